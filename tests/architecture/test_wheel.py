@@ -1,0 +1,94 @@
+"""One wheel carries the three packages whole, and runs with nothing but its base requirements installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SOURCES = ("LICENSE", "README.md", "pyproject.toml", "setup.cfg")
+DIST_INFO = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
+# What pip says when it cannot reach an index; any other failure to install is the wheel's own.
+UNREACHABLE = ("connection broken by", "Max retries exceeded", "Temporary failure in name resolution")
+
+
+def _run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory, project_root: Path, package_folders: list[Path]) -> Path:
+    """A wheel built from a copy of the sources, so that nothing left by an earlier build gets into it."""
+    copy = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        shutil.copy2(project_root / name, copy)
+    for folder in package_folders:
+        target = copy / folder.relative_to(project_root)
+        shutil.copytree(folder, target, ignore=shutil.ignore_patterns("__pycache__"))
+    built = _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", copy, cwd=copy)
+    assert built.returncode == 0, built.stdout + built.stderr
+    [file] = (copy / "dist").glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
+    """The `bin` folder of a fresh environment that holds the wheel and its base requirements."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    created = _run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+    assert created.returncode == 0, created.stdout + created.stderr
+    install = ("-m", "pip", "install", "--no-input", "--constraint", project_root / "constraints.txt")
+    pip = _run(folder / "bin" / "python", *install, wheel, cwd=folder)
+    if pip.returncode and any(sign in pip.stderr for sign in UNREACHABLE):
+        pytest.skip("no package index can be reached, so the wheel's requirements cannot be installed")
+    assert pip.returncode == 0, pip.stderr
+    return folder / "bin"
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path, package_folders: list[Path]) -> None:
+    expected = {
+        file.relative_to(folder.parent).as_posix()
+        for folder in package_folders
+        for file in folder.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    dist_info = "-".join(wheel.name.split("-")[:2]) + ".dist-info"
+    expected |= {f"{dist_info}/{name}" for name in DIST_INFO}
+    assert set(zipfile.ZipFile(wheel).namelist()) == expected
+
+
+def test_the_packages_say_that_they_are_typed(package_folders: list[Path]) -> None:
+    assert [folder.name for folder in package_folders if not (folder / "py.typed").is_file()] == []
+
+
+def test_the_command_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    shown = _run(installed / "yowo-deploy", "--help", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "export" in shown.stdout
+
+
+def test_the_package_imports_without_torch(installed: Path, tmp_path: Path) -> None:
+    code = "import importlib.util as u, yowo_deploy; print(u.find_spec('torch'), yowo_deploy.__file__)"
+    imported = _run(installed / "python", "-c", code, cwd=tmp_path)
+    assert imported.returncode == 0, imported.stderr
+    torch, file = imported.stdout.split()
+    assert torch == "None"
+    assert Path(file).is_relative_to(installed.parent)
+
+
+def test_a_missing_extra_is_named_in_one_line(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.pth").write_bytes(b"a checkpoint, as far as a machine without torch can tell")
+    exported = _run(installed / "yowo-deploy", "export", "x.pth", "--clip", "8", cwd=tmp_path)
+    assert exported.returncode == 1, exported.stderr
+    [line] = exported.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert "yowo-deploy[export]" in line
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pth"]

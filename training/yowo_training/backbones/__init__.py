@@ -1,0 +1,31 @@
+"""The zoo: every backbone by name. A name maps to a function without arguments that builds it, weights random.
+
+A 2-D backbone turns (B, 3, H, W) into (B, C, H/32, W/32); a 3-D backbone turns (B, 3, T, H, W) into
+(B, C, T', H/32, W/32). Each has `out_channels`, its C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from yowo_training.backbones.base import Backbone
+from yowo_training.backbones.darknet import Darknet19
+from yowo_training.backbones.efficientnet import EfficientNetLite0
+from yowo_training.backbones.resnet import resnext101
+from yowo_training.backbones.shufflenetv2 import ShuffleNetV2
+from yowo_training.backbones.tiny import Tiny2d, Tiny3d
+
+Builder = Callable[[], Backbone]
+
+BACKBONES_2D: dict[str, Builder] = {
+    "darknet19": Darknet19,
+    "efficientnet_lite0": EfficientNetLite0,
+    "tiny2d": Tiny2d,
+}
+
+BACKBONES_3D: dict[str, Builder] = {
+    "resnext101": resnext101,
+    "shufflenetv2_2x": ShuffleNetV2,
+    "shufflenetv2_2x_s16": lambda: ShuffleNetV2(last_stride=1),
+    "tiny3d": Tiny3d,
+}

@@ -1,0 +1,15 @@
+"""What every backbone is: a module that says how many channels it puts out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """`forward` takes frames or clips, one tensor, and gives one tensor of `out_channels` channels."""
+
+    out_channels: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        features: Tensor = super().__call__(x)
+        return features

@@ -1,0 +1,69 @@
+"""The PyTorch checkpoint as an engine like the others, so that every command takes it."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from yowo_deploy.backends.base import Engine, check_clips
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError
+from yowo_deploy.spec import Precision
+from yowo_training.checkpoint import Checkpoint, load_checkpoint
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchBackend(Engine):
+    """Eager PyTorch on a CPU or a CUDA device.
+
+    Args:
+        path: of a checkpoint.
+        device: as PyTorch names it: "cpu", "cuda", "cuda:1".
+        precision: "fp32", or "bf16" or "fp16" by autocast.
+        threads: of the CPU, for the whole process.
+
+    Raises:
+        InputError: the device is not there, or the precision is none of these.
+    """
+
+    name = "pytorch"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+        clip: int | None = None,
+    ) -> None:
+        self._setup(load_checkpoint(path, clip), device, precision, threads)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> TorchBackend:
+        """A network that is in memory already, on the device where it is."""
+        backend = cls.__new__(cls)
+        device = str(next(checkpoint.model.parameters()).device)
+        backend._setup(checkpoint, device, "fp32", None)
+        return backend
+
+    def _setup(self, checkpoint: Checkpoint, device: str, precision: Precision, threads: int | None) -> None:
+        if precision not in _DTYPES:
+            raise InputError(f"PyTorch runs {', '.join(_DTYPES)} here, not {precision}")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"device {device!r} asked for, but PyTorch sees no CUDA device")
+        if threads:
+            torch.set_num_threads(threads)
+        self.spec = checkpoint.spec
+        self._device, self._dtype = torch.device(device), _DTYPES[precision]
+        self._model = checkpoint.model.to(self._device).eval()
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """See `Backend.infer`."""
+        batch = torch.from_numpy(check_clips(clips, self.spec)).to(self._device)
+        autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+        with torch.inference_mode(), autocast:
+            return np.asarray(self._model(batch).float().cpu().numpy(), np.float32)

@@ -1,0 +1,89 @@
+"""Random training batches from annotated videos: decode, sample, augment. Knows no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yowo_deploy.boxes import Float, xyxy_to_cxcywh
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.preprocess import Frame, normalise
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video import VideoReader
+from yowo_training.augmentation import draw_augmentation
+from yowo_training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's worth.
+
+    Attributes:
+        clips: (B, 3, T, H, W) float32.
+        targets: for each clip (N, 5): class, cx, cy, w, h relative to the input.
+        epoch: how often every video had been seen before this batch began.
+    """
+
+    clips: Tensor
+    targets: list[Tensor]
+    epoch: int
+
+
+def batches(videos: Sequence[AnnotatedVideo], spec: ModelSpec, recipe: Recipe, seed: int) -> Iterator[Batch]:
+    """Batches without end: every epoch takes one random clip of each video, in random order.
+
+    Raises:
+        DatasetError: there are no annotated videos, or one cannot be decoded.
+    """
+    annotated = [video for video in videos if video.tubes]
+    if not annotated:
+        raise DatasetError("no annotated video to train on")
+    rng = np.random.default_rng(seed)
+    order: list[int] = []
+    epoch = -1
+    while True:
+        clips: list[Float] = []
+        targets: list[Float] = []
+        while len(clips) < recipe.batch:
+            if not order:
+                order, epoch = rng.permutation(len(annotated)).tolist(), epoch + 1
+            clip, boxes = sample(annotated[order.pop()], spec, recipe, rng)
+            clips.append(clip)
+            targets.append(boxes)
+        yield Batch(torch.from_numpy(np.stack(clips)), [torch.from_numpy(t) for t in targets], epoch)
+
+
+def sample(video: AnnotatedVideo, spec: ModelSpec, recipe: Recipe, rng: np.random.Generator) -> tuple[Float, Float]:
+    """A random clip of a video, augmented: (3, T, H, W), and its boxes, (N, 5) class, cx, cy, w, h."""
+    key = int(rng.choice(video.annotated_frames()))
+    stride = int(rng.choice(recipe.train_strides))
+    frames, key = _clip_frames(video, key, spec.clip_length, stride)
+    frame_size = frames[0].shape[1], frames[0].shape[0]
+    augmentation = draw_augmentation(rng, frame_size, spec.input_size, recipe.jitter, recipe.colour)
+    clip = np.stack([normalise(augmentation.frame(frame), spec) for frame in frames], axis=1)
+    boxes, class_id = video.at(key)
+    relative, visible = augmentation.boxes(boxes)
+    rows = np.column_stack([class_id.astype(np.float32), xyxy_to_cxcywh(relative)])
+    return clip, rows[visible].astype(np.float32)
+
+
+def _clip_frames(video: AnnotatedVideo, key: int, length: int, stride: int) -> tuple[list[Frame], int]:
+    """The frames of the clip that ends at `key`; at the last frame there is, where the file ends before it."""
+    first = max(0, key - (length - 1) * stride)
+    kept: list[Frame] = []
+    last = -1
+    with VideoReader(video.path, allow_damaged=True) as reader:
+        for last, frame in enumerate(reader):
+            if last >= first:
+                kept.append(frame)
+            if last == key:
+                break
+    if not kept:
+        raise DatasetError(f"{video.path} ends before frame {first}, its annotations reach frame {key}")
+    wanted = (max(first, last - back * stride) for back in reversed(range(length)))
+    return [kept[index - first] for index in wanted], last

@@ -1,0 +1,150 @@
+"""The training objective for one label a box (paper, equations 7 to 11). Pure: tensors in, tensors out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The release's values (OFFICIAL_YOWO, "Loss and training").
+
+    Attributes:
+        object: of the confidence of anchors that own a box.
+        background: of the confidence of all others.
+        coordinates: of x, y, w and h.
+        classes: of the class term.
+        ignore_iou: a background prediction that overlaps any box by more than this is left alone.
+        focal_gamma: of the class term; 0 is plain cross entropy.
+    """
+
+    object: float = 5.0
+    background: float = 1.0
+    coordinates: float = 1.0
+    classes: float = 1.0
+    ignore_iou: float = 0.6
+    focal_gamma: float = 2.0
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """Six scalars, each summed over boxes and cells and divided by the batch."""
+
+    x: Tensor
+    y: Tensor
+    w: Tensor
+    h: Tensor
+    confidence: Tensor
+    classes: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum, to be minimised."""
+        return self.x + self.y + self.w + self.h + self.confidence + self.classes
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Where each ground-truth box landed; rows that lost their cell to a later box are gone."""
+
+    image: Tensor
+    anchor: Tensor
+    row: Tensor
+    column: Tensor
+    coordinates: Tensor  # (N, 4): x, y inside the cell, log w, log h against the anchor
+    boxes: Tensor  # (N, 4): cx, cy, w, h in cells
+    class_id: Tensor
+
+
+def yowo_loss(raw: Tensor, targets: list[Tensor], anchors: Tensor, weights: LossWeights | None = None) -> LossParts:
+    """Compare raw outputs with ground truth.
+
+    A box belongs to the cell its centre falls into and to the anchor whose shape fits best. Smooth L1 / 2 on x, y
+    (after the sigmoid) and w, h (logs), squared error / 2 on confidence against the IoU of the prediction, focal
+    loss on the true class.
+
+    Args:
+        raw: (B, A * (5 + C), rows, columns).
+        targets: for each image (N, 5): class, cx, cy, w, h relative to the image.
+        anchors: (A, 2) w, h in cells.
+        weights: of the parts; the release's by default.
+
+    Returns:
+        Six scalars that carry the gradient.
+    """
+    weights = weights or LossWeights()
+    batch, _, rows, columns = raw.shape
+    cells = raw.float().reshape(batch, len(anchors), -1, rows, columns).permute(0, 1, 3, 4, 2)
+    xy, wh = cells[..., :2].sigmoid(), cells[..., 2:4]
+    predicted = _boxes_in_cells(xy, wh, anchors).detach()
+    found = _assign(targets, anchors, rows, columns)
+    own = (found.image, found.anchor, found.row, found.column)
+
+    mask = _background(predicted, targets, rows, columns, weights)
+    wanted = torch.zeros_like(mask)
+    mask[own] = weights.object
+    wanted[own] = _paired_iou(predicted[own], found.boxes)
+    confidence = (mask * (cells[..., 4].sigmoid() - wanted) ** 2).sum() / 2
+
+    estimate = torch.cat([xy[own], wh[own]], dim=-1)
+    distance = F.smooth_l1_loss(estimate, found.coordinates, reduction="none").sum(dim=0) / 2
+    x, y, w, h = (weights.coordinates * distance / batch).unbind()
+    classes = _focal(cells[own][:, 5:], found.class_id, weights.focal_gamma)
+    return LossParts(x, y, w, h, confidence / batch, weights.classes * classes / batch)
+
+
+def _boxes_in_cells(xy: Tensor, wh: Tensor, anchors: Tensor) -> Tensor:
+    """(B, A, rows, columns, 4) cx, cy, w, h in cells."""
+    rows, columns = xy.shape[2:4]
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    corner = torch.stack([x, y], dim=-1).to(xy)
+    return torch.cat([xy + corner, wh.exp() * anchors[None, :, None, None]], dim=-1)
+
+
+def _assign(targets: list[Tensor], anchors: Tensor, rows: int, columns: int) -> _Targets:
+    """Give each box its cell and anchor; of two that want the same, the later one has it."""
+    image = torch.cat([torch.full((len(t),), i, device=t.device) for i, t in enumerate(targets)])
+    boxes_of_all = torch.cat(targets)
+    boxes = boxes_of_all[:, 1:] * boxes_of_all.new_tensor([columns, rows, columns, rows])
+    shapes = boxes[:, None, 2:]
+    overlap = torch.minimum(shapes, anchors[None]).prod(dim=-1)
+    anchor = (overlap / (shapes.prod(dim=-1) + anchors.prod(dim=-1) - overlap)).argmax(dim=1)
+    column = boxes[:, 0].long().clamp(0, columns - 1)
+    row = boxes[:, 1].long().clamp(0, rows - 1)
+    place = ((image * len(anchors) + anchor) * rows + row) * columns + column
+    last = {int(where): index for index, where in enumerate(place.tolist())}
+    keep = torch.tensor(sorted(last.values()), dtype=torch.long, device=boxes.device)
+    inside = boxes[:, :2] - torch.stack([column, row], dim=-1)
+    coordinates = torch.cat([inside, (boxes[:, 2:] / anchors[anchor]).log()], dim=-1)
+    picked = (v[keep] for v in (image, anchor, row, column, coordinates, boxes, boxes_of_all[:, 0].long()))
+    return _Targets(*picked)
+
+
+def _background(predicted: Tensor, targets: list[Tensor], rows: int, columns: int, weights: LossWeights) -> Tensor:
+    """(B, A, rows, columns): the background weight, 0 where a prediction already overlaps a box well."""
+    mask = torch.full(predicted.shape[:-1], weights.background, device=predicted.device)
+    for image, boxes in enumerate(targets):
+        if len(boxes):
+            in_cells = boxes[:, 1:] * boxes.new_tensor([columns, rows, columns, rows])
+            best = _paired_iou(predicted[image].unsqueeze(-2), in_cells).amax(dim=-1)
+            mask[image][best > weights.ignore_iou] = 0
+    return mask
+
+
+def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU of (..., 4) cx, cy, w, h with (..., 4), broadcast."""
+    low = torch.maximum(boxes[..., :2] - boxes[..., 2:] / 2, others[..., :2] - others[..., 2:] / 2)
+    high = torch.minimum(boxes[..., :2] + boxes[..., 2:] / 2, others[..., :2] + others[..., 2:] / 2)
+    intersection = (high - low).clamp(min=0).prod(dim=-1)
+    union = boxes[..., 2:].prod(dim=-1) + others[..., 2:].prod(dim=-1) - intersection
+    return intersection / union
+
+
+def _focal(logits: Tensor, class_id: Tensor, gamma: float) -> Tensor:
+    """Sum of -(1 - p)^gamma log p over the true classes of (N, C) logits."""
+    log_p = logits.log_softmax(dim=-1).gather(1, class_id[:, None]).squeeze(1)
+    return (-((1 - log_p.exp()) ** gamma) * log_p).sum()

@@ -1,0 +1,115 @@
+"""How each preset is built and trained: plain values, one entry a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from yowo_deploy.datasets.base import Dataset
+from yowo_deploy.errors import InputError
+from yowo_deploy.spec import AttentionSign, ModelSpec
+from yowo_training.backbones.efficientnet import MEAN, STD
+from yowo_training.loss import LossWeights
+from yowo_training.model import YowoConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a training run is made of, except data and time.
+
+    Attributes:
+        backbone_2d, backbone_3d, width, shrink_3d: see `YowoConfig`.
+        clip_length, frame_stride, input_size, mean, std: see `ModelSpec`.
+        imagenet: start the 2-D branch from its ImageNet weights.
+        attention_sign: see `GramAttention`.
+        batch: clips a step.
+        learning_rate: of AdamW at its height; it rises over the first 5 % and then falls as a cosine.
+        pretrained_rate: factor on the rate for weights that were not random.
+        weight_decay: on weights, not on norms and biases.
+        ema: decay of the moving average whose weights are kept.
+        jitter: each side of the crop moves by up to this share of the frame.
+        colour: brightness, and each colour, changes by up to this share.
+        train_strides: frame strides drawn from in training.
+        loss: weights of the loss parts.
+        epochs: length of a run that is given no time; an epoch sees one clip of every video.
+    """
+
+    name: str
+    backbone_2d: str | None
+    backbone_3d: str | None
+    width: int = 256
+    shrink_3d: int = 1
+    clip_length: int = 8
+    frame_stride: int = 1
+    input_size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    imagenet: bool = False
+    attention_sign: AttentionSign = "paper"
+    batch: int = 16
+    learning_rate: float = 1e-3
+    pretrained_rate: float = 0.5
+    weight_decay: float = 0.02
+    ema: float = 0.998
+    jitter: float = 0.2
+    colour: float = 0.3
+    train_strides: tuple[int, ...] = (1, 2)
+    loss: LossWeights = field(default_factory=LossWeights)
+    epochs: int = 36
+
+    def spec(self, dataset: Dataset) -> ModelSpec:
+        """The description of a model of this recipe for the classes and anchors of a data set."""
+        return ModelSpec(
+            labels=dataset.labels,
+            anchors=dataset.anchors,
+            clip_length=self.clip_length,
+            frame_stride=self.frame_stride,
+            input_size=self.input_size,
+            mean=self.mean,
+            std=self.std,
+            attention_sign=self.attention_sign,
+            name=self.name,
+        )
+
+    def config(self, spec: ModelSpec) -> YowoConfig:
+        """The shape of the network for that description."""
+        return YowoConfig(
+            self.backbone_2d, self.backbone_3d, spec.output_channels, self.width, self.attention_sign, self.shrink_3d
+        )
+
+
+_LITE = Recipe(
+    "yowo-lite",
+    "efficientnet_lite0",
+    "shufflenetv2_2x_s16",
+    shrink_3d=2,
+    mean=MEAN,
+    std=STD,
+    imagenet=True,
+)
+
+_TINY = Recipe(
+    "yowo-tiny",
+    "tiny2d",
+    "tiny3d",
+    width=96,
+    input_size=(128, 128),
+    batch=32,
+    learning_rate=3e-3,
+    weight_decay=0.01,
+    ema=0.99,
+    jitter=0.1,
+    train_strides=(1,),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (_LITE, _TINY)}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in RECIPES:
+        raise InputError(f"recipe {name!r} is not known, expected one of {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,36 @@
+"""Run YOWO action detectors: open a model file, push frames, get detections.
+
+Importing this package needs numpy alone; everything heavier is imported when its name is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from yowo_deploy.version import __version__
+
+if TYPE_CHECKING:
+    from yowo_deploy.backends.base import Backend, open_model
+    from yowo_deploy.boxes import Detections
+    from yowo_deploy.detector import Detector, Result
+    from yowo_deploy.errors import YowoError
+    from yowo_deploy.spec import ModelSpec
+
+__all__ = ["Backend", "Detections", "Detector", "ModelSpec", "Result", "YowoError", "__version__", "open_model"]
+
+_HOME = {
+    "Backend": "yowo_deploy.backends.base",
+    "open_model": "yowo_deploy.backends.base",
+    "Detections": "yowo_deploy.boxes",
+    "Detector": "yowo_deploy.detector",
+    "Result": "yowo_deploy.detector",
+    "ModelSpec": "yowo_deploy.spec",
+    "YowoError": "yowo_deploy.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,82 @@
+"""Files that are whole or absent. Knows paths and bytes; nothing of what the bytes mean."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from yowo_deploy.errors import InputError, OutputError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; renamed over it when the block ends well, removed when it does not.
+
+    The temporary file keeps the suffix of `path`, because video and model writers choose their format by it.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror}; choose another output path") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        free_mb = shutil.disk_usage(target.parent).free >> 20
+        raise OutputError(f"cannot write {target}: {error.strerror or error} ({free_mb} MB free there)") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def existing_file(path: str | os.PathLike[str], what: str) -> Path:
+    """`path` if it is a readable file with something in it.
+
+    Raises:
+        InputError: it is missing, a folder, unreadable or empty; `what` names it in the message.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise InputError(f"{what} not found: {file}")
+    if not file.is_file():
+        raise InputError(f"{file} is a folder, expected a {what} file")
+    if not os.access(file, os.R_OK):
+        raise InputError(f"{what} cannot be read: {file} (no permission)")
+    if file.stat().st_size == 0:
+        raise InputError(f"{file} is empty, expected a {what} file")
+    return file
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

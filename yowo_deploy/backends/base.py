@@ -1,0 +1,155 @@
+"""What every engine offers, and which engine a file needs. Knows no engine until a file asks for one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.artifacts import existing_file
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
+from yowo_deploy.spec import ModelSpec, Precision
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11
+
+
+class Backend(Protocol):
+    """A loaded model. A context manager; an engine may keep device memory until it is closed."""
+
+    name: str
+    spec: ModelSpec
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """(B, 3, T, H, W) float32 clips to (B, A * (5 + C), rows, columns) float32 raw outputs.
+
+        The answer is the caller's: no later call changes it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds; safe to call twice."""
+        ...
+
+    def __enter__(self) -> Backend: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Engine:
+    """What all engines share: they are context managers, and most have nothing to close."""
+
+    def close(self) -> None:
+        """Nothing is held that the garbage collector does not free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+# name: (module and class, library, extra). In order of preference on a CPU (DEPLOYMENT_FACTS, "CPU engines").
+ONNX_ENGINES = {
+    "openvino": ("yowo_deploy.backends.ov:OpenVinoBackend", "openvino", "openvino"),
+    "onnxruntime": ("yowo_deploy.backends.ort:OnnxRuntimeBackend", "onnxruntime", "onnxruntime"),
+}
+BACKENDS = (*ONNX_ENGINES, "pytorch")
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    backend: str | None = None,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    threads: int | None = None,
+) -> Backend:
+    """Load a model file into an engine. What the file is decides, not its name.
+
+    Args:
+        path: an ONNX file or a checkpoint.
+        backend: "openvino", "onnxruntime" or "pytorch"; by default the first installed one that takes the file.
+        device: "cpu", or "cuda" where the engine has it.
+        precision: of the arithmetic. "fp32" is what parity is measured with; "bf16" is OpenVINO's on CPUs that have it.
+        threads: of the CPU; the engine's own choice by default.
+
+    Raises:
+        InputError: no such file, an unknown backend, or one that cannot take this kind of file.
+        ModelFileError: the file is no model, is damaged, or carries no spec.
+        MissingExtraError: the engine is not installed.
+    """
+    file = existing_file(path, "model")
+    if backend is not None and backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
+    if is_checkpoint(file):
+        if backend not in (None, "pytorch"):
+            raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
+        return _pytorch()(file, device=device, precision=precision, threads=threads)  # type: ignore[no-any-return]
+    if backend == "pytorch":
+        raise InputError(f"pytorch runs checkpoints, and {file} is none; choose openvino or onnxruntime")
+    where, library, extra = ONNX_ENGINES[backend or _installed_engine()]
+    module, engine = where.split(":")
+    if find_spec(library) is None:
+        raise MissingExtraError(library, extra)
+    opened: Backend = getattr(importlib.import_module(module), engine)(
+        file, device=device, precision=precision, threads=threads
+    )
+    return opened
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is what `torch.save` writes: a zip archive, or the older bare pickle."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    return head == b"PK\x03\x04" or head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def check_clips(clips: NDArray[Any], spec: ModelSpec) -> NDArray[np.float32]:
+    """`clips` as a contiguous float32 array.
+
+    Raises:
+        InputError: the shape is not (B, 3, T, H, W) of the spec.
+    """
+    if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape:
+        raise InputError(f"clips have shape {clips.shape}, expected (batch, {', '.join(map(str, spec.clip_shape))})")
+    return np.ascontiguousarray(clips, np.float32)
+
+
+def check_output(shape: tuple[Any, ...], spec: ModelSpec, path: Path) -> None:
+    """The network's output must be what the spec announces.
+
+    Raises:
+        ModelFileError: it is not, so the file and its spec do not belong together.
+    """
+    columns, rows = spec.grid_size
+    expected = (spec.output_channels, rows, columns)
+    if tuple(shape[1:]) != expected:
+        raise ModelFileError(f"{path} puts out {tuple(shape[1:])}, its spec says {expected}: export it again")
+
+
+def _installed_engine() -> str:
+    for name, (_, library, _) in ONNX_ENGINES.items():
+        if find_spec(library) is not None:
+            return name
+    raise MissingExtraError("an engine for ONNX files", "openvino")
+
+
+def _pytorch() -> Any:
+    """The engine of floor 5, found through the package's entry point so that nothing here imports upwards."""
+    for point in entry_points(group="yowo_deploy.backends", name="pytorch"):
+        if find_spec("torch") is None:
+            break
+        return point.load()
+    raise MissingExtraError("PyTorch, which runs checkpoints,", "train")

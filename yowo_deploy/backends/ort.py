@@ -1,0 +1,56 @@
+"""ONNX Runtime. Knows how to open a session and nothing of what the numbers mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from yowo_deploy.backends.base import Engine, check_clips, check_output
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.spec import Precision
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntimeBackend(Engine):
+    """An ONNX file on ONNX Runtime.
+
+    Args:
+        path: of an ONNX file with a spec.
+        device: "cpu" or "cuda"; a device that is not there is an error, never another one in silence.
+        precision: "fp32"; ONNX Runtime computes in what the graph says.
+        threads: of the CPU; ONNX Runtime's choice by default.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self, path: Path, device: str = "cpu", precision: Precision = "fp32", threads: int | None = None
+    ) -> None:
+        self.spec = read_spec(path)
+        provider = _PROVIDERS.get(device)
+        if provider not in ort.get_available_providers():
+            raise InputError(
+                f"this onnxruntime has no device {device!r}; it has {', '.join(ort.get_available_providers())}"
+            )
+        if precision != "fp32":
+            raise InputError(f"onnxruntime takes its precision from the graph: export with --{precision} instead")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=[provider])
+        # onnxruntime's own exceptions share no base but these.
+        except (RuntimeError, ValueError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
+            raise ModelFileError(f"onnxruntime cannot load {path}: {str(error).splitlines()[0]}") from error
+        self._input = self._session.get_inputs()[0].name
+        check_output(tuple(self._session.get_outputs()[0].shape), self.spec, path)
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """See `Backend.infer`."""
+        return np.asarray(self._session.run(None, {self._input: check_clips(clips, self.spec)})[0], np.float32)

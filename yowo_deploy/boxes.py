@@ -1,0 +1,104 @@
+"""Boxes and detections, the words all other modules speak. Knows numpy; nothing of networks or video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one frame, best first.
+
+    Attributes:
+        xyxy: (N, 4) float32, corners in pixels of the original frame, inside the frame.
+        confidence: (N,) float32, objectness times the best class probability.
+        class_id: (N,) int64, the best class.
+        scores: (N, C) float32, objectness times each class probability.
+        tracker_id: (N,) int64 person ids, or None before linking.
+    """
+
+    xyxy: Float
+    confidence: Float
+    class_id: Int
+    scores: Float
+    tracker_id: Int | None = field(default=None)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, index: Any) -> Detections:
+        """The detections that a mask, slice or index array picks."""
+        tracker_id = None if self.tracker_id is None else self.tracker_id[index]
+        return Detections(
+            self.xyxy[index], self.confidence[index], self.class_id[index], self.scores[index], tracker_id
+        )
+
+    @classmethod
+    def empty(cls, classes: int) -> Detections:
+        """No detections of a model with so many classes."""
+        return cls(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            np.zeros((0, classes), np.float32),
+        )
+
+
+def cxcywh_to_xyxy(boxes_cxcywh: NDArray[Any]) -> NDArray[Any]:
+    """(..., 4) centre and size to corners, any one unit."""
+    centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def xyxy_to_cxcywh(boxes_xyxy: NDArray[Any]) -> NDArray[Any]:
+    """(..., 4) corners to centre and size, any one unit."""
+    low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
+    return np.concatenate([(low + high) / 2, high - low], axis=-1)
+
+
+def iou_matrix(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclusive: bool = False) -> NDArray[Any]:
+    """Intersection over union of every box with every other.
+
+    Args:
+        boxes_xyxy: (N, 4) corners.
+        others_xyxy: (M, 4) corners in the same unit.
+        pixel_inclusive: corners are the indices of pixels that belong to the box, so that sides are one longer
+            (the release's evaluation; OFFICIAL_YOWO, "Linking and metrics").
+
+    Returns:
+        (N, M) in [0, 1]; 0 for two boxes without area.
+    """
+    extra = 1.0 if pixel_inclusive else 0.0
+    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
+    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    intersection = np.clip(high - low + extra, 0, None).prod(axis=2)
+    areas, other_areas = (np.clip(b[:, 2:] - b[:, :2] + extra, 0, None).prod(axis=1) for b in (boxes_xyxy, others_xyxy))
+    union = areas[:, None] + other_areas[None] - intersection
+    return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0))
+
+
+def nms(boxes_xyxy: NDArray[Any], scores: NDArray[Any], iou_threshold: float) -> Int:
+    """Indices of the boxes that survive greedy suppression, best first.
+
+    Args:
+        boxes_xyxy: (N, 4) corners, any one unit.
+        scores: (N,) the order; ties keep the lower index.
+        iou_threshold: a box goes when it overlaps a better one by more than this.
+
+    Returns:
+        (K,) int64, K <= N. The best box always survives.
+    """
+    order = np.argsort(-scores, kind="stable")
+    overlaps = iou_matrix(boxes_xyxy[order], boxes_xyxy[order]) > iou_threshold
+    alive = np.ones(len(order), bool)
+    for rank in range(len(order)):
+        if alive[rank]:
+            alive[rank + 1 :] &= ~overlaps[rank, rank + 1 :]
+    return order[alive]

@@ -1,0 +1,54 @@
+"""The command line: one file a command, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from yowo_deploy.errors import YowoError
+from yowo_deploy.version import __version__
+
+COMMANDS = {
+    "train": "train a model on an annotated data set",
+    "evaluate": "measure a model file on an annotated data set",
+    "export": "write a checkpoint as ONNX",
+    "parity": "prove that two model files are the same model",
+    "bench": "measure how fast model files are",
+    "detect": "find people acting in a video",
+    "inspect": "say what a model file is",
+    "demo": "the whole story in five minutes, without data or GPU",
+}
+
+
+class _Commands(click.Group):
+    """Knows every command by name and loads only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"yowo_deploy.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__)
+def cli() -> None:
+    """Train YOWO, export it, prove that nothing was lost on the way, and run it on live video."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and exit code 1, a bug shows its traceback."""
+    try:
+        cli(prog_name="yowo-deploy")
+    except YowoError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

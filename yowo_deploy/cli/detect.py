@@ -1,0 +1,60 @@
+"""`yowo-deploy detect`: a thin sheet over `Detector` and the sinks."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from time import perf_counter
+from typing import Any
+
+import click
+
+from yowo_deploy.cli.terminal import model_options, progress_bar, talk
+from yowo_deploy.detector import Detector
+from yowo_deploy.errors import OutputError
+from yowo_deploy.sinks import JsonSink, Sink, VideoSink
+from yowo_deploy.video import VideoReader
+
+
+@click.command("detect")
+@click.argument("video", type=click.Path())
+@click.option("--model", required=True, type=click.Path(), help="ONNX file or checkpoint.")
+@click.option(
+    "-o", "--output", type=click.Path(), help="Annotated video to write: .webm, or .mp4 with the [video] extra."
+)
+@click.option("--json", "json_path", type=click.Path(), help="File for one line of JSON a frame; - is stdout.")
+@click.option("--conf", type=float, help="Show detections above this.  [default: the model's]")
+@click.option("--iou", type=float, help="Suppress boxes that overlap more than this.  [default: the model's]")
+@click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
+@model_options
+def command(
+    video: str,
+    model: str,
+    output: str | None,
+    json_path: str | None,
+    conf: float | None,
+    iou: float | None,
+    allow_damaged: bool,
+    **options: Any,
+) -> None:
+    """Find people acting in VIDEO."""
+    if output is None and json_path is None:
+        raise OutputError("nowhere to put what is found: give -o out.webm, --json out.jsonl, or --json - for stdout")
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(video, allow_damaged))
+        detector = stack.enter_context(Detector.open(model, conf, iou, **options))
+        sinks: list[Sink] = []
+        if output is not None:
+            sinks.append(stack.enter_context(VideoSink(output, reader.fps, reader.size_wh)))
+        if json_path not in (None, "-"):
+            sinks.append(stack.enter_context(JsonSink(str(json_path))))
+        found, count, start = 0, 0, perf_counter()
+        update = stack.enter_context(progress_bar("detecting", total=reader.frames_declared or None))
+        for result in detector.stream(reader):
+            for sink in sinks:
+                sink.write(result)
+            if json_path == "-":
+                click.echo(result.to_json())
+            count += 1
+            found += len(result.detections)
+            update(count, f"{count / (perf_counter() - start):.1f} frames/s")
+    talk.print(f"{found} detections in {count} frames, {count / (perf_counter() - start):.1f} frames/s")

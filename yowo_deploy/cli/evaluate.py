@@ -1,0 +1,66 @@
+"""`yowo-deploy evaluate`: a thin sheet over `yowo_deploy.evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yowo_deploy.backends.base import open_model
+from yowo_deploy.cli.terminal import dataset_options, json_option, model_options, progress_bar, show_table
+from yowo_deploy.datasets import AnnotatedVideo, open_dataset
+from yowo_deploy.errors import InputError
+from yowo_deploy.evaluate import Evaluation, evaluate
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path())
+@dataset_options
+@click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every so-many-th frame: quicker.")
+@model_options
+@json_option
+def command(model: str, dataset: str, data: str, split: int, every: int, as_json: bool, **options: Any) -> None:
+    """Frame-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
+    opened = open_dataset(dataset, Path(data), split)
+    videos = opened.videos("test")
+    with open_model(model, **options) as backend:
+        if backend.spec.labels != opened.labels:
+            raise InputError(
+                f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
+                f"{dataset} has {len(opened.labels)} ({', '.join(opened.labels[:3])}, ...)"
+            )
+        done = 0
+        with progress_bar("evaluating", total=len(videos)) as update:
+
+            def on_video(video: AnnotatedVideo) -> None:
+                nonlocal done
+                done += 1
+                update(done, video.name.rpartition("/")[2][:40])
+
+            found = evaluate(backend, videos, every, on_video)
+    if as_json:
+        click.echo(json.dumps(_values(found, opened.labels)))
+    else:
+        _show(found, opened.labels, f"{model} on {dataset} split {split}")
+
+
+def _values(found: Evaluation, labels: tuple[str, ...]) -> dict[str, Any]:
+    values = dataclasses.asdict(found)
+    per_class = dict(zip(labels, found.frame_map.per_class.tolist(), strict=True))
+    return values | {"frame_map": found.frame_map.mean, "per_class": per_class}
+
+
+def _show(found: Evaluation, labels: tuple[str, ...], title: str) -> None:
+    rows = [(label, f"{100 * value:.2f}") for label, value in zip(labels, found.frame_map.per_class, strict=True)]
+    show_table(title, ("class", "AP@0.5 %"), rows)
+    summary = [
+        ("frame-mAP@0.5 %", f"{100 * found.frame_map.mean:.2f}"),
+        ("recall %", f"{100 * found.recall:.2f}"),
+        ("accuracy %", f"{100 * found.accuracy:.2f}"),
+        ("frames", str(found.frames)),
+        ("frames missing in the files", str(found.frames_missing)),
+    ]
+    show_table("", ("figure", "value"), summary)

@@ -1,0 +1,93 @@
+"""What commands share in front of a person: options of the same meaning, tables, progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from yowo_deploy.backends.base import BACKENDS
+from yowo_deploy.datasets.base import DATASETS
+from yowo_deploy.errors import MissingExtraError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+talk = Console(stderr=True, highlight=False)
+results = Console(highlight=False, soft_wrap=False)
+
+
+def model_options(function: F) -> F:
+    """`--backend --device --precision --threads`, the arguments of `open_model`."""
+    options = (
+        click.option("--backend", type=click.Choice(BACKENDS), help="Engine.  [default: the fastest installed]"),
+        click.option("--device", default="cpu", help="cpu or cuda, where the engine has it."),
+        click.option(
+            "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the arithmetic."
+        ),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def dataset_options(function: F) -> F:
+    """DATASET --data DIR --split N, the arguments of `open_dataset`."""
+    options = (
+        click.argument("dataset", type=click.Choice(list(DATASETS))),
+        click.option("--data", required=True, type=click.Path(), help="Folder of the data set."),
+        click.option("--split", default=1, help="Number of the official split."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def json_option(function: F) -> F:
+    """`--json`: results for machines."""
+    return click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")(function)
+
+
+def require(extra: str, *libraries: str) -> None:
+    """Raise a MissingExtraError unless all libraries are installed."""
+    for library in libraries:
+        if find_spec(library) is None:
+            raise MissingExtraError(library, extra)
+
+
+def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; the first column to the left, all others to the right."""
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    for index, header in enumerate(headers):
+        table.add_column(escape(header), justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    results.print(table)
+
+
+@contextmanager
+def progress_bar(label: str, total: float | None) -> Iterator[Callable[..., None]]:
+    """A bar with time left on stderr; yields a function that takes the amount done and a note."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=talk, transient=False) as progress:
+        task = progress.add_task(escape(label), total=total, note="")
+
+        def update(completed: float, note: str = "") -> None:
+            progress.update(task, completed=completed, note=escape(note))
+
+        yield update

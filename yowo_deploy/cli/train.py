@@ -1,0 +1,38 @@
+"""`yowo-deploy train`: a thin sheet over `yowo_training.loop`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yowo_deploy.cli.terminal import dataset_options, progress_bar, require, results, talk
+from yowo_deploy.datasets import open_dataset
+
+
+@click.command("train")
+@dataset_options
+@click.option("--recipe", default="yowo-lite", help="Network and schedule: yowo-lite or yowo-tiny.")
+@click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
+@click.option("--epochs", type=int, help="Passes over the videos, one clip of each.  [default: the recipe's]")
+@click.option("--seed", default=0, help="Of sampling, augmentation and fresh weights.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for best.pt, last.pt and metrics.")
+def command(
+    dataset: str, data: str, split: int, recipe: str, minutes: float | None, epochs: int | None, seed: int, output: str
+) -> None:
+    """Train a model on DATASET and keep the checkpoint that is best on held-out training recordings."""
+    require("train", "torch")
+    from yowo_training.loop import Budget, Run
+    from yowo_training.recipes import find_recipe
+
+    chosen = find_recipe(recipe)
+    opened = open_dataset(dataset, Path(data), split)
+    run = Run(chosen, opened, Path(output), Budget(minutes, epochs or chosen.epochs), seed)
+    talk.print(f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {chosen.batch} clips a step")
+    with progress_bar("training", total=1.0) as update:
+        for report in run:
+            note = f"epoch {report.epoch}  loss {report.loss:.2f}  {report.clips_per_s:.1f} clips/s"
+            update(report.done, note)
+            if report.frame_map is not None:
+                talk.print(f"step {report.step}: frame-mAP {100 * report.frame_map:.1f} on held-out recordings")
+    results.print(str(run.best))

@@ -1,0 +1,93 @@
+"""What training and evaluation need to know of a data set. Knows boxes; nothing of any file format."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from yowo_deploy.boxes import Float, Int
+from yowo_deploy.errors import DatasetError
+
+Split = Literal["train", "test"]
+
+DATASETS = {"jhmdb21": "yowo_deploy.datasets.jhmdb:Jhmdb21", "synthetic": "yowo_deploy.datasets.synthetic:Synthetic"}
+
+
+@dataclass(frozen=True)
+class Tube:
+    """One person doing one thing.
+
+    Attributes:
+        class_id: index into the data set's labels.
+        frames: (F,) int64, frame numbers from 0, ascending.
+        xyxy: (F, 4) float32 corners in pixels of the video.
+    """
+
+    class_id: int
+    frames: Int
+    xyxy: Float
+
+
+@dataclass(frozen=True)
+class AnnotatedVideo:
+    """A video file and the tubes in it.
+
+    Attributes:
+        name: unique in the data set; results are matched by it.
+        group: the recording it was cut from; clips of one group never stand on both sides of a validation split.
+        path: of the file.
+        frames: as annotated; the file may decode to fewer.
+        tubes: ground truth.
+    """
+
+    name: str
+    group: str
+    path: Path
+    frames: int
+    tubes: tuple[Tube, ...]
+
+    def at(self, frame: int) -> tuple[Float, Int]:
+        """Ground truth of one frame: (N, 4) corners and (N,) class ids."""
+        rows = [(t.xyxy[i], t.class_id) for t in self.tubes for i in np.flatnonzero(t.frames == frame)]
+        boxes = np.array([box for box, _ in rows], np.float32).reshape(-1, 4)
+        return boxes, np.array([class_id for _, class_id in rows], np.int64)
+
+    def annotated_frames(self) -> Int:
+        """Frame numbers that carry at least one box, ascending."""
+        if not self.tubes:
+            return np.zeros(0, np.int64)
+        return np.unique(np.concatenate([tube.frames for tube in self.tubes]))
+
+
+class Dataset(Protocol):
+    """A data set: class names, anchors that fit its boxes, and videos by split."""
+
+    labels: tuple[str, ...]
+    anchors: tuple[tuple[float, float], ...]
+
+    def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
+        """The videos of one side of the official split."""
+        ...
+
+
+def open_dataset(name: str, folder: Path, split: int = 1) -> Dataset:
+    """The reader for a data set by its name.
+
+    Args:
+        name: one of `DATASETS`.
+        folder: where its videos and annotations lie.
+        split: number of the official split, from 1.
+
+    Raises:
+        DatasetError: the name is not known, or the folder is not that data set.
+    """
+    if name not in DATASETS:
+        raise DatasetError(f"data set {name!r} is not known, expected one of {', '.join(DATASETS)}")
+    module, reader = DATASETS[name].split(":")
+    dataset: Dataset = getattr(importlib.import_module(module), reader)(folder, split)
+    return dataset

@@ -1,0 +1,66 @@
+"""J-HMDB-21: 928 trimmed clips, one labelled person or more in each. Knows its files; nothing of models."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yowo_deploy.datasets.base import AnnotatedVideo, Split, Tube
+from yowo_deploy.errors import DatasetError
+
+# The release's, in cells of 32 px (OFFICIAL_YOWO, "Anchors").
+ANCHORS = ((0.95878, 3.10197), (1.67204, 4.0040), (1.75482, 5.64937), (3.09299, 5.80857), (4.91803, 6.25225))
+
+
+class Jhmdb21:
+    """`JHMDB-GT.json.gz` beside `videos/<class>/<name>.avi`.
+
+    The annotations count frames from 1; three clips decode to fewer frames than they are annotated for.
+
+    Raises:
+        DatasetError: the annotation file is missing or broken, or there is no such split.
+    """
+
+    anchors = ANCHORS
+
+    def __init__(self, folder: Path, split: int = 1) -> None:
+        self._folder = Path(folder)
+        self._truth = _read(self._folder / "JHMDB-GT.json.gz")
+        splits = len(self._truth["train_videos"])
+        if not 1 <= split <= splits:
+            raise DatasetError(f"J-HMDB-21 has no split {split}, expected 1 to {splits}")
+        self._split = split - 1
+        self.labels = tuple(self._truth["labels"])
+
+    def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
+        """660 videos to train on, 268 to test on, in the order of the annotation file."""
+        return [self._video(name) for name in self._truth[f"{split}_videos"][self._split]]
+
+    def _video(self, name: str) -> AnnotatedVideo:
+        tubes = []
+        for class_id, rows_of_tubes in self._truth["gttubes"][name].items():
+            for rows in np.array(rows_of_tubes, np.float32).reshape(len(rows_of_tubes), -1, 5):
+                tubes.append(Tube(int(class_id), rows[:, 0].astype(np.int64) - 1, rows[:, 1:]))
+        path = self._folder / "videos" / f"{name}.avi"
+        return AnnotatedVideo(name, re.sub(r"_\d+$", "", name), path, self._truth["nframes"][name], tuple(tubes))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DatasetError(
+            f"{path} not found: the J-HMDB-21 folder holds JHMDB-GT.json.gz and videos/<class>/<name>.avi"
+        )
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            truth: dict[str, Any] = json.load(stream)
+    except (OSError, EOFError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); fetch it again") from error
+    if missing := {"labels", "train_videos", "test_videos", "nframes", "gttubes"} - set(truth):
+        raise DatasetError(f"{path} lacks {', '.join(sorted(missing))}; is it the J-HMDB-21 ground truth?")
+    return truth

@@ -1,0 +1,88 @@
+"""From a network's raw output to detections. Knows numpy; nothing of torch, video or files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Detections, Float, cxcywh_to_xyxy, nms
+from yowo_deploy.spec import ModelSpec
+
+
+def decode(raw: NDArray[Any], spec: ModelSpec) -> tuple[Float, Float, Float]:
+    """Every prediction of one output, before any threshold.
+
+    x = (sigmoid(tx) + column) / columns, w = exp(tw) * anchor_w / columns, likewise in y; OFFICIAL_YOWO, "Decode".
+
+    Args:
+        raw: (A * (5 + C), rows, columns) float; channel a * (5 + C) + k is tx, ty, tw, th, conf, class 0...
+
+    Returns:
+        boxes (N, 4) as cx, cy, w, h in units of the input, 0 to 1; objectness (N,); class probabilities (N, C).
+        N = A * rows * columns, in that order.
+    """
+    columns, rows = spec.grid_size
+    cells = raw.astype(np.float32).reshape(len(spec.anchors), 5 + spec.classes, rows * columns)
+    sizes = np.asarray(spec.anchors, np.float32) / (columns, rows)
+    x = (_sigmoid(cells[:, 0]) + np.tile(np.arange(columns), rows)) / columns
+    y = (_sigmoid(cells[:, 1]) + np.repeat(np.arange(rows), columns)) / rows
+    # exp(20) cells is far outside any frame, and stays finite where areas are multiplied
+    w, h = (np.exp(np.minimum(cells[:, 2 + side], 20)) * sizes[:, side, None] for side in (0, 1))
+    boxes = np.stack([x, y, w, h], axis=-1).reshape(-1, 4).astype(np.float32)
+    classes = cells[:, 5:].transpose(0, 2, 1).reshape(-1, spec.classes)
+    return boxes, _sigmoid(cells[:, 4]).reshape(-1), class_probabilities(classes, spec)
+
+
+def class_probabilities(logits: NDArray[Any], spec: ModelSpec) -> Float:
+    """(N, C) class logits to probabilities, by the spec's activation."""
+    if spec.class_activation == "softmax":
+        return _softmax(logits)
+    exclusive = spec.softmax_classes
+    return np.concatenate([_softmax(logits[:, :exclusive]), _sigmoid(logits[:, exclusive:])], axis=1)
+
+
+def detect(
+    raw: NDArray[Any],
+    spec: ModelSpec,
+    frame_size: tuple[int, int],
+    confidence: float | None = None,
+    iou: float | None = None,
+) -> Detections:
+    """Decode, threshold, suppress: the detections of one output.
+
+    Suppression is class-agnostic and ordered by objectness alone, as in the release (OFFICIAL_YOWO, "Decode").
+    For AVA's activation the threshold is on objectness, else on objectness times the best class probability.
+
+    Args:
+        raw: (A * (5 + C), rows, columns) float.
+        frame_size: (width, height) of the original frame in pixels.
+        confidence: detections must exceed this; the spec's display threshold by default.
+        iou: suppression threshold; the spec's by default.
+
+    Returns:
+        Detections sorted by confidence.
+    """
+    threshold = spec.confidence_threshold if confidence is None else confidence
+    boxes, objectness, probabilities = decode(raw, spec)
+    scores = objectness[:, None] * probabilities
+    order_by = objectness if spec.class_activation == "softmax+sigmoid" else scores.max(axis=1)
+    keep = np.flatnonzero(order_by > threshold)
+    corners = cxcywh_to_xyxy(boxes[keep])
+    keep = keep[nms(corners, objectness[keep], spec.nms_threshold if iou is None else iou)]
+    keep = keep[np.argsort(-scores[keep].max(axis=1), kind="stable")]
+    extent = np.array(frame_size * 2, np.float32)
+    xyxy = np.clip(cxcywh_to_xyxy(boxes[keep]), 0, 1) * extent
+    best = scores[keep]
+    return Detections(xyxy.astype(np.float32), best.max(axis=1), best.argmax(axis=1), best)
+
+
+def _sigmoid(values: NDArray[Any]) -> Float:
+    with np.errstate(over="ignore"):  # exp(-x) overflows to inf for x < -88, and 1 / inf is the right answer
+        return np.asarray(1 / (1 + np.exp(-values)), np.float32)
+
+
+def _softmax(logits: NDArray[Any]) -> Float:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)

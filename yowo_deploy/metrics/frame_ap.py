@@ -1,0 +1,150 @@
+"""Average precision over frames, as Pascal VOC defines it. Knows numpy and boxes; nothing of videos or models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Float, Int
+
+
+@dataclass(frozen=True)
+class FrameBoxes:
+    """Boxes of many frames, one row each, in any order.
+
+    Attributes:
+        frame: (N,) int64, which frame; equal numbers are the same frame.
+        class_id: (N,) int64.
+        xyxy: (N, 4) float32 corners in pixels.
+        score: (N,) float32; 1 for ground truth.
+    """
+
+    frame: Int
+    class_id: Int
+    xyxy: Float
+    score: Float
+
+    @classmethod
+    def concatenate(cls, parts: list[FrameBoxes]) -> FrameBoxes:
+        """All rows of all parts."""
+        if not parts:
+            return cls(
+                np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+            )
+        return cls(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("frame", "class_id", "xyxy", "score")
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True)
+class FrameMap:
+    """Average precision by class, in [0, 1]; NaN for a class without ground truth, which the mean leaves out."""
+
+    per_class: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        """Frame-mAP; NaN when no class has ground truth."""
+        known = self.per_class[~np.isnan(self.per_class)]
+        return float(known.mean()) if len(known) else float("nan")
+
+
+def frame_map(
+    detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float = 0.5, pixel_inclusive: bool = False
+) -> FrameMap:
+    """Frame-mAP with every-point interpolation (paper, section 4.1).
+
+    A detection is right when the ground-truth box of its frame and class that it overlaps most reaches `iou` and no
+    better-scored detection has taken it; ties of score keep the order of the rows.
+
+    Args:
+        pixel_inclusive: areas count the last pixel too (OFFICIAL_YOWO, "Linking and metrics").
+    """
+    match, overlap = _best_truth(detections, truth, classes, pixel_inclusive)
+    order = np.argsort(-detections.score, kind="stable")
+    candidates = order[overlap[order] >= iou]
+    _, first = np.unique(match[candidates], return_index=True)
+    right = np.zeros(len(detections), bool)
+    right[candidates[first]] = True
+    return FrameMap(
+        np.array([_class_ap(detections, truth, right, order, class_id) for class_id in range(classes)], np.float64)
+    )
+
+
+def localization_recall(detections: FrameBoxes, truth: FrameBoxes, iou: float = 0.5) -> float:
+    """Share of ground-truth boxes that some detection of any class overlaps by `iou` or more (paper, Table 3)."""
+    _, overlap = _best_truth(_any_class(truth), _any_class(detections), 1, False)
+    return float((overlap >= iou).mean()) if len(truth) else float("nan")
+
+
+def classification_accuracy(detections: FrameBoxes, truth: FrameBoxes, iou: float = 0.5) -> float:
+    """Of the ground-truth boxes that are found, the share whose best-scoring detection has the right class."""
+    match, overlap = _best_truth(_any_class(detections), _any_class(truth), 1, False)
+    order = np.argsort(-detections.score, kind="stable")
+    ranked = order[overlap[order] >= iou]
+    found, first = np.unique(match[ranked], return_index=True)
+    right = detections.class_id[ranked[first]] == truth.class_id[found]
+    return float(right.mean()) if len(right) else float("nan")
+
+
+def average_precision(right: NDArray[np.bool_], positives: int) -> float:
+    """Area under the interpolated precision-recall curve.
+
+    Args:
+        right: (N,) whether each detection is, best score first.
+        positives: ground-truth boxes; 0 gives NaN.
+    """
+    if positives == 0:
+        return float("nan")
+    found = np.cumsum(right)
+    precision = found / np.arange(1, len(right) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((envelope * right).sum() / positives)
+
+
+def _any_class(boxes: FrameBoxes) -> FrameBoxes:
+    return FrameBoxes(boxes.frame, np.zeros(len(boxes), np.int64), boxes.xyxy, boxes.score)
+
+
+def _class_ap(detections: FrameBoxes, truth: FrameBoxes, right: NDArray[np.bool_], order: Int, class_id: int) -> float:
+    ranked = order[detections.class_id[order] == class_id]
+    return average_precision(right[ranked], int((truth.class_id == class_id).sum()))
+
+
+def _best_truth(
+    detections: FrameBoxes, truth: FrameBoxes, classes: int, pixel_inclusive: bool
+) -> tuple[Int, NDArray[Any]]:
+    """For each detection the row of the best box of its frame and class, and the overlap; -1 and 0 without one."""
+    match, overlap = np.full(len(detections), -1, np.int64), np.zeros(len(detections))
+    truth_key = truth.frame * classes + truth.class_id
+    by_key = np.argsort(truth_key, kind="stable")
+    key = detections.frame * classes + detections.class_id
+    low = np.searchsorted(truth_key[by_key], key, side="left")
+    count = np.searchsorted(truth_key[by_key], key, side="right") - low
+    for nth in range(int(count.max(initial=0))):  # the nth candidate of every detection that has so many
+        rows = np.flatnonzero(count > nth)
+        candidates = by_key[low[rows] + nth]
+        found = _paired_iou(detections.xyxy[rows], truth.xyxy[candidates], pixel_inclusive)
+        better = found > overlap[rows]
+        match[rows[better]], overlap[rows[better]] = candidates[better], found[better]
+    return match, overlap
+
+
+def _paired_iou(boxes: Float, others: Float, pixel_inclusive: bool) -> NDArray[np.float64]:
+    """(N,) IoU of row with row."""
+    boxes64, others64 = boxes.astype(np.float64), others.astype(np.float64)
+    extra = 1.0 if pixel_inclusive else 0.0
+    low, high = np.maximum(boxes64[:, :2], others64[:, :2]), np.minimum(boxes64[:, 2:], others64[:, 2:])
+    intersection = np.clip(high - low + extra, 0, None).prod(axis=1)
+    union = sum((b[:, 2:] - b[:, :2] + extra).prod(axis=1) for b in (boxes64, others64)) - intersection
+    overlap: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
+    return overlap

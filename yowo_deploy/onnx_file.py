@@ -1,0 +1,196 @@
+"""What an ONNX file says about itself, read from its bytes. Needs no onnx package, and is the gate before any parser.
+
+The checker and the runtimes can be crashed or hung by small crafted files (HARDENING, "ONNX"), so a file is walked
+here first: a plain graph of known operators, all weights inside, nothing nested, nothing absurdly large.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from yowo_deploy.errors import ModelFileError, SpecError
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
+
+MAX_NODES = 20_000
+MAX_BYTES = 2 << 30  # what one protobuf file can hold
+
+# What our exporter and our rewrites write; anything else is not one of our graphs.
+_NAMES = """
+    Add Attention AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv DequantizeLinear
+    DepthToSpace Div Exp Expand Flatten Gather Gemm GlobalAveragePool HardSwish Identity LeakyRelu MatMul MaxPool Max
+    Min Mul Neg Pad QuantizeLinear ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Slice Softmax
+    SpaceToDepth Split Squeeze Sub Sum Tanh Transpose Unsqueeze
+"""
+OPERATORS = frozenset(_NAMES.split())
+
+# Field numbers of onnx.proto.
+_MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 8, 14, 25
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
+_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """The outside of an ONNX model.
+
+    Attributes:
+        opset: of the standard operators.
+        operators: how often each occurs.
+        metadata: the model's own key-value pairs.
+    """
+
+    opset: int
+    operators: Counter[str]
+    metadata: dict[str, str]
+
+
+def read_onnx_file(path: Path) -> OnnxFile:
+    """Walk a file and refuse what is not a plain network.
+
+    Raises:
+        ModelFileError: no protobuf, or no graph in it; functions, subgraphs or external data; an operator that is
+            not in `OPERATORS`; too large.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelFileError(f"{path} is larger than {MAX_BYTES >> 30} GiB, more than one ONNX file can be")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        view = memoryview(buffer)
+        try:
+            return _read_model(view, path)
+        except (IndexError, ValueError) as error:
+            raise ModelFileError(f"{path} is not an ONNX file, or is cut off") from error
+        finally:
+            view.release()
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The spec that an ONNX file carries, the file itself passed through the gate.
+
+    Raises:
+        ModelFileError: as `read_onnx_file`.
+        SpecError: the file carries none, or a broken one.
+    """
+    metadata = read_onnx_file(path).metadata
+    if METADATA_KEY not in metadata:
+        raise SpecError(
+            f"{path} carries no spec (metadata {METADATA_KEY!r}), so labels and anchors are unknown: "
+            "write the file with `yowo-deploy export`"
+        )
+    return ModelSpec.from_json(metadata[METADATA_KEY])
+
+
+def _read_model(model: memoryview, path: Path) -> OnnxFile:
+    metadata: dict[str, str] = {}
+    operators: Counter[str] = Counter()
+    opset = 0
+    for number, value in _fields(model):
+        if number == _MODEL_FUNCTIONS:
+            raise ModelFileError(f"{path} defines functions of its own; our graphs have none, so it is refused")
+        if number == _MODEL_OPSETS:
+            entry = dict(_fields(_message(value)))
+            version = entry.get(_OPSET_VERSION, 0)
+            if not _text(entry.get(_OPSET_DOMAIN, b"")) and isinstance(version, int):
+                opset = version
+        if number == _MODEL_METADATA:
+            entry = dict(_fields(_message(value)))
+            metadata[_text(entry.get(_ENTRY_KEY, b""))] = _text(entry.get(_ENTRY_VALUE, b""))
+        if number == _MODEL_GRAPH:
+            operators.update(_operators(_message(value), path))
+    if not operators or not opset:
+        raise ModelFileError(f"{path} is not an ONNX file: it holds no graph")
+    return OnnxFile(opset, operators, metadata)
+
+
+def _operators(graph: memoryview, path: Path) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for number, value in _fields(graph):
+        if number == _GRAPH_NODE:
+            found[_checked_operator(_message(value), path)] += 1
+        if number == _GRAPH_INITIALIZER:
+            _refuse_external(_message(value), path)
+        if number == _GRAPH_SPARSE:
+            raise ModelFileError(f"{path} holds sparse weights; our graphs have none, so it is refused")
+        if found.total() > MAX_NODES:
+            raise ModelFileError(f"{path} has more than {MAX_NODES} nodes, so it is refused")
+    return found
+
+
+def _checked_operator(node: memoryview, path: Path) -> str:
+    operator, domain = "", ""
+    for number, value in _fields(node):
+        if number == _NODE_OPERATOR:
+            operator = _text(value)
+        if number == _NODE_DOMAIN:
+            domain = _text(value)
+        if number == _NODE_ATTRIBUTE:
+            for inner, content in _fields(_message(value)):
+                if inner in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+                    raise ModelFileError(f"{path} nests graphs in its nodes; ours do not, so it is refused")
+                if inner == _ATTRIBUTE_TENSOR:
+                    _refuse_external(_message(content), path)
+    if operator not in OPERATORS or domain not in ("", "ai.onnx"):
+        raise ModelFileError(f"{path} uses the operator {domain}:{operator}, which no YOWO graph has, so it is refused")
+    return operator
+
+
+def _refuse_external(tensor: memoryview, path: Path) -> None:
+    for number, value in _fields(tensor):
+        if number == _TENSOR_EXTERNAL or (number == _TENSOR_LOCATION and value != 0):
+            raise ModelFileError(f"{path} keeps weights in other files; export it as one file")
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Each field of a protobuf message: its number, and an int or the bytes of a string, message or fixed number."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == _VARINT:
+            number, at = _varint(message, at)
+            yield key >> 3, number
+            continue
+        if kind == _BYTES:
+            size, at = _varint(message, at)
+        elif kind in (_FIXED64, _FIXED32):
+            size = 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+        if at + size > len(message):
+            raise IndexError("field reaches over the end")
+        yield key >> 3, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("varint too long")
+
+
+def _message(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("a number where a message was expected")
+    return value
+
+
+def _text(value: int | memoryview | bytes) -> str:
+    if isinstance(value, int):
+        raise ValueError("a number where text was expected")
+    return bytes(value).decode()

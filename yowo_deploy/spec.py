@@ -1,0 +1,197 @@
+"""What every artifact says about its model. Knows JSON; nothing of frames, engines or torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from yowo_deploy.errors import SpecError
+
+FORMAT_VERSION = 1
+METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
+
+ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
+StartRule = Literal["repeat", "wrap"]
+ClassActivation = Literal["softmax", "softmax+sigmoid"]
+AttentionSign = Literal["paper", "release"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything a runtime must know to feed a YOWO model and to read its answer.
+
+    Attributes:
+        labels: class names; their order is the order of the class channels.
+        anchors: (w, h) of each anchor in grid cells.
+        clip_length: frames in a clip, T. The last one is the key frame.
+        frame_stride: distance d between the frames of a clip; clip = key - (T-1)*d, ..., key - d, key.
+        input_size: (width, height) in pixels; multiples of `stride`.
+        stride: pixels to a grid cell.
+        colour: order of the three input channels. Frames always arrive as BGR.
+        mean, std: per channel in `colour` order, applied to values in [0, 1].
+        resize: "squash" fills the input and does not keep the aspect ratio.
+        resize_filter: how pixels are interpolated, see `preprocess.resize`.
+        start_rule: what stands for frames before the first: "repeat" the first one, or "wrap" round to the
+            end of the video (the release's 2020 branch; files only).
+        class_activation: "softmax" over all classes, or AVA's "softmax+sigmoid": softmax over the first
+            `softmax_classes`, sigmoid over the rest.
+        softmax_classes: see above; ignored for plain softmax.
+        attention_sign: softmax(G) as in the paper, or softmax(-G) as released weights were trained
+            (OFFICIAL_YOWO, "Attention sign").
+        confidence_threshold: for showing detections.
+        evaluation_threshold: for mAP.
+        nms_threshold: IoU above which the weaker of two boxes goes.
+        precision: of the arithmetic that the file asks for.
+        weights_sha256: hash of the weights that the file was made from; "" while there is none.
+        name: of the architecture, for people.
+    """
+
+    labels: tuple[str, ...]
+    anchors: tuple[tuple[float, float], ...]
+    clip_length: int = 16
+    frame_stride: int = 1
+    input_size: tuple[int, int] = (224, 224)
+    stride: int = 32
+    colour: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: Literal["squash"] = "squash"
+    resize_filter: ResizeFilter = "bilinear"
+    start_rule: StartRule = "repeat"
+    class_activation: ClassActivation = "softmax"
+    softmax_classes: int = 0
+    attention_sign: AttentionSign = "paper"
+    confidence_threshold: float = 0.25
+    evaluation_threshold: float = 0.005
+    nms_threshold: float = 0.4
+    precision: Precision = "fp32"
+    weights_sha256: str = ""
+    name: str = "yowo"
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.format_version > FORMAT_VERSION:
+            raise SpecError(f"spec format {self.format_version} is newer than {FORMAT_VERSION}: upgrade yowo-deploy")
+        _require(len(self.labels) > 0, "labels", self.labels, "at least one class name")
+        _require(len(set(self.labels)) == len(self.labels), "labels", self.labels, "no name twice")
+        _require(len(self.anchors) > 0, "anchors", self.anchors, "at least one (w, h)")
+        _require(
+            all(math.isfinite(v) and v > 0 for wh in self.anchors for v in wh),
+            "anchors",
+            self.anchors,
+            "positive sizes",
+        )
+        _require(1 <= self.clip_length <= 1024, "clip_length", self.clip_length, "1 to 1024 frames")
+        _require(1 <= self.frame_stride <= 1024, "frame_stride", self.frame_stride, "1 to 1024 frames")
+        _require(self.stride > 0, "stride", self.stride, "a positive number of pixels")
+        _require(
+            all(0 < side <= 8192 and side % self.stride == 0 for side in self.input_size),
+            "input_size",
+            self.input_size,
+            f"multiples of {self.stride} up to 8192",
+        )
+        _require(all(math.isfinite(v) for v in self.mean), "mean", self.mean, "finite numbers")
+        _require(all(math.isfinite(v) and v > 0 for v in self.std), "std", self.std, "positive numbers")
+        _require(
+            0 <= self.softmax_classes <= len(self.labels),
+            "softmax_classes",
+            self.softmax_classes,
+            f"0 to {len(self.labels)}",
+        )
+        for name in ("confidence_threshold", "evaluation_threshold", "nms_threshold"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, C."""
+        return len(self.labels)
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(columns, rows) of the output grid."""
+        return self.input_size[0] // self.stride, self.input_size[1] // self.stride
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the raw output, A * (5 + C)."""
+        return len(self.anchors) * (5 + self.classes)
+
+    @property
+    def clip_span(self) -> int:
+        """Consecutive frames that one clip reaches over, (T - 1) * d + 1."""
+        return (self.clip_length - 1) * self.frame_stride + 1
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """(3, T, H, W), one clip as the model takes it."""
+        return 3, self.clip_length, self.input_size[1], self.input_size[0]
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """One JSON object; `from_json` gives an equal spec back."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """The spec that `to_json` wrote.
+
+        Raises:
+            SpecError: not JSON, an unknown or missing field, a wrong type or value, or a newer format.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SpecError(f"the model's spec is not JSON ({error}); export the model again") from error
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> ModelSpec:
+        """As `from_json`, from the values it holds."""
+        if not isinstance(values, dict):
+            raise SpecError(f"the model's spec is a {type(values).__name__}, expected a JSON object")
+        version = values.get("format_version", 1)
+        if isinstance(version, int) and version > FORMAT_VERSION:  # first: its fields would be unknown ones
+            raise SpecError(f"spec format {version} is newer than {FORMAT_VERSION}: upgrade yowo-deploy")
+        hints = typing.get_type_hints(cls)
+        if unknown := sorted(set(values) - set(hints)):
+            raise SpecError(f"unknown field in the model's spec: {', '.join(map(repr, unknown))}")
+        required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+        if missing := sorted(required - set(values)):
+            raise SpecError(f"the model's spec lacks {', '.join(map(repr, missing))}")
+        return cls(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
+
+
+def _require(holds: bool, field: str, found: object, expected: str) -> None:
+    if not holds:
+        raise SpecError(f"spec field {field} is {found!r}, expected {expected}")
+
+
+def _typed(field: str, value: Any, hint: Any) -> Any:
+    """`value` from JSON as the type that the field declares: lists become tuples, ints may stand for floats."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        _require(isinstance(value, (list, tuple)), field, value, "a list")
+        item_hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        _require(len(value) == len(item_hints), field, value, f"{len(item_hints)} values")
+        return tuple(_typed(field, item, item_hint) for item, item_hint in zip(value, item_hints, strict=True))
+    if origin is Literal:
+        _require(value in arguments, field, value, " or ".join(map(repr, arguments)))
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _require(
+        isinstance(value, hint) and not (hint is int and isinstance(value, bool)), field, value, f"{hint.__name__}"
+    )
+    return value

@@ -1,0 +1,238 @@
+"""Video files in and out, frame by frame. Knows cv2 (and PyAV for H.264); nothing of models or detections."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import cv2
+import numpy as np
+
+from yowo_deploy.artifacts import atomic_write, existing_file
+from yowo_deploy.errors import MissingExtraError, VideoError
+from yowo_deploy.preprocess import Frame
+
+# FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# Files only: FFmpeg would follow a playlist or an address inside a container (HARDENING, "Video").
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
+
+MAX_PIXELS = 8192 * 8192
+CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"OggS", b"\x30\x26\xb2\x75")
+
+T = TypeVar("T")
+
+
+class VideoReader:
+    """Frames of a video file as (H, W, 3) uint8 BGR, turned upright as the file's rotation flag says.
+
+    Attributes:
+        path: of the file.
+        size_wh: (width, height) of the frames.
+        fps: frames per second as the file says; 25 where it says nothing.
+        frames_declared: as the container counts them; 0 if it does not.
+
+    Raises:
+        VideoError: not a video, no frame in it, frames of absurd size; and while iterating, when the stream breaks
+            off before its declared end and `allow_damaged` is false.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], allow_damaged: bool = False) -> None:
+        self.path = existing_file(path, "video")
+        self._allow_damaged = allow_damaged
+        _refuse_other_formats(self.path)
+        self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise VideoError(f"{self.path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")
+        width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            self.close()
+            raise VideoError(
+                f"{self.path} has frames of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down"
+            )
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps < 1000 else 25.0
+        self.frames_declared = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._timestamp_s = 0.0
+        self._first = self._read()
+        if self._first is None:
+            self.close()
+            raise VideoError(f"{self.path} holds no frame that can be decoded; is it complete?")
+        self.size_wh = self._first.shape[1], self._first.shape[0]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame once, from the first; a reader is read once."""
+        frame, count = self._first, 0
+        while frame is not None:
+            yield frame
+            count += 1
+            frame = self._read()
+        # By time, not by count: AVI files skip repeated frames and declare them all the same.
+        end = self._timestamp_s * self.fps + 1
+        if self.frames_declared - end > max(2, 0.05 * self.frames_declared) and not self._allow_damaged:
+            raise VideoError(
+                f"{self.path} breaks off: {count} frames can be decoded, {self.frames_declared} are declared. "
+                "Repair or re-encode it, or pass --allow-damaged to take what there is"
+            )
+
+    def _read(self) -> Frame | None:
+        decoded, frame = self._capture.read()
+        if not decoded:
+            return None
+        self._timestamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        return np.asarray(frame, np.uint8)
+
+    def close(self) -> None:
+        """Release the file; safe to call twice."""
+        self._capture.release()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class VideoWriter:
+    """Frames to a video file: `.webm` (VP8, plays everywhere) or `.mp4` (H.264, with the `[video]` extra).
+
+    The file appears under its name when the block ends well; a block that fails leaves nothing behind.
+
+    Raises:
+        VideoError: another suffix, or the encoder does not start.
+        MissingExtraError: `.mp4` without PyAV. OpenCV's own `mp4v` is never used: browsers refuse it.
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fps: float, size_wh: tuple[int, int]) -> None:
+        self.path = Path(path)
+        encoders: dict[str, Callable[[Path, float, tuple[int, int]], Any]] = {".webm": _Vp8, ".mp4": _H264}
+        if self.path.suffix.lower() not in encoders:
+            raise VideoError(f"cannot write {self.path}: expected a name that ends in .webm or .mp4")
+        self._file = atomic_write(self.path)
+        temporary = self._file.__enter__()
+        try:
+            self._encoder = encoders[self.path.suffix.lower()](temporary, fps, size_wh)
+        except BaseException as error:
+            self._file.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def write(self, frame_bgr: Frame) -> None:
+        """Append one frame of the writer's size."""
+        self._encoder.write(frame_bgr)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._encoder.close()
+        self._file.__exit__(kind, error, trace)
+
+
+class _Vp8:
+    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
+        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"VP80"), fps, size_wh)
+        if not self._writer.isOpened():
+            raise VideoError(f"this OpenCV cannot encode VP8 at {size_wh[0]}x{size_wh[1]}; write .mp4 instead")
+
+    def write(self, frame_bgr: Frame) -> None:
+        self._writer.write(frame_bgr)
+
+    def close(self) -> None:
+        self._writer.release()
+
+
+class _H264:
+    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
+        try:
+            import av
+        except ImportError as error:
+            raise MissingExtraError("PyAV, which writes .mp4 as H.264 (.webm needs no extra),", "video") from error
+        from fractions import Fraction
+
+        self._av = av
+        self._container = av.open(str(path), "w")
+        self._stream: Any = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        self._stream.width, self._stream.height = (side - side % 2 for side in size_wh)  # 4:2:0 needs even sides
+        self._stream.pix_fmt = "yuv420p"
+
+    def write(self, frame_bgr: Frame) -> None:
+        even = frame_bgr[: self._stream.height, : self._stream.width]
+        frame = self._av.VideoFrame.from_ndarray(even, format="bgr24")
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()
+
+
+class Prefetch(Generic[T]):
+    """An iterator run ahead in a thread of its own, at most `depth` items; its errors surface where it is read."""
+
+    def __init__(self, items: Iterator[T], depth: int = 8) -> None:
+        self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
+        self._thread.start()
+
+    def _run(self, items: Iterator[T]) -> None:
+        failure: BaseException | None = None
+        try:
+            for item in items:
+                if not self._put((item, None)):
+                    return
+        except BaseException as error:  # handed over, not swallowed: `__iter__` raises it
+            failure = error
+        self._put((None, failure or StopIteration()))
+
+    def _put(self, entry: tuple[T | None, BaseException | None]) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            item, error = self._queue.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]  # None only beside an error
+
+    def close(self) -> None:
+        """Stop the thread and wait for it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def __enter__(self) -> Prefetch[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """A playlist, text or picture under a video's name is refused before FFmpeg sees it (HARDENING, "Video")."""
+    with path.open("rb") as stream:
+        head = stream.read(377)
+    known = (
+        head[4:8] in _BOXES
+        or head.startswith(_MAGIC)
+        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
+        or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47)
+    )
+    if not known:
+        raise VideoError(f"{path} is not a video: its first bytes are not those of {CONTAINERS}")
