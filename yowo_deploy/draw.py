@@ -115,22 +115,20 @@ def _drawable(text: str) -> str:
 
 def _label(text: str, background: Colour, frame_wh: tuple[int, int]) -> Frame:
     """A picture of the text on its background, no larger than the frame; its font grows with the frame."""
-    scale = max(_MIN_SCALE, min(frame_wh) / 900)
-    image = _written(text, scale, background)
-    if image.shape[1] > frame_wh[0]:
-        image = _written(text, scale * frame_wh[0] / image.shape[1], background)
-    return image[: frame_wh[1], : frame_wh[0]]
+    return _written(text, max(_MIN_SCALE, min(frame_wh) / 900), background, frame_wh[0])[: frame_wh[1]]
 
 
-def _written(text: str, scale: float, background: Colour) -> Frame:
-    """A picture of one line of text, just large enough."""
+def _written(text: str, scale: float, background: Colour, width_limit: int) -> Frame:
+    """A picture of one line of text, just large enough; too long a line is condensed to the limit."""
     text = _drawable(text)
     thickness = max(1, round(1.5 * scale))
     (width, height), below = cv2.getTextSize(text, _FONT, scale, thickness)
     pad = 1 + round(4 * scale)
     image = np.full((height + below + 2 * pad, width + 2 * pad, 3), background, np.uint8)
     cv2.putText(image, text, (pad, pad + height), _FONT, scale, text_colour_on(background), thickness, cv2.LINE_AA)
-    return image
+    if image.shape[1] <= width_limit:
+        return image
+    return np.asarray(cv2.resize(image, (width_limit, image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _place(label: Frame, box: Corners, taken: Sequence[Corners], frame_wh: tuple[int, int]) -> Corners:
@@ -159,10 +157,8 @@ def _scaled(image_bgr: Frame, width: int) -> Frame:
 
 
 def _captioned(image_bgr: Frame, caption: str) -> Frame:
-    """The image with a strip of paper below it that holds the caption, shrunk to the image's width."""
-    written = _written(caption, 0.5, _PAPER)
-    if written.shape[1] > image_bgr.shape[1]:
-        written = _written(caption, 0.5 * image_bgr.shape[1] / written.shape[1], _PAPER)[:, : image_bgr.shape[1]]
+    """The image with a strip of paper below it that holds the caption."""
+    written = _written(caption, 0.5, _PAPER, image_bgr.shape[1])
     strip = np.full((written.shape[0], image_bgr.shape[1], 3), _PAPER, np.uint8)
     strip[:, : written.shape[1]] = written
     return np.concatenate([image_bgr, strip])

@@ -171,7 +171,8 @@ a { color: var(--link); }
 table { border-collapse: collapse; font-size: .925rem; min-width: 50%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .5rem; }
 th, td { padding: .45rem .9rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; background: var(--shade); }
+th, td:first-child { white-space: nowrap; }
+th { font-weight: 600; background: var(--shade); }
 tbody tr:hover { background: var(--shade); }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure { margin: 1.5rem 0; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -65,7 +66,9 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
     model = fold_output_layers(checkpoint.model)
     example = torch.zeros(1, *checkpoint.spec.clip_shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, none of which a user can act on
+        # The exporter's own deprecations, and its regret that torchvision is absent: nothing a user can act on.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             model,
             (example,),

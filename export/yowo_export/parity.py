@@ -115,23 +115,24 @@ def compare(
     for clip, size_wh in clips:
         expected, answer = (model.infer(clip[None])[0].astype(np.float64) for model in (reference, candidate))
         seen.append(_raw_difference(expected, answer, spec))
-        first, second = (detect(raw, spec, size_wh, spec.confidence_threshold) for raw in (expected, answer))
+        # A little below the threshold too, so that a score that just crosses it does not count as a lost detection.
+        low = max(0.0, spec.confidence_threshold - limits.score)
+        first, second = (detect(raw, spec, size_wh, low) for raw in (expected, answer))
         pairs.append((first, second))
     if not seen:
         raise InputError("no clip to compare the models on")
-    matches = [_match(first, second) for first, second in pairs]
+    matches = [_match(first, second, spec.confidence_threshold) for first, second in pairs]
     kinds = np.max([by_kind for _, _, by_kind in seen], axis=0)
-    matched = sum(len(scores) for scores, _ in matches)
     return Parity(
         clips=len(seen),
         raw=float(np.max([raw for raw, _, _ in seen])),
         cosine=float(np.min([cosine for _, cosine, _ in seen])),
         by_kind=dict(zip(KINDS, kinds.tolist(), strict=True)),
-        detections=sum(len(first) for first, _ in pairs),
-        missing=sum(len(first) for first, _ in pairs) - matched,
-        extra=sum(len(second) for _, second in pairs) - matched,
-        score=max((float(s) for scores, _ in matches for s in scores), default=0.0),
-        box_px=max((float(b) for _, boxes in matches for b in boxes), default=0.0),
+        detections=sum(int((first.confidence > spec.confidence_threshold).sum()) for first, _ in pairs),
+        missing=sum(match.missing for match in matches),
+        extra=sum(match.extra for match in matches),
+        score=max((match.score for match in matches), default=0.0),
+        box_px=max((match.box_px for match in matches), default=0.0),
         limits=limits,
     )
 
@@ -178,13 +179,24 @@ def _raw_difference(
     return float(difference.max()) / max(1.0, float(np.abs(expected).max())), cosine, by_kind
 
 
-def _match(first: Detections, second: Detections) -> tuple[Float, Float]:
-    """Score and corner differences of detections that are in both, matched greedily by overlap within a class."""
+@dataclass(frozen=True)
+class _Match:
+    missing: int
+    extra: int
+    score: float
+    box_px: float
+
+
+def _match(first: Detections, second: Detections, threshold: float) -> _Match:
+    """Pair detections greedily by overlap within a class; what is left over counts if it exceeds the threshold."""
     overlaps = iou_matrix(first.xyxy, second.xyxy) * (first.class_id[:, None] == second.class_id[None])
-    scores, boxes = [], []
+    left, right = np.ones(len(first), bool), np.ones(len(second), bool)
+    score = box_px = 0.0
     while overlaps.size and overlaps.max() >= MATCH_IOU:
         i, j = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        scores.append(abs(first.confidence[i] - second.confidence[j]))
-        boxes.append(np.abs(first.xyxy[i] - second.xyxy[j]).max())
+        score = max(score, abs(float(first.confidence[i] - second.confidence[j])))
+        box_px = max(box_px, float(np.abs(first.xyxy[i] - second.xyxy[j]).max()))
         overlaps[i], overlaps[:, j] = 0, 0
-    return np.array(scores, np.float32), np.array(boxes, np.float32)
+        left[i], right[j] = False, False
+    missing, extra = (int((d.confidence[m] > threshold).sum()) for d, m in ((first, left), (second, right)))
+    return _Match(missing, extra, score, box_px)

@@ -19,7 +19,7 @@ FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts"),
     1: ("preprocess", "clip", "decode", "tubes", "onnx_file"),
     2: ("backends", "datasets", "metrics"),
-    3: ("video", "draw", "detector", "stream", "report"),
+    3: ("video", "draw", "detector", "sinks", "stream", "report"),
     4: ("bench", "evaluate"),
     7: ("cli", "__main__"),
 }

@@ -48,7 +48,9 @@ def label_of(class_id: int = 0) -> Frame:
 
 def holds(image: Frame, part: Frame) -> bool:
     """Whether `part` is somewhere in `image`, pixel for pixel."""
-    return bool(cv2.matchTemplate(image, part, cv2.TM_SQDIFF).min() < 0.5)
+    match = cv2.matchTemplate(image, part, cv2.TM_SQDIFF)  # not quite 0 where it fits, so the place is looked at
+    top, left = np.unravel_index(int(match.argmin()), match.shape)
+    return np.array_equal(image[top : top + part.shape[0], left : left + part.shape[1]], part)
 
 
 def test_the_frame_that_was_given_stays_as_it_was() -> None:
@@ -88,15 +90,15 @@ def test_two_labels_of_one_place_are_both_whole() -> None:
         assert holds(drawn, label_of(1))
 
 
-@pytest.mark.parametrize("width", [64, 100, WIDTH])
-def test_a_label_wider_than_the_frame_shrinks_so_that_its_end_is_seen(width: int) -> None:
+@pytest.mark.parametrize("width", [64, 100, 200])
+def test_a_label_wider_than_the_frame_is_condensed_to_its_end(width: int) -> None:
     one, other = (
         draw(grey(width), found((0, 60, width, 200), confidence=confidence), ["a_very_long_name_of_an_action"] * 2)
         for confidence in (0.81, 0.88)
     )
     differ = np.nonzero((one != other).any(axis=(0, 2)))[0]
     assert len(differ) > 0
-    assert differ.min() > width * (0.75 if width < 200 else 0.3)
+    assert differ.min() > 0.85 * width  # the last of its 34 characters
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 200), (200, 3), (16, 16)])
@@ -205,7 +207,8 @@ def test_a_caption_is_seen_to_its_end() -> None:
     one, other = (contact_sheet(cell, 1, [f"a caption much longer than wide {end}"]) for end in "xo")
     assert one.shape == other.shape
     assert not np.array_equal(one, other)
-    assert np.array_equal(one[:, :40], other[:, :40])
+    differ = np.nonzero((one != other).any(axis=(0, 2)))[0]
+    assert differ.min() > 50
 
 
 @pytest.mark.parametrize(("count", "columns", "captions"), [(0, 1, []), (2, 0, []), (2, 1, ["one"])])

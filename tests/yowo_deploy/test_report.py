@@ -64,7 +64,7 @@ def image_in(page: Page) -> Frame:
 
 
 def test_every_text_is_shown_as_it_is_and_never_becomes_markup() -> None:
-    pieces = [
+    pieces: list[Piece] = [
         Paragraph(HOSTILE),
         Table([HOSTILE], [[HOSTILE]], HOSTILE),
         Figure(noise(), HOSTILE),

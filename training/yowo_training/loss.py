@@ -78,7 +78,8 @@ def yowo_loss(raw: Tensor, targets: list[Tensor], anchors: Tensor, weights: Loss
     """
     weights = weights or LossWeights()
     batch, _, rows, columns = raw.shape
-    cells = raw.float().reshape(batch, len(anchors), -1, rows, columns).permute(0, 1, 3, 4, 2)
+    exact = raw.to(torch.promote_types(raw.dtype, torch.float32))
+    cells = exact.reshape(batch, len(anchors), -1, rows, columns).permute(0, 1, 3, 4, 2)
     xy, wh = cells[..., :2].sigmoid(), cells[..., 2:4]
     predicted = _boxes_in_cells(xy, wh, anchors).detach()
     found = _assign(targets, anchors, rows, columns)
@@ -126,7 +127,7 @@ def _assign(targets: list[Tensor], anchors: Tensor, rows: int, columns: int) -> 
 
 def _background(predicted: Tensor, targets: list[Tensor], rows: int, columns: int, weights: LossWeights) -> Tensor:
     """(B, A, rows, columns): the background weight, 0 where a prediction already overlaps a box well."""
-    mask = torch.full(predicted.shape[:-1], weights.background, device=predicted.device)
+    mask = torch.full(predicted.shape[:-1], weights.background, dtype=predicted.dtype, device=predicted.device)
     for image, boxes in enumerate(targets):
         if len(boxes):
             in_cells = boxes[:, 1:] * boxes.new_tensor([columns, rows, columns, rows])

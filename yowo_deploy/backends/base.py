@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from yowo_deploy.artifacts import existing_file
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
 from yowo_deploy.spec import ModelSpec, Precision
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing from Python 3.11
 
 
 class Backend(Protocol):
@@ -46,13 +43,16 @@ class Backend(Protocol):
     ) -> None: ...
 
 
+E = TypeVar("E", bound="Engine")
+
+
 class Engine:
     """What all engines share: they are context managers, and most have nothing to close."""
 
     def close(self) -> None:
         """Nothing is held that the garbage collector does not free."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: E) -> E:
         return self
 
     def __exit__(

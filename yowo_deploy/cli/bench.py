@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from yowo_deploy.bench import Timing, bench_models, bench_stages, ratio_interval
 from yowo_deploy.cli.terminal import json_option, model_options, progress_bar, show_table
 
 PERCENTILES = (50, 90, 95, 99, 100)
+SHOWN = (50, 95, 99)
 
 
 @click.command("bench")
@@ -39,21 +41,23 @@ def command(
         with progress_bar("measuring", total=1.0) as update:
             timings = bench_models(models, seconds, warmup, batch, update)
         stages = bench_stages(models[0])
-        names = [f"{path} ({model.name})" for path, model in zip(engines, models, strict=True)]
+        names = [f"{Path(path).name}, {model.name}" for path, model in zip(engines, models, strict=True)]
     if as_json:
         click.echo(json.dumps({"batch": batch, "models": _values(names, timings), "stages": _values(None, stages)}))
         return
-    headers = ("model", *(f"p{p} ms" if p < 100 else "max ms" for p in PERCENTILES), "clips/s", "calls", "x first")
+    headers = ("model, engine", *(f"p{percent} ms" for percent in SHOWN), "clips/s", "x first")
     rows = [
-        (name, *_percentiles(t), f"{t.clips_per_s:.1f}", str(len(t.seconds)), _ratio(timings[0], t))
+        (name, *_percentiles(t), f"{t.clips_per_s:.1f}", _ratio(timings[0], t))
         for name, t in zip(names, timings, strict=True)
     ]
     show_table(f"inference, batch {batch}", headers, rows)
-    show_table("around the engine, frame of 320x240", headers[:6], [(t.name, *_percentiles(t)) for t in stages])
+    show_table(
+        "around the engine, frame of 320x240", ("stage", *headers[1:4]), [(t.name, *_percentiles(t)) for t in stages]
+    )
 
 
 def _percentiles(timing: Timing) -> list[str]:
-    return [f"{timing.percentile_ms(percent):.2f}" for percent in PERCENTILES]
+    return [f"{timing.percentile_ms(percent):.2f}" for percent in SHOWN]
 
 
 def _ratio(first: Timing, other: Timing) -> str:

@@ -35,8 +35,8 @@ def command(file: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts | {"spec": spec.to_dict()}))
         return
-    show_table("", ("fact", "value"), [(name, _text(value)) for name, value in facts.items()])
-    show_table("spec", ("field", "value"), [(name, _text(value)) for name, value in spec.to_dict().items()])
+    show_table("", ("fact", "value"), [(name, _text(value)) for name, value in facts.items()], False)
+    show_table("spec", ("field", "value"), [(name, _text(value)) for name, value in spec.to_dict().items()], False)
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,9 @@ from yowo_deploy.errors import MissingExtraError
 F = TypeVar("F", bound=Callable[..., Any])
 
 talk = Console(stderr=True, highlight=False)
-results = Console(highlight=False, soft_wrap=False)
+results = Console(highlight=False)
+if not results.is_terminal:
+    results.width = max(results.width, 120)  # a pipe has no width of its own
 
 
 def model_options(function: F) -> F:
@@ -62,11 +64,11 @@ def require(extra: str, *libraries: str) -> None:
             raise MissingExtraError(library, extra)
 
 
-def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; the first column to the left, all others to the right."""
+def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> None:
+    """A table on stdout; the first column to the left, the others to the right if they are numbers."""
     table = Table(title=escape(title), title_justify="left", header_style="bold")
     for index, header in enumerate(headers):
-        table.add_column(escape(header), justify="left" if index == 0 else "right")
+        table.add_column(escape(header), justify="right" if index and numbers else "left")
     for row in rows:
         table.add_row(*map(escape, row))
     results.print(table)

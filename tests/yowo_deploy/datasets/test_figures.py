@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ CLIP = 8
 STYLES = list(itertools.product((0.85, 1.15), (0.0, 0.35)))  # the ends of what is drawn for vigour and ease
 
 
-def person(label: str, **changes: object) -> Person:
+def person(label: str, **changes: Any) -> Person:
     clothes = Clothes(*[WHITE] * len(Clothes._fields))
     return Person(label, 70.0, (80.0, 110.0), 1, vigour=1.0, ease=0.2, turn=0.3, clothes=clothes)._replace(**changes)
 

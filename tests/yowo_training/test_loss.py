@@ -1,0 +1,119 @@
+"""The loss against the release's figures, a naive float64 loop, and its own laws."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from yowo_training.loss import LossWeights, yowo_loss
+
+ANCHORS = torch.tensor([[0.9, 3.1], [1.7, 4.0], [3.1, 5.8]], dtype=torch.float64)
+
+
+def test_the_release_answers_the_same_up_to_its_missing_division_by_the_batch(reference_dir: Path) -> None:
+    fixture = np.load(reference_dir / "official" / "loss_fixture.npz")
+    raw = torch.from_numpy(fixture["output"]).requires_grad_()
+    targets = [torch.from_numpy(rows[rows[:, 3] > 0]) for rows in fixture["target"]]
+    parts = yowo_loss(raw, targets, torch.from_numpy(fixture["anchors"]).float().reshape(5, 2))
+    batch = len(targets)
+    found = {"x": parts.x, "y": parts.y, "w": parts.w, "h": parts.h, "conf": parts.confidence, "cls": parts.classes}
+    for name, value in (found | {"loss": parts.total}).items():
+        assert value.item() * batch == pytest.approx(float(fixture[name]), rel=1e-5), name
+    torch.autograd.backward(parts.total * batch)
+    assert raw.grad is not None
+    # float32 sums of a few hundred terms of size 1
+    np.testing.assert_allclose(raw.grad.numpy(), fixture["gradient"], atol=1e-6)
+
+
+def test_a_naive_loop_gives_the_same_value() -> None:
+    rng = np.random.default_rng(3)
+    raw = rng.standard_normal((2, 3 * 9, 4, 5))
+    targets = [np.array([[1, 0.3, 0.4, 0.3, 0.8], [3, 0.8, 0.6, 0.2, 0.5]]), np.zeros((0, 5))]
+    expected = naive_loss(raw, targets, ANCHORS.numpy(), LossWeights())
+    parts = yowo_loss(torch.from_numpy(raw), [torch.from_numpy(t) for t in targets], ANCHORS)
+    assert parts.total.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_two_equal_images_have_the_loss_of_one() -> None:
+    torch.manual_seed(0)
+    raw = torch.randn(1, 27, 4, 5)
+    target = torch.tensor([[2.0, 0.5, 0.5, 0.4, 0.4]])
+    one = yowo_loss(raw, [target], ANCHORS.float()).total
+    two = yowo_loss(raw.repeat(2, 1, 1, 1), [target, target], ANCHORS.float()).total
+    assert two.item() == pytest.approx(one.item(), rel=1e-6)
+
+
+def test_a_perfect_prediction_costs_next_to_nothing_and_any_shift_costs_more() -> None:
+    rows, columns, row, column, anchor, class_id = 4, 5, 2, 3, 1, 2
+    raw = torch.full((1, 3, 9, rows, columns), -9.0)
+    raw[:, :, :4] = 0
+    cell = raw[0, anchor, :, row, column]
+    cell[4], cell[5 + class_id] = 9, 9  # sure of object and class; tx = ty = 0 is the middle of the cell
+    size = ANCHORS[anchor]
+    middle = ((column + 0.5) / columns, (row + 0.5) / rows)
+    target = torch.tensor([[class_id, *middle, size[0] / columns, size[1] / rows]], dtype=torch.float32)
+    perfect = yowo_loss(raw.flatten(1, 2), [target], ANCHORS.float()).total.item()
+    assert perfect < 1e-3
+    for channel in (0, 1, 2, 3, 4, 5):
+        shifted = raw.clone()
+        shifted[0, anchor, channel, row, column] += -18.0 if channel == 4 else 18.0
+        assert yowo_loss(shifted.flatten(1, 2), [target], ANCHORS.float()).total.item() > perfect + 0.1
+
+
+def test_images_without_boxes_still_teach_the_background() -> None:
+    raw = torch.zeros(1, 27, 4, 5, requires_grad=True)
+    parts = yowo_loss(raw, [torch.zeros(0, 5)], ANCHORS.float())
+    assert parts.confidence.item() == pytest.approx(3 * 4 * 5 * 0.5**2 / 2)
+    assert parts.classes.item() == parts.x.item() == 0.0
+
+
+def naive_loss(raw: np.ndarray, targets: list[np.ndarray], anchors: np.ndarray, weights: LossWeights) -> float:
+    """The objective as its description reads (OFFICIAL_YOWO, "Loss and training"), one cell at a time."""
+    batch, _, rows, columns = raw.shape
+    cells = raw.reshape(batch, len(anchors), -1, rows, columns)
+    total = 0.0
+    for image in range(batch):
+        boxes = [(int(c), cx * columns, cy * rows, w * columns, h * rows) for c, cx, cy, w, h in targets[image]]
+        owners = {}
+        for class_id, cx, cy, w, h in boxes:
+            fit = [_iou((0, 0, w, h), (0, 0, *anchor)) for anchor in anchors]
+            owners[int(np.argmax(fit)), int(cy), int(cx)] = (class_id, cx, cy, w, h)
+        for anchor, row, column in np.ndindex(len(anchors), rows, columns):
+            tx, ty, tw, th, conf, *logits = cells[image, anchor, :, row, column]
+            x, y = _sigmoid(tx), _sigmoid(ty)
+            predicted = (x + column, y + row, anchors[anchor][0] * math.exp(tw), anchors[anchor][1] * math.exp(th))
+            owner = owners.get((anchor, row, column))
+            if owner is None:
+                best = max((_iou(predicted, box[1:]) for box in boxes), default=0.0)
+                total += 0.0 if best > weights.ignore_iou else weights.background * _sigmoid(conf) ** 2 / 2
+                continue
+            class_id, cx, cy, w, h = owner
+            total += weights.object * (_sigmoid(conf) - _iou(predicted, owner[1:])) ** 2 / 2
+            wanted = (cx - column, cy - row, math.log(w / anchors[anchor][0]), math.log(h / anchors[anchor][1]))
+            total += sum(_smooth_l1(a - b) / 2 for a, b in zip((x, y, tw, th), wanted, strict=True))
+            p = np.exp(logits)[class_id] / np.exp(logits).sum()
+            total += -((1 - p) ** weights.focal_gamma) * math.log(p)
+    return total / batch
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def _smooth_l1(value: float) -> float:
+    return 0.5 * value**2 if abs(value) < 1 else abs(value) - 0.5
+
+
+def _iou(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    sides = [
+        max(0.0, min(a + wa / 2, b + wb / 2) - max(a - wa / 2, b - wb / 2))
+        for (a, wa), (b, wb) in zip(
+            zip(one[:2], one[2:], strict=True), zip(other[:2], other[2:], strict=True), strict=True
+        )
+    ]
+    both = sides[0] * sides[1]
+    return both / (one[2] * one[3] + other[2] * other[3] - both)

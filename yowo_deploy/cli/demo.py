@@ -1,0 +1,251 @@
+"""`yowo-deploy demo`: make videos, train, export, compare, measure, detect, and tell it all on one page."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import click
+
+from yowo_deploy.artifacts import write_text
+from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk
+
+if TYPE_CHECKING:
+    from yowo_deploy.bench import Timing
+    from yowo_deploy.datasets import Dataset
+    from yowo_deploy.evaluate import Evaluation
+    from yowo_deploy.preprocess import Frame
+    from yowo_export.parity import Parity
+
+REVERSED = (("sit_down", "stand_up"), ("raise_arms", "lower_arms"))
+RECIPE = "yowo-tiny"
+SHOWN_SIZE, SHOWN_FPS = (480, 360), 12.0
+
+TableText = tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Story:
+    """Every figure that the demo shows, as it was measured."""
+
+    labels: tuple[str, ...]
+    exported: Evaluation
+    checkpoint: Evaluation
+    flat: Evaluation
+    parity: Parity
+    timings: list[Timing]
+    sheet: Frame
+    video: str
+    seconds: float
+
+
+@click.command("demo")
+@click.option("-o", "--output", default="runs/demo", type=click.Path(), help="Folder for everything it makes.")
+@click.option("--minutes", default=2.0, help="Training time of the model; the 2-D one gets half.")
+def command(output: str, minutes: float) -> None:
+    """The whole story in five minutes, with data made on the spot: no GPU, no network, no checkpoint needed."""
+    require("demo", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
+    start = perf_counter()
+    folder = Path(output)
+    dataset = _data(folder / "data")
+    both = _train(dataset, folder / "yowo", minutes, flat=False)
+    flat = _train(dataset, folder / "2d", minutes / 2, flat=True)
+    onnx, flat_onnx = _export(both, folder / "yowo.onnx"), _export(flat, folder / "2d.onnx")
+    story = Story(
+        dataset.labels,
+        _evaluate(onnx, dataset),
+        _evaluate(both, dataset),
+        _evaluate(flat_onnx, dataset),
+        _parity(both, onnx, dataset),
+        _bench(both, onnx),
+        *_pictures(onnx, dataset, folder),
+        perf_counter() - start,
+    )
+    _tell(story)
+    write_text(folder / "report.html", _page(story))
+    results.print(str(folder / "report.html"), soft_wrap=True)
+
+
+def _data(folder: Path) -> Dataset:
+    from yowo_deploy.datasets import open_dataset
+    from yowo_deploy.datasets.synthetic import make_synthetic
+
+    talk.print("making videos of people who sit, stand, wave, walk and raise and lower their arms")
+    make_synthetic(folder)
+    return open_dataset("synthetic", folder)
+
+
+def _train(dataset: Dataset, folder: Path, minutes: float, flat: bool) -> Path:
+    from yowo_training.loop import Budget, Run
+    from yowo_training.recipes import find_recipe
+
+    recipe = find_recipe(RECIPE)
+    if flat:
+        recipe = dataclasses.replace(recipe, name=f"{RECIPE}-2d", backbone_3d=None)
+    run = Run(recipe, dataset, folder, Budget(minutes, recipe.epochs))
+    with progress_bar(f"training {recipe.name}", total=1.0) as update:
+        for report in run:
+            update(report.done, f"epoch {report.epoch}  loss {report.loss:.2f}  {report.clips_per_s:.0f} clips/s")
+    return run.best
+
+
+def _export(checkpoint: Path, path: Path) -> Path:
+    from yowo_export.onnx_export import export_onnx
+    from yowo_training.checkpoint import load_checkpoint
+
+    difference = export_onnx(load_checkpoint(checkpoint), path)
+    talk.print(f"exported {path}: agrees with PyTorch to {difference:.1e}")
+    return path
+
+
+def _evaluate(model: Path, dataset: Dataset) -> Evaluation:
+    from yowo_deploy.backends.base import open_model
+    from yowo_deploy.evaluate import evaluate
+
+    videos = dataset.videos("test")
+    with open_model(model) as backend, progress_bar(f"evaluating {model.name}", total=len(videos)) as update:
+        return evaluate(backend, videos, on_video=_counter(update))
+
+
+def _counter(update: Callable[..., None]) -> Callable[[object], None]:
+    done = iter(range(1, 1_000_000))
+    return lambda _: update(next(done))
+
+
+def _parity(reference: Path, candidate: Path, dataset: Dataset) -> Parity:
+    from yowo_deploy.backends.base import open_model
+    from yowo_deploy.video import VideoReader
+    from yowo_export.parity import LIMITS, compare, video_clips
+
+    clips = []
+    with open_model(reference) as first, open_model(candidate) as second:
+        for video in dataset.videos("test")[:8]:
+            with VideoReader(video.path) as reader:
+                clips += [(clip.copy(), size) for clip, size in video_clips(reader, first.spec, 4)]
+        return compare(first, second, clips, LIMITS["fp32"])
+
+
+def _bench(checkpoint: Path, onnx: Path) -> list[Timing]:
+    from contextlib import ExitStack
+
+    from yowo_deploy.backends.base import open_model
+    from yowo_deploy.bench import bench_models
+
+    with ExitStack() as stack, progress_bar("measuring", total=1.0) as update:
+        chosen = ((checkpoint, "pytorch"), (onnx, "onnxruntime"), (onnx, "openvino"))
+        models = [stack.enter_context(open_model(path, engine)) for path, engine in chosen]
+        return bench_models(models, seconds=8.0, on_round=update)
+
+
+def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
+    """One annotated video of twelve test videos in a row, and a sheet with the last frame of each."""
+    import cv2
+
+    from yowo_deploy.artifacts import atomic_write
+    from yowo_deploy.detector import Detector
+    from yowo_deploy.draw import contact_sheet
+    from yowo_deploy.preprocess import resize
+    from yowo_deploy.sinks import VideoSink
+    from yowo_deploy.video import VideoReader
+
+    frames, captions = [], []
+    name = "detections.webm"
+    videos = dataset.videos("test")[:12]
+    with Detector.open(model) as detector, VideoSink(folder / name, SHOWN_FPS, SHOWN_SIZE) as sink:
+        for video in videos:
+            detector.reset()
+            with VideoReader(video.path) as reader:
+                enlarged = (resize(frame, SHOWN_SIZE, "bicubic") for frame in reader)
+                for result in detector.stream(enlarged):
+                    sink.write(result)
+            frames.append(result.plot())
+            captions.append(", ".join(dataset.labels[tube.class_id] for tube in video.tubes))
+    sheet = contact_sheet(frames, columns=3, captions=captions, cell_width=SHOWN_SIZE[0])
+    with atomic_write(folder / "contact_sheet.png") as temporary:
+        cv2.imwrite(str(temporary), sheet)
+    return sheet, name
+
+
+def _tell(story: Story) -> None:
+    """The figures as tables on stdout."""
+    for table in (_accuracy_table, _parity_table, _speed_table):
+        title, headers, rows = table(story)
+        show_table(title, headers, rows)
+    results.print(f"{story.seconds / 60:.1f} minutes in all")
+
+
+def _accuracy_table(story: Story) -> TableText:
+    headers = ("frame-mAP@0.5 %, unseen videos", "2-D alone", "2-D + 3-D", "difference")
+    rows = [
+        _accuracy_row(label, float(flat), float(both))
+        for label, flat, both in zip(
+            story.labels, story.flat.frame_map.per_class, story.exported.frame_map.per_class, strict=True
+        )
+    ]
+    rows.append(_accuracy_row("mean", story.flat.frame_map.mean, story.exported.frame_map.mean))
+    rows.append(_accuracy_row("right class, of the people found", story.flat.accuracy, story.exported.accuracy))
+    return "Does it see which way time runs?", headers, rows
+
+
+def _accuracy_row(label: str, flat: float, both: float) -> tuple[str, ...]:
+    return label, f"{100 * flat:.1f}", f"{100 * both:.1f}", f"{100 * (both - flat):+.1f}"
+
+
+def _parity_table(story: Story) -> TableText:
+    verdict = "passed" if story.parity.passed else "FAILED"
+    rows = story.parity.rows()
+    on_checkpoint, on_onnx = (100 * e.frame_map.mean for e in (story.checkpoint, story.exported))
+    rows.append(("frame-mAP %, PyTorch and ONNX", f"{on_checkpoint:.3f} and {on_onnx:.3f}", ""))
+    return f"Is the exported file the same model? {verdict}", ("what", "found", "limit"), rows
+
+
+def _speed_table(story: Story) -> TableText:
+    from yowo_deploy.bench import ratio_interval
+
+    rows = []
+    for timing in story.timings:
+        ratio, low, high = ratio_interval(story.timings[0], timing)
+        spread = "" if timing is story.timings[0] else f"{low:.2f} to {high:.2f}"
+        milliseconds = (f"{timing.percentile_ms(percent):.2f}" for percent in (50, 95))
+        rows.append((timing.name, *milliseconds, f"{timing.clips_per_s:.0f}", f"{ratio:.2f}", spread))
+    headers = ("engine", "p50 ms", "p95 ms", "clips/s", "times PyTorch", "95 % interval")
+    return "How fast is it? One clip a call, engines in turn", headers, rows
+
+
+def _page(story: Story) -> str:
+    from yowo_deploy.report import Figure, Paragraph, Section, Table, Video, html_report
+
+    def section(table: TableText, text: str) -> Section:
+        title, headers, rows = table
+        return Section(title, [Paragraph(text), Table(headers, rows)])
+
+    pairs = " and ".join(f"{first} / {second}" for first, second in REVERSED)
+    return html_report(
+        "yowo-deploy demo",
+        [
+            section(
+                _accuracy_table(story),
+                f"The pairs {pairs} differ only in the order of their frames. A network that sees one frame cannot "
+                "tell them apart; one that sees the clip can.",
+            ),
+            section(
+                _parity_table(story),
+                "The checkpoint in PyTorch and the ONNX file in OpenVINO, on the same clips of unseen videos.",
+            ),
+            section(
+                _speed_table(story),
+                "Measured in one run, one call of each engine in turn, on the machine that made this page.",
+            ),
+            Section(
+                "What it sees",
+                [
+                    Video(story.video, "Twelve unseen videos, boxes and labels by the ONNX file."),
+                    Figure(story.sheet, "The last frame of each; below it, what really happens there."),
+                ],
+            ),
+        ],
+        f"Videos made, model trained, exported, compared, measured and run in {story.seconds / 60:.1f} minutes.",
+    )
