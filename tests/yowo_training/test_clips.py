@@ -1,0 +1,82 @@
+"""Training clips: the right frames of the right video, every video once an epoch, the same for the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from yowo_deploy.datasets import AnnotatedVideo, Tube
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.preprocess import normalise
+from yowo_deploy.spec import ModelSpec
+from yowo_training.clips import batches, sample
+from yowo_training.recipes import find_recipe
+
+SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
+RECIPE = replace(find_recipe("yowo-tiny"), batch=3, jitter=0.0, colour=0.0, train_strides=(2,))
+FRAMES = 12
+
+
+def write_video(path: Path, frames: int, annotated: int, class_id: int = 1) -> AnnotatedVideo:
+    """Frame k is grey of value 20 k; one tube over the whole picture's middle."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for index in range(frames):
+        writer.write(np.full((64, 64, 3), 20 * index, np.uint8))
+    writer.release()
+    box = np.tile(np.array([16, 16, 48, 48], np.float32), (annotated, 1))
+    return AnnotatedVideo(path.stem, path.stem, path, annotated, (Tube(class_id, np.arange(annotated), box),))
+
+
+def brightness(clip: np.ndarray) -> list[int]:
+    """Which frame each frame of a clip is."""
+    return np.rint(clip.mean(axis=(0, 2, 3)) * 255 / 20).astype(int).tolist()
+
+
+def test_a_clip_ends_at_its_key_frame_with_the_stride_and_repeats_the_first_frame(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.avi", FRAMES, FRAMES)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        clip, boxes = sample(video, SPEC, RECIPE, rng)
+        shown = brightness(clip)
+        assert shown == [max(0, shown[-1] - 2 * back) for back in (3, 2, 1, 0)]
+        np.testing.assert_allclose(boxes, [[1, 0.5, 0.5, 0.5, 0.5]], atol=1e-6)
+
+
+def test_a_file_shorter_than_its_annotation_ends_at_its_last_frame(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "short.avi", 3, FRAMES)
+    last = replace(video, tubes=(Tube(0, np.array([5]), np.array([[16, 16, 48, 48]], np.float32)),))
+    recipe = replace(RECIPE, train_strides=(1,))
+    with pytest.raises(DatasetError, match="ends before"):
+        sample(replace(last, tubes=(Tube(0, np.array([11]), last.tubes[0].xyxy),)), SPEC, recipe, np.random.default_rng(0))
+    clip, _ = sample(replace(last, tubes=(Tube(0, np.array([4]), last.tubes[0].xyxy),)), SPEC, recipe, np.random.default_rng(0))
+    assert brightness(clip)[-1] == 2
+
+
+def test_every_epoch_takes_every_video_once_and_a_seed_gives_the_same_batches(tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / f"{index}.avi", FRAMES, FRAMES, class_id=index % 2) for index in range(3)]
+    seen = [batch.targets for batch in islice(batches(videos, SPEC, RECIPE, seed=5), 2)]
+    for targets in seen:
+        assert sorted(int(rows[0, 0]) for rows in targets) == [0, 0, 1]
+    first, second = (next(batches(videos, SPEC, RECIPE, seed=5)) for _ in range(2))
+    assert torch.equal(first.clips, second.clips) and first.epoch == 0
+    other = next(batches(videos, SPEC, RECIPE, seed=6))
+    assert not torch.equal(first.clips, other.clips)
+
+
+def test_frames_are_normalised_as_at_run_time(tmp_path: Path) -> None:
+    spec = SPEC.replace(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), clip_length=1)
+    video = write_video(tmp_path / "a.avi", 1, 1)
+    clip, _ = sample(video, spec, RECIPE, np.random.default_rng(0))
+    np.testing.assert_array_equal(clip[:, 0], normalise(np.zeros((64, 64, 3), np.uint8), spec))
+
+
+def test_nothing_annotated_is_an_error(tmp_path: Path) -> None:
+    video = replace(write_video(tmp_path / "a.avi", 2, 2), tubes=())
+    with pytest.raises(DatasetError, match="no annotated video"):
+        next(batches([video], SPEC, RECIPE, seed=0))
