@@ -1,0 +1,74 @@
+"""Each rewrite does what its contract says, and leaves alone what it does not know."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention
+
+Nodes = list[onnx.NodeProto]
+
+
+def graph(nodes: Nodes, outputs: list[str]) -> ir.Model:
+    """A model over F (2, 6, 10), opset 23, whose outputs are the named values."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    source = helper.make_tensor_value_info("F", TensorProto.FLOAT, [2, 6, 10])
+    weights = [numpy_helper.from_array(np.ones(10, np.float32), "ones")]
+    made = helper.make_graph(nodes, "g", [source], values, weights)
+    opset = helper.make_opsetid("", ATTENTION_OPSET)
+    return ir.serde.deserialize_model(helper.make_model(made, opset_imports=[opset], ir_version=10))
+
+
+def gram(sign: str, **changes: list[int]) -> Nodes:
+    query = [helper.make_node("Neg", ["F"], ["Q"])] if sign == "release" else []
+    return [
+        *query,
+        helper.make_node("Transpose", ["F"], ["T"], perm=changes.get("perm", [0, 2, 1])),
+        helper.make_node("MatMul", ["Q" if query else "F", "T"], ["G"]),
+        helper.make_node("Softmax", ["G"], ["M"], axis=-1),
+        helper.make_node("MatMul", ["M", "F"], ["Y"]),
+    ]
+
+
+def run(model: ir.Model, features: np.ndarray) -> list[np.ndarray]:
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    return list(session.run(None, {"F": features}))
+
+
+@pytest.mark.parametrize("sign", ["paper", "release"])
+def test_the_gram_attention_becomes_one_node_with_the_same_answer(sign: str) -> None:
+    features = np.random.default_rng(0).standard_normal((2, 6, 10), np.float32)
+    model = graph(gram(sign), ["Y"])
+    before = run(model, features)
+    assert fuse_attention(model)
+    assert {node.op_type for node in model.graph} <= {"Attention", "Neg"}
+    # Two float32 products and a softmax over logits up to about 20.
+    np.testing.assert_allclose(run(model, features)[0], before[0], atol=2e-5)
+
+
+def test_a_second_pass_changes_nothing() -> None:
+    model = graph(gram("release"), ["Y"])
+    assert fuse_attention(model) and not fuse_attention(model)
+
+
+LEFT_ALONE = [
+    ("the weights are read elsewhere too", gram("paper"), ["Y", "M"]),
+    ("no softmax", [helper.make_node("MatMul", ["F", "ones"], ["Y"])], ["Y"]),
+    ("a product with something else", [*gram("paper")[:-1], helper.make_node("MatMul", ["M", "H"], ["Y"])], ["Y"]),
+]
+LEFT_ALONE[2][1].insert(0, helper.make_node("Relu", ["F"], ["H"]))
+
+
+@pytest.mark.parametrize(("why", "nodes", "outputs"), LEFT_ALONE, ids=[row[0] for row in LEFT_ALONE])
+def test_what_is_not_the_pattern_is_left_alone(why: str, nodes: Nodes, outputs: list[str]) -> None:
+    features = np.random.default_rng(0).standard_normal((2, 6, 10), np.float32)
+    model = graph(nodes, outputs)
+    before = run(model, features)
+    assert not fuse_attention(model)
+    for found, expected in zip(run(model, features), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
