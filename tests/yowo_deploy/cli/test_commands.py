@@ -1,0 +1,260 @@
+"""Every command as a user types it: results on stdout, one line with a remedy and exit code 1 for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from yowo_deploy.cli import COMMANDS, cli
+from yowo_deploy.datasets import open_dataset
+from yowo_deploy.datasets.synthetic import make_synthetic
+from yowo_deploy.errors import YowoError
+from yowo_training.checkpoint import save_checkpoint
+from yowo_training.loop import build
+from yowo_training.recipes import find_recipe
+
+
+def run(*arguments: object) -> Result:
+    """The command in this process; an error of ours is in `exception`, everything else is raised."""
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, (YowoError, SystemExit)):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_synthetic(folder, videos_train=6, videos_test=6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    recipe = find_recipe("yowo-tiny")
+    spec = recipe.spec(open_dataset("synthetic", data))
+    model = build(recipe, spec)
+    model.cfam.attention.gamma.data.fill_(0.5)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    save_checkpoint(path, model, spec, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def onnx(checkpoint: Path) -> Path:
+    result = run("export", checkpoint, "--clip", 8)
+    path = checkpoint.with_suffix(".onnx")
+    assert result.exit_code == 0 and str(path) in result.stdout
+    return path
+
+
+@pytest.fixture(scope="module")
+def video(data: Path) -> Path:
+    return open_dataset("synthetic", data).videos("test")[0].path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0 and "Usage" in result.output
+
+
+def test_training_leaves_a_checkpoint_that_evaluates(data: Path, tmp_path: Path) -> None:
+    trained = run("train", "synthetic", "--data", data, "--recipe", "yowo-tiny", "--epochs", 1, "-o", tmp_path / "run")
+    assert trained.exit_code == 0, trained.output
+    best = Path(trained.stdout.strip().splitlines()[-1])
+    result = run("evaluate", best, "synthetic", "--data", data, "--every", 8, "--json")
+    figures = json.loads(result.stdout)
+    assert 0 <= figures["frame_map"] <= 1 and len(figures["per_class"]) == 6 and figures["frames_missing"] == 0
+
+
+def test_the_exported_file_scores_what_the_checkpoint_scores(data: Path, checkpoint: Path, onnx: Path) -> None:
+    figures = [
+        json.loads(run("evaluate", model, "synthetic", "--data", data, "--every", 4, "--json").stdout)
+        for model in (checkpoint, onnx)
+    ]
+    # A detection at the threshold may fall to either side of it; nothing more.
+    assert figures[0]["frame_map"] == pytest.approx(figures[1]["frame_map"], abs=5e-4)
+    assert figures[0]["recall"] == pytest.approx(figures[1]["recall"], abs=5e-3)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_parity_says_passed_and_why(checkpoint: Path, onnx: Path, video: Path, backend: str) -> None:
+    result = run("parity", checkpoint, onnx, "--backend", backend, "--data", video, "--clips", 2, "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 0 and found["passed"] and found["clips"] == 2
+    table = run("parity", checkpoint, onnx, "--backend", backend, "--clips", 2)
+    assert table.stdout.startswith("PASSED")
+
+
+def test_parity_fails_with_exit_code_1_for_other_weights(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    recipe = find_recipe("yowo-tiny")
+    spec = recipe.spec(open_dataset("synthetic", data))
+    torch.manual_seed(9)
+    save_checkpoint(tmp_path / "other.pt", build(recipe, spec), spec, {})
+    result = run("parity", checkpoint, tmp_path / "other.pt", "--clips", 2)
+    assert result.exit_code == 1 and result.stdout.startswith("FAILED")
+
+
+def test_bench_measures_several_models_in_one_run(checkpoint: Path, onnx: Path) -> None:
+    result = run("bench", "--engine", checkpoint, "--engine", onnx, "--seconds", 0.2, "--json")
+    figures = json.loads(result.stdout)
+    assert [len(figures[part]) for part in ("models", "stages")] == [2, 2]
+    first, second = figures["models"]
+    assert first["calls"] == second["calls"] >= 5
+    assert first["p50_ms"] <= first["p99_ms"] <= first["p100_ms"]
+    assert "x first" in run("bench", "--engine", onnx, "--seconds", 0.1).stdout
+
+
+def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:
+    of_checkpoint, of_onnx = (json.loads(run("inspect", path, "--json").stdout) for path in (checkpoint, onnx))
+    assert of_checkpoint["spec"] == of_onnx["spec"]
+    assert of_checkpoint["kind"] == "checkpoint" and of_checkpoint["backbone_3d"] == "tiny3d"
+    assert of_onnx["kind"] == "onnx" and of_onnx["operators"]["Attention"] == 1
+
+
+def test_detect_writes_the_video_and_one_line_a_frame(onnx: Path, video: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "out.webm", tmp_path / "out.jsonl"
+    result = run("detect", video, "--model", onnx, "-o", out, "--json", lines, "--conf", 0.01)
+    assert result.exit_code == 0, result.output
+    frames = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [frame["frame"] for frame in frames] == list(range(24))
+    for detection in frames[10]["detections"]:
+        x1, y1, x2, y2 = detection["xyxy"]
+        assert 0 <= x1 <= x2 <= 160 and 0 <= y1 <= y2 <= 120 and detection["confidence"] > 0.01
+    capture = cv2.VideoCapture(str(out))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 24
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.webm"]
+
+
+def _text_named_mp4(folder: Path) -> Path:
+    (folder / "text.mp4").write_text("#EXTM3U\nother.mp4\n")
+    return folder / "text.mp4"
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty.mp4").touch()
+    return folder / "empty.mp4"
+
+
+BAD_VIDEOS: list[tuple[str, Callable[[Path], Path], str]] = [
+    ("missing", lambda folder: folder / "none.mp4", "not found"),
+    ("text", _text_named_mp4, "not a video"),
+    ("empty", _empty, "is empty"),
+    ("folder", lambda folder: folder, "is a folder"),
+]
+
+
+@pytest.mark.parametrize(("what", "make", "message"), BAD_VIDEOS, ids=[row[0] for row in BAD_VIDEOS])
+def test_a_bad_video_is_one_line_and_nothing_is_written(
+    onnx: Path, tmp_path: Path, what: str, make: Callable[[Path], Path], message: str
+) -> None:
+    bad = make(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    refused(
+        "detect", bad, "--model", onnx, "-o", tmp_path / "out.webm", "--json", tmp_path / "o.jsonl", message=message
+    )
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_corrupted_video_is_refused_whole_or_taken_as_far_as_it_goes(
+    data_dir: Path, onnx: Path, tmp_path: Path
+) -> None:
+    bad = data_dir / "samples" / "decord_corrupted.mp4"
+    out, lines = tmp_path / "out.webm", tmp_path / "out.jsonl"
+    refused("detect", bad, "--model", onnx, "-o", out, "--json", lines, message="breaks off")
+    assert not list(tmp_path.iterdir())
+    assert run("detect", bad, "--model", onnx, "--json", lines, "--allow-damaged").exit_code == 0
+    assert len(lines.read_text().splitlines()) == 28
+
+
+def refused(*arguments: object, message: str) -> None:
+    """As the user sees it: exit code 1, one line on stderr that says so."""
+    command = [sys.executable, "-m", "yowo_deploy", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "500"})
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert done.returncode == 1, done.stderr
+    assert len(errors) == 1 and message in errors[0] and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_model_without_a_spec_names_the_command_that_writes_one(onnx: Path, video: Path, tmp_path: Path) -> None:
+    import onnx as onnx_package
+
+    model = onnx_package.load(str(onnx))
+    del model.metadata_props[:]
+    onnx_package.save(model, str(tmp_path / "bare.onnx"))
+    refused("detect", video, "--model", tmp_path / "bare.onnx", "--json", "-", message="yowo-deploy export")
+
+
+BAD_CALLS: list[tuple[str, Callable[[dict[str, Any]], list[object]], str]] = [
+    ("no such model", lambda g: ["bench", "--engine", g["tmp"] / "none.onnx"], "not found"),
+    ("clip length 0", lambda g: ["export", g["checkpoint"], "--clip", 0, "-o", g["tmp"] / "a.onnx"], "clip_length"),
+    ("unwritable folder", lambda g: ["export", g["checkpoint"], "-o", "/proc/none/a.onnx"], "cannot write"),
+    ("text as a checkpoint", lambda g: ["export", g["text"]], "cannot be read"),
+    ("no data set there", lambda g: ["evaluate", g["onnx"], "jhmdb21", "--data", g["tmp"]], "JHMDB-GT"),
+    ("nothing to write", lambda g: ["detect", g["video"], "--model", g["onnx"]], "nowhere"),
+    (
+        "mp4 without PyAV or another suffix",
+        lambda g: ["detect", g["video"], "--model", g["onnx"], "-o", "a.gif"],
+        ".webm",
+    ),
+    (
+        "unknown recipe",
+        lambda g: ["train", "synthetic", "--data", g["data"], "--recipe", "x", "-o", g["tmp"]],
+        "yowo-lite",
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "call", "message"), BAD_CALLS, ids=[row[0] for row in BAD_CALLS])
+def test_a_bad_call_is_one_clear_error(
+    data: Path,
+    checkpoint: Path,
+    onnx: Path,
+    video: Path,
+    tmp_path: Path,
+    what: str,
+    call: Callable[[dict[str, Any]], list[object]],
+    message: str,
+) -> None:
+    text = tmp_path / "text.pth"
+    text.write_text("hello")
+    given = {"data": data, "checkpoint": checkpoint, "onnx": onnx, "video": video, "tmp": tmp_path, "text": text}
+    result = run(*call(given))
+    assert isinstance(result.exception, YowoError) and message in str(result.exception)
+    assert [path for path in tmp_path.iterdir() if path != text] == []
+
+
+def test_labels_of_another_data_set_are_not_scored(data: Path, onnx: Path, data_dir: Path) -> None:
+    result = run("evaluate", onnx, "jhmdb21", "--data", data_dir / "jhmdb21")
+    assert isinstance(result.exception, YowoError) and "classes" in str(result.exception)
+
+
+def test_boxes_are_the_same_whatever_the_size_of_the_video(onnx: Path, video: Path, tmp_path: Path) -> None:
+    """Relative to the frame: a video of exactly three times the size squashes to almost the same input."""
+    large = tmp_path / "large.avi"
+    capture = cv2.VideoCapture(str(video))
+    writer = cv2.VideoWriter(str(large), cv2.VideoWriter.fourcc(*"MJPG"), 12, (480, 360))
+    while (frame := capture.read()[1]) is not None:
+        writer.write(cv2.resize(frame, (480, 360), interpolation=cv2.INTER_CUBIC))
+    writer.release()
+    boxes = []
+    for path in (video, large):
+        text = run("detect", path, "--model", onnx, "--json", "-", "--conf", 0.05, "--iou", 1.0).stdout
+        frames = [json.loads(line)["detections"] for line in text.splitlines() if line.startswith("{")]
+        boxes.append(np.array([d["xyxy"] for d in frames[12]]))
+    assert len(boxes[0]) == len(boxes[1]) > 0
+    distance = np.abs(boxes[1][:, None] - 3 * boxes[0][None]).max(axis=2)
+    assert distance.min(axis=0).max() < 9  # two resizes and a second JPEG: a few pixels of the larger frame
