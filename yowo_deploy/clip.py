@@ -11,8 +11,7 @@ from yowo_deploy.spec import ModelSpec
 class ClipBuffer:
     """A mirrored ring of preprocessed frames: every frame is written twice, so that a clip is always a view.
 
-    Before the first frame the clip is filled as the spec's start rule "repeat" says. "wrap" needs the end of
-    the video: prime the buffer with it by pushing those frames first.
+    What lies before the first frame is filled with it (the spec's start rule "repeat").
     """
 
     def __init__(self, spec: ModelSpec) -> None:

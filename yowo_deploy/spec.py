@@ -15,7 +15,6 @@ FORMAT_VERSION = 1
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
 ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
-StartRule = Literal["repeat", "wrap"]
 ClassActivation = Literal["softmax", "softmax+sigmoid"]
 AttentionSign = Literal["paper", "release"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -36,8 +35,7 @@ class ModelSpec:
         mean, std: per channel in `colour` order, applied to values in [0, 1].
         resize: "squash" fills the input and does not keep the aspect ratio.
         resize_filter: how pixels are interpolated, see `preprocess.resize`.
-        start_rule: what stands for frames before the first: "repeat" the first one, or "wrap" round to the
-            end of the video (the release's 2020 branch; files only).
+        start_rule: what stands for frames before the first: "repeat" the first one.
         class_activation: "softmax" over all classes, or AVA's "softmax+sigmoid": softmax over the first
             `softmax_classes`, sigmoid over the rest.
         softmax_classes: see above; ignored for plain softmax.
@@ -62,7 +60,7 @@ class ModelSpec:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     resize: Literal["squash"] = "squash"
     resize_filter: ResizeFilter = "bilinear"
-    start_rule: StartRule = "repeat"
+    start_rule: Literal["repeat"] = "repeat"
     class_activation: ClassActivation = "softmax"
     softmax_classes: int = 0
     attention_sign: AttentionSign = "paper"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from yowo_deploy.errors import InputError, ModelFileError, SpecError, YowoError
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
@@ -124,28 +124,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "none.pth")
 
 
-@pytest.fixture(scope="module")
-def release_file(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release checkpoint with ResNeXt-101, weights by rule, 485 MB."""
-    sys.path.insert(0, str(reference_dir))
-    from official_checkpoint import state_dict
-
-    weights = state_dict(reference_dir / "official" / "resnext101.keys.txt", 24)
-    path = tmp_path_factory.mktemp("release") / "yowo_ucf24_16f_best.pth"
-    torch.save({"epoch": 5, "state_dict": {k: torch.from_numpy(v) for k, v in weights.items()}, "score": 0.8}, path)
-    return path
-
-
 @pytest.mark.slow
-def test_a_release_checkpoint_answers_as_the_release_did(release_file: Path, reference_dir: Path) -> None:
-    from official_checkpoint import clip
-
+def test_a_release_checkpoint_answers_as_the_release_did(
+    release_file: Path, release_clips: NDArray[np.float32], reference_dir: Path
+) -> None:
     loaded = load_checkpoint(release_file)
     assert loaded.spec.clip_length == 16 and loaded.spec.classes == 24
     assert loaded.spec.attention_sign == "release"
     assert loaded.model.config.backbone_3d == "resnext101" and loaded.model.config.backbone_2d == "darknet19"
     expected = np.load(reference_dir / "official" / "resnext101_ucf24_16f.npz")
-    clips = torch.from_numpy(clip(16))
+    clips = torch.from_numpy(release_clips)
     with torch.inference_mode():
         features_3d, features_2d = loaded.model.features(clips)
         raw = loaded.model(clips)

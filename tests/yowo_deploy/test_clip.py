@@ -1,0 +1,70 @@
+"""Frame by frame gives what the clip gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from yowo_deploy.boxes import Float
+from yowo_deploy.clip import ClipBuffer
+from yowo_deploy.spec import ModelSpec
+
+law = settings(max_examples=100, deadline=None)
+
+
+def spec_of(clip_length: int, frame_stride: int) -> ModelSpec:
+    return ModelSpec(("walk",), ((1.0, 1.0),), clip_length, frame_stride, input_size=(3, 2), stride=1)
+
+
+def planes(number: int) -> Float:
+    """The frame of a number: every value tells the frame and where it stands in it."""
+    return (100 * number + np.arange(18, dtype=np.float32)).reshape(3, 2, 3)
+
+
+def clip_of(numbers: list[int]) -> Float:
+    return np.stack([planes(number) for number in numbers], axis=1)
+
+
+@law
+@given(st.integers(1, 6), st.integers(1, 4), st.lists(st.booleans(), max_size=25))
+def test_every_push_returns_the_last_frames_with_the_first_repeated_before_it(
+    clip_length: int, frame_stride: int, resets: list[bool]
+) -> None:
+    buffer = ClipBuffer(spec_of(clip_length, frame_stride))
+    first = 0
+    for now, new_video in enumerate(resets):
+        if new_video:
+            buffer.reset()
+            first = now
+        clip = buffer.push(planes(now))
+        wanted = [max(first, now - back * frame_stride) for back in reversed(range(clip_length))]
+        assert clip.shape == (3, clip_length, 2, 3)
+        assert clip.dtype == np.float32
+        assert np.array_equal(clip, clip_of(wanted))
+
+
+@law
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 25))
+def test_primed_with_the_end_of_the_video_it_wraps_round(clip_length: int, frame_stride: int, frames: int) -> None:
+    spec = spec_of(clip_length, frame_stride)
+    buffer = ClipBuffer(spec)
+    for before in range(spec.clip_span - 1, 0, -1):
+        buffer.push(planes(-before % frames))
+    for now in range(frames):
+        wanted = [(now - back * frame_stride) % frames for back in reversed(range(clip_length))]
+        assert np.array_equal(buffer.push(planes(now)), clip_of(wanted))
+
+
+def test_a_clip_is_a_view_so_that_no_frame_is_moved() -> None:
+    buffer = ClipBuffer(spec_of(3, 2))
+    clips = [buffer.push(planes(number)) for number in range(8)]
+    assert all(np.shares_memory(clip, clips[0].base) for clip in clips)
+
+
+def test_the_buffer_keeps_its_own_copy_of_a_frame() -> None:
+    buffer = ClipBuffer(spec_of(2, 1))
+    frame = planes(0)
+    buffer.push(frame)
+    frame[:] = -1
+    assert np.array_equal(buffer.push(planes(1)), clip_of([0, 1]))
