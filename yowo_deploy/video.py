@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -140,7 +141,8 @@ class VideoWriter:
 
 class _Vp8:
     def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
-        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"VP80"), fps, size_wh)
+        with _without_stderr():
+            self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"VP80"), fps, size_wh)
         if not self._writer.isOpened():
             raise VideoError(f"this OpenCV cannot encode VP8 at {size_wh[0]}x{size_wh[1]}; write .mp4 instead")
 
@@ -222,6 +224,19 @@ class Prefetch(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """OpenCV prints to the file descriptor that VP8's tag "is not supported", and no log level stops it; it is."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _refuse_other_formats(path: Path) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from yowo_training.backbones.base import Backbone
 from yowo_training.backbones.darknet import Darknet19
 from yowo_training.backbones.efficientnet import EfficientNetLite0
-from yowo_training.backbones.resnet import resnext101
+from yowo_training.backbones.mobilenet import MobileNet, MobileNetV2
+from yowo_training.backbones.resnet import resnet18, resnet50, resnet101, resnext101
+from yowo_training.backbones.shufflenet import ShuffleNet
 from yowo_training.backbones.shufflenetv2 import ShuffleNetV2
 from yowo_training.backbones.tiny import Tiny2d, Tiny3d
 
@@ -25,6 +27,12 @@ BACKBONES_2D: dict[str, Builder] = {
 
 BACKBONES_3D: dict[str, Builder] = {
     "resnext101": resnext101,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "mobilenet_2x": MobileNet,
+    "mobilenetv2_1x": MobileNetV2,
+    "shufflenet_2x": ShuffleNet,
     "shufflenetv2_2x": ShuffleNetV2,
     "shufflenetv2_2x_s16": lambda: ShuffleNetV2(last_stride=1),
     "tiny3d": Tiny3d,

@@ -1,0 +1,187 @@
+"""Preprocessing: the pixels that Pillow would make, in the order and scale that the spec asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from yowo_deploy.errors import InputError
+from yowo_deploy.preprocess import Frame, normalise, preprocess, resize
+from yowo_deploy.spec import ModelSpec, ResizeFilter
+
+law = settings(max_examples=60, deadline=None)
+FILTERS = st.sampled_from(get_args(ResizeFilter))
+SIDES = st.integers(1, 16)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> Frame:
+    """Noise of any small size; half of them black and white, which makes bicubic overshoot most."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    noise = rng.integers(0, 256, (draw(SIDES), draw(SIDES), 3), np.uint8)
+    return noise if draw(st.booleans()) else (noise // 128 * 255).astype(np.uint8)
+
+
+def triangle(x: float) -> float:
+    return max(0.0, 1 - abs(x))
+
+
+def keys(x: float) -> float:
+    """Cubic convolution with a = -0.5 (Keys 1981, equation 15)."""
+    x = abs(x)
+    if x < 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+KERNELS: dict[str, tuple[Callable[[float], float], int]] = {"bilinear": (triangle, 1), "bicubic": (keys, 2)}
+
+
+def plain_resample(line: list[int], length: int, resize_filter: str) -> list[int]:
+    """One line of grey levels as Pillow's Resample.c makes it: a kernel as wide as the shrinking asks for, cut off at
+    the ends and normalised; rounded half up and clipped."""
+    kernel, radius = KERNELS[resize_filter]
+    scale = max(1.0, len(line) / length)
+    made = []
+    for i in range(length):
+        centre = (i + 0.5) * len(line) / length
+        low = max(0, math.floor(centre - radius * scale + 0.5))
+        high = min(len(line), math.floor(centre + radius * scale + 0.5))
+        taps = [kernel((x + 0.5 - centre) / scale) for x in range(low, high)]
+        value = sum(tap * line[low + x] for x, tap in enumerate(taps)) / sum(taps)
+        made.append(min(255, max(0, math.floor(value + 0.5))))
+    return made
+
+
+def plain_resize(frame: Frame, size_wh: tuple[int, int], resize_filter: str) -> NDArray[np.int64]:
+    """Line by line, then column by column, each channel for itself."""
+    rows = [
+        [plain_resample(row[:, channel].tolist(), size_wh[0], resize_filter) for channel in range(3)] for row in frame
+    ]
+    columns = [
+        [plain_resample(list(column), size_wh[1], resize_filter) for column in zip(*channel, strict=True)]
+        for channel in zip(*rows, strict=True)
+    ]
+    return np.array(columns, np.int64).transpose(2, 1, 0)
+
+
+@law
+@given(frames(), SIDES, SIDES, st.sampled_from(sorted(KERNELS)))
+def test_resizing_is_the_plain_convolution(
+    frame: Frame, width: int, height: int, resize_filter: Literal["bilinear", "bicubic"]
+) -> None:
+    found = resize(frame, (width, height), resize_filter).astype(np.int64)
+    # One grey level, as promised: single and double precision may round a sum that is all but a half apart.
+    assert np.abs(found - plain_resize(frame, (width, height), resize_filter)).max() <= 1
+
+
+@law
+@given(st.integers(1, 700), st.integers(1, 420), st.booleans())
+def test_nearest_takes_the_pixel_under_the_centre(length: int, length_out: int, lengthwise: bool) -> None:
+    line = np.zeros((1, length, 3), np.uint8)
+    line[0, :, 0], line[0, :, 1] = np.arange(length) % 256, np.arange(length) // 256
+    size = (length_out, 1) if lengthwise else (1, length_out)
+    made = resize(line if lengthwise else line.transpose(1, 0, 2), size, "nearest").reshape(-1, 3).astype(int)
+    taken = made[:, 0] + 256 * made[:, 1]
+    doubled = 2 * np.arange(length_out) + 1  # the centre of output pixel i is at doubled * length / (2 * length_out)
+    under = doubled * length // (2 * length_out)
+    between_two = doubled * length % (2 * length_out) == 0
+    assert np.all((taken == under) | between_two & (taken == under - 1))
+
+
+@law
+@given(st.tuples(*[st.integers(0, 255)] * 3), SIDES, SIDES, SIDES, SIDES, FILTERS)
+def test_a_plain_colour_stays_that_colour(
+    colour: tuple[int, int, int], width: int, height: int, width_out: int, height_out: int, resize_filter: ResizeFilter
+) -> None:
+    made = resize(np.full((height, width, 3), colour, np.uint8), (width_out, height_out), resize_filter)
+    assert made.dtype == np.uint8
+    assert np.array_equal(made, np.full((height_out, width_out, 3), colour, np.uint8))
+
+
+@law
+@given(frames(), FILTERS)
+def test_a_frame_of_the_wanted_size_is_left_as_it_is(frame: Frame, resize_filter: ResizeFilter) -> None:
+    assert np.array_equal(resize(frame, (frame.shape[1], frame.shape[0]), resize_filter), frame)
+
+
+@law
+@given(frames(), SIDES, SIDES, st.sampled_from(sorted(KERNELS)))
+def test_a_mirrored_frame_is_mirrored_after_resizing(
+    frame: Frame, width: int, height: int, resize_filter: Literal["bilinear", "bicubic"]
+) -> None:
+    made = resize(frame, (width, height), resize_filter).astype(int)
+    mirrored = resize(frame[::-1, ::-1], (width, height), resize_filter)[::-1, ::-1].astype(int)
+    assert np.abs(made - mirrored).max() <= 1  # sums in another order may round a half the other way
+
+
+@law
+@given(frames(), SIDES, SIDES, FILTERS)
+def test_colours_do_not_mix(frame: Frame, width: int, height: int, resize_filter: ResizeFilter) -> None:
+    reversed_colours = resize(frame[..., ::-1], (width, height), resize_filter)
+    assert np.array_equal(reversed_colours, resize(frame, (width, height), resize_filter)[..., ::-1])
+
+
+NORMS: list[dict[str, Any]] = [
+    {},
+    {"colour": "bgr"},
+    {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)},
+    {"mean": (0.1, 0.2, 0.3), "std": (0.5, 1.0, 2.0), "colour": "bgr"},
+    {"mean": (0.1, 0.0, 0.3), "std": (0.5, 1.0, 2.0)},
+]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_values_are_scaled_and_normalised_in_the_order_of_the_spec(norm: dict[str, Any], spec: ModelSpec) -> None:
+    spec = spec.replace(**norm)
+    frame = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8)
+    by_name = dict(zip("bgr", np.moveaxis(frame, 2, 0) / 255, strict=True))
+    wanted = [(by_name[c] - mean) / std for c, mean, std in zip(spec.colour, spec.mean, spec.std, strict=True)]
+    # Values reach 4.5; the factor, the product, the quotient and the difference each round by half of 2^-21.
+    assert np.allclose(normalise(frame, spec), wanted, rtol=0, atol=2 * 2**-21)
+    assert np.array_equal(preprocess(frame, spec), normalise(frame, spec))
+
+
+@law
+@given(frames(), FILTERS)
+def test_planes_are_what_a_clip_takes_and_the_frame_stays(frame: Frame, resize_filter: ResizeFilter) -> None:
+    spec = ModelSpec(("walk",), ((1.0, 1.0),), input_size=(8, 4), stride=2, resize_filter=resize_filter)
+    before = frame.copy()
+    frame.flags.writeable = False
+    planes = preprocess(frame, spec)
+    assert planes.shape == (3, 4, 8)
+    assert planes.dtype == np.float32
+    assert planes.flags.c_contiguous
+    assert 0 <= planes.min() <= planes.max() <= 1 + 2**-23  # 255 times the rounded 1 / 255
+    assert np.array_equal(frame, before)
+
+
+@pytest.mark.parametrize("resize_filter", get_args(ResizeFilter))
+def test_a_frame_may_be_any_view(resize_filter: ResizeFilter, spec: ModelSpec) -> None:
+    spec = spec.replace(resize_filter=resize_filter)
+    frame = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
+    for view in (frame[:, ::-1], frame[::2, ::3], frame[..., ::-1], frame.transpose(1, 0, 2), frame[2:7, 3:9]):
+        assert np.array_equal(preprocess(view, spec), preprocess(view.copy(), spec))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((8, 8), np.uint8),
+        ((8, 8, 4), np.uint8),
+        ((8, 8, 1), np.uint8),
+        ((1, 8, 8, 3), np.uint8),
+        ((0, 8, 3), np.uint8),
+        ((8, 8, 3), np.float32),
+    ],
+)
+def test_what_is_no_frame_is_refused(shape: tuple[int, ...], dtype: type, spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match="expected uint8 of shape \\(height, width, 3\\) in BGR"):
+        preprocess(np.zeros(shape, dtype), spec)
