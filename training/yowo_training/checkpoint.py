@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,11 @@ from yowo_training import release
 from yowo_training.model import Yowo, YowoConfig
 
 Weights = dict[str, Tensor]
+
+# AVA checkpoints of the release keep their score as a numpy scalar: a number, allowed by name, old and new.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMBERS: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+_NUMBERS += [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def load_checkpoint(path: str | os.PathLike[str], clip: int | None = None) -> Ch
         SpecError: the clip length is impossible.
     """
     file = existing_file(path, "checkpoint")
-    content = _read(file)
+    content = read_tensors(file)
     loaded = _load_ours(file, content) if METADATA_KEY in content else _load_release(file, content, clip)
     spec = loaded.spec if clip is None else loaded.spec.replace(clip_length=clip)
     return Checkpoint(loaded.model.eval(), spec)
@@ -84,7 +90,7 @@ def weights_hash(weights: Weights) -> str:
 
 def _load_ours(file: Path, content: dict[str, Any]) -> Checkpoint:
     spec = ModelSpec.from_json(content[METADATA_KEY])
-    weights = _tensors(file, content.get("weights"))
+    weights = named_tensors(file, content.get("weights"))
     if weights_hash(weights) != spec.weights_sha256:
         raise ModelFileError(f"{file} is damaged: its weights do not have the hash that its spec records")
     try:
@@ -104,22 +110,28 @@ def _load_release(file: Path, content: dict[str, Any], clip: int | None) -> Chec
         raise ModelFileError(
             f"{file} holds {_some(content)}, expected a checkpoint of yowo-deploy or of the YOWO release"
         )
-    weights = release.our_names(_tensors(file, state))
+    weights = release.our_names(named_tensors(file, state))
     config = release.recognise(file, weights)
     named = re.search(r"_(\d+)f[_.]", file.name)
     if clip is None and named is None:
         raise ModelFileError(f"{file} does not say its clip length: give it, for example --clip 16")
-    spec = release.spec_of(file, config, clip or int(named.group(1)) if named else clip or 0)
+    length = clip or int(named.group(1)) if named else clip
+    spec = release.spec_of(file, config, length or 0, old="fscore" in content)
     model = Yowo(config)
     model.load_state_dict(weights, strict=False)  # only `num_batches_tracked` may be missing: `recognise` saw to it
     return Checkpoint(model, spec.replace(weights_sha256=weights_hash(model.state_dict())))
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """The pickle's content, tensors and plain values only."""
+def read_tensors(file: Path) -> dict[str, Any]:
+    """What `torch.save` wrote, if it is a dict of tensors and plain values.
+
+    Raises:
+        ModelFileError: it is not, or is damaged; nothing in it was run.
+    """
     _check_archive(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelFileError(
             f"{file} holds more than tensors and plain values: refused, and nothing of it was run"
@@ -144,7 +156,8 @@ def _check_archive(file: Path) -> None:
         )
 
 
-def _tensors(file: Path, state: Any) -> Weights:
+def named_tensors(file: Path, state: Any) -> Weights:
+    """`state`, if it is a table of tensors and no larger than the file that it came from."""
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:
         raise ModelFileError(f"{file}: expected its weights to be a table of named tensors, found {_some(state)}")
     stored = sum(value.numel() * value.element_size() for value in state.values())

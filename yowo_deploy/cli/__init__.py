@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": "measure how fast model files are",
     "detect": "find people acting in a video",
     "inspect": "say what a model file is",
+    "anchors": "fit anchors to the boxes of a data set",
     "demo": "the whole story in five minutes, without data or GPU",
 }
 

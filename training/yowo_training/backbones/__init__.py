@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from yowo_training.backbones.base import Backbone
-from yowo_training.backbones.darknet import Darknet19
+from yowo_training.backbones.darknet import Darknet19, Darknet19Bare
 from yowo_training.backbones.efficientnet import EfficientNetLite0
 from yowo_training.backbones.mobilenet import MobileNet, MobileNetV2
 from yowo_training.backbones.resnet import resnet18, resnet50, resnet101, resnext101
@@ -21,6 +21,7 @@ Builder = Callable[[], Backbone]
 
 BACKBONES_2D: dict[str, Builder] = {
     "darknet19": Darknet19,
+    "darknet19_bare": Darknet19Bare,
     "efficientnet_lite0": EfficientNetLite0,
     "tiny2d": Tiny2d,
 }

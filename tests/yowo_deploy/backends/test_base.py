@@ -1,0 +1,309 @@
+"""Engines: every one gives what plain numpy gives, and what they cannot run is refused before it runs."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yowo_deploy.backends import base
+from yowo_deploy.backends.base import BACKENDS, ONNX_ENGINES, Backend, check_clips, is_checkpoint, open_model
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, SpecError, YowoError
+from yowo_deploy.spec import ModelSpec
+
+onnx = pytest.importorskip("onnx")
+helper = onnx.helper
+Model = Any  # onnx.ModelProto, made by protobuf when onnx is imported
+
+
+@pytest.fixture(params=ONNX_ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every engine for ONNX files that is installed."""
+    pytest.importorskip(ONNX_ENGINES[request.param][1])
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory, onnx_model: Callable[..., Model], spec: ModelSpec) -> Path:
+    """The small network."""
+    path = tmp_path_factory.mktemp("models") / "small.onnx"
+    path.write_bytes(onnx_model(spec).SerializeToString())
+    return path
+
+
+@pytest.fixture
+def opened(engine: str, file: Path) -> Backend:
+    return open_model(file, engine, threads=1)
+
+
+def clips_of(spec: ModelSpec, count: int = 1, seed: int = 0) -> Float:
+    return np.random.default_rng(seed).random((count, *spec.clip_shape), np.float32)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_an_engine_computes_what_numpy_computes(
+    count: int, opened: Backend, spec: ModelSpec, numpy_backend: Callable[[ModelSpec], Backend]
+) -> None:
+    clips = clips_of(spec, count)
+    found = opened.infer(clips)
+    assert found.dtype == np.float32
+    assert found.shape == (count, spec.output_channels, *spec.grid_size[::-1])
+    # 36 products of at most 2 in any order: 36 roundings of 2^-24 of a sum below 10, at the worst.
+    assert np.abs(found - numpy_backend(spec).infer(clips)).max() < 36 * 10 * 2**-24
+
+
+def test_a_batch_of_two_is_twice_one(opened: Backend, spec: ModelSpec) -> None:
+    clips = clips_of(spec, 2)
+    both = opened.infer(clips)
+    one_by_one = np.concatenate([opened.infer(clips[:1]), opened.infer(clips[1:])])
+    assert np.abs(both - one_by_one).max() < 36 * 10 * 2**-24  # as above: a batch may be summed in another order
+
+
+def test_an_answer_is_the_callers_own(opened: Backend, spec: ModelSpec) -> None:
+    first = opened.infer(clips_of(spec))
+    before = first.copy()
+    second = opened.infer(clips_of(spec, seed=1))
+    assert np.array_equal(first, before)
+    assert not np.array_equal(first, second)
+    first[:] = 0
+    assert np.array_equal(opened.infer(clips_of(spec, seed=1)), second)
+
+
+def test_clips_of_any_layout_in_memory_are_taken_and_stay(opened: Backend, spec: ModelSpec) -> None:
+    clips = clips_of(spec, 2)
+    every_second = np.repeat(clips, 2, axis=2)[:, :, ::2]
+    assert not every_second.flags.c_contiguous
+    assert np.array_equal(opened.infer(every_second), opened.infer(clips))
+    assert np.array_equal(opened.infer(clips.astype(np.float64)), opened.infer(clips))
+    assert np.array_equal(clips, clips_of(spec, 2))
+
+
+def test_an_engine_says_what_it_is_and_closes_twice(engine: str, file: Path, spec: ModelSpec) -> None:
+    with open_model(file, engine) as backend:
+        assert backend.name == engine
+        assert backend.spec == spec
+    backend.close()
+
+
+def test_without_a_name_the_first_installed_engine_is_taken(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [name for name, (_, library, _) in ONNX_ENGINES.items() if base.find_spec(library)]
+    if not installed:
+        pytest.skip("no engine is installed")
+    assert open_model(file).name == installed[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["batch is missing", "a frame too few", "a channel too many", "sides swapped", "no clip at all"]
+)
+def test_a_clip_of_another_shape_is_refused(wrong: str, opened: Backend, spec: ModelSpec) -> None:
+    clips = clips_of(spec)
+    shapes = {
+        "batch is missing": clips[0],
+        "a frame too few": clips[:, :, 1:],
+        "a channel too many": np.concatenate([clips, clips[:, :1]], axis=1),
+        "sides swapped": clips.swapaxes(3, 4),
+        "no clip at all": np.zeros(0, np.float32),
+    }
+    with pytest.raises(InputError, match=r"expected \(batch, 3, 3, 4, 8\)"):
+        opened.infer(shapes[wrong])
+
+
+def test_clips_that_fit_are_passed_on_as_contiguous_singles(spec: ModelSpec) -> None:
+    clips = clips_of(spec, 2)
+    assert check_clips(clips, spec) is clips
+    turned = check_clips(clips.astype(np.float64)[::-1], spec)
+    assert turned.dtype == np.float32
+    assert turned.flags.c_contiguous
+    assert np.array_equal(turned, clips[::-1])
+
+
+def other_output(model: Model, spec: ModelSpec) -> None:
+    """One class more than the file says."""
+    del model.metadata_props[:]
+    helper.set_model_props(model, {"yowo_spec": spec.replace(labels=(*spec.labels, "jump")).to_json()})
+
+
+def other_clip_length(model: Model, spec: ModelSpec) -> None:
+    del model.metadata_props[:]
+    helper.set_model_props(model, {"yowo_spec": spec.replace(clip_length=spec.clip_length + 1).to_json()})
+
+
+def other_input_size(model: Model, spec: ModelSpec) -> None:
+    """The same grid of cells twice the size."""
+    del model.metadata_props[:]
+    width, height = spec.input_size
+    twice = spec.replace(input_size=(2 * width, 2 * height), stride=2 * spec.stride)
+    helper.set_model_props(model, {"yowo_spec": twice.to_json()})
+
+
+def no_spec(model: Model, spec: ModelSpec) -> None:
+    del model.metadata_props[:]
+
+
+def unconnected(model: Model, spec: ModelSpec) -> None:
+    model.graph.node[0].input[0] = "nowhere"
+
+
+def impossible_attribute(model: Model, spec: ModelSpec) -> None:
+    del model.graph.node[0].attribute[:]
+    model.graph.node[0].attribute.append(helper.make_attribute("strides", [0, 0, 0]))
+
+
+def mixed_types(model: Model, spec: ModelSpec) -> None:
+    model.graph.node[0].CopyFrom(helper.make_node("Add", ["clip", "time"], ["with_time"]))
+
+
+def no_input(model: Model, spec: ModelSpec) -> None:
+    """A constant answer of the right shape."""
+    del model.graph.input[:]
+    columns, rows = spec.grid_size
+    answer = np.zeros((1, spec.output_channels, rows, columns), np.float32)
+    del model.graph.node[:]
+    model.graph.node.append(
+        helper.make_node("Constant", [], ["raw"], value=onnx.numpy_helper.from_array(answer, "answer"))
+    )
+
+
+def no_output(model: Model, spec: ModelSpec) -> None:
+    del model.graph.output[:]
+
+
+def unknown_operator(model: Model, spec: ModelSpec) -> None:
+    model.graph.node.append(helper.make_node("NonZero", ["raw"], ["places"]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "expected"),
+    [
+        (other_output, ModelFileError, r"puts out \(16, 2, 4\), its spec says \(18, 2, 4\)"),
+        (other_clip_length, ModelFileError, "its spec says"),
+        (other_input_size, ModelFileError, "its spec says"),
+        (no_spec, SpecError, "carries no spec"),
+        (unknown_operator, ModelFileError, "NonZero"),
+        (unconnected, ModelFileError, "cannot load"),
+        (impossible_attribute, ModelFileError, "cannot load"),
+        (mixed_types, ModelFileError, "cannot load"),
+        (no_input, ModelFileError, ""),
+        (no_output, ModelFileError, ""),
+    ],
+)
+def test_a_file_that_cannot_be_right_is_refused_when_it_is_opened(
+    spoil: Callable[[Model, ModelSpec], None],
+    error: type[YowoError],
+    expected: str,
+    engine: str,
+    onnx_model: Callable[..., Model],
+    spec: ModelSpec,
+    tmp_path: Path,
+) -> None:
+    model = onnx_model(spec)
+    spoil(model, spec)
+    file = tmp_path / "wrong.onnx"
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(error, match=expected) as refused:
+        open_model(file, engine, threads=1)
+    assert "\n" not in str(refused.value)
+
+
+def write_text(path: Path) -> None:
+    path.write_text("hello, I am a model\n" * 20)
+
+
+def write_nothing(path: Path) -> None:
+    path.touch()
+
+
+def write_zip(path: Path) -> None:
+    """What `torch.save` writes begins so."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02.")
+
+
+def write_onnx(path: Path) -> None:
+    path.write_bytes(onnx.ModelProto(ir_version=8).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("write", "backend", "error", "expected"),
+    [
+        (None, None, InputError, "model not found"),
+        (Path.mkdir, None, InputError, "is a folder"),
+        (write_nothing, "openvino", InputError, "is empty"),
+        (write_text, "openvino", ModelFileError, "is not an ONNX file"),
+        (write_text, "onnxruntime", ModelFileError, "is not an ONNX file"),
+        (write_text, "pytorch", InputError, "pytorch runs checkpoints.*choose openvino or onnxruntime"),
+        (write_zip, "openvino", InputError, "openvino cannot run the checkpoint .*export it to ONNX first"),
+        (write_zip, "onnxruntime", InputError, "onnxruntime cannot run the checkpoint"),
+        (write_onnx, "tensorflow", InputError, f"'tensorflow' is not known, expected one of {', '.join(BACKENDS)}"),
+        (write_onnx, "openvino", ModelFileError, "holds no graph"),
+    ],
+)
+def test_what_no_engine_takes_is_refused(
+    write: Callable[[Path], None] | None, backend: str | None, error: type[YowoError], expected: str, tmp_path: Path
+) -> None:
+    if backend in ONNX_ENGINES:
+        pytest.importorskip(ONNX_ENGINES[backend][1])
+    file = tmp_path / "model.onnx"
+    if write is not None:
+        write(file)
+    with pytest.raises(error, match=expected):
+        open_model(file, backend)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("openvino", {"device": "cuda"}, "openvino runs on the cpu here, not on 'cuda'"),
+        ("openvino", {"precision": "int8"}, "openvino runs fp32, bf16 here, not int8"),
+        ("onnxruntime", {"device": "npu"}, "has no device 'npu'; it has .*CPUExecutionProvider"),
+        ("onnxruntime", {"precision": "fp16"}, "export with --fp16"),
+    ],
+)
+def test_nothing_else_is_done_than_was_asked(name: str, options: dict[str, Any], expected: str, file: Path) -> None:
+    pytest.importorskip(ONNX_ENGINES[name][1])
+    with pytest.raises(InputError, match=expected):
+        open_model(file, name, **options)
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("openvino", r"openvino is not installed.*yowo-deploy\[openvino\]"),
+        ("onnxruntime", r"onnxruntime is not installed.*yowo-deploy\[onnxruntime\]"),
+        (None, r"an engine for ONNX files is not installed.*yowo-deploy\[openvino\]"),
+    ],
+)
+def test_an_engine_that_is_not_installed_is_named_with_its_extra(
+    backend: str | None, expected: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=expected):
+        open_model(file, backend)
+
+
+def test_a_checkpoint_without_torch_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_zip(tmp_path / "a.pth")
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"PyTorch.*yowo-deploy\[train\]"):
+        open_model(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"PK\x03\x04rest", True),
+        (b"\x80\x02\x8a\x0a", True),
+        (b"\x80\x04\x95\x00", True),
+        (b"\x08\x08\x12\x07pytorch", False),
+        (b"P", False),
+        (b"hello", False),
+    ],
+)
+def test_a_checkpoint_is_known_by_its_first_bytes(content: bytes, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert is_checkpoint(tmp_path / "model.onnx") is expected

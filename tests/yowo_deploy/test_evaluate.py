@@ -1,0 +1,155 @@
+"""Figures of a model on videos: full marks for a model that knows the truth, and the right deductions for others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from yowo_deploy.backends.base import Engine
+from yowo_deploy.boxes import Float, xyxy_to_cxcywh
+from yowo_deploy.datasets.base import AnnotatedVideo, Tube
+from yowo_deploy.detector import Detector
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.evaluate import detect_frames, evaluate
+from yowo_deploy.preprocess import Frame
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video import VideoReader
+
+WIDTH, HEIGHT = 160, 80
+FRAMES = 12
+STEP = 20  # grey levels from one frame to the next, by which the knowing model tells them
+
+
+def frame_of(number: int) -> Frame:
+    return np.full((HEIGHT, WIDTH, 3), STEP * number, np.uint8)
+
+
+def box_at(number: int) -> list[float]:
+    """Where the person is: walks to the right, and never has its centre on the border of two cells."""
+    return [12.0 + 5 * number, 8.0, 52.0 + 5 * number, 68.0]
+
+
+def video_of(folder: Path, name: str, class_id: int, annotated: range) -> AnnotatedVideo:
+    path = folder / f"{name}.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (WIDTH, HEIGHT))
+    for number in range(FRAMES):
+        writer.write(frame_of(number))
+    writer.release()
+    tube = Tube(class_id, np.array(annotated, np.int64), np.array([box_at(number) for number in annotated], np.float32))
+    return AnnotatedVideo(name, name, path, FRAMES, (tube,))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[AnnotatedVideo]:
+    """One person each, walking in the first and sitting in the second."""
+    folder = tmp_path_factory.mktemp("videos")
+    return [video_of(folder, "walk", 0, range(2, 12)), video_of(folder, "sit", 1, range(0, 10, 3))]
+
+
+class Knowing(Engine):
+    """Reads the number of the key frame from its grey level, and answers with the box of that frame.
+
+    Args:
+        class_id: what it takes every person for; None where it sees nobody.
+    """
+
+    name = "knowing"
+
+    def __init__(self, spec: ModelSpec, class_id: int | None) -> None:
+        self.spec, self._class_id = spec, class_id
+        self.key_frames: list[int] = []
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        columns, rows = self.spec.grid_size
+        anchors = len(self.spec.anchors)
+        answer = np.full((len(clips), anchors, 5 + self.spec.classes, rows, columns), -20, np.float32)
+        for clip, raw in zip(clips, answer, strict=True):
+            self.key_frames.append(round(255 * float(clip[:, -1].mean()) / STEP))
+            if self._class_id is not None:
+                self._put(raw, box_at(self.key_frames[-1]))
+        return answer.reshape(len(clips), -1, rows, columns)
+
+    def _put(self, raw: Float, box: list[float]) -> None:
+        """The inverse of decoding, into the cell of the box's centre."""
+        columns, rows = self.spec.grid_size
+        x, y, w, h = xyxy_to_cxcywh(np.array(box)) / (WIDTH, HEIGHT, WIDTH, HEIGHT) * (columns, rows, columns, rows)
+        column, row = int(x), int(y)
+        anchor_w, anchor_h = self.spec.anchors[0]
+        offsets = [math.log((at - cell) / (1 - at + cell)) for at, cell in ((x, column), (y, row))]
+        raw[0, :5, row, column] = [*offsets, math.log(w / anchor_w), math.log(h / anchor_h), 20]
+        raw[0, 5 + (self._class_id or 0), row, column] = 20
+
+
+def test_a_model_that_knows_the_truth_gets_full_marks(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    found = evaluate(Knowing(spec, 0), videos[:1])
+    assert found.frame_map.per_class.tolist()[0] == 1
+    assert np.isnan(found.frame_map.per_class[1:]).all()
+    assert (found.frame_map.mean, found.recall, found.accuracy) == (1, 1, 1)
+    assert (found.frames, found.frames_missing) == (10, 0)
+
+
+def test_a_model_that_takes_all_for_one_class_is_right_about_that_class(
+    videos: list[AnnotatedVideo], spec: ModelSpec
+) -> None:
+    found = evaluate(Knowing(spec, 1), videos)
+    # Ten walkers and four sitters, all found and all called sitters with the same score: the ten come first, being
+    # ranked by video, so precision is 1/11, 2/12, 3/13, 4/14 at the four right ones; its envelope is 4/14.
+    assert found.frame_map.per_class[:2] == pytest.approx([0, 4 / 14])
+    assert found.frame_map.mean == pytest.approx(2 / 14)
+    assert (found.recall, found.accuracy) == (1, pytest.approx(4 / 14))
+    assert found.frames == 14
+
+
+def test_a_model_that_sees_nobody_gets_nothing(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    found = evaluate(Knowing(spec, None), videos)
+    assert found.frame_map.per_class[:2].tolist() == [0, 0]
+    assert (found.frame_map.mean, found.recall, found.frames) == (0, 0, 14)
+    assert math.isnan(found.accuracy)
+
+
+def test_every_frame_is_seen_once_in_order_whatever_is_judged(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    backend = Knowing(spec, 0)
+    assert evaluate(backend, videos[:1], every=4).frames == 3
+    assert backend.key_frames == list(range(FRAMES))
+
+
+def test_frames_beyond_the_end_count_as_not_found(tmp_path: Path, spec: ModelSpec) -> None:
+    found = evaluate(Knowing(spec, 0), [video_of(tmp_path, "long", 0, range(8, 16))])
+    assert (found.frames, found.frames_missing) == (8, 4)
+    assert (found.frame_map.mean, found.recall, found.accuracy) == (0.5, 0.5, 1)
+
+
+def test_each_video_is_announced_when_it_is_done(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    done: list[str] = []
+    backend = Knowing(spec, 0)
+    evaluate(backend, videos, on_video=lambda video: done.append(f"{video.name} {len(backend.key_frames)}"))
+    assert done == [f"walk {FRAMES}", f"sit {2 * FRAMES}"]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_videos_without_a_label_cannot_be_evaluated(count: int, tmp_path: Path, spec: ModelSpec) -> None:
+    unlabelled = [video_of(tmp_path, "bare", 0, range(0)) for _ in range(count)]
+    with pytest.raises(DatasetError, match="no annotated frame"):
+        evaluate(Knowing(spec, 0), unlabelled)
+
+
+def test_evaluation_sees_what_the_detector_sees(
+    videos: list[AnnotatedVideo], spec: ModelSpec, numpy_backend: Callable[[ModelSpec], Any]
+) -> None:
+    backend = numpy_backend(spec)
+    wanted = {0, 5, 11, 99}
+    found = detect_frames(backend, videos[0], wanted)
+    assert set(found) == {0, 5, 11}
+    with VideoReader(videos[0].path) as reader:
+        results = list(Detector(backend, spec.evaluation_threshold).stream(reader))
+    for number, detections in found.items():
+        assert len(detections) > 0
+        assert np.array_equal(detections.xyxy, results[number].detections.xyxy)
+        assert np.array_equal(detections.scores, results[number].detections.scores)

@@ -1,0 +1,47 @@
+"""`yowo-deploy anchors`: a thin sheet over `yowo_deploy.anchors`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from yowo_deploy.anchors import box_sizes, fit_anchors, mean_iou
+from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.cli.terminal import dataset_options, json_option, require, show_table, talk
+from yowo_deploy.datasets import open_dataset
+
+
+@click.command("anchors")
+@dataset_options
+@click.option("--count", default=5, type=click.IntRange(min=1), help="Anchors wanted.")
+@click.option(
+    "--grid", default=(7, 7), nargs=2, type=click.IntRange(min=1), help="Columns and rows of the output grid."
+)
+@click.option("--seed", default=0, help="Of the k-means starts.")
+@click.option("--plot", type=click.Path(), help="PNG with box sizes and anchors.")
+@json_option
+def command(
+    dataset: str, data: str, split: int, count: int, grid: tuple[int, int], seed: int, plot: str | None, as_json: bool
+) -> None:
+    """Fit anchors to the training boxes of DATASET, in grid cells."""
+    if plot:
+        require("plots", "matplotlib")
+    opened = open_dataset(dataset, Path(data), split)
+    sizes = box_sizes(opened.videos("train"), grid)
+    anchors, present = fit_anchors(sizes, count, seed=seed), np.array(opened.anchors)
+    reached = {"fitted": mean_iou(sizes, anchors), "data set's own": mean_iou(sizes, present)}
+    if plot:
+        from yowo_deploy.plots import anchor_plot
+
+        with atomic_write(plot) as temporary:
+            anchor_plot(sizes, anchors, temporary)
+        talk.print(f"plot in {plot}")
+    if as_json:
+        click.echo(json.dumps({"anchors": anchors.round(5).tolist(), "boxes": len(sizes), "mean_iou": reached}))
+        return
+    rows = [(str(i + 1), f"{w:.5f}", f"{h:.5f}") for i, (w, h) in enumerate(anchors)]
+    show_table(f"{count} anchors for {len(sizes)} boxes", ("anchor", "width, cells", "height, cells"), rows)
+    show_table("mean IoU with the best anchor", ("anchors", "mean IoU"), [(k, f"{v:.4f}") for k, v in reached.items()])

@@ -1,0 +1,30 @@
+"""Plots as PNG files. Knows matplotlib, which is an extra; nothing of how the numbers came about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+_SHOWN = 4000  # more dots than that are a blot
+
+
+def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: Path) -> None:
+    """Box sizes as dots, anchors as crosses; beside it the anchors as centred rectangles. Units: grid cells."""
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    dots, shapes = figure.subplots(1, 2)
+    picked = sizes[np.random.default_rng(0).permutation(len(sizes))[:_SHOWN]]
+    dots.scatter(*picked.T, s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})")
+    dots.scatter(*anchors.T, s=80, marker="x", color="#d55e00", label="anchors")
+    dots.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
+    dots.legend(loc="upper left")
+    limit = anchors.max() / 2 * 1.1
+    for width, height in anchors:
+        shapes.add_patch(Rectangle((-width / 2, -height / 2), width, height, fill=False, edgecolor="#d55e00", lw=1.5))
+    shapes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="cells", title="anchors")
+    figure.savefig(path, dpi=110)
