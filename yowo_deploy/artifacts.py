@@ -37,8 +37,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(target)
     except OSError as error:
-        free_mb = shutil.disk_usage(target.parent).free >> 20
-        raise OutputError(f"cannot write {target}: {error.strerror or error} ({free_mb} MB free there)") from error
+        raise OutputError(f"cannot write {target}: {error.strerror or error} ({_free(target.parent)})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,6 +73,13 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free >> 20} MB free there"
+    except OSError:
+        return "its folder is gone"
 
 
 def _umask() -> int:

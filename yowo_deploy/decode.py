@@ -84,5 +84,5 @@ def _sigmoid(values: NDArray[Any]) -> Float:
 
 
 def _softmax(logits: NDArray[Any]) -> Float:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))  # of no class as well
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)

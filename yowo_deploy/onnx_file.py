@@ -31,7 +31,8 @@ OPERATORS = frozenset(_NAMES.split())
 _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 8, 14, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
@@ -63,14 +64,13 @@ def read_onnx_file(path: Path) -> OnnxFile:
     """
     if path.stat().st_size > MAX_BYTES:
         raise ModelFileError(f"{path} is larger than {MAX_BYTES >> 30} GiB, more than one ONNX file can be")
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-        view = memoryview(buffer)
-        try:
-            return _read_model(view, path)
-        except (IndexError, ValueError) as error:
-            raise ModelFileError(f"{path} is not an ONNX file, or is cut off") from error
-        finally:
-            view.release()
+    try:
+        with path.open("rb") as stream:
+            # Closed with the last view of it: a refusal's traceback still holds some.
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return _read_model(memoryview(content), path)
+    except (IndexError, ValueError) as error:
+        raise ModelFileError(f"{path} is not an ONNX file, or is cut off") from error
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -136,7 +136,9 @@ def _checked_operator(node: memoryview, path: Path) -> str:
             for inner, content in _fields(_message(value)):
                 if inner in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                     raise ModelFileError(f"{path} nests graphs in its nodes; ours do not, so it is refused")
-                if inner == _ATTRIBUTE_TENSOR:
+                if inner in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
+                    raise ModelFileError(f"{path} holds sparse weights; our graphs have none, so it is refused")
+                if inner in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                     _refuse_external(_message(content), path)
     if operator not in OPERATORS or domain not in ("", "ai.onnx"):
         raise ModelFileError(f"{path} uses the operator {domain}:{operator}, which no YOWO graph has, so it is refused")
@@ -150,7 +152,10 @@ def _refuse_external(tensor: memoryview, path: Path) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Each field of a protobuf message: its number, and an int or the bytes of a string, message or fixed number."""
+    """Each field of a protobuf message: its number, and an int or the bytes of a string or message.
+
+    A fixed-width number is an int too: parsers skip it where they expect text, so it must not pass for text here.
+    """
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -167,7 +172,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"wire type {kind}")
         if at + size > len(message):
             raise IndexError("field reaches over the end")
-        yield key >> 3, message[at : at + size]
+        content = message[at : at + size]
+        yield key >> 3, content if kind == _BYTES else int.from_bytes(content, "little")
         at += size
 
 

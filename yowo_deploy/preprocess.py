@@ -21,7 +21,8 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter) 
 
     The filters mean what they mean in Pillow, by which released models were trained (OFFICIAL_YOWO,
     "Preprocessing"): "nearest" takes the pixel under the centre; "bilinear" (triangle) and "bicubic" (a = -0.5)
-    widen when shrinking, so that a large frame does not alias. Within one grey level of Pillow.
+    widen when shrinking, so that a large frame does not alias. Within one grey level of Pillow 9.5, or two where both
+    passes round a half; Pillow 13 may shrink columns first, which shows where bicubic overshoot is cut off.
 
     Args:
         frame: (H, W, 3) uint8.
@@ -74,12 +75,12 @@ def normalise(frame_bgr: Frame, spec: ModelSpec) -> Float:
 
 
 def _resample_rows(rows: NDArray[Any], length: int, resize_filter: ResizeFilter) -> Frame:
-    """(n, K) to (length, K) along the first axis, rounded to uint8 between the passes as Pillow does."""
+    """(n, K) to (length, K) along the first axis, rounded half up to uint8 between the passes as Pillow does."""
     sources, weights = _taps(len(rows), length, resize_filter)
     total = np.zeros((length, rows.shape[1]), np.float32)
     for tap in range(sources.shape[1]):
         total += weights[:, tap, None] * rows[sources[:, tap]]
-    return np.rint(np.clip(total, 0, 255, out=total), out=total).astype(np.uint8)
+    return (np.clip(total, 0, 255, out=total) + np.float32(0.5)).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=64)

@@ -150,7 +150,7 @@ class ModelSpec:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also numbers too long, and lists too deep, for Python
             raise SpecError(f"the model's spec is not JSON ({error}); export the model again") from error
         return cls.from_dict(values)
 
@@ -188,6 +188,7 @@ def _typed(field: str, value: Any, hint: Any) -> Any:
         _require(value in arguments, field, value, " or ".join(map(repr, arguments)))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        _require(abs(value) <= 2**53, field, value, "float")
         return float(value)
     _require(
         isinstance(value, hint) and not (hint is int and isinstance(value, bool)), field, value, f"{hint.__name__}"

@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -117,13 +118,14 @@ class VideoWriter:
         encoders: dict[str, Callable[[Path, float, tuple[int, int]], Any]] = {".webm": _Vp8, ".mp4": _H264}
         if self.path.suffix.lower() not in encoders:
             raise VideoError(f"cannot write {self.path}: expected a name that ends in .webm or .mp4")
-        self._file = atomic_write(self.path)
-        temporary = self._file.__enter__()
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(atomic_write(self.path))
         try:
             self._encoder = encoders[self.path.suffix.lower()](temporary, fps, size_wh)
         except BaseException as error:
-            self._file.__exit__(type(error), error, error.__traceback__)
+            self._stack.__exit__(type(error), error, error.__traceback__)
             raise
+        self._stack.callback(self._encoder.close)
 
     def write(self, frame_bgr: Frame) -> None:
         """Append one frame of the writer's size."""
@@ -135,8 +137,7 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._encoder.close()
-        self._file.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
 
 class _Vp8:

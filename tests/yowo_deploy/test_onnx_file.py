@@ -82,7 +82,7 @@ def test_a_file_without_a_spec_is_told_how_to_get_one(
     model = onnx_model(spec)
     del model.metadata_props[:]
     file.write_bytes(model.SerializeToString())
-    with pytest.raises(SpecError, match="carries no spec.*yowo-deploy export"):
+    with pytest.raises(SpecError, match=r"carries no spec.*yowo-deploy export"):
         read_spec(file)
 
 

@@ -78,8 +78,10 @@ def test_resizing_is_the_plain_convolution(
     frame: Frame, width: int, height: int, resize_filter: Literal["bilinear", "bicubic"]
 ) -> None:
     found = resize(frame, (width, height), resize_filter).astype(np.int64)
-    # One grey level, as promised: single and double precision may round a sum that is all but a half apart.
-    assert np.abs(found - plain_resize(frame, (width, height), resize_filter)).max() <= 1
+    # Single and double precision may round a sum that is all but a half apart. That is one grey level; a second pass
+    # multiplies it by at most 1.25, the sum of bicubic's absolute weights, and may round apart once more.
+    passes = (width != frame.shape[1]) + (height != frame.shape[0])
+    assert np.abs(found - plain_resize(frame, (width, height), resize_filter)).max() <= passes
 
 
 @law
@@ -119,7 +121,7 @@ def test_a_mirrored_frame_is_mirrored_after_resizing(
 ) -> None:
     made = resize(frame, (width, height), resize_filter).astype(int)
     mirrored = resize(frame[::-1, ::-1], (width, height), resize_filter)[::-1, ::-1].astype(int)
-    assert np.abs(made - mirrored).max() <= 1  # sums in another order may round a half the other way
+    assert np.abs(made - mirrored).max() <= 2  # as above: the same sums in another order
 
 
 @law

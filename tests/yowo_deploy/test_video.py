@@ -77,7 +77,7 @@ def test_an_encoder_that_fails_at_the_end_leaves_nothing(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(video_module._Vp8, "close", fail)
-    with pytest.raises((OSError, OutputError)), VideoWriter(tmp_path / "film.webm", 25, (64, 48)) as writer:
+    with pytest.raises(OutputError, match="No space left"), VideoWriter(tmp_path / "film.webm", 25, (64, 48)) as writer:
         writer.write(film(1, 64, 48)[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -162,7 +162,7 @@ def test_a_file_that_breaks_off_gives_its_frames_and_then_says_so(
     path = tmp_path / "cut.webm"
     path.write_bytes(whole_webm[: int(share * len(whole_webm))])
     seen = 0
-    with pytest.raises(VideoError, match="breaks off|no frame|cannot be decoded") as refused:
+    with pytest.raises(VideoError, match=r"breaks off|no frame|cannot be decoded") as refused:
         for _ in VideoReader(path):
             seen += 1
     assert seen < 12
@@ -208,7 +208,7 @@ def test_real_videos_are_read_whole(name: str, size_wh: tuple[int, int], frames:
 
 def test_a_real_damaged_video_is_refused_unless_it_is_allowed(data_dir: Path) -> None:
     path = data_dir / "samples" / "decord_corrupted.mp4"
-    with pytest.raises(VideoError, match="breaks off.*--allow-damaged"):
+    with pytest.raises(VideoError, match=r"breaks off.*--allow-damaged"):
         list(VideoReader(path))
     with VideoReader(path, allow_damaged=True) as reader:
         assert 0 < len(list(reader)) < reader.frames_declared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,8 @@ from yowo_deploy.artifacts import existing_file
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
 from yowo_deploy.spec import ModelSpec, Precision
+
+Shape = tuple[int, ...]
 
 
 class Backend(Protocol):
@@ -127,16 +130,22 @@ def check_clips(clips: NDArray[Any], spec: ModelSpec) -> NDArray[np.float32]:
     return np.ascontiguousarray(clips, np.float32)
 
 
-def check_output(shape: tuple[Any, ...], spec: ModelSpec, path: Path) -> None:
-    """The network's output must be what the spec announces.
+def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelSpec, path: Path) -> None:
+    """The network must take and put out what the spec announces.
+
+    Args:
+        inputs, outputs: shapes with the batch first; -1 for a side that is not fixed.
 
     Raises:
-        ModelFileError: it is not, so the file and its spec do not belong together.
+        ModelFileError: it does not, so the file and its spec do not belong together.
     """
     columns, rows = spec.grid_size
-    expected = (spec.output_channels, rows, columns)
-    if tuple(shape[1:]) != expected:
-        raise ModelFileError(f"{path} puts out {tuple(shape[1:])}, its spec says {expected}: export it again")
+    answer = (spec.output_channels, rows, columns)
+    for does, shapes, expected in (("takes", inputs, spec.clip_shape), ("puts out", outputs, answer)):
+        found = [tuple(shape[1:]) for shape in shapes]
+        if found != [expected]:
+            said = " and ".join(map(str, found)) or "nothing"
+            raise ModelFileError(f"{path} {does} {said}, its spec says {expected}: export it again")
 
 
 def _installed_engine() -> str:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Engine, check_clips, check_output
+from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
 from yowo_deploy.spec import Precision
+
+# onnxruntime's own exceptions share no base but Exception.
+_STATE = vars(ort.capi.onnxruntime_pybind11_state)
+_ERRORS: tuple[type[Exception], ...] = tuple(
+    each for each in _STATE.values() if isinstance(each, type) and issubclass(each, Exception)
+)
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -45,12 +52,17 @@ class OnnxRuntimeBackend(Engine):
         options.intra_op_num_threads = threads or 0
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[provider])
-        # onnxruntime's own exceptions share no base but these.
-        except (RuntimeError, ValueError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
+        except (RuntimeError, ValueError, *_ERRORS) as error:
             raise ModelFileError(f"onnxruntime cannot load {path}: {str(error).splitlines()[0]}") from error
-        self._input = self._session.get_inputs()[0].name
-        check_output(tuple(self._session.get_outputs()[0].shape), self.spec, path)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
+        self._input = inputs[0].name
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
         return np.asarray(self._session.run(None, {self._input: check_clips(clips, self.spec)})[0], np.float32)
+
+
+def _shapes(tensors: list[Any]) -> list[Shape]:
+    """Sides that are not fixed have a name there, or none at all."""
+    return [tuple(side if isinstance(side, int) else -1 for side in tensor.shape or ()) for tensor in tensors]

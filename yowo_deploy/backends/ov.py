@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Engine, check_clips, check_output
+from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
@@ -48,12 +49,20 @@ class OpenVinoBackend(Engine):
         try:
             self._compiled = core.compile_model(core.read_model(path), "CPU", config)
         except RuntimeError as error:
-            raise ModelFileError(f"openvino cannot load {path}: {str(error).splitlines()[0]}") from error
-        shape = self._compiled.output(0).partial_shape
-        check_output(tuple(side.get_length() if side.is_static else -1 for side in shape), self.spec, path)
+            reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
+            raise ModelFileError(f"openvino cannot load {path}: {reason}") from error
+        check_shapes(_shapes(self._compiled.inputs), _shapes(self._compiled.outputs), self.spec, path)
         self._request = self._compiled.create_infer_request()
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
         answer = self._request.infer([ov.Tensor(check_clips(clips, self.spec), shared_memory=True)])
         return np.array(answer[0], np.float32)
+
+
+def _shapes(tensors: list[Any]) -> list[Shape]:
+    shapes = [tensor.partial_shape for tensor in tensors]
+    return [
+        tuple(side.get_length() if side.is_static else -1 for side in shape) if shape.rank.is_static else ()
+        for shape in shapes
+    ]

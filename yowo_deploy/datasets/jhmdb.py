@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from yowo_deploy.errors import DatasetError
 # The release's, in cells of 32 px (OFFICIAL_YOWO, "Anchors").
 ANCHORS = ((0.95878, 3.10197), (1.67204, 4.0040), (1.75482, 5.64937), (3.09299, 5.80857), (4.91803, 6.25225))
 
+_FIELDS = {"labels": list, "train_videos": list, "test_videos": list, "nframes": dict, "gttubes": dict}
+
 
 class Jhmdb21:
     """`JHMDB-GT.json.gz` beside `videos/<class>/<name>.avi`.
@@ -24,7 +27,8 @@ class Jhmdb21:
     The annotations count frames from 1; three clips decode to fewer frames than they are annotated for.
 
     Raises:
-        DatasetError: the annotation file is missing or broken, or there is no such split.
+        DatasetError: the annotation file is missing or broken, or there is no such split; the inside of the tubes is
+            looked at when videos are asked for.
     """
 
     anchors = ANCHORS
@@ -40,12 +44,17 @@ class Jhmdb21:
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """660 videos to train on, 268 to test on, in the order of the annotation file."""
-        return [self._video(name) for name in self._truth[f"{split}_videos"][self._split]]
+        try:
+            return [self._video(name) for name in self._truth[f"{split}_videos"][self._split]]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(
+                f"the J-HMDB-21 annotations do not fit together ({error!r}); fetch them again"
+            ) from error
 
     def _video(self, name: str) -> AnnotatedVideo:
         tubes = []
         for class_id, rows_of_tubes in self._truth["gttubes"][name].items():
-            for rows in np.array(rows_of_tubes, np.float32).reshape(len(rows_of_tubes), -1, 5):
+            for rows in (np.array(rows, np.float32).reshape(-1, 5) for rows in rows_of_tubes):
                 tubes.append(Tube(int(class_id), rows[:, 0].astype(np.int64) - 1, rows[:, 1:]))
         path = self._folder / "videos" / f"{name}.avi"
         return AnnotatedVideo(name, re.sub(r"_\d+$", "", name), path, self._truth["nframes"][name], tuple(tubes))
@@ -58,9 +67,10 @@ def _read(path: Path) -> dict[str, Any]:
         )
     try:
         with gzip.open(path, "rt", encoding="utf-8") as stream:
-            truth: dict[str, Any] = json.load(stream)
-    except (OSError, EOFError, json.JSONDecodeError) as error:
+            truth = json.load(stream)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DatasetError(f"{path} cannot be read ({error}); fetch it again") from error
-    if missing := {"labels", "train_videos", "test_videos", "nframes", "gttubes"} - set(truth):
-        raise DatasetError(f"{path} lacks {', '.join(sorted(missing))}; is it the J-HMDB-21 ground truth?")
-    return truth
+    found = truth if isinstance(truth, dict) else {}
+    if missing := [name for name, kind in _FIELDS.items() if not isinstance(found.get(name), kind)]:
+        raise DatasetError(f"{path} lacks {', '.join(missing)}; is it the J-HMDB-21 ground truth?")
+    return found

@@ -1,0 +1,155 @@
+"""J-HMDB-21: its own annotations, and files that are none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yowo_deploy.datasets import AnnotatedVideo, Split, open_dataset
+from yowo_deploy.datasets.jhmdb import ANCHORS, Jhmdb21
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.video import VideoReader
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+SMALL: dict[str, Any] = {
+    "labels": ["walk", "sit"],
+    "train_videos": [["walk/a_b_1"], ["sit/c_12"]],
+    "test_videos": [["sit/c_12"], ["walk/a_b_1"]],
+    "nframes": {"walk/a_b_1": 3, "sit/c_12": 2},
+    "gttubes": {
+        "walk/a_b_1": {"0": [[[1, 10, 20, 30, 40], [2, 11, 21, 31, 41], [3, 12, 22, 32, 42]]]},
+        "sit/c_12": {"1": [[[1, 1, 2, 3, 4]], [[1, 5, 6, 7, 8], [2, 6, 7, 8, 9]]]},
+    },
+}
+
+
+def write(folder: Path, content: bytes) -> None:
+    (folder / "JHMDB-GT.json.gz").write_bytes(content)
+
+
+def packed(values: Any) -> bytes:
+    return gzip.compress(json.dumps(values).encode(), mtime=0)
+
+
+def test_annotations_are_read_with_frames_from_zero(tmp_path: Path) -> None:
+    write(tmp_path, packed(SMALL))
+    dataset = Jhmdb21(tmp_path)
+    assert dataset.labels == ("walk", "sit")
+    [walk], [sit] = dataset.videos("train"), dataset.videos("test")
+    assert (walk.name, walk.group, walk.frames) == ("walk/a_b_1", "walk/a_b", 3)
+    assert walk.path == tmp_path / "videos" / "walk" / "a_b_1.avi"
+    [tube] = walk.tubes
+    assert (tube.class_id, tube.frames.tolist()) == (0, [0, 1, 2])
+    assert tube.xyxy.tolist() == [[10, 20, 30, 40], [11, 21, 31, 41], [12, 22, 32, 42]]
+    assert (tube.frames.dtype, tube.xyxy.dtype) == (np.int64, np.float32)
+    assert [(each.class_id, each.frames.tolist(), each.xyxy.tolist()) for each in sit.tubes] == [
+        (1, [0], [[1, 2, 3, 4]]),
+        (1, [0, 1], [[5, 6, 7, 8], [6, 7, 8, 9]]),
+    ]
+
+
+def test_splits_count_from_one(tmp_path: Path) -> None:
+    write(tmp_path, packed(SMALL))
+    assert [video.name for video in Jhmdb21(tmp_path, 2).videos("train")] == ["sit/c_12"]
+    for split in (0, 3, -1):
+        with pytest.raises(DatasetError, match=f"no split {split}, expected 1 to 2"):
+            Jhmdb21(tmp_path, split)
+
+
+SOUND = packed(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "cannot be read"),
+        (b"not compressed", "cannot be read .*fetch it again"),
+        (SOUND[:-20], "cannot be read"),
+        (SOUND[:30] + bytes([SOUND[30] ^ 0xFF, SOUND[31] ^ 0xFF, SOUND[32] ^ 0xFF]) + SOUND[33:], "cannot be read"),
+        (gzip.compress(b"\xff\xfe\x00"), "cannot be read"),
+        (gzip.compress(b"{"), "cannot be read"),
+        (packed([]), "lacks labels, train_videos, test_videos, nframes, gttubes; is it the J-HMDB-21"),
+        (packed(None), "lacks labels"),
+        (packed({**SMALL, "train_videos": 5}), "lacks train_videos"),
+        (packed({name: SMALL[name] for name in SMALL if name != "labels"}), "lacks labels; is it"),
+    ],
+)
+def test_a_broken_annotation_file_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:
+    write(tmp_path, content)
+    with pytest.raises(DatasetError, match=expected):
+        Jhmdb21(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nframes": {}},
+        {"gttubes": {}},
+        {"gttubes": {"walk/a_b_1": []}},
+        {"gttubes": {"walk/a_b_1": {"zero": [[[1, 2, 3, 4, 5]]]}}},
+        {"gttubes": {"walk/a_b_1": {"0": [[[1, 2]]]}}},
+        {"train_videos": [[5]]},
+        {"test_videos": []},
+    ],
+)
+def test_annotations_that_do_not_fit_together_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path, packed({**SMALL, **change}))
+    with pytest.raises(DatasetError, match="do not fit together"):
+        [Jhmdb21(tmp_path).videos(split) for split in SPLITS]
+
+
+@pytest.fixture(scope="module")
+def real(data_dir: Path) -> dict[Split, Sequence[AnnotatedVideo]]:
+    """Both sides of the first official split."""
+    dataset = open_dataset("jhmdb21", data_dir / "jhmdb21")
+    assert len(dataset.labels) == 21
+    assert dataset.anchors == ANCHORS
+    return {split: dataset.videos(split) for split in SPLITS}
+
+
+def test_the_official_split_has_its_videos_once(real: dict[Split, Sequence[AnnotatedVideo]]) -> None:
+    assert [len(real[split]) for split in SPLITS] == [660, 268]  # the data set's own figures
+    names = [video.name for split in SPLITS for video in real[split]]
+    assert len(set(names)) == len(names) == 928
+    assert all(video.path.is_file() for split in SPLITS for video in real[split])
+
+
+def test_boxes_are_tubes_in_pixels_of_the_frame(real: dict[Split, Sequence[AnnotatedVideo]]) -> None:
+    for video in (video for split in SPLITS for video in real[split]):
+        assert len(video.tubes) > 0
+        for tube in video.tubes:
+            assert np.all(np.diff(tube.frames) > 0)
+            assert 0 <= tube.frames[0] <= tube.frames[-1] < video.frames
+            assert 0 <= tube.class_id < 21
+            assert np.all(tube.xyxy[:, :2] < tube.xyxy[:, 2:])
+            assert np.all((tube.xyxy >= 0) & (tube.xyxy <= [320, 240, 320, 240]))
+
+
+def test_the_annotations_fit_the_videos(real: dict[Split, Sequence[AnnotatedVideo]]) -> None:
+    for video in real["test"][::90]:
+        with VideoReader(video.path) as reader:
+            assert reader.size_wh == (320, 240)
+            assert len(list(reader)) == video.frames
+
+
+def test_the_releases_truth_is_the_same_but_for_its_way_to_count_pixels(
+    real: dict[Split, Sequence[AnnotatedVideo]], reference_dir: Path
+) -> None:
+    """Rows of `<class>_<name>_<frame from 1> <class from 1> <corners>`."""
+    with gzip.open(reference_dir / "detections" / "jhmdb21_yowo" / "groundtruths.txt.gz", "rt") as stream:
+        rows = [line.split() for line in stream]
+    by_name = {video.name.replace("/", "_"): video for video in real["test"]}
+    assert len(rows) == 9126
+    for key, class_id, *corners in rows[::9]:
+        name, _, frame = key.rpartition("_")
+        boxes, class_ids = by_name[name].at(int(frame) - 1)
+        assert class_ids.tolist() == [int(class_id) - 1]
+        # Counted from 1, and the far corner one pixel further, but never out of the frame.
+        counted = np.minimum(boxes[0] + [1, 1, 2, 2], [320, 240, 320, 240])
+        assert counted.tolist() == [float(side) for side in corners]
