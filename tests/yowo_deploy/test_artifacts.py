@@ -67,6 +67,15 @@ def test_the_file_has_the_permissions_of_any_new_file(umask: int, tmp_path: Path
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
+def test_the_bytes_are_on_the_disk_before_the_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (steps.append(f"fsync {os.fstat(file).st_size}"), fsync(file)))
+    monkeypatch.setattr(Path, "replace", lambda old, new: (steps.append("rename"), replace(old, new)))
+    write_text(tmp_path / "a.txt", "hello")
+    assert steps == ["fsync 5", "rename"]
+
+
 def test_a_process_killed_in_the_block_leaves_the_old_file(tmp_path: Path, project_root: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")

@@ -121,6 +121,13 @@ def test_thresholds_are_the_specs_unless_they_are_given(spec: ModelSpec) -> None
     assert 0 < len(one) < len(detect(raw, spec, FRAME, 0.0, 1.0)) == raw[0].size * len(spec.anchors)
 
 
+def test_detections_exceed_the_threshold(spec: ModelSpec) -> None:
+    raw = answer(spec)
+    everything = detect(raw, spec, FRAME, 0.0, 1.0)
+    for rank, confidence in enumerate(everything.confidence.tolist()):
+        assert len(detect(raw, spec, FRAME, confidence, 1.0)) == rank  # neither itself nor what comes after it
+
+
 def test_a_box_that_was_put_in_comes_out(spec: ModelSpec) -> None:
     columns, rows = spec.grid_size
     raw = np.full((len(spec.anchors), 5 + spec.classes, rows, columns), -20, np.float32)

@@ -24,4 +24,4 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
 def test_a_missing_extra_says_how_to_install_it() -> None:
     error = MissingExtraError("openvino", "engines")
     assert error.extra == "engines"
-    assert "pip install 'yowo-deploy[engines]'" in str(error)
+    assert "run `pip install 'yowo-deploy[engines]'`" in str(error)

@@ -57,13 +57,13 @@ class Knowing(Engine):
     """Reads the number of the key frame from its grey level, and answers with the box of that frame.
 
     Args:
-        class_id: what it takes every person for; None where it sees nobody.
+        class_ids: what it takes every person for, each as likely as the other; none where it sees nobody.
     """
 
     name = "knowing"
 
-    def __init__(self, spec: ModelSpec, class_id: int | None) -> None:
-        self.spec, self._class_id = spec, class_id
+    def __init__(self, spec: ModelSpec, *class_ids: int) -> None:
+        self.spec, self._class_ids = spec, class_ids
         self.key_frames: list[int] = []
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
@@ -72,7 +72,7 @@ class Knowing(Engine):
         answer = np.full((len(clips), anchors, 5 + self.spec.classes, rows, columns), -20, np.float32)
         for clip, raw in zip(clips, answer, strict=True):
             self.key_frames.append(round(255 * float(clip[:, -1].mean()) / STEP))
-            if self._class_id is not None:
+            if self._class_ids:
                 self._put(raw, box_at(self.key_frames[-1]))
         return answer.reshape(len(clips), -1, rows, columns)
 
@@ -84,7 +84,8 @@ class Knowing(Engine):
         anchor_w, anchor_h = self.spec.anchors[0]
         offsets = [math.log((at - cell) / (1 - at + cell)) for at, cell in ((x, column), (y, row))]
         raw[0, :5, row, column] = [*offsets, math.log(w / anchor_w), math.log(h / anchor_h), 20]
-        raw[0, 5 + (self._class_id or 0), row, column] = 20
+        for class_id in self._class_ids:
+            raw[0, 5 + class_id, row, column] = 20
 
 
 def test_a_model_that_knows_the_truth_gets_full_marks(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
@@ -107,8 +108,14 @@ def test_a_model_that_takes_all_for_one_class_is_right_about_that_class(
     assert found.frames == 14
 
 
+def test_a_model_that_cannot_decide_is_right_about_both_classes(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    found = evaluate(Knowing(spec, 0, 1), videos[1:])  # scores of 0.5 for the right class, which is not its first
+    assert found.frame_map.per_class[1] == 1
+    assert found.accuracy == 0
+
+
 def test_a_model_that_sees_nobody_gets_nothing(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
-    found = evaluate(Knowing(spec, None), videos)
+    found = evaluate(Knowing(spec), videos)
     assert found.frame_map.per_class[:2].tolist() == [0, 0]
     assert (found.frame_map.mean, found.recall, found.frames) == (0, 0, 14)
     assert math.isnan(found.accuracy)

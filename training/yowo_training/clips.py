@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ def batches(videos: Sequence[AnnotatedVideo], spec: ModelSpec, recipe: Recipe, s
     annotated = [video for video in videos if video.tubes]
     if not annotated:
         raise DatasetError("no annotated video to train on")
+    cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
     rng = np.random.default_rng(seed)
     order: list[int] = []
     epoch = -1

@@ -83,7 +83,7 @@ class Run:
     """
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, output: Path, budget: Budget, seed: int = 0, validation: float = 0.06
+        self, recipe: Recipe, dataset: Dataset, output: Path, budget: Budget, seed: int = 0, validation: float = 0.04
     ) -> None:
         torch.manual_seed(seed)
         self.recipe, self.budget, self.seed = recipe, budget, seed
@@ -112,8 +112,8 @@ class Run:
         with Prefetch(batches(self.training, self.spec, self.recipe, self.seed), depth=4) as stream:
             for step, batch in enumerate(stream, start=1):
                 start = monotonic()
-                set_rate(optimizer, rate_at(done))
-                loss = self._step(batch, anchors, optimizer)
+                set_rate(optimizer, rate_at(done, self.recipe.first_2d))
+                loss = self._step(batch, anchors, optimizer, done)
                 seconds, clips = seconds + monotonic() - start, clips + len(batch.clips)
                 done = self.budget.done(clips, len(self.training))
                 frame_map = None
@@ -124,9 +124,11 @@ class Run:
                 if done >= 1.0:
                     return
 
-    def _step(self, batch: Batch, anchors: Tensor, optimizer: torch.optim.Optimizer) -> float:
+    def _step(self, batch: Batch, anchors: Tensor, optimizer: torch.optim.Optimizer, done: float) -> float:
         self.model.train()
-        parts: LossParts = yowo_loss(self.model(batch.clips), batch.targets, anchors, self.recipe.loss)
+        chance = 0.0 if done < self.recipe.first_2d else self.recipe.heard_3d
+        heard_3d = None if chance == 1 else torch.bernoulli(torch.full((len(batch.clips),), chance))
+        parts: LossParts = yowo_loss(self.model(batch.clips, heard_3d), batch.targets, anchors, self.recipe.loss)
         loss = parts.total
         if not math.isfinite(loss.item()):
             torch.save(vars(batch), self.output / "bad_batch.pt")
@@ -161,6 +163,7 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
         if not isinstance(model.backbone_2d, EfficientNetLite0):
             raise InputError(f"there are no ImageNet weights for {recipe.backbone_2d}, only for efficientnet_lite0")
         model.backbone_2d.load_imagenet()
+        model.backbone_2d.freeze(recipe.frozen_blocks)
     # Measured with yowo-lite on two cores: 18 clips/s instead of 9 in the 2-D branch, 22 instead of 19 in the 3-D one.
     for weight in model.parameters():
         if weight.ndim >= 4:
@@ -175,7 +178,8 @@ def build_optimizer(model: Yowo, recipe: Recipe) -> torch.optim.Optimizer:
     groups = []
     for is_pretrained in (True, False):
         for decays in (True, False):
-            chosen = [p for p in model.parameters() if (p in pretrained) == is_pretrained and (p.ndim > 1) == decays]
+            trained = (p for p in model.parameters() if p.requires_grad)
+            chosen = [p for p in trained if (p in pretrained) == is_pretrained and (p.ndim > 1) == decays]
             rate = recipe.learning_rate * (recipe.pretrained_rate if is_pretrained else 1.0)
             decay = recipe.weight_decay if decays else 0.0
             groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
@@ -188,8 +192,15 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def rate_at(done: float) -> float:
-    """The learning rate as a share of its height: up in a line, then down as a cosine to 1 %."""
+def rate_at(done: float, first_2d: float = 0.0) -> float:
+    """The learning rate as a share of its height: up in a line, then down as a cosine to 1 %.
+
+    Args:
+        first_2d: where the 3-D branch joins. A cycle of its own, down to 20 %, lies before it.
+    """
+    if done < first_2d:
+        return 0.2 + 0.8 * rate_at(done / first_2d)
+    done = (done - first_2d) / (1 - first_2d)
     if done < WARMUP:
         return max(done / WARMUP, 0.01)
     return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP))) / 2

@@ -55,16 +55,24 @@ class Yowo(nn.Module):
         self.cfam = Cfam(channels, config.width, config.width, config.attention_sign)
         self.conv_final = nn.Conv2d(config.width, config.outputs, 1, bias=False)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        return self.conv_final(self.cfam(torch.cat(self.features(clips), dim=1)))  # type: ignore[no-any-return]
+    def forward(self, clips: Tensor, heard_3d: Tensor | None = None) -> Tensor:
+        return self.conv_final(self.cfam(torch.cat(self.features(clips, heard_3d), dim=1)))  # type: ignore[no-any-return]
 
-    def features(self, clips: Tensor) -> list[Tensor]:
-        """What the branches see, 3-D first as in the release: (B, C, H/32, W/32) each."""
+    def features(self, clips: Tensor, heard_3d: Tensor | None = None) -> list[Tensor]:
+        """What the branches see, 3-D first as in the release: (B, C, H/32, W/32) each.
+
+        Args:
+            heard_3d: (B,) 1 or 0 for each clip, in training: where 0, the 3-D features are zeros. With none heard the
+                3-D branch is not run at all.
+        """
         found = []
-        if self.backbone_3d is not None:
-            found.append(self.backbone_3d(self._shrunk(clips)).mean(dim=2))
         if self.backbone_2d is not None:
             found.append(self.backbone_2d(clips[:, :, -1]))
+        if self.backbone_3d is not None and (heard_3d is None or heard_3d.any()):
+            features_3d = self.backbone_3d(self._shrunk(clips)).mean(dim=2)
+            found.insert(0, features_3d if heard_3d is None else features_3d * heard_3d[:, None, None, None])
+        elif self.backbone_3d is not None:
+            found.insert(0, found[0].new_zeros(len(clips), self.backbone_3d.out_channels, *found[0].shape[2:]))
         return found
 
     def _shrunk(self, clips: Tensor) -> Tensor:

@@ -29,6 +29,10 @@ class Recipe:
         jitter: each side of the crop moves by up to this share of the frame.
         colour: brightness, and each colour, changes by up to this share.
         train_strides: frame strides drawn from in training.
+        frozen_blocks: blocks of a pretrained 2-D branch that stay as they are.
+        first_2d: share of the run in which the 3-D branch rests, so that the 2-D one learns at twice the pace.
+        heard_3d: chance of a clip to have its 3-D features heard after that; fresh 3-D features learn the
+            training videos by heart sooner than anything else does.
         loss: weights of the loss parts.
         epochs: length of a run that is given no time; an epoch sees one clip of every video.
     """
@@ -53,6 +57,9 @@ class Recipe:
     jitter: float = 0.2
     colour: float = 0.3
     train_strides: tuple[int, ...] = (1, 2)
+    frozen_blocks: int = 0
+    first_2d: float = 0.0
+    heard_3d: float = 1.0
     loss: LossWeights = field(default_factory=LossWeights)
     epochs: int = 36
 
@@ -85,6 +92,11 @@ _LITE = Recipe(
     mean=MEAN,
     std=STD,
     imagenet=True,
+    pretrained_rate=0.3,
+    weight_decay=0.05,
+    frozen_blocks=5,
+    first_2d=0.35,
+    heard_3d=0.7,
 )
 
 _TINY = Recipe(

@@ -16,9 +16,11 @@ from yowo_deploy.onnx_file import read_spec
 from yowo_deploy.spec import Precision
 
 # onnxruntime's own exceptions share no base but Exception.
-_STATE = vars(ort.capi.onnxruntime_pybind11_state)
-_ERRORS: tuple[type[Exception], ...] = tuple(
-    each for each in _STATE.values() if isinstance(each, type) and issubclass(each, Exception)
+_OWN = vars(ort.capi.onnxruntime_pybind11_state).values()
+_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(each for each in _OWN if isinstance(each, type) and issubclass(each, Exception)),
 )
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -52,7 +54,7 @@ class OnnxRuntimeBackend(Engine):
         options.intra_op_num_threads = threads or 0
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[provider])
-        except (RuntimeError, ValueError, *_ERRORS) as error:
+        except _ERRORS as error:
             raise ModelFileError(f"onnxruntime cannot load {path}: {str(error).splitlines()[0]}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +19,8 @@ from yowo_deploy.datasets.base import DATASETS
 from yowo_deploy.errors import MissingExtraError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
 
 talk = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
@@ -76,7 +79,13 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
 
 @contextmanager
 def progress_bar(label: str, total: float | None) -> Iterator[Callable[..., None]]:
-    """A bar with time left on stderr; yields a function that takes the amount done and a note."""
+    """Yields a function that takes the amount done and a note.
+
+    A bar with time left on a terminal; elsewhere a plain line on stderr now and then.
+    """
+    if not talk.is_terminal:
+        yield _plain_lines(label, total)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -93,3 +102,19 @@ def progress_bar(label: str, total: float | None) -> Iterator[Callable[..., None
             progress.update(task, completed=completed, note=escape(note))
 
         yield update
+
+
+def _plain_lines(label: str, total: float | None) -> Callable[..., None]:
+    start = last = monotonic()
+
+    def update(completed: float, note: str = "") -> None:
+        nonlocal last
+        now = monotonic()
+        if now - last < PLAIN_EVERY_S:
+            return
+        last = now
+        share = f"{100 * completed / total:.0f} %" if total else f"{completed:g}"
+        left = f", {(now - start) * (total - completed) / completed / 60:.1f} min left" if total and completed else ""
+        talk.print(f"{label}: {share}{left}  {note}", markup=False)
+
+    return update

@@ -36,6 +36,23 @@ class EfficientNetLite0(Backbone):
                 channels = width
         self.blocks = nn.ModuleList(blocks)
         self.head = _conv_bn(channels, self.out_channels, 1)
+        self._frozen = 0
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the stem and the first blocks as they are: no gradients, and norms by their recorded statistics."""
+        self._frozen = blocks
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> EfficientNetLite0:
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        return [self.stem, *self.blocks[: self._frozen]] if self._frozen else []
 
     def forward(self, frames: Tensor) -> Tensor:
         x = self.stem(frames)
