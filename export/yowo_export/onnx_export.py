@@ -87,8 +87,10 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
 
 
 def fold_output_layers(model: Yowo) -> Yowo:
-    """A copy in evaluation mode whose CFAM output and final layer, both linear, are one 1x1 convolution."""
+    """A copy in evaluation mode in which CFAM's output and the final layer, both linear, are one 1x1 convolution."""
     folded = copy.deepcopy(model).eval()
+    if folded.cfam is None:
+        return folded
     hidden, final = folded.cfam.conv_out[1], folded.conv_final
     assert isinstance(hidden, nn.Conv2d) and hidden.bias is not None
     outer, inner = final.weight.detach().flatten(1).double(), hidden.weight.detach().flatten(1).double()

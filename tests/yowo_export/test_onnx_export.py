@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from yowo_export import onnx_export
 from yowo_export.onnx_export import LIMIT, Attention, export_onnx, fold_output_layers
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint
+from yowo_training.model import Yowo, YowoConfig
 
 
 @pytest.fixture(scope="session", params=["fused", "plain"])
@@ -71,3 +73,18 @@ def test_an_export_that_disagrees_is_not_written(
     with pytest.raises(ParityError, match="not written"):
         export_onnx(checkpoint, tmp_path / "bad.onnx", "plain")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_flow_branch_exports_as_a_second_input(tmp_path: Path) -> None:
+    """The paper's "runtime comparison": another modality is a backbone and an input more."""
+    torch.manual_seed(0)
+    config = YowoConfig("tiny2d", "tiny3d", 14, width=16, backbone_extra="tiny3d", channels_extra=2)
+    model = Yowo(config).eval()
+    clips, flow = torch.randn(1, 3, 8, 64, 64), torch.randn(1, 2, 8, 64, 64)
+    program = torch.onnx.export(model, (clips, flow), dynamo=True, input_names=["clips", "flow"], verbose=False)
+    assert program is not None
+    program.save(str(tmp_path / "flow.onnx"))
+    session = ort.InferenceSession(str(tmp_path / "flow.onnx"), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"clips": clips.numpy(), "flow": flow.numpy()})[0]
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model(clips, flow).numpy(), atol=LIMIT)

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from yowo_deploy.errors import InputError
+from yowo_training.backbones.base import Backbone
 from yowo_training.model import Yowo, YowoConfig
 
 
-def yowo(backbone_2d: str | None, backbone_3d: str | None, **changes: int) -> Yowo:
+def yowo(backbone_2d: str | None, backbone_3d: str | None, **changes: object) -> Yowo:
     torch.manual_seed(0)
     model = Yowo(YowoConfig(backbone_2d, backbone_3d, outputs=14, width=16, **changes)).eval()  # type: ignore[arg-type]
-    model.cfam.attention.gamma.data.fill_(0.5)
+    if model.cfam is not None:
+        model.cfam.attention.gamma.data.fill_(0.5)
     return model
 
 
@@ -55,6 +57,40 @@ def test_a_branch_on_frames_of_half_size_meets_the_other_on_one_grid() -> None:
 @torch.no_grad()
 def test_any_clip_length_is_taken(length: int) -> None:
     assert yowo("tiny2d", "tiny3d")(torch.randn(1, 3, length, 64, 64)).shape == (1, 14, 2, 2)
+
+
+@torch.no_grad()
+def test_concatenation_has_no_layers_of_its_own(clips: torch.Tensor) -> None:
+    model = yowo("tiny2d", "tiny3d", fusion="concat")
+    expected = torch.nn.functional.conv2d(torch.cat(model.features(clips), dim=1), model.conv_final.weight)
+    assert model.cfam is None and torch.equal(model(clips), expected)
+
+
+@torch.no_grad()
+def test_3d_features_that_are_not_heard_are_zeros_and_with_none_heard_the_branch_rests(clips: torch.Tensor) -> None:
+    model = yowo("tiny2d", "tiny3d")
+    every, of_2d = model.features(clips)
+    first, same_2d = model.features(clips, heard_3d=torch.tensor([1.0, 0.0]))
+    assert torch.equal(first[0], every[0]) and not first[1].any() and torch.equal(of_2d, same_2d)
+    model.backbone_3d = None if model.backbone_3d is None else Fails()
+    silent, _ = model.features(clips, heard_3d=torch.zeros(2))
+    assert silent.shape == every.shape and not silent.any()
+
+
+class Fails(Backbone):
+    out_channels = 128
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the branch was run")
+
+
+@torch.no_grad()
+def test_a_third_branch_sees_another_modality(clips: torch.Tensor) -> None:
+    model = yowo("tiny2d", "tiny3d", backbone_extra="mobilenetv2_1x", channels_extra=2)
+    flow = torch.randn(2, 2, 8, 64, 96)
+    before = model(clips, flow)
+    assert before.shape == (2, 14, 2, 3)
+    assert not torch.allclose(model(clips, flow.flip(2)), before)
 
 
 @pytest.mark.parametrize(("names", "message"), [(("vgg", None), "vgg"), ((None, "vgg"), "vgg"), ((None, None), "None")])

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yowo_training.model import Yowo
 
-PARTS = ("backbone_3d", "backbone_2d", "cfam", "conv_final")
+PARTS = ("backbone_3d", "backbone_2d", "backbone_extra", "cfam", "conv_final")
 
 
 @dataclass(frozen=True)

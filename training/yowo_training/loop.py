@@ -128,7 +128,9 @@ class Run:
         self.model.train()
         chance = 0.0 if done < self.recipe.first_2d else self.recipe.heard_3d
         heard_3d = None if chance == 1 else torch.bernoulli(torch.full((len(batch.clips),), chance))
-        parts: LossParts = yowo_loss(self.model(batch.clips, heard_3d), batch.targets, anchors, self.recipe.loss)
+        parts: LossParts = yowo_loss(
+            self.model(batch.clips, heard_3d=heard_3d), batch.targets, anchors, self.recipe.loss
+        )
         loss = parts.total
         if not math.isfinite(loss.item()):
             torch.save(vars(batch), self.output / "bad_batch.pt")

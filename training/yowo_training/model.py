@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,10 @@ from torch.nn import functional as F
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import AttentionSign
 from yowo_training.backbones import BACKBONES_2D, BACKBONES_3D
+from yowo_training.backbones.base import Backbone
 from yowo_training.cfam import Cfam
+
+Fusion = Literal["cfam", "concat"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class YowoConfig:
         width: channels inside CFAM.
         attention_sign: see `GramAttention`.
         shrink_3d: the 3-D branch sees frames shrunk by this whole factor.
+        fusion: "cfam", or "concat": the output layer right on the concatenated features (paper, Table 2).
+        backbone_extra: a third branch over another modality of the clip (paper, section 4.3); a 3-D backbone or None.
+        channels_extra: of that modality, for example 2 of optical flow.
     """
 
     backbone_2d: str | None
@@ -33,9 +40,13 @@ class YowoConfig:
     width: int = 1024
     attention_sign: AttentionSign = "paper"
     shrink_3d: int = 1
+    fusion: Fusion = "cfam"
+    backbone_extra: str | None = None
+    channels_extra: int = 2
 
     def __post_init__(self) -> None:
-        for name, zoo in ((self.backbone_2d, BACKBONES_2D), (self.backbone_3d, BACKBONES_3D)):
+        branches = ((self.backbone_2d, BACKBONES_2D), (self.backbone_3d, BACKBONES_3D))
+        for name, zoo in (*branches, (self.backbone_extra, BACKBONES_3D)):
             if name is not None and name not in zoo:
                 raise InputError(f"backbone {name!r} is not known, expected one of {', '.join(zoo)}")
         if self.backbone_2d is None and self.backbone_3d is None:
@@ -50,16 +61,29 @@ class Yowo(nn.Module):
         self.config = config
         self.backbone_2d = BACKBONES_2D[config.backbone_2d]() if config.backbone_2d else None
         self.backbone_3d = BACKBONES_3D[config.backbone_3d]() if config.backbone_3d else None
-        branches = [branch for branch in (self.backbone_3d, self.backbone_2d) if branch is not None]
-        channels = sum(branch.out_channels for branch in branches)
-        self.cfam = Cfam(channels, config.width, config.width, config.attention_sign)
-        self.conv_final = nn.Conv2d(config.width, config.outputs, 1, bias=False)
+        self.backbone_extra: Backbone | None = None
+        if config.backbone_extra:
+            self.backbone_extra = with_input_channels(BACKBONES_3D[config.backbone_extra](), config.channels_extra)
+        branches = (self.backbone_3d, self.backbone_2d, self.backbone_extra)
+        channels = sum(branch.out_channels for branch in branches if branch is not None)
+        self.cfam: Cfam | None = None
+        if config.fusion == "cfam":
+            self.cfam = Cfam(channels, config.width, config.width, config.attention_sign)
+            channels = config.width
+        self.conv_final = nn.Conv2d(channels, config.outputs, 1, bias=False)
 
-    def forward(self, clips: Tensor, heard_3d: Tensor | None = None) -> Tensor:
-        return self.conv_final(self.cfam(torch.cat(self.features(clips, heard_3d), dim=1)))  # type: ignore[no-any-return]
+    def forward(self, clips: Tensor, extra: Tensor | None = None, heard_3d: Tensor | None = None) -> Tensor:
+        """See the class.
 
-    def features(self, clips: Tensor, heard_3d: Tensor | None = None) -> list[Tensor]:
-        """What the branches see, 3-D first as in the release: (B, C, H/32, W/32) each.
+        Args:
+            extra: (B, C, T, H, W) of the third modality, for a model that has that branch.
+            heard_3d: see `features`.
+        """
+        fused = torch.cat(self.features(clips, extra, heard_3d), dim=1)
+        return self.conv_final(fused if self.cfam is None else self.cfam(fused))  # type: ignore[no-any-return]
+
+    def features(self, clips: Tensor, extra: Tensor | None = None, heard_3d: Tensor | None = None) -> list[Tensor]:
+        """What the branches see, 3-D first as in the release, the third modality last: (B, C, H/32, W/32) each.
 
         Args:
             heard_3d: (B,) 1 or 0 for each clip, in training: where 0, the 3-D features are zeros. With none heard the
@@ -73,8 +97,22 @@ class Yowo(nn.Module):
             found.insert(0, features_3d if heard_3d is None else features_3d * heard_3d[:, None, None, None])
         elif self.backbone_3d is not None:
             found.insert(0, found[0].new_zeros(len(clips), self.backbone_3d.out_channels, *found[0].shape[2:]))
+        if self.backbone_extra is not None and extra is not None:
+            found.append(self.backbone_extra(extra).mean(dim=2))
         return found
 
     def _shrunk(self, clips: Tensor) -> Tensor:
         factor = self.config.shrink_3d
         return clips if factor == 1 else F.avg_pool3d(clips, (1, factor, factor))
+
+
+def with_input_channels(backbone: Backbone, channels: int) -> Backbone:
+    """The same backbone with a fresh first convolution that takes so many channels."""
+    for parent in backbone.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv3d):
+                kernel, stride, padding = child.kernel_size, child.stride, child.padding
+                fresh = nn.Conv3d(channels, child.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+                setattr(parent, name, fresh)
+                return backbone
+    raise InputError("this backbone has no 3-D convolution to widen")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.terminal import json_option, require, show_table
 from yowo_deploy.onnx_file import read_onnx_file, read_spec
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
 
 @click.command("inspect")
 @click.argument("file", type=click.Path())
@@ -19,24 +23,35 @@ from yowo_deploy.onnx_file import read_onnx_file, read_spec
 def command(file: str, as_json: bool) -> None:
     """Say what FILE, a checkpoint or an ONNX model, is: spec, size, hashes, parameters or operators."""
     path = existing_file(file, "model")
+    costs: dict[str, dict[str, int]] = {}
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if is_checkpoint(path):
         require("train", "torch")
         from yowo_training.checkpoint import load_checkpoint
+        from yowo_training.cost import cost
 
         loaded = load_checkpoint(path)
         spec = loaded.spec
         facts |= {"kind": "checkpoint", "parameters": sum(p.numel() for p in loaded.model.parameters())}
         facts |= {"backbone_2d": loaded.model.config.backbone_2d, "backbone_3d": loaded.model.config.backbone_3d}
+        facts |= {"dtype": _dtypes(loaded.model), "weights_sha256": spec.weights_sha256}
+        costs = {name: dataclasses.asdict(part) for name, part in cost(loaded.model, spec.clip_shape).items()}
     else:
         found, spec = read_onnx_file(path), read_spec(path)
         facts |= {"kind": "onnx", "opset": found.opset, "nodes": found.operators.total()}
         facts |= {"operators": dict(found.operators.most_common())}
     if as_json:
-        click.echo(json.dumps(facts | {"spec": spec.to_dict()}))
+        click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))
         return
     show_table("", ("fact", "value"), [(name, _text(value)) for name, value in facts.items()], False)
+    if costs:
+        rows = [(name, f"{part['parameters']:,}", f"{part['macs'] / 1e9:.3f}") for name, part in costs.items()]
+        show_table(f"parts, clip of {spec.clip_length} frames", ("part", "parameters", "G multiply-adds"), rows)
     show_table("spec", ("field", "value"), [(name, _text(value)) for name, value in spec.to_dict().items()], False)
+
+
+def _dtypes(model: Module) -> str:
+    return ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()}))
 
 
 def _text(value: Any) -> str:
