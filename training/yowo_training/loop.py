@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -20,8 +20,10 @@ from yowo_deploy.evaluate import evaluate
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video import Prefetch
 from yowo_training.average import Average
+from yowo_training.backbones.base import Backbone
 from yowo_training.backbones.efficientnet import EfficientNetLite0
 from yowo_training.backend import TorchBackend
+from yowo_training.branch_weights import Filled, load_branch
 from yowo_training.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.clips import Batch, batches
 from yowo_training.loss import LossParts, yowo_loss
@@ -79,11 +81,19 @@ class Run:
     Args:
         output: folder for best.pt, last.pt, args.json and metrics.jsonl.
         validation: share of the training recordings that is held out to choose the best checkpoint.
-            The test split is never looked at.
+                The test split is never looked at.
+        weights: files to start branches from, by the name of the branch: "backbone_2d" or "backbone_3d".
     """
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, output: Path, budget: Budget, seed: int = 0, validation: float = 0.04
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        output: Path,
+        budget: Budget,
+        seed: int = 0,
+        validation: float = 0.04,
+        weights: Mapping[str, str] | None = None,
     ) -> None:
         torch.manual_seed(seed)
         self.recipe, self.budget, self.seed = recipe, budget, seed
@@ -91,6 +101,7 @@ class Run:
         self.training, self.held_out = hold_out(dataset.videos("train"), validation)
         self.output = Path(output)
         self.model = build(recipe, self.spec)
+        self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
         self.average = Average(self.model, recipe.ema)
         self.best_map = -1.0
         write_text(
@@ -156,6 +167,18 @@ class Run:
             self.best_map = found.frame_map.mean
             save_checkpoint(self.best, self.average.model, self.spec, figures)
         return found.frame_map.mean
+
+
+def fill(model: Yowo, branch: str, path: str) -> Filled:
+    """Load a branch's weights from a file; see `load_branch`.
+
+    Raises:
+        InputError: the model has no such branch.
+    """
+    backbone = getattr(model, branch)
+    if not isinstance(backbone, Backbone):
+        raise InputError(f"{path} is meant for {branch}, which this recipe does not have")
+    return load_branch(backbone, path)
 
 
 def build(recipe: Recipe, spec: ModelSpec) -> Yowo:

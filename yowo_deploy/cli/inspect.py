@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("file", type=click.Path())
+@click.option("--clip", type=int, help="Clip length, for a release checkpoint whose name does not say it.")
 @json_option
-def command(file: str, as_json: bool) -> None:
+def command(file: str, clip: int | None, as_json: bool) -> None:
     """Say what FILE, a checkpoint or an ONNX model, is: spec, size, hashes, parameters or operators."""
     path = existing_file(file, "model")
     costs: dict[str, dict[str, int]] = {}
@@ -30,7 +31,7 @@ def command(file: str, as_json: bool) -> None:
         from yowo_training.checkpoint import load_checkpoint
         from yowo_training.cost import cost
 
-        loaded = load_checkpoint(path)
+        loaded = load_checkpoint(path, clip)
         spec = loaded.spec
         facts |= {"kind": "checkpoint", "parameters": sum(p.numel() for p in loaded.model.parameters())}
         facts |= {"backbone_2d": loaded.model.config.backbone_2d, "backbone_3d": loaded.model.config.backbone_3d}

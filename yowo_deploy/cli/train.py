@@ -15,10 +15,23 @@ from yowo_deploy.datasets import open_dataset
 @click.option("--recipe", default="yowo-lite", help="Network and schedule: yowo-lite or yowo-tiny.")
 @click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
 @click.option("--epochs", type=int, help="Passes over the videos, one clip of each.  [default: the recipe's]")
+@click.option(
+    "--weights-2d", type=click.Path(), help="File to start the 2-D branch from: PyTorch, or Darknet .weights."
+)
+@click.option("--weights-3d", type=click.Path(), help="File to start the 3-D branch from.")
 @click.option("--seed", default=0, help="Of sampling, augmentation and fresh weights.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for best.pt, last.pt and metrics.")
 def command(
-    dataset: str, data: str, split: int, recipe: str, minutes: float | None, epochs: int | None, seed: int, output: str
+    dataset: str,
+    data: str,
+    split: int,
+    recipe: str,
+    minutes: float | None,
+    epochs: int | None,
+    weights_2d: str | None,
+    weights_3d: str | None,
+    seed: int,
+    output: str,
 ) -> None:
     """Train a model on DATASET and keep the checkpoint that is best on held-out training recordings."""
     require("train", "torch")
@@ -27,7 +40,11 @@ def command(
 
     chosen = find_recipe(recipe)
     opened = open_dataset(dataset, Path(data), split)
-    run = Run(chosen, opened, Path(output), Budget(minutes, epochs or chosen.epochs), seed)
+    files = {"backbone_2d": weights_2d, "backbone_3d": weights_3d}
+    given = {branch: path for branch, path in files.items() if path}
+    run = Run(chosen, opened, Path(output), Budget(minutes, epochs or chosen.epochs), seed, weights=given)
+    for branch, filled in run.filled.items():
+        talk.print(f"{branch}: {filled.tensors} tensors filled, {filled.dropped} of the file left out")
     talk.print(f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {chosen.batch} clips a step")
     with progress_bar("training", total=1.0) as update:
         for report in run:
