@@ -37,6 +37,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(target)
     except OSError as error:
+        if error.filename not in (None, name):
+            raise  # not about this file: the block was reading or writing another one
         raise OutputError(f"cannot write {target}: {error.strerror or error} ({_free(target.parent)})") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -20,9 +20,9 @@ MAX_BYTES = 2 << 30  # what one protobuf file can hold
 
 # What our exporter and our rewrites write; anything else is not one of our graphs.
 _NAMES = """
-    Add Attention AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv DequantizeLinear
-    DepthToSpace Div Exp Expand Flatten Gather Gemm GlobalAveragePool HardSwish Identity LeakyRelu MatMul MaxPool Max
-    Min Mul Neg Pad QuantizeLinear ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Slice Softmax
+    Add Attention AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear
+    DepthToSpace Div Exp Flatten Gather Gemm GlobalAveragePool HardSwish Identity LeakyRelu MatMul MaxPool Max
+    Min Mul Neg Pad QuantizeLinear ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Slice Softmax
     SpaceToDepth Split Squeeze Sub Sum Tanh Transpose Unsqueeze
 """
 OPERATORS = frozenset(_NAMES.split())
@@ -105,6 +105,8 @@ def _read_model(model: memoryview, path: Path) -> OnnxFile:
             entry = dict(_fields(_message(value)))
             metadata[_text(entry.get(_ENTRY_KEY, b""))] = _text(entry.get(_ENTRY_VALUE, b""))
         if number == _MODEL_GRAPH:
+            if operators:
+                raise ModelFileError(f"{path} holds several graphs; ours hold one, so it is refused")
             operators.update(_operators(_message(value), path))
     if not operators or not opset:
         raise ModelFileError(f"{path} is not an ONNX file: it holds no graph")

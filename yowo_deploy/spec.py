@@ -12,6 +12,7 @@ from typing import Any, Literal
 from yowo_deploy.errors import SpecError
 
 FORMAT_VERSION = 1
+MAX_CLIP = 1 << 28  # numbers in a clip: 1 GiB of float32, far beyond any model of this family
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
 ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
@@ -73,10 +74,13 @@ class ModelSpec:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
+        _require(self.format_version >= 1, "format_version", self.format_version, f"1 to {FORMAT_VERSION}")
         if self.format_version > FORMAT_VERSION:
             raise SpecError(f"spec format {self.format_version} is newer than {FORMAT_VERSION}: upgrade yowo-deploy")
         _require(len(self.labels) > 0, "labels", self.labels, "at least one class name")
         _require(len(set(self.labels)) == len(self.labels), "labels", self.labels, "no name twice")
+        printable = all(label and label.isprintable() for label in self.labels)
+        _require(printable, "labels", self.labels, "names of printable characters")
         _require(len(self.anchors) > 0, "anchors", self.anchors, "at least one (w, h)")
         _require(
             all(math.isfinite(v) and v > 0 for wh in self.anchors for v in wh),
@@ -93,6 +97,8 @@ class ModelSpec:
             self.input_size,
             f"multiples of {self.stride} up to 8192",
         )
+        numbers = math.prod(self.clip_shape)
+        _require(numbers <= MAX_CLIP, "clip_length x input_size", numbers, f"at most {MAX_CLIP} numbers a clip")
         _require(all(math.isfinite(v) for v in self.mean), "mean", self.mean, "finite numbers")
         _require(all(math.isfinite(v) and v > 0 for v in self.std), "std", self.std, "positive numbers")
         _require(

@@ -105,6 +105,8 @@ class VideoReader:
 class VideoWriter:
     """Frames to a video file: `.webm` (VP8, plays everywhere) or `.mp4` (H.264, with the `[video]` extra).
 
+    Both codecs have even sides only: of an odd size, the last row or column is left out.
+
     The file appears under its name when the block ends well; a block that fails leaves nothing behind.
 
     Raises:
@@ -118,6 +120,7 @@ class VideoWriter:
         encoders: dict[str, Callable[[Path, float, tuple[int, int]], Any]] = {".webm": _Vp8, ".mp4": _H264}
         if self.path.suffix.lower() not in encoders:
             raise VideoError(f"cannot write {self.path}: expected a name that ends in .webm or .mp4")
+        self._size_wh = size_wh
         self._stack = ExitStack()
         temporary = self._stack.enter_context(atomic_write(self.path))
         try:
@@ -128,7 +131,16 @@ class VideoWriter:
         self._stack.callback(self._encoder.close)
 
     def write(self, frame_bgr: Frame) -> None:
-        """Append one frame of the writer's size."""
+        """Append one frame.
+
+        Raises:
+            VideoError: it has another size than the writer.
+        """
+        found_wh = (frame_bgr.shape[1], frame_bgr.shape[0])
+        if found_wh != self._size_wh:
+            raise VideoError(
+                f"frame is {found_wh[0]}x{found_wh[1]}, {self.path} is {self._size_wh[0]}x{self._size_wh[1]}"
+            )
         self._encoder.write(frame_bgr)
 
     def __enter__(self) -> VideoWriter:
@@ -210,15 +222,18 @@ class Prefetch(Generic[T]):
         while True:
             item, error = self._queue.get()
             if isinstance(error, StopIteration):
+                self._queue.put((None, error))  # for whoever asks again
                 return
             if error is not None:
                 raise error
             yield item  # type: ignore[misc]  # None only beside an error
 
     def close(self) -> None:
-        """Stop the thread and wait for it."""
+        """Stop the thread and wait for it; what was read ahead can still be taken."""
         self._stopped.set()
         self._thread.join()
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait((None, StopIteration()))
 
     def __enter__(self) -> Prefetch[T]:
         return self

@@ -15,7 +15,7 @@ from yowo_deploy.errors import SpecError
 from yowo_deploy.spec import FORMAT_VERSION, ModelSpec
 
 # JSON text is UTF-8, in which surrogates do not exist.
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+NAMES = st.text(min_size=1, max_size=8).filter(str.isprintable)
 POSITIVE = st.floats(0, 100, exclude_min=True)
 SHARES = st.floats(0, 1)
 HINTS = typing.get_type_hints(ModelSpec)
@@ -114,6 +114,10 @@ def test_a_text_that_is_no_spec_is_a_spec_error(text: str) -> None:
     ("change", "expected"),
     [
         ({"labels": []}, "labels is .*expected at least one class name"),
+        ({"labels": [""]}, "labels is .*expected names of printable characters"),
+        ({"labels": ["\ud800"]}, "labels is .*expected names of printable characters"),
+        ({"format_version": 0}, "format_version is 0, expected 1 to 1"),
+        ({"clip_length": 1024, "input_size": [8192, 8192]}, "clip_length x input_size is"),
         ({"labels": ["walk", "walk"]}, "labels is .*expected no name twice"),
         ({"labels": "walk"}, "labels is 'walk', expected a list"),
         ({"labels": [1]}, "labels is 1, expected str"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,14 @@ def command(model: str, dataset: str, data: str, split: int, every: int, as_json
 
 def _values(found: Evaluation, labels: tuple[str, ...]) -> dict[str, Any]:
     values = dataclasses.asdict(found)
-    per_class = dict(zip(labels, found.frame_map.per_class.tolist(), strict=True))
-    return values | {"frame_map": found.frame_map.mean, "per_class": per_class}
+    per_class = dict(zip(labels, map(_number, found.frame_map.per_class), strict=True))
+    figures = {name: _number(getattr(found, name)) for name in ("recall", "accuracy")}
+    return values | figures | {"frame_map": _number(found.frame_map.mean), "per_class": per_class}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
 
 
 def _show(found: Evaluation, labels: tuple[str, ...], title: str) -> None:

@@ -55,7 +55,9 @@ class Jhmdb21:
         tubes = []
         for class_id, rows_of_tubes in self._truth["gttubes"][name].items():
             for rows in (np.array(rows, np.float32).reshape(-1, 5) for rows in rows_of_tubes):
-                tubes.append(Tube(int(class_id), rows[:, 0].astype(np.int64) - 1, rows[:, 1:]))
+                # Their corners are the first and last pixel of the box, ours its edges.
+                xyxy = rows[:, 1:] + np.array([0, 0, 1, 1], np.float32)
+                tubes.append(Tube(int(class_id), rows[:, 0].astype(np.int64) - 1, xyxy))
         path = self._folder / "videos" / f"{name}.avi"
         return AnnotatedVideo(name, re.sub(r"_\d+$", "", name), path, self._truth["nframes"][name], tuple(tubes))
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Float, Int
+from yowo_deploy.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,14 @@ def frame_map(
 
     Args:
         pixel_inclusive: areas count the last pixel too (OFFICIAL_YOWO, "Linking and metrics").
+
+    Raises:
+        InputError: a class id is not in 0 to classes - 1.
     """
+    for boxes in (detections, truth):
+        if len(boxes) and not 0 <= boxes.class_id.min() <= boxes.class_id.max() < classes:
+            found = f"{boxes.class_id.min()} to {boxes.class_id.max()}"
+            raise InputError(f"class ids reach from {found}, expected 0 to {classes - 1}")
     match, overlap = _best_truth(detections, truth, classes, pixel_inclusive)
     order = np.argsort(-detections.score, kind="stable")
     candidates = order[overlap[order] >= iou]

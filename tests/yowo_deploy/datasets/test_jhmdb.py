@@ -46,11 +46,11 @@ def test_annotations_are_read_with_frames_from_zero(tmp_path: Path) -> None:
     assert walk.path == tmp_path / "videos" / "walk" / "a_b_1.avi"
     [tube] = walk.tubes
     assert (tube.class_id, tube.frames.tolist()) == (0, [0, 1, 2])
-    assert tube.xyxy.tolist() == [[10, 20, 30, 40], [11, 21, 31, 41], [12, 22, 32, 42]]
+    assert tube.xyxy.tolist() == [[10, 20, 31, 41], [11, 21, 32, 42], [12, 22, 33, 43]]  # edges, not last pixels
     assert (tube.frames.dtype, tube.xyxy.dtype) == (np.int64, np.float32)
     assert [(each.class_id, each.frames.tolist(), each.xyxy.tolist()) for each in sit.tubes] == [
-        (1, [0], [[1, 2, 3, 4]]),
-        (1, [0, 1], [[5, 6, 7, 8], [6, 7, 8, 9]]),
+        (1, [0], [[1, 2, 4, 5]]),
+        (1, [0, 1], [[5, 6, 8, 9], [6, 7, 9, 10]]),
     ]
 
 
@@ -150,6 +150,6 @@ def test_the_releases_truth_is_the_same_but_for_its_way_to_count_pixels(
         name, _, frame = key.rpartition("_")
         boxes, class_ids = by_name[name].at(int(frame) - 1)
         assert class_ids.tolist() == [int(class_id) - 1]
-        # Counted from 1, and the far corner one pixel further, but never out of the frame.
-        counted = np.minimum(boxes[0] + [1, 1, 2, 2], [320, 240, 320, 240])
+        # Counted from 1, but never out of the frame.
+        counted = np.minimum(boxes[0] + 1, [320, 240, 320, 240])
         assert counted.tolist() == [float(side) for side in corners]
