@@ -125,6 +125,20 @@ def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:
     assert of_onnx["kind"] == "onnx" and of_onnx["operators"]["Attention"] == 1
 
 
+def test_inspect_counts_the_parts_of_a_checkpoint(checkpoint: Path) -> None:
+    parts = json.loads(run("inspect", checkpoint, "--json").stdout)["parts"]
+    assert parts["total"]["macs"] == sum(part["macs"] for name, part in parts.items() if name != "total")
+    assert "G multiply-adds" in run("inspect", checkpoint).stdout
+
+
+def test_anchors_are_fitted_printed_and_plotted(data: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "anchors.png"
+    result = run("anchors", "synthetic", "--data", data, "--count", 3, "--grid", 4, 4, "--plot", plot, "--json")
+    found = json.loads(result.stdout)
+    assert len(found["anchors"]) == 3 and 0.5 < found["mean_iou"]["fitted"] <= 1
+    assert cv2.imread(str(plot)).std() > 5  # something is drawn
+
+
 def test_detect_writes_the_video_and_one_line_a_frame(onnx: Path, video: Path, tmp_path: Path) -> None:
     out, lines = tmp_path / "out.webm", tmp_path / "out.jsonl"
     result = run("detect", video, "--model", onnx, "-o", out, "--json", lines, "--conf", 0.01)
