@@ -22,7 +22,7 @@ def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: 
     dots.scatter(*picked.T, s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})")
     dots.scatter(*anchors.T, s=80, marker="x", color="#d55e00", label="anchors")
     dots.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
-    dots.legend(loc="upper left")
+    dots.legend(loc="lower right")
     limit = anchors.max() / 2 * 1.1
     for width, height in anchors:
         shapes.add_patch(Rectangle((-width / 2, -height / 2), width, height, fill=False, edgecolor="#d55e00", lw=1.5))

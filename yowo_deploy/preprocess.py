@@ -14,10 +14,11 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec, ResizeFilter
 
 Frame = NDArray[np.uint8]
+Crop = tuple[float, float, float, float]
 
 
-def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter) -> Frame:
-    """Squash a frame to a size; the aspect ratio is not kept.
+def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, crop_xyxy: Crop | None = None) -> Frame:
+    """Squash a frame, or a window of it, to a size; the aspect ratio is not kept.
 
     The filters mean what they mean in Pillow, by which released models were trained (OFFICIAL_YOWO,
     "Preprocessing"): "nearest" takes the pixel under the centre; "bilinear" (triangle) and "bicubic" (a = -0.5)
@@ -27,20 +28,24 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter) 
     Args:
         frame: (H, W, 3) uint8.
         size_wh: (width, height) wanted.
+        crop_xyxy: edges of the window in pixels, fractions allowed; the whole frame by default. Beyond the frame its
+            outermost pixels go on.
 
     Returns:
         (height, width, 3) uint8.
     """
     height, width = frame.shape[:2]
-    if (width, height) == size_wh:
+    if crop_xyxy is None and (width, height) == size_wh:
         return frame
-    if resize_filter == "nearest":
-        return np.asarray(cv2.resize(frame, size_wh, interpolation=cv2.INTER_NEAREST_EXACT))
+    left, top, right, bottom = crop_xyxy or (0.0, 0.0, float(width), float(height))
     width_out, height_out = size_wh
+    across, down = (width, width_out, left, right), (height, height_out, top, bottom)
+    if resize_filter == "nearest":
+        return frame[_nearest(*down)[:, None], _nearest(*across)]
     turned = cv2.transpose(frame).reshape(width, -1)  # columns first: the order shows where overshoot is cut off
-    columns = _resample_rows(turned, width_out, resize_filter).reshape(width_out, height, 3)
+    columns = _resample_rows(turned, _taps(*across, resize_filter)).reshape(width_out, height, 3)
     rows = cv2.transpose(columns).reshape(height, -1)
-    return _resample_rows(rows, height_out, resize_filter).reshape(height_out, width_out, 3)
+    return _resample_rows(rows, _taps(*down, resize_filter)).reshape(height_out, width_out, 3)
 
 
 def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Float:
@@ -74,29 +79,42 @@ def normalise(frame_bgr: Frame, spec: ModelSpec) -> Float:
     return planes
 
 
-def _resample_rows(rows: NDArray[Any], length: int, resize_filter: ResizeFilter) -> Frame:
+def _resample_rows(rows: NDArray[Any], taps: tuple[NDArray[np.intp], Float]) -> Frame:
     """(n, K) to (length, K) along the first axis, rounded half up to uint8 between the passes as Pillow does."""
-    sources, weights = _taps(len(rows), length, resize_filter)
-    total = np.zeros((length, rows.shape[1]), np.float32)
+    sources, weights = taps
+    total = np.zeros((len(sources), rows.shape[1]), np.float32)
     for tap in range(sources.shape[1]):
         total += weights[:, tap, None] * rows[sources[:, tap]]
     return (np.clip(total, 0, 255, out=total) + np.float32(0.5)).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(length_in: int, length_out: int, resize_filter: ResizeFilter) -> tuple[NDArray[np.intp], Float]:
+def _taps(
+    length_in: int, length_out: int, start: float, stop: float, resize_filter: ResizeFilter
+) -> tuple[NDArray[np.intp], Float]:
     """Which source rows make each output row and by how much: (length_out, taps) each, weights summing to 1."""
-    shrink = max(length_in / length_out, 1.0)
+    shrink = max((stop - start) / length_out, 1.0)
     support = (1.0 if resize_filter == "bilinear" else 2.0) * shrink
-    centres = (np.arange(length_out) + 0.5) * length_in / length_out
+    centres = _centres(length_out, start, stop)
     first = np.floor(centres - support + 0.5).astype(np.intp)
     sources = first[:, None] + np.arange(2 * int(np.ceil(support)) + 1)
     x = np.abs((sources + 0.5 - centres[:, None]) / shrink)
     weights = np.clip(1 - x, 0, None) if resize_filter == "bilinear" else _cubic(x)
     weights[(sources < 0) | (sources >= length_in)] = 0
+    weights[weights.sum(axis=1) <= 0] = 1  # wholly beyond the edge: every source is clipped to the outermost pixel
     weights /= weights.sum(axis=1, keepdims=True)
     used = weights.any(axis=0)
     return np.clip(sources[:, used], 0, length_in - 1), weights[:, used].astype(np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _nearest(length_in: int, length_out: int, start: float, stop: float) -> NDArray[np.intp]:
+    return np.clip(np.floor(_centres(length_out, start, stop)).astype(np.intp), 0, length_in - 1)
+
+
+def _centres(length_out: int, start: float, stop: float) -> NDArray[np.float64]:
+    """Where the middle of each output pixel lies in the source."""
+    return start + (np.arange(length_out) + 0.5) * (stop - start) / length_out
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yowo_training.augmentation import Augmentation, crop_matrix, draw_augmentation, no_augmentation
+from yowo_deploy.preprocess import resize
+from yowo_deploy.spec import ResizeFilter
+from yowo_training.augmentation import draw_augmentation, no_augmentation
 
 FRAME = (160, 120)
 INPUT = (64, 64)
@@ -15,7 +20,7 @@ INPUT = (64, 64)
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_a_bright_rectangle_lies_in_its_moved_box(seed: int) -> None:
-    augmentation = draw_augmentation(np.random.default_rng(seed), FRAME, INPUT, jitter=0.2, colour=0.0)
+    augmentation = draw_augmentation(np.random.default_rng(seed), FRAME, INPUT, "bilinear", jitter=0.2, colour=0.0)
     box = np.array([[50, 40, 110, 90]], np.float32)
     frame = np.zeros((FRAME[1], FRAME[0], 3), np.uint8)
     frame[40:90, 50:110] = 255
@@ -27,23 +32,36 @@ def test_a_bright_rectangle_lies_in_its_moved_box(seed: int) -> None:
 
 
 def test_nothing_drawn_is_a_plain_squash() -> None:
-    augmentation = no_augmentation(FRAME, INPUT)
+    augmentation = no_augmentation(FRAME, INPUT, "bilinear")
     boxes, visible = augmentation.boxes(np.array([[0, 0, 160, 120], [40, 30, 80, 60]], np.float32))
     np.testing.assert_allclose(boxes, [[0, 0, 1, 1], [0.25, 0.25, 0.5, 0.5]], atol=1e-6)
     assert visible.all()
 
 
+@pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
+def test_nothing_drawn_gives_the_frame_that_the_runtime_sees(resize_filter: ResizeFilter) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    seen = no_augmentation(FRAME, INPUT, resize_filter).frame(frame)
+    np.testing.assert_array_equal(seen, resize(frame, INPUT, resize_filter))
+
+
 def test_a_flip_mirrors_the_frame_and_twice_gives_it_back() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    table = np.tile(np.arange(256, dtype=np.uint8)[:, None], 3)
-    matrix = crop_matrix(np.zeros(2), np.array([64.0, 64.0]), (64, 64), flip=True)
-    flip = Augmentation(matrix, table, (64, 64))
+    flip = replace(no_augmentation((64, 64), (64, 64), "bilinear"), flip=True)
     assert (flip.frame(frame) == frame[:, ::-1]).all()
     assert (flip.frame(flip.frame(frame)) == frame).all()
+    boxes, _ = flip.boxes(np.array([[0, 8, 16, 32]], np.float32))
+    np.testing.assert_allclose(boxes, [[0.75, 0.125, 1, 0.5]])
 
 
 def test_a_box_that_leaves_the_crop_is_not_visible() -> None:
-    table = np.tile(np.arange(256, dtype=np.uint8)[:, None], 3)
-    right_half = Augmentation(crop_matrix(np.array([80.0, 0]), np.array([160.0, 120]), INPUT, False), table, INPUT)
+    right_half = replace(no_augmentation(FRAME, INPUT, "bilinear"), crop_xyxy=(80.0, 0.0, 160.0, 120.0))
     boxes = np.array([[0, 0, 60, 100], [60, 0, 90, 100], [90, 10, 150, 100]], np.float32)
     assert right_half.boxes(boxes)[1].tolist() == [False, False, True]
+
+
+def test_beyond_the_frame_its_edge_goes_on() -> None:
+    frame = np.zeros((40, 40, 3), np.uint8)
+    frame[:, -1] = 200
+    window = resize(frame, (10, 10), "bilinear", (60.0, 0.0, 70.0, 10.0))
+    assert (window == 200).all()

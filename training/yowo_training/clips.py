@@ -66,7 +66,7 @@ def sample(video: AnnotatedVideo, spec: ModelSpec, recipe: Recipe, rng: np.rando
     stride = int(rng.choice(recipe.train_strides))
     frames, key = _clip_frames(video, key, spec.clip_length, stride)
     frame_size = frames[0].shape[1], frames[0].shape[0]
-    augmentation = draw_augmentation(rng, frame_size, spec.input_size, recipe.jitter, recipe.colour)
+    augmentation = draw_augmentation(rng, frame_size, spec.input_size, spec.resize_filter, recipe.jitter, recipe.colour)
     clip = np.stack([normalise(augmentation.frame(frame), spec) for frame in frames], axis=1)
     boxes, class_id = video.at(key)
     relative, visible = augmentation.boxes(boxes)
