@@ -24,6 +24,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     try:
+        if target.is_dir():
+            raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
         os.close(handle)
@@ -57,7 +59,11 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
         InputError: it is missing, a folder, unreadable or empty; `what` names it in the message.
     """
     file = Path(path)
-    if not file.exists():
+    try:
+        found = file.exists()
+    except OSError as error:  # a name that no file can have
+        raise InputError(f"{what} cannot be read: {error.strerror}") from error
+    if not found:
         raise InputError(f"{what} not found: {file}")
     if not file.is_file():
         raise InputError(f"{file} is a folder, expected a {what} file")

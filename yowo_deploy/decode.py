@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Detections, Float, cxcywh_to_xyxy, nms
+from yowo_deploy.errors import ModelFileError
 from yowo_deploy.spec import ModelSpec
 
 
@@ -63,7 +64,12 @@ def detect(
 
     Returns:
         Detections sorted by confidence.
+
+    Raises:
+        ModelFileError: the output holds NaN or infinity.
     """
+    if not np.isfinite(raw).all():
+        raise ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were")
     threshold = spec.confidence_threshold if confidence is None else confidence
     boxes, objectness, probabilities = decode(raw, spec)
     scores = objectness[:, None] * probabilities

@@ -10,8 +10,6 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from yowo_deploy.backends.base import Backend, open_model
 from yowo_deploy.boxes import Detections, Float
 from yowo_deploy.clip import ClipBuffer
@@ -143,12 +141,11 @@ class Detector:
         start = perf_counter()
         raw = self.backend.infer(self._buffer.push(planes)[None])[0]
         inferred = perf_counter()
-        if not np.isfinite(raw).all():
-            raise ModelFileError(
-                f"the model answers with NaN or infinity at frame {self._count}; run `yowo-deploy parity`"
-            )
         size_wh = frame.shape[1], frame.shape[0]
-        detections = detect(raw, self.spec, size_wh, self._confidence, self._iou)
+        try:
+            detections = detect(raw, self.spec, size_wh, self._confidence, self._iou)
+        except ModelFileError as error:
+            raise ModelFileError(f"frame {self._count}: {error}") from error
         seconds = {
             "preprocess": seconds_preprocess,
             "infer": inferred - start,

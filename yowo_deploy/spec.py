@@ -12,7 +12,7 @@ from typing import Any, Literal
 from yowo_deploy.errors import SpecError
 
 FORMAT_VERSION = 1
-MAX_CLIP = 1 << 28  # numbers in a clip: 1 GiB of float32, far beyond any model of this family
+MAX_CLIP = 1 << 28  # numbers in the frames that a clip reaches over: 1 GiB of float32
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
 ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
@@ -97,8 +97,8 @@ class ModelSpec:
             self.input_size,
             f"multiples of {self.stride} up to 8192",
         )
-        numbers = math.prod(self.clip_shape)
-        _require(numbers <= MAX_CLIP, "clip_length x input_size", numbers, f"at most {MAX_CLIP} numbers a clip")
+        numbers = 3 * self.clip_span * math.prod(self.input_size)
+        _require(numbers <= MAX_CLIP, "clip span x input_size", numbers, f"at most {MAX_CLIP} numbers")
         _require(all(math.isfinite(v) for v in self.mean), "mean", self.mean, "finite numbers")
         _require(all(math.isfinite(v) and v > 0 for v in self.std), "std", self.std, "positive numbers")
         _require(
@@ -154,6 +154,8 @@ class ModelSpec:
         Raises:
             SpecError: not JSON, an unknown or missing field, a wrong type or value, or a newer format.
         """
+        if not isinstance(text, str):
+            raise SpecError(f"the model's spec is a {type(text).__name__}, expected JSON text")
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:  # also numbers too long, and lists too deep, for Python

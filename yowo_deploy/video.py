@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import threading
@@ -21,8 +22,9 @@ from yowo_deploy.preprocess import Frame
 
 # FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-# Files only: FFmpeg would follow a playlist or an address inside a container (HARDENING, "Video").
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
+# Files only: FFmpeg would follow a playlist or an address inside a container (HARDENING, "Video"). Set only while
+# a file is opened: the application's own cameras must not meet it.
+_CAPTURE_OPTIONS, _FILES_ONLY = "OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file"
 
 MAX_PIXELS = 8192 * 8192
 CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
@@ -52,7 +54,8 @@ class VideoReader:
         self.path = existing_file(path, "video")
         self._allow_damaged = allow_damaged
         _refuse_other_formats(self.path)
-        self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
+        with _environment(_CAPTURE_OPTIONS, _FILES_ONLY):
+            self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError(f"{self.path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -160,12 +163,20 @@ class _Vp8:
             self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"VP80"), fps, size_wh)
         if not self._writer.isOpened():
             raise VideoError(f"this OpenCV cannot encode VP8 at {size_wh[0]}x{size_wh[1]}; write .mp4 instead")
+        self._path, self._count = path, 0
 
     def write(self, frame_bgr: Frame) -> None:
         self._writer.write(frame_bgr)
+        self._count += 1
 
     def close(self) -> None:
+        """Raise an OSError if the file does not hold every frame: OpenCV keeps a full disk to itself."""
         self._writer.release()
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        written = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if capture.isOpened() else 0
+        capture.release()
+        if written < self._count:
+            raise OSError(errno.ENOSPC, f"{written} of {self._count} frames are in the file; is the disk full?")
 
 
 class _H264:
@@ -198,6 +209,7 @@ class Prefetch(Generic[T]):
     def __init__(self, items: Iterator[T], depth: int = 8) -> None:
         self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
         self._stopped = threading.Event()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
         self._thread.start()
 
@@ -221,10 +233,15 @@ class Prefetch(Generic[T]):
         return False
 
     def __iter__(self) -> Iterator[T]:
-        while True:
-            item, error = self._queue.get()
+        while not self._ended:
+            try:
+                item, error = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._stopped.is_set():
+                    return
+                continue
+            self._ended = error is not None
             if isinstance(error, StopIteration):
-                self._queue.put((None, error))  # for whoever asks again
                 return
             if error is not None:
                 raise error
@@ -234,14 +251,26 @@ class Prefetch(Generic[T]):
         """Stop the thread and wait for it; what was read ahead can still be taken."""
         self._stopped.set()
         self._thread.join()
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait((None, StopIteration()))
 
     def __enter__(self) -> Prefetch[T]:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable for the length of a block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextlib.contextmanager

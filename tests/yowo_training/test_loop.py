@@ -97,7 +97,11 @@ def test_every_parameter_is_trained_once_and_norms_do_not_decay(dataset: Dataset
     model = build(recipe, recipe.spec(dataset))
     groups = build_optimizer(model, recipe).param_groups
     chosen = [id(p) for group in groups for p in group["params"]]
-    assert sorted(chosen) == sorted(id(p) for p in model.parameters())
+    assert sorted(chosen) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    stays = ("stem", *(f"blocks.{index}" for index in range(recipe.frozen_blocks)))
+    prefixes = tuple(f"backbone_2d.{part}." for part in stays)
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith(prefixes)} and frozen
     for group in groups:
         assert (group["weight_decay"] == 0) == all(p.ndim <= 1 for p in group["params"])
 

@@ -53,8 +53,12 @@ class TorchBackend(Engine):
     def _setup(self, checkpoint: Checkpoint, device: str, precision: Precision, threads: int | None) -> None:
         if precision not in _DTYPES:
             raise InputError(f"PyTorch runs {', '.join(_DTYPES)} here, not {precision}")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(f"device {device!r} asked for, but PyTorch sees no CUDA device")
+        kind, _, number = device.partition(":")
+        known = (kind == "cpu" and not number) or (kind == "cuda" and (not number or number.isdecimal()))
+        if not known:
+            raise InputError(f"device {device!r} is not known, expected cpu, cuda or cuda:N")
+        if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+            raise InputError(f"device {device!r} asked for, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
         if threads:
             torch.set_num_threads(threads)
         self.spec = checkpoint.spec

@@ -24,6 +24,9 @@ from yowo_training.model import Yowo, YowoConfig
 
 Weights = dict[str, Tensor]
 
+# What torch.load raises for a file that is damaged or something else.
+_DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile)
+
 # AVA checkpoints of the release keep their score as a numpy scalar: a number, allowed by name, old and new.
 _SCALAR = np.float64(0).__reduce__()[0]
 _NUMBERS: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
@@ -136,7 +139,7 @@ def read_tensors(file: Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{file} holds more than tensors and plain values: refused, and nothing of it was run"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ModelFileError(f"{file} cannot be read as a checkpoint: damaged, truncated or not one") from error
     if not isinstance(content, dict):
         raise ModelFileError(f"{file} holds a {type(content).__name__}, expected a checkpoint")

@@ -13,7 +13,7 @@ from time import monotonic
 import torch
 from torch import Tensor, nn
 
-from yowo_deploy.artifacts import write_text
+from yowo_deploy.artifacts import atomic_write, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.evaluate import evaluate
@@ -32,8 +32,8 @@ from yowo_training.recipes import Recipe
 
 WARMUP = 0.05  # share of the run over which the learning rate rises
 CLIP_NORM = 10.0
-FIRST_VALIDATION = 0.5  # share of the run before which no checkpoint is worth keeping
-VALIDATIONS = 4
+FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
+VALIDATIONS = 5
 VALIDATION_EVERY = 8  # frames: neighbours say the same
 
 
@@ -44,7 +44,7 @@ class Report:
     Attributes:
         done: share of the run, 0 to 1.
         loss: total of this step.
-        clips_per_s: over the whole run, validation left out.
+        clips_per_s: of the steps themselves, over the whole run.
         frame_map: of the validation that followed this step, if one did.
     """
 
@@ -104,9 +104,9 @@ class Run:
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
         self.average = Average(self.model, recipe.ema)
         self.best_map = -1.0
-        write_text(
-            self.output / "args.json", json.dumps({"recipe": recipe.name, "seed": seed, **vars(budget)}, default=str)
-        )
+        arguments = {"recipe": recipe.name, "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
+        arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
+        write_text(self.output / "args.json", json.dumps(arguments))
         self._metrics: list[str] = []
 
     @property
@@ -144,10 +144,10 @@ class Run:
         )
         loss = parts.total
         if not math.isfinite(loss.item()):
-            torch.save(vars(batch), self.output / "bad_batch.pt")
-            raise YowoError(
-                f"the loss is {loss.item()}: lower the learning rate; the batch is in {self.output / 'bad_batch.pt'}"
-            )
+            kept = self.output / "bad_batch.pt"
+            with atomic_write(kept) as temporary:
+                torch.save(vars(batch), temporary)
+            raise YowoError(f"the loss is {loss.item()}, so the run stops; the batch that did it is in {kept}")
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)

@@ -78,6 +78,7 @@ def open_model(
     device: str = "cpu",
     precision: Precision = "fp32",
     threads: int | None = None,
+    clip: int | None = None,
 ) -> Backend:
     """Load a model file into an engine. What the file is decides, not its name.
 
@@ -87,6 +88,7 @@ def open_model(
         device: "cpu", or "cuda" where the engine has it.
         precision: of the arithmetic. "fp32" is what parity is measured with; "bf16" is OpenVINO's on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
+        clip: clip length for a checkpoint, which can be run at any; an ONNX file has its own.
 
     Raises:
         InputError: no such file, an unknown backend, or one that cannot take this kind of file.
@@ -99,7 +101,7 @@ def open_model(
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
-        return _pytorch()(file, device=device, precision=precision, threads=threads)  # type: ignore[no-any-return]
+        return _pytorch()(file, device=device, precision=precision, threads=threads, clip=clip)  # type: ignore[no-any-return]
     if backend == "pytorch":
         raise InputError(f"pytorch runs checkpoints, and {file} is none; choose openvino or onnxruntime")
     where, library, extra = ONNX_ENGINES[backend or _installed_engine()]
@@ -109,6 +111,10 @@ def open_model(
     opened: Backend = getattr(importlib.import_module(module), engine)(
         file, device=device, precision=precision, threads=threads
     )
+    if clip not in (None, opened.spec.clip_length):
+        raise InputError(
+            f"{file} takes clips of {opened.spec.clip_length} frames, not {clip}: export it with --clip {clip}"
+        )
     return opened
 
 

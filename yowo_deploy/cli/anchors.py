@@ -12,6 +12,7 @@ from yowo_deploy.anchors import box_sizes, fit_anchors, mean_iou
 from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.cli.terminal import dataset_options, json_option, require, show_table, talk
 from yowo_deploy.datasets import open_dataset
+from yowo_deploy.errors import InputError
 
 
 @click.command("anchors")
@@ -20,7 +21,7 @@ from yowo_deploy.datasets import open_dataset
 @click.option(
     "--grid", default=(7, 7), nargs=2, type=click.IntRange(min=1), help="Columns and rows of the output grid."
 )
-@click.option("--seed", default=0, help="Of the k-means starts.")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Of the k-means starts.")
 @click.option("--plot", type=click.Path(), help="PNG with box sizes and anchors.")
 @json_option
 def command(
@@ -29,6 +30,8 @@ def command(
     """Fit anchors to the training boxes of DATASET, in grid cells."""
     if plot:
         require("plots", "matplotlib")
+        if Path(plot).suffix.lower() != ".png":
+            raise InputError(f"cannot plot to {plot}: expected a name that ends in .png")
     opened = open_dataset(dataset, Path(data), split)
     sizes = box_sizes(opened.videos("train"), grid)
     anchors, present = fit_anchors(sizes, count, seed=seed), np.array(opened.anchors)

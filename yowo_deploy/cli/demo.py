@@ -66,7 +66,7 @@ def command(output: str, minutes: float) -> None:
     )
     _tell(story)
     write_text(folder / "report.html", _page(story))
-    results.print(str(folder / "report.html"), soft_wrap=True)
+    click.echo(folder / "report.html")
 
 
 def _data(folder: Path) -> Dataset:

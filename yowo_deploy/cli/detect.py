@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.terminal import model_options, progress_bar, talk
+from yowo_deploy.cli.terminal import model_options, progress_bar, refuse_overwriting, talk
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import OutputError
 from yowo_deploy.sinks import JsonSink, Sink, VideoSink
@@ -22,8 +22,10 @@ from yowo_deploy.video import VideoReader
     "-o", "--output", type=click.Path(), help="Annotated video to write: .webm, or .mp4 with the [video] extra."
 )
 @click.option("--json", "json_path", type=click.Path(), help="File for one line of JSON a frame; - is stdout.")
-@click.option("--conf", type=float, help="Show detections above this.  [default: the model's]")
-@click.option("--iou", type=float, help="Suppress boxes that overlap more than this.  [default: the model's]")
+@click.option("--conf", type=click.FloatRange(0, 1), help="Show detections above this.  [default: the model's]")
+@click.option(
+    "--iou", type=click.FloatRange(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]"
+)
 @click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
 @model_options
 def command(
@@ -39,6 +41,10 @@ def command(
     """Find people acting in VIDEO."""
     if output is None and json_path is None:
         raise OutputError("nowhere to put what is found: give -o out.webm, --json out.jsonl, or --json - for stdout")
+    for path in (output, json_path):
+        if path is not None:
+            refuse_overwriting(video, path)
+            refuse_overwriting(model, path)
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(video, allow_damaged))
         detector = stack.enter_context(Detector.open(model, conf, iou, **options))
@@ -57,4 +63,5 @@ def command(
             count += 1
             found += len(result.detections)
             update(count, f"{count / (perf_counter() - start):.1f} frames/s")
-    talk.print(f"{found} detections in {count} frames, {count / (perf_counter() - start):.1f} frames/s")
+    lost = f" of {reader.frames_declared} declared" if allow_damaged and reader.frames_declared > count else ""
+    talk.print(f"{found} detections in {count} frames{lost}, {count / (perf_counter() - start):.1f} frames/s")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.terminal import require, results, talk
+from yowo_deploy.cli.terminal import refuse_overwriting, require, talk
 
 
 @click.command("export")
@@ -27,9 +27,10 @@ def command(checkpoint: str, clip: int | None, output: str | None, attention: st
 
     loaded = load_checkpoint(checkpoint, clip)
     path = Path(output) if output else Path(checkpoint).with_suffix(".onnx")
+    refuse_overwriting(checkpoint, path)
     talk.print(
         f"exporting {loaded.spec.name}: {loaded.spec.classes} classes, clips of {loaded.spec.clip_length} frames"
     )
     difference = export_onnx(loaded, path, attention)  # type: ignore[arg-type]  # click checked the choice
     talk.print(f"agrees with PyTorch to {difference:.1e} on ONNX Runtime")
-    results.print(str(path), soft_wrap=True)
+    click.echo(path)

@@ -23,17 +23,27 @@ from yowo_deploy.video import VideoReader
     "--backend", type=click.Choice(BACKENDS), help="Engine of the candidate.  [default: the fastest installed]"
 )
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="Of the candidate.")
+@click.option(
+    "--clip", type=click.IntRange(min=1), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]"
+)
 @json_option
 def command(
-    reference: str, candidate: str, data: str, clips: int, backend: str | None, precision: str, as_json: bool
+    reference: str,
+    candidate: str,
+    data: str,
+    clips: int,
+    backend: str | None,
+    precision: str,
+    clip: int | None,
+    as_json: bool,
 ) -> None:
     """Compare CANDIDATE with REFERENCE on the same clips: exit code 0 if they agree, 1 if not."""
     require("export", "torch")
     from yowo_export.parity import LIMITS, compare, random_clips, video_clips
 
     with ExitStack() as stack:
-        first = stack.enter_context(open_model(reference))
-        second = stack.enter_context(open_model(candidate, backend, precision=precision))  # type: ignore[arg-type]
+        second = stack.enter_context(open_model(candidate, backend, precision=precision, clip=clip))  # type: ignore[arg-type]
+        first = stack.enter_context(open_model(reference, clip=second.spec.clip_length))
         if data == "random":
             source = random_clips(first.spec, clips)
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -16,20 +18,20 @@ from rich.table import Table
 
 from yowo_deploy.backends.base import BACKENDS
 from yowo_deploy.datasets.base import DATASETS
-from yowo_deploy.errors import MissingExtraError
+from yowo_deploy.errors import MissingExtraError, OutputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
 
-talk = Console(stderr=True, highlight=False)
+talk = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 results = Console(highlight=False)
 if not results.is_terminal:
     results.width = max(results.width, 120)  # a pipe has no width of its own
 
 
 def model_options(function: F) -> F:
-    """`--backend --device --precision --threads`, the arguments of `open_model`."""
+    """`--backend --device --precision --threads --clip`, the arguments of `open_model`."""
     options = (
         click.option("--backend", type=click.Choice(BACKENDS), help="Engine.  [default: the fastest installed]"),
         click.option("--device", default="cpu", help="cpu or cuda, where the engine has it."),
@@ -37,6 +39,7 @@ def model_options(function: F) -> F:
             "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the arithmetic."
         ),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]"),
+        click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
     )
     for option in reversed(options):
         function = option(function)
@@ -65,6 +68,12 @@ def require(extra: str, *libraries: str) -> None:
     for library in libraries:
         if find_spec(library) is None:
             raise MissingExtraError(library, extra)
+
+
+def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:
+    """Raise an OutputError when a result would replace the file that it is made from."""
+    if Path(output).exists() and Path(source).exists() and os.path.samefile(source, output):
+        raise OutputError(f"{output} is the input itself: give another name for the result")
 
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> None:
@@ -115,6 +124,6 @@ def _plain_lines(label: str, total: float | None) -> Callable[..., None]:
         last = now
         share = f"{100 * completed / total:.0f} %" if total else f"{completed:g}"
         left = f", {(now - start) * (total - completed) / completed / 60:.1f} min left" if total and completed else ""
-        talk.print(f"{label}: {share}{left}  {note}", markup=False)
+        talk.print(f"{label}: {share}{left}  {note}")
 
     return update

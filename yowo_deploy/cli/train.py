@@ -6,20 +6,23 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.terminal import dataset_options, progress_bar, require, results, talk
+from yowo_deploy.cli.terminal import dataset_options, progress_bar, require, talk
 from yowo_deploy.datasets import open_dataset
+from yowo_deploy.errors import InputError
 
 
 @click.command("train")
 @dataset_options
 @click.option("--recipe", default="yowo-lite", help="Network and schedule: yowo-lite or yowo-tiny.")
 @click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
-@click.option("--epochs", type=int, help="Passes over the videos, one clip of each.  [default: the recipe's]")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), help="Passes over the videos, one clip of each.  [default: the recipe's]"
+)
 @click.option(
     "--weights-2d", type=click.Path(), help="File to start the 2-D branch from: PyTorch, or Darknet .weights."
 )
 @click.option("--weights-3d", type=click.Path(), help="File to start the 3-D branch from.")
-@click.option("--seed", default=0, help="Of sampling, augmentation and fresh weights.")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Of sampling, augmentation and fresh weights.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for best.pt, last.pt and metrics.")
 def command(
     dataset: str,
@@ -35,6 +38,8 @@ def command(
 ) -> None:
     """Train a model on DATASET and keep the checkpoint that is best on held-out training recordings."""
     require("train", "torch")
+    if minutes is not None and epochs is not None:
+        raise InputError("--minutes and --epochs both say how long to train: give one of them")
     from yowo_training.loop import Budget, Run
     from yowo_training.recipes import find_recipe
 
@@ -51,5 +56,6 @@ def command(
             note = f"epoch {report.epoch}  loss {report.loss:.2f}  {report.clips_per_s:.1f} clips/s"
             update(report.done, note)
             if report.frame_map is not None:
-                talk.print(f"step {report.step}: frame-mAP {100 * report.frame_map:.1f} on held-out recordings")
-    results.print(str(run.best))
+                where = "held-out recordings" if run.held_out else "training videos, as none are held out"
+                talk.print(f"step {report.step}: frame-mAP {100 * report.frame_map:.1f} on {where}")
+    click.echo(run.best)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from yowo_training.backbones.base import Backbone
 
 _WIDTHS = (16, 24, 48, 96, 128)
+_WIDTHS_3D = (8, 16, 32, 64, 128)
 
 
 class Tiny2d(Backbone):
@@ -32,13 +33,13 @@ class Tiny2d(Backbone):
 class Tiny3d(Backbone):
     """(B, 3, T, H, W) to (B, 128, T/8, H/32, W/32): time is halved in the last three stages only."""
 
-    out_channels = _WIDTHS[-1]
+    out_channels = _WIDTHS_3D[-1]
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
-        for stage, width in enumerate(_WIDTHS):
+        for stage, width in enumerate(_WIDTHS_3D):
             layers.append(_conv3d(channels, width, stride=(2 if stage >= 2 else 1, 2, 2)))
             channels = width
         self.features = nn.Sequential(*layers)
