@@ -15,7 +15,7 @@ from yowo_deploy.datasets import AnnotatedVideo, Tube
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.preprocess import normalise
 from yowo_deploy.spec import ModelSpec
-from yowo_training.clips import batches, sample
+from yowo_training.clips import FrameCache, batches, sample
 from yowo_training.recipes import find_recipe
 
 SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
@@ -42,7 +42,7 @@ def test_a_clip_ends_at_its_key_frame_with_the_stride_and_repeats_the_first_fram
     video = write_video(tmp_path / "a.avi", FRAMES, FRAMES)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        clip, boxes = sample(video, SPEC, RECIPE, rng)
+        clip, boxes = sample(video, SPEC, RECIPE, rng, FrameCache())
         shown = brightness(clip)
         assert shown == [max(0, shown[-1] - 2 * back) for back in (3, 2, 1, 0)]
         np.testing.assert_allclose(boxes, [[1, 0.5, 0.5, 0.5, 0.5]], atol=1e-6)
@@ -76,8 +76,18 @@ def test_every_epoch_takes_every_video_once_and_a_seed_gives_the_same_batches(tm
 def test_frames_are_normalised_as_at_run_time(tmp_path: Path) -> None:
     spec = SPEC.replace(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), clip_length=1)
     video = write_video(tmp_path / "a.avi", 1, 1)
-    clip, _ = sample(video, spec, RECIPE, np.random.default_rng(0))
+    clip, _ = sample(video, spec, RECIPE, np.random.default_rng(0), FrameCache())
     np.testing.assert_array_equal(clip[:, 0], normalise(np.zeros((64, 64, 3), np.uint8), spec))
+
+
+@pytest.mark.parametrize("limit", [0, 64 * 64 * 3, 1 << 30])
+def test_a_cache_of_any_size_gives_the_same_frames(tmp_path: Path, limit: int) -> None:
+    videos = [write_video(tmp_path / f"{index}.avi", FRAMES, FRAMES) for index in range(3)]
+    cache = FrameCache(limit)
+    for first, last in ((0, 3), (5, 9), (8, 40)):
+        for video in videos:
+            shown = [round(float(frame.mean()) / 20) for frame in cache.window(video, first, last)]
+            assert shown == list(range(first, min(last + 1, FRAMES)))
 
 
 def test_nothing_annotated_is_an_error(tmp_path: Path) -> None:
