@@ -117,8 +117,9 @@ def compare(
         seen.append(_raw_difference(expected, answer, spec))
         # A little below the threshold too, so that a score that just crosses it does not count as a lost detection.
         low = max(0.0, spec.confidence_threshold - limits.score)
-        first, second = (detect(raw, spec, size_wh, low) for raw in (expected, answer))
-        pairs.append((first, second))
+        if np.isfinite(seen[-1][0]):  # else the verdict is out, and there is nothing to decode
+            first, second = (detect(raw, spec, size_wh, low) for raw in (expected, answer))
+            pairs.append((first, second))
     if not seen:
         raise InputError("no clip to compare the models on")
     matches = [_match(first, second, spec.confidence_threshold) for first, second in pairs]

@@ -54,10 +54,18 @@ def test_a_file_shorter_than_its_annotation_ends_at_its_last_frame(tmp_path: Pat
     recipe = replace(RECIPE, train_strides=(1,))
     with pytest.raises(DatasetError, match="ends before"):
         sample(
-            replace(last, tubes=(Tube(0, np.array([11]), last.tubes[0].xyxy),)), SPEC, recipe, np.random.default_rng(0)
+            replace(last, tubes=(Tube(0, np.array([11]), last.tubes[0].xyxy),)),
+            SPEC,
+            recipe,
+            np.random.default_rng(0),
+            FrameCache(),
         )
     clip, _ = sample(
-        replace(last, tubes=(Tube(0, np.array([4]), last.tubes[0].xyxy),)), SPEC, recipe, np.random.default_rng(0)
+        replace(last, tubes=(Tube(0, np.array([4]), last.tubes[0].xyxy),)),
+        SPEC,
+        recipe,
+        np.random.default_rng(0),
+        FrameCache(),
     )
     assert brightness(clip)[-1] == 2
 

@@ -268,7 +268,7 @@ def test_what_no_engine_takes_is_refused(
         ("openvino", {"device": "cuda"}, "openvino runs on the cpu here, not on 'cuda'"),
         ("openvino", {"precision": "int8"}, "openvino runs fp32, bf16 here, not int8"),
         ("onnxruntime", {"device": "npu"}, "has no device 'npu'; it has .*CPUExecutionProvider"),
-        ("onnxruntime", {"precision": "fp16"}, "export with --fp16"),
+        ("onnxruntime", {"precision": "fp16"}, "leave --precision fp16 out"),
     ],
 )
 def test_nothing_else_is_done_than_was_asked(name: str, options: dict[str, Any], expected: str, file: Path) -> None:
