@@ -48,7 +48,7 @@ class OnnxRuntimeBackend(Engine):
                 f"this onnxruntime has no device {device!r}; it has {', '.join(ort.get_available_providers())}"
             )
         if precision != "fp32":
-            raise InputError("onnxruntime takes its precision from the graph: leave --precision {precision} out")
+            raise InputError(f"onnxruntime takes its precision from the graph: leave --precision {precision} out")
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0
