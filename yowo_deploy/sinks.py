@@ -79,6 +79,8 @@ class VideoSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._failure = error  # what is still queued is not worth encoding: the file goes
         self._queue.put(None)
         self._thread.join()
         failure = self._failure if error is None else error

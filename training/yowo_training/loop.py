@@ -117,7 +117,7 @@ class Run:
     def __iter__(self) -> Iterator[Report]:
         """Train, one report a step; best.pt and last.pt are there when it ends."""
         anchors = torch.tensor(self.spec.anchors)
-        optimizer = build_optimizer(self.model, self.recipe)
+        optimizer = build_optimizer(self.model, self.recipe, tuple(self.filled))
         clips, seconds, done = 0, 0.0, 0.0
         next_validation = FIRST_VALIDATION
         with Prefetch(batches(self.training, self.spec, self.recipe, self.seed), depth=4) as stream:
@@ -197,9 +197,14 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
     return model
 
 
-def build_optimizer(model: Yowo, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW; norms and biases without decay, pretrained weights at a rate of their own."""
-    pretrained = set(model.backbone_2d.parameters()) if recipe.imagenet and model.backbone_2d is not None else set()
+def build_optimizer(model: Yowo, recipe: Recipe, filled: tuple[str, ...] = ()) -> torch.optim.Optimizer:
+    """AdamW; norms and biases without decay, pretrained weights at a rate of their own.
+
+    Args:
+        filled: branches that were started from a file.
+    """
+    started = {*filled, "backbone_2d"} if recipe.imagenet else set(filled)
+    pretrained = {p for name, p in model.named_parameters() if name.partition(".")[0] in started}
     groups = []
     for is_pretrained in (True, False):
         for decays in (True, False):
