@@ -84,6 +84,9 @@ class Recipe:
         )
 
 
+# yowo-deploy train jhmdb21 --data DIR --recipe yowo-lite --minutes 40 -o runs/lite, two shared CPU cores: frame-mAP@0.5
+# 36.2, recall 92.2, class accuracy 45.3 on all frames of test split 1. Seen before the crops of training used the
+# runtime's own resize.
 _LITE = Recipe(
     "yowo-lite",
     "efficientnet_lite0",
