@@ -49,7 +49,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; an error of ours is one line and exit code 1, a bug shows its traceback."""
     # A thread that decodes runs beside one that calls the engine or trains. At Python's 5 ms a turn the second waits
-    # longer than it works: 23 against 46 clips/s were measured in training.
+    # longer than it works: 23 against 46 clips/s in training, seen once on a shared machine.
     sys.setswitchinterval(0.0002)
     try:
         cli(prog_name="yowo-deploy")
