@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -33,22 +35,39 @@ def reference_dir() -> Path:
     return _folder_outside("YOWO_REFERENCE", ROOT.parent / "shared" / "reference")
 
 
-@pytest.fixture(scope="session")
-def release_file(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint in the release's layout: ResNeXt-101 for UCF101-24 at T = 16, weights by rule, 485 MB."""
+@dataclass(frozen=True)
+class Release:
+    """A checkpoint in the release's layout, weights made by rule, and what the release's own code answered with them.
+
+    Attributes:
+        backbone_3d: its name.
+        file: named as the release names them, by data set and clip length.
+        length: of clips.
+        clips: (1, 3, T, 224, 224), the input of all that was expected.
+        expected: "out", "feat2d" and "feat3d".
+    """
+
+    backbone_3d: str
+    file: Path
+    length: int
+    clips: NDArray[np.float32]
+    expected: dict[str, NDArray[np.float32]]
+
+
+@pytest.fixture(scope="session", params=["resnext101_ucf24_16f", "mobilenetv2_1x_jhmdb21_8f"])
+def release(request: pytest.FixtureRequest, reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """ResNeXt-101 for UCF101-24 at T = 16, 485 MB, and MobileNetV2 for J-HMDB-21 at T = 8."""
     import torch
 
-    weights = _official(reference_dir).state_dict(reference_dir / "official" / "resnext101.keys.txt", 24)
-    path = tmp_path_factory.mktemp("release") / "yowo_ucf24_16f_best.pth"
+    folder, official = reference_dir / "official", _official(reference_dir)
+    backbone, dataset, frames = request.param.rsplit("_", 2)
+    length, classes = int(frames.removesuffix("f")), int(re.sub(r"\D", "", dataset))
+    weights = official.state_dict(folder / f"{backbone}.keys.txt", classes)
+    path = tmp_path_factory.mktemp("release") / f"yowo_{dataset}_{frames}_best.pth"
     torch.save({"epoch": 5, "state_dict": {k: torch.from_numpy(v) for k, v in weights.items()}, "score": 0.8}, path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def release_clips(reference_dir: Path) -> NDArray[np.float32]:
-    """The clip, (1, 3, 16, 224, 224), that the release's expected arrays belong to."""
-    clips: NDArray[np.float32] = _official(reference_dir).clip(16)
-    return clips
+    with np.load(folder / f"{request.param}.npz") as stored:
+        expected = {name: stored[name] for name in ("out", "feat2d", "feat3d")}
+    return Release(backbone, path, length, official.clip(length), expected)
 
 
 def _official(reference_dir: Path) -> ModuleType:

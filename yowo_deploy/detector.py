@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
+from yowo_deploy.ahead import Prefetch, map_ahead
 from yowo_deploy.backends.base import Backend, open_model
 from yowo_deploy.boxes import Detections, Float
 from yowo_deploy.clip import ClipBuffer
@@ -18,7 +19,6 @@ from yowo_deploy.draw import draw
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.preprocess import Frame, preprocess
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video import Prefetch
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class Result:
         return json.dumps({"frame": self.frame_index, "detections": self.summary()}, ensure_ascii=False)
 
 
+class _Task(NamedTuple):
+    """A frame on its way to the engine, with a clip of its own, (1, 3, T, H, W): the buffer's moves on."""
+
+    number: int
+    frame: Frame
+    clip: Float
+    seconds_preprocess: float
+
+
 class Detector:
     """Push frames of one video, get a result for each.
 
@@ -106,13 +115,15 @@ class Detector:
         """
         start = perf_counter()
         planes = preprocess(frame_bgr, self.spec)
-        return self._infer(frame_bgr, planes, perf_counter() - start)
+        return self._infer(self._next(frame_bgr, planes, perf_counter() - start))
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """As `push` for every frame, with decoding and preprocessing run ahead in a thread of their own."""
+        """As `push` for every frame, with decoding and preprocessing run ahead in a thread of their own.
+
+        A model opened with two streams works on two frames at once: more frames a second, each a little later.
+        """
         with Prefetch(self._prepared(frames)) as prepared:
-            for frame, planes, seconds in prepared:
-                yield self._infer(frame, planes, seconds)
+            yield from map_ahead(self._infer, (self._next(*each) for each in prepared), self.backend.streams)
 
     def reset(self) -> None:
         """Forget the frames so far: the next one starts a new video."""
@@ -137,20 +148,23 @@ class Detector:
             planes = preprocess(frame, self.spec)
             yield frame, planes, perf_counter() - start
 
-    def _infer(self, frame: Frame, planes: Float, seconds_preprocess: float) -> Result:
+    def _next(self, frame: Frame, planes: Float, seconds: float) -> _Task:
+        self._count += 1
+        return _Task(self._count - 1, frame, self._buffer.push(planes)[None].copy(), seconds)
+
+    def _infer(self, task: _Task) -> Result:
         start = perf_counter()
-        raw = self.backend.infer(self._buffer.push(planes)[None])[0]
+        raw = self.backend.infer(task.clip)[0]
         inferred = perf_counter()
-        size_wh = frame.shape[1], frame.shape[0]
+        size_wh = task.frame.shape[1], task.frame.shape[0]
         try:
             detections = detect(raw, self.spec, size_wh, self._confidence, self._iou)
         except ModelFileError as error:
-            raise ModelFileError(f"frame {self._count}: {error}") from error
+            raise ModelFileError(f"frame {task.number}: {error}") from error
         seconds = {
-            "preprocess": seconds_preprocess,
+            "preprocess": task.seconds_preprocess,
             "infer": inferred - start,
             "postprocess": perf_counter() - inferred,
         }
         speed = {stage: 1000 * value for stage, value in seconds.items()}
-        self._count += 1
-        return Result(self._count - 1, frame, detections, self.spec.labels, speed)
+        return Result(task.number, task.frame, detections, self.spec.labels, speed)

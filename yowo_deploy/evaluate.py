@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
+from yowo_deploy.ahead import Prefetch, map_ahead
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.boxes import Detections
+from yowo_deploy.boxes import Detections, Float
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.decode import detect
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics import FrameBoxes, FrameMap, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.preprocess import preprocess
-from yowo_deploy.video import Prefetch, VideoReader
+from yowo_deploy.video import VideoReader
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,18 @@ def evaluate(
 
 def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int]) -> dict[int, Detections]:
     """Detections of the wanted frames of a video, every frame of it seen; frames it does not have are left out."""
-    spec, buffer, found = backend.spec, ClipBuffer(backend.spec), {}
-    with VideoReader(video.path, allow_damaged=True) as reader:
-        planes_of_frames = (preprocess(frame, spec) for frame in reader)
-        with Prefetch(planes_of_frames) as prepared:
-            for index, planes in enumerate(prepared):
-                clip = buffer.push(planes)
-                if index in wanted:
-                    raw = backend.infer(clip[None])[0]
-                    found[index] = detect(raw, spec, reader.size_wh, spec.evaluation_threshold)
-    return found
+    spec, buffer = backend.spec, ClipBuffer(backend.spec)
+
+    def judged(numbered: tuple[int, Float]) -> tuple[int, Detections]:
+        index, clip = numbered
+        return index, detect(backend.infer(clip)[0], spec, reader.size_wh, spec.evaluation_threshold)
+
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(video.path, allow_damaged=True))
+        prepared = stack.enter_context(Prefetch(preprocess(frame, spec) for frame in reader))
+        clips = ((index, buffer.push(planes)[None]) for index, planes in enumerate(prepared))
+        copies = ((index, clip.copy()) for index, clip in clips if index in wanted)
+        return dict(map_ahead(judged, copies, backend.streams))
 
 
 def _rows(frame: int, detections: Detections, threshold: float) -> FrameBoxes:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,8 +30,6 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.
 _MAGIC: tuple[bytes, ...] = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\x00\x00\x01\xba", b"OggS", b"\x30\x26\xb2\x75")
 _MAGIC += (b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb0", b"\x00\x00\x00\x01")
-
-T = TypeVar("T")
 
 
 class VideoReader:
@@ -201,62 +197,6 @@ class _H264:
     def close(self) -> None:
         self._container.mux(self._stream.encode())
         self._container.close()
-
-
-class Prefetch(Generic[T]):
-    """An iterator run ahead in a thread of its own, at most `depth` items; its errors surface where it is read."""
-
-    def __init__(self, items: Iterator[T], depth: int = 8) -> None:
-        self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-        self._stopped = threading.Event()
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
-        self._thread.start()
-
-    def _run(self, items: Iterator[T]) -> None:
-        failure: BaseException | None = None
-        try:
-            for item in items:
-                if not self._put((item, None)):
-                    return
-        except BaseException as error:  # handed over, not swallowed: `__iter__` raises it
-            failure = error
-        self._put((None, failure or StopIteration()))
-
-    def _put(self, entry: tuple[T | None, BaseException | None]) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def __iter__(self) -> Iterator[T]:
-        while not self._ended:
-            try:
-                item, error = self._queue.get(timeout=0.1)
-            except queue.Empty:
-                if self._stopped.is_set():
-                    return
-                continue
-            self._ended = error is not None
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]  # None only beside an error
-
-    def close(self) -> None:
-        """Stop the thread and wait for it; what was read ahead can still be taken."""
-        self._stopped.set()
-        self._thread.join()
-
-    def __enter__(self) -> Prefetch[T]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @contextlib.contextmanager

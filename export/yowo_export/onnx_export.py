@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import logging
 import os
 import warnings
@@ -18,10 +20,12 @@ from torch import nn
 from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.backends.ort import OnnxRuntimeBackend
 from yowo_deploy.errors import ParityError
+from yowo_deploy.onnx_file import COST_KEY
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint
+from yowo_training.cost import cost
 from yowo_training.model import Yowo
 
 Attention = Literal["fused", "plain"]
@@ -50,9 +54,12 @@ def export_onnx(checkpoint: Checkpoint, output: str | os.PathLike[str], attentio
         ParityError: it exceeds `LIMIT`; nothing is written.
         OutputError: the file cannot be written.
     """
+    spec = checkpoint.spec
     with atomic_write(output) as temporary:
         model = trace(checkpoint, attention)
-        model.metadata_props[METADATA_KEY] = checkpoint.spec.to_json()
+        model.metadata_props[METADATA_KEY] = spec.to_json()
+        parts = {name: dataclasses.asdict(part) for name, part in cost(checkpoint.model, spec.clip_shape).items()}
+        model.metadata_props[COST_KEY] = json.dumps(parts)
         ir.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
         difference = _difference(checkpoint, temporary)

@@ -53,6 +53,8 @@ def test_streaming_is_pushing_is_looking_at_every_clip(
     detector = Detector(backend, 0.05)
     pushed = [detector.push(frame) for frame in frames]
     streamed = list(Detector(backend, 0.05).stream(iter(frames)))
+    backend.streams = 2
+    two_at_once = list(Detector(backend, 0.05).stream(iter(frames)))
     planes = [preprocess(frame, spec) for frame in frames]
     for now, result in enumerate(pushed):
         clip = [planes[max(0, now - back * frame_stride)] for back in reversed(range(clip_length))]
@@ -61,7 +63,7 @@ def test_streaming_is_pushing_is_looking_at_every_clip(
         assert np.array_equal(result.detections.scores, wanted.scores)
         assert result.frame_index == now
         assert result.frame is frames[now]
-    assert found_in(streamed) == found_in(pushed)
+    assert found_in(streamed) == found_in(pushed) == found_in(two_at_once)
     assert len(streamed) == count
 
 
@@ -103,7 +105,7 @@ def test_thresholds_may_be_given(spec: ModelSpec, numpy_backend: Backends) -> No
 class Broken:
     """A backend that answers well until a number of calls, and then with one value that is no number."""
 
-    name = "broken"
+    name, streams = "broken", 1
 
     def __init__(self, backend: Backend, calls: int, value: float) -> None:
         self.spec, self._backend, self._calls, self._value = backend.spec, backend, calls, value

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from hypothesis import strategies as st
 from yowo_deploy import video as video_module
 from yowo_deploy.errors import InputError, MissingExtraError, OutputError, VideoError, YowoError
 from yowo_deploy.preprocess import Frame
-from yowo_deploy.video import Prefetch, VideoReader, VideoWriter
+from yowo_deploy.video import VideoReader, VideoWriter
 
 
 def film(count: int, width: int, height: int) -> list[Frame]:
@@ -212,50 +209,3 @@ def test_a_real_damaged_video_is_refused_unless_it_is_allowed(data_dir: Path) ->
         list(VideoReader(path))
     with VideoReader(path, allow_damaged=True) as reader:
         assert 0 < len(list(reader)) < reader.frames_declared
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(), max_size=30), st.integers(1, 10))
-def test_run_ahead_gives_the_same_items(items: list[int], depth: int) -> None:
-    with Prefetch(iter(items), depth) as ahead:
-        assert list(ahead) == items
-
-
-def test_an_error_surfaces_after_the_items_before_it() -> None:
-    def broken() -> Iterator[int]:
-        yield from range(3)
-        raise VideoError("breaks off")
-
-    seen = []
-    with Prefetch(broken()) as ahead, pytest.raises(VideoError, match="breaks off"):
-        for item in ahead:
-            seen.append(item)
-    assert seen == [0, 1, 2]
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it holds within ten seconds; a thread's pace is nobody's promise."""
-    end = time.monotonic() + 10
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def test_no_more_is_read_ahead_than_asked_and_closing_stops_it() -> None:
-    made = 0
-
-    def endless() -> Iterator[int]:
-        nonlocal made
-        while True:
-            made += 1
-            yield made
-
-    threads = threading.active_count()
-    with Prefetch(endless(), depth=3) as ahead:
-        assert next(iter(ahead)) == 1
-        assert eventually(lambda: made == 1 + 3 + 1)  # one taken, three waiting, one in hand
-        time.sleep(0.3)  # long enough to put a hundred more, were there room
-        assert made == 5
-    assert threading.active_count() == threads

@@ -7,16 +7,19 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from yowo_deploy.errors import InputError, ModelFileError, SpecError, YowoError
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_training.checkpoint import load_checkpoint, save_checkpoint
 from yowo_training.model import Yowo, YowoConfig
+
+if TYPE_CHECKING:
+    from tests.conftest import Release
 
 SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0), (2.0, 3.0)), clip_length=4, input_size=(64, 64))
 
@@ -125,18 +128,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_release_checkpoint_answers_as_the_release_did(
-    release_file: Path, release_clips: NDArray[np.float32], reference_dir: Path
-) -> None:
-    loaded = load_checkpoint(release_file)
-    assert loaded.spec.clip_length == 16 and loaded.spec.classes == 24
+def test_a_release_checkpoint_answers_as_the_release_did(release: Release) -> None:
+    loaded = load_checkpoint(release.file)
+    assert loaded.spec.clip_length == release.length
+    assert loaded.spec.output_channels == release.expected["out"].shape[1]
     assert loaded.spec.attention_sign == "release"
-    assert loaded.model.config.backbone_3d == "resnext101" and loaded.model.config.backbone_2d == "darknet19"
-    expected = np.load(reference_dir / "official" / "resnext101_ucf24_16f.npz")
-    clips = torch.from_numpy(release_clips)
+    assert loaded.model.config.backbone_3d == release.backbone_3d
+    assert loaded.model.config.backbone_2d == "darknet19"
+    clips = torch.from_numpy(release.clips)
     with torch.inference_mode():
         features_3d, features_2d = loaded.model.features(clips)
         raw = loaded.model(clips)
     # The limit; 1.6e-5 was seen.
     for found, name in ((raw, "out"), (features_2d, "feat2d"), (features_3d[:, :, None], "feat3d")):
-        np.testing.assert_allclose(found.numpy(), expected[name], atol=2e-4)
+        np.testing.assert_allclose(found.numpy(), release.expected[name], atol=2e-4)

@@ -33,7 +33,7 @@ class Two:
     """The first two videos of a data set, to be learnt by heart."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self.labels, self.anchors = dataset.labels, dataset.anchors
+        self.labels, self.anchors, self.anchor_grid = dataset.labels, dataset.anchors, dataset.anchor_grid
         self._videos = dataset.videos("train")[:2]
 
     def videos(self, split: str) -> Sequence[AnnotatedVideo]:

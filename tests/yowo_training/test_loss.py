@@ -29,12 +29,13 @@ def test_the_release_answers_the_same_up_to_its_missing_division_by_the_batch(re
     np.testing.assert_allclose(raw.grad.numpy(), fixture["gradient"], atol=1e-6)
 
 
-def test_a_naive_loop_gives_the_same_value() -> None:
+@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(2.0, 0.5, 3.0, 4.0, 0.3, 1.5, 0.2)])
+def test_a_naive_loop_gives_the_same_value(weights: LossWeights) -> None:
     rng = np.random.default_rng(3)
     raw = rng.standard_normal((2, 3 * 9, 4, 5))
     targets = [np.array([[1, 0.3, 0.4, 0.3, 0.8], [3, 0.8, 0.6, 0.2, 0.5]]), np.zeros((0, 5))]
-    expected = naive_loss(raw, targets, ANCHORS.numpy(), LossWeights())
-    parts = yowo_loss(torch.from_numpy(raw), [torch.from_numpy(t) for t in targets], ANCHORS)
+    expected = naive_loss(raw, targets, ANCHORS.numpy(), weights)
+    parts = yowo_loss(torch.from_numpy(raw), [torch.from_numpy(t) for t in targets], ANCHORS, weights)
     assert parts.total.item() == pytest.approx(expected, rel=1e-12)
 
 
@@ -94,9 +95,12 @@ def naive_loss(raw: np.ndarray, targets: list[np.ndarray], anchors: np.ndarray, 
             class_id, cx, cy, w, h = owner
             total += weights.object * (_sigmoid(conf) - _iou(predicted, owner[1:])) ** 2 / 2
             wanted = (cx - column, cy - row, math.log(w / anchors[anchor][0]), math.log(h / anchors[anchor][1]))
-            total += sum(_smooth_l1(a - b) / 2 for a, b in zip((x, y, tw, th), wanted, strict=True))
-            p = np.exp(logits)[class_id] / np.exp(logits).sum()
-            total += -((1 - p) ** weights.focal_gamma) * math.log(p)
+            distance = sum(_smooth_l1(a - b) / 2 for a, b in zip((x, y, tw, th), wanted, strict=True))
+            p = np.exp(logits) / np.exp(logits).sum()
+            smooth = weights.label_smoothing
+            likelihood = (1 - smooth) * math.log(p[class_id]) + smooth * np.log(p).mean()
+            unsure = (1 - p[class_id]) ** weights.focal_gamma
+            total += weights.coordinates * distance - weights.classes * unsure * likelihood
     return total / batch
 
 

@@ -97,8 +97,7 @@ def _load_ours(file: Path, content: dict[str, Any]) -> Checkpoint:
     if weights_hash(weights) != spec.weights_sha256:
         raise ModelFileError(f"{file} is damaged: its weights do not have the hash that its spec records")
     try:
-        model = Yowo(YowoConfig(**content["config"]))
-        model.load_state_dict(weights)
+        model = _filled(YowoConfig(**content["config"]), weights)
     except (KeyError, TypeError, InputError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ModelFileError(
@@ -120,9 +119,25 @@ def _load_release(file: Path, content: dict[str, Any], clip: int | None) -> Chec
         raise ModelFileError(f"{file} does not say its clip length: give it, for example --clip 16")
     length = clip or int(named.group(1)) if named else clip
     spec = release.spec_of(file, config, length or 0, old="fscore" in content)
-    model = Yowo(config)
-    model.load_state_dict(weights, strict=False)  # only `num_batches_tracked` may be missing: `recognise` saw to it
+    model = _filled(config, weights)  # only `num_batches_tracked` may be missing: `recognise` saw to it
     return Checkpoint(model, spec.replace(weights_sha256=weights_hash(model.state_dict())))
+
+
+def _filled(config: YowoConfig, weights: Weights) -> Yowo:
+    """The network with these very tensors as its weights, so that a large checkpoint is in memory once.
+
+    Raises:
+        RuntimeError: they are not those of this network. Counters of batches may be missing; nothing here reads them.
+    """
+    with torch.device("meta"):
+        model = Yowo(config)
+    wanted = model.state_dict()
+    counters = {
+        key: torch.zeros_like(value, device="cpu") for key, value in wanted.items() if key.endswith(release.COUNTER)
+    }
+    kept = {key: value.to(wanted[key].dtype) if key in wanted else value for key, value in weights.items()}
+    model.load_state_dict(counters | kept, assign=True)
+    return model
 
 
 def read_tensors(file: Path) -> dict[str, Any]:

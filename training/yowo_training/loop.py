@@ -13,12 +13,12 @@ from time import monotonic
 import torch
 from torch import Tensor, nn
 
+from yowo_deploy.ahead import Prefetch
 from yowo_deploy.artifacts import atomic_write, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.evaluate import evaluate
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video import Prefetch
 from yowo_training.average import Average
 from yowo_training.backbones.base import Backbone
 from yowo_training.backbones.efficientnet import EfficientNetLite0

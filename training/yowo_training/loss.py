@@ -20,6 +20,7 @@ class LossWeights:
         classes: of the class term.
         ignore_iou: a background prediction that overlaps any box by more than this is left alone.
         focal_gamma: of the class term; 0 is plain cross entropy.
+        label_smoothing: share of a true label that is spread over all classes.
     """
 
     object: float = 5.0
@@ -28,6 +29,7 @@ class LossWeights:
     classes: float = 1.0
     ignore_iou: float = 0.6
     focal_gamma: float = 2.0
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def yowo_loss(raw: Tensor, targets: list[Tensor], anchors: Tensor, weights: Loss
     estimate = torch.cat([xy[own], wh[own]], dim=-1)
     distance = F.smooth_l1_loss(estimate, found.coordinates, reduction="none").sum(dim=0) / 2
     x, y, w, h = (weights.coordinates * distance / batch).unbind()
-    classes = _focal(cells[own][:, 5:], found.class_id, weights.focal_gamma)
+    classes = _focal(cells[own][:, 5:], found.class_id, weights)
     return LossParts(x, y, w, h, confidence / batch, weights.classes * classes / batch)
 
 
@@ -145,7 +147,10 @@ def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
     return intersection / union
 
 
-def _focal(logits: Tensor, class_id: Tensor, gamma: float) -> Tensor:
-    """Sum of -(1 - p)^gamma log p over the true classes of (N, C) logits."""
-    log_p = logits.log_softmax(dim=-1).gather(1, class_id[:, None]).squeeze(1)
-    return (-((1 - log_p.exp()) ** gamma) * log_p).sum()
+def _focal(logits: Tensor, class_id: Tensor, weights: LossWeights) -> Tensor:
+    """Sum of -(1 - p)^gamma log p over the true classes of (N, C) logits, smoothed over the others."""
+    log_p = logits.log_softmax(dim=-1)
+    of_true = log_p.gather(1, class_id[:, None]).squeeze(1)
+    smooth = weights.label_smoothing
+    likelihood = (1 - smooth) * of_true + smooth * log_p.mean(dim=-1)
+    return (-((1 - of_true.exp()) ** weights.focal_gamma) * likelihood).sum()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import AttentionSign, ModelSpec
 from yowo_training.backbones.efficientnet import MEAN, STD
 from yowo_training.loss import LossWeights
-from yowo_training.model import YowoConfig
+from yowo_training.model import Fusion, YowoConfig
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Recipe:
     """Everything that a training run is made of, except data and time.
 
     Attributes:
-        backbone_2d, backbone_3d, width, shrink_3d: see `YowoConfig`.
+        backbone_2d, backbone_3d, width, shrink_3d, fusion: see `YowoConfig`.
         clip_length, frame_stride, input_size, mean, std: see `ModelSpec`.
         imagenet: start the 2-D branch from its ImageNet weights.
         attention_sign: see `GramAttention`.
@@ -42,6 +42,7 @@ class Recipe:
     backbone_3d: str | None
     width: int = 256
     shrink_3d: int = 1
+    fusion: Fusion = "cfam"
     clip_length: int = 8
     frame_stride: int = 1
     input_size: tuple[int, int] = (224, 224)
@@ -65,7 +66,7 @@ class Recipe:
 
     def spec(self, dataset: Dataset) -> ModelSpec:
         """The description of a model of this recipe for the classes and anchors of a data set."""
-        return ModelSpec(
+        spec = ModelSpec(
             labels=dataset.labels,
             anchors=dataset.anchors,
             clip_length=self.clip_length,
@@ -76,11 +77,20 @@ class Recipe:
             attention_sign=self.attention_sign,
             name=self.name,
         )
+        (columns, rows), (of_columns, of_rows) = spec.grid_size, dataset.anchor_grid
+        anchors = tuple((w * columns / of_columns, h * rows / of_rows) for w, h in dataset.anchors)
+        return spec.replace(anchors=anchors)
 
     def config(self, spec: ModelSpec) -> YowoConfig:
         """The shape of the network for that description."""
         return YowoConfig(
-            self.backbone_2d, self.backbone_3d, spec.output_channels, self.width, self.attention_sign, self.shrink_3d
+            self.backbone_2d,
+            self.backbone_3d,
+            spec.output_channels,
+            self.width,
+            self.attention_sign,
+            self.shrink_3d,
+            self.fusion,
         )
 
 
@@ -100,6 +110,9 @@ _LITE = Recipe(
     frozen_blocks=5,
     first_2d=0.35,
     heard_3d=0.7,
+    # Focal loss and hard labels: 33.2 instead of 37.5 frame-mAP after 6.5 minutes of the 2-D branch alone, on a quarter
+    # of the training recordings that was held out.
+    loss=LossWeights(focal_gamma=0.0, label_smoothing=0.1),
 )
 
 _TINY = Recipe(
@@ -116,7 +129,17 @@ _TINY = Recipe(
     train_strides=(1,),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (_LITE, _TINY)}
+# The four models of the paper's Table 2, on clips of 8 frames as there. Start their branches from files: fresh ones
+# this large need more videos.
+_PAPER = Recipe("yowo", "darknet19", "resnext101", width=1024, learning_rate=1e-4, batch=8)
+_TABLE_2 = (
+    replace(_PAPER, name="yowo-2d", backbone_3d=None, fusion="concat"),
+    replace(_PAPER, name="yowo-3d", backbone_2d=None, fusion="concat"),
+    replace(_PAPER, name="yowo-concat", fusion="concat"),
+    _PAPER,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (_LITE, _TINY, *_TABLE_2)}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -27,11 +27,13 @@ class Backend(Protocol):
 
     name: str
     spec: ModelSpec
+    streams: int
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """(B, 3, T, H, W) float32 clips to (B, A * (5 + C), rows, columns) float32 raw outputs.
 
-        The answer is the caller's: no later call changes it.
+        The answer is the caller's: no later call changes it. Threads may call it at once; more than `streams` of them
+        gain nothing by that.
         """
         ...
 
@@ -50,7 +52,9 @@ E = TypeVar("E", bound="Engine")
 
 
 class Engine:
-    """What all engines share: they are context managers, and most have nothing to close."""
+    """What all engines share: they are context managers, and most have nothing to close and take one call at a time."""
+
+    streams = 1
 
     def close(self) -> None:
         """Nothing is held that the garbage collector does not free."""
@@ -79,6 +83,7 @@ def open_model(
     precision: Precision = "fp32",
     threads: int | None = None,
     clip: int | None = None,
+    streams: int = 1,
 ) -> Backend:
     """Load a model file into an engine. What the file is decides, not its name.
 
@@ -88,6 +93,8 @@ def open_model(
         device: "cpu", or "cuda" where the engine has it.
         precision: of the arithmetic. "fp32" is what parity is measured with; "bf16" is OpenVINO's on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
+        streams: calls of `infer` that the engine works on at once, its threads divided among them: 1 for the shortest
+            time to one answer, 2 for more answers a second. PyTorch has one always.
         clip: clip length for a checkpoint, which can be run at any; an ONNX file has its own.
 
     Raises:
@@ -109,7 +116,7 @@ def open_model(
     if find_spec(library) is None:
         raise MissingExtraError(library, extra)
     opened: Backend = getattr(importlib.import_module(module), engine)(
-        file, device=device, precision=precision, threads=threads
+        file, device=device, precision=precision, threads=threads, streams=streams
     )
     if clip not in (None, opened.spec.clip_length):
         raise InputError(

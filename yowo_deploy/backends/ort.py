@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,18 @@ class OnnxRuntimeBackend(Engine):
         device: "cpu" or "cuda"; a device that is not there is an error, never another one in silence.
         precision: "fp32"; ONNX Runtime computes in what the graph says.
         threads: of the CPU; ONNX Runtime's choice by default.
+        streams: see `open_model`.
     """
 
     name = "onnxruntime"
 
     def __init__(
-        self, path: Path, device: str = "cpu", precision: Precision = "fp32", threads: int | None = None
+        self,
+        path: Path,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+        streams: int = 1,
     ) -> None:
         self.spec = read_spec(path)
         provider = _PROVIDERS.get(device)
@@ -51,6 +58,8 @@ class OnnxRuntimeBackend(Engine):
             raise InputError(f"onnxruntime takes its precision from the graph: leave --precision {precision} out")
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        if streams > 1:
+            threads = max(1, (threads or os.cpu_count() or 1) // streams)  # a session's calls each run in their thread
         options.intra_op_num_threads = threads or 0
         try:
             self._session = ort.InferenceSession(str(path), options, providers=[provider])
@@ -59,6 +68,7 @@ class OnnxRuntimeBackend(Engine):
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
         self._input = inputs[0].name
+        self.streams = streams
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""

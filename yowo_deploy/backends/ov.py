@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -28,19 +29,26 @@ class OpenVinoBackend(Engine):
         device: "cpu".
         precision: "fp32", or "bf16" on CPUs that have it.
         threads: of the CPU; OpenVINO's choice by default.
+        streams: see `open_model`.
     """
 
     name = "openvino"
 
     def __init__(
-        self, path: Path, device: str = "cpu", precision: Precision = "fp32", threads: int | None = None
+        self,
+        path: Path,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+        streams: int = 1,
     ) -> None:
         self.spec = read_spec(path)
         if device != "cpu":
             raise InputError(f"openvino runs on the cpu here, not on {device!r}")
         if precision not in _HINTS:
             raise InputError(f"openvino runs {', '.join(_HINTS)} here, not {precision}")
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
+        config = {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
+        config |= {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": str(streams)}
         if threads:
             config["INFERENCE_NUM_THREADS"] = str(threads)
         core = ov.Core()
@@ -52,12 +60,19 @@ class OpenVinoBackend(Engine):
             reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
             raise ModelFileError(f"openvino cannot load {path}: {reason}") from error
         check_shapes(_shapes(self._compiled.inputs), _shapes(self._compiled.outputs), self.spec, path)
-        self._request = self._compiled.create_infer_request()
+        self.streams = streams
+        self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(self._compiled.create_infer_request())
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
-        answer = self._request.infer([ov.Tensor(check_clips(clips, self.spec), shared_memory=True)])
-        return np.array(answer[0], np.float32)
+        checked = check_clips(clips, self.spec)
+        request = self._idle.get()
+        try:
+            return np.array(request.infer([ov.Tensor(checked, shared_memory=True)])[0], np.float32)
+        finally:
+            self._idle.put(request)
 
 
 def _shapes(tensors: list[Any]) -> list[Shape]:

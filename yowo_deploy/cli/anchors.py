@@ -19,13 +19,23 @@ from yowo_deploy.errors import InputError
 @dataset_options
 @click.option("--count", default=5, type=click.IntRange(min=1), help="Anchors wanted.")
 @click.option(
-    "--grid", default=(7, 7), nargs=2, type=click.IntRange(min=1), help="Columns and rows of the output grid."
+    "--grid",
+    nargs=2,
+    type=click.IntRange(min=1),
+    help="Columns and rows of the output grid.  [default: that of the data set's own anchors]",
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Of the k-means starts.")
 @click.option("--plot", type=click.Path(), help="PNG with box sizes and anchors.")
 @json_option
 def command(
-    dataset: str, data: str, split: int, count: int, grid: tuple[int, int], seed: int, plot: str | None, as_json: bool
+    dataset: str,
+    data: str,
+    split: int,
+    count: int,
+    grid: tuple[int, int] | None,
+    seed: int,
+    plot: str | None,
+    as_json: bool,
 ) -> None:
     """Fit anchors to the training boxes of DATASET, in grid cells."""
     if plot:
@@ -33,8 +43,10 @@ def command(
         if Path(plot).suffix.lower() != ".png":
             raise InputError(f"cannot plot to {plot}: expected a name that ends in .png")
     opened = open_dataset(dataset, Path(data), split)
+    grid = grid or opened.anchor_grid
     sizes = box_sizes(opened.videos("train"), grid)
-    anchors, present = fit_anchors(sizes, count, seed=seed), np.array(opened.anchors)
+    anchors = fit_anchors(sizes, count, seed=seed)
+    present = np.array(opened.anchors) * np.array(grid) / np.array(opened.anchor_grid)
     reached = {"fitted": mean_iou(sizes, anchors), "data set's own": mean_iou(sizes, present)}
     if plot:
         from yowo_deploy.plots import anchor_plot

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.terminal import model_options, progress_bar, refuse_overwriting, talk
+from yowo_deploy.cli.terminal import STREAMS, model_options, progress_bar, refuse_overwriting, talk
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import OutputError
 from yowo_deploy.sinks import JsonSink, Sink, VideoSink
@@ -47,7 +47,7 @@ def command(
             refuse_overwriting(model, path)
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(video, allow_damaged))
-        detector = stack.enter_context(Detector.open(model, conf, iou, **options))
+        detector = stack.enter_context(Detector.open(model, conf, iou, streams=STREAMS, **options))
         sinks: list[Sink] = []
         if output is not None:
             sinks.append(stack.enter_context(VideoSink(output, reader.fps, reader.size_wh)))

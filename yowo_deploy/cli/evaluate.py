@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.cli.terminal import dataset_options, json_option, model_options, progress_bar, show_table
+from yowo_deploy.cli.terminal import STREAMS, dataset_options, json_option, model_options, progress_bar, show_table
 from yowo_deploy.datasets import AnnotatedVideo, open_dataset
 from yowo_deploy.errors import InputError
 from yowo_deploy.evaluate import Evaluation, evaluate
@@ -27,7 +27,7 @@ def command(model: str, dataset: str, data: str, split: int, every: int, as_json
     """Frame-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
     opened = open_dataset(dataset, Path(data), split)
     videos = opened.videos("test")
-    with open_model(model, **options) as backend:
+    with open_model(model, streams=STREAMS, **options) as backend:
         if backend.spec.labels != opened.labels:
             raise InputError(
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "

@@ -11,7 +11,7 @@ import click
 from yowo_deploy.artifacts import existing_file, sha256_of
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.terminal import json_option, require, show_table
-from yowo_deploy.onnx_file import read_onnx_file, read_spec
+from yowo_deploy.onnx_file import COST_KEY, read_onnx_file, read_spec
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -40,7 +40,8 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
     else:
         found, spec = read_onnx_file(path), read_spec(path)
         facts |= {"kind": "onnx", "opset": found.opset, "nodes": found.operators.total()}
-        facts |= {"operators": dict(found.operators.most_common())}
+        facts |= {"operators": dict(found.operators.most_common()), "weights_sha256": spec.weights_sha256}
+        costs = _parts(found.metadata.get(COST_KEY, "{}"))
     if as_json:
         click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))
         return
@@ -49,6 +50,16 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
         rows = [(name, f"{part['parameters']:,}", f"{part['macs'] / 1e9:.3f}") for name, part in costs.items()]
         show_table(f"parts, clip of {spec.clip_length} frames", ("part", "parameters", "G multiply-adds"), rows)
     show_table("spec", ("field", "value"), [(name, _text(value)) for name, value in spec.to_dict().items()], False)
+
+
+def _parts(text: str) -> dict[str, dict[str, int]]:
+    """Cost by part as the exporter recorded it; nothing where something else stands there."""
+    try:
+        return {
+            name: {key: int(part[key]) for key in ("parameters", "macs")} for name, part in json.loads(text).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _dtypes(model: Module) -> str:

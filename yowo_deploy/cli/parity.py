@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import click
 
 from yowo_deploy.backends.base import BACKENDS, open_model
-from yowo_deploy.cli.terminal import json_option, require, show_table
+from yowo_deploy.cli.terminal import json_option, show_table
 from yowo_deploy.video import VideoReader
 
 
@@ -38,7 +38,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Compare CANDIDATE with REFERENCE on the same clips: exit code 0 if they agree, 1 if not."""
-    require("export", "torch")
     from yowo_export.parity import LIMITS, compare, random_clips, video_clips
 
     with ExitStack() as stack:

@@ -13,7 +13,11 @@ from yowo_deploy.errors import InputError
 
 @click.command("train")
 @dataset_options
-@click.option("--recipe", default="yowo-lite", help="Network and schedule: yowo-lite or yowo-tiny.")
+@click.option(
+    "--recipe",
+    default="yowo-lite",
+    help="Network and schedule: yowo-lite, yowo-tiny, or of the paper's Table 2: yowo, yowo-2d, yowo-3d, yowo-concat.",
+)
 @click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the videos, one clip of each.  [default: the recipe's]"

@@ -65,10 +65,17 @@ class AnnotatedVideo:
 
 
 class Dataset(Protocol):
-    """A data set: class names, anchors that fit its boxes, and videos by split."""
+    """A data set: class names, anchors that fit its boxes, and videos by split.
+
+    Attributes:
+        labels: class names, in the order of class ids.
+        anchors: width and height of each, in cells of `anchor_grid`.
+        anchor_grid: (columns, rows) into which a frame is divided there.
+    """
 
     labels: tuple[str, ...]
     anchors: tuple[tuple[float, float], ...]
+    anchor_grid: tuple[int, int]
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side of the official split."""

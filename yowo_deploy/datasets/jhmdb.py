@@ -15,7 +15,8 @@ import numpy as np
 from yowo_deploy.datasets.base import AnnotatedVideo, Split, Tube
 from yowo_deploy.errors import DatasetError
 
-# The release's, in cells of 32 px (OFFICIAL_YOWO, "Anchors").
+# The release's (OFFICIAL_YOWO, "Anchors").
+ANCHOR_GRID = (7, 7)
 ANCHORS = ((0.95878, 3.10197), (1.67204, 4.0040), (1.75482, 5.64937), (3.09299, 5.80857), (4.91803, 6.25225))
 
 _FIELDS = {"labels": list, "train_videos": list, "test_videos": list, "nframes": dict, "gttubes": dict}
@@ -32,6 +33,7 @@ class Jhmdb21:
     """
 
     anchors = ANCHORS
+    anchor_grid = ANCHOR_GRID
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         self._folder = Path(folder)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yowo_deploy.ahead import map_ahead
 from yowo_deploy.backends import base
 from yowo_deploy.backends.base import BACKENDS, ONNX_ENGINES, Backend, check_clips, is_checkpoint, open_model
 from yowo_deploy.boxes import Float
@@ -55,6 +56,16 @@ def test_an_engine_computes_what_numpy_computes(
     assert found.shape == (count, spec.output_channels, *spec.grid_size[::-1])
     # 36 products of at most 2 in any order: 36 roundings of 2^-24 of a sum below 10, at the worst.
     assert np.abs(found - numpy_backend(spec).infer(clips)).max() < 36 * 10 * 2**-24
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_many_threads_may_call_at_once(engine: str, file: Path, spec: ModelSpec, streams: int) -> None:
+    clips = [clips_of(spec, seed=seed) for seed in range(40)]
+    with open_model(file, engine, streams=streams) as backend:
+        assert backend.streams == streams
+        alone = [backend.infer(clip) for clip in clips]
+        together = list(map_ahead(backend.infer, clips, 4))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def test_a_batch_of_two_is_twice_one(opened: Backend, spec: ModelSpec) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx as onnx_package
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -20,6 +21,7 @@ from yowo_deploy.cli import COMMANDS, cli
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.synthetic import make_synthetic
 from yowo_deploy.errors import YowoError
+from yowo_deploy.onnx_file import COST_KEY
 from yowo_training.checkpoint import save_checkpoint
 from yowo_training.loop import build
 from yowo_training.recipes import find_recipe
@@ -125,10 +127,22 @@ def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:
     assert of_onnx["kind"] == "onnx" and of_onnx["operators"]["Attention"] == 1
 
 
-def test_inspect_counts_the_parts_of_a_checkpoint(checkpoint: Path) -> None:
-    parts = json.loads(run("inspect", checkpoint, "--json").stdout)["parts"]
+def test_inspect_counts_the_same_parts_of_the_checkpoint_and_of_its_export(checkpoint: Path, onnx: Path) -> None:
+    parts, exported = (json.loads(run("inspect", path, "--json").stdout)["parts"] for path in (checkpoint, onnx))
+    assert parts == exported and parts["backbone_3d"]["parameters"] > 0
     assert parts["total"]["macs"] == sum(part["macs"] for name, part in parts.items() if name != "total")
-    assert "G multiply-adds" in run("inspect", checkpoint).stdout
+    assert "G multiply-adds" in run("inspect", onnx).stdout
+
+
+@pytest.mark.parametrize("entry", ["[1]", "no JSON", '{"total": {"macs": "many"}}'])
+def test_inspect_leaves_out_a_cost_that_is_none(onnx: Path, tmp_path: Path, entry: str) -> None:
+    model = onnx_package.load(onnx)
+    onnx_package.helper.set_model_props(
+        model, {each.key: entry if each.key == COST_KEY else each.value for each in model.metadata_props}
+    )
+    onnx_package.save(model, tmp_path / "other.onnx")
+    found = json.loads(run("inspect", tmp_path / "other.onnx", "--json").stdout)
+    assert found["parts"] == {} and found["spec"]["clip_length"] == 8
 
 
 def test_anchors_are_fitted_printed_and_plotted(data: Path, tmp_path: Path) -> None:

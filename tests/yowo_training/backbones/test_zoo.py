@@ -37,6 +37,18 @@ def test_clips_become_a_grid_with_little_time_left(name: str) -> None:
     assert features.shape[2] <= 2
 
 
+@pytest.mark.parametrize("name", BACKBONES_3D)
+@torch.no_grad()
+def test_a_clip_is_seen_alone_and_in_its_order(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES_3D[name]().eval()
+    clips = torch.randn(2, 3, 8, 64, 64)
+    both = backbone(clips)
+    size = both.abs().max().item()
+    torch.testing.assert_close(both, torch.cat([backbone(clip[None]) for clip in clips]), atol=1e-5 * size, rtol=0)
+    assert (backbone(clips.flip(2)) - both).abs().max() > 0.01 * size
+
+
 @pytest.mark.parametrize(("name", "branch"), [*((name, "3d") for name in RELEASED), ("resnext101", "2d")])
 def test_keys_and_shapes_are_the_releases(reference_dir: Path, name: str, branch: str) -> None:
     lines = (reference_dir / "official" / f"{name}.keys.txt").read_text().splitlines()

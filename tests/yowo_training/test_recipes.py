@@ -1,0 +1,61 @@
+"""Recipes fit the data set and build the networks that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.errors import InputError
+from yowo_training.model import Yowo
+from yowo_training.recipes import RECIPES, find_recipe
+
+
+class Boxes:
+    """Anchors of a fifth by two fifths, and the half, of the frame, told in cells of a 10 x 5 grid."""
+
+    labels = ("run", "sit")
+    anchors = ((2.0, 2.0), (5.0, 2.5))
+    anchor_grid = (10, 5)
+
+    def videos(self, split: str) -> Sequence[AnnotatedVideo]:
+        return []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_anchors_keep_their_share_of_the_frame_on_every_grid(name: str) -> None:
+    spec = RECIPES[name].spec(Boxes())
+    columns, rows = spec.grid_size
+    shares = [(w / columns, h / rows) for w, h in spec.anchors]
+    assert [share for pair in shares for share in pair] == pytest.approx([0.2, 0.4, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("name", "branches", "fused"),
+    [
+        ("yowo-2d", {"2d": 425}, False),
+        ("yowo-3d", {"3d": 2048}, False),
+        ("yowo-concat", {"2d": 425, "3d": 2048}, False),
+        ("yowo", {"2d": 425, "3d": 2048}, True),
+    ],
+)
+def test_the_four_models_of_table_2(name: str, branches: dict[str, int], fused: bool) -> None:
+    recipe = find_recipe(name)
+    spec = recipe.spec(Boxes())
+    with FakeTensorMode():  # shapes without arithmetic
+        model = Yowo(recipe.config(spec)).eval()
+        clips = torch.empty(1, *spec.clip_shape)
+        features, raw = model.features(clips), model(clips)
+    assert [feature.shape[1] for feature in features] == [branches[key] for key in ("3d", "2d") if key in branches]
+    assert (model.cfam is not None) == fused and model.conv_final.in_channels == (
+        1024 if fused else sum(branches.values())
+    )
+    assert raw.shape == (1, 2 * (5 + 2), 7, 7) and spec.clip_length == 8
+
+
+def test_an_unknown_recipe_lists_the_known() -> None:
+    with pytest.raises(InputError, match="yowo-lite"):
+        find_recipe("yowo-huge")

@@ -1,0 +1,84 @@
+"""Work done ahead of its reader, in threads of its own. Knows queues; nothing of what is worked on."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Prefetch(Generic[T]):
+    """An iterator run ahead in a thread of its own, at most `depth` items; its errors surface where it is read."""
+
+    def __init__(self, items: Iterator[T], depth: int = 8) -> None:
+        self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
+        self._thread.start()
+
+    def _run(self, items: Iterator[T]) -> None:
+        failure: BaseException | None = None
+        try:
+            for item in items:
+                if not self._put((item, None)):
+                    return
+        except BaseException as error:  # handed over, not swallowed: `__iter__` raises it
+            failure = error
+        self._put((None, failure or StopIteration()))
+
+    def _put(self, entry: tuple[T | None, BaseException | None]) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __iter__(self) -> Iterator[T]:
+        while not self._ended:
+            try:
+                item, error = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._stopped.is_set():
+                    return
+                continue
+            self._ended = error is not None
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]  # None only beside an error
+
+    def close(self) -> None:
+        """Stop the thread and wait for it; what was read ahead can still be taken."""
+        self._stopped.set()
+        self._thread.join()
+
+    def __enter__(self) -> Prefetch[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T], calls: int) -> Iterator[R]:
+    """`map` in the order of the items, up to `calls` of them being worked on at once; with one, it is `map`."""
+    if calls == 1:
+        yield from map(function, items)
+        return
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(calls) as pool:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > calls:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
