@@ -38,7 +38,7 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     class Fake:
         """Answers with one sure detection in every frame."""
 
-        name = "fake"
+        name, streams = "fake", 1
         spec = yowo_deploy.ModelSpec(labels=("run",), anchors=((1.0, 1.0),), clip_length=2, input_size=(32, 32))
 
         def infer(self, clips: np.ndarray) -> np.ndarray:
@@ -52,7 +52,11 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     monkeypatch.setattr("yowo_deploy.detector.open_model", open_model)
     frames = [np.zeros((48, 64, 3), np.uint8)] * 3
-    (code,) = blocks("python")
-    exec(compile(code, "README.md", "exec"), {"frames": frames})
+    first, second = blocks("python")
+    exec(compile(first, "README.md", "exec"), {"frames": frames})
     assert opened == ["yowo.onnx"]
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [[str(i), "run"] for i in range(3)]
+    told: dict[str, object] = {"frames": frames}
+    exec(compile(second, "README.md", "exec"), told)
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()] == [["0", "run", "0"]] * 3
+    assert [len(tube) for tube in told["tubes"]] == [3]  # type: ignore[attr-defined]

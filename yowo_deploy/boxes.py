@@ -51,6 +51,49 @@ class Detections:
         )
 
 
+@dataclass(frozen=True)
+class Tube:
+    """One person doing one thing.
+
+    Attributes:
+        class_id: what.
+        frames: (F,) int64, frame numbers from 0, ascending.
+        xyxy: (F, 4) float32 corners in pixels of the video.
+        score: mean of `scores`; 1 for ground truth.
+        scores: (F,) float32 of the class in each frame, or None.
+        tracker_id: person id, or None where tubes are linked class by class.
+        class_scores: (C,) mean score of every class along the tube, or None where it has one class alone.
+    """
+
+    class_id: int
+    frames: Int
+    xyxy: Float
+    score: float = 1.0
+    scores: Float | None = None
+    tracker_id: int | None = None
+    class_scores: Float | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def by_class(self) -> list[Tube]:
+        """The same boxes once for each class that has a score here, so that they can be judged class by class."""
+        if self.class_scores is None:
+            return [self]
+        scored = [(class_id, float(score)) for class_id, score in enumerate(self.class_scores) if score > 0]
+        return [Tube(class_id, self.frames, self.xyxy, score) for class_id, score in scored]
+
+
+def paired_iou(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclusive: bool = False) -> NDArray[Any]:
+    """(N,) float64 IoU of row with row; see `iou_matrix`."""
+    boxes, others = boxes_xyxy.astype(np.float64), others_xyxy.astype(np.float64)
+    extra = 1.0 if pixel_inclusive else 0.0
+    low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
+    intersection = np.clip(high - low + extra, 0, None).prod(axis=1)
+    union = sum((b[:, 2:] - b[:, :2] + extra).prod(axis=1) for b in (boxes, others)) - intersection
+    return np.asarray(np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0))
+
+
 def cxcywh_to_xyxy(boxes_cxcywh: NDArray[Any]) -> NDArray[Any]:
     """(..., 4) centre and size to corners, any one unit."""
     centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2

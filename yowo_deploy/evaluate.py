@@ -10,14 +10,20 @@ import numpy as np
 
 from yowo_deploy.ahead import Prefetch, map_ahead
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.boxes import Detections, Float
+from yowo_deploy.boxes import Detections, Float, Int
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.decode import detect
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.metrics import FrameBoxes, FrameMap, classification_accuracy, frame_map, localization_recall
+from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
+from yowo_deploy.metrics.detections_file import DetectionsFile
+from yowo_deploy.metrics.table import FRAMES, Matched
+from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.preprocess import preprocess
+from yowo_deploy.tubes import RELEASE_RULE
 from yowo_deploy.video import VideoReader
+
+VIDEO_IOUS = (0.2, 0.5, 0.75)  # of the published tables
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,15 @@ class Evaluation:
 
     Attributes:
         frame_map: average precision by class at IoU 0.5.
+        video_map: by threshold, of tubes linked as the release does; empty unless every frame was judged.
         recall: share of ground-truth boxes found at IoU 0.5 by a detection of any class above the threshold.
         accuracy: share of the boxes found whose best-scoring detection has the right class (paper, Table 3).
         frames: annotated frames that were judged.
         frames_missing: annotated frames beyond the end of their video file; they count as not found.
     """
 
-    frame_map: FrameMap
+    frame_map: ClassAp
+    video_map: dict[float, ClassAp]
     recall: float
     accuracy: float
     frames: int
@@ -44,37 +52,40 @@ def evaluate(
     videos: Sequence[AnnotatedVideo],
     every: int = 1,
     on_video: Callable[[AnnotatedVideo], None] | None = None,
+    kept: DetectionsFile | None = None,
 ) -> Evaluation:
     """Run a model over videos frame by frame and score it with the model's evaluation threshold.
 
     Args:
         every: judge each video's first annotated frame and every so-many-th after it; 1 is the full measure.
         on_video: called when a video is done.
+        kept: where detections are written; what is in it already is not computed again.
 
     Raises:
         DatasetError: there is no annotated frame.
     """
-    found, truth, missing = [], [], 0
-    spec = backend.spec
+    found, truth, truth_tube, missing, frames = [], [], [], 0, 0
     for number, video in enumerate(videos):
         judged = video.annotated_frames()[::every]
-        detections = detect_frames(backend, video, set(judged.tolist()))
-        for index in judged.tolist():
-            frame = number * 1_000_000 + index
-            truth.append(_truth_rows(frame, video, index))
-            if index in detections:
-                found.append(_rows(frame, detections[index], spec.evaluation_threshold))
-        missing += len(judged) - len(detections)
+        boxes, lacking = _judge(backend, video, judged, kept)
+        found.append(boxes.moved(number * FRAMES))
+        of_truth, tubes = _truth(video, judged)
+        truth.append(of_truth.moved(number * FRAMES))
+        truth_tube.append(tubes)
+        missing, frames = missing + lacking, frames + len(judged)
         if on_video:
             on_video(video)
     everything, boxes = FrameBoxes.concatenate(found), FrameBoxes.concatenate(truth)
     if not len(boxes):
         raise DatasetError("no annotated frame in these videos, nothing to evaluate")
+    spec, names = backend.spec, tuple(video.name for video in videos)
+    matched = Matched(everything, boxes, np.concatenate(truth_tube), spec.labels, names, {}, ())
     return Evaluation(
         frame_map(everything, boxes, spec.classes),
+        _video_map(matched) if every == 1 else {},
         localization_recall(everything, boxes),
         classification_accuracy(everything, boxes),
-        len(truth),
+        frames,
         missing,
     )
 
@@ -95,6 +106,19 @@ def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int]) -> 
         return dict(map_ahead(judged, copies, backend.streams))
 
 
+def _judge(backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsFile | None) -> tuple[FrameBoxes, int]:
+    """The rows of a video, and how many of its annotated frames the file lacks."""
+    if kept and video.name in kept.done:
+        return kept.done[video.name]
+    detections = detect_frames(backend, video, set(judged.tolist()))
+    threshold = backend.spec.evaluation_threshold
+    boxes = FrameBoxes.concatenate([_rows(frame, each, threshold) for frame, each in sorted(detections.items())])
+    missing = len(judged) - len(detections)
+    if kept:
+        kept.add(video.name, boxes, missing)
+    return boxes, missing
+
+
 def _rows(frame: int, detections: Detections, threshold: float) -> FrameBoxes:
     """One row for each class of each box whose score passes the threshold."""
     box, class_id = np.nonzero(detections.scores > threshold)
@@ -102,6 +126,17 @@ def _rows(frame: int, detections: Detections, threshold: float) -> FrameBoxes:
     return FrameBoxes(np.full(len(box), frame, np.int64), class_id.astype(np.int64), detections.xyxy[box], scores)
 
 
-def _truth_rows(frame: int, video: AnnotatedVideo, index: int) -> FrameBoxes:
-    boxes, class_id = video.at(index)
-    return FrameBoxes(np.full(len(boxes), frame, np.int64), class_id, boxes, np.ones(len(boxes), np.float32))
+def _truth(video: AnnotatedVideo, judged: Int) -> tuple[FrameBoxes, Int]:
+    """The judged ground truth of a video, and which tube each row is of."""
+    parts, numbers = [], []
+    for number, tube in enumerate(video.tubes):
+        rows = np.flatnonzero(np.isin(tube.frames, judged))
+        class_id = np.full(len(rows), tube.class_id, np.int64)
+        parts.append(FrameBoxes(tube.frames[rows], class_id, tube.xyxy[rows], np.ones(len(rows), np.float32)))
+        numbers.append(np.full(len(rows), number, np.int64))
+    return FrameBoxes.concatenate(parts), np.concatenate([np.zeros(0, np.int64), *numbers])
+
+
+def _video_map(matched: Matched) -> dict[float, ClassAp]:
+    figures = video_map(linked(matched, RELEASE_RULE), truth_tubes(matched), len(matched.labels), VIDEO_IOUS)
+    return dict(zip(VIDEO_IOUS, figures, strict=True))

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 _SHOWN = 4000  # more dots than that are a blot
+
+
+def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequence[str], path: Path) -> None:
+    """Precision over recall, a line a class that has one.
+
+    Args:
+        curves: for each class (2, N) recall and precision.
+    """
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    drawn = [(label, curve) for label, curve in zip(labels, curves, strict=True) if curve.shape[1]]
+    colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(drawn), 1)))
+    for (label, (recall, precision)), colour in zip(drawn, colours, strict=False):
+        axes.plot(recall, np.maximum.accumulate(precision[::-1])[::-1], label=label, color=colour, lw=1.2)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    if drawn:
+        figure.legend(loc="outside right upper", fontsize=8, ncols=1 + len(drawn) // 30)
+    figure.savefig(path, dpi=110)
 
 
 def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: Path) -> None:

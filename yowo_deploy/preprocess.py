@@ -35,9 +35,10 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, 
         (height, width, 3) uint8.
     """
     height, width = frame.shape[:2]
-    if crop_xyxy is None and (width, height) == size_wh:
+    whole = (0.0, 0.0, float(width), float(height))
+    left, top, right, bottom = window = crop_xyxy or whole
+    if window == whole and (width, height) == size_wh:
         return frame
-    left, top, right, bottom = crop_xyxy or (0.0, 0.0, float(width), float(height))
     width_out, height_out = size_wh
     across, down = (width, width_out, left, right), (height, height_out, top, bottom)
     if resize_filter == "nearest":

@@ -88,8 +88,10 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
         )
     assert program is not None  # only the older exporter returns nothing
     graph: ir.Model = program.model
-    if attention == "fused":
-        fuse_attention(graph)
+    if attention == "fused" and not fuse_attention(graph) and checkpoint.model.cfam is not None:
+        raise ParityError(
+            "the attention was not found in the traced graph: is this PyTorch newer? try --attention plain"
+        )
     return graph
 
 

@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from yowo_deploy.backends.base import Engine
-from yowo_deploy.boxes import Float, xyxy_to_cxcywh
-from yowo_deploy.datasets.base import AnnotatedVideo, Tube
+from yowo_deploy.boxes import Float, Tube, xyxy_to_cxcywh
+from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.detector import Detector
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.evaluate import detect_frames, evaluate
+from yowo_deploy.metrics.detections_file import DetectionsFile
+from yowo_deploy.metrics.readers import read_table
 from yowo_deploy.preprocess import Frame
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video import VideoReader
@@ -160,3 +162,32 @@ def test_evaluation_sees_what_the_detector_sees(
         assert len(detections) > 0
         assert np.array_equal(detections.xyxy, results[number].detections.xyxy)
         assert np.array_equal(detections.scores, results[number].detections.scores)
+
+
+def test_tubes_are_judged_when_every_frame_is(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    found = evaluate(Knowing(spec, 0), videos[:1]).video_map
+    assert [figure.mean for figure in found.values()] == [1, 1, 1]
+    assert evaluate(Knowing(spec, 0), videos[:1], every=2).video_map == {}
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_file(
+    videos: list[AnnotatedVideo], spec: ModelSpec, tmp_path: Path
+) -> None:
+    path = tmp_path / "detections.txt"
+    whole = evaluate(Knowing(spec, 0, 1), videos, kept=DetectionsFile(path, "a"))
+    text = path.read_text()
+    assert read_table(path, truth=False).videos == ("walk", "sit")
+    cut = text[: text.index("sit_") + 30]  # the second video is torn in the middle of a line
+    path.write_text(cut)
+    backend = Knowing(spec, 0, 1)
+    resumed = evaluate(backend, videos, kept=DetectionsFile(path, "a"))
+    assert len(backend.key_frames) == 4  # of the second video alone
+    assert path.read_text() == text
+    assert resumed.frame_map.per_class.tolist()[:2] == pytest.approx(whole.frame_map.per_class.tolist()[:2])
+    assert (resumed.recall, resumed.accuracy, resumed.frames) == (whole.recall, whole.accuracy, whole.frames)
+
+
+def test_detections_of_another_model_are_not_mixed_in(tmp_path: Path) -> None:
+    DetectionsFile(tmp_path / "detections.txt", "a")
+    with pytest.raises(InputError, match="holds other detections"):
+        DetectionsFile(tmp_path / "detections.txt", "b")

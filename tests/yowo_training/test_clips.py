@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from yowo_deploy.datasets import AnnotatedVideo, Tube
+from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.preprocess import normalise
 from yowo_deploy.spec import ModelSpec

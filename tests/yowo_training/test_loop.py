@@ -17,9 +17,10 @@ from yowo_deploy.errors import InputError, YowoError
 from yowo_training.average import Average
 from yowo_training.checkpoint import load_checkpoint
 from yowo_training.loop import Budget, Run, build, build_optimizer, hold_out, rate_at
+from yowo_training.loss import LossWeights
 from yowo_training.recipes import Recipe, find_recipe
 
-TINY = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4)
+TINY = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4, loss=LossWeights())
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from yowo_deploy.version import __version__
 COMMANDS = {
     "train": "train a model on an annotated data set",
     "evaluate": "measure a model file on an annotated data set",
+    "score": "judge a file of detections by a file of ground truth",
     "export": "write a checkpoint as ONNX",
     "parity": "prove that two model files are the same model",
     "bench": "measure how fast model files are",

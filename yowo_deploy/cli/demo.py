@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from yowo_deploy.artifacts import write_text
 from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk
@@ -16,11 +17,11 @@ from yowo_deploy.cli.terminal import progress_bar, require, results, show_table,
 if TYPE_CHECKING:
     from yowo_deploy.bench import Timing
     from yowo_deploy.datasets import Dataset
+    from yowo_deploy.detector import Result
     from yowo_deploy.evaluate import Evaluation
     from yowo_deploy.preprocess import Frame
     from yowo_export.parity import Parity
 
-REVERSED = (("sit_down", "stand_up"), ("raise_arms", "lower_arms"))
 RECIPE = "yowo-tiny"
 SHOWN_SIZE, SHOWN_FPS = (480, 360), 12.0
 
@@ -147,7 +148,6 @@ def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
     from yowo_deploy.artifacts import atomic_write
     from yowo_deploy.detector import Detector
     from yowo_deploy.draw import contact_sheet
-    from yowo_deploy.preprocess import resize
     from yowo_deploy.sinks import VideoSink
     from yowo_deploy.video import VideoReader
 
@@ -158,15 +158,25 @@ def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
         for video in videos:
             detector.reset()
             with VideoReader(video.path) as reader:
-                enlarged = (resize(frame, SHOWN_SIZE, "bicubic") for frame in reader)
-                for result in detector.stream(enlarged):
-                    sink.write(result)
-            frames.append(result.plot())
+                for result in detector.stream(reader):
+                    shown = _enlarged(result)
+                    sink.write(shown)
+            frames.append(shown.plot())
             captions.append(", ".join(dataset.labels[tube.class_id] for tube in video.tubes))
     sheet = contact_sheet(frames, columns=3, captions=captions, cell_width=SHOWN_SIZE[0])
     with atomic_write(folder / "contact_sheet.png") as temporary:
         cv2.imwrite(str(temporary), sheet)
     return sheet, name
+
+
+def _enlarged(result: Result) -> Result:
+    """The result on a frame of the size that is shown."""
+    from yowo_deploy.preprocess import resize
+
+    (height, width), (shown_width, shown_height) = result.orig_shape, SHOWN_SIZE
+    scale = (shown_width / width, shown_height / height) * 2
+    boxes = dataclasses.replace(result.detections, xyxy=result.detections.xyxy * np.array(scale, np.float32))
+    return dataclasses.replace(result, frame=resize(result.frame, SHOWN_SIZE, "bicubic"), detections=boxes)
 
 
 def _tell(story: Story) -> None:
@@ -216,13 +226,14 @@ def _speed_table(story: Story) -> TableText:
 
 
 def _page(story: Story) -> str:
+    from yowo_deploy.datasets.figures import REVERSED
     from yowo_deploy.report import Figure, Paragraph, Section, Table, Video, html_report
 
     def section(table: TableText, text: str) -> Section:
         title, headers, rows = table
         return Section(title, [Paragraph(text), Table(headers, rows)])
 
-    pairs = " and ".join(f"{first} / {second}" for first, second in REVERSED)
+    pairs = " and ".join(f"{first} / {second}" for second, first in REVERSED.items())
     return html_report(
         "yowo-deploy demo",
         [

@@ -55,6 +55,7 @@ def command(
             sinks.append(stack.enter_context(JsonSink(str(json_path))))
         found, count, start = 0, 0, perf_counter()
         update = stack.enter_context(progress_bar("detecting", total=reader.frames_declared or None))
+        threshold = detector.spec.confidence_threshold if conf is None else conf
         for result in detector.stream(reader):
             for sink in sinks:
                 sink.write(result)
@@ -63,5 +64,7 @@ def command(
             count += 1
             found += len(result.detections)
             update(count, f"{count / (perf_counter() - start):.1f} frames/s")
+    if not found:
+        talk.print(f"nothing scored above {threshold:g}: try --conf {threshold / 5:.2g}")
     lost = f" of {reader.frames_declared} declared" if allow_damaged and reader.frames_declared > count else ""
     talk.print(f"{found} detections in {count} frames{lost}, {count / (perf_counter() - start):.1f} frames/s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -15,16 +14,20 @@ from yowo_deploy.cli.terminal import STREAMS, dataset_options, json_option, mode
 from yowo_deploy.datasets import AnnotatedVideo, open_dataset
 from yowo_deploy.errors import InputError
 from yowo_deploy.evaluate import Evaluation, evaluate
+from yowo_deploy.metrics.detections_file import DetectionsFile
 
 
 @click.command("evaluate")
 @click.argument("model", type=click.Path())
 @dataset_options
 @click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every so-many-th frame: quicker.")
+@click.option("--save", type=click.Path(), help="Text file of detections, for `score`; a stopped run goes on from it.")
 @model_options
 @json_option
-def command(model: str, dataset: str, data: str, split: int, every: int, as_json: bool, **options: Any) -> None:
-    """Frame-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
+def command(
+    model: str, dataset: str, data: str, split: int, every: int, save: str | None, as_json: bool, **options: Any
+) -> None:
+    """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
     opened = open_dataset(dataset, Path(data), split)
     videos = opened.videos("test")
     with open_model(model, streams=STREAMS, **options) as backend:
@@ -33,6 +36,8 @@ def command(model: str, dataset: str, data: str, split: int, every: int, as_json
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
                 f"{dataset} has {len(opened.labels)} ({', '.join(opened.labels[:3])}, ...)"
             )
+        stamp = f"{dataset} split {split} every {every} weights {backend.spec.weights_sha256}"
+        kept = DetectionsFile(save, stamp) if save else None
         done = 0
         with progress_bar("evaluating", total=len(videos)) as update:
 
@@ -41,7 +46,7 @@ def command(model: str, dataset: str, data: str, split: int, every: int, as_json
                 done += 1
                 update(done, video.name.rpartition("/")[2][:40])
 
-            found = evaluate(backend, videos, every, on_video)
+            found = evaluate(backend, videos, every, on_video, kept)
     if as_json:
         click.echo(json.dumps(_values(found, opened.labels)))
     else:
@@ -49,10 +54,15 @@ def command(model: str, dataset: str, data: str, split: int, every: int, as_json
 
 
 def _values(found: Evaluation, labels: tuple[str, ...]) -> dict[str, Any]:
-    values = dataclasses.asdict(found)
-    per_class = dict(zip(labels, map(_number, found.frame_map.per_class), strict=True))
-    figures = {name: _number(getattr(found, name)) for name in ("recall", "accuracy")}
-    return values | figures | {"frame_map": _number(found.frame_map.mean), "per_class": per_class}
+    return {
+        "frame_map": _number(found.frame_map.mean),
+        "video_map": {f"{iou:g}": _number(figure.mean) for iou, figure in found.video_map.items()},
+        "per_class": dict(zip(labels, map(_number, found.frame_map.per_class), strict=True)),
+        "recall": _number(found.recall),
+        "accuracy": _number(found.accuracy),
+        "frames": found.frames,
+        "frames_missing": found.frames_missing,
+    }
 
 
 def _number(value: float) -> float | None:
@@ -65,6 +75,7 @@ def _show(found: Evaluation, labels: tuple[str, ...], title: str) -> None:
     show_table(title, ("class", "AP@0.5 %"), rows)
     summary = [
         ("frame-mAP@0.5 %", f"{100 * found.frame_map.mean:.2f}"),
+        *((f"video-mAP@{iou:g} %", f"{100 * figure.mean:.2f}") for iou, figure in found.video_map.items()),
         ("recall %", f"{100 * found.recall:.2f}"),
         ("accuracy %", f"{100 * found.accuracy:.2f}"),
         ("frames", str(found.frames)),

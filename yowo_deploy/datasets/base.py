@@ -10,27 +10,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from yowo_deploy.boxes import Float, Int
+from yowo_deploy.boxes import Float, Int, Tube
 from yowo_deploy.errors import DatasetError
 
 Split = Literal["train", "test"]
 
 DATASETS = {"jhmdb21": "yowo_deploy.datasets.jhmdb:Jhmdb21", "synthetic": "yowo_deploy.datasets.synthetic:Synthetic"}
-
-
-@dataclass(frozen=True)
-class Tube:
-    """One person doing one thing.
-
-    Attributes:
-        class_id: index into the data set's labels.
-        frames: (F,) int64, frame numbers from 0, ascending.
-        xyxy: (F, 4) float32 corners in pixels of the video.
-    """
-
-    class_id: int
-    frames: Int
-    xyxy: Float
 
 
 @dataclass(frozen=True)

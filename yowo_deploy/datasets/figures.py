@@ -16,7 +16,7 @@ from yowo_deploy.preprocess import Frame
 LABELS = ("sit_down", "stand_up", "raise_arms", "lower_arms", "walk", "wave")
 REVERSED = {"stand_up": "sit_down", "lower_arms": "raise_arms"}
 
-FRAMES = 24
+FRAMES = 16
 FIRST_LABELLED = 7  # a clip of eight frames needs seven before its key frame
 MIDDLE = (FIRST_LABELLED + FRAMES - 1) / 2  # of the labelled frames
 TRACK = FRAMES + FIRST_LABELLED  # poses of a one-way motion, see `poses`

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.datasets.base import AnnotatedVideo, Split, Tube
+from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.errors import DatasetError
 
 # The release's (OFFICIAL_YOWO, "Anchors").

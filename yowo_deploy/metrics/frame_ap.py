@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float, Int
+from yowo_deploy.boxes import Int, paired_iou
 from yowo_deploy.errors import InputError
 
 
@@ -19,14 +20,14 @@ class FrameBoxes:
     Attributes:
         frame: (N,) int64, which frame; equal numbers are the same frame.
         class_id: (N,) int64.
-        xyxy: (N, 4) float32 corners in pixels.
-        score: (N,) float32; 1 for ground truth.
+        xyxy: (N, 4) corners, all in one unit.
+        score: (N,); 1 for ground truth.
     """
 
     frame: Int
     class_id: Int
-    xyxy: Float
-    score: Float
+    xyxy: NDArray[Any]
+    score: NDArray[Any]
 
     @classmethod
     def concatenate(cls, parts: list[FrameBoxes]) -> FrameBoxes:
@@ -42,33 +43,49 @@ class FrameBoxes:
             )
         )
 
+    def moved(self, frames: int) -> FrameBoxes:
+        """The same boxes so many frames later."""
+        return replace(self, frame=self.frame + frames)
+
     def __len__(self) -> int:
         return len(self.frame)
 
 
 @dataclass(frozen=True)
-class FrameMap:
-    """Average precision by class, in [0, 1]; NaN for a class without ground truth, which the mean leaves out."""
+class ClassAp:
+    """Average precision by class.
+
+    Attributes:
+        per_class: (C,) in [0, 1]; NaN for a class without ground truth, which the mean leaves out.
+        curves: for each class (2, N) recall and precision after each of its detections, best score first.
+    """
 
     per_class: NDArray[np.float64]
+    curves: tuple[NDArray[np.float64], ...] = ()
 
     @property
     def mean(self) -> float:
-        """Frame-mAP; NaN when no class has ground truth."""
+        """Over the classes; NaN when none has ground truth."""
         known = self.per_class[~np.isnan(self.per_class)]
         return float(known.mean()) if len(known) else float("nan")
 
 
 def frame_map(
-    detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float = 0.5, pixel_inclusive: bool = False
-) -> FrameMap:
-    """Frame-mAP with every-point interpolation (paper, section 4.1).
+    detections: FrameBoxes,
+    truth: FrameBoxes,
+    classes: int,
+    iou: float = 0.5,
+    pixel_inclusive: bool = False,
+    eleven_point: bool = False,
+) -> ClassAp:
+    """Frame-mAP (paper, section 4.1).
 
     A detection is right when the ground-truth box of its frame and class that it overlaps most reaches `iou` and no
     better-scored detection has taken it; ties of score keep the order of the rows.
 
     Args:
         pixel_inclusive: areas count the last pixel too (OFFICIAL_YOWO, "Linking and metrics").
+        eleven_point: see `average_precision`.
 
     Raises:
         InputError: a class id is not in 0 to classes - 1.
@@ -83,9 +100,20 @@ def frame_map(
     _, first = np.unique(match[candidates], return_index=True)
     right = np.zeros(len(detections), bool)
     right[candidates[first]] = True
-    return FrameMap(
-        np.array([_class_ap(detections, truth, right, order, class_id) for class_id in range(classes)], np.float64)
-    )
+    ranked = [right[order[detections.class_id[order] == class_id]] for class_id in range(classes)]
+    return class_ap(ranked, np.bincount(truth.class_id, minlength=classes), eleven_point)
+
+
+def class_ap(ranked: Sequence[NDArray[np.bool_]], positives: Int, eleven_point: bool = False) -> ClassAp:
+    """From what was right to figures.
+
+    Args:
+        ranked: for each class (N,) whether each detection is right, best score first.
+        positives: (C,) how much there was to find.
+    """
+    pairs = list(zip(ranked, positives.tolist(), strict=True))
+    per_class = np.array([average_precision(right, count, eleven_point) for right, count in pairs], np.float64)
+    return ClassAp(per_class, tuple(_curve(right, count) for right, count in pairs))
 
 
 def localization_recall(detections: FrameBoxes, truth: FrameBoxes, iou: float = 0.5) -> float:
@@ -104,28 +132,32 @@ def classification_accuracy(detections: FrameBoxes, truth: FrameBoxes, iou: floa
     return float(right.mean()) if len(right) else float("nan")
 
 
-def average_precision(right: NDArray[np.bool_], positives: int) -> float:
+def average_precision(right: NDArray[np.bool_], positives: int, eleven_point: bool = False) -> float:
     """Area under the interpolated precision-recall curve.
 
     Args:
         right: (N,) whether each detection is, best score first.
-        positives: ground-truth boxes; 0 gives NaN.
+        positives: ground truth to be found; 0 gives NaN.
+        eleven_point: mean of the best precision at recalls of 0, 0.1, ... 1 and beyond, as Pascal VOC had it to 2009.
     """
     if positives == 0:
         return float("nan")
-    found = np.cumsum(right)
-    precision = found / np.arange(1, len(right) + 1)
+    recall, precision = _curve(right, positives)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if eleven_point:
+        at = np.searchsorted(recall, np.linspace(0, 1, 11) - 1e-12)  # 0.3 of a hundred boxes is 30 of them
+        return float(np.append(envelope, 0.0)[at].mean())
     return float((envelope * right).sum() / positives)
+
+
+def _curve(right: NDArray[np.bool_], positives: int) -> NDArray[np.float64]:
+    """(2, N) recall and precision after each detection."""
+    found = np.cumsum(right)
+    return np.stack([found / max(positives, 1), found / np.arange(1, len(right) + 1)])
 
 
 def _any_class(boxes: FrameBoxes) -> FrameBoxes:
     return FrameBoxes(boxes.frame, np.zeros(len(boxes), np.int64), boxes.xyxy, boxes.score)
-
-
-def _class_ap(detections: FrameBoxes, truth: FrameBoxes, right: NDArray[np.bool_], order: Int, class_id: int) -> float:
-    ranked = order[detections.class_id[order] == class_id]
-    return average_precision(right[ranked], int((truth.class_id == class_id).sum()))
 
 
 def _best_truth(
@@ -141,18 +173,7 @@ def _best_truth(
     for nth in range(int(count.max(initial=0))):  # the nth candidate of every detection that has so many
         rows = np.flatnonzero(count > nth)
         candidates = by_key[low[rows] + nth]
-        found = _paired_iou(detections.xyxy[rows], truth.xyxy[candidates], pixel_inclusive)
+        found = paired_iou(detections.xyxy[rows], truth.xyxy[candidates], pixel_inclusive)
         better = found > overlap[rows]
         match[rows[better]], overlap[rows[better]] = candidates[better], found[better]
     return match, overlap
-
-
-def _paired_iou(boxes: Float, others: Float, pixel_inclusive: bool) -> NDArray[np.float64]:
-    """(N,) IoU of row with row."""
-    boxes64, others64 = boxes.astype(np.float64), others.astype(np.float64)
-    extra = 1.0 if pixel_inclusive else 0.0
-    low, high = np.maximum(boxes64[:, :2], others64[:, :2]), np.minimum(boxes64[:, 2:], others64[:, 2:])
-    intersection = np.clip(high - low + extra, 0, None).prod(axis=1)
-    union = sum((b[:, 2:] - b[:, :2] + extra).prod(axis=1) for b in (boxes64, others64)) - intersection
-    overlap: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
-    return overlap

@@ -123,7 +123,7 @@ def test_bench_measures_several_models_in_one_run(checkpoint: Path, onnx: Path) 
 def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:
     of_checkpoint, of_onnx = (json.loads(run("inspect", path, "--json").stdout) for path in (checkpoint, onnx))
     assert of_checkpoint["spec"] == of_onnx["spec"]
-    assert of_checkpoint["kind"] == "checkpoint" and of_checkpoint["backbone_3d"] == "tiny3d"
+    assert of_checkpoint["kind"] == "checkpoint" and of_checkpoint["backbone_3d"] == "tiny3d_s16"
     assert of_onnx["kind"] == "onnx" and of_onnx["operators"]["Attention"] == 1
 
 
@@ -158,12 +158,12 @@ def test_detect_writes_the_video_and_one_line_a_frame(onnx: Path, video: Path, t
     result = run("detect", video, "--model", onnx, "-o", out, "--json", lines, "--conf", 0.01)
     assert result.exit_code == 0, result.output
     frames = [json.loads(line) for line in lines.read_text().splitlines()]
-    assert [frame["frame"] for frame in frames] == list(range(24))
+    assert [frame["frame"] for frame in frames] == list(range(16))
     for detection in frames[10]["detections"]:
         x1, y1, x2, y2 = detection["xyxy"]
         assert 0 <= x1 <= x2 <= 160 and 0 <= y1 <= y2 <= 120 and detection["confidence"] > 0.01
     capture = cv2.VideoCapture(str(out))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 24
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 16
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.webm"]
 
 
@@ -274,9 +274,9 @@ def test_boxes_are_the_same_whatever_the_size_of_the_video(onnx: Path, video: Pa
     """Relative to the frame: a video of exactly three times the size squashes to almost the same input."""
     large = tmp_path / "large.avi"
     capture = cv2.VideoCapture(str(video))
-    writer = cv2.VideoWriter(str(large), cv2.VideoWriter.fourcc(*"MJPG"), 12, (480, 360))
+    writer = cv2.VideoWriter(str(large), cv2.VideoWriter.fourcc(*"MJPG"), 12, (384, 288))
     while (frame := capture.read()[1]) is not None:
-        writer.write(cv2.resize(frame, (480, 360), interpolation=cv2.INTER_CUBIC))
+        writer.write(cv2.resize(frame, (384, 288), interpolation=cv2.INTER_CUBIC))
     writer.release()
     boxes = []
     for path in (video, large):

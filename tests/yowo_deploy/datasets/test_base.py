@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yowo_deploy.datasets import AnnotatedVideo, Tube, open_dataset
+from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets import AnnotatedVideo, open_dataset
 from yowo_deploy.datasets.base import DATASETS
 from yowo_deploy.errors import DatasetError
 

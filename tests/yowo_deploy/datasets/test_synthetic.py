@@ -161,7 +161,7 @@ def test_the_camera_moves_and_stays_on_the_backdrop() -> None:
 
 def test_the_anchors_fit_boxes_they_were_not_made_from(all_videos: list[AnnotatedVideo]) -> None:
     boxes: Float = np.concatenate([tube.xyxy for video in all_videos for tube in video.tubes])
-    cells = (boxes[:, 2:] - boxes[:, :2]) * 128 / np.array(SIZE_WH) / 32
+    cells = (boxes[:, 2:] - boxes[:, :2]) * np.array(Synthetic.anchor_grid) / np.array(SIZE_WH)
     anchors = np.array(Synthetic.anchors)
     shared = np.minimum(cells[:, None], anchors).prod(axis=2)
     ious = shared / (cells.prod(axis=1)[:, None] + anchors.prod(axis=1) - shared)

@@ -37,4 +37,5 @@ BACKBONES_3D: dict[str, Builder] = {
     "shufflenetv2_2x": ShuffleNetV2,
     "shufflenetv2_2x_s16": lambda: ShuffleNetV2(last_stride=1),
     "tiny3d": Tiny3d,
+    "tiny3d_s16": lambda: Tiny3d(last_stride=1),
 }

@@ -31,16 +31,21 @@ class Tiny2d(Backbone):
 
 
 class Tiny3d(Backbone):
-    """(B, 3, T, H, W) to (B, 128, T/8, H/32, W/32): time is halved in the last three stages only."""
+    """(B, 3, T, H, W) to (B, 128, T/8, H/32, W/32): time is halved in the last three stages only.
+
+    Args:
+        last_stride: in space; 1 gives H/16, W/16, for frames of half size.
+    """
 
     out_channels = _WIDTHS_3D[-1]
 
-    def __init__(self) -> None:
+    def __init__(self, last_stride: int = 2) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
         for stage, width in enumerate(_WIDTHS_3D):
-            layers.append(_conv3d(channels, width, stride=(2 if stage >= 2 else 1, 2, 2)))
+            side = 2 if stage < len(_WIDTHS_3D) - 1 else last_stride
+            layers.append(_conv3d(channels, width, stride=(2 if stage >= 2 else 1, side, side)))
             channels = width
         self.features = nn.Sequential(*layers)
 

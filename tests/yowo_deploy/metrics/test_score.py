@@ -1,0 +1,224 @@
+"""Published figures, reached from the files themselves; and files that are none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from yowo_deploy.boxes import Tube
+from yowo_deploy.cli import cli
+from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.metrics import frame_map
+from yowo_deploy.metrics.ava_ap import ava_map
+from yowo_deploy.metrics.frame_ap import FrameBoxes
+from yowo_deploy.metrics.readers import read_list, read_table
+from yowo_deploy.metrics.table import BoxTable, match
+from yowo_deploy.metrics.video_ap import truth_tubes, video_map
+
+
+def score(*arguments: object) -> dict[str, object]:
+    result = CliRunner().invoke(cli, ["score", *map(str, arguments), "--json"])
+    if isinstance(result.exception, YowoError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def detections_dir(reference_dir: Path) -> Path:
+    return reference_dir / "detections"
+
+
+@pytest.mark.parametrize(("flag", "key"), [("--pixel-inclusive", "iou0.5_offset1"), (None, "iou0.5_offset0")])
+def test_jhmdb21_frame_map_is_the_published_one(detections_dir: Path, flag: str | None, key: str) -> None:
+    folder = detections_dir / "jhmdb21_yowo"
+    found = score(folder / "detections.txt.gz", folder / "groundtruths.txt.gz", *([flag] if flag else []))
+    published = json.loads((folder / "expected_frame_map.json").read_text())[key]
+    assert found["mean"] == pytest.approx(published["mAP"], abs=1e-6)
+    per_class = list(found["iou"]["0.5"]["per_class"].values())  # type: ignore[index]
+    assert per_class == pytest.approx(list(published["per_class"].values()), abs=1e-4)
+
+
+def test_video_map_is_the_same_whether_the_truth_is_text_or_json(detections_dir: Path, data_dir: Path) -> None:
+    """Of 268 videos all but a few have one person in each frame: text then says as much as numbered tubes do."""
+    folder = detections_dir / "jhmdb21_yowo"
+    truths = folder / "groundtruths.txt.gz", data_dir / "jhmdb21" / "JHMDB-GT.json.gz"
+    text, numbered = (
+        score(folder / "detections.txt.gz", truth, "--metric", "video-map", "--iou", 0.2, "--iou", 0.5)
+        for truth in truths
+    )
+    assert text["mean"] == pytest.approx(numbered["mean"], abs=0.01) and numbered["mean"] > 0.6
+
+
+def test_the_ava_sample(detections_dir: Path) -> None:
+    folder = detections_dir / "ava_sample"
+    found = score(folder / "pred.csv", folder / "gt.csv", "--metric", "ava", "--labels", folder / "action_list.txt")
+    assert found["mean"] == pytest.approx(0.0938552189, abs=1e-9)
+
+
+@pytest.mark.parametrize(("flag", "expected"), [(None, 0.245687), ("--eleven-point", 0.268398)])
+def test_the_pascal_sample(detections_dir: Path, flag: str | None, expected: float) -> None:
+    folder = detections_dir / "pascalvoc_sample"
+    flags = ["--xywh", "--pixel-inclusive", "--iou", 0.3, *([flag] if flag else [])]
+    found = score(folder / "detections", folder / "groundtruths", *flags)
+    assert found["mean"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_multisports_video(detections_dir: Path, tmp_path: Path) -> None:
+    content = json.loads((detections_dir / "multisports_one_video" / "multisports_one_video.json").read_text())
+    truth, detections = tmp_path / "truth.json", tmp_path / "detections.txt.gz"
+    truth.write_text(json.dumps(content["gt"]))
+    (name,) = content["gt"]["test_videos"][0]
+    rows = next(value for key, value in content.items() if key.startswith("frame_detections"))
+    lines = (f"{name}_{frame:05.0f} {label + 1:.0f} {' '.join(map(repr, rest))}\n" for _, frame, label, *rest in rows)
+    detections.write_bytes(gzip.compress("".join(lines).encode()))
+    assert score(detections, truth)["mean"] == pytest.approx(0.836506, abs=1e-6)
+
+    matched = match(read_table(detections, False), read_table(truth, True))
+    linked = next(value for key, value in content.items() if key.startswith("linked_tubes"))
+    tubes = []
+    for key, rows in linked.items():
+        class_id, _, of_tube = key.split("|")
+        table = np.array(rows)
+        tubes.append((0, Tube(int(class_id), table[:, 0].astype(int), table[:, 1:5], float(of_tube))))
+    ious = [0.2, 0.5, *np.arange(1, 10) / 10]
+    figures = [each.mean for each in video_map(tubes, truth_tubes(matched), 66, ious)]
+    assert figures[:2] == pytest.approx([0.375, 0.375]) and np.mean(figures[2:]) == pytest.approx(0.291667, abs=1e-6)
+
+
+def test_truth_of_ucf24_in_its_two_forms_and_of_the_releases_list(data_dir: Path) -> None:
+    text = read_table(data_dir / "ucf24" / "groundtruths_yowo.txt.gz", True)
+    numbered = read_table(data_dir / "ucf24" / "pyannot.json.gz", True)
+    name = "Basketball_v_Basketball_g01_c02"
+
+    def boxes_of(table: BoxTable) -> dict[int, list[float]]:
+        rows = np.flatnonzero(table.video == table.videos.index(name))
+        return {int(table.frame[row]): table.xyxy[row].tolist() for row in rows}
+
+    of_text, of_numbered = boxes_of(text), boxes_of(numbered)
+    assert set(of_numbered) - set(of_text) == {max(of_numbered)}  # the text leaves out the last frame
+    assert all(of_numbered[frame] == box for frame, box in of_text.items())
+    small = data_dir / "ucf24_lite" / "data" / "ucf-24-lite" / "testlist_small.txt"
+    listed = read_table(small, True)
+    videos, pairs = read_list(small)
+    assert set(listed.videos) == videos and len(pairs) == len(set(zip(listed.video, listed.frame, strict=True)))
+    assert read_list(data_dir / "ucf24" / "testlist01.txt")[1] == set()
+
+
+ROW = "walk_a_00001 1 0.5 1 2 3 4\n"
+TRUTH = "walk_a_00001 1 1 2 3 4\n"
+BAD = [
+    (ROW + "walk_a_00002 1 0.5 1 2 3\n", TRUTH, r"detections\.txt:2: 6 columns"),
+    (ROW + "\nwalk_a_00002 1 0.5 1 2 nan 4\n", TRUTH, r"detections\.txt:3: a corner is not a finite number"),
+    (ROW + "walk_a_00002 1 0.5 9 2 3 4\n", TRUTH, r"detections\.txt:2: x2 < x1"),
+    (ROW + "walk_a_00002 1 high 1 2 3 4\n", TRUTH, r"detections\.txt:2: .*high"),
+    (ROW + "walk_a_00001 7 0.5 1 2 3 4\n", TRUTH, r"detections\.txt:2: class '7' is not known, expected 1 to 1"),
+    (ROW + "walk_a_00001 0 0.5 1 2 3 4\n", TRUTH, r"detections\.txt:2: class '0'"),
+    ("run_b_00001 1 0.5 1 2 3 4\n", TRUTH, "no video is in both"),
+    ("", TRUTH, "empty"),
+    ("\n\n", TRUTH, "no box"),
+    ("a,0902,0.1,0.1,0.2,0.2,3\n", "a,0902,0.1,0.1,0.2,0.2,3,0\n", r"detections\.txt:1: 7 columns, expected video"),
+    (ROW, '{"gttubes": {"a": 1}, "labels": []}', "J-HMDB's JSON"),
+    (ROW, '{"gttubes": {}, "labels": []}', "no box"),
+    (ROW, "labels/walk/a/00001.txt\n", "in no folder above the list"),
+    (ROW, TRUTH.replace("1 1 2 3 4", "1 inf 2 3 4"), r"truth\.txt:1: a corner is not"),
+]
+
+
+@pytest.mark.parametrize(("detections", "truth", "message"), BAD)
+def test_a_bad_file_is_named_with_its_line(tmp_path: Path, detections: str, truth: str, message: str) -> None:
+    (tmp_path / "detections.txt").write_text(detections)
+    (tmp_path / "truth.txt").write_text(truth)
+    with pytest.raises(YowoError, match=message):
+        score(tmp_path / "detections.txt", tmp_path / "truth.txt")
+
+
+def test_a_frame_that_the_video_does_not_have_is_refused(tmp_path: Path) -> None:
+    truth = {"gttubes": {"walk/a": {"0": [[[1, 1, 2, 3, 4]]]}}, "labels": ["walk"], "nframes": {"walk/a": 5}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "detections.txt").write_text(ROW + "walk_a_00006 1 0.5 1 2 3 4\n")
+    with pytest.raises(YowoError, match=r"detections\.txt:2: the video has fewer frames"):
+        score(tmp_path / "detections.txt", tmp_path / "truth.json")
+
+
+def test_videos_are_matched_by_name_and_what_has_no_match_is_told(tmp_path: Path) -> None:
+    (tmp_path / "truth.txt").write_text("a_1 1 0 0 9 9\nb_1 1 0 0 9 9\n")
+    (tmp_path / "detections.txt").write_text("c_1 1 0.9 0 0 9 9\nb_1 1 0.8 0 0 9 9\nb_2 1 0.7 0 0 9 9\n")
+    found = score(tmp_path / "detections.txt", tmp_path / "truth.txt")
+    assert found["mean"] == 0.5
+    notes = found["notes"]
+    assert isinstance(notes, list)
+    assert [note.split()[0] for note in notes] == ["1", "1", "1"]
+    assert "first c" in notes[0] and "first a" in notes[1] and "count as wrong" in notes[2]
+
+
+def test_lists_labels_and_excluded_seconds_leave_rows_out(tmp_path: Path) -> None:
+    truth = "v/1,0902,0,0,1,1,1,0\nv/1,0903,0,0,1,1,1,0\nv/2,0902,0,0,1,1,2,0\nv/3,0904\n"
+    right = "v/1,0902,0,0,1,1,1,0.9\nv/1,0903,0,0,0.1,0.1,1,0.8\nv/2,0902,0,0,1,1,2,0.7\n"
+    for name, text in {
+        "truth.csv": truth,
+        "found.csv": right,
+        "map.pbtxt": 'item {\n name: "one"\n id: 1\n}',
+        "no.csv": "v/1,903",
+        "list.txt": "v/1\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    both = tmp_path / "found.csv", tmp_path / "truth.csv", "--metric", "ava"
+    assert score(*both)["mean"] == pytest.approx((0.5 + 1) / 2)
+    assert score(*both, "--labels", tmp_path / "map.pbtxt")["mean"] == pytest.approx(0.5)
+    assert score(*both, "--exclude", tmp_path / "no.csv")["mean"] == 1
+    assert score(*both, "--list", tmp_path / "list.txt")["mean"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0.5", 1), ("0.5:0.95", 10), ("0.05:0.45", 9), ("0.10:0.90", 9), ("0.1:0.9:0.2", 5)]
+)
+def test_thresholds_are_numbers_and_the_ranges_of_papers(tmp_path: Path, text: str, count: int) -> None:
+    (tmp_path / "truth.txt").write_text(TRUTH)
+    (tmp_path / "detections.txt").write_text(ROW)
+    found = score(tmp_path / "detections.txt", tmp_path / "truth.txt", "--iou", text)
+    assert len(found["iou"]) == count and found["mean"] == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["half", "0:1", "0.9:0.5", "1:2:3:4", "nan", "0.5:0.9:0"])
+def test_thresholds_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="--iou"):
+        score(tmp_path / "a", tmp_path / "b", "--iou", text)
+
+
+def test_the_table_and_the_plot(tmp_path: Path) -> None:
+    (tmp_path / "truth.txt").write_text(TRUTH)
+    (tmp_path / "detections.txt").write_text(ROW)
+    plot = tmp_path / "curve.png"
+    files = [str(tmp_path / "detections.txt"), str(tmp_path / "truth.txt")]
+    result = CliRunner().invoke(cli, ["score", *files, "--iou", "0.5:0.95", "--plot", str(plot)])
+    assert result.exit_code == 0 and "AP@0.95" in result.stdout and "100.000" in result.stdout
+    assert cv2.imread(str(plot)).std() > 5
+
+
+def boxes(rows: list[tuple[int, int, list[float], float]]) -> FrameBoxes:
+    frame, class_id, xyxy, scores = zip(*rows, strict=True)
+    return FrameBoxes(np.array(frame), np.array(class_id), np.array(xyxy), np.array(scores))
+
+
+def test_ava_judges_fifty_a_frame() -> None:
+    truth = boxes([(1, 0, [0, 0, 1, 1], 1.0)])
+    wrong = [(1, 0, [0.0, 0, 0.1, 0.1], 0.9)] * 50
+    late = (1, 0, [0.0, 0, 1, 1], 0.5)
+    assert ava_map(boxes([*wrong[:49], late]), truth, 1).mean == pytest.approx(1 / 50)
+    assert ava_map(boxes([*wrong, late]), truth, 1).mean == 0
+
+
+def test_eleven_points() -> None:
+    """Right, wrong, right of two: precision 1 up to a recall of 0.5, then 2/3."""
+    truth = boxes([(1, 0, [0, 0, 1, 1], 1.0), (2, 0, [0, 0, 1, 1], 1.0)])
+    rows = boxes([(1, 0, [0, 0, 1, 1], 0.9), (1, 0, [0, 0, 1, 1], 0.8), (2, 0, [0, 0, 1, 1], 0.7)])
+    assert frame_map(rows, truth, 1, eleven_point=True).mean == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
+    assert frame_map(rows, truth, 1).mean == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)

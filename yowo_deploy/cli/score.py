@@ -1,0 +1,169 @@
+"""`yowo-deploy score`: a thin sheet over the readers and metrics of `yowo_deploy.metrics`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+import click
+import numpy as np
+
+from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.cli.terminal import json_option, require, show_table, talk
+from yowo_deploy.errors import InputError
+from yowo_deploy.metrics import ClassAp, classification_accuracy, frame_map, localization_recall
+from yowo_deploy.metrics.ava_ap import ava_map
+from yowo_deploy.metrics.readers import read_excluded, read_label_map, read_list, read_table
+from yowo_deploy.metrics.table import BoxTable, Matched, match
+from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
+from yowo_deploy.tubes import RELEASE_RULE, LinkRule
+
+
+@click.command("score")
+@click.argument("detections", type=click.Path())
+@click.argument("ground_truth", type=click.Path())
+@click.option("--metric", type=click.Choice(["frame-map", "video-map", "ava"]), default="frame-map")
+@click.option("--iou", multiple=True, default=["0.5"], help="Threshold, or a range: 0.5:0.95, 0.1:0.9:0.2.")
+@click.option(
+    "--pixel-inclusive/--no-pixel-inclusive",
+    default=None,
+    help="Areas count the last pixel too.  [default: for video-map, as every published figure has it]",
+)
+@click.option("--eleven-point", is_flag=True, help="Precision at eleven recalls, as Pascal VOC had it to 2009.")
+@click.option("--linking", type=click.Choice(["release", "paper"]), default="release", help="Of frames, for video-map.")
+@click.option("--trim", type=click.FloatRange(0), help="Cut tubes in time, with this cost of a cut (paper's linking).")
+@click.option("--split", default=1, help="Number of the official split in a JSON of ground truth.")
+@click.option("--classes", type=click.IntRange(min=1), help="How many classes.  [default: the ground truth's largest]")
+@click.option("--list", "list_path", type=click.Path(), help="Judge only the videos or frames that this list names.")
+@click.option("--labels", type=click.Path(), help="AVA label map (.pbtxt): other classes are left out.")
+@click.option("--exclude", type=click.Path(), help="AVA csv of timestamps that are not judged.")
+@click.option("--xywh", is_flag=True, help="Boxes in text are left, top, width, height.")
+@click.option("--plot", type=click.Path(), help="PNG with precision over recall.")
+@json_option
+def command(
+    detections: str,
+    ground_truth: str,
+    metric: str,
+    iou: tuple[str, ...],
+    pixel_inclusive: bool | None,
+    eleven_point: bool,
+    linking: str,
+    trim: float | None,
+    split: int,
+    classes: int | None,
+    list_path: str | None,
+    labels: str | None,
+    exclude: str | None,
+    xywh: bool,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    """Judge DETECTIONS, a file or folder, by GROUND_TRUTH: per class and mean."""
+    if plot:
+        require("plots", "matplotlib")
+    thresholds = [value for text in iou for value in _thresholds(text)]
+    found, truth = read_table(detections, False, xywh), read_table(ground_truth, True, xywh, split)
+    found, truth = (_judged(table, list_path, labels, exclude) for table in (found, truth))
+    matched = match(found, truth, classes)
+    for note in matched.notes:
+        talk.print(note)
+    inclusive = metric == "video-map" if pixel_inclusive is None else pixel_inclusive
+    rule = RELEASE_RULE if linking == "release" else LinkRule(trim=trim)
+    figures = _figures(metric, matched, thresholds, inclusive, eleven_point, rule)
+    extra = {}
+    if metric == "frame-map":
+        pair = matched.detections, matched.truth
+        extra = {"recall": localization_recall(*pair), "accuracy": classification_accuracy(*pair)}
+    if plot:
+        from yowo_deploy.plots import precision_recall_plot
+
+        with atomic_write(plot) as temporary:
+            precision_recall_plot(figures[0].curves, matched.labels, temporary)
+        talk.print(f"plot in {plot}")
+    if as_json:
+        click.echo(json.dumps(_values(metric, figures, thresholds, matched) | extra))
+        return
+    _show(metric, figures, thresholds, matched, extra)
+
+
+def _thresholds(text: str) -> list[float]:
+    """`0.5`, `0.5:0.95` and `0.1:0.9:0.2` as numbers; the step is 0.05, or 0.1 between tenths, as papers mean it."""
+    try:
+        first, last, step = (float(part) for part in (*text.split(":"), *_rest_of_range(text)))
+    except ValueError as error:
+        raise InputError(f"--iou {text}: expected a number, or a range like 0.5:0.95") from error
+    if not (0 < first <= last <= 1 and step > 0):
+        raise InputError(f"--iou {text}: expected thresholds above 0 and up to 1")
+    return [round(first + index * step, 6) for index in range(int((last - first) / step + 1.000001))]
+
+
+def _rest_of_range(text: str) -> list[str]:
+    """What a threshold or range leaves unsaid."""
+    parts = text.split(":")
+    tenths = all(float(part) * 10 % 1 in (0.0, 1.0) for part in parts)
+    return [[parts[0], "1"], ["0.1" if tenths else "0.05"], []][len(parts) - 1] if len(parts) <= 3 else []
+
+
+def _judged(table: BoxTable, list_path: str | None, labels: str | None, exclude: str | None) -> BoxTable:
+    """The rows that the list, the label map and the excluded timestamps leave."""
+    keep = np.ones(len(table), bool)
+    names = np.array(table.videos)[table.video]
+    if list_path:
+        videos, frames = read_list(list_path)
+        keep &= np.isin(names, list(videos))
+        if frames:
+            keep &= [(name, frame) in frames for name, frame in zip(names.tolist(), table.frame.tolist(), strict=True)]
+    if labels:
+        keep &= np.isin(np.array(table.classes)[table.class_id], read_label_map(labels))
+    if exclude:
+        left_out = read_excluded(exclude)
+        pairs = zip(names.tolist(), table.frame.tolist(), strict=True)
+        keep &= [(name, frame) not in left_out for name, frame in pairs]
+    return table if keep.all() else table.rows(keep)
+
+
+def _figures(
+    metric: str, matched: Matched, ious: Sequence[float], inclusive: bool, eleven_point: bool, rule: LinkRule
+) -> list[ClassAp]:
+    """Average precisions at each threshold."""
+    classes = len(matched.labels)
+    if metric == "video-map":
+        return video_map(linked(matched, rule), truth_tubes(matched), classes, ious, inclusive)
+    if metric == "ava":
+        return [ava_map(matched.detections, matched.truth, classes, iou) for iou in ious]
+    return [frame_map(matched.detections, matched.truth, classes, iou, inclusive, eleven_point) for iou in ious]
+
+
+def _values(metric: str, figures: Sequence[ClassAp], ious: Sequence[float], matched: Matched) -> dict[str, object]:
+    by_iou = {
+        f"{iou:g}": {
+            "mean": _number(figure.mean),
+            "per_class": dict(zip(matched.labels, map(_number, figure.per_class.tolist()), strict=True)),
+        }
+        for iou, figure in zip(ious, figures, strict=True)
+    }
+    mean = float(np.mean([figure.mean for figure in figures]))
+    return {"metric": metric, "mean": _number(mean), "iou": by_iou, "notes": list(matched.notes)}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def _show(
+    metric: str, figures: Sequence[ClassAp], ious: Sequence[float], matched: Matched, extra: dict[str, float]
+) -> None:
+    def percent(values: Sequence[float]) -> list[str]:
+        return ["" if math.isnan(value) else f"{100 * value:.3f}" for value in values]
+
+    headers = ("class", *(f"AP@{iou:g} %" for iou in ious))
+    rows = [(label, *percent([f.per_class[i] for f in figures])) for i, label in enumerate(matched.labels)]
+    rows.append(("mean", *percent([figure.mean for figure in figures])))
+    show_table(metric, headers, rows)
+    if len(ious) > 1:
+        mean = float(np.mean([figure.mean for figure in figures]))
+        show_table("", ("figure", "value"), [(f"mean over {len(ious)} thresholds %", f"{100 * mean:.3f}")])
+    if extra:
+        show_table("", ("figure", "value"), [(f"{name} %", *percent([value])) for name, value in extra.items()])

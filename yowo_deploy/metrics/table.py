@@ -1,0 +1,185 @@
+"""Boxes of named frames as files hold them, and how two files are brought together: by name, never by position."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Int
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.metrics.frame_ap import FrameBoxes
+
+FRAMES = 100_000_000  # more than any video has: the frame key is video * FRAMES + frame
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """Detections or ground truth of many videos, one row a box.
+
+    Attributes:
+        source: what was read, for messages.
+        videos: names, "/" as "_".
+        video: (N,) index into `videos`.
+        frame: (N,) as the file counts.
+        classes: names as the file has them; numbers count from 1.
+        class_id: (N,) index into `classes`.
+        xyxy: (N, 4) float64 corners.
+        score: (N,) 1 for ground truth.
+        files: names of the files in it.
+        file: (N,) index into `files`.
+        line: (N,) in that file, from 1; 0 where lines mean nothing.
+        tube: (N,) which tube of its video a ground-truth box belongs to; -1 where the file does not say.
+        labels: all class names in the order of their numbers, where the file declares them.
+        lengths: frames of each video by name, where the file says.
+    """
+
+    source: str
+    videos: tuple[str, ...]
+    video: Int
+    frame: Int
+    classes: tuple[str, ...]
+    class_id: Int
+    xyxy: NDArray[np.float64]
+    score: NDArray[np.float64]
+    files: tuple[str, ...]
+    file: Int
+    line: Int
+    tube: Int
+    labels: tuple[str, ...] = ()
+    lengths: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not len(self.frame):
+            raise DatasetError(f"{self.source} holds no box")
+        low, high = self.xyxy[:, :2], self.xyxy[:, 2:]
+        self._refuse(~np.isfinite(self.xyxy).all(axis=1), "a corner is not a finite number")
+        self._refuse((high < low).any(axis=1), "x2 < x1 or y2 < y1; is it x y width height (--xywh)?")
+        self._refuse(~np.isfinite(self.score), "the score is not a finite number")
+        self._refuse(self.frame < 0, "a negative frame")
+
+    def check_frames(self, lengths: dict[str, int]) -> None:
+        """Raise a DatasetError for a frame that its video, if it is known, does not have."""
+        ends = np.array([lengths.get(name, FRAMES) for name in self.videos])
+        self._refuse(self.frame > ends[self.video], "the video has fewer frames")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def rows(self, keep: NDArray[np.bool_]) -> BoxTable:
+        """The table with some of its rows."""
+        names = ("video", "frame", "class_id", "xyxy", "score", "file", "line", "tube")
+        return replace(self, **{name: getattr(self, name)[keep] for name in names})
+
+    def where(self, row: int) -> str:
+        """File and line of a row."""
+        return f"{self.files[self.file[row]]}:{self.line[row]}" if self.line[row] else self.files[self.file[row]]
+
+    def _refuse(self, faulty: Any, fault: str) -> None:
+        if faulty.any():
+            raise DatasetError(f"{self.where(int(np.argmax(faulty)))}: {fault}")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Detections and ground truth with the same numbers for the same names.
+
+    Attributes:
+        detections, truth: what can be compared.
+        truth_tube: (N,) see `BoxTable.tube`.
+        labels: class names by class id.
+        videos: names by video number.
+        lengths: frames of each video by name, where the truth says.
+        notes: what could not be compared, one sentence each.
+    """
+
+    detections: FrameBoxes
+    truth: FrameBoxes
+    truth_tube: Int
+    labels: tuple[str, ...]
+    videos: tuple[str, ...]
+    lengths: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def match(detections: BoxTable, truth: BoxTable, classes: int | None = None) -> Matched:
+    """Bring two tables together by the names of videos, frames and classes.
+
+    Detections of videos that the truth does not know are left out. Those in frames without ground truth stay: they are
+    wrong, as published figures count them. Both are noted, and videos without any detection.
+
+    Args:
+        classes: how many there are, where they are numbers and the truth does not declare them; by default the largest
+            number in the truth.
+
+    Raises:
+        DatasetError: a detection of a class that does not exist, or no video that both tables know.
+    """
+    labels = _labels(truth, classes)
+    detections.check_frames(truth.lengths)
+    videos = tuple(dict.fromkeys((*truth.videos, *truth.lengths)))
+    moved, frame_boxes = [], []
+    for table in (truth, detections):
+        number_of = {name: number for number, name in enumerate(videos)}
+        video = np.array([number_of.get(name, -1) for name in table.videos])[table.video]
+        keys = np.where(video < 0, -1, video * FRAMES + table.frame)
+        moved.append(keys)
+        frame_boxes.append(FrameBoxes(keys, _class_ids(table, labels), table.xyxy, table.score))
+    of_truth, of_detections = moved
+    known = of_detections >= 0
+    if not known.any():
+        first = detections.videos[0], truth.videos[0]
+        raise DatasetError(
+            f"no video is in both: {detections.source} has {first[0]!r}, {truth.source} has {first[1]!r}"
+        )
+    lonely = int((known & ~np.isin(of_detections, of_truth)).sum())
+    notes = _notes(detections, truth, videos, lonely)
+    return Matched(_kept(frame_boxes[1], known), frame_boxes[0], truth.tube, labels, videos, truth.lengths, notes)
+
+
+def frame_of(name: str) -> tuple[str, int]:
+    """`walk_video_00012` is frame 12 of `walk_video`; a name without a number at its end is frame 0 of itself."""
+    found = re.fullmatch(r"(.*?)[_/]?(\d+)", name)
+    return (found.group(1).replace("/", "_"), int(found.group(2))) if found else (name.replace("/", "_"), 0)
+
+
+def _labels(truth: BoxTable, classes: int | None) -> tuple[str, ...]:
+    if truth.labels:
+        return truth.labels
+    if all(name.isdecimal() for name in truth.classes):
+        return tuple(str(number) for number in range(1, (classes or max(map(int, truth.classes))) + 1))
+    return tuple(sorted(truth.classes))
+
+
+def _class_ids(table: BoxTable, labels: Sequence[str]) -> Int:
+    """Each row's place in `labels`, by name or by number."""
+    by_name = {name: number for number, name in enumerate(labels)}
+    by_number = {str(number + 1): number for number in range(len(labels))}
+    places = [by_name.get(name, by_number.get(name.lstrip("0"), -1)) for name in table.classes]
+    for place, name in zip(places, table.classes, strict=True):
+        if place < 0:
+            where = table.where(int(np.argmax(table.class_id == table.classes.index(name))))
+            known = f"1 to {len(labels)}" if labels[0] == "1" else f"{', '.join(labels[:3])}, ... ({len(labels)})"
+            raise DatasetError(f"{where}: class {name!r} is not known, expected {known}")
+    return np.array(places, np.int64)[table.class_id]
+
+
+def _notes(detections: BoxTable, truth: BoxTable, videos: Sequence[str], lonely: int) -> tuple[str, ...]:
+    strange = [name for name in detections.videos if name not in set(videos)]
+    silent = [name for name in truth.videos if name not in set(detections.videos)]
+    notes = []
+    if strange:
+        notes.append(f"{len(strange)} videos without ground truth left out, the first {strange[0]}")
+    if silent:
+        notes.append(f"{len(silent)} videos without any detection, the first {silent[0]}")
+    if lonely:
+        notes.append(f"{lonely} detections in frames without ground truth, which count as wrong")
+    return tuple(notes)
+
+
+def _kept(boxes: FrameBoxes, mask: NDArray[np.bool_]) -> FrameBoxes:
+    return FrameBoxes(boxes.frame[mask], boxes.class_id[mask], boxes.xyxy[mask], boxes.score[mask])

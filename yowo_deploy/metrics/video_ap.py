@@ -1,0 +1,121 @@
+"""Average precision over action tubes (paper, section 4.1). Knows numpy and tubes; nothing of models or files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Int, Tube
+from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap
+from yowo_deploy.metrics.table import FRAMES, Matched
+from yowo_deploy.tubes import LinkRule, link_class, tube_iou
+
+Located = tuple[int, Tube]  # the number of a video, and a tube in it
+
+# Ground truth without tube numbers: who overlaps whom is one person, and nobody is left out.
+_TRUTH_RULE = LinkRule(gate=False, max_gap=0, nms_iou=1.0)
+
+
+def video_map(
+    detections: Sequence[Located],
+    truth: Sequence[Located],
+    classes: int,
+    ious: Sequence[float] = (0.5,),
+    pixel_inclusive: bool = True,
+) -> list[ClassAp]:
+    """Video-mAP at each threshold.
+
+    A tube is right when it reaches the threshold with the ground-truth tube of its video and class that it overlaps
+    most, of those that no better-scored tube has taken. Ties of score keep the order given.
+
+    Args:
+        ious: thresholds of `tube_iou`.
+        pixel_inclusive: areas count the last pixel too, as all published figures have it.
+    """
+    of_truth: dict[tuple[int, int], list[Tube]] = defaultdict(list)
+    for video, tube in truth:
+        of_truth[video, tube.class_id].append(tube)
+    positives = np.bincount([tube.class_id for _, tube in truth], minlength=classes)
+    ranked = sorted(detections, key=lambda located: -located[1].score)
+    overlaps = [
+        np.array([tube_iou(tube, true, pixel_inclusive) for true in of_truth.get((video, tube.class_id), [])])
+        for video, tube in ranked
+    ]
+    return [class_ap(_right(ranked, overlaps, classes, iou), positives) for iou in ious]
+
+
+def linked(matched: Matched, rule: LinkRule) -> list[Located]:
+    """Tubes from the detections of frames, class by class and video by video."""
+    spans = _spans(matched)
+    tubes = []
+    for video, class_id, rows in _groups(matched.detections):
+        first, last = spans[video]
+        tubes += [(video, tube) for tube in _link(matched.detections, rows, class_id, first, last, rule)]
+    return tubes
+
+
+def truth_tubes(matched: Matched) -> list[Located]:
+    """The ground truth's tubes; linked here where its file does not say which box belongs to which."""
+    tubes = []
+    for video, class_id, rows in _groups(matched.truth):
+        numbers = matched.truth_tube[rows]
+        if (numbers < 0).any():
+            frames = matched.truth.frame[rows] % FRAMES
+            found = _link(matched.truth, rows, class_id, int(frames.min()), int(frames.max()), _TRUTH_RULE)
+            tubes += [(video, tube) for tube in found]
+            continue
+        for number in np.unique(numbers):
+            of_tube = rows[numbers == number]
+            of_tube = of_tube[np.argsort(matched.truth.frame[of_tube])]
+            tube = Tube(class_id, matched.truth.frame[of_tube] % FRAMES, matched.truth.xyxy[of_tube])
+            tubes.append((video, tube))
+    return tubes
+
+
+def _right(
+    ranked: Sequence[Located], overlaps: Sequence[NDArray[np.float64]], classes: int, iou: float
+) -> list[NDArray[np.bool_]]:
+    """For each class, whether each of its tubes is right, best first."""
+    right: list[list[bool]] = [[] for _ in range(classes)]
+    free: dict[tuple[int, int], NDArray[np.bool_]] = {}
+    for (video, tube), overlap in zip(ranked, overlaps, strict=True):
+        left = free.setdefault((video, tube.class_id), np.ones(len(overlap), bool))
+        best = int(np.argmax(np.where(left, overlap, -1.0))) if len(overlap) else 0
+        hit = bool(len(overlap) and left[best] and overlap[best] >= iou)
+        if hit:
+            left[best] = False
+        right[tube.class_id].append(hit)
+    return [np.array(hits, bool) for hits in right]
+
+
+def _groups(boxes: FrameBoxes) -> list[tuple[int, int, Int]]:
+    """Video, class and rows of each video and class that occurs."""
+    video = boxes.frame // FRAMES
+    order = np.lexsort((boxes.class_id, video))
+    changes = (np.diff(video[order]) != 0) | (np.diff(boxes.class_id[order]) != 0)
+    parts = np.split(order, np.flatnonzero(changes) + 1) if len(order) else []
+    return [(int(video[rows[0]]), int(boxes.class_id[rows[0]]), rows) for rows in parts]
+
+
+def _spans(matched: Matched) -> dict[int, tuple[int, int]]:
+    """First and last frame that any row of a video names, or 1 and its length where that is known."""
+    keys = np.concatenate([matched.detections.frame, matched.truth.frame])
+    spans: dict[int, tuple[int, int]] = {}
+    for video in np.unique(keys // FRAMES).tolist():
+        frames = keys[keys // FRAMES == video] % FRAMES
+        length = matched.lengths.get(matched.videos[video])
+        spans[video] = (min(1, int(frames.min())), length) if length else (int(frames.min()), int(frames.max()))
+    return spans
+
+
+def _link(boxes: FrameBoxes, rows: Int, class_id: int, first: int, last: int, rule: LinkRule) -> list[Tube]:
+    """Tubes of some rows of one video and class, over its frames first to last."""
+    frames = boxes.frame[rows] % FRAMES
+    order = np.argsort(frames, kind="stable")
+    cuts = np.searchsorted(frames[order], np.arange(first + 1, last + 1))
+    by_frame = np.split(rows[order], cuts)
+    found = link_class([boxes.xyxy[r] for r in by_frame], [boxes.score[r] for r in by_frame], class_id, rule)
+    return [Tube(class_id, tube.frames + first, tube.xyxy, tube.score, tube.scores) for tube in found]

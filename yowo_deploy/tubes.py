@@ -1,0 +1,374 @@
+"""From detections of frames to action tubes, for a whole video or while it runs. Knows numpy and boxes, no models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Detections, Float, Int, Tube, iou_matrix, paired_iou
+from yowo_deploy.errors import InputError
+
+
+@dataclass(frozen=True)
+class LinkRule:
+    """How boxes become tubes.
+
+    Two boxes of consecutive frames are linked with the strength s1 + s2 + alpha * s1 * s2 + beta * IoU (paper,
+    equation 12), s their scores for the class.
+
+    Attributes:
+        alpha, beta: the release's by default (OFFICIAL_YOWO, "Linking and metrics").
+        gate: boxes that do not overlap have a strength of 0, and a tube ends between them.
+        max_gap: frames in a row without a box that a tube may span; its boxes there are interpolated.
+        max_tubes: of a class and video; None is as many as there are.
+        trim: cost of a change between "acting" and "not acting" along a tube, by which untrimmed video is cut
+            (two-state smoothing); None leaves tubes whole.
+        trim_score: a frame whose score exceeds this speaks for "acting".
+        nms_iou: a tube goes when it overlaps a better one of its class by more than this.
+        fill_frames: frames without boxes take those of the frame before, and each tube spans the whole video.
+    """
+
+    alpha: float = 0.5
+    beta: float = 1.0
+    gate: bool = True
+    max_gap: int = 5
+    max_tubes: int | None = None
+    trim: float | None = None
+    trim_score: float = 0.1
+    nms_iou: float = 0.3
+    fill_frames: bool = False
+
+
+RELEASE_RULE = LinkRule(gate=False, max_tubes=3, fill_frames=True)
+
+
+def link(frames: Sequence[Detections], rule: LinkRule | None = None, release: bool = False) -> list[Tube]:
+    """The tubes of a video, class by class, best first in each.
+
+    Args:
+        frames: detections of frame 0, 1, ...; a score of 0 keeps a box out of a class.
+        rule: the paper's gate with the release's numbers by default.
+        release: `RELEASE_RULE` instead.
+    """
+    rule = RELEASE_RULE if release else rule or LinkRule()
+    tubes = []
+    for class_id in range(frames[0].scores.shape[1] if frames else 0):
+        heard = [np.flatnonzero(found.scores[:, class_id] > 0) for found in frames]
+        boxes = [found.xyxy[rows] for found, rows in zip(frames, heard, strict=True)]
+        scores = [found.scores[rows, class_id] for found, rows in zip(frames, heard, strict=True)]
+        tubes += link_class(boxes, scores, class_id, rule)
+    return tubes
+
+
+def link_class(
+    boxes: Sequence[Float], scores: Sequence[Float], class_id: int = 0, rule: LinkRule | None = None
+) -> list[Tube]:
+    """The tubes of one class, best first: the strongest path through the frames, again and again without its boxes.
+
+    Args:
+        boxes: for each frame (N, 4) corners in pixels.
+        scores: for each frame (N,), above 0.
+    """
+    rule = rule or LinkRule()
+    if not any(len(found) for found in scores):
+        return []
+    if rule.fill_frames:
+        sources = _nearest_filled(np.array([len(found) > 0 for found in scores]))
+        boxes, scores = [boxes[source] for source in sources], [scores[source] for source in sources]
+    xyxy, left = _padded(boxes, scores)
+    tubes: list[Tube] = []
+    waiting = [_Chain.of(frames, xyxy, left, rule) for frames in _runs(left, np.arange(len(left)), rule)]
+    while waiting and len(tubes) < (rule.max_tubes or np.inf):
+        chain = waiting.pop(0)
+        path = chain.strongest_path(left[chain.frames])
+        rows = (chain.frames, path)
+        tubes += _pieces(Tube(class_id, chain.frames, xyxy[rows], scores=left[rows].astype(np.float32)), rule)
+        left[rows] = -np.inf
+        for frames in _runs(left, chain.frames, rule):
+            whole = len(frames) == len(chain.frames)
+            waiting.append(chain if whole else _Chain.of(frames, xyxy, left, rule))
+    return tube_nms(tubes[: rule.max_tubes], rule.nms_iou)
+
+
+def tube_iou(one: Tube, other: Tube, pixel_inclusive: bool = False) -> float:
+    """Mean IoU over the frames that both have, times their share of all frames that either has."""
+    _, rows, other_rows = np.intersect1d(one.frames, other.frames, assume_unique=True, return_indices=True)
+    if not len(rows):
+        return 0.0
+    spatial = paired_iou(one.xyxy[rows], other.xyxy[other_rows], pixel_inclusive).mean()
+    return float(spatial * len(rows) / (len(one) + len(other) - len(rows)))
+
+
+def tube_nms(tubes: Sequence[Tube], iou_threshold: float) -> list[Tube]:
+    """The tubes that overlap no better one by more than this, best first."""
+    kept: list[Tube] = []
+    for tube in sorted(tubes, key=lambda tube: -tube.score):
+        if all(tube_iou(tube, better) <= iou_threshold for better in kept):
+            kept.append(tube)
+    return kept
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Frames in a row and how strongly each box is linked to those of the next frame.
+
+    Attributes:
+        frames: (F,) frame numbers.
+        links: (F - 1, N, N) strength of the link to box j of the next frame from box i, at [frame, j, i].
+    """
+
+    frames: Int
+    links: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, frames: Int, xyxy: Float, scores: Float, rule: LinkRule) -> _Chain:
+        """Compute the links between all boxes of (F, N, 4) and (F, N)."""
+        sides = np.ascontiguousarray(xyxy[frames].transpose(2, 0, 1))  # (4, F, N)
+        here, there = sides[:, :-1, None, :], sides[:, 1:, :, None]
+        across = np.minimum(here[2], there[2]) - np.maximum(here[0], there[0])
+        down = np.minimum(here[3], there[3]) - np.maximum(here[1], there[1])
+        shared = np.maximum(across, 0) * np.maximum(down, 0)
+        areas = (sides[2] - sides[0]) * (sides[3] - sides[1])
+        overlap = shared / np.maximum(areas[:-1, None, :] + areas[1:, :, None] - shared, 1e-9)
+        found = np.where(np.isfinite(scores[frames]), scores[frames], 0)
+        first, second = found[:-1, None, :], found[1:, :, None]
+        links = first + second + rule.alpha * (first * second) + rule.beta * overlap
+        return cls(frames, links * (shared > 0) if rule.gate else links)
+
+    def strongest_path(self, scores: Float) -> Int:
+        """(F,) the box of each frame on the path of the greatest sum (Viterbi, from the end).
+
+        Args:
+            scores: (F, N), -inf where there is no box, or no longer.
+        """
+        absent = np.where(np.isfinite(scores), np.float32(0), np.float32(-np.inf))
+        ahead, sums = absent.copy(), np.empty(self.links.shape[1:], np.float32)  # the best sum from each box on
+        for step in range(len(self.links) - 1, -1, -1):
+            np.add(self.links[step], ahead[step + 1][:, None], out=sums)
+            ahead[step] += np.maximum.reduce(sums, axis=0)
+        path = [int(np.argmax(ahead[0] if len(self.links) else scores[0]))]
+        for step, links in enumerate(self.links):
+            path.append(int((links[:, path[-1]] + ahead[step + 1]).argmax()))
+        return np.array(path)
+
+
+def _runs(scores: Float, frames: Int, rule: LinkRule) -> list[Int]:
+    """Those of the frames that still have boxes, cut where too many in a row have none."""
+    alive = np.isfinite(scores[frames]).any(axis=1)
+    if rule.fill_frames:
+        return [frames] if alive.all() else []
+    kept = frames[alive]
+    return [run for run in np.split(kept, np.flatnonzero(np.diff(kept) > rule.max_gap + 1) + 1) if len(run)]
+
+
+def _padded(boxes: Sequence[Float], scores: Sequence[Float]) -> tuple[Float, Float]:
+    """(F, N, 4) corners and (F, N) scores; -inf where a frame has fewer than N boxes."""
+    counts = np.array([len(found) for found in scores])
+    filled = np.arange(counts.max()) < counts[:, None]
+    xyxy, padded = np.zeros((*filled.shape, 4), np.float32), np.full(filled.shape, -np.inf, np.float32)
+    xyxy[filled], padded[filled] = np.concatenate(list(boxes)), np.concatenate(list(scores))
+    return xyxy, padded
+
+
+def _nearest_filled(filled: NDArray[np.bool_]) -> Int:
+    """For each frame itself, or the last filled one before it, or the first there is."""
+    last = np.maximum.accumulate(np.where(filled, np.arange(len(filled)), -1))
+    return np.where(last < 0, np.argmax(filled), last)
+
+
+def _pieces(tube: Tube, rule: LinkRule) -> list[Tube]:
+    """The tube, cut where consecutive boxes do not meet, without gaps, trimmed, scored."""
+    parted = (paired_iou(tube.xyxy[:-1], tube.xyxy[1:]) <= 0) & rule.gate
+    cuts = np.flatnonzero(parted) + 1
+    parts = [_without_gaps(_rows(tube, rows)) for rows in np.split(np.arange(len(tube)), cuts)]
+    if rule.trim is not None:
+        parts = [_rows(part, rows) for part in parts for rows in _acting(part, rule.trim, rule.trim_score)]
+    return [replace(part, score=_mean(part.scores)) for part in parts]
+
+
+def _rows(tube: Tube, rows: Any) -> Tube:
+    scores = None if tube.scores is None else tube.scores[rows]
+    return replace(tube, frames=tube.frames[rows], xyxy=tube.xyxy[rows], scores=scores)
+
+
+def _without_gaps(tube: Tube) -> Tube:
+    """Boxes and scores in the frames between, on a straight line."""
+    frames = np.arange(tube.frames[0], tube.frames[-1] + 1)
+    if len(frames) == len(tube) or tube.scores is None:
+        return tube
+    columns = [np.interp(frames, tube.frames, values) for values in (*tube.xyxy.T, tube.scores)]
+    *corners, scores = (column.astype(np.float32) for column in columns)
+    return replace(tube, frames=frames, xyxy=np.stack(corners, axis=1), scores=scores)
+
+
+def _acting(tube: Tube, cost: float, threshold: float) -> Iterator[Int]:
+    """Rows of each stretch that is labelled "acting", where gains minus costs of changes are greatest (two states).
+
+    A frame gains score - threshold when it is labelled so.
+    """
+    gains = np.zeros(0) if tube.scores is None else tube.scores.astype(np.float64) - threshold
+    rest, acting = 0.0, 0.0
+    came: list[tuple[bool, bool]] = []  # whether "rest", and "acting", came from acting
+    for gain in gains.tolist():
+        came.append((acting - cost > rest, acting >= rest - cost))
+        rest, acting = max(rest, acting - cost), max(acting, rest - cost) + gain
+    labels, state = [], acting > rest
+    for from_rest, from_acting in reversed(came):
+        labels.append(state)
+        state = from_acting if state else from_rest
+    rows = np.flatnonzero(labels[::-1])
+    yield from (run for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run))
+
+
+def _mean(scores: Float | None) -> float:
+    return 1.0 if scores is None else float(scores.mean(dtype=np.float64))
+
+
+class OnlineLinker:
+    """Follows people while the video runs: every frame's detections in, the tubes that are alive out.
+
+    A person keeps one id, whatever the class of the moment; the tube's class is that of the best mean score. Causal:
+    what is pushed later changes nothing that was said. A copied or pickled linker goes on as the original would.
+
+    Args:
+        rule: its `alpha` and `beta` weigh who goes on with which box (equation 12, for the class that links them best).
+        patience: frames without a box after which a tube ends.
+        min_iou: a box that overlaps a tube's last one by less is not its next one.
+        new_iou: a box that goes on with nobody and overlaps one that does by more than this is nobody new.
+        memory: frames that a tube remembers at least; older ones count in its scores alone.
+
+    Attributes:
+        tracker_id: (N,) person id of each detection that was pushed last; -1 for one that is nobody.
+    """
+
+    def __init__(
+        self,
+        rule: LinkRule | None = None,
+        patience: int = 5,
+        min_iou: float = 0.2,
+        new_iou: float = 0.3,
+        memory: int = 1000,
+    ) -> None:
+        if patience < 0 or memory < 1:
+            raise InputError(f"patience {patience} and memory {memory}: expected at least 0 and 1 frames")
+        self._rule, self._patience, self._memory = rule or LinkRule(), patience, memory
+        self._min_iou, self._new_iou = min_iou, new_iou
+        self._alive: list[_Person] = []
+        self._ended: list[Tube] = []
+        self._frame = self._next_id = 0
+        self.tracker_id: Int = np.zeros(0, np.int64)
+
+    def push(self, detections: Detections) -> list[Tube]:
+        """Take the next frame's detections; returns the tubes that have a box in it, oldest first."""
+        going_on = self._matched(detections)
+        self.tracker_id = np.full(len(detections), -1, np.int64)
+        seen: list[_Person] = []
+        for row in (*going_on, *(row for row in range(len(detections)) if row not in going_on)):
+            person = going_on.get(row)
+            if person is None:
+                others = np.array([other.last_xyxy for other in seen]).reshape(-1, 4)
+                if (iou_matrix(detections.xyxy[row][None], others) > self._new_iou).any():
+                    continue
+                person = self._welcome(detections.scores.shape[1])
+            person.append(self._frame, detections.xyxy[row], detections.scores[row])
+            self.tracker_id[row] = person.tracker_id
+            seen.append(person)
+        self._end([person for person in self._alive if self._frame - person.last_frame > self._patience])
+        self._frame += 1
+        return [person.tube() for person in sorted(seen, key=lambda person: person.tracker_id)]
+
+    def finished(self) -> list[Tube]:
+        """The tubes that have ended since this was last asked; they are forgotten then."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> list[Tube]:
+        """End every tube, then `finished`."""
+        self._end(self._alive)
+        return self.finished()
+
+    def _welcome(self, classes: int) -> _Person:
+        person = _Person(self._next_id, self._memory, classes)
+        self._next_id += 1
+        self._alive.append(person)
+        return person
+
+    def _end(self, over: Sequence[_Person]) -> None:
+        self._ended += [person.tube() for person in over]
+        self._alive = [person for person in self._alive if person not in over]
+
+    def _matched(self, detections: Detections) -> dict[int, _Person]:
+        """The person who goes on with a row, where there is one; the strongest links first."""
+        if not self._alive or not len(detections):
+            return {}
+        overlap = iou_matrix(np.stack([person.last_xyxy for person in self._alive]), detections.xyxy)
+        before, now = np.stack([person.mean for person in self._alive])[:, None], detections.scores[None]
+        scores = (before + now + self._rule.alpha * before * now).max(axis=2)
+        people, rows = np.nonzero(overlap >= self._min_iou)
+        going_on: dict[int, _Person] = {}
+        busy: set[int] = set()
+        strength = scores + self._rule.beta * overlap
+        for pair in np.argsort(-strength[people, rows], kind="stable"):
+            who, row = int(people[pair]), int(rows[pair])
+            if who not in busy and row not in going_on:
+                going_on[row] = self._alive[who]
+                busy.add(who)
+        return going_on
+
+
+class _Person:
+    """What is remembered of one track, in arrays that are written once: what was given out stays as it was."""
+
+    def __init__(self, tracker_id: int, memory: int, classes: int) -> None:
+        self.tracker_id, self._memory = tracker_id, memory
+        self._rows = np.empty((16, 5 + classes))  # frame, corners, scores
+        self._used, self._life, self._sum = 0, 0, np.zeros(classes)
+
+    @property
+    def last_frame(self) -> int:
+        return int(self._rows[self._used - 1, 0])
+
+    @property
+    def last_xyxy(self) -> NDArray[np.float64]:
+        return self._rows[self._used - 1, 1:5]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Of each class's scores, over the whole life."""
+        return self._sum / self._life
+
+    def append(self, frame: int, xyxy: Float, scores: Float) -> None:
+        """The next box; frames between it and the last are filled on a straight line."""
+        row = np.concatenate([[frame], xyxy, scores])
+        before = self._rows[self._used - 1] if self._used else row
+        steps = max(1, frame - int(before[0])) if self._used else 1
+        for step in range(1, steps + 1):
+            self._write(before + (row - before) * (step / steps))
+
+    def _write(self, row: NDArray[np.float64]) -> None:
+        if self._used == len(self._rows):
+            kept = self._rows[max(0, self._used - self._memory) :]
+            self._rows = np.concatenate([kept, np.empty_like(kept)])
+            self._used = len(kept)
+        self._rows[self._used] = row
+        self._used += 1
+        self._life += 1
+        self._sum += row[5:]
+
+    def tube(self) -> Tube:
+        """What is remembered, as a tube of the class that suits it best."""
+        rows, mean = self._rows[: self._used], self.mean
+        best = int(mean.argmax())
+        return Tube(
+            best,
+            rows[:, 0].astype(np.int64),
+            rows[:, 1:5].astype(np.float32),
+            float(mean[best]),
+            rows[:, 5 + best].astype(np.float32),
+            self.tracker_id,
+            mean.astype(np.float32),
+        )
