@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -75,10 +76,21 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], calls: int) -> Ite
         yield from map(function, items)
         return
     pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(calls) as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
+    with ThreadPoolExecutor(calls) as pool, ExitStack() as failed:
+        source = iter(items)
+        while True:
+            try:
+                pending.append(pool.submit(function, next(source)))
+            except StopIteration:
+                break
+            except Exception as error:  # raised below, after the answers that come before it
+                failed.callback(_reraise, error)
+                break
             if len(pending) > calls:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+def _reraise(error: Exception) -> None:
+    raise error

@@ -119,11 +119,17 @@ def iou_matrix(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclus
         (N, M) in [0, 1]; 0 for two boxes without area.
     """
     extra = 1.0 if pixel_inclusive else 0.0
-    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
-    intersection = np.clip(high - low + extra, 0, None).prod(axis=2)
+    # uint8 corners, which files of boxes hold at times, would overflow in their own type
+    boxes_xyxy, others_xyxy = (b.astype(np.promote_types(b.dtype, np.float32)) for b in (boxes_xyxy, others_xyxy))
+    sides = []
+    for low, high in ((0, 2), (1, 3)):  # across, down
+        side = np.minimum.outer(boxes_xyxy[:, high], others_xyxy[:, high])
+        side -= np.maximum.outer(boxes_xyxy[:, low], others_xyxy[:, low])
+        side += extra
+        sides.append(np.maximum(side, 0, out=side))
+    intersection = sides[0] * sides[1]
     areas, other_areas = (np.clip(b[:, 2:] - b[:, :2] + extra, 0, None).prod(axis=1) for b in (boxes_xyxy, others_xyxy))
-    union = areas[:, None] + other_areas[None] - intersection
+    union = np.add.outer(areas, other_areas) - intersection
     return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0))
 
 

@@ -120,7 +120,8 @@ class Detector:
     def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """As `push` for every frame, with decoding and preprocessing run ahead in a thread of their own.
 
-        A model opened with two streams works on two frames at once: more frames a second, each a little later.
+        A model opened with two streams works on two frames at once: more frames a second, each a little later. Every
+        frame must be an array of its own, and leaving early waits for the frame that is being read.
         """
         with Prefetch(self._prepared(frames)) as prepared:
             yield from map_ahead(self._infer, (self._next(*each) for each in prepared), self.backend.streams)

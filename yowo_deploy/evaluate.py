@@ -32,7 +32,7 @@ class Evaluation:
 
     Attributes:
         frame_map: average precision by class at IoU 0.5.
-        video_map: by threshold, of tubes linked as the release does; empty unless every frame was judged.
+        video_map: by threshold, of tubes linked as the release does; empty unless every annotated frame was judged.
         recall: share of ground-truth boxes found at IoU 0.5 by a detection of any class above the threshold.
         accuracy: share of the boxes found whose best-scoring detection has the right class (paper, Table 3).
         frames: annotated frames that were judged.
@@ -138,5 +138,5 @@ def _truth(video: AnnotatedVideo, judged: Int) -> tuple[FrameBoxes, Int]:
 
 
 def _video_map(matched: Matched) -> dict[float, ClassAp]:
-    figures = video_map(linked(matched, RELEASE_RULE), truth_tubes(matched), len(matched.labels), VIDEO_IOUS)
+    figures = video_map(linked(matched, RELEASE_RULE), truth_tubes(matched), len(matched.labels), VIDEO_IOUS, False)
     return dict(zip(VIDEO_IOUS, figures, strict=True))

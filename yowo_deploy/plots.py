@@ -31,7 +31,7 @@ def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequenc
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     if drawn:
         figure.legend(loc="outside right upper", fontsize=8, ncols=1 + len(drawn) // 30)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: Path) -> None:

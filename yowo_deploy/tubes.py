@@ -81,21 +81,28 @@ def link_class(
         boxes, scores = [boxes[source] for source in sources], [scores[source] for source in sources]
     xyxy, left = _padded(boxes, scores)
     tubes: list[Tube] = []
-    waiting = [_Chain.of(frames, xyxy, left, rule) for frames in _runs(left, np.arange(len(left)), rule)]
+    waiting: list[tuple[float, Int, _Chain]] = []
+
+    def await_turn(frames: Int, chain: _Chain | None = None) -> None:
+        chain = chain or _Chain.of(frames, xyxy, left, rule)
+        waiting.append((*chain.strongest_path(left[frames]), chain))
+
+    for frames in _runs(left, np.arange(len(left)), rule):
+        await_turn(frames)
     while waiting and len(tubes) < (rule.max_tubes or np.inf):
-        chain = waiting.pop(0)
-        path = chain.strongest_path(left[chain.frames])
+        _, path, chain = waiting.pop(max(range(len(waiting)), key=lambda index: waiting[index][0]))
         rows = (chain.frames, path)
         tubes += _pieces(Tube(class_id, chain.frames, xyxy[rows], scores=left[rows].astype(np.float32)), rule)
         left[rows] = -np.inf
         for frames in _runs(left, chain.frames, rule):
-            whole = len(frames) == len(chain.frames)
-            waiting.append(chain if whole else _Chain.of(frames, xyxy, left, rule))
+            await_turn(frames, chain if len(frames) == len(chain.frames) else None)
     return tube_nms(tubes[: rule.max_tubes], rule.nms_iou)
 
 
 def tube_iou(one: Tube, other: Tube, pixel_inclusive: bool = False) -> float:
     """Mean IoU over the frames that both have, times their share of all frames that either has."""
+    if not len(one) or not len(other) or one.frames[-1] < other.frames[0] or other.frames[-1] < one.frames[0]:
+        return 0.0
     _, rows, other_rows = np.intersect1d(one.frames, other.frames, assume_unique=True, return_indices=True)
     if not len(rows):
         return 0.0
@@ -139,8 +146,10 @@ class _Chain:
         links = first + second + rule.alpha * (first * second) + rule.beta * overlap
         return cls(frames, links * (shared > 0) if rule.gate else links)
 
-    def strongest_path(self, scores: Float) -> Int:
-        """(F,) the box of each frame on the path of the greatest sum (Viterbi, from the end).
+    def strongest_path(self, scores: Float) -> tuple[float, Int]:
+        """The greatest sum of links, and (F,) the box of each frame on its path (Viterbi, from the end).
+
+        A frame on its own has no links: there it is the best score.
 
         Args:
             scores: (F, N), -inf where there is no box, or no longer.
@@ -150,10 +159,11 @@ class _Chain:
         for step in range(len(self.links) - 1, -1, -1):
             np.add(self.links[step], ahead[step + 1][:, None], out=sums)
             ahead[step] += np.maximum.reduce(sums, axis=0)
-        path = [int(np.argmax(ahead[0] if len(self.links) else scores[0]))]
+        sums_from_start = ahead[0] if len(self.links) else scores[0]
+        path = [int(np.argmax(sums_from_start))]
         for step, links in enumerate(self.links):
             path.append(int((links[:, path[-1]] + ahead[step + 1]).argmax()))
-        return np.array(path)
+        return float(sums_from_start.max()), np.array(path)
 
 
 def _runs(scores: Float, frames: Int, rule: LinkRule) -> list[Int]:

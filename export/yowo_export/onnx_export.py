@@ -89,9 +89,7 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
     assert program is not None  # only the older exporter returns nothing
     graph: ir.Model = program.model
     if attention == "fused" and not fuse_attention(graph) and checkpoint.model.cfam is not None:
-        raise ParityError(
-            "the attention was not found in the traced graph: is this PyTorch newer? try --attention plain"
-        )
+        raise ParityError("no attention was found in the traced graph: is this PyTorch newer? try --attention plain")
     return graph
 
 

@@ -158,3 +158,8 @@ def test_no_detections_have_the_shapes_of_some() -> None:
     for name in ("xyxy", "confidence", "class_id", "scores"):
         assert getattr(none, name).shape == getattr(some, name).shape
         assert getattr(none, name).dtype == getattr(some, name).dtype
+
+
+def test_small_integers_do_not_overflow() -> None:
+    boxes = np.array([[10, 10, 250, 250], [5, 5, 255, 255]], np.uint8)
+    np.testing.assert_allclose(iou_matrix(boxes, boxes), iou_matrix(boxes.astype(float), boxes.astype(float)))

@@ -105,6 +105,8 @@ def open_model(
     file = existing_file(path, "model")
     if backend is not None and backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
+    if streams < 1:
+        raise InputError(f"streams is {streams}, expected 1 or more")
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -36,8 +37,8 @@ def command(
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
                 f"{dataset} has {len(opened.labels)} ({', '.join(opened.labels[:3])}, ...)"
             )
-        stamp = f"{dataset} split {split} every {every} weights {backend.spec.weights_sha256}"
-        kept = DetectionsFile(save, stamp) if save else None
+        made_by = (dataset, str(Path(data).resolve()), split, every, backend.name, options, backend.spec.to_json())
+        kept = DetectionsFile(save, hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
         done = 0
         with progress_bar("evaluating", total=len(videos)) as update:
 

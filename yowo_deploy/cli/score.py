@@ -33,7 +33,7 @@ from yowo_deploy.tubes import RELEASE_RULE, LinkRule
 @click.option("--eleven-point", is_flag=True, help="Precision at eleven recalls, as Pascal VOC had it to 2009.")
 @click.option("--linking", type=click.Choice(["release", "paper"]), default="release", help="Of frames, for video-map.")
 @click.option("--trim", type=click.FloatRange(0), help="Cut tubes in time, with this cost of a cut (paper's linking).")
-@click.option("--split", default=1, help="Number of the official split in a JSON of ground truth.")
+@click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the split in a JSON of ground truth.")
 @click.option("--classes", type=click.IntRange(min=1), help="How many classes.  [default: the ground truth's largest]")
 @click.option("--list", "list_path", type=click.Path(), help="Judge only the videos or frames that this list names.")
 @click.option("--labels", type=click.Path(), help="AVA label map (.pbtxt): other classes are left out.")
@@ -62,6 +62,12 @@ def command(
     """Judge DETECTIONS, a file or folder, by GROUND_TRUTH: per class and mean."""
     if plot:
         require("plots", "matplotlib")
+    if trim is not None and linking == "release":
+        raise InputError("--trim is not part of the release's linking: add --linking paper")
+    if eleven_point and metric != "frame-map":
+        raise InputError(f"--eleven-point is for frame-map, not for {metric}")
+    if pixel_inclusive and metric == "ava":
+        raise InputError("--pixel-inclusive makes no sense for ava: its boxes are shares of the frame")
     thresholds = [value for text in iou for value in _thresholds(text)]
     found, truth = read_table(detections, False, xywh), read_table(ground_truth, True, xywh, split)
     found, truth = (_judged(table, list_path, labels, exclude) for table in (found, truth))
@@ -82,7 +88,9 @@ def command(
             precision_recall_plot(figures[0].curves, matched.labels, temporary)
         talk.print(f"plot in {plot}")
     if as_json:
-        click.echo(json.dumps(_values(metric, figures, thresholds, matched) | extra))
+        click.echo(
+            json.dumps(_values(metric, figures, thresholds, matched) | {k: _number(v) for k, v in extra.items()})
+        )
         return
     _show(metric, figures, thresholds, matched, extra)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import re
@@ -84,9 +83,9 @@ def read_list(path: str | Path) -> tuple[set[str], set[tuple[str, int]]]:
 
 
 def _text(file: Path) -> str:
-    content = file.read_bytes()
     try:
-        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
+        content = file.read_bytes()
+        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DatasetError(f"{file} is damaged, or is no text: {error}") from error
 
@@ -158,8 +157,9 @@ def _folder_rows(files: Sequence[Path], truth: bool) -> Iterator[_Row]:
 
 def _ava_rows(file: Path, text: str, truth: bool) -> Iterator[_Row]:
     lengths = (2, 7, 8) if truth else (8,)
-    for number, row in enumerate(csv.reader(text.splitlines()), start=1):
-        if not row:
+    for number, line in enumerate(text.splitlines(), start=1):
+        row = line.split(",")
+        if not line.strip():
             continue
         if len(row) not in lengths:
             wanted = "video,seconds,x1,y1,x2,y2,class" + (",score" if not truth else "")
@@ -197,6 +197,8 @@ def _json_table(file: Path, text: str, split: int) -> BoxTable:
     try:
         content = json.loads(text)
         if "gttubes" in content:
+            if not 1 <= split <= len(content.get("test_videos", [0])):
+                raise DatasetError(f"{file} has no split {split}")
             names = content["test_videos"][split - 1] if "test_videos" in content else list(content["gttubes"])
             lengths = {name.replace("/", "_"): int(content["nframes"][name]) for name in names}
             rows = list(_jhmdb_rows(file, content["gttubes"], names))

@@ -14,7 +14,8 @@ from yowo_deploy.boxes import Int
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.frame_ap import FrameBoxes
 
-FRAMES = 100_000_000  # more than any video has: the frame key is video * FRAMES + frame
+FRAMES = 1_000_000_000  # more than any video has: the frame key is video * FRAMES + frame
+MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class BoxTable:
         self._refuse(~np.isfinite(self.xyxy).all(axis=1), "a corner is not a finite number")
         self._refuse((high < low).any(axis=1), "x2 < x1 or y2 < y1; is it x y width height (--xywh)?")
         self._refuse(~np.isfinite(self.score), "the score is not a finite number")
-        self._refuse(self.frame < 0, "a negative frame")
+        self._refuse((self.frame < 0) | (self.frame >= FRAMES), f"the frame's number is not in 0 to {FRAMES - 1}")
 
     def check_frames(self, lengths: dict[str, int]) -> None:
         """Raise a DatasetError for a frame that its video, if it is known, does not have."""
@@ -72,8 +73,16 @@ class BoxTable:
 
     def rows(self, keep: NDArray[np.bool_]) -> BoxTable:
         """The table with some of its rows."""
-        names = ("video", "frame", "class_id", "xyxy", "score", "file", "line", "tube")
-        return replace(self, **{name: getattr(self, name)[keep] for name in names})
+        columns = {name: getattr(self, name)[keep] for name in ("frame", "xyxy", "score", "file", "line", "tube")}
+        videos, classes = np.unique(self.video[keep]), np.unique(self.class_id[keep])
+        return replace(
+            self,
+            videos=tuple(self.videos[number] for number in videos),
+            video=np.searchsorted(videos, self.video[keep]),
+            classes=tuple(self.classes[number] for number in classes),
+            class_id=np.searchsorted(classes, self.class_id[keep]),
+            **columns,
+        )
 
     def where(self, row: int) -> str:
         """File and line of a row."""
@@ -122,13 +131,14 @@ def match(detections: BoxTable, truth: BoxTable, classes: int | None = None) -> 
     labels = _labels(truth, classes)
     detections.check_frames(truth.lengths)
     videos = tuple(dict.fromkeys((*truth.videos, *truth.lengths)))
+    ordered = bool(truth.labels) or labels[0] == "1"
     moved, frame_boxes = [], []
     for table in (truth, detections):
         number_of = {name: number for number, name in enumerate(videos)}
         video = np.array([number_of.get(name, -1) for name in table.videos])[table.video]
         keys = np.where(video < 0, -1, video * FRAMES + table.frame)
         moved.append(keys)
-        frame_boxes.append(FrameBoxes(keys, _class_ids(table, labels), table.xyxy, table.score))
+        frame_boxes.append(FrameBoxes(keys, _class_ids(table, labels, ordered), table.xyxy, table.score))
     of_truth, of_detections = moved
     known = of_detections >= 0
     if not known.any():
@@ -144,21 +154,25 @@ def match(detections: BoxTable, truth: BoxTable, classes: int | None = None) -> 
 def frame_of(name: str) -> tuple[str, int]:
     """`walk_video_00012` is frame 12 of `walk_video`; a name without a number at its end is frame 0 of itself."""
     found = re.fullmatch(r"(.*?)[_/]?(\d+)", name)
-    return (found.group(1).replace("/", "_"), int(found.group(2))) if found else (name.replace("/", "_"), 0)
+    video, number = found.groups() if found else (name, "0")
+    return video.replace("/", "_"), min(int(number), FRAMES)  # FRAMES is refused, and fits into 64 bits
 
 
 def _labels(truth: BoxTable, classes: int | None) -> tuple[str, ...]:
     if truth.labels:
         return truth.labels
     if all(name.isdecimal() for name in truth.classes):
-        return tuple(str(number) for number in range(1, (classes or max(map(int, truth.classes))) + 1))
+        count = classes or max(map(int, truth.classes))
+        if count > MAX_CLASSES:
+            raise DatasetError(f"{truth.source} names class {count}: more than {MAX_CLASSES} are not judged")
+        return tuple(str(number) for number in range(1, count + 1))
     return tuple(sorted(truth.classes))
 
 
-def _class_ids(table: BoxTable, labels: Sequence[str]) -> Int:
-    """Each row's place in `labels`, by name or by number."""
+def _class_ids(table: BoxTable, labels: Sequence[str], ordered: bool) -> Int:
+    """Each row's place in `labels`, by name, or by number where the order of the labels is the file's own."""
     by_name = {name: number for number, name in enumerate(labels)}
-    by_number = {str(number + 1): number for number in range(len(labels))}
+    by_number = {str(number + 1): number for number in range(len(labels))} if ordered else by_name
     places = [by_name.get(name, by_number.get(name.lstrip("0"), -1)) for name in table.classes]
     for place, name in zip(places, table.classes, strict=True):
         if place < 0:

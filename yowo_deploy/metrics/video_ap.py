@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Int, Tube
+from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap
 from yowo_deploy.metrics.table import FRAMES, Matched
 from yowo_deploy.tubes import LinkRule, link_class, tube_iou
 
+MAX_SPAN = 1_000_000  # frames of a video, nine hours
 Located = tuple[int, Tube]  # the number of a video, and a tube in it
 
 # Ground truth without tube numbers: who overlaps whom is one person, and nobody is left out.
-_TRUTH_RULE = LinkRule(gate=False, max_gap=0, nms_iou=1.0)
+_TRUTH_RULE = LinkRule(max_gap=0, nms_iou=1.0)
 
 
 def video_map(
@@ -113,6 +115,8 @@ def _spans(matched: Matched) -> dict[int, tuple[int, int]]:
 
 def _link(boxes: FrameBoxes, rows: Int, class_id: int, first: int, last: int, rule: LinkRule) -> list[Tube]:
     """Tubes of some rows of one video and class, over its frames first to last."""
+    if last - first > MAX_SPAN:
+        raise DatasetError(f"a video with frames {first} to {last}: more than {MAX_SPAN} are not linked")
     frames = boxes.frame[rows] % FRAMES
     order = np.argsort(frames, kind="stable")
     cuts = np.searchsorted(frames[order], np.arange(first + 1, last + 1))
