@@ -76,13 +76,6 @@ class Tube:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def by_class(self) -> list[Tube]:
-        """The same boxes once for each class that has a score here, so that they can be judged class by class."""
-        if self.class_scores is None:
-            return [self]
-        scored = [(class_id, float(score)) for class_id, score in enumerate(self.class_scores) if score > 0]
-        return [Tube(class_id, self.frames, self.xyxy, score) for class_id, score in scored]
-
 
 def paired_iou(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclusive: bool = False) -> NDArray[Any]:
     """(N,) float64 IoU of row with row; see `iou_matrix`."""

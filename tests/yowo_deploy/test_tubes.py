@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from yowo_deploy.boxes import Detections, Float, Tube, iou_matrix
 from yowo_deploy.errors import InputError
-from yowo_deploy.tubes import RELEASE_RULE, LinkRule, OnlineLinker, link, link_class, tube_iou, tube_nms
+from yowo_deploy.tubes import RELEASE_RULE, LinkRule, OnlineLinker, by_class, link, link_class, tube_iou, tube_nms
 
 OPEN_RULE = LinkRule(gate=False, nms_iou=1.0)
 
@@ -186,7 +187,9 @@ def test_a_person_is_judged_in_every_class() -> None:
         linker.push(Detections(np.array([[0, 0, 9, 9]], np.float32), row.max(axis=1), row.argmax(axis=1), row))
     (tube,) = linker.close()
     assert tube.class_id == 0 and tube.score == pytest.approx(0.5)
-    assert [(each.class_id, round(each.score, 3)) for each in tube.by_class()] == [(0, 0.5), (1, 0.3)]
+    assert [(each.class_id, round(each.score, 3)) for each in by_class([tube])] == [(0, 0.5), (1, 0.3)]
+    shifted = replace(tube, class_scores=np.array([0.4, 0.6], np.float32))
+    assert [(each.class_id, round(each.score, 3)) for each in by_class([tube, shifted])] == [(0, 0.5), (1, 0.6)]
 
 
 @pytest.mark.parametrize("options", [{"patience": -1}, {"memory": 0}])
