@@ -17,7 +17,7 @@ import pytest
 
 FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts"),
-    1: ("ahead", "preprocess", "clip", "decode", "tubes", "onnx_file"),
+    1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file"),
     2: ("backends", "datasets", "metrics"),
     3: ("video", "draw", "plots", "detector", "sinks", "stream", "report"),
     4: ("anchors", "bench", "evaluate"),
