@@ -35,7 +35,8 @@ _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
-_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+_TENSOR_TYPE, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 2, 13, 14
+_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64", 16: "bfloat16"}
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 
@@ -49,11 +50,13 @@ class OnnxFile:
     Attributes:
         opset: of the standard operators.
         operators: how often each occurs.
+        dtypes: how many weights are of each type.
         metadata: the model's own key-value pairs.
     """
 
     opset: int
     operators: Counter[str]
+    dtypes: Counter[str]
     metadata: dict[str, str]
 
 
@@ -94,6 +97,7 @@ def read_spec(path: Path) -> ModelSpec:
 def _read_model(model: memoryview, path: Path) -> OnnxFile:
     metadata: dict[str, str] = {}
     operators: Counter[str] = Counter()
+    dtypes: Counter[str] = Counter()
     opset = 0
     for number, value in _fields(model):
         if number == _MODEL_FUNCTIONS:
@@ -109,24 +113,26 @@ def _read_model(model: memoryview, path: Path) -> OnnxFile:
         if number == _MODEL_GRAPH:
             if operators:
                 raise ModelFileError(f"{path} holds several graphs; ours hold one, so it is refused")
-            operators.update(_operators(_message(value), path))
+            _walk(_message(value), path, operators, dtypes)
     if not operators or not opset:
         raise ModelFileError(f"{path} is not an ONNX file: it holds no graph")
-    return OnnxFile(opset, operators, metadata)
+    return OnnxFile(opset, operators, dtypes, metadata)
 
 
-def _operators(graph: memoryview, path: Path) -> Counter[str]:
-    found: Counter[str] = Counter()
+def _walk(graph: memoryview, path: Path, operators: Counter[str], dtypes: Counter[str]) -> None:
+    """Count nodes and weights, and refuse what is no part of our graphs."""
     for number, value in _fields(graph):
         if number == _GRAPH_NODE:
-            found[_checked_operator(_message(value), path)] += 1
+            operators[_checked_operator(_message(value), path)] += 1
         if number == _GRAPH_INITIALIZER:
-            _refuse_external(_message(value), path)
+            tensor = _message(value)
+            _refuse_external(tensor, path)
+            dtype = next((content for inner, content in _fields(tensor) if inner == _TENSOR_TYPE), 0)
+            dtypes[_DTYPES.get(dtype, "other") if isinstance(dtype, int) else "other"] += 1
         if number == _GRAPH_SPARSE:
             raise ModelFileError(f"{path} holds sparse weights; our graphs have none, so it is refused")
-        if found.total() > MAX_NODES:
+        if operators.total() > MAX_NODES:
             raise ModelFileError(f"{path} has more than {MAX_NODES} nodes, so it is refused")
-    return found
 
 
 def _checked_operator(node: memoryview, path: Path) -> str:

@@ -78,7 +78,7 @@ class Recipe:
             name=self.name,
         )
         (columns, rows), (of_columns, of_rows) = spec.grid_size, dataset.anchor_grid
-        anchors = tuple((w * columns / of_columns, h * rows / of_rows) for w, h in dataset.anchors)
+        anchors = tuple((w * (columns / of_columns), h * (rows / of_rows)) for w, h in dataset.anchors)
         return spec.replace(anchors=anchors)
 
     def config(self, spec: ModelSpec) -> YowoConfig:

@@ -40,7 +40,8 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
     else:
         found, spec = read_onnx_file(path), read_spec(path)
         facts |= {"kind": "onnx", "opset": found.opset, "nodes": found.operators.total()}
-        facts |= {"operators": dict(found.operators.most_common()), "weights_sha256": spec.weights_sha256}
+        facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}
+        facts |= {"weights_sha256": spec.weights_sha256}
         costs = _parts(found.metadata.get(COST_KEY, "{}"))
     if as_json:
         click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))

@@ -125,6 +125,8 @@ def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:
     assert of_checkpoint["spec"] == of_onnx["spec"]
     assert of_checkpoint["kind"] == "checkpoint" and of_checkpoint["backbone_3d"] == "tiny3d_s16"
     assert of_onnx["kind"] == "onnx" and of_onnx["operators"]["Attention"] == 1
+    assert of_checkpoint["dtype"] == "float32" and "float32" in of_onnx["dtype"]
+    assert of_checkpoint["weights_sha256"] == of_onnx["weights_sha256"]
 
 
 def test_inspect_counts_the_same_parts_of_the_checkpoint_and_of_its_export(checkpoint: Path, onnx: Path) -> None:
