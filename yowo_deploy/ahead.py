@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -76,21 +75,20 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], calls: int) -> Ite
         yield from map(function, items)
         return
     pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(calls) as pool, ExitStack() as failed:
-        source = iter(items)
+    source = iter(items)
+    with ThreadPoolExecutor(calls) as pool:
         while True:
             try:
-                pending.append(pool.submit(function, next(source)))
+                item = next(source)
             except StopIteration:
                 break
-            except Exception as error:  # raised below, after the answers that come before it
-                failed.callback(_reraise, error)
+            except Exception as error:  # handed over, not swallowed: it is raised after the answers before it
+                failed: Future[R] = Future()
+                failed.set_exception(error)
+                pending.append(failed)
                 break
+            pending.append(pool.submit(function, item))
             if len(pending) > calls:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-
-def _reraise(error: Exception) -> None:
-    raise error

@@ -125,6 +125,8 @@ class VideoWriter:
         encoders: dict[str, Callable[[Path, float, tuple[int, int]], Any]] = {".webm": _vp8, ".mp4": _h264}
         if self.path.suffix.lower() not in encoders:
             raise VideoError(f"cannot write {self.path}: expected a name that ends in .webm or .mp4")
+        if min(size_wh) < 2:
+            raise VideoError(f"cannot write frames of {size_wh[0]}x{size_wh[1]}: expected 2x2 or larger")
         self._size_wh = size_wh
         self._stack = ExitStack()
         temporary = self._stack.enter_context(atomic_write(self.path))
@@ -199,7 +201,10 @@ class _PyAv:
         untyped: Any = importlib.import_module("av")  # its types make three kinds of stream of every stream
         self._av, self._container = untyped, untyped.open(str(path), "w")
         rate = Fraction(fps).limit_denominator(1001)
-        self._stream: Any = self._container.add_stream(codec, rate=rate, options=options)
+        try:
+            self._stream: Any = self._container.add_stream(codec, rate=rate, options=options)
+        except ValueError as error:
+            raise VideoError(f"this PyAV has no encoder {codec}: install the one of the package index") from error
         self._stream.width, self._stream.height = (side - side % 2 for side in size_wh)  # 4:2:0 needs even sides
         self._stream.pix_fmt = "yuv420p"
         self._stream.bit_rate = max(MIN_BITS, int(BITS_A_PIXEL * fps * size_wh[0] * size_wh[1]))

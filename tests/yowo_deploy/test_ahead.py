@@ -83,3 +83,16 @@ def test_a_call_that_fails_does_so_in_its_place(calls: int) -> None:
     assert [next(answers), next(answers)] == [2, 3]
     with pytest.raises(ZeroDivisionError):
         next(answers)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_source_that_fails_does_so_after_the_answers_before_it(calls: int) -> None:
+    def breaks_off() -> Iterator[int]:
+        yield from range(5)
+        raise VideoError("breaks off")
+
+    seen = []
+    with pytest.raises(VideoError, match="breaks off"):
+        for answer in map_ahead(lambda number: 2 * number, breaks_off(), calls):
+            seen.append(answer)
+    assert seen == [0, 2, 4, 6, 8]

@@ -187,6 +187,15 @@ def test_a_run_that_was_stopped_goes_on_from_its_file(
     assert (resumed.recall, resumed.accuracy, resumed.frames) == (whole.recall, whole.accuracy, whole.frames)
 
 
+@pytest.mark.parametrize("torn", ["# done 0 frames missing in wa", "walk_00003 1 0.5 1 2", "walk_00003 1"])
+def test_a_torn_last_line_counts_for_nothing(torn: str, tmp_path: Path) -> None:
+    path = tmp_path / "detections.txt"
+    DetectionsFile(path, "a")
+    whole = path.read_text()
+    path.write_text(whole + "walk_00002 1 0.5 1 2 3 4\n" + torn)
+    assert DetectionsFile(path, "a").done == {} and path.read_text() == whole
+
+
 def test_detections_of_another_model_are_not_mixed_in(tmp_path: Path) -> None:
     DetectionsFile(tmp_path / "detections.txt", "a")
     with pytest.raises(InputError, match="holds other detections"):

@@ -216,3 +216,10 @@ def test_of_tubes_that_overlap_the_best_stays() -> None:
     box = np.tile([0.0, 0, 10, 10], (10, 1))
     kept = tube_nms([tube(box + 1, score=0.5), tube(box, score=0.9), tube(box + 100, score=0.1)], 0.3)
     assert [each.score for each in kept] == [0.9, 0.1]
+
+
+def test_the_strongest_tube_is_kept_and_not_the_first() -> None:
+    weak, strong = walker(3, 0, 1, 0.1), walker(9, 0, 1, 0.9)
+    frames = [*(found(row) for row in weak), *[found()] * 8, *(found(row) for row in strong)]
+    (kept,) = link(frames, LinkRule(max_tubes=1))
+    assert kept.frames[[0, -1]].tolist() == [11, 19]

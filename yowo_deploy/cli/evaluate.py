@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.cli.terminal import STREAMS, dataset_options, json_option, model_options, progress_bar, show_table
+from yowo_deploy.cli.terminal import (
+    STREAMS,
+    dataset_options,
+    json_number,
+    json_option,
+    model_options,
+    progress_bar,
+    show_table,
+)
 from yowo_deploy.datasets import AnnotatedVideo, open_dataset
 from yowo_deploy.errors import InputError
 from yowo_deploy.evaluate import Evaluation, evaluate
@@ -56,19 +63,14 @@ def command(
 
 def _values(found: Evaluation, labels: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "frame_map": _number(found.frame_map.mean),
-        "video_map": {f"{iou:g}": _number(figure.mean) for iou, figure in found.video_map.items()},
-        "per_class": dict(zip(labels, map(_number, found.frame_map.per_class), strict=True)),
-        "recall": _number(found.recall),
-        "accuracy": _number(found.accuracy),
+        "frame_map": json_number(found.frame_map.mean),
+        "video_map": {f"{iou:g}": json_number(figure.mean) for iou, figure in found.video_map.items()},
+        "per_class": dict(zip(labels, map(json_number, found.frame_map.per_class), strict=True)),
+        "recall": json_number(found.recall),
+        "accuracy": json_number(found.accuracy),
         "frames": found.frames,
         "frames_missing": found.frames_missing,
     }
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else float(value)
 
 
 def _show(found: Evaluation, labels: tuple[str, ...], title: str) -> None:

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from yowo_deploy.artifacts import atomic_write
-from yowo_deploy.cli.terminal import json_option, require, show_table, talk
+from yowo_deploy.cli.terminal import json_number, json_option, require, show_table, talk
 from yowo_deploy.errors import InputError
 from yowo_deploy.metrics import ClassAp, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
@@ -89,7 +89,7 @@ def command(
         talk.print(f"plot in {plot}")
     if as_json:
         click.echo(
-            json.dumps(_values(metric, figures, thresholds, matched) | {k: _number(v) for k, v in extra.items()})
+            json.dumps(_values(metric, figures, thresholds, matched) | {k: json_number(v) for k, v in extra.items()})
         )
         return
     _show(metric, figures, thresholds, matched, extra)
@@ -146,18 +146,13 @@ def _figures(
 def _values(metric: str, figures: Sequence[ClassAp], ious: Sequence[float], matched: Matched) -> dict[str, object]:
     by_iou = {
         f"{iou:g}": {
-            "mean": _number(figure.mean),
-            "per_class": dict(zip(matched.labels, map(_number, figure.per_class.tolist()), strict=True)),
+            "mean": json_number(figure.mean),
+            "per_class": dict(zip(matched.labels, map(json_number, figure.per_class.tolist()), strict=True)),
         }
         for iou, figure in zip(ious, figures, strict=True)
     }
     mean = float(np.mean([figure.mean for figure in figures]))
-    return {"metric": metric, "mean": _number(mean), "iou": by_iou, "notes": list(matched.notes)}
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else float(value)
+    return {"metric": metric, "mean": json_number(mean), "iou": by_iou, "notes": list(matched.notes)}
 
 
 def _show(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,11 @@ def dataset_options(function: F) -> F:
 def json_option(function: F) -> F:
     """`--json`: results for machines."""
     return click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")(function)
+
+
+def json_number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
 
 
 def require(extra: str, *libraries: str) -> None:

@@ -68,6 +68,11 @@ def test_many_threads_may_call_at_once(engine: str, file: Path, spec: ModelSpec,
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
+def test_an_engine_without_a_stream_is_refused(engine: str, file: Path) -> None:
+    with pytest.raises(InputError, match="streams is 0"):
+        open_model(file, engine, streams=0)
+
+
 def test_a_batch_of_two_is_twice_one(opened: Backend, spec: ModelSpec) -> None:
     clips = clips_of(spec, 2)
     both = opened.infer(clips)

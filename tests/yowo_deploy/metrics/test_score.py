@@ -253,3 +253,53 @@ def _detections(boxes: FrameBoxes, frame: int, classes: int) -> Detections:
     scores = np.zeros((len(xyxy), classes), np.float32)
     np.maximum.at(scores, (inverse.reshape(-1), boxes.class_id[rows]), boxes.score[rows])
     return Detections(xyxy.astype(np.float32), scores.max(axis=1), scores.argmax(axis=1), scores)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "truth.txt").write_bytes(b"\xef\xbb\xbf" + TRUTH.replace("\n", "\r\n").encode())
+    (tmp_path / "detections.txt").write_bytes(b"\xef\xbb\xbf" + ROW.replace("\n", "\r\n").encode())
+    assert score(tmp_path / "detections.txt", tmp_path / "truth.txt")["mean"] == 1
+
+
+def test_people_who_never_meet_are_two_true_tubes(tmp_path: Path) -> None:
+    rows = [f"a_{t} 1 {x} 0 {x + 20} 40" for t, x in enumerate([0] * 10 + [200] * 10, start=1)]
+    (tmp_path / "truth.txt").write_text("\n".join(rows))
+    (tmp_path / "detections.txt").write_text("\n".join(row.replace(" 1 ", " 1 0.9 ", 1) for row in rows))
+    flags = ["--metric", "video-map", "--linking", "paper", "--iou", 0.9]
+    assert score(tmp_path / "detections.txt", tmp_path / "truth.txt", *flags)["mean"] == 1
+
+
+def test_nothing_found_is_null_in_json(tmp_path: Path) -> None:
+    (tmp_path / "truth.txt").write_text(TRUTH)
+    (tmp_path / "detections.txt").write_text("walk_a_00001 1 0.5 50 50 60 60\n")
+    found = score(tmp_path / "detections.txt", tmp_path / "truth.txt")
+    assert found["accuracy"] is None and found["recall"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--trim", 1], "--linking paper"),
+        (["--eleven-point", "--metric", "ava"], "--eleven-point"),
+        (["--pixel-inclusive", "--metric", "ava"], "--pixel-inclusive"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(tmp_path: Path, flags: list[object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        score(tmp_path / "a", tmp_path / "b", *flags)
+
+
+@pytest.mark.parametrize("frame", ["99999999999999999999", "1700000000123"])
+def test_a_frame_number_beyond_all_videos_is_refused(tmp_path: Path, frame: str) -> None:
+    (tmp_path / "truth.txt").write_text(TRUTH)
+    (tmp_path / "detections.txt").write_text(ROW + f"walk_a_{frame} 1 0.5 1 2 3 4\n")
+    with pytest.raises(YowoError, match=r"detections\.txt:2: the frame's number"):
+        score(tmp_path / "detections.txt", tmp_path / "truth.txt")
+
+
+def test_rows_of_other_classes_are_gone_when_a_label_map_says_so(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("v,1,0,0,1,1,1,0\nv,1,0,0,1,1,3,0\n")
+    (tmp_path / "found.csv").write_text("v,1,0,0,1,1,1,0.9\nv,1,0,0,1,1,80,0.9\n")
+    (tmp_path / "map.pbtxt").write_text("item { id: 1 }")
+    files = tmp_path / "found.csv", tmp_path / "truth.csv", "--metric", "ava"
+    assert score(*files, "--labels", tmp_path / "map.pbtxt")["mean"] == 1
