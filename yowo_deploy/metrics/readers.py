@@ -47,8 +47,10 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
     file = existing_file(given, "ground truth" if truth else "detections")
     text = _text(file)
     first = next((line.strip() for line in text.split("\n") if line.strip() and not line.startswith("#")), "")[:4096]
-    if first.startswith("{") and truth:
-        return _json_table(file, text, split)
+    if first.startswith("{"):
+        if truth:
+            return _json_table(file, text, split)
+        raise DatasetError(f"{file} is JSON; detections are text (`yowo-deploy evaluate --save`) or AVA csv")
     if first.count(",") >= 6 or (truth and re.fullmatch(r"[^\s,]+,\d+", first)):
         return _table(str(file), _ava_rows(file, text, truth), False)
     if truth and len(first.split()) == 1:

@@ -124,6 +124,7 @@ BAD = [
     (ROW + "walk_a_00001 7 0.5 1 2 3 4\n", TRUTH, r"detections\.txt:2: class '7' is not known, expected 1 to 1"),
     (ROW + "walk_a_00001 0 0.5 1 2 3 4\n", TRUTH, r"detections\.txt:2: class '0'"),
     ("run_b_00001 1 0.5 1 2 3 4\n", TRUTH, "no video is in both"),
+    ('{"frame": 0, "detections": [{"label": "golf", "class_id": 4, "xyxy": [1, 2, 3, 4]}]}', TRUTH, "evaluate --save"),
     ("", TRUTH, "empty"),
     ("\n\n", TRUTH, "no box"),
     ("a,0902,0.1,0.1,0.2,0.2,3\n", "a,0902,0.1,0.1,0.2,0.2,3,0\n", r"detections\.txt:1: 7 columns, expected video"),
