@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.video import VideoReader
+from yowo_deploy.video import open_video
 
 Sizes = NDArray[np.float64]
 _ROUNDS = 300  # k-means settles long before
@@ -26,8 +26,8 @@ def box_sizes(videos: Sequence[AnnotatedVideo], grid_size: tuple[int, int]) -> S
     """
     sizes = []
     for video in videos:
-        with VideoReader(video.path, allow_damaged=True) as reader:
-            cells = np.array(grid_size) / np.array(reader.size_wh)
+        with open_video(video.path, allow_damaged=True) as reader:
+            cells = np.array(grid_size) / np.array(video.size_wh or reader.size_wh)
         sizes += [(tube.xyxy[:, 2:] - tube.xyxy[:, :2]) * cells for tube in video.tubes]
     found = np.concatenate(sizes).astype(np.float64) if sizes else np.zeros((0, 2))
     found = found[(found > 0).all(axis=1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -12,16 +13,17 @@ from yowo_deploy.ahead import Prefetch, map_ahead
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.boxes import Detections, Float, Int
 from yowo_deploy.clip import ClipBuffer
-from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.base import AnnotatedVideo, Rules
 from yowo_deploy.decode import detect
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
+from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.detections_file import DetectionsFile
 from yowo_deploy.metrics.table import FRAMES, Matched
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.preprocess import preprocess
 from yowo_deploy.tubes import RELEASE_RULE
-from yowo_deploy.video import VideoReader
+from yowo_deploy.video import open_video
 
 VIDEO_IOUS = (0.2, 0.5, 0.75)  # of the published tables
 
@@ -32,7 +34,8 @@ class Evaluation:
 
     Attributes:
         frame_map: average precision by class at IoU 0.5.
-        video_map: by threshold, of tubes linked as the release does; empty unless every annotated frame was judged.
+        video_map: by threshold, of tubes linked as the release does; empty unless every annotated frame was judged,
+            and by AVA's rules.
         recall: share of ground-truth boxes found at IoU 0.5 by a detection of any class above the threshold.
         accuracy: share of the boxes found whose best-scoring detection has the right class (paper, Table 3).
         frames: annotated frames that were judged.
@@ -53,10 +56,12 @@ def evaluate(
     every: int = 1,
     on_video: Callable[[AnnotatedVideo], None] | None = None,
     kept: DetectionsFile | None = None,
+    rules: Rules = "voc",
 ) -> Evaluation:
     """Run a model over videos frame by frame and score it with the model's evaluation threshold.
 
     Args:
+        rules: see `Dataset`; AVA has no tubes, and judges the 50 best detections of a frame.
         every: judge each video's first annotated frame and every so-many-th after it; 1 is the full measure.
         on_video: called when a video is done.
         kept: where detections are written; what is in it already is not computed again.
@@ -66,7 +71,7 @@ def evaluate(
     """
     found, truth, truth_tube, missing, frames = [], [], [], 0, 0
     for number, video in enumerate(videos):
-        judged = video.annotated_frames()[::every]
+        judged = video.judged_frames()[::every]
         boxes, lacking = _judge(backend, video, judged, kept)
         found.append(boxes.moved(number * FRAMES))
         of_truth, tubes = _truth(video, judged)
@@ -80,9 +85,10 @@ def evaluate(
         raise DatasetError("no annotated frame in these videos, nothing to evaluate")
     spec, names = backend.spec, tuple(video.name for video in videos)
     matched = Matched(everything, boxes, np.concatenate(truth_tube), spec.labels, names, {}, ())
+    by_rule = {"voc": frame_map, "ava": ava_map}[rules]
     return Evaluation(
-        frame_map(everything, boxes, spec.classes),
-        _video_map(matched) if every == 1 else {},
+        by_rule(everything, boxes, spec.classes),
+        _video_map(matched) if every == 1 and rules == "voc" else {},
         localization_recall(everything, boxes),
         classification_accuracy(everything, boxes),
         frames,
@@ -91,16 +97,20 @@ def evaluate(
 
 
 def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int]) -> dict[int, Detections]:
-    """Detections of the wanted frames of a video, every frame of it seen; frames it does not have are left out."""
+    """Detections of the wanted frames of a video, all frames before them seen; those it does not have are left out.
+
+    Boxes are in pixels of the picture that the ground truth is measured in.
+    """
     spec, buffer = backend.spec, ClipBuffer(backend.spec)
 
     def judged(numbered: tuple[int, Float]) -> tuple[int, Detections]:
         index, clip = numbered
-        return index, detect(backend.infer(clip)[0], spec, reader.size_wh, spec.evaluation_threshold)
+        return index, detect(backend.infer(clip)[0], spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
 
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(video.path, allow_damaged=True))
-        prepared = stack.enter_context(Prefetch(preprocess(frame, spec) for frame in reader))
+        reader = stack.enter_context(open_video(video.path, allow_damaged=True))
+        seen = islice(reader, max(wanted, default=-1) + 1)
+        prepared = stack.enter_context(Prefetch(preprocess(frame, spec) for frame in seen))
         clips = ((index, buffer.push(planes)[None]) for index, planes in enumerate(prepared))
         copies = ((index, clip.copy()) for index, clip in clips if index in wanted)
         return dict(map_ahead(judged, copies, backend.streams))

@@ -1,4 +1,4 @@
-"""Video files in and out, frame by frame. Knows cv2 (and PyAV for H.264); nothing of models or detections."""
+"""Videos in and out, frame by frame. Knows cv2 (and PyAV for H.264); nothing of models or detections."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.errors import MissingExtraError, VideoError
+from yowo_deploy.image_folder import ImageFolder
 from yowo_deploy.preprocess import Frame
 
 # FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
@@ -34,6 +35,24 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.
 _MAGIC: tuple[bytes, ...] = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\x00\x00\x01\xba", b"OggS", b"\x30\x26\xb2\x75")
 _MAGIC += (b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb0", b"\x00\x00\x00\x01")
+
+
+class FrameSource(Protocol):
+    """What `VideoReader` and `ImageFolder` have in common; they say what it means."""
+
+    path: Path
+    size_wh: tuple[int, int]
+    fps: float
+    frames_declared: int
+
+    def __iter__(self) -> Iterator[Frame]: ...
+    def __enter__(self) -> FrameSource: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_video(path: str | os.PathLike[str], allow_damaged: bool = False) -> FrameSource:
+    """The frames of a video file, or of a folder of numbered pictures; errors as the two classes say."""
+    return ImageFolder(path) if Path(path).is_dir() else VideoReader(path, allow_damaged)
 
 
 class VideoReader:

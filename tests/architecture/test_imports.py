@@ -18,8 +18,8 @@ import pytest
 FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts"),
     1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file"),
-    2: ("backends", "datasets", "metrics"),
-    3: ("video", "draw", "plots", "detector", "sinks", "stream", "report"),
+    2: ("backends", "datasets", "image_folder", "metrics", "video"),
+    3: ("draw", "plots", "detector", "sinks", "stream", "report"),
     4: ("anchors", "bench", "evaluate"),
     7: ("cli", "__main__"),
 }

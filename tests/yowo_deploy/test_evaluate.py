@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,30 @@ def test_detections_of_another_model_are_not_mixed_in(tmp_path: Path) -> None:
     DetectionsFile(tmp_path / "detections.txt", "a")
     with pytest.raises(InputError, match="holds other detections"):
         DetectionsFile(tmp_path / "detections.txt", "b")
+
+
+def in_picture_of(size_wh: tuple[int, int], video: AnnotatedVideo) -> AnnotatedVideo:
+    """The same video, its boxes measured in a picture of another size."""
+    scale = np.array(size_wh * 2, np.float32) / np.array((WIDTH, HEIGHT) * 2, np.float32)
+    tubes = tuple(replace(tube, xyxy=tube.xyxy * scale) for tube in video.tubes)
+    return replace(video, tubes=tubes, size_wh=size_wh)
+
+
+@pytest.mark.parametrize("size_wh", [(320, 240), (1, 1)])
+def test_boxes_measured_in_another_picture_get_the_same_marks(
+    size_wh: tuple[int, int], videos: list[AnnotatedVideo], spec: ModelSpec
+) -> None:
+    measured = [in_picture_of(size_wh, video) for video in videos]
+    assert evaluate(Knowing(spec, 1), measured).frame_map.mean == pytest.approx(2 / 14)
+
+
+def test_frames_to_be_judged_may_be_more_than_the_annotated_ones(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    # Someone is found with full score in every one of the 12 frames, and was there in the last ten.
+    found = evaluate(Knowing(spec, 0), [replace(videos[0], judged=np.arange(FRAMES))])
+    wanted = np.mean([max(k / (k + 2) for k in range(hit, 11)) for hit in range(1, 11)])
+    assert (found.frames, found.frame_map.mean) == (12, pytest.approx(wanted))
+
+
+def test_by_the_rules_of_ava_there_are_no_tubes(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    found = evaluate(Knowing(spec, 0), videos[:1], rules="ava")
+    assert (found.frame_map.mean, found.video_map) == (1, {})

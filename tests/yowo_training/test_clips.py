@@ -103,3 +103,14 @@ def test_nothing_annotated_is_an_error(tmp_path: Path) -> None:
     video = replace(write_video(tmp_path / "a.avi", 2, 2), tubes=())
     with pytest.raises(DatasetError, match="no annotated video"):
         next(batches([video], SPEC, RECIPE, seed=0))
+
+
+def test_boxes_measured_in_another_picture_are_the_same_targets(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.avi", FRAMES, FRAMES)
+    [tube] = video.tubes
+    halved = replace(video, size_wh=(32, 32), tubes=(replace(tube, xyxy=tube.xyxy / 2),))
+    (clip, boxes), (other_clip, other_boxes) = (
+        sample(each, SPEC, RECIPE, np.random.default_rng(0), FrameCache()) for each in (video, halved)
+    )
+    np.testing.assert_array_equal(clip, other_clip)
+    np.testing.assert_allclose(boxes, other_boxes, atol=1e-6)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from yowo_deploy.datasets import AnnotatedVideo, Dataset, open_dataset
+from yowo_deploy.datasets.base import Rules
 from yowo_deploy.datasets.synthetic import make_synthetic
 from yowo_deploy.errors import InputError, YowoError
 from yowo_training.average import Average
@@ -35,6 +36,7 @@ class Two:
 
     def __init__(self, dataset: Dataset) -> None:
         self.labels, self.anchors, self.anchor_grid = dataset.labels, dataset.anchors, dataset.anchor_grid
+        self.rules: Rules = dataset.rules
         self._videos = dataset.videos("train")[:2]
 
     def videos(self, split: str) -> Sequence[AnnotatedVideo]:

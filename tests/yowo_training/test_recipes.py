@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.base import AnnotatedVideo, Rules
 from yowo_deploy.errors import InputError
 from yowo_training.model import Yowo
 from yowo_training.recipes import RECIPES, find_recipe
@@ -20,6 +20,7 @@ class Boxes:
     labels = ("run", "sit")
     anchors = ((2.0, 2.0), (5.0, 2.5))
     anchor_grid = (10, 5)
+    rules: Rules = "voc"
 
     def videos(self, split: str) -> Sequence[AnnotatedVideo]:
         return []

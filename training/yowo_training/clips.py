@@ -16,7 +16,7 @@ from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.preprocess import Frame, normalise
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video import VideoReader
+from yowo_deploy.video import open_video
 from yowo_training.augmentation import draw_augmentation
 from yowo_training.recipes import Recipe
 
@@ -72,7 +72,9 @@ def sample(
     augmentation = draw_augmentation(rng, frame_size, spec.input_size, spec.resize_filter, recipe.jitter, recipe.colour)
     clip = np.stack([normalise(augmentation.frame(frame), spec) for frame in frames], axis=1)
     boxes, class_id = video.at(key)
-    relative, visible = augmentation.boxes(boxes)
+    measured_wh = video.size_wh or frame_size
+    scale = np.array([frame_size[side] / measured_wh[side] for side in (0, 1)] * 2, np.float32)
+    relative, visible = augmentation.boxes((boxes * scale).astype(np.float32))
     rows = np.column_stack([class_id.astype(np.float32), xyxy_to_cxcywh(relative)])
     return clip, rows[visible].astype(np.float32)
 
@@ -100,7 +102,7 @@ class FrameCache:
 
 
 def _decode(video: AnnotatedVideo, last: int | None) -> list[Frame]:
-    with VideoReader(video.path, allow_damaged=True) as reader:
+    with open_video(video.path, allow_damaged=True) as reader:
         return list(islice(reader, None if last is None else last + 1))
 
 

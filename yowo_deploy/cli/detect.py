@@ -12,7 +12,7 @@ from yowo_deploy.cli.terminal import STREAMS, model_options, progress_bar, refus
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import OutputError
 from yowo_deploy.sinks import JsonSink, Sink, VideoSink
-from yowo_deploy.video import VideoReader
+from yowo_deploy.video import open_video
 
 
 @click.command("detect")
@@ -46,7 +46,7 @@ def command(
             refuse_overwriting(video, path)
             refuse_overwriting(model, path)
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(video, allow_damaged))
+        reader = stack.enter_context(open_video(video, allow_damaged))
         detector = stack.enter_context(Detector.open(model, conf, iou, streams=STREAMS, **options))
         sinks: list[Sink] = []
         if output is not None:

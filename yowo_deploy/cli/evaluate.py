@@ -18,8 +18,9 @@ from yowo_deploy.cli.terminal import (
     model_options,
     progress_bar,
     show_table,
+    talk,
 )
-from yowo_deploy.datasets import AnnotatedVideo, open_dataset
+from yowo_deploy.datasets import AnnotatedVideo, open_dataset, split_present
 from yowo_deploy.errors import InputError
 from yowo_deploy.evaluate import Evaluation, evaluate
 from yowo_deploy.metrics.detections_file import DetectionsFile
@@ -37,7 +38,9 @@ def command(
 ) -> None:
     """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
     opened = open_dataset(dataset, Path(data), split)
-    videos = opened.videos("test")
+    videos, absent = split_present(opened.videos("test"))
+    if absent:
+        talk.print(f"{absent} of {absent + len(videos)} test videos are not in {data}: left out")
     with open_model(model, streams=STREAMS, **options) as backend:
         if backend.spec.labels != opened.labels:
             raise InputError(
@@ -54,9 +57,9 @@ def command(
                 done += 1
                 update(done, video.name.rpartition("/")[2][:40])
 
-            found = evaluate(backend, videos, every, on_video, kept)
+            found = evaluate(backend, videos, every, on_video, kept, opened.rules)
     if as_json:
-        click.echo(json.dumps(_values(found, opened.labels)))
+        click.echo(json.dumps({**_values(found, opened.labels), "videos": len(videos), "videos_absent": absent}))
     else:
         _show(found, opened.labels, f"{model} on {dataset} split {split}")
 

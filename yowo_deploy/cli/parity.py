@@ -11,7 +11,7 @@ import click
 
 from yowo_deploy.backends.base import BACKENDS, open_model
 from yowo_deploy.cli.terminal import json_option, show_table
-from yowo_deploy.video import VideoReader
+from yowo_deploy.video import open_video
 
 
 @click.command("parity")
@@ -46,7 +46,7 @@ def command(
         if data == "random":
             source = random_clips(first.spec, clips)
         else:
-            source = video_clips(stack.enter_context(VideoReader(data)), first.spec, clips)
+            source = video_clips(stack.enter_context(open_video(data)), first.spec, clips)
         found = compare(first, second, source, LIMITS[precision])
         engines = f"{first.name} and {second.name} {precision}"
     if as_json:

@@ -54,6 +54,8 @@ def command(
     run = Run(chosen, opened, Path(output), Budget(minutes, epochs or chosen.epochs), seed, weights=given)
     for branch, filled in run.filled.items():
         talk.print(f"{branch}: {filled.tensors} tensors filled, {filled.dropped} of the file left out")
+    if run.absent:
+        talk.print(f"{run.absent} training videos are not in {data}: left out")
     talk.print(f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {chosen.batch} clips a step")
     with progress_bar("training", total=1.0) as update:
         for report in run:

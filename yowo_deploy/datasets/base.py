@@ -15,7 +15,15 @@ from yowo_deploy.errors import DatasetError
 
 Split = Literal["train", "test"]
 
-DATASETS = {"jhmdb21": "yowo_deploy.datasets.jhmdb:Jhmdb21", "synthetic": "yowo_deploy.datasets.synthetic:Synthetic"}
+# The rules by which frames are scored: Pascal VOC's, or AVA's (50 detections a frame, no tubes).
+Rules = Literal["voc", "ava"]
+
+DATASETS = {
+    "jhmdb21": "yowo_deploy.datasets.jhmdb:Jhmdb21",
+    "ucf24": "yowo_deploy.datasets.ucf24:Ucf24",
+    "ava": "yowo_deploy.datasets.ava:Ava",
+    "synthetic": "yowo_deploy.datasets.synthetic:Synthetic",
+}
 
 
 @dataclass(frozen=True)
@@ -25,9 +33,11 @@ class AnnotatedVideo:
     Attributes:
         name: unique in the data set; results are matched by it.
         group: the recording it was cut from; clips of one group never stand on both sides of a validation split.
-        path: of the file.
+        path: of the file, or of the folder of its frames.
         frames: as annotated; the file may decode to fewer.
         tubes: ground truth.
+        size_wh: of the picture that boxes are measured in; None where that is the video itself.
+        judged: frames that an evaluation looks at where those are not the annotated ones.
     """
 
     name: str
@@ -35,6 +45,8 @@ class AnnotatedVideo:
     path: Path
     frames: int
     tubes: tuple[Tube, ...]
+    size_wh: tuple[int, int] | None = None
+    judged: Int | None = None
 
     def at(self, frame: int) -> tuple[Float, Int]:
         """Ground truth of one frame: (N, 4) corners and (N,) class ids."""
@@ -48,6 +60,10 @@ class AnnotatedVideo:
             return np.zeros(0, np.int64)
         return np.unique(np.concatenate([tube.frames for tube in self.tubes]))
 
+    def judged_frames(self) -> Int:
+        """Frame numbers that an evaluation looks at, ascending."""
+        return self.annotated_frames() if self.judged is None else self.judged
+
 
 class Dataset(Protocol):
     """A data set: class names, anchors that fit its boxes, and videos by split.
@@ -56,15 +72,29 @@ class Dataset(Protocol):
         labels: class names, in the order of class ids.
         anchors: width and height of each, in cells of `anchor_grid`.
         anchor_grid: (columns, rows) into which a frame is divided there.
+        rules: of its evaluation.
     """
 
     labels: tuple[str, ...]
     anchors: tuple[tuple[float, float], ...]
     anchor_grid: tuple[int, int]
+    rules: Rules
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side of the official split."""
         ...
+
+
+def split_present(videos: Sequence[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], int]:
+    """The videos whose files are there, and how many are not.
+
+    Raises:
+        DatasetError: none is there.
+    """
+    present = [video for video in videos if video.path.exists()]
+    if videos and not present:
+        raise DatasetError(f"none of the {len(videos)} videos is there: {videos[0].path} not found")
+    return present, len(videos) - len(present)
 
 
 def open_dataset(name: str, folder: Path, split: int = 1) -> Dataset:

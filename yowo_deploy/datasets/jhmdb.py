@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.boxes import Tube
-from yowo_deploy.datasets.base import AnnotatedVideo, Split
+from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.errors import DatasetError
 
 # The release's (OFFICIAL_YOWO, "Anchors").
@@ -35,6 +35,7 @@ class Jhmdb21:
 
     anchors = ANCHORS
     anchor_grid = ANCHOR_GRID
+    rules: Rules = "voc"
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         self._folder = Path(folder)

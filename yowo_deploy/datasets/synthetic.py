@@ -18,7 +18,7 @@ import numpy as np
 
 from yowo_deploy.artifacts import write_text
 from yowo_deploy.boxes import Float, Tube
-from yowo_deploy.datasets.base import AnnotatedVideo, Split
+from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.figures import (
     FINE,
     FIRST_LABELLED,
@@ -63,6 +63,7 @@ class Synthetic:
     labels = LABELS
     anchors = ANCHORS
     anchor_grid = ANCHOR_GRID
+    rules: Rules = "voc"
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         if split != 1:

@@ -176,12 +176,14 @@ def _ava_rows(file: Path, text: str, truth: bool) -> Iterator[_Row]:
 
 
 def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
-    for line in text.split():
+    for line in dict.fromkeys(text.split()):  # the release's lists name some frames twice
         video, frame = _listed(line)
         if frame is None:
             raise DatasetError(f"{file}: {line} names a video; ground truth needs its frames: .../labels/a/b/00001.txt")
         relative = Path(line.replace("rgb-images", "labels")).with_suffix(".txt")
-        found = next((folder / relative for folder in file.resolve().parents if (folder / relative).is_file()), None)
+        moved = relative.parts[relative.parts.index("labels") :] if "labels" in relative.parts else ()
+        places = (*(folder / relative for folder in file.resolve().parents), file.parent.joinpath(*moved))
+        found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise DatasetError(f"{file}: {relative} is in no folder above the list")
         yield from _text_rows(str(found), _text(found), True, (video, frame))

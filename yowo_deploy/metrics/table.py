@@ -138,7 +138,7 @@ def match(detections: BoxTable, truth: BoxTable, classes: int | None = None) -> 
         video = np.array([number_of.get(name, -1) for name in table.videos])[table.video]
         keys = np.where(video < 0, -1, video * FRAMES + table.frame)
         moved.append(keys)
-        frame_boxes.append(FrameBoxes(keys, _class_ids(table, labels, ordered), table.xyxy, table.score))
+        frame_boxes.append(FrameBoxes(keys, class_ids(table, labels, ordered), table.xyxy, table.score))
     of_truth, of_detections = moved
     known = of_detections >= 0
     if not known.any():
@@ -169,7 +169,7 @@ def _labels(truth: BoxTable, classes: int | None) -> tuple[str, ...]:
     return tuple(sorted(truth.classes))
 
 
-def _class_ids(table: BoxTable, labels: Sequence[str], ordered: bool) -> Int:
+def class_ids(table: BoxTable, labels: Sequence[str], ordered: bool) -> Int:
     """Each row's place in `labels`, by name, or by number where the order of the labels is the file's own."""
     by_name = {name: number for number, name in enumerate(labels)}
     by_number = {str(number + 1): number for number in range(len(labels))} if ordered else by_name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -288,3 +290,18 @@ def test_boxes_are_the_same_whatever_the_size_of_the_video(onnx: Path, video: Pa
     assert len(boxes[0]) == len(boxes[1]) > 0
     distance = np.abs(boxes[1][:, None] - 3 * boxes[0][None]).max(axis=2)
     assert distance.min(axis=0).max() < 9  # two resizes and a second JPEG: a few pixels of the larger frame
+
+
+def test_videos_that_are_not_there_are_counted_and_left_out(
+    onnx: Path, data: Path, video: Path, tmp_path: Path
+) -> None:
+    names = ["a/here_1", "a/gone_1"]
+    truth = {"labels": open_dataset("synthetic", data).labels, "train_videos": [[]], "test_videos": [names]}
+    truth |= {"nframes": dict.fromkeys(names, 1), "gttubes": {name: {"0": [[[1, 5, 5, 40, 80]]]} for name in names}}
+    (tmp_path / "JHMDB-GT.json.gz").write_bytes(gzip.compress(json.dumps(truth).encode()))
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    shutil.copy(video, tmp_path / "videos" / "a" / "here_1.avi")
+    result = run("evaluate", onnx, "jhmdb21", "--data", tmp_path, "--json")
+    assert "1 of 2 test videos are not in" in result.stderr
+    found = json.loads(result.stdout)
+    assert (found["videos"], found["videos_absent"], found["frames"]) == (1, 1, 1)

@@ -12,6 +12,7 @@ from yowo_training.backbones.base import Backbone
 from yowo_training.backbones.darknet import Darknet19, Darknet19Bare
 from yowo_training.backbones.efficientnet import EfficientNetLite0
 from yowo_training.backbones.mobilenet import MobileNet, MobileNetV2
+from yowo_training.backbones.motion import MotionLite0
 from yowo_training.backbones.resnet import resnet18, resnet50, resnet101, resnext101
 from yowo_training.backbones.shufflenet import ShuffleNet
 from yowo_training.backbones.shufflenetv2 import ShuffleNetV2
@@ -36,6 +37,7 @@ BACKBONES_3D: dict[str, Builder] = {
     "shufflenet_2x": ShuffleNet,
     "shufflenetv2_2x": ShuffleNetV2,
     "shufflenetv2_2x_s16": lambda: ShuffleNetV2(last_stride=1),
+    "motion_lite0": MotionLite0,
     "tiny3d": Tiny3d,
     "tiny3d_s16": lambda: Tiny3d(last_stride=1),
 }

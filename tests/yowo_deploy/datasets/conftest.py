@@ -1,0 +1,23 @@
+"""Pictures and short videos to stand for those of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def write_pictures() -> Callable[..., None]:
+    """`write_pictures(folder, range(1, 5), "film_{:06d}.png")`: grey pictures as bright as their number."""
+
+    def write(folder: Path, numbers: range, name: str = "{:05d}.png", size_wh: tuple[int, int] = (64, 48)) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in numbers:
+            picture = np.full((size_wh[1], size_wh[0], 3), number % 256, np.uint8)
+            assert cv2.imwrite(str(folder / name.format(number)), picture)
+
+    return write

@@ -1,0 +1,58 @@
+"""AVA: seconds become frames of the file at hand, a box carries all its labels, exclusions are kept to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yowo_deploy.datasets import open_dataset
+from yowo_deploy.errors import DatasetError
+
+ROWS = """film,0902,0.1,0.2,0.5,0.9,12,0
+film,0902,0.1,0.2,0.5,0.9,17,0
+film,0903,0.1,0.2,0.5,0.9,12,0
+film,0904,0.6,0.2,0.9,0.9,80,1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "ava_val_v2.2.csv").write_text(ROWS)
+    return tmp_path
+
+
+def test_a_box_is_there_once_for_each_of_its_labels(folder: Path, write_pictures: Callable[..., None]) -> None:
+    write_pictures(folder / "frames" / "film", range(1, 100), "film_{:06d}.png")
+    [video] = open_dataset("ava", folder).videos("test")
+    assert video.path == folder / "frames" / "film"
+    boxes, class_id = video.at(60)  # 902 s, where frames begin at 900 s with 30 a second
+    assert class_id.tolist() == [11, 16]
+    assert boxes == pytest.approx(np.array([[0.1, 0.2, 0.5, 0.9]] * 2))
+    assert video.at(120)[1].tolist() == [79] and video.size_wh == (1, 1)
+    assert video.annotated_frames().tolist() == [60, 90, 120]
+
+
+def test_every_second_is_judged_but_the_excluded_ones(folder: Path) -> None:
+    (folder / "ava_val_excluded_timestamps_v2.2.csv").write_text("film,0903\nfilm,1798\n")
+    [video] = open_dataset("ava", folder).videos("test")
+    seconds = [second for second in range(902, 1798) if second != 903]
+    assert [frame // 30 for frame in video.judged_frames().tolist()] == seconds  # no file: the whole film is assumed
+    assert [frame // 30 for frame in video.annotated_frames().tolist()] == [902, 904]
+
+
+def test_classes_that_the_official_evaluation_leaves_out_are_left_out_to_test(folder: Path) -> None:
+    (folder / "ava_action_list_v2.2_for_activitynet_2019.pbtxt").write_text('item {\n  name: "sit"\n  id: 12\n}\n')
+    (folder / "ava_train_v2.2.csv").write_text(ROWS)
+    dataset = open_dataset("ava", folder)
+    assert {tube.class_id for video in dataset.videos("test") for tube in video.tubes} == {11}
+    assert {tube.class_id for video in dataset.videos("train") for tube in video.tubes} == {11, 16, 79}
+
+
+def test_what_is_missing_is_named(folder: Path) -> None:
+    with pytest.raises(DatasetError, match=r"ava_train_v2.2\.csv not found, needed for the train split"):
+        open_dataset("ava", folder).videos("train")
+    with pytest.raises(DatasetError, match="AVA has one split, not 2"):
+        open_dataset("ava", folder, 2)

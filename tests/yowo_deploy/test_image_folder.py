@@ -1,0 +1,67 @@
+"""A folder of pictures is a video: frames in the order of their numbers, or a reason why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yowo_deploy.errors import VideoError
+from yowo_deploy.image_folder import ImageFolder
+from yowo_deploy.video import VideoReader, open_video
+
+
+def write(folder: Path, *names: str, size_wh: tuple[int, int] = (6, 4)) -> None:
+    for name in names:
+        picture = np.full((size_wh[1], size_wh[0], 3), int("".join(filter(str.isdigit, name))), np.uint8)
+        assert cv2.imwrite(str(folder / name), picture)
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    write(tmp_path, "a_10.png", "a_9.png", "b_8.bmp")
+    (tmp_path / "notes.txt").write_text("no picture")
+    with open_video(tmp_path) as reader:
+        assert isinstance(reader, ImageFolder) and (reader.size_wh, reader.frames_declared) == ((6, 4), 3)
+        assert [int(frame[0, 0, 0]) for frame in reader] == [8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), "holds no picture"),
+        (("1.png", "3.png"), "2 pictures numbered 1 to 3: some are missing or double"),
+        (("a1.png", "b1.png", "2.png"), "3 pictures numbered 1 to 2: some are missing or double"),
+    ],
+)
+def test_a_folder_that_is_no_video_is_refused(names: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    write(tmp_path, *names)
+    with pytest.raises(VideoError, match=expected):
+        open_video(tmp_path)
+
+
+def test_a_name_without_a_number_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "1.png")
+    (tmp_path / "1.png").rename(tmp_path / "first.png")
+    with pytest.raises(VideoError, match=r"first\.png: its name does not end with the number"):
+        open_video(tmp_path)
+
+
+def test_a_damaged_picture_or_one_of_another_size_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "1.png")
+    write(tmp_path, "2.png", size_wh=(8, 4))
+    with pytest.raises(VideoError, match=r"2\.png is 8x4"):
+        list(open_video(tmp_path))
+    (tmp_path / "2.png").write_bytes(b"not a picture")
+    with pytest.raises(VideoError, match=r"2\.png cannot be read"):
+        list(open_video(tmp_path))
+
+
+def test_a_file_is_read_as_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (16, 16))
+    writer.write(np.zeros((16, 16, 3), np.uint8))
+    writer.release()
+    with open_video(path) as reader:
+        assert isinstance(reader, VideoReader)

@@ -1,0 +1,96 @@
+"""AVA: fifteen minutes of a film, people labelled once a second with what they all do. Knows its files; no models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from yowo_deploy.boxes import Int, Tube
+from yowo_deploy.datasets import labels as names
+from yowo_deploy.datasets.annotations import tubes_of
+from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.metrics.readers import read_excluded, read_label_map, read_table
+from yowo_deploy.metrics.table import BoxTable
+from yowo_deploy.video import open_video
+
+FIRST_S, LAST_S = 902, 1798  # annotated seconds of the film
+CUT_S = 900  # where films cut to the annotated part begin
+CUT_IS_SHORTER_S = 1500  # a whole film lasts longer than its last annotated second
+FRAMES_FPS = 30.0  # of folders of frames, as everyone extracts them
+CSV = {"train": "ava_train_v2.2.csv", "test": "ava_val_v2.2.csv"}
+EXCLUDED = {"train": "ava_train_excluded_timestamps_v2.2.csv", "test": "ava_val_excluded_timestamps_v2.2.csv"}
+JUDGED_CLASSES = "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
+
+
+class Ava:
+    """The csv files beside videos, or beside folders of their frames at 30 a second, anywhere below.
+
+    A box is there once for each of its labels. The validation part is the "test" split; where the 60-class list of the
+    official evaluation is in the folder, the other 20 classes are left out of its truth. Excluded timestamps are read
+    where they are there. Films may be whole or cut to minutes 15 to 30: their length tells.
+
+    Raises:
+        DatasetError: a csv is missing when its split is asked for, or a split other than 1.
+    """
+
+    labels = names.AVA
+    # The release's (OFFICIAL_YOWO, "Anchors").
+    anchors = ((0.71626, 2.13583), (1.28967, 4.15014), (2.12714, 5.09344), (3.27212, 5.87423), (5.16303, 6.33821))
+    anchor_grid = (7, 7)
+    rules: Rules = "ava"
+
+    def __init__(self, folder: Path, split: int = 1) -> None:
+        self._folder = Path(folder)
+        if split != 1:
+            raise DatasetError(f"AVA has one split, not {split}")
+        if not any((self._folder / name).is_file() for name in CSV.values()):
+            raise DatasetError(f"{self._folder / CSV['test']} not found, nor {CSV['train']}")
+
+    def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
+        """The films of one side, whether their files are there or not."""
+        file = self._folder / CSV[split]
+        if not file.is_file():
+            raise DatasetError(f"{file} not found, needed for the {split} split")
+        excluded = self._folder / EXCLUDED[split]
+        left_out = read_excluded(excluded) if excluded.is_file() else set()
+        table = self._kept(read_table(file, truth=True), split, left_out)
+        paths = {path.stem: path for path in self._folder.rglob("*") if path.suffix in VIDEO_SUFFIXES or path.is_dir()}
+        return [
+            self._video(name, tubes, paths.get(name, self._folder / f"{name}{VIDEO_SUFFIXES[0]}"), left_out)
+            for name, tubes in tubes_of(table, self.labels).items()
+        ]
+
+    def _kept(self, table: BoxTable, split: Split, left_out: set[tuple[str, int]]) -> BoxTable:
+        """Without excluded seconds and, to test, without classes that are not judged."""
+        names = np.array(table.videos)[table.video]
+        excluded = np.array([place in left_out for place in zip(names.tolist(), table.frame.tolist(), strict=True)])
+        judged = self._folder / JUDGED_CLASSES
+        if split == "test" and judged.is_file():
+            known = set(read_label_map(judged))
+            excluded |= ~np.array([name in known for name in table.classes])[table.class_id]
+        return table.rows(~excluded)
+
+    def _video(self, name: str, tubes: tuple[Tube, ...], path: Path, left_out: set[tuple[str, int]]) -> AnnotatedVideo:
+        start_s, fps, frames = _time_line(path)
+
+        def frame_at(seconds: Int) -> Int:
+            return np.asarray(np.rint((seconds - start_s) * fps), np.int64)
+
+        judged = [second for second in range(FIRST_S, LAST_S + 1) if (name, second) not in left_out]
+        placed = tuple(Tube(tube.class_id, frame_at(tube.frames), tube.xyxy) for tube in tubes)
+        # Corners are shares of the picture.
+        return AnnotatedVideo(name, name, path, frames, placed, (1, 1), frame_at(np.array(judged)))
+
+
+def _time_line(path: Path) -> tuple[float, float, int]:
+    """The second of the film with which a file begins, its frames a second and its frames."""
+    if not path.exists():
+        return 0.0, FRAMES_FPS, 0
+    with open_video(path, allow_damaged=True) as reader:
+        fps = FRAMES_FPS if path.is_dir() else reader.fps
+        frames = reader.frames_declared
+    return (CUT_S if frames < CUT_IS_SHORTER_S * fps else 0.0), fps, frames
