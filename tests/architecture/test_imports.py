@@ -24,7 +24,7 @@ FLOORS = {
     7: ("cli", "__main__"),
 }
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
-FLOOR_OF |= {"yowo_training": 5, "yowo_export": 6}
+FLOOR_OF |= {"yowo_training.__main__": 7, "yowo_training": 5, "yowo_export": 6}
 
 # `from yowo_deploy import Detector`: the front door stands on the library, so nobody inside goes through it.
 FRONT_DOOR = "yowo_deploy"

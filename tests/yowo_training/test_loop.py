@@ -1,24 +1,35 @@
-"""The loop learns, keeps the best checkpoint, holds recordings apart, and stops at a loss that is no number."""
+"""The loop learns, goes on where it was stopped, is the same in several processes, and never loses a good file."""
 
 from __future__ import annotations
 
+import errno
 import math
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from yowo_deploy.datasets import AnnotatedVideo, Dataset, open_dataset
 from yowo_deploy.datasets.base import Rules
 from yowo_deploy.datasets.synthetic import make_synthetic
-from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoError
+from yowo_training import loop
 from yowo_training.average import Average
 from yowo_training.checkpoint import load_checkpoint
-from yowo_training.loop import Budget, Run, build, build_optimizer, hold_out, rate_at
+from yowo_training.loop import Budget, Run, build, hold_out, many_labels
 from yowo_training.loss import LossWeights
+from yowo_training.optimizer import build_optimizer, rate_at
 from yowo_training.recipes import Recipe, find_recipe
 
 TINY = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4, loss=LossWeights())
@@ -52,7 +63,7 @@ def test_two_clips_are_learnt_by_heart(dataset: Dataset, tmp_path: Path) -> None
     losses = [report.loss for report in reports]
     assert np.mean(losses[-20:]) < 0.1 * np.mean(losses[:3])
     assert reports[-1].done == 1.0 and reports[-1].frame_map is not None
-    assert run.best_map > 0.8
+    assert run.progress.best_map > 0.8
     loaded = load_checkpoint(run.best)
     assert loaded.spec.labels == dataset.labels
     assert {path.name for path in tmp_path.iterdir()} == {"best.pt", "last.pt", "args.json", "metrics.jsonl"}
@@ -64,6 +75,179 @@ def test_the_same_seed_gives_the_same_losses(dataset: Dataset, tmp_path: Path) -
         return [report.loss for report in run]
 
     assert losses(1) == losses(1) != losses(2)
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).model.state_dict()
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_that_was_left_goes_on_to_the_same_weights(
+    dataset: Dataset, tmp_path: Path, accumulate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    recipe = replace(TINY, auxiliary=0.5, heard_3d=0.7, accumulate=accumulate)
+    whole = Run(recipe, dataset, tmp_path / "whole", Budget(None, 3))
+    losses = [report.loss for report in whole]
+    for report in Run(recipe, dataset, tmp_path / "cut", Budget(None, 3)):
+        if report.step == 5:
+            break
+    assert (tmp_path / "cut" / "state.pt").exists()
+    rest = Run(recipe, dataset, tmp_path / "cut", Budget(None, 3), resume=True)
+    went_on = {report.step: report.loss for report in rest}
+    saved = 5 - 5 % accumulate  # between two steps of the optimizer nothing is saved
+    assert went_on == {step: loss for step, loss in enumerate(losses, start=1) if step > saved}
+    assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "cut" / "last.pt"))
+    assert not (tmp_path / "cut" / "state.pt").exists()
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+
+
+def test_a_run_goes_on_with_its_own_arguments_alone(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    for report in Run(TINY, dataset, tmp_path, Budget(None, 3)):
+        if report.step == 2:
+            break
+    for other in ({"seed": 1}, {"budget": Budget(None, 4)}, {"recipe": replace(TINY, learning_rate=1e-4)}):
+        arguments: dict[str, Any] = {"recipe": TINY, "budget": Budget(None, 3), **other}
+        with pytest.raises(InputError, match="is of a run started with"):
+            Run(dataset=dataset, output=tmp_path, resume=True, **arguments)
+    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="damaged"):
+        Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from yowo_deploy.datasets import open_dataset
+from yowo_training import loop
+from yowo_training.recipes import find_recipe
+import torch
+torch.set_num_threads(1)
+loop.SAVE_EVERY_S = 0.0
+recipe = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4)
+folder, output, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
+for report in loop.Run(recipe, open_dataset("synthetic", folder), output, loop.Budget(None, 8), resume=resume):
+    print(report.step, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "data", videos_train=12, videos_test=6)
+
+    def start(output: str, resume: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path / output), resume]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with start("whole", "anew") as unbroken:
+        assert unbroken.wait() == 0
+    rng = np.random.default_rng()
+    for _ in range(3):
+        with start("killed", "resume") as process:
+            assert process.stdout is not None
+            for _ in range(int(rng.integers(2, 6))):
+                process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))  # in the middle of a step, or of writing
+            process.send_signal(signal.SIGKILL)
+    with start("killed", "resume") as last:
+        assert last.wait() == 0
+    assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "killed" / "last.pt"))
+
+
+def test_a_full_disk_leaves_the_last_good_files(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    run = Run(TINY, dataset, tmp_path, Budget(None, 3))
+    for report in run:
+        if report.frame_map is not None:
+            break
+    good = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {"last.pt", "state.pt"} <= good.keys()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    real = torch.save
+
+    def fails(content: Any, path: Path) -> None:
+        real(content, path)
+        raise full
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(OutputError, match="No space left"):
+        list(Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
+
+
+def test_two_batches_whose_gradients_are_added_make_one_step_of_both(dataset: Dataset, tmp_path: Path) -> None:
+    # Without batch norm, whose statistics are those of each batch alone, and without dropout.
+    def trained(batch: int, accumulate: int) -> list[torch.Tensor]:
+        recipe = replace(TINY, batch=batch, accumulate=accumulate, optimizer="sgd", halve_at=(99,))
+        run = Run(recipe, dataset, tmp_path / str(batch), Budget(None, 1), validation=0.0)
+        for module in run.model.modules():
+            if isinstance(module, _BatchNorm | torch.nn.Dropout2d):
+                module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
+                module.training = False
+        [*_] = run
+        return [p.detach().clone() for p in run.model.parameters()]
+
+    for one, two in zip(trained(4, 1), trained(2, 2), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)  # sums in another order
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_the_batch_doubled(tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "data", videos_train=16, videos_test=6)
+    for output, batch, processes in (("one", 8, 1), ("two", 4, 2)):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        command += ["--master-port", str(_free_port()), "--no-python", sys.executable, "-c", SHARED]
+        done = subprocess.run(
+            [*command, str(tmp_path / "data"), str(tmp_path / output), str(batch)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (torch.load(tmp_path / output / "weights.pt") for output in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+SHARED = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+import torch
+from yowo_deploy.datasets import open_dataset
+from yowo_training import loop
+from yowo_training.recipes import find_recipe
+torch.set_num_threads(1)
+# In float32 the order of sums shows after a step: fresh batch norms pass almost no gradient through, and magnify it.
+torch.set_default_dtype(torch.float64)
+recipe = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=int(sys.argv[3]), optimizer="sgd",
+                 learning_rate=1e-3, halve_at=(99,))
+folder, output = Path(sys.argv[1]), Path(sys.argv[2])
+run = loop.Run(recipe, open_dataset("synthetic", folder), output, loop.Budget(None, 3), validation=0.0)
+for module in run.model.modules():
+    if isinstance(module, torch.nn.Dropout2d):
+        module.p = 0.0
+run._validate = lambda: None  # engines take float32
+for report in run:
+    pass
+if run.team.leads:
+    torch.save(run.model.state_dict(), output / "weights.pt")
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
 
 
 def test_a_recording_is_never_on_both_sides(dataset: Dataset) -> None:
@@ -119,3 +303,22 @@ def test_the_average_trails_the_weights_and_never_leaves_their_range() -> None:
         average.update(network)
         seen.append(average.model.weight.item())
     assert seen[1:] == sorted(seen[1:]) and 0 < seen[-1] <= 1
+
+
+def test_people_with_many_labels_are_trained_on_and_judged_by_the_rules_of_ava(tmp_path: Path) -> None:
+    frames = tmp_path / "frames" / "film"
+    frames.mkdir(parents=True)
+    for number in range(1, 101):  # from second 900 on, 30 a second
+        assert cv2.imwrite(str(frames / f"film_{number:06d}.jpg"), np.full((48, 64, 3), number, np.uint8))
+    rows = [f"film,{second},0.2,0.2,0.6,0.9,{label},0\n" for second in (902, 903) for label in (12, 17, 80)]
+    for part in ("train", "val"):
+        (tmp_path / f"ava_{part}_v2.2.csv").write_text("".join(rows))
+    dataset = open_dataset("ava", tmp_path)
+    run = Run(TINY, dataset, tmp_path / "run", Budget(None, 160), validation=0.0)
+    assert run.spec.class_activation == "softmax+sigmoid" and run.spec.softmax_classes == 14
+    many = many_labels(run.spec, run.training)
+    assert many is not None and np.flatnonzero(many.shares.numpy()).tolist() == [11, 16, 79]
+    assert many.shares.max() == 1
+    reports = list(run)
+    assert reports[-1].parts["class"] < 0.5 * reports[0].parts["class"]
+    assert load_checkpoint(run.best).spec.labels == dataset.labels

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from yowo_training.loss import LossWeights, yowo_loss
+from yowo_training.loss import LossWeights, ManyLabels, yowo_loss
 
 ANCHORS = torch.tensor([[0.9, 3.1], [1.7, 4.0], [3.1, 5.8]], dtype=torch.float64)
 
@@ -37,6 +37,25 @@ def test_a_naive_loop_gives_the_same_value(weights: LossWeights) -> None:
     expected = naive_loss(raw, targets, ANCHORS.numpy(), weights)
     parts = yowo_loss(torch.from_numpy(raw), [torch.from_numpy(t) for t in targets], ANCHORS, weights)
     assert parts.total.item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(2.0, 0.5, 3.0, 4.0, 0.3, 1.5, 0.2)])
+def test_the_gradient_is_the_slope_of_a_naive_loop(weights: LossWeights) -> None:
+    rng = np.random.default_rng(5)
+    raw = rng.standard_normal((1, 3 * 9, 4, 5))
+    targets = [np.array([[1, 0.3, 0.4, 0.3, 0.8], [3, 0.8, 0.6, 0.2, 0.5]])]
+    tensor = torch.from_numpy(raw).requires_grad_()
+    total = yowo_loss(tensor, [torch.from_numpy(t) for t in targets], ANCHORS, weights).total
+    [gradient] = torch.autograd.grad(total, tensor)
+    strongest = np.argsort(-gradient.abs().numpy().ravel())[:40]
+    step = 1e-5
+    for index in {*strongest.tolist(), *rng.integers(0, raw.size, 40).tolist()}:
+        sides = []
+        for sign in (1, -1):
+            moved = raw.copy()
+            moved.ravel()[index] += sign * step
+            sides.append(naive_loss(moved, targets, ANCHORS.numpy(), weights, judged=raw))
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(gradient.flatten()[index].item(), abs=1e-6)
 
 
 def test_two_equal_images_have_the_loss_of_one() -> None:
@@ -72,10 +91,50 @@ def test_images_without_boxes_still_teach_the_background() -> None:
     assert parts.classes.item() == parts.x.item() == 0.0
 
 
-def naive_loss(raw: np.ndarray, targets: list[np.ndarray], anchors: np.ndarray, weights: LossWeights) -> float:
-    """The objective as its description reads (OFFICIAL_YOWO, "Loss and training"), one cell at a time."""
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_many_labels_a_box_are_what_a_naive_loop_gives(gamma: float) -> None:
+    rng = np.random.default_rng(4)
+    raw = 3 * rng.standard_normal((2, 3 * (5 + 6), 4, 5))
+    shares = rng.uniform(0, 1, 6)
+    box, other = [0.3, 0.4, 0.3, 0.8], [0.8, 0.6, 0.2, 0.5]
+    # The first box has three labels, one of them an exclusive one; the second box one label.
+    targets = [np.array([[1, *box], [3, *box], [5, *box]]), np.array([[0, *other]])]
+    many = ManyLabels(2, torch.from_numpy(shares))
+    weights = LossWeights(focal_gamma=gamma)
+    tensors = [torch.from_numpy(rows) for rows in targets]
+    parts = yowo_loss(torch.from_numpy(raw), tensors, ANCHORS, weights, many)
+    expected = 0.0
+    for image, labels, (cx, cy, w, h) in ((0, {1, 3, 5}, box), (1, {0}, other)):
+        fit = [_iou((0, 0, w * 5, h * 4), (0, 0, *anchor)) for anchor in ANCHORS.numpy()]
+        cells = raw[image].reshape(3, 11, 4, 5)[int(np.argmax(fit)), 5:, int(cy * 4), int(cx * 5)]
+        poses = np.exp(cells[:2]) / np.exp(cells[:2]).sum()
+        for class_id, p in enumerate([*poses, *(_sigmoid(value) for value in cells[2:])]):
+            p = min(max(p, 1e-4), 1 - 1e-4)
+            if class_id in labels:
+                expected -= math.exp(1 - shares[class_id]) * (1 - p) ** gamma * math.log(p)
+            else:
+                expected -= math.exp(shares[class_id]) * p**gamma * math.log(1 - p)
+    assert parts.classes.item() == pytest.approx(expected / 2, rel=1e-12)
+    single = yowo_loss(torch.from_numpy(raw), tensors, ANCHORS, weights)
+    assert (parts.x, parts.w, parts.confidence) == (single.x, single.w, single.confidence)
+
+
+def naive_loss(
+    raw: np.ndarray,
+    targets: list[np.ndarray],
+    anchors: np.ndarray,
+    weights: LossWeights,
+    judged: np.ndarray | None = None,
+) -> float:
+    """The objective as its description reads (OFFICIAL_YOWO, "Loss and training"), one cell at a time.
+
+    Args:
+        judged: outputs whose boxes overlap the true ones, in place of those of `raw`: no gradient flows through them.
+    """
     batch, _, rows, columns = raw.shape
-    cells = raw.reshape(batch, len(anchors), -1, rows, columns)
+    cells, boxes_of = (
+        v.reshape(batch, len(anchors), -1, rows, columns) for v in (raw, raw if judged is None else judged)
+    )
     total = 0.0
     for image in range(batch):
         boxes = [(int(c), cx * columns, cy * rows, w * columns, h * rows) for c, cx, cy, w, h in targets[image]]
@@ -86,7 +145,9 @@ def naive_loss(raw: np.ndarray, targets: list[np.ndarray], anchors: np.ndarray, 
         for anchor, row, column in np.ndindex(len(anchors), rows, columns):
             tx, ty, tw, th, conf, *logits = cells[image, anchor, :, row, column]
             x, y = _sigmoid(tx), _sigmoid(ty)
-            predicted = (x + column, y + row, anchors[anchor][0] * math.exp(tw), anchors[anchor][1] * math.exp(th))
+            bx, by, bw, bh = boxes_of[image, anchor, :4, row, column]
+            size = anchors[anchor][0] * math.exp(bw), anchors[anchor][1] * math.exp(bh)
+            predicted = (_sigmoid(bx) + column, _sigmoid(by) + row, *size)
             owner = owners.get((anchor, row, column))
             if owner is None:
                 best = max((_iou(predicted, box[1:]) for box in boxes), default=0.0)

@@ -8,6 +8,7 @@ import torch
 from yowo_deploy.errors import InputError
 from yowo_training.backbones.base import Backbone
 from yowo_training.model import Yowo, YowoConfig
+from yowo_training.supervision import Supervised
 
 
 def yowo(backbone_2d: str | None, backbone_3d: str | None, **changes: object) -> Yowo:
@@ -70,11 +71,24 @@ def test_concatenation_has_no_layers_of_its_own(clips: torch.Tensor) -> None:
 def test_3d_features_that_are_not_heard_are_zeros_and_with_none_heard_the_branch_rests(clips: torch.Tensor) -> None:
     model = yowo("tiny2d", "tiny3d")
     every, of_2d = model.features(clips)
-    first, same_2d = model.features(clips, heard_3d=torch.tensor([1.0, 0.0]))
-    assert torch.equal(first[0], every[0]) and not first[1].any() and torch.equal(of_2d, same_2d)
+    first = model.fused([every, of_2d], heard_3d=torch.tensor([1.0, 0.0]))
+    assert torch.equal(first, model.fused([every * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1), of_2d]))
+    supervised = Supervised(model, alone=True)
+    assert len(supervised(clips, torch.tensor([1.0, 0.0]))) == 3
     model.backbone_3d = None if model.backbone_3d is None else Fails()
-    silent, _ = model.features(clips, heard_3d=torch.zeros(2))
-    assert silent.shape == every.shape and not silent.any()
+    silent, same_2d = model.features(clips, rest_3d=True)
+    assert silent.shape == every.shape and not silent.any() and torch.equal(of_2d, same_2d)
+    assert len(supervised(clips, torch.zeros(2))) == 2  # the whole network's and the 2-D branch's own
+
+
+def test_each_branch_alone_learns_from_its_own_output_only(clips: torch.Tensor) -> None:
+    model = yowo("tiny2d", "tiny3d")
+    _, own_3d, own_2d = Supervised(model, alone=True)(clips)
+    own_3d.sum().backward()
+    assert model.backbone_2d is not None and model.backbone_3d is not None
+    assert all(p.grad is None for p in model.backbone_2d.parameters()) and own_2d.shape == own_3d.shape
+    assert all(p.grad is not None for p in model.backbone_3d.parameters())
+    assert len(Supervised(model, alone=False)(clips)) == 1
 
 
 class Fails(Backbone):

@@ -21,13 +21,13 @@ class Average(Generic[Network]):
     def __init__(self, network: Network, decay: float) -> None:
         self.model: Network = copy.deepcopy(network).eval()
         self._decay = decay
-        self._updates = 0
+        self.updates = 0
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take one step towards the network as it is now."""
-        self._updates += 1
-        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
+        self.updates += 1
+        decay = min(self._decay, (1 + self.updates) / (10 + self.updates))
         for mine, theirs in zip(self.model.state_dict().values(), network.state_dict().values(), strict=True):
             if mine.is_floating_point():
                 mine.lerp_(theirs, 1 - decay)

@@ -14,7 +14,7 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.spec import Precision
 from yowo_training.checkpoint import Checkpoint, load_checkpoint
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchBackend(Engine):
@@ -51,18 +51,13 @@ class TorchBackend(Engine):
         return backend
 
     def _setup(self, checkpoint: Checkpoint, device: str, precision: Precision, threads: int | None) -> None:
-        if precision not in _DTYPES:
-            raise InputError(f"PyTorch runs {', '.join(_DTYPES)} here, not {precision}")
-        kind, _, number = device.partition(":")
-        known = (kind == "cpu" and not number) or (kind == "cuda" and (not number or number.isdecimal()))
-        if not known:
-            raise InputError(f"device {device!r} is not known, expected cpu, cuda or cuda:N")
-        if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-            raise InputError(f"device {device!r} asked for, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
+        if precision not in DTYPES:
+            raise InputError(f"PyTorch runs {', '.join(DTYPES)} here, not {precision}")
+        self._device = device_of(device)
         if threads:
             torch.set_num_threads(threads)
         self.spec = checkpoint.spec
-        self._device, self._dtype = torch.device(device), _DTYPES[precision]
+        self._dtype = DTYPES[precision]
         self._model = checkpoint.model.to(self._device).eval()
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
@@ -71,3 +66,17 @@ class TorchBackend(Engine):
         autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
         with torch.inference_mode(), autocast:
             return np.asarray(self._model(batch).float().cpu().numpy(), np.float32)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: the name is not "cpu", "cuda" or "cuda:N", or there is no such device.
+    """
+    kind, _, number = name.partition(":")
+    if not ((kind == "cpu" and not number) or (kind == "cuda" and (not number or number.isdecimal()))):
+        raise InputError(f"device {name!r} is not known, expected cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name!r} asked for, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
+    return torch.device(name)

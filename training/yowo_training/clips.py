@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
+from itertools import count, islice
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from yowo_deploy.boxes import Float, xyxy_to_cxcywh
+from yowo_deploy.boxes import Float, Int, xyxy_to_cxcywh
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.preprocess import Frame, normalise
@@ -28,16 +29,34 @@ class Batch:
     Attributes:
         clips: (B, 3, T, H, W) float32.
         targets: for each clip (N, 5): class, cx, cy, w, h relative to the input.
-        epoch: how often every video had been seen before this batch began.
+        luck: (B,) uniform in 0 to 1, for choices that the training makes clip by clip.
+        epoch: how often every video had been seen before the last clip of this batch.
     """
 
     clips: Tensor
     targets: list[Tensor]
+    luck: Tensor
     epoch: int
 
 
-def batches(videos: Sequence[AnnotatedVideo], spec: ModelSpec, recipe: Recipe, seed: int) -> Iterator[Batch]:
+def batches(
+    videos: Sequence[AnnotatedVideo],
+    spec: ModelSpec,
+    recipe: Recipe,
+    seed: int,
+    first: int = 0,
+    share: tuple[int, int] = (0, 1),
+    cache: FrameCache | None = None,
+) -> Iterator[Batch]:
     """Batches without end: every epoch takes one random clip of each video, in random order.
+
+    Each clip follows from the seed and its place in the order alone, so that a run can go on anywhere and several
+    processes can share it.
+
+    Args:
+        first: number of the first batch.
+        share: (rank, processes); each has `recipe.batch` clips of every step, the first process the first ones.
+        cache: of decoded frames.
 
     Raises:
         DatasetError: there are no annotated videos, or one cannot be decoded.
@@ -46,26 +65,32 @@ def batches(videos: Sequence[AnnotatedVideo], spec: ModelSpec, recipe: Recipe, s
     if not annotated:
         raise DatasetError("no annotated video to train on")
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
-    rng, cache = np.random.default_rng(seed), FrameCache()
-    order: list[int] = []
-    epoch = -1
-    while True:
-        clips: list[Float] = []
-        targets: list[Float] = []
-        while len(clips) < recipe.batch:
-            if not order:
-                order, epoch = rng.permutation(len(annotated)).tolist(), epoch + 1
-            clip, boxes = sample(annotated[order.pop()], spec, recipe, rng, cache)
-            clips.append(clip)
-            targets.append(boxes)
-        yield Batch(torch.from_numpy(np.stack(clips)), [torch.from_numpy(t) for t in targets], epoch)
+    cache = cache or FrameCache()
+    rank, processes = share
+    for number in count(first):
+        start = (number * processes + rank) * recipe.batch
+        clips, targets, luck = [], [], []
+        for place in range(start, start + recipe.batch):
+            epoch, index = divmod(place, len(annotated))
+            rng = np.random.default_rng((seed, place))
+            video = annotated[_order(seed, epoch, len(annotated))[index]]
+            clip, boxes = sample(video, spec, recipe, rng, cache)
+            clips.append(torch.from_numpy(clip))
+            targets.append(torch.from_numpy(boxes))
+            luck.append(rng.random())
+        yield Batch(torch.stack(clips), targets, torch.tensor(luck), epoch)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, videos: int) -> list[int]:
+    return np.random.default_rng((seed, epoch, videos)).permutation(videos).tolist()  # type: ignore[no-any-return]
 
 
 def sample(
     video: AnnotatedVideo, spec: ModelSpec, recipe: Recipe, rng: np.random.Generator, cache: FrameCache
 ) -> tuple[Float, Float]:
     """A random clip of a video, augmented: (3, T, H, W), and its boxes, (N, 5) class, cx, cy, w, h."""
-    key = int(rng.choice(video.annotated_frames()))
+    key = int(rng.choice(_key_frames(video, rng.random() < recipe.negatives)))
     stride = int(rng.choice(recipe.train_strides))
     frames, key = _clip_frames(video, key, spec.clip_length, stride, cache)
     frame_size = frames[0].shape[1], frames[0].shape[0]
@@ -79,25 +104,35 @@ def sample(
     return clip, rows[visible].astype(np.float32)
 
 
+def _key_frames(video: AnnotatedVideo, negative: bool) -> Int:
+    """Frames with boxes; or those without, if such are wanted and there are any."""
+    annotated = video.annotated_frames()
+    bare = np.setdiff1d(np.arange(video.frames), annotated) if negative else annotated[:0]
+    return bare if len(bare) else annotated
+
+
 class FrameCache:
     """Decoded videos, kept as long as there is room; the first ones asked for stay.
+
+    Attributes:
+        held_bytes: of frames held now.
 
     Args:
         limit_bytes: of frames held. A small data set fits and is decoded once; of a large one, what does not fit is
             decoded at each visit, up to the frame that is wanted.
     """
 
-    def __init__(self, limit_bytes: int = 512 << 20) -> None:
-        self._room = limit_bytes
+    def __init__(self, limit_bytes: int = 2 << 30) -> None:
+        self._limit, self.held_bytes = limit_bytes, 0
         self._held: dict[str, list[Frame]] = {}
 
     def window(self, video: AnnotatedVideo, first: int, last: int) -> list[Frame]:
         """Frames `first` to `last` of a video, fewer where the file ends before."""
         if video.name not in self._held:
-            if self._room <= 0:
+            if self.held_bytes >= self._limit:
                 return _decode(video, last)[first:]
             self._held[video.name] = frames = _decode(video, None)
-            self._room -= sum(frame.nbytes for frame in frames)
+            self.held_bytes += sum(frame.nbytes for frame in frames)
         return self._held[video.name][first : last + 1]
 
 

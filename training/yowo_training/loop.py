@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,19 +24,23 @@ from yowo_training.average import Average
 from yowo_training.backbones.base import Backbone
 from yowo_training.backbones.efficientnet import EfficientNetLite0
 from yowo_training.backbones.motion import MotionLite0
-from yowo_training.backend import TorchBackend
+from yowo_training.backend import DTYPES, TorchBackend, device_of
 from yowo_training.branch_weights import Filled, load_branch
 from yowo_training.checkpoint import Checkpoint, save_checkpoint
-from yowo_training.clips import Batch, batches
-from yowo_training.loss import LossParts, yowo_loss
+from yowo_training.clips import Batch, FrameCache, batches
+from yowo_training.loss import LossParts, ManyLabels, yowo_loss
 from yowo_training.model import Yowo
+from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
+from yowo_training.parallel import join_team, mean_of, shared
 from yowo_training.recipes import Recipe
+from yowo_training.run_state import Progress, RunState
+from yowo_training.supervision import Supervised
 
-WARMUP = 0.05  # share of the run over which the learning rate rises
 CLIP_NORM = 10.0
 FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
 VALIDATIONS = 5
 VALIDATION_EVERY = 8  # frames: neighbours say the same
+SAVE_EVERY_S = 120.0  # what a killed run loses at most
 
 
 @dataclass(frozen=True)
@@ -43,21 +48,24 @@ class Report:
     """The state of a run after one step.
 
     Attributes:
+        step: from 1.
         done: share of the run, 0 to 1.
-        loss: total of this step.
-        clips_per_s: of the steps themselves, over the whole run.
+        parts: of the loss of this step, of the network's own output: box, confidence, class.
+        loss: all that was minimised in this step.
+        clips_per_s: over this process's part of the run, loading included.
         frame_map: of the validation that followed this step, if one did.
     """
 
     step: int
     epoch: int
     done: float
+    parts: dict[str, float]
     loss: float
     clips_per_s: float
     frame_map: float | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Budget:
     """How long to train: wall-clock minutes if given, else epochs."""
 
@@ -67,23 +75,31 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.minutes is not None and self.minutes <= 0) or self.epochs <= 0:
             raise InputError(f"a run needs time: --minutes {self.minutes}, --epochs {self.epochs}")
-        self._start = monotonic()
 
-    def done(self, clips_seen: int, clips_an_epoch: int) -> float:
+    def done(self, seconds: float, clips_seen: int, clips_an_epoch: int) -> float:
         """Share of the run that lies behind, 0 to 1."""
         if self.minutes is not None:
-            return min(1.0, (monotonic() - self._start) / (60 * self.minutes))
+            return min(1.0, seconds / (60 * self.minutes))
         return min(1.0, clips_seen / (self.epochs * clips_an_epoch))
 
 
 class Run:
     """One training run; `best` is the checkpoint file to use when it is over.
 
+    Started by `torchrun`, each process is one `Run`, and they train one network (see `parallel`).
+
     Args:
-        output: folder for best.pt, last.pt, args.json and metrics.jsonl.
+        output: folder for best.pt, last.pt, args.json, metrics.jsonl and, until the run is over, state.pt.
         validation: share of the training recordings that is held out to choose the best checkpoint.
                 The test split is never looked at.
         weights: files to start branches from, by the name of the branch: "backbone_2d" or "backbone_3d".
+        device: "cpu", "cuda" or "cuda:N".
+        resume: go on from the state.pt in `output`, if there is one. By epochs and on a CPU, the weights at the end
+                are, bit for bit, those of a run that was never stopped.
+        cache_bytes: of decoded frames kept in memory.
+
+    Raises:
+        InputError: the device is not there, or state.pt is of a run with other arguments.
     """
 
     def __init__(
@@ -95,81 +111,148 @@ class Run:
         seed: int = 0,
         validation: float = 0.04,
         weights: Mapping[str, str] | None = None,
+        device: str = "cpu",
+        resume: bool = False,
+        cache_bytes: int = 2 << 30,
     ) -> None:
         torch.manual_seed(seed)
-        self.recipe, self.budget, self.seed = recipe, budget, seed
+        self.recipe, self.budget, self.seed, self.rules = recipe, budget, seed, dataset.rules
+        self.device = device_of(device)
+        self.team = join_team(self.device)
         self.spec: ModelSpec = recipe.spec(dataset)
-        self.rules = dataset.rules
         present, self.absent = split_present(dataset.videos("train"))
         self.training, self.held_out = hold_out(present, validation)
-        self.output = Path(output)
+        self.output, self.cache = Path(output), FrameCache(cache_bytes)
         self.model = build(recipe, self.spec)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
+        self.model.to(self.device)
+        supervised = Supervised(self.model, recipe.auxiliary > 0).to(self.device)
+        idle = recipe.first_2d > 0 or recipe.heard_3d < 1
+        self._network = shared(supervised, self.team, self.device, idle)
         self.average = Average(self.model, recipe.ema)
-        self.best_map = -1.0
-        arguments = {"recipe": recipe.name, "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
+        self._optimizer = build_optimizer(supervised, recipe, tuple(self.filled))
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
+        self._anchors = torch.tensor(self.spec.anchors, device=self.device)
+        self._many = many_labels(self.spec, self.training)
+        self.progress = Progress(next_validation=FIRST_VALIDATION)
+        arguments = {"recipe": repr(recipe), "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
-        write_text(self.output / "args.json", json.dumps(arguments))
-        self._metrics: list[str] = []
+        arguments |= {"processes": self.team.size}
+        self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
+        if resume and self._state_file.exists():
+            self._state.load(self._state_file)
+        if self.team.leads:
+            write_text(self.output / "args.json", json.dumps(arguments))
 
     @property
     def best(self) -> Path:
         """The checkpoint that was best on the held-out recordings."""
         return self.output / "best.pt"
 
+    @property
+    def _state_file(self) -> Path:
+        return self.output / "state.pt"
+
     def __iter__(self) -> Iterator[Report]:
         """Train, one report a step; best.pt and last.pt are there when it ends."""
-        anchors = torch.tensor(self.spec.anchors)
-        optimizer = build_optimizer(self.model, self.recipe, tuple(self.filled))
-        clips, seconds, done = 0, 0.0, 0.0
-        next_validation = FIRST_VALIDATION
-        with Prefetch(batches(self.training, self.spec, self.recipe, self.seed), depth=4) as stream:
-            for step, batch in enumerate(stream, start=1):
-                start = monotonic()
-                set_rate(optimizer, rate_at(done, self.recipe.first_2d))
-                loss = self._step(batch, anchors, optimizer, done)
-                seconds, clips = seconds + monotonic() - start, clips + len(batch.clips)
-                done = self.budget.done(clips, len(self.training))
-                frame_map = None
-                if done >= min(next_validation, 1.0):
-                    frame_map = self._validate(step)
-                    next_validation += (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
-                yield Report(step, batch.epoch, done, loss, clips / seconds, frame_map)
+        progress, before = self.progress, self.progress.seconds
+        first, start, saved = progress.step, monotonic(), monotonic()
+        share = (self.team.rank, self.team.size)
+        source = batches(self.training, self.spec, self.recipe, self.seed, first, share, self.cache)
+        with Prefetch(source, depth=4) as stream:
+            for batch in stream:
+                done = self._done()
+                parts, loss = self._step(batch, done)
+                progress.step += 1
+                progress.seconds = before + monotonic() - start
+                done, frame_map = self._done(), None
+                if done >= min(progress.next_validation, 1.0):
+                    frame_map = self._validate()
+                    progress.next_validation += (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
+                whole = progress.step % self.recipe.accumulate == 0
+                if self.team.leads and whole and done < 1 and monotonic() - saved > SAVE_EVERY_S:
+                    self._state.save(self._state_file)
+                    saved = monotonic()
+                clips = (progress.step - first) * self.recipe.batch * self.team.size
+                rate = clips / (monotonic() - start)
+                yield Report(progress.step, batch.epoch, done, parts, loss, rate, frame_map)
                 if done >= 1.0:
-                    return
+                    break
+        if self.team.leads:
+            self._state_file.unlink(missing_ok=True)
 
-    def _step(self, batch: Batch, anchors: Tensor, optimizer: torch.optim.Optimizer, done: float) -> float:
-        self.model.train()
-        chance = 0.0 if done < self.recipe.first_2d else self.recipe.heard_3d
-        heard_3d = None if chance == 1 else torch.bernoulli(torch.full((len(batch.clips),), chance))
-        parts: LossParts = yowo_loss(
-            self.model(batch.clips, heard_3d=heard_3d), batch.targets, anchors, self.recipe.loss
-        )
-        loss = parts.total
-        if not math.isfinite(loss.item()):
-            kept = self.output / "bad_batch.pt"
-            with atomic_write(kept) as temporary:
-                torch.save(vars(batch), temporary)
-            raise YowoError(f"the loss is {loss.item()}, so the run stops; the batch that did it is in {kept}")
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        optimizer.step()
-        self.average.update(self.model)
-        return loss.item()
+    def _done(self) -> float:
+        clips = self.progress.step * self.recipe.batch * self.team.size
+        seconds = mean_of(self.progress.seconds, self.team, self.device)
+        return self.budget.done(seconds, clips, len(self.training))
 
-    def _validate(self, step: int) -> float:
-        """Score the averaged weights on the held-out recordings; keep them, as best if they are."""
+    def _step(self, batch: Batch, done: float) -> tuple[dict[str, float], float]:
+        recipe, step = self.recipe, self.progress.step + 1
+        # Of the step alone, so that a run can go on anywhere; each process throws its own dice.
+        torch.manual_seed(zlib.crc32(f"{self.seed} {step} {self.team.rank}".encode()))
+        set_rate(self._optimizer, rate_factor(recipe, step // recipe.accumulate + 1, done))
+        self._network.train()
+        outputs = self._outputs(batch, 0.0 if done < recipe.first_2d else recipe.heard_3d)
+        targets = [boxes.to(self.device) for boxes in batch.targets]
+        own, *alone = [yowo_loss(output, targets, self._anchors, recipe.loss, self._many) for output in outputs]
+        loss = own.total + recipe.auxiliary * sum((parts.total for parts in alone), own.total.new_zeros(()))
+        self._refuse_non_finite(loss, batch)
+        torch.autograd.backward(self._scaler.scale(loss / recipe.accumulate))
+        if step % recipe.accumulate == 0:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_NORM)
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            self._optimizer.zero_grad()
+            self.average.update(self.model)
+        return _shown(own), loss.item()
+
+    def _outputs(self, batch: Batch, chance_3d: float) -> list[Tensor]:
+        clips, dtype = batch.clips.to(self._anchors), DTYPES[self.recipe.precision]
+        heard_3d = None if chance_3d == 1 else (batch.luck < chance_3d).to(clips)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            return self._network(clips, heard_3d)  # type: ignore[no-any-return]
+
+    def _refuse_non_finite(self, loss: Tensor, batch: Batch) -> None:
+        if math.isfinite(loss.item()):
+            return
+        kept = self.output / "bad_batch.pt"
+        with atomic_write(kept) as temporary:
+            torch.save(vars(batch), temporary)
+        raise YowoError(f"the loss is {loss.item()}, so the run stops; the batch that did it is in {kept}")
+
+    def _validate(self) -> float | None:
+        """Score the averaged weights on the held-out recordings; keep them, as best if they are. The leader does."""
+        if not self.team.leads:
+            return None
         backend = TorchBackend.of(Checkpoint(self.average.model, self.spec))
         found = evaluate(backend, self.held_out or self.training[:8], VALIDATION_EVERY, rules=self.rules)
-        figures = {"step": step, "frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
-        self._metrics.append(json.dumps(figures))
-        write_text(self.output / "metrics.jsonl", "\n".join(self._metrics) + "\n")
+        figures = {"step": self.progress.step, "frame_map": found.frame_map.mean}
+        figures |= {"recall": found.recall, "accuracy": found.accuracy}
+        self.progress.metrics.append(json.dumps(figures))
+        write_text(self.output / "metrics.jsonl", "\n".join(self.progress.metrics) + "\n")
         save_checkpoint(self.output / "last.pt", self.average.model, self.spec, figures)
-        if found.frame_map.mean >= self.best_map:
-            self.best_map = found.frame_map.mean
+        if found.frame_map.mean >= self.progress.best_map:
+            self.progress.best_map = found.frame_map.mean
             save_checkpoint(self.best, self.average.model, self.spec, figures)
         return found.frame_map.mean
+
+
+def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels | None:
+    """How the classes of these videos are to be learnt where a box has many labels; None where it has one."""
+    if spec.class_activation == "softmax":
+        return None
+    counts, boxes = torch.zeros(spec.classes), 0
+    for video in videos:
+        boxes += len(np.unique(np.concatenate([np.column_stack([t.frames, t.xyxy]) for t in video.tubes]), axis=0))
+        for tube in video.tubes:
+            counts[tube.class_id] += len(tube)
+    return ManyLabels(spec.softmax_classes, counts / max(1, boxes))
+
+
+def _shown(parts: LossParts) -> dict[str, float]:
+    box = parts.x + parts.y + parts.w + parts.h
+    return {"box": box.item(), "confidence": parts.confidence.item(), "class": parts.classes.item()}
 
 
 def fill(model: Yowo, branch: str, path: str) -> Filled:
@@ -199,45 +282,6 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
             layout = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
             weight.data = weight.data.contiguous(memory_format=layout)
     return model
-
-
-def build_optimizer(model: Yowo, recipe: Recipe, filled: tuple[str, ...] = ()) -> torch.optim.Optimizer:
-    """AdamW; norms and biases without decay, pretrained weights at a rate of their own.
-
-    Args:
-        filled: branches that were started from a file.
-    """
-    started = {*filled, "backbone_2d", "backbone_3d"} if recipe.imagenet else set(filled)
-    pretrained = {p for name, p in model.named_parameters() if name.partition(".")[0] in started}
-    groups = []
-    for is_pretrained in (True, False):
-        for decays in (True, False):
-            trained = (p for p in model.parameters() if p.requires_grad)
-            chosen = [p for p in trained if (p in pretrained) == is_pretrained and (p.ndim > 1) == decays]
-            rate = recipe.learning_rate * (recipe.pretrained_rate if is_pretrained else 1.0)
-            decay = recipe.weight_decay if decays else 0.0
-            groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
-    return torch.optim.AdamW([group for group in groups if group["params"]])
-
-
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to its own height times `factor`."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
-
-
-def rate_at(done: float, first_2d: float = 0.0) -> float:
-    """The learning rate as a share of its height: up in a line, then down as a cosine to 1 %.
-
-    Args:
-        first_2d: where the 3-D branch joins. A cycle of its own, down to 20 %, lies before it.
-    """
-    if done < first_2d:
-        return 0.2 + 0.8 * rate_at(done / first_2d)
-    done = (done - first_2d) / (1 - first_2d)
-    if done < WARMUP:
-        return max(done / WARMUP, 0.01)
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP))) / 2
 
 
 def hold_out(videos: Sequence[AnnotatedVideo], share: float) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:

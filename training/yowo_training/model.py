@@ -64,42 +64,53 @@ class Yowo(nn.Module):
         self.backbone_extra: Backbone | None = None
         if config.backbone_extra:
             self.backbone_extra = with_input_channels(BACKBONES_3D[config.backbone_extra](), config.channels_extra)
-        branches = (self.backbone_3d, self.backbone_2d, self.backbone_extra)
-        channels = sum(branch.out_channels for branch in branches if branch is not None)
+        channels = sum(self.branch_channels())
         self.cfam: Cfam | None = None
         if config.fusion == "cfam":
             self.cfam = Cfam(channels, config.width, config.width, config.attention_sign)
             channels = config.width
         self.conv_final = nn.Conv2d(channels, config.outputs, 1, bias=False)
 
-    def forward(self, clips: Tensor, extra: Tensor | None = None, heard_3d: Tensor | None = None) -> Tensor:
+    def forward(self, clips: Tensor, extra: Tensor | None = None) -> Tensor:
         """See the class.
 
         Args:
             extra: (B, C, T, H, W) of the third modality, for a model that has that branch.
-            heard_3d: see `features`.
         """
-        fused = torch.cat(self.features(clips, extra, heard_3d), dim=1)
-        return self.conv_final(fused if self.cfam is None else self.cfam(fused))  # type: ignore[no-any-return]
+        return self.fused(self.features(clips, extra))
 
-    def features(self, clips: Tensor, extra: Tensor | None = None, heard_3d: Tensor | None = None) -> list[Tensor]:
+    def features(self, clips: Tensor, extra: Tensor | None = None, rest_3d: bool = False) -> list[Tensor]:
         """What the branches see, 3-D first as in the release, the third modality last: (B, C, H/32, W/32) each.
 
         Args:
-            heard_3d: (B,) 1 or 0 for each clip, in training: where 0, the 3-D features are zeros. With none heard the
-                3-D branch is not run at all.
+            rest_3d: the 3-D branch is not run; its features are zeros.
         """
         found = []
         if self.backbone_2d is not None:
             found.append(self.backbone_2d(clips[:, :, -1]))
-        if self.backbone_3d is not None and (heard_3d is None or heard_3d.any()):
-            features_3d = self.backbone_3d(self._shrunk(clips)).mean(dim=2)
-            found.insert(0, features_3d if heard_3d is None else features_3d * heard_3d[:, None, None, None])
-        elif self.backbone_3d is not None:
+        if self.backbone_3d is not None and rest_3d:
             found.insert(0, found[0].new_zeros(len(clips), self.backbone_3d.out_channels, *found[0].shape[2:]))
+        elif self.backbone_3d is not None:
+            found.insert(0, self.backbone_3d(self._shrunk(clips)).mean(dim=2))
         if self.backbone_extra is not None and extra is not None:
             found.append(self.backbone_extra(extra).mean(dim=2))
         return found
+
+    def fused(self, features: list[Tensor], heard_3d: Tensor | None = None) -> Tensor:
+        """From what the branches see to the output.
+
+        Args:
+            heard_3d: (B,) 1 or 0 for each clip, in training: where 0, the 3-D features, the first, are taken for zeros.
+        """
+        if heard_3d is not None:
+            features = [features[0] * heard_3d[:, None, None, None], *features[1:]]
+        together = torch.cat(features, dim=1)
+        return self.conv_final(together if self.cfam is None else self.cfam(together))  # type: ignore[no-any-return]
+
+    def branch_channels(self) -> list[int]:
+        """Channels of each of `features`."""
+        branches = (self.backbone_3d, self.backbone_2d, self.backbone_extra)
+        return [branch.out_channels for branch in branches if branch is not None]
 
     def _shrunk(self, clips: Tensor) -> Tensor:
         factor = self.config.shrink_3d

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from yowo_deploy.datasets.base import Dataset
+from yowo_deploy.datasets.labels import AVA_POSES
 from yowo_deploy.errors import InputError
-from yowo_deploy.spec import AttentionSign, ModelSpec
+from yowo_deploy.spec import AttentionSign, ModelSpec, Precision
 from yowo_training.backbones.efficientnet import MEAN, STD
 from yowo_training.loss import LossWeights
 from yowo_training.model import Fusion, YowoConfig
@@ -19,20 +21,27 @@ class Recipe:
     Attributes:
         backbone_2d, backbone_3d, width, shrink_3d, fusion: see `YowoConfig`.
         clip_length, frame_stride, input_size, mean, std: see `ModelSpec`.
-        imagenet: start the 2-D branch from its ImageNet weights.
+        imagenet: start every branch that has ImageNet weights from them.
         attention_sign: see `GramAttention`.
         batch: clips a step.
-        learning_rate: of AdamW at its height; it rises over the first 5 % and then falls as a cosine.
+        optimizer: "adamw", or "sgd" with `momentum` as the paper has it.
+        learning_rate: at its height; it rises over the first 5 % and then falls as a cosine.
+        halve_at: steps of the optimizer at which the rate is halved, in place of that; the paper's way.
+        accumulate: batches whose gradients make one step.
+        precision: of the forward pass, by autocast.
+        pretrained: branches whose weights were not random, where `imagenet` is set.
         pretrained_rate: factor on the rate for weights that were not random.
         weight_decay: on weights, not on norms and biases.
         ema: decay of the moving average whose weights are kept.
         jitter: each side of the crop moves by up to this share of the frame.
         colour: brightness, and each colour, changes by up to this share.
         train_strides: frame strides drawn from in training.
+        negatives: share of clips whose key frame has nobody in it, of videos that have such frames.
         frozen_blocks: blocks of a pretrained 2-D branch that stay as they are.
         first_2d: share of the run in which the 3-D branch rests, so that the 2-D one learns at twice the pace.
         heard_3d: chance of a clip to have its 3-D features heard after that; fresh 3-D features learn the
             training videos by heart sooner than anything else does.
+        auxiliary: weight of the loss that each branch has alone; 0 leaves their outputs away (see `Supervised`).
         loss: weights of the loss parts.
         epochs: length of a run that is given no time; an epoch sees one clip of every video.
     """
@@ -51,16 +60,24 @@ class Recipe:
     imagenet: bool = False
     attention_sign: AttentionSign = "paper"
     batch: int = 16
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
+    halve_at: tuple[int, ...] = ()
+    accumulate: int = 1
+    precision: Precision = "fp32"
+    pretrained: tuple[str, ...] = ("backbone_2d",)
     pretrained_rate: float = 0.5
     weight_decay: float = 0.02
     ema: float = 0.998
     jitter: float = 0.2
     colour: float = 0.3
     train_strides: tuple[int, ...] = (1, 2)
+    negatives: float = 0.0
     frozen_blocks: int = 0
     first_2d: float = 0.0
     heard_3d: float = 1.0
+    auxiliary: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
     epochs: int = 36
 
@@ -77,6 +94,8 @@ class Recipe:
             attention_sign=self.attention_sign,
             name=self.name,
         )
+        if dataset.rules == "ava":
+            spec = spec.replace(class_activation="softmax+sigmoid", softmax_classes=AVA_POSES, nms_threshold=0.5)
         (columns, rows), (of_columns, of_rows) = spec.grid_size, dataset.anchor_grid
         anchors = tuple((w * (columns / of_columns), h * (rows / of_rows)) for w, h in dataset.anchors)
         return spec.replace(anchors=anchors)

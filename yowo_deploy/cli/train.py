@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from yowo_deploy.cli.terminal import dataset_options, progress_bar, require, talk
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from yowo_training.loop import Report, Run
 
 
 @click.command("train")
@@ -27,6 +33,14 @@ from yowo_deploy.errors import InputError
 )
 @click.option("--weights-3d", type=click.Path(), help="File to start the 3-D branch from.")
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Of sampling, augmentation and fresh weights.")
+@click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
+@click.option("--resume", is_flag=True, help="Go on where a run in this folder was stopped, if one was.")
+@click.option(
+    "--held-out", default=0.04, type=click.FloatRange(0, 0.9), help="Share of the recordings kept to choose by."
+)
+@click.option("--cache-gb", default=2.0, type=click.FloatRange(min=0), help="Memory for decoded frames.")
+@click.option("--tensorboard", is_flag=True, help="Curves for TensorBoard in the output folder.")
+@click.option("--show-batch", type=click.Path(), help="Write a picture of augmented clips, and train nothing.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for best.pt, last.pt and metrics.")
 def command(
     dataset: str,
@@ -38,12 +52,23 @@ def command(
     weights_2d: str | None,
     weights_3d: str | None,
     seed: int,
+    device: str,
+    resume: bool,
+    held_out: float,
+    cache_gb: float,
+    tensorboard: bool,
+    show_batch: str | None,
     output: str,
 ) -> None:
-    """Train a model on DATASET and keep the checkpoint that is best on held-out training recordings."""
+    """Train a model on DATASET and keep the checkpoint that is best on held-out training recordings.
+
+    Several GPUs or machines: `torchrun --nproc-per-node N -m yowo_training` with the same arguments.
+    """
     require("train", "torch")
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs both say how long to train: give one of them")
+    if tensorboard:
+        require("tensorboard", "tensorboard")
     from yowo_training.loop import Budget, Run
     from yowo_training.recipes import find_recipe
 
@@ -51,17 +76,76 @@ def command(
     opened = open_dataset(dataset, Path(data), split)
     files = {"backbone_2d": weights_2d, "backbone_3d": weights_3d}
     given = {branch: path for branch, path in files.items() if path}
-    run = Run(chosen, opened, Path(output), Budget(minutes, epochs or chosen.epochs), seed, weights=given)
+    budget, cache_bytes = Budget(minutes, epochs or chosen.epochs), int(cache_gb * 2**30)
+    run = Run(chosen, opened, Path(output), budget, seed, held_out, given, device, resume, cache_bytes)
+    if show_batch is not None:
+        _write_batch(run, Path(show_batch))
+        return
+    if run.team.leads:
+        _announce(run, data)
+    with ExitStack() as stack:
+        curves = stack.enter_context(_curves(Path(output))) if tensorboard and run.team.leads else None
+        update = stack.enter_context(progress_bar("training", total=1.0)) if run.team.leads else _silent
+        for report in run:
+            parts = "  ".join(f"{name} {value:.2f}" for name, value in report.parts.items())
+            cache = f"cache {run.cache.held_bytes / 2**30:.1f} GB"
+            update(report.done, f"epoch {report.epoch}  {parts}  {report.clips_per_s:.1f} clips/s  {cache}")
+            if curves:
+                curves.add(report)
+            if report.frame_map is not None:
+                where = "held-out recordings" if run.held_out else "training videos, as none are held out"
+                talk.print(f"step {report.step}: frame-mAP {100 * report.frame_map:.1f} on {where}")
+    if run.team.leads:
+        click.echo(run.best)
+
+
+def _announce(run: Run, data: str) -> None:
     for branch, filled in run.filled.items():
         talk.print(f"{branch}: {filled.tensors} tensors filled, {filled.dropped} of the file left out")
     if run.absent:
         talk.print(f"{run.absent} training videos are not in {data}: left out")
-    talk.print(f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {chosen.batch} clips a step")
-    with progress_bar("training", total=1.0) as update:
-        for report in run:
-            note = f"epoch {report.epoch}  loss {report.loss:.2f}  {report.clips_per_s:.1f} clips/s"
-            update(report.done, note)
-            if report.frame_map is not None:
-                where = "held-out recordings" if run.held_out else "training videos, as none are held out"
-                talk.print(f"step {report.step}: frame-mAP {100 * report.frame_map:.1f} on {where}")
-    click.echo(run.best)
+    if run.progress.step:
+        talk.print(f"going on after step {run.progress.step}")
+    clips = run.recipe.batch * run.team.size
+    talk.print(f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {clips} clips a step")
+
+
+def _silent(done: float, note: str = "") -> None:
+    """The progress of a process that does not lead."""
+
+
+def _write_batch(run: Run, path: Path) -> None:
+    import cv2
+
+    from yowo_deploy.artifacts import atomic_write
+    from yowo_training.clips import batches
+    from yowo_training.show_batch import show_batch
+
+    sheet = show_batch(next(batches(run.training, run.spec, run.recipe, run.seed)), run.spec)
+    with atomic_write(path) as temporary:
+        cv2.imwrite(str(temporary), sheet)
+    click.echo(path)
+
+
+class _Curves:
+    """The figures of a run as TensorBoard reads them."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def add(self, report: Report) -> None:
+        """One point on each curve."""
+        figures = {f"loss/{name}": value for name, value in report.parts.items()}
+        figures |= {"loss/total": report.loss, "clips_per_s": report.clips_per_s}
+        if report.frame_map is not None:
+            figures["frame_map"] = report.frame_map
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, report.step)
+
+
+@contextmanager
+def _curves(output: Path) -> Iterator[_Curves]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(output / "tensorboard") as writer:
+        yield _Curves(writer)

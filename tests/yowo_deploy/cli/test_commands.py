@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,26 @@ def test_training_leaves_a_checkpoint_that_evaluates(data: Path, tmp_path: Path)
     result = run("evaluate", best, "synthetic", "--data", data, "--every", 8, "--json")
     figures = json.loads(result.stdout)
     assert 0 <= figures["frame_map"] <= 1 and len(figures["per_class"]) == 6 and figures["frames_missing"] == 0
+
+
+def test_training_draws_curves_and_has_a_second_name_for_torchrun(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["synthetic", "--data", str(data), "--recipe", "yowo-tiny", "--epochs", "1", "--tensorboard"]
+    monkeypatch.setattr(sys, "argv", ["yowo_training", *arguments, "--output", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("yowo_training", run_name="__main__")
+    assert ended.value.code in (0, None) and (tmp_path / "run" / "best.pt").exists()
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_a_batch_is_shown_and_nothing_is_trained(data: Path, tmp_path: Path) -> None:
+    arguments = ("synthetic", "--data", data, "--recipe", "yowo-tiny", "--show-batch", tmp_path / "batch.png")
+    result = run("train", *arguments, "-o", tmp_path / "run")
+    assert result.exit_code == 0 and str(tmp_path / "batch.png") in result.stdout
+    picture = cv2.imread(str(tmp_path / "batch.png"))
+    assert picture is not None and picture.shape[1] > 4 * 128 and picture.shape[0] > 8 * 96
+    assert not (tmp_path / "run" / "last.pt").exists()
 
 
 def test_the_exported_file_scores_what_the_checkpoint_scores(data: Path, checkpoint: Path, onnx: Path) -> None:

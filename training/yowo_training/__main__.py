@@ -1,0 +1,8 @@
+"""`torchrun --nproc-per-node N -m yowo_training jhmdb21 ...`: `yowo-deploy train` in several processes."""
+
+import sys
+
+from yowo_deploy.cli import main
+
+sys.argv.insert(1, "train")
+main()
