@@ -15,6 +15,7 @@ from yowo_deploy.backends.base import Backend, open_model
 from yowo_deploy.boxes import Detections, Float
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.decode import detect
+from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.draw import draw
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.preprocess import Frame, preprocess
@@ -96,9 +97,13 @@ class Detector:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], confidence: float | None = None, iou: float | None = None, **options: Any
+        cls,
+        path: str | os.PathLike[str] = DEFAULT,
+        confidence: float | None = None,
+        iou: float | None = None,
+        **options: Any,
     ) -> Detector:
-        """Load a model file; `options` are those of `open_model`."""
+        """Load a model file, by default the model of the package; `options` are those of `open_model`."""
         return cls(open_model(path, **options), confidence, iou)
 
     @property

@@ -20,9 +20,9 @@ from torch import nn
 from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.backends.ort import OnnxRuntimeBackend
 from yowo_deploy.errors import ParityError
-from yowo_deploy.onnx_file import COST_KEY
+from yowo_deploy.onnx_file import COST_KEY, read_spec
 from yowo_deploy.spec import METADATA_KEY
-from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention
+from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, store_half, store_single
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint
 from yowo_training.cost import cost
@@ -36,8 +36,17 @@ PLAIN_OPSET = 20  # what TensorRT and ONNX Runtime's quantizer take (DEPLOYMENT_
 # ResNeXt-101. Ten times that is still a hundredth of what moves a box by a pixel.
 LIMIT = 2e-4
 
+# Half precision moves each weight by up to 2^-11 = 4.9e-4 of itself at random; over a hundred layers that grows by
+# sqrt(100) to 5e-3. Twice that.
+HALF_LIMIT = 1e-2
 
-def export_onnx(checkpoint: Checkpoint, output: str | os.PathLike[str], attention: Attention = "fused") -> float:
+
+def export_onnx(
+    checkpoint: Checkpoint,
+    output: str | os.PathLike[str],
+    attention: Attention = "fused",
+    half_weights: bool = False,
+) -> float:
     """Write a checkpoint as ONNX: input "clips" (batch, 3, T, H, W), output "raw", any batch.
 
     The file is checked by onnx and run by ONNX Runtime beside PyTorch, alone and as a batch of two, before it
@@ -46,12 +55,13 @@ def export_onnx(checkpoint: Checkpoint, output: str | os.PathLike[str], attentio
     Args:
         attention: "fused" as one Attention node (opset 23), or "plain" as MatMul, Softmax, MatMul (opset 20), for
             engines that do not know it.
+        half_weights: keep large weights in half precision, see `store_half`; the arithmetic stays as it is.
 
     Returns:
         The largest difference from PyTorch that was seen, relative to the largest output.
 
     Raises:
-        ParityError: it exceeds `LIMIT`; nothing is written.
+        ParityError: it exceeds `LIMIT`, or `HALF_LIMIT` with half weights; nothing is written.
         OutputError: the file cannot be written.
     """
     spec = checkpoint.spec
@@ -60,18 +70,37 @@ def export_onnx(checkpoint: Checkpoint, output: str | os.PathLike[str], attentio
         model.metadata_props[METADATA_KEY] = spec.to_json()
         parts = {name: dataclasses.asdict(part) for name, part in cost(checkpoint.model, spec.clip_shape).items()}
         model.metadata_props[COST_KEY] = json.dumps(parts)
+        if half_weights:
+            store_half(model)
         ir.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
         difference = _difference(checkpoint, temporary)
-        if not difference <= LIMIT:
-            raise ParityError(f"ONNX and PyTorch differ by {difference:.1e}, more than {LIMIT:.0e}: not written")
+        limit = HALF_LIMIT if half_weights else LIMIT
+        if not difference <= limit:
+            raise ParityError(f"ONNX and PyTorch differ by {difference:.1e}, more than {limit:.0e}: not written")
     return difference
+
+
+def store_anew(source: Path, output: str | os.PathLike[str], half_weights: bool) -> None:
+    """Write an ONNX file of ours again, its weights in half or in single precision.
+
+    Raises:
+        ModelFileError: the source is not such a file.
+        SpecError: it carries no spec.
+        OutputError: the file cannot be written.
+    """
+    read_spec(source)
+    model = ir.load(source)
+    (store_half if half_weights else store_single)(model)
+    with atomic_write(output) as temporary:
+        ir.save(model, temporary)
+        onnx.checker.check_model(str(temporary), full_check=True)
 
 
 def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
     """The graph of a checkpoint, batch norms and the two last layers folded."""
     model = fold_output_layers(checkpoint.model)
-    example = torch.zeros(1, *checkpoint.spec.clip_shape)
+    example = torch.zeros(2, *checkpoint.spec.clip_shape)  # a batch of one is taken for a constant
     with warnings.catch_warnings():
         # The exporter's own deprecations, and its regret that torchvision is absent: nothing a user can act on.
         warnings.simplefilter("ignore")

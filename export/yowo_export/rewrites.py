@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 ATTENTION_OPSET = 23  # the first with an Attention operator
+LARGE = 1024  # numbers; smaller tensors are not worth a Cast
 
 
 def fuse_attention(model: ir.Model) -> bool:
@@ -37,6 +39,65 @@ def fuse_attention(model: ir.Model) -> bool:
     return fused
 
 
+def store_half(model: ir.Model) -> bool:
+    """Keep large weights in half precision, cast back where they are read: half the file, the same arithmetic.
+
+    Before: any graph. After: every float32 initializer of `LARGE` numbers or more whose values half precision can hold
+    is a float16 one behind a Cast. Each weight has moved by at most 2^-11 of itself, or 2^-25.
+
+    Returns:
+        Whether any was found.
+    """
+    changed = False
+    for value in list(model.graph.initializers.values()):
+        weights = value.const_value
+        if weights is None or weights.dtype != ir.DataType.FLOAT or weights.size < LARGE:
+            continue
+        exact = weights.numpy()
+        if np.abs(exact).max() > np.finfo(np.float16).max:
+            continue
+        name = f"{value.name}_half"
+        half = ir.Value(name=name, const_value=ir.tensor(exact.astype(np.float16), name=name))
+        cast = ir.node("Cast", [half], attributes={"to": ir.DataType.FLOAT.value}, name=f"{value.name}_cast")
+        _replace(value, cast.outputs[0])
+        del model.graph.initializers[str(value.name)]
+        model.graph.register_initializer(half)
+        model.graph.insert_before(model.graph[0], cast)
+        changed = True
+    return changed
+
+
+def store_single(model: ir.Model) -> bool:
+    """Undo `store_half` but for the rounding: float16 initializers behind a Cast to float32 become float32 ones.
+
+    Returns:
+        Whether any was found.
+    """
+    changed = False
+    for half in list(model.graph.initializers.values()):
+        weights, cast = half.const_value, _only_reader_of(half)
+        if weights is None or weights.dtype != ir.DataType.FLOAT16 or cast is None or cast.op_type != "Cast":
+            continue
+        name = str(half.name).removesuffix("_half")
+        single = ir.Value(name=name, const_value=ir.tensor(weights.numpy().astype(np.float32), name=name))
+        _replace(cast.outputs[0], single)
+        model.graph.remove(cast, safe=True)
+        del model.graph.initializers[str(half.name)]
+        model.graph.register_initializer(single)
+        changed = True
+    return changed
+
+
+def _replace(old: ir.Value, new: ir.Value) -> None:
+    new.shape, new.type = old.shape, ir.TensorType(ir.DataType.FLOAT)
+    old.replace_all_uses_with(new)
+
+
+def _only_reader_of(value: ir.Value) -> ir.Node | None:
+    uses = list(value.uses())
+    return uses[0].node if len(uses) == 1 else None
+
+
 def _match(softmax: ir.Node) -> tuple[ir.Value, ir.Value, ir.Node, list[ir.Node]] | None:
     """(query, features, last node, nodes that go) around a Softmax, if it is the Gram attention's."""
     if softmax.op_type != "Softmax" or softmax.inputs[0] is None:
@@ -61,5 +122,4 @@ def _match(softmax: ir.Node) -> tuple[ir.Value, ir.Value, ir.Node, list[ir.Node]
 
 
 def _only_reader(node: ir.Node) -> ir.Node | None:
-    uses = list(node.outputs[0].uses())
-    return uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None
+    return None if node.outputs[0].is_graph_output() else _only_reader_of(node.outputs[0])

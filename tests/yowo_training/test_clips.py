@@ -16,7 +16,7 @@ from yowo_deploy.datasets import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.preprocess import normalise
 from yowo_deploy.spec import ModelSpec
-from yowo_training.clips import FrameCache, batches, sample
+from yowo_training.clips import WORKERS, FrameCache, batches, sample
 from yowo_training.recipes import find_recipe
 
 SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
@@ -114,3 +114,39 @@ def test_boxes_measured_in_another_picture_are_the_same_targets(tmp_path: Path) 
     )
     np.testing.assert_array_equal(clip, other_clip)
     np.testing.assert_allclose(boxes, other_boxes, atol=1e-6)
+
+
+def test_processes_share_the_batches_of_one_and_a_run_goes_on_anywhere(tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / f"{index}.avi", FRAMES, FRAMES, class_id=index % 2) for index in range(5)]
+    recipe = replace(RECIPE, batch=4, jitter=0.2)
+    whole = [batch.clips for batch in islice(batches(videos, SPEC, recipe, seed=1), 4)]
+    half = replace(recipe, batch=2)
+    for rank in (0, 1):
+        shares = islice(batches(videos, SPEC, half, seed=1, share=(rank, 2)), 4)
+        for together, own in zip(whole, shares, strict=True):
+            torch.testing.assert_close(own.clips, together[2 * rank : 2 * rank + 2], rtol=0, atol=0)
+    later = next(batches(videos, SPEC, recipe, seed=1, first=3))
+    torch.testing.assert_close(later.clips, whole[3], rtol=0, atol=0)
+    assert later.epoch == 15 // 5
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, {0, 1, 2}), (1.0, {3, 4, 5, 6, 7, 8, 9, 10, 11})])
+def test_frames_with_nobody_in_them_are_shown_as_often_as_asked_for(
+    share: float, expected: set[int], tmp_path: Path
+) -> None:
+    video = replace(write_video(tmp_path / "a.avi", FRAMES, 3), frames=FRAMES)
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(40):
+        clip, boxes = sample(video, SPEC, replace(RECIPE, negatives=share), rng, FrameCache())
+        seen.add(brightness(clip)[-1])
+        assert len(boxes) == (share == 0)
+    assert seen <= expected and len(seen) > 1
+
+
+def test_the_cache_stops_growing_at_its_limit(tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / f"{index}.avi", FRAMES, FRAMES) for index in range(4)]
+    one = FRAMES * 64 * 64 * 3
+    cache = FrameCache(2 * one)
+    for _ in islice(batches(videos, SPEC, RECIPE, seed=0, cache=cache), 8):
+        assert cache.held_bytes <= 2 * one + WORKERS * one  # what the threads decode at the moment it is full
+    assert cache.held_bytes >= 2 * one

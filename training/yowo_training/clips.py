@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yowo_deploy.ahead import map_ahead
 from yowo_deploy.boxes import Float, Int, xyxy_to_cxcywh
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
@@ -20,6 +22,8 @@ from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video import open_video
 from yowo_training.augmentation import draw_augmentation
 from yowo_training.recipes import Recipe
+
+WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def batches(
     Args:
         first: number of the first batch.
         share: (rank, processes); each has `recipe.batch` clips of every step, the first process the first ones.
-        cache: of decoded frames.
+        cache: of decoded frames, shared by the threads that make clips.
 
     Raises:
         DatasetError: there are no annotated videos, or one cannot be decoded.
@@ -67,18 +71,20 @@ def batches(
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
     cache = cache or FrameCache()
     rank, processes = share
-    for number in count(first):
-        start = (number * processes + rank) * recipe.batch
-        clips, targets, luck = [], [], []
-        for place in range(start, start + recipe.batch):
-            epoch, index = divmod(place, len(annotated))
-            rng = np.random.default_rng((seed, place))
-            video = annotated[_order(seed, epoch, len(annotated))[index]]
-            clip, boxes = sample(video, spec, recipe, rng, cache)
-            clips.append(torch.from_numpy(clip))
-            targets.append(torch.from_numpy(boxes))
-            luck.append(rng.random())
-        yield Batch(torch.stack(clips), targets, torch.tensor(luck), epoch)
+
+    def made(place: int) -> tuple[Tensor, Tensor, float, int]:
+        epoch, index = divmod(place, len(annotated))
+        rng = np.random.default_rng((seed, place))
+        video = annotated[_order(seed, epoch, len(annotated))[index]]
+        clip, boxes = sample(video, spec, recipe, rng, cache)
+        return torch.from_numpy(clip), torch.from_numpy(boxes), rng.random(), epoch
+
+    starts = ((number * processes + rank) * recipe.batch for number in count(first))
+    places = (place for start in starts for place in range(start, start + recipe.batch))
+    clips = map_ahead(made, places, WORKERS)
+    while True:
+        planes, targets, luck, epochs = zip(*islice(clips, recipe.batch), strict=True)
+        yield Batch(torch.stack(planes), list(targets), torch.tensor(luck), epochs[-1])
 
 
 @lru_cache(maxsize=2)
@@ -124,6 +130,7 @@ class FrameCache:
 
     def __init__(self, limit_bytes: int = 2 << 30) -> None:
         self._limit, self.held_bytes = limit_bytes, 0
+        self._lock = threading.Lock()
         self._held: dict[str, list[Frame]] = {}
 
     def window(self, video: AnnotatedVideo, first: int, last: int) -> list[Frame]:
@@ -131,8 +138,11 @@ class FrameCache:
         if video.name not in self._held:
             if self.held_bytes >= self._limit:
                 return _decode(video, last)[first:]
-            self._held[video.name] = frames = _decode(video, None)
-            self.held_bytes += sum(frame.nbytes for frame in frames)
+            frames = _decode(video, None)
+            with self._lock:
+                if video.name not in self._held:  # another thread may have been quicker
+                    self._held[video.name] = frames
+                    self.held_bytes += sum(frame.nbytes for frame in frames)
         return self._held[video.name][first : last + 1]
 
 

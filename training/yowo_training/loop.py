@@ -34,7 +34,7 @@ from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
 from yowo_training.parallel import join_team, mean_of, shared
 from yowo_training.recipes import Recipe
 from yowo_training.run_state import Progress, RunState
-from yowo_training.supervision import Supervised
+from yowo_training.supervision import Supervised, clip_loss
 
 CLIP_NORM = 10.0
 FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
@@ -50,7 +50,7 @@ class Report:
     Attributes:
         step: from 1.
         done: share of the run, 0 to 1.
-        parts: of the loss of this step, of the network's own output: box, confidence, class.
+        parts: of the loss of the network's output, box, confidence and class; or of the 3-D branch's alone, clip.
         loss: all that was minimised in this step.
         clips_per_s: over this process's part of the run, loading included.
         frame_map: of the validation that followed this step, if one did.
@@ -126,8 +126,8 @@ class Run:
         self.model = build(recipe, self.spec)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
         self.model.to(self.device)
-        supervised = Supervised(self.model, recipe.auxiliary > 0).to(self.device)
-        idle = recipe.first_2d > 0 or recipe.heard_3d < 1
+        supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
+        idle = recipe.first_2d > 0 or recipe.first_3d > 0 or recipe.heard_3d < 1
         self._network = shared(supervised, self.team, self.device, idle)
         self.average = Average(self.model, recipe.ema)
         self._optimizer = build_optimizer(supervised, recipe, tuple(self.filled))
@@ -192,10 +192,7 @@ class Run:
         torch.manual_seed(zlib.crc32(f"{self.seed} {step} {self.team.rank}".encode()))
         set_rate(self._optimizer, rate_factor(recipe, step // recipe.accumulate + 1, done))
         self._network.train()
-        outputs = self._outputs(batch, 0.0 if done < recipe.first_2d else recipe.heard_3d)
-        targets = [boxes.to(self.device) for boxes in batch.targets]
-        own, *alone = [yowo_loss(output, targets, self._anchors, recipe.loss, self._many) for output in outputs]
-        loss = own.total + recipe.auxiliary * sum((parts.total for parts in alone), own.total.new_zeros(()))
+        loss, parts = self._loss(batch, done)
         self._refuse_non_finite(loss, batch)
         torch.autograd.backward(self._scaler.scale(loss / recipe.accumulate))
         if step % recipe.accumulate == 0:
@@ -205,13 +202,22 @@ class Run:
             self._scaler.update()
             self._optimizer.zero_grad()
             self.average.update(self.model)
-        return _shown(own), loss.item()
+        return parts, loss.item()
 
-    def _outputs(self, batch: Batch, chance_3d: float) -> list[Tensor]:
-        clips, dtype = batch.clips.to(self._anchors), DTYPES[self.recipe.precision]
+    def _loss(self, batch: Batch, done: float) -> tuple[Tensor, dict[str, float]]:
+        recipe, smoothing = self.recipe, self.recipe.loss.label_smoothing
+        clips, targets = batch.clips.to(self._anchors), [boxes.to(self.device) for boxes in batch.targets]
+        chance_3d = 0.0 if done < recipe.first_2d else recipe.heard_3d
         heard_3d = None if chance_3d == 1 else (batch.luck < chance_3d).to(clips)
+        dtype = DTYPES[recipe.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-            return self._network(clips, heard_3d)  # type: ignore[no-any-return]
+            if done < recipe.first_3d:
+                loss = clip_loss(self._network(clips, only_3d=True), targets, smoothing)
+                return loss, {"clip": loss.item()}
+            output, named = self._network(clips, heard_3d)
+            parts = yowo_loss(output, targets, self._anchors, recipe.loss, self._many)
+            alone = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
+        return parts.total + recipe.auxiliary * alone, _shown(parts)
 
     def _refuse_non_finite(self, loss: Tensor, batch: Batch) -> None:
         if math.isfinite(loss.item()):

@@ -51,18 +51,18 @@ def rate_factor(recipe: Recipe, step: int, done: float) -> float:
     """
     if recipe.halve_at:
         return float(0.5 ** sum(step > at for at in recipe.halve_at))
-    return rate_at(done, recipe.first_2d)
+    return rate_at(done, max(recipe.first_2d, recipe.first_3d))
 
 
-def rate_at(done: float, first_2d: float = 0.0) -> float:
+def rate_at(done: float, alone: float = 0.0) -> float:
     """Up in a line, then down as a cosine to 1 %.
 
     Args:
-        first_2d: where the 3-D branch joins. A cycle of its own, down to 20 %, lies before it.
+        alone: share of the run for which one branch trains without the other. A cycle of its own, down to 20 %.
     """
-    if done < first_2d:
-        return 0.2 + 0.8 * rate_at(done / first_2d)
-    done = (done - first_2d) / (1 - first_2d)
+    if done < alone:
+        return 0.2 + 0.8 * rate_at(done / alone)
+    done = (done - alone) / (1 - alone)
     if done < WARMUP:
         return max(done / WARMUP, 0.01)
     return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP))) / 2

@@ -39,9 +39,11 @@ class Recipe:
         negatives: share of clips whose key frame has nobody in it, of videos that have such frames.
         frozen_blocks: blocks of a pretrained 2-D branch that stay as they are.
         first_2d: share of the run in which the 3-D branch rests, so that the 2-D one learns at twice the pace.
+        first_3d: share of the run in which the 3-D branch alone learns what clips are about (see `Supervised`); needs
+            `auxiliary`. The fusion then meets features that are worth listening to.
         heard_3d: chance of a clip to have its 3-D features heard after that; fresh 3-D features learn the
             training videos by heart sooner than anything else does.
-        auxiliary: weight of the loss that each branch has alone; 0 leaves their outputs away (see `Supervised`).
+        auxiliary: weight of the loss that each branch has alone, naming the actions of the clip.
         loss: weights of the loss parts.
         epochs: length of a run that is given no time; an epoch sees one clip of every video.
     """
@@ -76,6 +78,7 @@ class Recipe:
     negatives: float = 0.0
     frozen_blocks: int = 0
     first_2d: float = 0.0
+    first_3d: float = 0.0
     heard_3d: float = 1.0
     auxiliary: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)

@@ -1,34 +1,60 @@
-"""What is trained: a network, and in training an output layer of its own for each branch."""
+"""What is trained: a network, and in training a classifier of whole clips on each branch."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from yowo_training.model import Yowo
 
 
 class Supervised(nn.Module):
-    """(B, 3, T, H, W) to the outputs that a loss compares: the network's, then each branch's alone.
+    """(B, 3, T, H, W) to the network's output, and to the actions that each branch alone sees in a clip.
 
-    The 2-D branch learns the training videos sooner than the 3-D one; with an output of its own, the slower branch
-    still has everything to learn for itself. These layers are no part of the checkpoint.
+    A cell of the output hears of one box; what a clip is about, each branch can learn from all its features, as the
+    3-D backbones of the paper learnt it on Kinetics. The classifiers are no part of the checkpoint.
 
     Args:
-        alone: each branch has its own output; else there is the network's alone.
+        classes: of actions.
+        alone: there are classifiers.
     """
 
-    def __init__(self, yowo: Yowo, alone: bool) -> None:
+    def __init__(self, yowo: Yowo, classes: int, alone: bool) -> None:
         super().__init__()
         self.yowo = yowo
-        outputs = yowo.config.outputs
         channels = yowo.branch_channels() if alone else []
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(c, outputs, 1, bias=False)) for c in channels
-        )
+        self.heads = nn.ModuleList(nn.Sequential(nn.Dropout(0.3), nn.Linear(c, classes)) for c in channels)
 
-    def forward(self, clips: Tensor, heard_3d: Tensor | None = None) -> list[Tensor]:
-        """Args: see `Yowo.fused`. With no clip heard the 3-D branch is not run, and has no output of its own."""
+    def forward(
+        self, clips: Tensor, heard_3d: Tensor | None = None, only_3d: bool = False
+    ) -> tuple[Tensor, list[Tensor]] | Tensor:
+        """The raw output, and (B, classes) logits of each branch that was run.
+
+        Args:
+            heard_3d: see `Yowo.fused`; with no clip heard the 3-D branch is not run.
+            only_3d: nothing but the 3-D branch is run, and its logits are the answer.
+        """
+        if only_3d:
+            [seen] = self.yowo.features(clips, rest_2d=True)
+            logits: Tensor = self.heads[0](seen.mean(dim=(2, 3)))
+            return logits
         rests = heard_3d is not None and not heard_3d.any()
         features = self.yowo.features(clips, rest_3d=rests)
-        alone = [head(seen) for head, seen in zip(self.heads, features, strict=bool(self.heads))]
-        return [self.yowo.fused(features, heard_3d), *alone[rests:]]
+        named = [head(seen.mean(dim=(2, 3))) for head, seen in zip(self.heads, features, strict=bool(self.heads))]
+        return self.yowo.fused(features, heard_3d), named[rests:]
+
+
+def clip_loss(logits: Tensor, targets: list[Tensor], smoothing: float) -> Tensor:
+    """Cross entropy of the actions in each clip, a mean over the clips with anybody in them.
+
+    Args:
+        logits: (B, C).
+        targets: as of `yowo_loss`; each label of each box counts alike.
+        smoothing: share of the truth that is spread over all classes.
+    """
+    peopled = [place for place, boxes in enumerate(targets) if len(boxes)]
+    if not peopled:
+        return logits.sum() * 0
+    wanted = [F.one_hot(targets[place][:, 0].long(), logits.shape[1]).float().mean(dim=0) for place in peopled]
+    return F.cross_entropy(logits[peopled].float(), torch.stack(wanted), label_smoothing=smoothing)

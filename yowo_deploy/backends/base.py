@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import existing_file
 from yowo_deploy.boxes import Float
+from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
 from yowo_deploy.spec import ModelSpec, Precision
 
@@ -88,7 +89,7 @@ def open_model(
     """Load a model file into an engine. What the file is decides, not its name.
 
     Args:
-        path: an ONNX file or a checkpoint.
+        path: an ONNX file or a checkpoint, or "default" for the model of the package.
         backend: "openvino", "onnxruntime" or "pytorch"; by default the first installed one that takes the file.
         device: "cpu", or "cuda" where the engine has it.
         precision: of the arithmetic. "fp32" is what parity is measured with; "bf16" is OpenVINO's on CPUs that have it.
@@ -102,7 +103,7 @@ def open_model(
         ModelFileError: the file is no model, is damaged, or carries no spec.
         MissingExtraError: the engine is not installed.
     """
-    file = existing_file(path, "model")
+    file = existing_file(model_path(path), "model")
     if backend is not None and backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
     if streams < 1:

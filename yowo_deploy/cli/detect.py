@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from yowo_deploy.cli.terminal import STREAMS, model_options, progress_bar, refuse_overwriting, talk
+from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import OutputError
 from yowo_deploy.sinks import JsonSink, Sink, VideoSink
@@ -17,7 +18,7 @@ from yowo_deploy.video import open_video
 
 @click.command("detect")
 @click.argument("video", type=click.Path())
-@click.option("--model", required=True, type=click.Path(), help="ONNX file or checkpoint.")
+@click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file or checkpoint.")
 @click.option(
     "-o", "--output", type=click.Path(), help="Annotated video to write: .webm, or .mp4 with the [video] extra."
 )

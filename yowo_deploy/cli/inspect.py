@@ -11,6 +11,7 @@ import click
 from yowo_deploy.artifacts import existing_file, sha256_of
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.terminal import json_option, require, show_table
+from yowo_deploy.default_model import model_path
 from yowo_deploy.onnx_file import COST_KEY, read_onnx_file, read_spec
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @json_option
 def command(file: str, clip: int | None, as_json: bool) -> None:
     """Say what FILE, a checkpoint or an ONNX model, is: spec, size, hashes, parameters or operators."""
-    path = existing_file(file, "model")
+    path = existing_file(model_path(file), "model")
     costs: dict[str, dict[str, int]] = {}
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if is_checkpoint(path):

@@ -17,7 +17,7 @@ LONGEST = 4.0  # pixels of the scale at hand; longer steps are beyond first deri
 
 
 class MotionLite0(Backbone):
-    """(B, 3, T, H, W) to (B, 1280, 1, H/16, W/16), for any T of two or more.
+    """(B, 3, T, H, W) to (B, 1280, 1, H/16, W/16).
 
     What moved where between neighbouring frames is computed, not learnt: a few hundred videos teach no network optical
     flow from its beginnings. A network trained on pictures reads the flow fields as it would read a picture.
@@ -45,8 +45,11 @@ def motion(clips: Tensor) -> Tensor:
     The flow of the whole frame, which is the camera's, is taken away.
     """
     grey = clips.mean(dim=1)
-    first = [round(i * (grey.shape[1] - 2) / (PAIRS - 1)) for i in range(PAIRS)]
-    before, after = grey[:, first], grey[:, [index + 1 for index in first]]
+    last = grey.shape[1] - 1
+    first = [round(i * max(0, last - 1) / (PAIRS - 1)) for i in range(PAIRS)]
+    pairs = (first, [min(i + 1, last) for i in first])
+    # Not grey[:, first], which is exported as GatherND.
+    before, after = (torch.cat([grey[:, i : i + 1] for i in frames], dim=1) for frames in pairs)
     found = [after - before]
     for scale in SCALES:
         flow = lucas_kanade(_shrunk(before, scale), _shrunk(after, scale))
