@@ -26,6 +26,7 @@ from yowo_deploy.datasets.synthetic import make_synthetic
 from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoError
 from yowo_training import loop
 from yowo_training.average import Average
+from yowo_training.backbones.tiny import Tiny3d
 from yowo_training.checkpoint import load_checkpoint
 from yowo_training.loop import Budget, Run, build, hold_out, many_labels
 from yowo_training.loss import LossWeights
@@ -248,6 +249,35 @@ def _free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         return int(held.getsockname()[1])
+
+
+def test_a_frozen_3d_branch_stays_as_its_file_has_it(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = replace(TINY, frozen_3d=True)
+    with pytest.raises(InputError, match="--weights-3d"):
+        Run(recipe, dataset, tmp_path, Budget(None, 1))
+    given = Tiny3d(last_stride=1).state_dict()
+    torch.save(given, tmp_path / "branch.pt")
+    weights = {"backbone_3d": str(tmp_path / "branch.pt")}
+    run = Run(recipe, dataset, tmp_path / "run", Budget(None, 1), weights=weights)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    [*_] = run
+    changed = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith("backbone_3d.") for name in changed)  # norms and their statistics included
+    assert any(name.startswith("backbone_2d.") for name in changed)
+
+
+def test_the_3d_branch_first_learns_what_clips_are_about_and_alone(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = replace(TINY, first_3d=0.5, auxiliary=0.5)
+    run = Run(recipe, dataset, tmp_path, Budget(None, 4), validation=0.0)
+    of_2d = {name: value.clone() for name, value in run.model.state_dict().items() if "backbone_3d" not in name}
+    seen = []
+    for report in run:
+        seen.append(set(report.parts))
+        if report.done < 0.5:
+            now = run.model.state_dict()
+            assert all(torch.equal(now[name], value) for name, value in of_2d.items())
+    half = len(seen) // 2
+    assert seen == [{"clip"}] * half + [{"box", "confidence", "class"}] * half
 
 
 def test_a_recording_is_never_on_both_sides(dataset: Dataset) -> None:

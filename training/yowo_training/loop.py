@@ -125,6 +125,8 @@ class Run:
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
         self.model = build(recipe, self.spec)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
+        if recipe.frozen_3d:
+            freeze_3d(self.model, self.filled)
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
         idle = recipe.first_2d > 0 or recipe.first_3d > 0 or recipe.heard_3d < 1
@@ -192,6 +194,8 @@ class Run:
         torch.manual_seed(zlib.crc32(f"{self.seed} {step} {self.team.rank}".encode()))
         set_rate(self._optimizer, rate_factor(recipe, step // recipe.accumulate + 1, done))
         self._network.train()
+        if recipe.frozen_3d and self.model.backbone_3d is not None:
+            self.model.backbone_3d.eval()  # its norms keep their statistics
         loss, parts = self._loss(batch, done)
         self._refuse_non_finite(loss, batch)
         torch.autograd.backward(self._scaler.scale(loss / recipe.accumulate))
@@ -242,6 +246,17 @@ class Run:
             self.progress.best_map = found.frame_map.mean
             save_checkpoint(self.best, self.average.model, self.spec, figures)
         return found.frame_map.mean
+
+
+def freeze_3d(model: Yowo, filled: Mapping[str, Filled]) -> None:
+    """Keep the 3-D branch as its file has it.
+
+    Raises:
+        InputError: there is no such branch, or no file that filled it.
+    """
+    if model.backbone_3d is None or "backbone_3d" not in filled:
+        raise InputError("this recipe keeps the 3-D branch as it is: start it from a file with --weights-3d")
+    model.backbone_3d.requires_grad_(False)
 
 
 def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels | None:

@@ -90,7 +90,7 @@ def yowo_loss(
 
     A box belongs to the cell its centre falls into and to the anchor whose shape fits best. Smooth L1 / 2 on x, y
     (after the sigmoid) and w, h (logs), squared error / 2 on confidence against the IoU of the prediction, focal
-    loss on the true class.
+    loss on the true class. The halves are the paper's lambda of 0.5.
 
     Args:
         raw: (B, A * (5 + C), rows, columns).

@@ -18,6 +18,7 @@ COMMANDS = {
     "parity": "prove that two model files are the same model",
     "bench": "measure how fast model files are",
     "detect": "find people acting in a video",
+    "explain": "show where the branches of a model look",
     "inspect": "say what a model file is",
     "anchors": "fit anchors to the boxes of a data set",
     "demo": "the whole story in five minutes, without data or GPU",

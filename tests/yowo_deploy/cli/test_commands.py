@@ -143,6 +143,26 @@ def test_bench_measures_several_models_in_one_run(checkpoint: Path, onnx: Path) 
     assert "x first" in run("bench", "--engine", onnx, "--seconds", 0.1).stdout
 
 
+def test_explain_draws_where_the_branches_look(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    result = run("explain", checkpoint, video, "--frame", 5, "--out", tmp_path / "fig.png")
+    assert result.exit_code == 0 and cv2.imread(str(tmp_path / "fig.png")) is not None
+    refused = run("explain", checkpoint, video, "--frame", 500, "--out", tmp_path / "none.png")
+    assert isinstance(refused.exception, YowoError) and not (tmp_path / "none.png").exists()
+
+
+def test_half_weights_halve_the_file_and_single_ones_are_as_rounded(
+    checkpoint: Path, onnx: Path, tmp_path: Path
+) -> None:
+    half, single = tmp_path / "half.onnx", tmp_path / "single.onnx"
+    assert run("export", checkpoint, "--half-weights", "-o", half).exit_code == 0
+    assert run("export", half, "-o", single).exit_code == 0
+    sizes = [path.stat().st_size for path in (onnx, half, single)]
+    assert sizes[1] < 0.65 * sizes[0] and sizes[2] == pytest.approx(sizes[0], rel=0.02)
+    assert run("parity", half, single).exit_code == 0
+    refused = run("export", onnx, "--clip", 3, "-o", tmp_path / "no.onnx")
+    assert "only a checkpoint takes others" in str(refused.exception)
+
+
 def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:
     of_checkpoint, of_onnx = (json.loads(run("inspect", path, "--json").stdout) for path in (checkpoint, onnx))
     assert of_checkpoint["spec"] == of_onnx["spec"]

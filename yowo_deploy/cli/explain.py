@@ -1,0 +1,41 @@
+"""`yowo-deploy explain`: a thin sheet over `yowo_training.explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import cv2
+
+from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.cli.terminal import refuse_overwriting, require
+from yowo_deploy.default_model import DEFAULT
+from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.video import open_video
+
+
+@click.command("explain")
+@click.argument("checkpoint", type=click.Path())
+@click.argument("video", type=click.Path())
+@click.option("--frame", "number", required=True, type=click.IntRange(min=0), help="Number of the frame, from 0.")
+@click.option("--out", "output", required=True, type=click.Path(), help="Picture to write: .png or .jpg.")
+@click.option("--conf", type=click.FloatRange(0, 1), help="Show detections above this.  [default: the model's]")
+@click.option("--clip", type=click.IntRange(min=1), help="Clip length.  [default: the checkpoint's]")
+def command(checkpoint: str, video: str, number: int, output: str, conf: float | None, clip: int | None) -> None:
+    """Show where the branches of CHECKPOINT look in a frame of VIDEO (the paper's Figure 4)."""
+    require("train", "torch")
+    from yowo_training.checkpoint import load_checkpoint
+    from yowo_training.explain import explain
+
+    if checkpoint == DEFAULT:
+        raise InputError("the default model is an ONNX file, which does not show its branches: give a checkpoint")
+    if Path(output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise OutputError(f"cannot write {output}: expected a name that ends in .png or .jpg")
+    for source in (checkpoint, video):
+        refuse_overwriting(source, output)
+    loaded = load_checkpoint(checkpoint, clip)
+    with open_video(video) as reader:
+        picture = explain(loaded, reader, number, conf)
+    with atomic_write(output) as temporary:
+        cv2.imwrite(str(temporary), picture)
+    click.echo(output)
