@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention
+from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, store_half, store_single
 
 Nodes = list[onnx.NodeProto]
 
@@ -72,3 +72,44 @@ def test_what_is_not_the_pattern_is_left_alone(why: str, nodes: Nodes, outputs: 
     assert not fuse_attention(model)
     for found, expected in zip(run(model, features), before, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def with_weights(weights: np.ndarray) -> ir.Model:
+    """F times a matrix, and plus one."""
+    nodes = [helper.make_node("MatMul", ["F", "W"], ["P"]), helper.make_node("Add", ["P", "one"], ["Y"])]
+    values = [numpy_helper.from_array(weights, "W"), numpy_helper.from_array(np.ones(1, np.float32), "one")]
+    source = helper.make_tensor_value_info("F", TensorProto.FLOAT, [2, 6, 10])
+    made = helper.make_graph(
+        nodes, "g", [source], [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)], values
+    )
+    return ir.serde.deserialize_model(
+        helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    )
+
+
+def stored(model: ir.Model) -> dict[str, str]:
+    return {
+        str(name): str(value.const_value.dtype)
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }
+
+
+def test_large_weights_are_kept_in_half_and_come_back_as_rounded() -> None:
+    rng = np.random.default_rng(0)
+    features, weights = rng.standard_normal((2, 6, 10), np.float32), rng.standard_normal((10, 200), np.float32)
+    model, rounded = with_weights(weights), with_weights(weights.astype(np.float16).astype(np.float32))
+    assert store_half(model)
+    assert stored(model) == {"W_half": "FLOAT16", "one": "FLOAT"}
+    expected = run(rounded, features)[0]
+    np.testing.assert_array_equal(run(model, features)[0], expected)
+    assert store_single(model)
+    assert stored(model) == {"W": "FLOAT", "one": "FLOAT"} and "Cast" not in {node.op_type for node in model.graph}
+    np.testing.assert_array_equal(run(model, features)[0], expected)
+    assert not store_single(model)
+
+
+@pytest.mark.parametrize("weights", [np.ones((10, 3), np.float32), np.full((10, 200), 1e5, np.float32)])
+def test_weights_that_are_few_or_too_large_for_half_stay(weights: np.ndarray) -> None:
+    model = with_weights(weights)
+    assert not store_half(model) and stored(model)["W"] == "FLOAT"

@@ -59,12 +59,13 @@ class Two:
 def test_two_clips_are_learnt_by_heart(dataset: Dataset, tmp_path: Path) -> None:
     # A grid of 4 x 4 cells: with 2 x 2, three people would share cells, and only one of them can be learnt.
     recipe = replace(TINY, input_size=(128, 128), jitter=0.0, colour=0.0, batch=2, epochs=250, ema=0.9)
+    recipe = replace(recipe, weight_decay=0.0)
     run = Run(recipe, Two(dataset), tmp_path, Budget(None, recipe.epochs), validation=0.0)
     reports = list(run)
     losses = [report.loss for report in reports]
-    assert np.mean(losses[-20:]) < 0.1 * np.mean(losses[:3])
+    assert np.mean(losses[-20:]) < 0.01 * np.mean(losses[:3])
     assert reports[-1].done == 1.0 and reports[-1].frame_map is not None
-    assert run.progress.best_map > 0.8
+    assert run.progress.best_map > 0.95  # every person found, in the right class, in every frame judged
     loaded = load_checkpoint(run.best)
     assert loaded.spec.labels == dataset.labels
     assert {path.name for path in tmp_path.iterdir()} == {"best.pt", "last.pt", "args.json", "metrics.jsonl"}

@@ -14,6 +14,8 @@ import numpy as np
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
+from yowo_deploy.datasets.labels import JHMDB21
+from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
 from yowo_deploy.errors import DatasetError
 
 # The release's (OFFICIAL_YOWO, "Anchors").
@@ -24,7 +26,7 @@ _FIELDS = {"labels": list, "train_videos": list, "test_videos": list, "nframes":
 
 
 class Jhmdb21:
-    """`JHMDB-GT.json.gz` beside `videos/<class>/<name>.avi`.
+    """`JHMDB-GT.json.gz` beside `videos/<class>/<name>.avi`, or the release's folders (see `release_videos`).
 
     The annotations count frames from 1; three clips decode to fewer frames than they are annotated for.
 
@@ -38,18 +40,24 @@ class Jhmdb21:
     rules: Rules = "voc"
 
     def __init__(self, folder: Path, split: int = 1) -> None:
-        self._folder = Path(folder)
-        self._truth = _read(self._folder / "JHMDB-GT.json.gz")
+        self._folder, self._split = Path(folder), split
+        file = self._folder / "JHMDB-GT.json.gz"
+        self._truth: dict[str, Any] = {}
+        self.labels = JHMDB21
+        if not file.is_file() and is_release_layout(self._folder):
+            return
+        self._truth = _read(file)
         splits = len(self._truth["train_videos"])
         if not 1 <= split <= splits:
             raise DatasetError(f"J-HMDB-21 has no split {split}, expected 1 to {splits}")
-        self._split = split - 1
         self.labels = tuple(self._truth["labels"])
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """660 videos to train on, 268 to test on, in the order of the annotation file."""
+        if not self._truth:
+            return release_videos(self._folder, split, self._split, self.labels)
         try:
-            return [self._video(name) for name in self._truth[f"{split}_videos"][self._split]]
+            return [self._video(name) for name in self._truth[f"{split}_videos"][self._split - 1]]
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(
                 f"the J-HMDB-21 annotations do not fit together ({error!r}); fetch them again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,22 @@ def test_splits_count_from_one(tmp_path: Path) -> None:
     for split in (0, 3, -1):
         with pytest.raises(DatasetError, match=f"no split {split}, expected 1 to 2"):
             Jhmdb21(tmp_path, split)
+
+
+def test_the_folders_of_the_release_are_read_as_well(tmp_path: Path, write_pictures: Callable[..., None]) -> None:
+    write_pictures(tmp_path / "rgb-images" / "walk" / "a_b_1", range(1, 4))
+    (tmp_path / "labels" / "walk" / "a_b_1").mkdir(parents=True)
+    (tmp_path / "labels" / "walk" / "a_b_1" / "00002.txt").write_text("20 10 20 30 40\n")
+    (tmp_path / "testlist.txt").write_text("labels/walk/a_b_1/00002.txt\n")
+    dataset = open_dataset("jhmdb21", tmp_path)
+    [video] = dataset.videos("test")
+    assert (video.name, video.group, video.size_wh) == ("walk_a_b_1", "walk_a_b", (320, 240))
+    [tube] = video.tubes
+    assert (dataset.labels[tube.class_id], tube.frames.tolist(), tube.xyxy.tolist()) == (
+        "walk",
+        [1],
+        [[10, 20, 30, 40]],
+    )
 
 
 SOUND = packed(SMALL)
