@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from yowo_deploy.ahead import Prefetch, map_ahead
-from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.backends.base import Backend, Look, open_model
 from yowo_deploy.boxes import Detections, Float
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.decode import detect
@@ -87,10 +87,17 @@ class Detector:
         backend: a loaded model; closed with the detector.
         confidence: show what exceeds this; the spec's threshold by default.
         iou: suppression threshold; the spec's by default.
+        look: what takes the place of `backend.infer`, see there.
     """
 
-    def __init__(self, backend: Backend, confidence: float | None = None, iou: float | None = None) -> None:
-        self.backend = backend
+    def __init__(
+        self,
+        backend: Backend,
+        confidence: float | None = None,
+        iou: float | None = None,
+        look: Look | None = None,
+    ) -> None:
+        self.backend, self._look = backend, look
         self._confidence, self._iou = confidence, iou
         self._buffer = ClipBuffer(backend.spec)
         self._count = 0
@@ -160,7 +167,7 @@ class Detector:
 
     def _infer(self, task: _Task) -> Result:
         start = perf_counter()
-        raw = self.backend.infer(task.clip)[0]
+        raw = (self._look(task.clip, task.number) if self._look else self.backend.infer(task.clip))[0]
         inferred = perf_counter()
         size_wh = task.frame.shape[1], task.frame.shape[0]
         try:

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from yowo_deploy.ahead import Prefetch, map_ahead
-from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.base import Backend, Look
 from yowo_deploy.boxes import Detections, Float, Int
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules
@@ -57,11 +57,13 @@ def evaluate(
     on_video: Callable[[AnnotatedVideo], None] | None = None,
     kept: DetectionsFile | None = None,
     rules: Rules = "voc",
+    look_into: Callable[[AnnotatedVideo], Look] | None = None,
 ) -> Evaluation:
     """Run a model over videos frame by frame and score it with the model's evaluation threshold.
 
     Args:
         rules: see `Dataset`; AVA has no tubes, and judges the 50 best detections of a frame.
+        look_into: what takes the place of `backend.infer` for a video, where a clip alone does not say it all.
         every: judge each video's first annotated frame and every so-many-th after it; 1 is the full measure.
         on_video: called when a video is done.
         kept: where detections are written; what is in it already is not computed again.
@@ -72,7 +74,8 @@ def evaluate(
     found, truth, truth_tube, missing, frames = [], [], [], 0, 0
     for number, video in enumerate(videos):
         judged = video.judged_frames()[::every]
-        boxes, lacking = _judge(backend, video, judged, kept)
+        look = look_into(video) if look_into else lambda clip, _: backend.infer(clip)
+        boxes, lacking = _judge(backend, video, judged, kept, look)
         found.append(boxes.moved(number * FRAMES))
         of_truth, tubes = _truth(video, judged)
         truth.append(of_truth.moved(number * FRAMES))
@@ -96,7 +99,7 @@ def evaluate(
     )
 
 
-def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int]) -> dict[int, Detections]:
+def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int], look: Look) -> dict[int, Detections]:
     """Detections of the wanted frames of a video, all frames before them seen; those it does not have are left out.
 
     Boxes are in pixels of the picture that the ground truth is measured in.
@@ -105,7 +108,7 @@ def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int]) -> 
 
     def judged(numbered: tuple[int, Float]) -> tuple[int, Detections]:
         index, clip = numbered
-        return index, detect(backend.infer(clip)[0], spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
+        return index, detect(look(clip, index)[0], spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
 
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(video.path, allow_damaged=True))
@@ -116,11 +119,13 @@ def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int]) -> 
         return dict(map_ahead(judged, copies, backend.streams))
 
 
-def _judge(backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsFile | None) -> tuple[FrameBoxes, int]:
+def _judge(
+    backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsFile | None, look: Look
+) -> tuple[FrameBoxes, int]:
     """The rows of a video, and how many of its annotated frames the file lacks."""
     if kept and video.name in kept.done:
         return kept.done[video.name]
-    detections = detect_frames(backend, video, set(judged.tolist()))
+    detections = detect_frames(backend, video, set(judged.tolist()), look)
     threshold = backend.spec.evaluation_threshold
     boxes = FrameBoxes.concatenate([_rows(frame, each, threshold) for frame, each in sorted(detections.items())])
     missing = len(judged) - len(detections)

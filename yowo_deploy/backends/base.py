@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +68,10 @@ class Engine:
     ) -> None:
         self.close()
 
+
+# From a clip, (1, 3, T, H, W), and the number of its key frame in the video to the raw output: what takes the place of
+# `Backend.infer` where a clip alone does not say it all.
+Look = Callable[[Float, int], Float]
 
 # name: (module and class, library, extra). In order of preference on a CPU (DEPLOYMENT_FACTS, "CPU engines").
 ONNX_ENGINES = {

@@ -19,6 +19,7 @@ COMMANDS = {
     "bench": "measure how fast model files are",
     "detect": "find people acting in a video",
     "explain": "show where the branches of a model look",
+    "features": "keep what a model sees over whole videos",
     "inspect": "say what a model file is",
     "anchors": "fit anchors to the boxes of a data set",
     "demo": "the whole story in five minutes, without data or GPU",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import click
 
-from yowo_deploy.cli.terminal import STREAMS, model_options, progress_bar, refuse_overwriting, talk
+from yowo_deploy.backends.base import open_model
+from yowo_deploy.cli.terminal import STREAMS, long_term_looks, model_options, progress_bar, refuse_overwriting, talk
 from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import OutputError
@@ -27,6 +29,9 @@ from yowo_deploy.video import open_video
 @click.option(
     "--iou", type=click.FloatRange(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]"
 )
+@click.option(
+    "--features", type=click.Path(), help="What `features` kept of this very video: looks beyond the clip, files only."
+)
 @click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
 @model_options
 def command(
@@ -36,6 +41,7 @@ def command(
     json_path: str | None,
     conf: float | None,
     iou: float | None,
+    features: str | None,
     allow_damaged: bool,
     **options: Any,
 ) -> None:
@@ -48,7 +54,9 @@ def command(
             refuse_overwriting(model, path)
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(video, allow_damaged))
-        detector = stack.enter_context(Detector.open(model, conf, iou, streams=STREAMS, **options))
+        look = long_term_looks(model, options["clip"])(Path(features)) if features else None
+        backend = open_model(model, streams=STREAMS, **options)
+        detector = stack.enter_context(Detector(backend, conf, iou, look))
         sinks: list[Sink] = []
         if output is not None:
             sinks.append(stack.enter_context(VideoSink(output, reader.fps, reader.size_wh)))

@@ -15,6 +15,7 @@ from yowo_deploy.cli.terminal import (
     dataset_options,
     json_number,
     json_option,
+    long_term_looks,
     model_options,
     progress_bar,
     show_table,
@@ -31,10 +32,19 @@ from yowo_deploy.metrics.detections_file import DetectionsFile
 @dataset_options
 @click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every so-many-th frame: quicker.")
 @click.option("--save", type=click.Path(), help="Text file of detections, for `score`; a stopped run goes on from it.")
+@click.option("--features", type=click.Path(), help="Folder that `features` wrote with this checkpoint.")
 @model_options
 @json_option
 def command(
-    model: str, dataset: str, data: str, split: int, every: int, save: str | None, as_json: bool, **options: Any
+    model: str,
+    dataset: str,
+    data: str,
+    split: int,
+    every: int,
+    save: str | None,
+    features: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
     opened = open_dataset(dataset, Path(data), split)
@@ -47,7 +57,11 @@ def command(
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
                 f"{dataset} has {len(opened.labels)} ({', '.join(opened.labels[:3])}, ...)"
             )
-        made_by = (dataset, str(Path(data).resolve()), split, every, backend.name, options, backend.spec.to_json())
+        look = long_term_looks(model, options["clip"]) if features else None
+        folder = Path(features or "")
+        look_into = (lambda video: look(folder / f"{video.path.stem}.npz")) if look else None
+        made_by: tuple[Any, ...] = (dataset, str(Path(data).resolve()), split, every, backend.name, options)
+        made_by += (backend.spec.to_json(), *([features] if features else []))
         kept = DetectionsFile(save, hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
         done = 0
         with progress_bar("evaluating", total=len(videos)) as update:
@@ -57,7 +71,7 @@ def command(
                 done += 1
                 update(done, video.name.rpartition("/")[2][:40])
 
-            found = evaluate(backend, videos, every, on_video, kept, opened.rules)
+            found = evaluate(backend, videos, every, on_video, kept, opened.rules, look_into)
     if as_json:
         click.echo(json.dumps({**_values(found, opened.labels), "videos": len(videos), "videos_absent": absent}))
     else:

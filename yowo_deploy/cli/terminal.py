@@ -17,9 +17,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from yowo_deploy.backends.base import BACKENDS
+from yowo_deploy.artifacts import existing_file
+from yowo_deploy.backends.base import BACKENDS, Look, is_checkpoint
 from yowo_deploy.datasets.base import DATASETS
-from yowo_deploy.errors import MissingExtraError, OutputError
+from yowo_deploy.default_model import model_path
+from yowo_deploy.errors import InputError, MissingExtraError, OutputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,6 +80,22 @@ def require(extra: str, *libraries: str) -> None:
     for library in libraries:
         if find_spec(library) is None:
             raise MissingExtraError(library, extra)
+
+
+def long_term_looks(model: str, clip: int | None) -> Callable[[Path], Look]:
+    """From a file that `features` wrote to what a checkpoint answers with it.
+
+    Raises:
+        InputError: the model is no checkpoint.
+    """
+    require("train", "torch")
+    if not is_checkpoint(existing_file(model_path(model), "model")):
+        raise InputError(f"--features needs a checkpoint: the branches of {model} cannot be run apart")
+    from yowo_training.checkpoint import load_checkpoint
+    from yowo_training.feature_bank import FeatureBank, long_term
+
+    loaded = load_checkpoint(model, clip)
+    return lambda path: long_term(loaded, FeatureBank.load(path, loaded))
 
 
 def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:

@@ -150,6 +150,23 @@ def test_explain_draws_where_the_branches_look(checkpoint: Path, video: Path, tm
     assert isinstance(refused.exception, YowoError) and not (tmp_path / "none.png").exists()
 
 
+def test_features_are_kept_and_heard_by_evaluate_and_detect(
+    checkpoint: Path, onnx: Path, data: Path, video: Path, tmp_path: Path
+) -> None:
+    videos = [each.path for each in open_dataset("synthetic", data).videos("test")]
+    assert run("features", checkpoint, *videos, "-o", tmp_path).exit_code == 0
+    arguments = ("synthetic", "--data", data, "--every", 8, "--json", "--features", tmp_path)
+    assert json.loads(run("evaluate", checkpoint, *arguments).stdout)["frames"] > 0
+    bank = tmp_path / f"{video.stem}.npz"
+    found = [
+        run("detect", video, "--model", checkpoint, "--json", "-", "--conf", 0, *more).stdout.splitlines()
+        for more in ((), ("--features", bank))
+    ]
+    assert len(found[0]) == len(found[1]) and found[0] != found[1]
+    assert "needs a checkpoint" in str(run("evaluate", onnx, *arguments).exception)
+    assert "same name" in str(run("features", checkpoint, video, video, "-o", tmp_path).exception)
+
+
 def test_half_weights_halve_the_file_and_single_ones_are_as_rounded(
     checkpoint: Path, onnx: Path, tmp_path: Path
 ) -> None:

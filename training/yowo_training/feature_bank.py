@@ -1,0 +1,105 @@
+"""What the 3-D branch saw over a whole video, to look beyond the clip (paper, section 3.4). Knows networks, files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from yowo_deploy.artifacts import atomic_write, existing_file
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.preprocess import Frame, preprocess
+from yowo_training.checkpoint import Checkpoint
+
+CLIP = 8  # frames of a clip; the next one begins where it ends
+AROUND = 8  # clips whose features are averaged, the key frame in the middle: 64 frames
+BATCH = 4  # clips at once
+
+
+@dataclass(frozen=True)
+class FeatureBank:
+    """3-D features of the clips of one video, in order.
+
+    Attributes:
+        features: (M, C, H/32, W/32), of frames 0 to 7, 8 to 15, and so on; the last clip repeats the last frame.
+        weights_sha256: of the network that saw them.
+    """
+
+    features: Float
+    weights_sha256: str
+
+    def around(self, key: int) -> Float:
+        """(C, H/32, W/32): the mean of the eight clips around a frame, of fewer at the ends of the video."""
+        middle = key // CLIP
+        first = max(0, middle - AROUND // 2 + (key % CLIP >= CLIP // 2))
+        found = self.features[first : max(0, middle + AROUND // 2 + (key % CLIP >= CLIP // 2))]
+        return np.asarray((found if len(found) else self.features[-1:]).mean(axis=0), np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write as .npz, in half precision."""
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, features=self.features.astype(np.float16), weights_sha256=self.weights_sha256)
+
+    @classmethod
+    def load(cls, path: Path, checkpoint: Checkpoint) -> FeatureBank:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: no such file, or it was made with another checkpoint.
+            ModelFileError: it is something else.
+        """
+        file = existing_file(path, "feature bank")
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                features, made_by = stored["features"].astype(np.float32), str(stored["weights_sha256"])
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelFileError(f"{file} is not a feature bank, or is damaged: make it with `features`") from error
+        if made_by != checkpoint.spec.weights_sha256:
+            raise InputError(f"{file} was made with another checkpoint: make it anew with `yowo-deploy features`")
+        return cls(features, made_by)
+
+
+def make_bank(checkpoint: Checkpoint, frames: Iterable[Frame]) -> FeatureBank:
+    """See every frame of a video once.
+
+    Raises:
+        InputError: the network has no 3-D branch, or there is no frame.
+    """
+    if checkpoint.model.backbone_3d is None:
+        raise InputError("this model has no 3-D branch, so there are no features to keep")
+    clips, seen = _clips(checkpoint, frames), []
+    with torch.inference_mode():
+        while batch := list(islice(clips, BATCH)):
+            seen.append(checkpoint.model.features(torch.from_numpy(np.stack(batch)), rest_2d=True)[0].numpy())
+    if not seen:
+        raise InputError("the video holds no frame, so there are no features to keep")
+    return FeatureBank(np.concatenate(seen), checkpoint.spec.weights_sha256)
+
+
+def long_term(checkpoint: Checkpoint, bank: FeatureBank) -> Callable[[Float, int], Float]:
+    """A function from a clip, (1, 3, T, H, W), and the number of its key frame in the video to the raw output.
+
+    What the 3-D branch sees in the clip gives way to the bank's mean around the key frame.
+    """
+    model = checkpoint.model
+
+    def look(clip: Float, key: int) -> Float:
+        around = torch.from_numpy(bank.around(key))[None]
+        with torch.inference_mode():
+            of_2d = [] if model.backbone_2d is None else [model.backbone_2d(torch.from_numpy(clip[:, :, -1]))]
+            return np.asarray(model.fused([around, *of_2d]).numpy(), np.float32)
+
+    return look
+
+
+def _clips(checkpoint: Checkpoint, frames: Iterable[Frame]) -> Iterator[Float]:
+    """(3, 8, H, W) each; the last one filled up with its last frame."""
+    planes = (preprocess(frame, checkpoint.spec) for frame in frames)
+    while clip := list(islice(planes, CLIP)):
+        yield np.stack(clip + clip[-1:] * (CLIP - len(clip)), axis=1)

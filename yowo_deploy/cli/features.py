@@ -1,0 +1,37 @@
+"""`yowo-deploy features`: a thin sheet over `yowo_training.feature_bank`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yowo_deploy.cli.terminal import progress_bar, require
+from yowo_deploy.errors import InputError
+from yowo_deploy.video import open_video
+
+
+@click.command("features")
+@click.argument("checkpoint", type=click.Path())
+@click.argument("videos", nargs=-1, required=True, type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for one .npz file a video.")
+@click.option("--clip", type=click.IntRange(min=1), help="Clip length, for a release checkpoint that does not say it.")
+def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | None) -> None:
+    """Keep what the 3-D branch of CHECKPOINT sees in VIDEOS, for `evaluate` and `detect` with --features.
+
+    Each key frame then hears of the 64 frames around it (the paper's long-term feature bank).
+    """
+    require("train", "torch")
+    from yowo_training.checkpoint import load_checkpoint
+    from yowo_training.feature_bank import make_bank
+
+    stems = [Path(video).stem for video in videos]
+    if len(set(stems)) < len(stems):
+        raise InputError("two videos have the same name, and their features would have the same file: call it twice")
+    loaded = load_checkpoint(checkpoint, clip)
+    with progress_bar("looking", total=len(videos)) as update:
+        for done, (video, stem) in enumerate(zip(videos, stems, strict=True), start=1):
+            with open_video(video, allow_damaged=True) as reader:
+                make_bank(loaded, reader).save(Path(output) / f"{stem}.npz")
+            update(done, stem)
+    click.echo(output)
