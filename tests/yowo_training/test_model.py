@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from yowo_deploy.errors import InputError
-from yowo_training.backbones.base import Backbone
 from yowo_training.model import Yowo, YowoConfig
-from yowo_training.supervision import Supervised
+from yowo_training.supervision import Supervised, clip_loss
 
 
 def yowo(backbone_2d: str | None, backbone_3d: str | None, **changes: object) -> Yowo:
@@ -50,7 +49,7 @@ def test_either_branch_can_be_left_out(clips: torch.Tensor) -> None:
 
 @torch.no_grad()
 def test_a_branch_on_frames_of_half_size_meets_the_other_on_one_grid() -> None:
-    model = yowo("tiny2d", "shufflenetv2_2x_s16", shrink_3d=2)
+    model = yowo("tiny2d", "tiny3d_s16", shrink_3d=2)
     assert model(torch.randn(1, 3, 8, 64, 64)).shape == (1, 14, 2, 2)
 
 
@@ -68,34 +67,40 @@ def test_concatenation_has_no_layers_of_its_own(clips: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def test_3d_features_that_are_not_heard_are_zeros_and_with_none_heard_the_branch_rests(clips: torch.Tensor) -> None:
+def test_3d_features_that_are_not_heard_are_zeros_to_the_fusion_alone(clips: torch.Tensor) -> None:
     model = yowo("tiny2d", "tiny3d")
     every, of_2d = model.features(clips)
     first = model.fused([every, of_2d], heard_3d=torch.tensor([1.0, 0.0]))
     assert torch.equal(first, model.fused([every * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1), of_2d]))
-    supervised = Supervised(model, alone=True)
-    assert len(supervised(clips, torch.tensor([1.0, 0.0]))) == 3
-    model.backbone_3d = None if model.backbone_3d is None else Fails()
-    silent, same_2d = model.features(clips, rest_3d=True)
-    assert silent.shape == every.shape and not silent.any() and torch.equal(of_2d, same_2d)
-    assert len(supervised(clips, torch.zeros(2))) == 2  # the whole network's and the 2-D branch's own
+    output, named = Supervised(model, classes=2, alone=True)(clips, torch.tensor([1.0, 0.0]))
+    assert output.shape == first.shape and [logits.shape for logits in named] == [(2, 2), (2, 2)]
 
 
-def test_each_branch_alone_learns_from_its_own_output_only(clips: torch.Tensor) -> None:
+def test_the_3d_branch_alone_is_taught_without_the_other(clips: torch.Tensor) -> None:
     model = yowo("tiny2d", "tiny3d")
-    _, own_3d, own_2d = Supervised(model, alone=True)(clips)
-    own_3d.sum().backward()
+    supervised = Supervised(model, classes=3, alone=True)
+    logits = supervised(clips, only_3d=True)
+    assert logits.shape == (2, 3)
+    logits.sum().backward()
     assert model.backbone_2d is not None and model.backbone_3d is not None
-    assert all(p.grad is None for p in model.backbone_2d.parameters()) and own_2d.shape == own_3d.shape
+    assert all(p.grad is None for p in model.backbone_2d.parameters())
     assert all(p.grad is not None for p in model.backbone_3d.parameters())
-    assert len(Supervised(model, alone=False)(clips)) == 1
+    assert Supervised(model, classes=3, alone=False)(clips)[1] == []
 
 
-class Fails(Backbone):
-    out_channels = 128
-
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        raise AssertionError("the branch was run")
+def test_a_clip_is_about_what_its_people_do_and_an_empty_one_about_nothing() -> None:
+    logits = torch.tensor([[3.0, 0.0], [0.0, 0.0], [1.0, 2.0]], requires_grad=True)
+    targets = [
+        torch.tensor([[0.0, 0, 0, 0, 0], [1.0, 0, 0, 0, 0]]),
+        torch.zeros(0, 5),
+        torch.tensor([[1.0, 0, 0, 0, 0]]),
+    ]
+    log_p = logits.detach().log_softmax(dim=1)
+    expected = -(log_p[0].mean() + log_p[2, 1]) / 2
+    assert clip_loss(logits, targets, 0.0).item() == pytest.approx(expected.item())
+    nobody = clip_loss(logits, [torch.zeros(0, 5)] * 3, 0.1)
+    nobody.backward()
+    assert nobody.item() == 0 and logits.grad is not None and not logits.grad.any()
 
 
 @torch.no_grad()

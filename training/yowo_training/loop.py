@@ -129,7 +129,7 @@ class Run:
             freeze_3d(self.model, self.filled)
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
-        idle = recipe.first_2d > 0 or recipe.first_3d > 0 or recipe.heard_3d < 1
+        idle = recipe.first_3d > 0
         self._network = shared(supervised, self.team, self.device, idle)
         self.average = Average(self.model, recipe.ema)
         self._optimizer = build_optimizer(supervised, recipe, tuple(self.filled))
@@ -211,8 +211,7 @@ class Run:
     def _loss(self, batch: Batch, done: float) -> tuple[Tensor, dict[str, float]]:
         recipe, smoothing = self.recipe, self.recipe.loss.label_smoothing
         clips, targets = batch.clips.to(self._anchors), [boxes.to(self.device) for boxes in batch.targets]
-        chance_3d = 0.0 if done < recipe.first_2d else recipe.heard_3d
-        heard_3d = None if chance_3d == 1 else (batch.luck < chance_3d).to(clips)
+        heard_3d = None if recipe.heard_3d == 1 else (batch.luck < recipe.heard_3d).to(clips)
         dtype = DTYPES[recipe.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             if done < recipe.first_3d:

@@ -79,21 +79,16 @@ class Yowo(nn.Module):
         """
         return self.fused(self.features(clips, extra))
 
-    def features(
-        self, clips: Tensor, extra: Tensor | None = None, rest_3d: bool = False, rest_2d: bool = False
-    ) -> list[Tensor]:
+    def features(self, clips: Tensor, extra: Tensor | None = None, rest_2d: bool = False) -> list[Tensor]:
         """What the branches see, 3-D first as in the release, the third modality last: (B, C, H/32, W/32) each.
 
         Args:
-            rest_3d: the 3-D branch is not run; its features are zeros.
             rest_2d: the 2-D branch is not run; it has no features.
         """
         found = []
         if self.backbone_2d is not None and not rest_2d:
             found.append(self.backbone_2d(clips[:, :, -1]))
-        if self.backbone_3d is not None and rest_3d:
-            found.insert(0, found[0].new_zeros(len(clips), self.backbone_3d.out_channels, *found[0].shape[2:]))
-        elif self.backbone_3d is not None:
+        if self.backbone_3d is not None:
             found.insert(0, self.backbone_3d(self._shrunk(clips)).mean(dim=2))
         if self.backbone_extra is not None and extra is not None:
             found.append(self.backbone_extra(extra).mean(dim=2))

@@ -51,7 +51,7 @@ def rate_factor(recipe: Recipe, step: int, done: float) -> float:
     """
     if recipe.halve_at:
         return float(0.5 ** sum(step > at for at in recipe.halve_at))
-    return rate_at(done, max(recipe.first_2d, recipe.first_3d))
+    return rate_at(done, recipe.first_3d)
 
 
 def rate_at(done: float, alone: float = 0.0) -> float:

@@ -29,20 +29,19 @@ class Supervised(nn.Module):
     def forward(
         self, clips: Tensor, heard_3d: Tensor | None = None, only_3d: bool = False
     ) -> tuple[Tensor, list[Tensor]] | Tensor:
-        """The raw output, and (B, classes) logits of each branch that was run.
+        """The raw output, and (B, classes) logits of each branch.
 
         Args:
-            heard_3d: see `Yowo.fused`; with no clip heard the 3-D branch is not run.
+            heard_3d: see `Yowo.fused`.
             only_3d: nothing but the 3-D branch is run, and its logits are the answer.
         """
         if only_3d:
             [seen] = self.yowo.features(clips, rest_2d=True)
             logits: Tensor = self.heads[0](seen.mean(dim=(2, 3)))
             return logits
-        rests = heard_3d is not None and not heard_3d.any()
-        features = self.yowo.features(clips, rest_3d=rests)
+        features = self.yowo.features(clips)
         named = [head(seen.mean(dim=(2, 3))) for head, seen in zip(self.heads, features, strict=bool(self.heads))]
-        return self.yowo.fused(features, heard_3d), named[rests:]
+        return self.yowo.fused(features, heard_3d), named
 
 
 def clip_loss(logits: Tensor, targets: list[Tensor], smoothing: float) -> Tensor:

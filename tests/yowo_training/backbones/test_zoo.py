@@ -16,10 +16,8 @@ from yowo_training.backbones.efficientnet import MEAN, STD, EfficientNetLite0
 from yowo_training.release import our_names
 
 # What an input of 64 x 64 and 16 frames becomes: half the stride where the last one is 1.
-GRID = {"motion_lite0": 4, "shufflenetv2_2x_s16": 4, "tiny3d_s16": 4}
-RELEASED = [
-    name for name in BACKBONES_3D if name not in ("motion_lite0", "shufflenetv2_2x_s16", "tiny3d", "tiny3d_s16")
-]
+GRID = {"motion_lite0": 4, "tiny3d_s16": 4}
+RELEASED = [name for name in BACKBONES_3D if name not in ("motion_lite0", "tiny3d", "tiny3d_s16")]
 
 
 @pytest.mark.parametrize("name", BACKBONES_2D)

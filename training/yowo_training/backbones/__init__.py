@@ -36,7 +36,6 @@ BACKBONES_3D: dict[str, Builder] = {
     "mobilenetv2_1x": MobileNetV2,
     "shufflenet_2x": ShuffleNet,
     "shufflenetv2_2x": ShuffleNetV2,
-    "shufflenetv2_2x_s16": lambda: ShuffleNetV2(last_stride=1),
     "motion_lite0": MotionLite0,
     "tiny3d": Tiny3d,
     "tiny3d_s16": lambda: Tiny3d(last_stride=1),

@@ -13,24 +13,18 @@ _REPEATS = (4, 8, 4)
 
 
 class ShuffleNetV2(Backbone):
-    """(B, 3, T, H, W) to (B, 2048, T/16, H/32, W/32), T rounded up at every halving.
-
-    Args:
-        last_stride: spatial stride of the last stage. With 1 the output has twice the resolution: H/16, W/16, which
-            suits a branch that sees frames of half size.
-    """
+    """(B, 3, T, H, W) to (B, 2048, T/16, H/32, W/32), T rounded up at every halving."""
 
     out_channels = 2048
 
-    def __init__(self, last_stride: int = 2) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.conv1 = _conv_bn_relu(3, _STEM, 3, stride=(1, 2, 2))
         self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
         blocks: list[nn.Module] = []
         channels = _STEM
-        for stage, (width, count) in enumerate(zip(_WIDTHS, _REPEATS, strict=True)):
-            side = last_stride if stage == len(_WIDTHS) - 1 else 2
-            blocks.append(Downsample(channels, width, stride=(2, side, side)))
+        for width, count in zip(_WIDTHS, _REPEATS, strict=True):
+            blocks.append(Downsample(channels, width, stride=(2, 2, 2)))
             blocks.extend(Shuffle(width) for _ in range(count - 1))
             channels = width
         self.features = nn.Sequential(*blocks)
