@@ -41,7 +41,7 @@ class Recipe:
         frozen_3d: the 3-D branch stays as its file has it (paper, section 4.2, for J-HMDB-21).
         first_3d: share of the run in which the 3-D branch alone learns what clips are about (see `Supervised`); needs
             `auxiliary`. The fusion then meets features that are worth listening to.
-        heard_3d: chance of a clip to have its 3-D features heard after that, so that the output relies on both branches.
+        heard_3d: chance of a clip to have its 3-D features heard after that, then the output needs both branches.
         auxiliary: weight of the loss that each branch has alone, naming the actions of the clip.
         loss: weights of the loss parts.
         epochs: length of a run that is given no time; an epoch sees one clip of every video.
