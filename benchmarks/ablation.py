@@ -20,7 +20,7 @@ from yowo_training.loop import Budget, Run
 from yowo_training.recipes import Recipe, find_recipe
 
 LITE = find_recipe("yowo-lite")
-ALONE_2D = replace(LITE, backbone_3d=None, first_3d=0.0, heard_3d=1.0, auxiliary=0.0)
+ALONE_2D = replace(LITE, backbone_3d=None, pretrained=("backbone_2d",), first_3d=0.0, heard_3d=1.0, auxiliary=0.0)
 ALONE_3D = replace(LITE, backbone_2d=None, pretrained=("backbone_3d",), heard_3d=1.0)
 VARIANTS: Mapping[str, Recipe] = {
     "2D": ALONE_2D,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -37,7 +38,8 @@ class Evaluation:
         video_map: by threshold, of tubes linked as the release does; empty unless every annotated frame was judged,
             and by AVA's rules.
         recall: share of ground-truth boxes found at IoU 0.5 by a detection of any class above the threshold.
-        accuracy: share of the boxes found whose best-scoring detection has the right class (paper, Table 3).
+        accuracy: share of the boxes found whose best-scoring detection has the right class (paper, Table 3); NaN by
+            AVA's rules, where a box has many.
         frames: annotated frames that were judged.
         frames_missing: annotated frames beyond the end of their video file; they count as not found.
     """
@@ -58,11 +60,13 @@ def evaluate(
     kept: DetectionsFile | None = None,
     rules: Rules = "voc",
     look_into: Callable[[AnnotatedVideo], Look] | None = None,
+    judged_classes: Collection[int] = (),
 ) -> Evaluation:
     """Run a model over videos frame by frame and score it with the model's evaluation threshold.
 
     Args:
         rules: see `Dataset`; AVA has no tubes, and judges the 50 best detections of a frame.
+        judged_classes: class ids whose detections count; all by default.
         look_into: what takes the place of `backend.infer` for a video, where a clip alone does not say it all.
         every: judge each video's first annotated frame and every so-many-th after it; 1 is the full measure.
         on_video: called when a video is done.
@@ -84,6 +88,8 @@ def evaluate(
         if on_video:
             on_video(video)
     everything, boxes = FrameBoxes.concatenate(found), FrameBoxes.concatenate(truth)
+    if judged_classes:
+        everything = everything.rows(np.isin(everything.class_id, list(judged_classes)))
     if not len(boxes):
         raise DatasetError("no annotated frame in these videos, nothing to evaluate")
     spec, names = backend.spec, tuple(video.name for video in videos)
@@ -92,8 +98,8 @@ def evaluate(
     return Evaluation(
         by_rule(everything, boxes, spec.classes),
         _video_map(matched) if every == 1 and rules == "voc" else {},
-        localization_recall(everything, boxes),
-        classification_accuracy(everything, boxes),
+        localization_recall(everything, boxes if rules == "voc" else _each_once(boxes)),
+        classification_accuracy(everything, boxes) if rules == "voc" else math.nan,
         frames,
         missing,
     )
@@ -150,6 +156,13 @@ def _truth(video: AnnotatedVideo, judged: Int) -> tuple[FrameBoxes, Int]:
         parts.append(FrameBoxes(tube.frames[rows], class_id, tube.xyxy[rows], np.ones(len(rows), np.float32)))
         numbers.append(np.full(len(rows), number, np.int64))
     return FrameBoxes.concatenate(parts), np.concatenate([np.zeros(0, np.int64), *numbers])
+
+
+def _each_once(truth: FrameBoxes) -> FrameBoxes:
+    """Every box a single time, however many labels it has."""
+    places = np.column_stack([truth.frame.astype(np.float64), truth.xyxy])
+    _, first = np.unique(places, axis=0, return_index=True)
+    return truth.rows(np.sort(first))
 
 
 def _video_map(matched: Matched) -> dict[float, ClassAp]:

@@ -44,19 +44,26 @@ class ImageFolder:
                 f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or double"
             )
         self.frames_declared = len(self._files)
-        height, width = self._read(self._files[0]).shape[:2]
+        height, width = self._read(self._files[0]).shape[:2]  # OpenCV itself refuses pictures of absurd size
         self.size_wh = width, height
 
     def __iter__(self) -> Iterator[Frame]:
         """Every frame once, from the first."""
-        for file in self._files:
+        return self.window(0, len(self._files) - 1)
+
+    def window(self, first: int, last: int) -> Iterator[Frame]:
+        """Frames `first` to `last` alone, counted from 0, fewer where the folder ends before."""
+        for file in self._files[first : last + 1]:
             frame = self._read(file)
             if (frame.shape[1], frame.shape[0]) != self.size_wh:
                 raise VideoError(f"{file} is {frame.shape[1]}x{frame.shape[0]}, the first picture {self.size_wh}")
             yield frame
 
     def _read(self, file: Path) -> Frame:
-        frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        try:
+            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        except cv2.error as error:  # larger than OpenCV reads
+            raise VideoError(f"{file} cannot be read as a picture: {error.err or error}") from error
         if frame is None:
             raise VideoError(f"{file} cannot be read as a picture")
         return np.asarray(frame, np.uint8)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -46,6 +47,7 @@ class FrameSource(Protocol):
     frames_declared: int
 
     def __iter__(self) -> Iterator[Frame]: ...
+    def window(self, first: int, last: int) -> Iterator[Frame]: ...
     def __enter__(self) -> FrameSource: ...
     def __exit__(self, *_: object) -> None: ...
 
@@ -107,6 +109,19 @@ class VideoReader:
                 f"{self.path} breaks off: {count} frames can be decoded, {self.frames_declared} are declared. "
                 "Repair or re-encode it, or pass --allow-damaged to take what there is"
             )
+
+    def window(self, first: int, last: int) -> Iterator[Frame]:
+        """Frames `first` to `last` alone, fewer where the file ends before; in place of iterating."""
+        if first == 0 and self._first is not None:
+            yield self._first
+        for index in range(1, last + 1):
+            if not self._capture.grab():
+                return
+            if index >= first:
+                decoded, frame = self._capture.retrieve()
+                if not decoded:
+                    return
+                yield np.asarray(frame, np.uint8)
 
     def _read(self) -> Frame | None:
         decoded, frame = self._capture.read()
@@ -239,18 +254,22 @@ class _PyAv:
         self._container.close()
 
 
+_OPENING = threading.Lock()
+
+
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable for the length of a block."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    """Set a variable for the length of a block; one thread at a time, or one would restore what another has set."""
+    with _OPENING:
+        before = os.environ.get(name)
+        os.environ[name] = value
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
 
 
 @contextlib.contextmanager

@@ -78,6 +78,8 @@ def store_single(model: ir.Model) -> bool:
         weights, cast = half.const_value, _only_reader_of(half)
         if weights is None or weights.dtype != ir.DataType.FLOAT16 or cast is None or cast.op_type != "Cast":
             continue
+        if cast.attributes["to"].as_int() != ir.DataType.FLOAT.value:
+            continue
         name = str(half.name).removesuffix("_half")
         single = ir.Value(name=name, const_value=ir.tensor(weights.numpy().astype(np.float32), name=name))
         _replace(cast.outputs[0], single)

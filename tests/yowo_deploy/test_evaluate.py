@@ -228,3 +228,15 @@ def test_frames_to_be_judged_may_be_more_than_the_annotated_ones(videos: list[An
 def test_by_the_rules_of_ava_there_are_no_tubes(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
     found = evaluate(Knowing(spec, 0), videos[:1], rules="ava")
     assert (found.frame_map.mean, found.video_map) == (1, {})
+
+
+def test_a_person_with_many_labels_is_one_box_and_other_classes_do_not_count(
+    videos: list[AnnotatedVideo], spec: ModelSpec
+) -> None:
+    [tube] = videos[0].tubes
+    busy = replace(videos[0], tubes=(tube, replace(tube, class_id=2)))
+    found = evaluate(Knowing(spec, 0, 1), [busy], rules="ava")
+    assert (found.recall, found.frames) == (1, 10) and math.isnan(found.accuracy)
+    assert found.frame_map.per_class[0] == 1 and found.frame_map.per_class[2] == 0
+    # Without class 0 among the judged, its detections are not there.
+    assert evaluate(Knowing(spec, 0), [busy], rules="ava", judged_classes=(2,)).frame_map.per_class[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -65,3 +66,28 @@ def test_a_file_is_read_as_a_video(tmp_path: Path) -> None:
     writer.release()
     with open_video(path) as reader:
         assert isinstance(reader, VideoReader)
+
+
+def test_a_window_is_the_same_frames_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (16, 16))
+    for number in range(6):
+        writer.write(np.full((16, 16, 3), 20 * number, np.uint8))
+        assert cv2.imwrite(str(folder / f"{number}.png"), np.full((16, 16, 3), 20 * number, np.uint8))
+    writer.release()
+    for first, last in ((0, 0), (0, 2), (1, 3), (4, 9), (7, 9)):
+        seen = []
+        for source in (folder, path):
+            with open_video(source) as reader:
+                seen.append([round(float(frame.mean()) / 20) for frame in reader.window(first, last)])
+        assert seen[0] == seen[1] == list(range(first, min(last, 5) + 1))
+
+
+def test_a_picture_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    header = b"IHDR" + (60000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    chunk = len(header[4:]).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
+    (tmp_path / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    with pytest.raises(VideoError, match=r"1\.png cannot be read"):
+        open_video(tmp_path)

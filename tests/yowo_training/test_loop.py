@@ -27,8 +27,9 @@ from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoErro
 from yowo_training import loop
 from yowo_training.average import Average
 from yowo_training.backbones.tiny import Tiny3d
+from yowo_training.build import build
 from yowo_training.checkpoint import load_checkpoint
-from yowo_training.loop import Budget, Run, build, hold_out, many_labels
+from yowo_training.loop import Budget, Run, hold_out, many_labels
 from yowo_training.loss import LossWeights
 from yowo_training.optimizer import build_optimizer, rate_at
 from yowo_training.recipes import Recipe, find_recipe
@@ -49,6 +50,7 @@ class Two:
     def __init__(self, dataset: Dataset) -> None:
         self.labels, self.anchors, self.anchor_grid = dataset.labels, dataset.anchors, dataset.anchor_grid
         self.rules: Rules = dataset.rules
+        self.judged_classes = dataset.judged_classes
         self._videos = dataset.videos("train")[:2]
 
     def videos(self, split: str) -> Sequence[AnnotatedVideo]:
@@ -162,6 +164,55 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) 
     with start("killed", "resume") as last:
         assert last.wait() == 0
     assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "killed" / "last.pt"))
+
+
+def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    for report in Run(TINY, dataset, tmp_path, Budget(None, 2)):
+        if report.step == 2:
+            break
+    (tmp_path / ".state.orphan.pt").touch()  # of a process that was killed while it wrote
+    with pytest.raises(InputError, match="holds a run that was stopped: go on with --resume"):
+        Run(TINY, dataset, tmp_path, Budget(None, 2))
+    assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True))
+    assert not (tmp_path / ".state.orphan.pt").exists()
+    best = (tmp_path / "best.pt").read_bytes()
+    assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True)) == []
+    assert (tmp_path / "best.pt").read_bytes() == best
+
+
+def test_a_flipped_bit_in_the_state_is_noticed(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    for report in Run(TINY, dataset, tmp_path, Budget(None, 2)):
+        if report.step == 2:
+            break
+    content = torch.load(tmp_path / "state.pt")
+    content["network"]["yowo.conv_final.weight"].view(-1)[0] += 1
+    torch.save(content, tmp_path / "state.pt")
+    with pytest.raises(ModelFileError, match="does not have the hash"):
+        Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True)
+
+
+def test_the_last_batches_count_when_they_do_not_fill_a_step(dataset: Dataset, tmp_path: Path) -> None:
+    run = Run(replace(TINY, accumulate=50), dataset, tmp_path, Budget(None, 1), validation=0.0)
+    before = run.model.conv_final.weight.clone()
+    [*_] = run
+    assert not torch.equal(run.model.conv_final.weight, before)
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_the_weights_are_lost(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(TINY, dataset, tmp_path, Budget(None, 1))
+    before = run.model.conv_final.weight.clone()
+    run.model.conv_final.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(YowoError, match="the gradient is nan"):
+        list(run)
+    assert torch.equal(run.model.conv_final.weight, before) and (tmp_path / "bad_batch.pt").exists()
 
 
 def test_a_full_disk_leaves_the_last_good_files(

@@ -119,6 +119,16 @@ def test_many_labels_a_box_are_what_a_naive_loop_gives(gamma: float) -> None:
     assert (parts.x, parts.w, parts.confidence) == (single.x, single.w, single.confidence)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_a_class_that_is_certain_has_a_gradient_that_is_a_number(gamma: float) -> None:
+    raw = torch.zeros(1, 27, 4, 5)
+    raw.view(1, 3, 9, 4, 5)[:, :, 5 + 2] = 200.0
+    raw.requires_grad_()
+    total = yowo_loss(raw, [torch.tensor([[2.0, 0.5, 0.5, 0.4, 0.4]])], ANCHORS.float(), LossWeights(focal_gamma=gamma))
+    [gradient] = torch.autograd.grad(total.total, raw)
+    assert gradient.isfinite().all()
+
+
 def naive_loss(
     raw: np.ndarray,
     targets: list[np.ndarray],

@@ -21,6 +21,7 @@ class Boxes:
     anchors = ((2.0, 2.0), (5.0, 2.5))
     anchor_grid = (10, 5)
     rules: Rules = "voc"
+    judged_classes = ()
 
     def videos(self, split: str) -> Sequence[AnnotatedVideo]:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class FrameCache:
 
     Args:
         limit_bytes: of frames held. A small data set fits and is decoded once; of a large one, what does not fit is
-            decoded at each visit, up to the frame that is wanted.
+            decoded at each visit, and of that no more than the clip is kept. Long films want folders of frames, which
+            need not be read from the start.
     """
 
     def __init__(self, limit_bytes: int = 2 << 30) -> None:
@@ -136,19 +138,16 @@ class FrameCache:
     def window(self, video: AnnotatedVideo, first: int, last: int) -> list[Frame]:
         """Frames `first` to `last` of a video, fewer where the file ends before."""
         if video.name not in self._held:
-            if self.held_bytes >= self._limit:
-                return _decode(video, last)[first:]
-            frames = _decode(video, None)
+            with open_video(video.path, allow_damaged=True) as reader:
+                size = 3 * math.prod(reader.size_wh) * max(reader.frames_declared, last + 1)
+                if self.held_bytes + size > self._limit:
+                    return list(reader.window(first, last))
+                frames = list(reader)
             with self._lock:
                 if video.name not in self._held:  # another thread may have been quicker
                     self._held[video.name] = frames
                     self.held_bytes += sum(frame.nbytes for frame in frames)
         return self._held[video.name][first : last + 1]
-
-
-def _decode(video: AnnotatedVideo, last: int | None) -> list[Frame]:
-    with open_video(video.path, allow_damaged=True) as reader:
-        return list(islice(reader, None if last is None else last + 1))
 
 
 def _clip_frames(

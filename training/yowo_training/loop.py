@@ -6,9 +6,10 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +22,11 @@ from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.evaluate import evaluate
 from yowo_deploy.spec import ModelSpec
 from yowo_training.average import Average
-from yowo_training.backbones.base import Backbone
-from yowo_training.backbones.efficientnet import EfficientNetLite0
-from yowo_training.backbones.motion import MotionLite0
-from yowo_training.backend import DTYPES, TorchBackend, device_of
-from yowo_training.branch_weights import Filled, load_branch
+from yowo_training.backend import DTYPES, TorchBackend
+from yowo_training.build import build, fill, freeze_3d
 from yowo_training.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.clips import Batch, FrameCache, batches
 from yowo_training.loss import LossParts, ManyLabels, yowo_loss
-from yowo_training.model import Yowo
 from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
 from yowo_training.parallel import join_team, mean_of, shared
 from yowo_training.recipes import Recipe
@@ -99,7 +96,8 @@ class Run:
         cache_bytes: of decoded frames kept in memory.
 
     Raises:
-        InputError: the device is not there, or state.pt is of a run with other arguments.
+        InputError: the device is not there; a stopped run is in the folder and is not to be resumed, or was started
+            with other arguments.
     """
 
     def __init__(
@@ -117,8 +115,7 @@ class Run:
     ) -> None:
         torch.manual_seed(seed)
         self.recipe, self.budget, self.seed, self.rules = recipe, budget, seed, dataset.rules
-        self.device = device_of(device)
-        self.team = join_team(self.device)
+        self.device, self.team = join_team(device)
         self.spec: ModelSpec = recipe.spec(dataset)
         present, self.absent = split_present(dataset.videos("train"))
         self.training, self.held_out = hold_out(present, validation)
@@ -136,15 +133,33 @@ class Run:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
-        self.progress = Progress(next_validation=FIRST_VALIDATION)
+        self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
         arguments = {"recipe": repr(recipe), "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
-        arguments |= {"processes": self.team.size}
+        names = " ".join(video.name for video in (*self.training, *self.held_out))
+        arguments |= {"video_names": f"{zlib.crc32(names.encode()):08x}", "processes": self.team.size}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
-        if resume and self._state_file.exists():
+        self._open_folder(resume, arguments)
+
+    def _open_folder(self, resume: bool, arguments: dict[str, Any]) -> None:
+        """Go on from what is there, or begin anew; every process does the same."""
+        if self._state_file.exists() and not resume:
+            raise InputError(f"{self.output} holds a run that was stopped: go on with --resume, or take another folder")
+        if self._state_file.exists():
             self._state.load(self._state_file)
+        elif resume and (record := self.output / "args.json").exists():
+            self.progress.finished = json.loads(record.read_text()) == arguments | {"finished": True}
+        self.team.agree(self.progress.step, "steps of the run, from state.pt: several machines need one folder")
         if self.team.leads:
-            write_text(self.output / "args.json", json.dumps(arguments))
+            for orphan in self.output.glob(".*.*"):  # what a process that was killed was writing
+                if orphan.name.startswith((".state.", ".last.", ".best.")):
+                    orphan.unlink()
+            self._record(finished=self.progress.finished)
+
+    def _record(self, finished: bool) -> None:
+        write_text(
+            self.output / "args.json", json.dumps(self._state.arguments | ({"finished": True} if finished else {}))
+        )
 
     @property
     def best(self) -> Path:
@@ -156,7 +171,9 @@ class Run:
         return self.output / "state.pt"
 
     def __iter__(self) -> Iterator[Report]:
-        """Train, one report a step; best.pt and last.pt are there when it ends."""
+        """Train, one report a step; best.pt and last.pt are there when it ends. A finished run has no steps left."""
+        if self.progress.finished:
+            return
         progress, before = self.progress, self.progress.seconds
         first, start, saved = progress.step, monotonic(), monotonic()
         share = (self.team.rank, self.team.size)
@@ -168,11 +185,15 @@ class Run:
                 progress.step += 1
                 progress.seconds = before + monotonic() - start
                 done, frame_map = self._done(), None
-                if done >= min(progress.next_validation, 1.0):
+                whole = progress.step % self.recipe.accumulate == 0
+                if done >= 1 and not whole:
+                    self._update()
+                validated = done >= min(progress.next_validation, 1.0)
+                if validated:
                     frame_map = self._validate()
                     progress.next_validation += (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
-                whole = progress.step % self.recipe.accumulate == 0
-                if self.team.leads and whole and done < 1 and monotonic() - saved > SAVE_EVERY_S:
+                due = validated or monotonic() - saved > SAVE_EVERY_S
+                if self.team.leads and whole and done < 1 and due:
                     self._state.save(self._state_file)
                     saved = monotonic()
                 clips = (progress.step - first) * self.recipe.batch * self.team.size
@@ -181,6 +202,7 @@ class Run:
                 if done >= 1.0:
                     break
         if self.team.leads:
+            self._record(finished=True)
             self._state_file.unlink(missing_ok=True)
 
     def _done(self) -> float:
@@ -192,21 +214,29 @@ class Run:
         recipe, step = self.recipe, self.progress.step + 1
         # Of the step alone, so that a run can go on anywhere; each process throws its own dice.
         torch.manual_seed(zlib.crc32(f"{self.seed} {step} {self.team.rank}".encode()))
-        set_rate(self._optimizer, rate_factor(recipe, step // recipe.accumulate + 1, done))
+        set_rate(self._optimizer, rate_factor(recipe, (step - 1) // recipe.accumulate + 1, done))
         self._network.train()
         if recipe.frozen_3d and self.model.backbone_3d is not None:
             self.model.backbone_3d.eval()  # its norms keep their statistics
         loss, parts = self._loss(batch, done)
-        self._refuse_non_finite(loss, batch)
+        self._refuse_non_finite("loss", loss.item(), batch)
         torch.autograd.backward(self._scaler.scale(loss / recipe.accumulate))
         if step % recipe.accumulate == 0:
-            self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_NORM)
+            norm = self._update()
+            if not self._scaler.is_enabled():  # which leaves such a step out itself
+                self._refuse_non_finite("gradient", norm, batch)
+        return parts, loss.item()
+
+    def _update(self) -> float:
+        """One step of the optimizer, unless the gradient is no number; its norm."""
+        self._scaler.unscale_(self._optimizer)
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_NORM).item()
+        if math.isfinite(norm) or self._scaler.is_enabled():
             self._scaler.step(self._optimizer)
             self._scaler.update()
-            self._optimizer.zero_grad()
             self.average.update(self.model)
-        return parts, loss.item()
+        self._optimizer.zero_grad()
+        return norm
 
     def _loss(self, batch: Batch, done: float) -> tuple[Tensor, dict[str, float]]:
         recipe, smoothing = self.recipe, self.recipe.loss.label_smoothing
@@ -222,22 +252,24 @@ class Run:
             alone = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
         return parts.total + recipe.auxiliary * alone, _shown(parts)
 
-    def _refuse_non_finite(self, loss: Tensor, batch: Batch) -> None:
-        if math.isfinite(loss.item()):
+    def _refuse_non_finite(self, what: str, value: float, batch: Batch) -> None:
+        if math.isfinite(value):
             return
-        kept = self.output / "bad_batch.pt"
+        kept = self.output / ("bad_batch.pt" if self.team.size == 1 else f"bad_batch.{self.team.rank}.pt")
         with atomic_write(kept) as temporary:
             torch.save(vars(batch), temporary)
-        raise YowoError(f"the loss is {loss.item()}, so the run stops; the batch that did it is in {kept}")
+        raise YowoError(f"the {what} is {value}, so the run stops; the batch at which it was seen is in {kept}")
 
     def _validate(self) -> float | None:
         """Score the averaged weights on the held-out recordings; keep them, as best if they are. The leader does."""
         if not self.team.leads:
             return None
         backend = TorchBackend.of(Checkpoint(self.average.model, self.spec))
-        found = evaluate(backend, self.held_out or self.training[:8], VALIDATION_EVERY, rules=self.rules)
-        figures = {"step": self.progress.step, "frame_map": found.frame_map.mean}
-        figures |= {"recall": found.recall, "accuracy": found.accuracy}
+        videos = [replace(video, judged=None) for video in self.held_out or self.training[:8]]
+        found = evaluate(backend, videos, VALIDATION_EVERY, rules=self.rules)
+        measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
+        figures: dict[str, float | None] = {"step": self.progress.step}
+        figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}
         self.progress.metrics.append(json.dumps(figures))
         write_text(self.output / "metrics.jsonl", "\n".join(self.progress.metrics) + "\n")
         save_checkpoint(self.output / "last.pt", self.average.model, self.spec, figures)
@@ -245,17 +277,6 @@ class Run:
             self.progress.best_map = found.frame_map.mean
             save_checkpoint(self.best, self.average.model, self.spec, figures)
         return found.frame_map.mean
-
-
-def freeze_3d(model: Yowo, filled: Mapping[str, Filled]) -> None:
-    """Keep the 3-D branch as its file has it.
-
-    Raises:
-        InputError: there is no such branch, or no file that filled it.
-    """
-    if model.backbone_3d is None or "backbone_3d" not in filled:
-        raise InputError("this recipe keeps the 3-D branch as it is: start it from a file with --weights-3d")
-    model.backbone_3d.requires_grad_(False)
 
 
 def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels | None:
@@ -275,39 +296,13 @@ def _shown(parts: LossParts) -> dict[str, float]:
     return {"box": box.item(), "confidence": parts.confidence.item(), "class": parts.classes.item()}
 
 
-def fill(model: Yowo, branch: str, path: str) -> Filled:
-    """Load a branch's weights from a file; see `load_branch`.
-
-    Raises:
-        InputError: the model has no such branch.
-    """
-    backbone = getattr(model, branch)
-    if not isinstance(backbone, Backbone):
-        raise InputError(f"{path} is meant for {branch}, which this recipe does not have")
-    return load_branch(backbone, path)
-
-
-def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
-    """A fresh network in the memory layout that trains fastest on a CPU, pretrained where the recipe says so."""
-    model = Yowo(recipe.config(spec))
-    if recipe.imagenet:
-        if isinstance(model.backbone_3d, MotionLite0):
-            model.backbone_3d.load_imagenet()
-        if isinstance(model.backbone_2d, EfficientNetLite0):
-            model.backbone_2d.load_imagenet()
-            model.backbone_2d.freeze(recipe.frozen_blocks)
-    # Measured with yowo-lite on two cores: 18 clips/s instead of 9 in the 2-D branch, 22 instead of 19 in the 3-D one.
-    for weight in model.parameters():
-        if weight.ndim >= 4:
-            layout = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
-            weight.data = weight.data.contiguous(memory_format=layout)
-    return model
-
-
 def hold_out(videos: Sequence[AnnotatedVideo], share: float) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
-    """Training and validation videos; a recording is on one side only, and the choice never changes."""
+    """Training and validation videos; a recording is on one side only, and the choice never changes.
+
+    A video with nobody in it is not worth holding out.
+    """
 
     def held(video: AnnotatedVideo) -> bool:
-        return zlib.crc32(video.group.encode()) % 1000 < 1000 * share
+        return bool(video.tubes) and zlib.crc32(video.group.encode()) % 1000 < 1000 * share
 
     return [v for v in videos if not held(v)], [v for v in videos if held(v)]

@@ -184,7 +184,8 @@ def _focal(logits: Tensor, class_id: Tensor, weights: LossWeights) -> Tensor:
     of_true = log_p.gather(1, class_id[:, None]).squeeze(1)
     smooth = weights.label_smoothing
     likelihood = (1 - smooth) * of_true + smooth * log_p.mean(dim=-1)
-    return (-((1 - of_true.exp()) ** weights.focal_gamma) * likelihood).sum()
+    unsure = (1 - of_true.exp()).clamp(min=1e-7)  # at 0 its power below 1 has no slope
+    return (-(unsure**weights.focal_gamma) * likelihood).sum()
 
 
 def _focal_many(logits: Tensor, labels: Tensor, many: ManyLabels, gamma: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,11 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+
+from yowo_deploy.errors import InputError
+from yowo_training.backend import device_of
+
+PATIENCE = timedelta(hours=6)  # the others wait while the first process validates
 
 
 @dataclass(frozen=True)
@@ -32,18 +38,38 @@ class Team:
         """This is the process that writes files and speaks."""
         return self.rank == 0
 
+    def agree(self, value: int, what: str) -> None:
+        """Raise an InputError in every process unless all say the same number."""
+        if self.size == 1:
+            return
+        said: list[Any] = [None] * self.size
+        distributed.all_gather_object(said, value)
+        if len(set(said)) > 1:
+            raise InputError(f"the processes do not agree on the {what}; they say {', '.join(map(str, said))}")
 
-def join_team(device: torch.device) -> Team:
-    """The team of which `torchrun` has told this process by its environment: over NCCL on GPUs, else gloo."""
+
+def join_team(device: str) -> tuple[torch.device, Team]:
+    """This process's device, and the team of which `torchrun` has told it by its environment: NCCL on GPUs, else gloo.
+
+    Raises:
+        InputError: the device is not there, or a certain GPU is asked for in a team, whose processes have one each.
+    """
     if "WORLD_SIZE" not in os.environ:
-        return Team()
+        return device_of(device), Team()
+    if device.startswith("cuda:"):
+        raise InputError(f"under torchrun each process has a GPU of its own: --device cuda, not {device}")
+    own = device_of(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device)
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Team(distributed.get_rank(), distributed.get_world_size())
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
+    return own, Team(distributed.get_rank(), distributed.get_world_size())
 
 
 def shared(network: nn.Module, team: Team, device: torch.device, sometimes_idle: bool) -> nn.Module:
     """The network, whose gradients and batch statistics are those of the whole team's batch.
+
+    Parts of the loss that are means over boxes or peopled clips are means over each process's own.
 
     Args:
         sometimes_idle: there are steps in which some weights take no part.
@@ -72,19 +98,25 @@ def share_statistics(network: nn.Module) -> None:
 
 
 def _shared_norm(norm: Any, x: Tensor) -> Tensor:
-    """What `norm` does with the whole team's batch."""
+    """What `norm` does with the whole team's batch; sums and squares in float32 or better."""
     if not norm.training:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
-    axes = [0, *range(2, x.ndim)]
-    count = x.numel() / x.shape[1] * distributed.get_world_size()
-    sums: Tensor = all_reduce(torch.stack([x.sum(axes), (x * x).sum(axes)]))  # type: ignore[no-untyped-call]
-    mean = sums[0] / count
-    variance = (sums[1] / count - mean * mean).clamp(min=0)
-    with torch.no_grad():
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * count / (count - 1), norm.momentum)
-        norm.num_batches_tracked += 1
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    scale: Tensor = norm.weight * (variance + norm.eps).rsqrt()
-    moved: Tensor = x * scale.view(shape) + (norm.bias - mean * scale).view(shape)
-    return moved
+    with torch.autocast(x.device.type, enabled=False):
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        axes, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
+        count = x.numel() / x.shape[1] * distributed.get_world_size()
+        mean = _summed(wide.sum(axes)) / count
+        centred = wide - mean.view(shape)
+        variance = _summed((centred * centred).sum(axes)) / count
+        with torch.no_grad():
+            norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
+            norm.running_var.lerp_((variance * count / (count - 1)).to(norm.running_var), norm.momentum)
+            norm.num_batches_tracked += 1
+        scale: Tensor = norm.weight * (variance + norm.eps).rsqrt()
+        moved: Tensor = centred * scale.view(shape) + norm.bias.view(shape)
+        return moved.to(x.dtype)
+
+
+def _summed(values: Tensor) -> Tensor:
+    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
+    return total

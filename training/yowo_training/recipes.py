@@ -83,6 +83,10 @@ class Recipe:
     loss: LossWeights = field(default_factory=LossWeights)
     epochs: int = 36
 
+    def __post_init__(self) -> None:
+        if self.first_3d > 0 and (self.auxiliary <= 0 or self.backbone_3d is None):
+            raise InputError(f"first_3d is {self.first_3d}: that needs a 3-D branch and auxiliary above 0")
+
     def spec(self, dataset: Dataset) -> ModelSpec:
         """The description of a model of this recipe for the classes and anchors of a data set."""
         spec = ModelSpec(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_training.average import Average
-from yowo_training.checkpoint import read_tensors
+from yowo_training.checkpoint import read_tensors, weights_hash
 from yowo_training.model import Yowo
 
 
@@ -26,6 +26,7 @@ class Progress:
         next_validation: share of the run at which the next one is due.
         best_map: of the validations so far; -1 before the first.
         metrics: a JSON line for each validation.
+        finished: nothing is left to do.
     """
 
     step: int = 0
@@ -33,6 +34,7 @@ class Progress:
     next_validation: float = 0.0
     best_map: float = -1.0
     metrics: list[str] = field(default_factory=list)
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+        content["sha256"] = _hash(content)
         with atomic_write(path) as temporary:
             torch.save(content, temporary)
 
@@ -72,11 +75,15 @@ class RunState:
             ModelFileError: it is damaged, or of another network.
         """
         content = read_tensors(existing_file(path, "state of a run"))
-        if content.get("arguments") != self.arguments:
+        given = content.get("arguments")
+        given = given if isinstance(given, dict) else {}
+        if other := [name for name, value in self.arguments.items() if given.get(name) != value]:
             raise InputError(
-                f"{path} is of a run started with {content.get('arguments')}, this one with {self.arguments}"
+                f"{path} is of a run started with another {', '.join(other)}: start this one in another folder"
             )
         try:
+            if content.pop("sha256") != _hash(content):
+                raise ModelFileError(f"{path} is damaged: it does not have the hash that it records; start anew")
             self.network.load_state_dict(content["network"])
             self.average.model.load_state_dict(content["average"])
             self.average.updates = content["updates"]
@@ -85,3 +92,18 @@ class RunState:
             vars(self.progress).update(content["progress"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{path} does not fit this run ({error}); start it anew") from error
+
+
+def _hash(content: dict[str, Any]) -> str:
+    """Over every tensor in it."""
+    tensors: dict[str, Tensor] = {}
+
+    def gather(name: str, value: Any) -> None:
+        if isinstance(value, Tensor):
+            tensors[name] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                gather(f"{name}.{key}", inner)
+
+    gather("", content)
+    return weights_hash(tensors)

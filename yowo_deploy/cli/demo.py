@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from yowo_deploy.artifacts import write_text
-from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk
+from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk, write_picture
 
 if TYPE_CHECKING:
     from yowo_deploy.bench import Timing
@@ -143,9 +143,6 @@ def _bench(checkpoint: Path, onnx: Path) -> list[Timing]:
 
 def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
     """One annotated video of twelve test videos in a row, and a sheet with the last frame of each."""
-    import cv2
-
-    from yowo_deploy.artifacts import atomic_write
     from yowo_deploy.detector import Detector
     from yowo_deploy.draw import contact_sheet
     from yowo_deploy.sinks import VideoSink
@@ -164,8 +161,7 @@ def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
             frames.append(shown.plot())
             captions.append(", ".join(dataset.labels[tube.class_id] for tube in video.tubes))
     sheet = contact_sheet(frames, columns=3, captions=captions, cell_width=SHOWN_SIZE[0])
-    with atomic_write(folder / "contact_sheet.png") as temporary:
-        cv2.imwrite(str(temporary), sheet)
+    write_picture(folder / "contact_sheet.png", sheet)
     return sheet, name
 
 

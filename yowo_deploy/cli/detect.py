@@ -54,7 +54,7 @@ def command(
             refuse_overwriting(model, path)
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(video, allow_damaged))
-        look = long_term_looks(model, options["clip"])(Path(features)) if features else None
+        look = long_term_looks(model, options)(Path(features)) if features else None
         backend = open_model(model, streams=STREAMS, **options)
         detector = stack.enter_context(Detector(backend, conf, iou, look))
         sinks: list[Sink] = []

@@ -48,6 +48,8 @@ def command(
 ) -> None:
     """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
     opened = open_dataset(dataset, Path(data), split)
+    if save and opened.rules == "ava":
+        raise InputError("--save writes boxes in pixels and frames by number, which AVA's truth does not have")
     videos, absent = split_present(opened.videos("test"))
     if absent:
         talk.print(f"{absent} of {absent + len(videos)} test videos are not in {data}: left out")
@@ -57,7 +59,7 @@ def command(
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
                 f"{dataset} has {len(opened.labels)} ({', '.join(opened.labels[:3])}, ...)"
             )
-        look = long_term_looks(model, options["clip"]) if features else None
+        look = long_term_looks(model, options) if features else None
         folder = Path(features or "")
         look_into = (lambda video: look(folder / f"{video.path.stem}.npz")) if look else None
         made_by: tuple[Any, ...] = (dataset, str(Path(data).resolve()), split, every, backend.name, options)
@@ -71,7 +73,7 @@ def command(
                 done += 1
                 update(done, video.name.rpartition("/")[2][:40])
 
-            found = evaluate(backend, videos, every, on_video, kept, opened.rules, look_into)
+            found = evaluate(backend, videos, every, on_video, kept, opened.rules, look_into, opened.judged_classes)
     if as_json:
         click.echo(json.dumps({**_values(found, opened.labels), "videos": len(videos), "videos_absent": absent}))
     else:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
-import cv2
 
-from yowo_deploy.artifacts import atomic_write
-from yowo_deploy.cli.terminal import refuse_overwriting, require
+from yowo_deploy.cli.terminal import refuse_overwriting, require, write_picture
 from yowo_deploy.default_model import DEFAULT
-from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.errors import InputError
 from yowo_deploy.video import open_video
 
 
@@ -29,13 +25,10 @@ def command(checkpoint: str, video: str, number: int, output: str, conf: float |
 
     if checkpoint == DEFAULT:
         raise InputError("the default model is an ONNX file, which does not show its branches: give a checkpoint")
-    if Path(output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise OutputError(f"cannot write {output}: expected a name that ends in .png or .jpg")
     for source in (checkpoint, video):
         refuse_overwriting(source, output)
     loaded = load_checkpoint(checkpoint, clip)
     with open_video(video) as reader:
         picture = explain(loaded, reader, number, conf)
-    with atomic_write(output) as temporary:
-        cv2.imwrite(str(temporary), picture)
+    write_picture(output, picture)
     click.echo(output)

@@ -38,6 +38,8 @@ def command(model: str, clip: int | None, output: str | None, attention: str, ha
     path = Path(output) if output else (Path(DEFAULT) if model == DEFAULT else source).with_suffix(".onnx")
     refuse_overwriting(str(source), path)
     if not is_checkpoint(source):
+        if attention != "fused":
+            raise InputError(f"{model} is an ONNX file, whose attention stays: --attention is for checkpoints")
         length = read_spec(source).clip_length
         if clip not in (None, length):
             raise InputError(f"{model} is an ONNX file for clips of {length} frames; only a checkpoint takes others")

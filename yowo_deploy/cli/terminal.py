@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,16 +12,18 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import click
+import cv2
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from yowo_deploy.artifacts import existing_file
+from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.backends.base import BACKENDS, Look, is_checkpoint
 from yowo_deploy.datasets.base import DATASETS
 from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, MissingExtraError, OutputError
+from yowo_deploy.preprocess import Frame
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,20 +84,38 @@ def require(extra: str, *libraries: str) -> None:
             raise MissingExtraError(library, extra)
 
 
-def long_term_looks(model: str, clip: int | None) -> Callable[[Path], Look]:
+def long_term_looks(model: str, options: Mapping[str, Any]) -> Callable[[Path], Look]:
     """From a file that `features` wrote to what a checkpoint answers with it.
 
+    Args:
+        options: of `model_options`.
+
     Raises:
-        InputError: the model is no checkpoint.
+        InputError: the model is no checkpoint, or an option asks for more than plain PyTorch on a CPU.
     """
     require("train", "torch")
+    if options["device"] != "cpu" or options["precision"] != "fp32" or options["threads"]:
+        raise InputError("--features runs in plain PyTorch: leave out --device, --precision and --threads")
     if not is_checkpoint(existing_file(model_path(model), "model")):
         raise InputError(f"--features needs a checkpoint: the branches of {model} cannot be run apart")
     from yowo_training.checkpoint import load_checkpoint
     from yowo_training.feature_bank import FeatureBank, long_term
 
-    loaded = load_checkpoint(model, clip)
+    loaded = load_checkpoint(model, options["clip"])
     return lambda path: long_term(loaded, FeatureBank.load(path, loaded))
+
+
+def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        OutputError: the name does not end in .png or .jpg, or it cannot be written.
+    """
+    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise OutputError(f"cannot write {path}: expected a name that ends in .png or .jpg")
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), image_bgr):
+            raise OutputError(f"cannot write {path}: OpenCV did not encode it")
 
 
 def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:

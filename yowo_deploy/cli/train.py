@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.cli.terminal import dataset_options, progress_bar, require, talk
+from yowo_deploy.cli.terminal import dataset_options, progress_bar, require, talk, write_picture
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.errors import InputError
 
@@ -115,15 +115,11 @@ def _silent(done: float, note: str = "") -> None:
 
 
 def _write_batch(run: Run, path: Path) -> None:
-    import cv2
-
-    from yowo_deploy.artifacts import atomic_write
     from yowo_training.clips import batches
     from yowo_training.show_batch import show_batch
 
     sheet = show_batch(next(batches(run.training, run.spec, run.recipe, run.seed)), run.spec)
-    with atomic_write(path) as temporary:
-        cv2.imwrite(str(temporary), sheet)
+    write_picture(path, sheet)
     click.echo(path)
 
 

@@ -17,6 +17,7 @@ from yowo_deploy.metrics.table import BoxTable
 from yowo_deploy.video import open_video
 
 FIRST_S, LAST_S = 902, 1798  # annotated seconds of the film
+SLACK = 0.01  # by which real corners leave the picture
 CUT_S = 900  # where films cut to the annotated part begin
 CUT_IS_SHORTER_S = 1500  # a whole film lasts longer than its last annotated second
 FRAMES_FPS = 30.0  # of folders of frames, as everyone extracts them
@@ -49,6 +50,10 @@ class Ava:
             raise DatasetError(f"AVA has one split, not {split}")
         if not any((self._folder / name).is_file() for name in CSV.values()):
             raise DatasetError(f"{self._folder / CSV['test']} not found, nor {CSV['train']}")
+        judged = self._folder / JUDGED_CLASSES
+        self.judged_classes: tuple[int, ...] = ()
+        if judged.is_file():
+            self.judged_classes = tuple(int(each) - 1 for each in read_label_map(judged))
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The films of one side, whether their files are there or not."""
@@ -57,7 +62,11 @@ class Ava:
             raise DatasetError(f"{file} not found, needed for the {split} split")
         excluded = self._folder / EXCLUDED[split]
         left_out = read_excluded(excluded) if excluded.is_file() else set()
-        table = self._kept(read_table(file, truth=True), split, left_out)
+        table = read_table(file, truth=True)
+        table.refuse((table.frame < FIRST_S) | (table.frame > LAST_S), f"the second is not in {FIRST_S} to {LAST_S}")
+        outside = ((table.xyxy < -SLACK) | (table.xyxy > 1 + SLACK)).any(axis=1)
+        table.refuse(outside, "a corner is not in 0 to 1, a share of the picture")
+        table = self._kept(table, split, left_out)
         paths = {path.stem: path for path in self._folder.rglob("*") if path.suffix in VIDEO_SUFFIXES or path.is_dir()}
         return [
             self._video(name, tubes, paths.get(name, self._folder / f"{name}{VIDEO_SUFFIXES[0]}"), left_out)
@@ -68,9 +77,8 @@ class Ava:
         """Without excluded seconds and, to test, without classes that are not judged."""
         names = np.array(table.videos)[table.video]
         excluded = np.array([place in left_out for place in zip(names.tolist(), table.frame.tolist(), strict=True)])
-        judged = self._folder / JUDGED_CLASSES
-        if split == "test" and judged.is_file():
-            known = set(read_label_map(judged))
+        if split == "test" and self.judged_classes:
+            known = {str(class_id + 1) for class_id in self.judged_classes}
             excluded |= ~np.array([name in known for name in table.classes])[table.class_id]
         return table.rows(~excluded)
 

@@ -73,12 +73,14 @@ class Dataset(Protocol):
         anchors: width and height of each, in cells of `anchor_grid`.
         anchor_grid: (columns, rows) into which a frame is divided there.
         rules: of its evaluation.
+        judged_classes: class ids that count there; empty for all.
     """
 
     labels: tuple[str, ...]
     anchors: tuple[tuple[float, float], ...]
     anchor_grid: tuple[int, int]
     rules: Rules
+    judged_classes: tuple[int, ...]
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side of the official split."""

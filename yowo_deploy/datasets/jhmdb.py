@@ -38,6 +38,7 @@ class Jhmdb21:
     anchors = ANCHORS
     anchor_grid = ANCHOR_GRID
     rules: Rules = "voc"
+    judged_classes: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         self._folder, self._split = Path(folder), split

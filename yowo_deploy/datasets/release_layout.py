@@ -10,6 +10,7 @@ from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.annotations import tubes_of
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.image_folder import SUFFIXES
 from yowo_deploy.metrics.readers import read_table
 
 ANNOTATED_WH = (320, 240)  # whatever the size of the pictures is (OFFICIAL_YOWO, "Preprocessing")
@@ -31,13 +32,25 @@ def release_videos(folder: Path, split: Split, number: int, labels: Sequence[str
     """
     table = read_table(list_file(folder, split, number), truth=True)
     frames = {f"{path.parent.name}_{path.name}": path for path in (folder / "rgb-images").glob("*/*") if path.is_dir()}
+    for path in frames.values():
+        _refuse_other_start(path)
     absent = folder / "rgb-images"
     return [annotated(name, frames.get(name, absent / name), tubes) for name, tubes in tubes_of(table, labels).items()]
+
+
+def _refuse_other_start(folder: Path) -> None:
+    """Labels name the picture that they are of; a folder's frames are counted from its first picture."""
+    numbers = (re.search(r"(\d+)$", path.stem) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    first = min((int(number.group(1)) for number in numbers if number), default=1)
+    if first != 1:
+        raise DatasetError(f"{folder} begins with picture {first}, expected 1: labels are told by the picture's number")
 
 
 def annotated(name: str, path: Path, tubes: Sequence[Tube]) -> AnnotatedVideo:
     """A video whose tubes count frames from 1, in pixels of `ANNOTATED_WH`."""
     from_zero = tuple(Tube(tube.class_id, tube.frames - 1, tube.xyxy) for tube in tubes)
+    if any(tube.frames[0] < 0 for tube in from_zero):
+        raise DatasetError(f"{name} is annotated before its first frame; its frames count from 1 in files")
     frames = max(int(tube.frames[-1]) + 1 for tube in from_zero)
     return AnnotatedVideo(name, re.sub(r"_c?\d+$", "", name), path, frames, from_zero, ANNOTATED_WH)
 

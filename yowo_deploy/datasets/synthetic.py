@@ -64,6 +64,7 @@ class Synthetic:
     anchors = ANCHORS
     anchor_grid = ANCHOR_GRID
     rules: Rules = "voc"
+    judged_classes: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         if split != 1:

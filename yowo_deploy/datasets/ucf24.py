@@ -36,16 +36,16 @@ class Ucf24:
     anchors = ((0.70458, 1.18803), (1.26654, 2.55121), (1.59382, 4.08321), (2.30548, 4.94180), (3.52332, 5.91979))
     anchor_grid = (7, 7)
     rules: Rules = "voc"
+    judged_classes: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         self._folder, self._split = Path(folder), split
         json = next((self._folder / name for name in ANNOTATIONS if (self._folder / name).is_file()), None)
-        self._tables: dict[Split, BoxTable] = {}
+        self._table: BoxTable | None = None
         if json is not None:
-            test, _ = read_list(list_file(self._folder, "test", split))
-            table = read_table(json, truth=True)
-            tests = np.array([name in test for name in table.videos])[table.video]
-            self._tables = {"train": table.rows(~tests), "test": table.rows(tests)}
+            self._list = list_file(self._folder, "test", split)
+            self._test, _ = read_list(self._list)
+            self._table = read_table(json, truth=True)
         elif not is_release_layout(self._folder):
             raise DatasetError(
                 f"{self._folder / ANNOTATIONS[0]} not found: the UCF101-24 folder holds it with the videos, "
@@ -54,11 +54,14 @@ class Ucf24:
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side, whether their files are there or not, in the order of the annotations."""
-        if not self._tables:
+        if self._table is None:
             return release_videos(self._folder, split, self._split, self.labels)
+        wanted = np.array([(name in self._test) == (split == "test") for name in self._table.videos])
+        if not wanted.any():
+            raise DatasetError(f"no annotated video is in the {split} split that {self._list} makes")
         files = {path.stem: path for path in self._folder.rglob("*") if path.suffix in VIDEO_SUFFIXES}
         found = []
-        for name, tubes in tubes_of(self._tables[split], self.labels).items():
+        for name, tubes in tubes_of(self._table.rows(wanted[self._table.video]), self.labels).items():
             short = re.sub(r"^.*?(?=v_)", "", name)  # Biking_v_Biking_g01_c01 lies in v_Biking_g01_c01.avi
             found.append(annotated(name, files.get(short, self._folder / f"{short}{VIDEO_SUFFIXES[0]}"), tubes))
         return found

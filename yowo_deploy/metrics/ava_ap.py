@@ -15,11 +15,7 @@ def ava_map(detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float 
 
     Detections in frames without ground truth are wrong; classes without ground truth are left out of the mean.
     """
-    order = _official_order(detections)
-    kept = FrameBoxes(
-        detections.frame[order], detections.class_id[order], detections.xyxy[order], detections.score[order]
-    )
-    return frame_map(kept, truth, classes, iou)
+    return frame_map(detections.rows(_official_order(detections)), truth, classes, iou)
 
 
 def _official_order(detections: FrameBoxes) -> Int:

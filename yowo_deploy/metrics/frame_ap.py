@@ -47,6 +47,10 @@ class FrameBoxes:
         """The same boxes so many frames later."""
         return replace(self, frame=self.frame + frames)
 
+    def rows(self, keep: NDArray[Any]) -> FrameBoxes:
+        """Those that a mask or indices pick."""
+        return FrameBoxes(self.frame[keep], self.class_id[keep], self.xyxy[keep], self.score[keep])
+
     def __len__(self) -> int:
         return len(self.frame)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from yowo_deploy.artifacts import existing_file
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.metrics.table import BoxTable, frame_of
+from yowo_deploy.metrics.table import FRAMES, BoxTable, frame_of
 
 # file, line, frame name, class, four numbers, score, tube
 _Row = tuple[str, int, tuple[str, int], str, Sequence[str] | Sequence[float], str | float, int]
@@ -169,7 +169,7 @@ def _ava_rows(file: Path, text: str, truth: bool) -> Iterator[_Row]:
         if len(row) == 2:  # a frame without anyone
             continue
         try:
-            place = (row[0].replace("/", "_"), int(float(row[1])))
+            place = (row[0].replace("/", "_"), min(int(float(row[1])), FRAMES))  # which is refused, and fits 64 bits
         except (ValueError, OverflowError) as error:
             raise DatasetError(f"{file}:{number}: {row[1]!r} is no time in seconds") from error
         yield str(file), number, place, row[6], row[2:6], 1.0 if truth else row[7], -1
@@ -194,7 +194,8 @@ def _listed(line: str) -> tuple[str, int | None]:
     parts = Path(line).parts
     if Path(line).suffix in (".txt", ".jpg", ".png") and len(parts) >= 3:
         return f"{parts[-3]}_{parts[-2]}", frame_of(Path(line).stem)[1]
-    return "_".join(parts[-2:]), None
+    name = "_".join(parts[-2:])
+    return (name.rpartition(".")[0] if name.lower().endswith((".avi", ".mp4")) else name), None
 
 
 def _json_table(file: Path, text: str, split: int) -> BoxTable:
@@ -208,7 +209,7 @@ def _json_table(file: Path, text: str, split: int) -> BoxTable:
             rows = list(_jhmdb_rows(file, content["gttubes"], names))
             return _table(str(file), rows, False, labels=tuple(content["labels"]), lengths=lengths)
         return _table(str(file), list(_ucf24_rows(file, content)), True)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DatasetError(f"{file} is neither J-HMDB's JSON nor UCF101-24's: {error!r}") from error
 
 

@@ -58,15 +58,15 @@ class BoxTable:
         if not len(self.frame):
             raise DatasetError(f"{self.source} holds no box")
         low, high = self.xyxy[:, :2], self.xyxy[:, 2:]
-        self._refuse(~np.isfinite(self.xyxy).all(axis=1), "a corner is not a finite number")
-        self._refuse((high < low).any(axis=1), "x2 < x1 or y2 < y1; is it x y width height (--xywh)?")
-        self._refuse(~np.isfinite(self.score), "the score is not a finite number")
-        self._refuse((self.frame < 0) | (self.frame >= FRAMES), f"the frame's number is not in 0 to {FRAMES - 1}")
+        self.refuse(~np.isfinite(self.xyxy).all(axis=1), "a corner is not a finite number")
+        self.refuse((high < low).any(axis=1), "x2 < x1 or y2 < y1; is it x y width height (--xywh)?")
+        self.refuse(~np.isfinite(self.score), "the score is not a finite number")
+        self.refuse((self.frame < 0) | (self.frame >= FRAMES), f"the frame's number is not in 0 to {FRAMES - 1}")
 
     def check_frames(self, lengths: dict[str, int]) -> None:
         """Raise a DatasetError for a frame that its video, if it is known, does not have."""
         ends = np.array([lengths.get(name, FRAMES) for name in self.videos])
-        self._refuse(self.frame > ends[self.video], "the video has fewer frames")
+        self.refuse(self.frame > ends[self.video], "the video has fewer frames")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -88,7 +88,8 @@ class BoxTable:
         """File and line of a row."""
         return f"{self.files[self.file[row]]}:{self.line[row]}" if self.line[row] else self.files[self.file[row]]
 
-    def _refuse(self, faulty: Any, fault: str) -> None:
+    def refuse(self, faulty: Any, fault: str) -> None:
+        """Raise a DatasetError that names file and line of the first faulty row, if there is one."""
         if faulty.any():
             raise DatasetError(f"{self.where(int(np.argmax(faulty)))}: {fault}")
 
@@ -148,7 +149,7 @@ def match(detections: BoxTable, truth: BoxTable, classes: int | None = None) -> 
         )
     lonely = int((known & ~np.isin(of_detections, of_truth)).sum())
     notes = _notes(detections, truth, videos, lonely)
-    return Matched(_kept(frame_boxes[1], known), frame_boxes[0], truth.tube, labels, videos, truth.lengths, notes)
+    return Matched(frame_boxes[1].rows(known), frame_boxes[0], truth.tube, labels, videos, truth.lengths, notes)
 
 
 def frame_of(name: str) -> tuple[str, int]:
@@ -193,7 +194,3 @@ def _notes(detections: BoxTable, truth: BoxTable, videos: Sequence[str], lonely:
     if lonely:
         notes.append(f"{lonely} detections in frames without ground truth, which count as wrong")
     return tuple(notes)
-
-
-def _kept(boxes: FrameBoxes, mask: NDArray[np.bool_]) -> FrameBoxes:
-    return FrameBoxes(boxes.frame[mask], boxes.class_id[mask], boxes.xyxy[mask], boxes.score[mask])

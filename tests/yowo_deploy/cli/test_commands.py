@@ -25,8 +25,8 @@ from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.synthetic import make_synthetic
 from yowo_deploy.errors import YowoError
 from yowo_deploy.onnx_file import COST_KEY
+from yowo_training.build import build
 from yowo_training.checkpoint import save_checkpoint
-from yowo_training.loop import build
 from yowo_training.recipes import find_recipe
 
 

@@ -47,6 +47,7 @@ def test_classes_that_the_official_evaluation_leaves_out_are_left_out_to_test(fo
     (folder / "ava_action_list_v2.2_for_activitynet_2019.pbtxt").write_text('item {\n  name: "sit"\n  id: 12\n}\n')
     (folder / "ava_train_v2.2.csv").write_text(ROWS)
     dataset = open_dataset("ava", folder)
+    assert dataset.judged_classes == (11,)
     assert {tube.class_id for video in dataset.videos("test") for tube in video.tubes} == {11}
     assert {tube.class_id for video in dataset.videos("train") for tube in video.tubes} == {11, 16, 79}
 
@@ -56,3 +57,19 @@ def test_what_is_missing_is_named(folder: Path) -> None:
         open_dataset("ava", folder).videos("train")
     with pytest.raises(DatasetError, match="AVA has one split, not 2"):
         open_dataset("ava", folder, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("film,0897,0.1,0.2,0.5,0.9,12,0", "ava_val_v2.2.csv:5: the second is not in 902 to 1798"),
+        ("film,1e30,0.1,0.2,0.5,0.9,12,0", "ava_val_v2.2.csv:5: the frame's number is not"),
+        ("film,0905,20,10,50,40,12,0", "ava_val_v2.2.csv:5: a corner is not in 0 to 1"),
+        ("film,0905,0.1,0.2,0.5,0.9,81,0", "ava_val_v2.2.csv:5: class '81' is not known"),
+    ],
+)
+def test_a_row_that_cannot_be_is_named(row: str, expected: str, folder: Path) -> None:
+    with (folder / "ava_val_v2.2.csv").open("a") as stream:
+        stream.write(row + "\n")
+    with pytest.raises(DatasetError, match=expected):
+        open_dataset("ava", folder).videos("test")

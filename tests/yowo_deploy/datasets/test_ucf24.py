@@ -100,6 +100,31 @@ def test_a_class_of_another_data_set_is_refused(with_labels: Path) -> None:
         open_dataset("ucf24", with_labels).videos("train")
 
 
+def test_lists_may_name_files(with_json: Path) -> None:
+    (with_json / "testlist01.txt").write_text("Diving/v_Diving_g02_c03.avi\n")
+    assert [video.name for video in open_dataset("ucf24", with_json).videos("test")] == ["Diving_v_Diving_g02_c03"]
+    (with_json / "testlist01.txt").write_text("".join(f"{name}\n" for name in ANNOTATIONS))
+    dataset = open_dataset("ucf24", with_json)
+    assert len(dataset.videos("test")) == 2
+    with pytest.raises(DatasetError, match=r"no annotated video is in the train split that .*testlist01\.txt makes"):
+        dataset.videos("train")
+
+
+def test_pictures_that_do_not_begin_with_number_one_are_refused(with_labels: Path) -> None:
+    (with_labels / "rgb-images" / "Biking" / "v_Biking_g01_c01" / "00001.png").unlink()
+    with pytest.raises(DatasetError, match="begins with picture 2, expected 1"):
+        open_dataset("ucf24", with_labels).videos("train")
+
+
+@pytest.mark.parametrize("start", [-1, 1e30])
+def test_a_tube_that_begins_before_its_video_is_refused(start: float, with_json: Path) -> None:
+    broken = json.loads(json.dumps(ANNOTATIONS))
+    broken["Diving/v_Diving_g02_c03"]["annotations"][0]["sf"] = start
+    (with_json / "pyannot.json.gz").write_bytes(gzip.compress(json.dumps(broken).encode()))
+    with pytest.raises(DatasetError):
+        open_dataset("ucf24", with_json).videos("test")
+
+
 def test_both_real_layouts_say_the_same_of_the_same_video(data_dir: Path) -> None:
     json_side = {video.name: video for video in open_dataset("ucf24", data_dir / "ucf24").videos("test")}
     release = open_dataset("ucf24", data_dir / "ucf24_lite" / "data" / "ucf-24-lite")
