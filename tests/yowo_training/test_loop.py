@@ -110,13 +110,17 @@ def test_a_run_that_was_left_goes_on_to_the_same_weights(
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
+def leave_after_two_steps(dataset: Dataset, folder: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    for report in Run(TINY, dataset, folder, budget):
+        if report.step == 2:
+            return
+
+
 def test_a_run_goes_on_with_its_own_arguments_alone(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
-    for report in Run(TINY, dataset, tmp_path, Budget(None, 3)):
-        if report.step == 2:
-            break
+    leave_after_two_steps(dataset, tmp_path, Budget(None, 3), monkeypatch)
     for other in ({"seed": 1}, {"budget": Budget(None, 4)}, {"recipe": replace(TINY, learning_rate=1e-4)}):
         arguments: dict[str, Any] = {"recipe": TINY, "budget": Budget(None, 3), **other}
         with pytest.raises(InputError, match="is of a run started with"):
@@ -169,10 +173,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) 
 def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
-    for report in Run(TINY, dataset, tmp_path, Budget(None, 2)):
-        if report.step == 2:
-            break
+    leave_after_two_steps(dataset, tmp_path, Budget(None, 2), monkeypatch)
     (tmp_path / ".state.orphan.pt").touch()  # of a process that was killed while it wrote
     with pytest.raises(InputError, match="holds a run that was stopped: go on with --resume"):
         Run(TINY, dataset, tmp_path, Budget(None, 2))
@@ -186,10 +187,7 @@ def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
 def test_a_flipped_bit_in_the_state_is_noticed(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
-    for report in Run(TINY, dataset, tmp_path, Budget(None, 2)):
-        if report.step == 2:
-            break
+    leave_after_two_steps(dataset, tmp_path, Budget(None, 2), monkeypatch)
     content = torch.load(tmp_path / "state.pt")
     content["network"]["yowo.conv_final.weight"].view(-1)[0] += 1
     torch.save(content, tmp_path / "state.pt")

@@ -126,8 +126,7 @@ class Run:
             freeze_3d(self.model, self.filled)
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
-        idle = recipe.first_3d > 0
-        self._network = shared(supervised, self.team, self.device, idle)
+        self._network = shared(supervised, self.team, self.device, sometimes_idle=recipe.first_3d > 0)
         self.average = Average(self.model, recipe.ema)
         self._optimizer = build_optimizer(supervised, recipe, tuple(self.filled))
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
@@ -139,6 +138,7 @@ class Run:
         names = " ".join(video.name for video in (*self.training, *self.held_out))
         arguments |= {"video_names": f"{zlib.crc32(names.encode()):08x}", "processes": self.team.size}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
+        self._arguments = arguments
         self._open_folder(resume, arguments)
 
     def _open_folder(self, resume: bool, arguments: dict[str, Any]) -> None:
@@ -148,18 +148,8 @@ class Run:
         if self._state_file.exists():
             self._state.load(self._state_file)
         elif resume and (record := self.output / "args.json").exists():
-            self.progress.finished = json.loads(record.read_text()) == arguments | {"finished": True}
+            self.progress.finished = record.read_text() == _record(arguments, finished=True)
         self.team.agree(self.progress.step, "steps of the run, from state.pt: several machines need one folder")
-        if self.team.leads:
-            for orphan in self.output.glob(".*.*"):  # what a process that was killed was writing
-                if orphan.name.startswith((".state.", ".last.", ".best.")):
-                    orphan.unlink()
-            self._record(finished=self.progress.finished)
-
-    def _record(self, finished: bool) -> None:
-        write_text(
-            self.output / "args.json", json.dumps(self._state.arguments | ({"finished": True} if finished else {}))
-        )
 
     @property
     def best(self) -> Path:
@@ -174,6 +164,9 @@ class Run:
         """Train, one report a step; best.pt and last.pt are there when it ends. A finished run has no steps left."""
         if self.progress.finished:
             return
+        if self.team.leads:
+            self._tidy()
+            write_text(self.output / "args.json", _record(self._arguments, finished=False))
         progress, before = self.progress, self.progress.seconds
         first, start, saved = progress.step, monotonic(), monotonic()
         share = (self.team.rank, self.team.size)
@@ -202,8 +195,14 @@ class Run:
                 if done >= 1.0:
                     break
         if self.team.leads:
-            self._record(finished=True)
+            write_text(self.output / "args.json", _record(self._arguments, finished=True))
             self._state_file.unlink(missing_ok=True)
+
+    def _tidy(self) -> None:
+        """Remove what a process that was killed was writing."""
+        for orphan in self.output.glob(".*.*"):
+            if orphan.name.startswith((".state.", ".last.", ".best.")):
+                orphan.unlink()
 
     def _done(self) -> float:
         clips = self.progress.step * self.recipe.batch * self.team.size
@@ -289,6 +288,10 @@ def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels
         for tube in video.tubes:
             counts[tube.class_id] += len(tube)
     return ManyLabels(spec.softmax_classes, counts / max(1, boxes))
+
+
+def _record(arguments: Mapping[str, Any], finished: bool) -> str:
+    return json.dumps({**arguments, "finished": finished})
 
 
 def _shown(parts: LossParts) -> dict[str, float]:
