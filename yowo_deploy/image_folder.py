@@ -37,7 +37,7 @@ class ImageFolder:
         found = [file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES]
         self._files = [file for _, file in sorted((_number(file), file) for file in found)]
         if not self._files:
-            raise VideoError(f"{self.path} holds no picture ({', '.join(SUFFIXES)})")
+            raise VideoError(f"{self.path} is a folder without any picture ({', '.join(SUFFIXES)})")
         first, last = _number(self._files[0]), _number(self._files[-1])
         if last - first + 1 != len(self._files):
             raise VideoError(

@@ -31,7 +31,7 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        ((), "holds no picture"),
+        ((), "is a folder without any picture"),
         (("1.png", "3.png"), "2 pictures numbered 1 to 3: some are missing or double"),
         (("a1.png", "b1.png", "2.png"), "3 pictures numbered 1 to 2: some are missing or double"),
     ],

@@ -37,7 +37,7 @@ def command(model: str, clip: int | None, output: str | None, attention: str, ha
     source = existing_file(model_path(model), "model")
     path = Path(output) if output else (Path(DEFAULT) if model == DEFAULT else source).with_suffix(".onnx")
     refuse_overwriting(str(source), path)
-    if not is_checkpoint(source):
+    if source.suffix.lower() == ".onnx" and not is_checkpoint(source):
         if attention != "fused":
             raise InputError(f"{model} is an ONNX file, whose attention stays: --attention is for checkpoints")
         length = read_spec(source).clip_length
