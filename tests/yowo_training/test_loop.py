@@ -374,6 +374,12 @@ def test_every_parameter_is_trained_once_and_norms_do_not_decay(dataset: Dataset
         assert (group["weight_decay"] == 0) == all(p.ndim <= 1 for p in group["params"])
 
 
+def test_imagenet_weights_that_are_not_there_are_not_passed_over_in_silence(dataset: Dataset) -> None:
+    recipe = replace(TINY, imagenet=True)
+    with pytest.raises(InputError, match="no ImageNet weights for tiny2d, tiny3d_s16"):
+        build(recipe, recipe.spec(dataset))
+
+
 def test_the_average_trails_the_weights_and_never_leaves_their_range() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
     average = Average(network, decay=0.9)

@@ -283,7 +283,7 @@ def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels
     if spec.class_activation == "softmax":
         return None
     counts, boxes = torch.zeros(spec.classes), 0
-    for video in videos:
+    for video in (video for video in videos if video.tubes):
         boxes += len(np.unique(np.concatenate([np.column_stack([t.frames, t.xyxy]) for t in video.tubes]), axis=0))
         for tube in video.tubes:
             counts[tube.class_id] += len(tube)

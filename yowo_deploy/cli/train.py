@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe",
     default="yowo-lite",
-    help="Network and schedule: yowo-lite, yowo-tiny, or of the paper's Table 2: yowo, yowo-2d, yowo-3d, yowo-concat.",
+    help="Network and schedule: yowo-lite, yowo-tiny; of the paper's Table 2 yowo, yowo-2d, yowo-3d, yowo-concat; its "
+    "settings by data set yowo-ucf24, yowo-jhmdb21, yowo-ava.",
 )
 @click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
 @click.option(
