@@ -1,6 +1,6 @@
-"""The paper's Tables 2 and 3 with small branches, at equal time: `python -m benchmarks.ablation DIR MINUTES OUTPUT`.
+"""The paper's Tables 2 and 3 with small branches, equally trained: `python -m benchmarks.ablation DIR EPOCHS OUTPUT`.
 
-Seven models one after the other on J-HMDB-21, each trained for so many minutes and judged on every frame of the test
+Seven models one after the other on J-HMDB-21, each trained for so many epochs and judged on every frame of the test
 split. What is there already in OUTPUT is not trained again, and a run that was stopped goes on.
 """
 
@@ -43,13 +43,13 @@ PAPER = {
 def main() -> None:
     """Train, judge, and print a row a model."""
     sys.setswitchinterval(0.0002)  # as the command line has it
-    data, minutes, output = Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
+    data, epochs, output = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     dataset = open_dataset("jhmdb21", data)
     for name, recipe in VARIANTS.items():
         folder = output / name.replace(" ", "").replace(",", "_").replace("+", "_")
         figures = folder / "figures.json"
         if not figures.exists():
-            run = Run(recipe, dataset, folder, Budget(minutes, 1), validation=0.0, resume=True)
+            run = Run(recipe, dataset, folder, Budget(None, epochs), validation=0.0, resume=True)
             for _ in run:
                 pass
             with open_model(folder / "last.pt") as backend:
