@@ -16,6 +16,7 @@ from yowo_deploy.errors import ModelFileError, SpecError
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 
 COST_KEY = "yowo_cost"  # metadata: parameters and multiply-adds by part, JSON
+PRECISION_KEY = "yowo_precision"  # metadata: how a file of lower precision came about, JSON
 
 MAX_NODES = 20_000
 MAX_BYTES = 2 << 30  # what one protobuf file can hold

@@ -22,15 +22,22 @@ from yowo_deploy.backends.ort import OnnxRuntimeBackend
 from yowo_deploy.errors import ParityError
 from yowo_deploy.onnx_file import COST_KEY, read_spec
 from yowo_deploy.spec import METADATA_KEY
-from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, store_half, store_single
+from yowo_export.blocks import name_blocks
+from yowo_export.rewrites import (
+    ATTENTION_OPSET,
+    PLAIN_OPSET,
+    fuse_attention,
+    key_frame_as_slice,
+    reorg_as_space_to_depth,
+    store_half,
+    store_single,
+)
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint
 from yowo_training.cost import cost
 from yowo_training.model import Yowo
 
 Attention = Literal["fused", "plain"]
-
-PLAIN_OPSET = 20  # what TensorRT and ONNX Runtime's quantizer take (DEPLOYMENT_FACTS)
 
 # Sums of 10^4 products in another order, over a hundred layers, of outputs of size 10: 1.6e-5 was seen on
 # ResNeXt-101. Ten times that is still a hundredth of what moves a box by a pixel.
@@ -117,6 +124,9 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
         )
     assert program is not None  # only the older exporter returns nothing
     graph: ir.Model = program.model
+    name_blocks(graph)
+    key_frame_as_slice(graph)
+    reorg_as_space_to_depth(graph)
     if attention == "fused" and not fuse_attention(graph) and checkpoint.model.cfam is not None:
         raise ParityError("no attention was found in the traced graph: is this PyTorch newer? try --attention plain")
     return graph

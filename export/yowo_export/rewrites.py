@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 ATTENTION_OPSET = 23  # the first with an Attention operator
+PLAIN_OPSET = 20  # what TensorRT and ONNX Runtime's quantizer take (DEPLOYMENT_FACTS)
 LARGE = 1024  # numbers; smaller tensors are not worth a Cast
 
 
@@ -32,11 +36,37 @@ def fuse_attention(model: ir.Model) -> bool:
             attributes={"scale": 1.0, "q_num_heads": 1, "kv_num_heads": 1},
             name=f"{node.name}_attention",
         )
+        attention.metadata_props.update(last.metadata_props)
         ir.convenience.replace_nodes_and_values(
             model.graph, last, [*dead], [attention], [last.outputs[0]], [attention.outputs[0]]
         )
         fused = True
     return fused
+
+
+def split_attention(model: ir.Model) -> bool:
+    """Undo `fuse_attention`: each Attention node becomes Transpose, MatMul, Softmax, MatMul, and the opset is 20 again.
+
+    Before: Attention nodes are as `fuse_attention` leaves them; no other operator needs more than `PLAIN_OPSET`.
+
+    Returns:
+        Whether anything was replaced.
+    """
+    found = [node for node in model.graph if node.op_type == "Attention"]
+    for node in found:
+        query, features = node.inputs[:2]
+        turned = ir.node("Transpose", [features], attributes={"perm": [0, 2, 1]}, name=f"{node.name}_transpose")
+        logits = ir.node("MatMul", [query, turned.outputs[0]], name=f"{node.name}_logits")
+        weights = ir.node("Softmax", [logits.outputs[0]], attributes={"axis": -1}, name=f"{node.name}_softmax")
+        last = ir.node("MatMul", [weights.outputs[0], features], name=f"{node.name}_sum")
+        made = [turned, logits, weights, last]
+        for new in made:
+            new.metadata_props.update(node.metadata_props)
+            new.outputs[0].name, new.outputs[0].type = f"{new.name}_output", ir.TensorType(ir.DataType.FLOAT)
+        ir.convenience.replace_nodes_and_values(model.graph, node, [node], made, [node.outputs[0]], [last.outputs[0]])
+    if found:
+        model.graph.opset_imports[""] = PLAIN_OPSET
+    return bool(found)
 
 
 def store_half(model: ir.Model) -> bool:
@@ -88,6 +118,81 @@ def store_single(model: ir.Model) -> bool:
         model.graph.register_initializer(single)
         changed = True
     return changed
+
+
+def key_frame_as_slice(model: ir.Model) -> bool:
+    """Replace a Gather of one constant index by Slice and Squeeze, which engines read in place.
+
+    Before: any graph. After: no Gather with a scalar constant index.
+
+    Returns:
+        Whether anything was replaced.
+    """
+    changed = False
+    for node in list(model.graph):
+        index = _constant(node.inputs[1]) if node.op_type == "Gather" else None
+        if index is None or index.ndim:
+            continue
+        at, axis = int(index), node.attributes.get_int("axis", 0)
+        bounds = {"start": [at], "end": [at + 1 if at != -1 else np.iinfo(np.int64).max], "axis": [axis]}
+        start, end, axes = (_register(model.graph, f"{node.name}_{name}", value) for name, value in bounds.items())
+        piece = ir.node("Slice", [node.inputs[0], start, end, axes], name=f"{node.name}_slice")
+        flat = ir.node("Squeeze", [piece.outputs[0], axes], name=f"{node.name}_squeeze")
+        piece.outputs[0].name, piece.outputs[0].type = f"{node.name}_slice", ir.TensorType(ir.DataType.FLOAT)
+        _put_in_place(model.graph, [node], [piece, flat])
+        changed = True
+    return changed
+
+
+def reorg_as_space_to_depth(model: ir.Model) -> bool:
+    """Replace Reshape, Transpose (0, 3, 5, 1, 2, 4), Reshape, which is Darknet's reorg, by one SpaceToDepth.
+
+    Before: any graph. After: no such three nodes of which nothing else reads what lies between.
+
+    Returns:
+        Whether anything was replaced.
+    """
+    changed = False
+    for node in list(model.graph):
+        if node.op_type != "Transpose" or list(node.attributes.get_ints("perm", ())) != [0, 3, 5, 1, 2, 4]:
+            continue
+        before, after = node.inputs[0].producer() if node.inputs[0] else None, _only_reader(node)
+        if before is None or before.op_type != "Reshape" or _only_reader(before) is not node:
+            continue
+        shape = _constant(before.inputs[1])
+        if after is None or after.op_type != "Reshape" or shape is None or shape[3] != shape[5]:
+            continue
+        whole = ir.node(
+            "SpaceToDepth", [before.inputs[0]], attributes={"blocksize": int(shape[3])}, name=f"{node.name}_reorg"
+        )
+        _put_in_place(model.graph, [before, node, after], [whole])
+        changed = True
+    return changed
+
+
+def _put_in_place(graph: ir.Graph, old: list[ir.Node], new: list[ir.Node]) -> None:
+    """The last new output for the last old one: same name, type, shape and block."""
+    value, made = old[-1].outputs[0], new[-1].outputs[0]
+    made.type, made.shape = value.type, value.shape
+    for node in new:
+        node.metadata_props.update(old[-1].metadata_props)
+    ir.convenience.replace_nodes_and_values(graph, old[-1], old, new, [value], [made])
+
+
+def _constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """The numbers of a value that is the same for every clip; None for others."""
+    found = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if found is None else found.numpy()
+
+
+def _register(graph: ir.Graph, name: str, numbers: list[int]) -> ir.Value:
+    """A list of whole numbers as a constant of the graph."""
+    tensor = ir.tensor(np.array(numbers, np.int64), name=name)
+    value = ir.Value(
+        name=name, const_value=tensor, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(numbers)])
+    )
+    graph.register_initializer(value)
+    return value
 
 
 def _replace(old: ir.Value, new: ir.Value) -> None:

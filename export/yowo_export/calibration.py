@@ -1,0 +1,169 @@
+"""Clips of real videos, and what they bring about in a network. Knows videos and ONNX Runtime's calibrators."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime.quantization.calibrate import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    TensorsData,
+    create_calibrator,
+)
+
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, VideoError
+from yowo_deploy.preprocess import Frame, normalise, resize
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video import open_video
+
+Method = Literal["minmax", "entropy", "percentile"]
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".webm")
+CANDIDATES = 2  # clips looked at for each that is taken, so that there is motion to choose from
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips as the network's preprocessing makes them, kept small.
+
+    Attributes:
+        spec: of the model that they are for.
+        frames: (T, height, width, 3) uint8 BGR of each clip, resized.
+        sizes: (width, height) of the video that each is from.
+        videos: files they are from.
+        skipped: files that could not be read.
+    """
+
+    spec: ModelSpec
+    frames: Sequence[NDArray[np.uint8]]
+    sizes: Sequence[tuple[int, int]]
+    videos: int
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[tuple[Float, tuple[int, int]]]:
+        """(3, T, H, W) float32 and the video's (width, height), one after the other."""
+        for frames, size_wh in zip(self.frames, self.sizes, strict=True):
+            yield np.stack([normalise(frame, self.spec) for frame in frames], axis=1), size_wh
+
+    def some(self, count: int) -> Clips:
+        """So many of them, spread evenly."""
+        picks = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
+        frames, sizes = [self.frames[i] for i in picks], [self.sizes[i] for i in picks]
+        return Clips(self.spec, frames, sizes, self.videos, self.skipped)
+
+    def sha256(self) -> str:
+        """Of all pixels in their order."""
+        digest = hashlib.sha256()
+        for frames in self.frames:
+            digest.update(np.ascontiguousarray(frames).data)
+        return digest.hexdigest()
+
+
+def take_clips(
+    sources: Sequence[str | Path], spec: ModelSpec, count: int, on_video: Callable[[float], None] | None = None
+) -> Clips:
+    """Clips spread evenly over videos and, among twice as many candidates, over how much moves in them.
+
+    Args:
+        sources: videos, and folders that are searched for videos at any depth.
+        count: clips wanted; fewer where the videos are too short to give so many.
+        on_video: called with the share of the videos that is done.
+
+    Raises:
+        InputError: a source is not there, no video among them, or none that can be read.
+    """
+    files = list(_videos(sources))
+    if not files:
+        raise InputError(f"no video ({', '.join(SUFFIXES)}) in {', '.join(map(str, sources))}: calibration needs some")
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, CANDIDATES * count).round().astype(int))]
+    each = -(-CANDIDATES * count // len(chosen))
+    found: list[tuple[NDArray[np.uint8], tuple[int, int]]] = []
+    skipped: list[VideoError] = []
+    for done, file in enumerate(chosen, 1):
+        try:
+            found += _clips_of(file, spec, each)
+        except VideoError as error:
+            skipped.append(error)
+        if on_video:
+            on_video(done / len(chosen))
+    if not found:
+        raise InputError(f"none of {len(chosen)} videos can be read, first: {skipped[0]}")
+    by_motion = np.argsort([_motion(frames) for frames, _ in found], kind="stable")
+    taken = [found[by_motion[i]] for i in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
+    frames, sizes = zip(*taken, strict=True)
+    return Clips(spec, frames, sizes, len(chosen) - len(skipped), len(skipped))
+
+
+def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
+    """What each value that goes into or comes out of the operators reaches on the clips.
+
+    Args:
+        model: a float32 ONNX file.
+        operators: of which; all by default.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        augmented = str(Path(folder) / "augmented.onnx")
+        calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": True})
+        for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
+            calibrator.collect_data(_One({"clips": clip[None]}))
+        data: TensorsData = calibrator.compute_data()
+        return data
+
+
+def reach(ranges: TensorsData) -> dict[str, float]:
+    """The largest absolute value of each tensor in ranges."""
+    return {name: float(np.abs(np.asarray(data.range_value, np.float64)).max()) for name, data in ranges.items()}
+
+
+class _One(CalibrationDataReader):  # type: ignore[misc]  # untyped base
+    """One set of inputs, then no more."""
+
+    def __init__(self, inputs: dict[str, Float]) -> None:
+        self._inputs: dict[str, Float] | None = inputs
+
+    def get_next(self) -> dict[str, Float] | None:
+        inputs, self._inputs = self._inputs, None
+        return inputs
+
+
+def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:
+    for source in map(Path, sources):
+        if source.is_dir():
+            yield from sorted(file for file in source.rglob("*") if file.suffix.lower() in SUFFIXES)
+        elif source.exists():
+            yield source
+        else:
+            raise InputError(f"calibration video not found: {source}")
+
+
+def _clips_of(file: Path, spec: ModelSpec, count: int) -> list[tuple[NDArray[np.uint8], tuple[int, int]]]:
+    """Clips at key frames spread over a video; before its first frame that is repeated, as the spec has it."""
+    with open_video(file) as video:
+        frames: list[Frame] = [resize(frame, spec.input_size, spec.resize_filter) for frame in video]
+        size_wh = video.size_wh
+    if not frames:
+        raise VideoError(f"{file} holds no frame")
+    keys = np.unique(np.linspace(0, len(frames) - 1, count + 2)[1:-1].round().astype(int))
+    back = spec.frame_stride * np.arange(spec.clip_length - 1, -1, -1)
+    return [(np.stack([frames[i] for i in np.maximum(key - back, 0)]), size_wh) for key in keys]
+
+
+def _motion(frames: NDArray[np.uint8]) -> float:
+    """Mean change from the first frame to the last, in grey levels."""
+    return float(np.abs(frames[-1].astype(np.int16) - frames[0]).mean())
