@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +112,17 @@ def take_clips(
     return Clips(spec, frames, sizes, len(chosen) - len(skipped), len(skipped))
 
 
+def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
+    """Clips of smooth random frames, for who has no video at hand."""
+    rng = np.random.default_rng(seed)
+    width, height = spec.input_size
+    frames = []
+    for coarse in rng.integers(0, 256, (count, spec.clip_length, 9, 12, 3), np.uint8):
+        large = [frame.repeat(height // 8, axis=0).repeat(width // 8, axis=1) for frame in coarse]
+        frames.append(np.stack([resize(frame, spec.input_size, spec.resize_filter) for frame in large]))
+    return Clips(spec, frames, [(320, 240)] * count, 0, 0)
+
+
 def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
     """What each value that goes into or comes out of the operators reaches on the clips.
 
@@ -120,9 +133,10 @@ def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence
     with tempfile.TemporaryDirectory() as folder:
         augmented = str(Path(folder) / "augmented.onnx")
         calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": True})
-        for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
-            calibrator.collect_data(_One({"clips": clip[None]}))
-        data: TensorsData = calibrator.compute_data()
+        with contextlib.redirect_stdout(io.StringIO()):  # where the calibrators print what they do
+            for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
+                calibrator.collect_data(_One({"clips": clip[None]}))
+            data: TensorsData = calibrator.compute_data()
         return data
 
 

@@ -21,8 +21,9 @@ from yowo_deploy.report import Paragraph, Section, Table, html_report
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.blocks import block_of, name_blocks
 from yowo_export.calibration import Clips, Method, reach, tensor_ranges
+from yowo_export.frames_apart import frames_apart
 from yowo_export.half import HALF_MAX, lower, rehearse
-from yowo_export.int8 import POLICIES, Target, quantizable, quantize, quantize_before_pooling
+from yowo_export.int8 import POLICIES, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
 from yowo_export.judge import Damage, Judge
 from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_single
 
@@ -50,7 +51,7 @@ class Wish:
 
     precision: Lower
     target: Target = "openvino"
-    method: Method = "minmax"
+    method: Method = "percentile"
     fused: bool = True
     max_drop: float | None = None
     rank: bool = False
@@ -138,6 +139,8 @@ class _Work:
         name_blocks(model)
         store_single(model)
         split_attention(model)  # ONNX Runtime's quantizer takes opset 20 at most
+        if self.wish.precision == "int8" and POLICIES[self.wish.target].frames_apart and has_grouped_3d(model):
+            frames_apart(model)
         ir.save(model, self.base)
         self.proto = onnx.load(self.base)
         if self.wish.precision == "int8":
