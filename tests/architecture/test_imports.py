@@ -38,6 +38,7 @@ HOMES = {
     "click": ("yowo_deploy.cli",),
     "rich": ("yowo_deploy.cli",),
     "onnxruntime": ("yowo_deploy.backends.ort", "yowo_export"),
+    "onnxruntime_ep_nv_tensorrt_rtx": ("yowo_deploy.backends.ort",),
     "openvino": ("yowo_deploy.backends.ov",),
     "tensorrt": ("yowo_deploy.backends.trt", "yowo_export"),
     "tensorrt_rtx": ("yowo_deploy.backends.trt", "yowo_export"),
