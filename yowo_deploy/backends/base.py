@@ -128,7 +128,7 @@ def open_model(
     where, library, extra = ONNX_ENGINES[backend or _installed_engine(device)]
     module, engine = where.split(":")
     if find_spec(library) is None:
-        raise MissingExtraError(library, extra)
+        raise MissingExtraError(library, "cuda" if library == "onnxruntime" and device != "cpu" else extra)
     opened: Backend = getattr(importlib.import_module(module), engine)(
         file, device=device, precision=precision, threads=threads, streams=streams, cache=cache
     )
