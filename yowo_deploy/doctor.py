@@ -261,7 +261,11 @@ def _failure(command: list[str], timeout_s: float, environment: dict[str, str], 
         return f"no answer in {timeout_s:.0f} s"
     if done.returncode < 0:
         return f"its process died: {signal.strsignal(-done.returncode) or -done.returncode}"
-    return _last_line(done.stderr, done.stdout) if done.returncode else ""
+    if not done.returncode:
+        return ""
+    told = _last_line(done.stderr, done.stdout)
+    lacking = re.search(r"lib[\w.+-]+: cannot open shared object file", done.stderr)  # engines log it and go on
+    return told if lacking is None or lacking[0] in told else f"{lacking[0]}; {told}"
 
 
 def _last_line(*texts: str) -> str:

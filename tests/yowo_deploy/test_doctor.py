@@ -33,6 +33,17 @@ def trial(code: str, library: str = "numpy", kind: doctor.Kind = "engine") -> Tr
         ("print('CUDA is broken'); raise SystemExit(3)", "fails", "CUDA is broken"),
         ("raise SystemExit(3)", "fails", "no reason given"),
         ("import sys; sys.stderr.buffer.write(b'\\xff bytes'); raise SystemExit(3)", "fails", "\ufffd bytes"),
+        (
+            "import sys; print('E: libcublas.so.13: cannot open shared object file: No such', file=sys.stderr); "
+            "raise ValueError('CUDA did not start')",
+            "fails",
+            "libcublas.so.13: cannot open shared object file; CUDA did not start",
+        ),
+        (
+            "raise OSError('libcuda.so.1: cannot open shared object file: none')",
+            "fails",
+            "libcuda.so.1: cannot open shared object file: none",
+        ),
         ("import os; os.abort()", "fails", "its process died: Aborted"),
         ("import os; os.kill(os.getpid(), 9)", "fails", "its process died: Killed"),
         ("import os; os.kill(os.getpid(), 11)", "fails", "its process died: Segmentation fault"),
@@ -220,7 +231,7 @@ def test_every_extra_that_is_recommended_exists_and_is_for_this_machine(has_gpu:
     named = {name for extra in recommended if extra for name in re.split(r"[\[\],]", install(extra, has_gpu))[1:-1]}
     assert named <= set(setup["options.extras_require"]) and "openvino" in named
     # Never both wheels of ONNX Runtime, whatever of it is followed.
-    assert named & {"onnxruntime", "export", "cuda", "export-cuda"} == (
+    assert named & {"onnxruntime", "export", "cuda", "export-cuda", "demo"} == (
         {"cuda", "export-cuda"} if has_gpu else {"onnxruntime", "export"}
     )
 

@@ -94,7 +94,7 @@ class OnnxRuntimeBackend(Engine):
         if self._session.get_providers()[0] != _PROVIDERS[kind]:
             raise InputError(
                 f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; its reason stands above on "
-                "stderr. `yowo-deploy doctor` shows driver and versions"
+                "stderr, and `yowo-deploy doctor` shows what lacks"
             )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)

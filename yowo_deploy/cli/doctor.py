@@ -44,9 +44,9 @@ def _show(found: Health) -> None:
         click.echo(f"{found.gpu_note}\n")
     rows = [(finding.name, finding.state, finding.note) for finding in found.findings]
     show_table("tried", ("what", "state", "note"), rows, False)
-    for finding in found.findings:  # not in the table, which would break a command into lines
-        if finding.remedy:
-            click.echo(f"{finding.name}: {finding.remedy}")
+    for remedy in dict.fromkeys(finding.remedy for finding in found.findings if finding.remedy):
+        helped = "; ".join(finding.name for finding in found.findings if finding.remedy == remedy)
+        click.echo(f"{remedy}  # {helped}")  # not in the table, which would break the command into lines
     for sentence in found.clashes:
         click.echo(sentence)
     if not found.runs_models:

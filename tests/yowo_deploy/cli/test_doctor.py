@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
@@ -45,10 +46,10 @@ def test_the_exit_code_tells_whether_an_engine_runs_models(
 
 def test_a_person_reads_the_command_that_helps_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "clash", lambda module, wheels: f"two wheels of {module}: run `pip uninstall -y them`")
-    result = run(monkeypatch, HIDDEN, CRASHES, arguments=())
+    result = run(monkeypatch, HIDDEN, CRASHES, dataclasses.replace(HIDDEN, name="another"), arguments=())
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert "hidden: pip install 'yowo-deploy[openvino]'" in lines
+    assert "pip install 'yowo-deploy[openvino]'  # hidden; another" in lines
     assert "two wheels of cv2: run `pip uninstall -y them`" in lines
     assert "No engine runs models here." in lines
     assert any("crashes" in line and "its process died: Aborted" in line for line in lines)
