@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yowo_deploy.ahead import map_ahead
 from yowo_deploy.backends.base import open_model
 from yowo_deploy.errors import InputError, ModelFileError, OutputError
 from yowo_deploy.spec import ModelSpec
@@ -173,6 +174,27 @@ def test_bound_memory_gives_what_a_plain_run_gives_whatever_the_order_of_batches
         answers.append((memory.infer(clips), session.run(None, {"clip": clips})[0]))
     for bound, plain in answers:  # after the last call: no call changed an earlier answer
         assert np.array_equal(bound, plain)
+
+
+def test_threads_share_the_bound_memories_of_a_gpu(
+    file: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int]] = []
+    real = ort.DeviceMemory
+
+    def on_cpu(session: Any, spec: ModelSpec, kind: str, index: int) -> Any:
+        made.append((kind, index))
+        return real(session, spec, "cpu", 0)
+
+    clips = [np.random.default_rng(seed).random((1 + seed % 2, *spec.clip_shape), np.float32) for seed in range(24)]
+    with open_model(file, "onnxruntime") as plain:
+        expected = [plain.infer(clip) for clip in clips]
+    Asked(monkeypatch)
+    monkeypatch.setattr(ort, "DeviceMemory", on_cpu)
+    with open_model(file, "onnxruntime", "cuda:1", streams=2) as bound:
+        found = list(map_ahead(bound.infer, clips, 4))
+    assert made == [("cuda", 1)] * 2
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 @pytest.mark.gpu
