@@ -74,6 +74,22 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     return file
 
 
+def writable_folder(path: str | os.PathLike[str]) -> Path:
+    """`path` as a folder that can be written into, made if it is not there.
+
+    Raises:
+        OutputError: it cannot be made, is a file, or may not be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write into {folder}: no permission; choose another folder")
+    return folder
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Hex digest of a file's bytes."""
     digest = hashlib.sha256()

@@ -17,10 +17,10 @@ import pytest
 
 FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts", "default_model"),
-    1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file"),
+    1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file", "one_layer"),
     2: ("backends", "datasets", "image_folder", "metrics", "video"),
     3: ("draw", "plots", "detector", "sinks", "stream", "report"),
-    4: ("anchors", "bench", "evaluate"),
+    4: ("anchors", "bench", "doctor", "evaluate"),
     7: ("cli", "__main__"),
 }
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
@@ -38,6 +38,7 @@ HOMES = {
     "click": ("yowo_deploy.cli",),
     "rich": ("yowo_deploy.cli",),
     "onnxruntime": ("yowo_deploy.backends.ort", "yowo_export"),
+    "onnxruntime_ep_nv_tensorrt_rtx": ("yowo_deploy.backends.ort",),
     "openvino": ("yowo_deploy.backends.ov",),
     "tensorrt": ("yowo_deploy.backends.trt", "yowo_export"),
     "tensorrt_rtx": ("yowo_deploy.backends.trt", "yowo_export"),

@@ -85,25 +85,30 @@ def open_model(
     path: str | os.PathLike[str],
     backend: str | None = None,
     device: str = "cpu",
-    precision: Precision = "fp32",
+    precision: Precision | None = None,
     threads: int | None = None,
     clip: int | None = None,
     streams: int = 1,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Backend:
     """Load a model file into an engine. What the file is decides, not its name.
 
     Args:
         path: an ONNX file or a checkpoint, or "default" for the model of the package.
         backend: "openvino", "onnxruntime" or "pytorch"; by default the first installed one that takes the file.
-        device: "cpu", or "cuda" where the engine has it.
-        precision: of the arithmetic. "fp32" is what parity is measured with; "bf16" is OpenVINO's on CPUs that have it.
+        device: "cpu", or "cuda" or "cuda:1" where the engine has it. ONNX Runtime also knows "tensorrt" and
+            "tensorrt-rtx", which are TensorRT behind it.
+        precision: of the arithmetic; by default the file's own, `spec.precision`. No engine takes another in silence:
+            OpenVINO runs any file but an int8 one in "fp32", and any file in "bf16" on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
         streams: calls of `infer` that the engine works on at once, its threads divided among them: 1 for the shortest
             time to one answer, 2 for more answers a second. PyTorch has one always.
         clip: clip length for a checkpoint, which can be run at any; an ONNX file has its own.
+        cache: folder where OpenVINO, or TensorRT behind ONNX Runtime, keeps what it compiled, for a quicker next start.
+            A folder of your own: what lies there is run.
 
     Raises:
-        InputError: no such file, an unknown backend, or one that cannot take this kind of file.
+        InputError: no such file, an unknown backend, or one that cannot take this kind of file or one of the options.
         ModelFileError: the file is no model, is damaged, or carries no spec.
         MissingExtraError: the engine is not installed.
     """
@@ -115,15 +120,17 @@ def open_model(
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
-        return _pytorch()(file, device=device, precision=precision, threads=threads, clip=clip)  # type: ignore[no-any-return]
+        if cache is not None:
+            raise InputError(f"pytorch compiles nothing that a cache could keep: leave out the cache {cache}")
+        return _pytorch()(file, device=device, precision=precision or "fp32", threads=threads, clip=clip)  # type: ignore[no-any-return]
     if backend == "pytorch":
         raise InputError(f"pytorch runs checkpoints, and {file} is none; choose openvino or onnxruntime")
-    where, library, extra = ONNX_ENGINES[backend or _installed_engine()]
+    where, library, extra = ONNX_ENGINES[backend or _installed_engine(device)]
     module, engine = where.split(":")
     if find_spec(library) is None:
-        raise MissingExtraError(library, extra)
+        raise MissingExtraError(library, "cuda" if library == "onnxruntime" and device != "cpu" else extra)
     opened: Backend = getattr(importlib.import_module(module), engine)(
-        file, device=device, precision=precision, threads=threads, streams=streams
+        file, device=device, precision=precision, threads=threads, streams=streams, cache=cache
     )
     if clip not in (None, opened.spec.clip_length):
         raise InputError(
@@ -168,7 +175,9 @@ def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelS
             raise ModelFileError(f"{path} {does} {said}, its spec says {expected}: export it again")
 
 
-def _installed_engine() -> str:
+def _installed_engine(device: str) -> str:
+    if device != "cpu":
+        return "onnxruntime"  # OpenVINO runs on CPUs alone here
     for name, (_, library, _) in ONNX_ENGINES.items():
         if find_spec(library) is not None:
             return name

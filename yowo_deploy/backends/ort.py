@@ -1,20 +1,26 @@
-"""ONNX Runtime. Knows how to open a session and nothing of what the numbers mean."""
+"""ONNX Runtime and its providers. Knows how to open a session and nothing of what the numbers mean."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from yowo_deploy.artifacts import writable_folder
 from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
-from yowo_deploy.spec import Precision
+from yowo_deploy.spec import ModelSpec, Precision
 
 # onnxruntime's own exceptions share no base but Exception.
 _OWN = vars(ort.capi.onnxruntime_pybind11_state).values()
@@ -24,7 +30,17 @@ _ERRORS: tuple[type[Exception], ...] = (
     *(each for each in _OWN if isinstance(each, type) and issubclass(each, Exception)),
 )
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_RTX = "NvTensorRTRTXExecutionProvider"
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "tensorrt-rtx": _RTX,
+}
+# The GPU wheel overwrites the files of the plain one; the RTX provider is a plugin of either.
+_GPU_WHEEL = "pip uninstall -y onnxruntime && pip install 'yowo-deploy[cuda]'"
+_INSTALL = {"cuda": _GPU_WHEEL, "tensorrt": _GPU_WHEEL, "tensorrt-rtx": "pip install 'yowo-deploy[onnxruntime-rtx]'"}
+_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
 class OnnxRuntimeBackend(Engine):
@@ -32,10 +48,18 @@ class OnnxRuntimeBackend(Engine):
 
     Args:
         path: of an ONNX file with a spec.
-        device: "cpu" or "cuda"; a device that is not there is an error, never another one in silence.
-        precision: "fp32"; ONNX Runtime computes in what the graph says.
+        device: "cpu", "cuda", "tensorrt" or "tensorrt-rtx", the last three of them with a number as in "cuda:1". A
+            provider that is not there or does not start is an error, never another one in silence. (Single nodes
+            that a provider does not take are the CPU's by ONNX Runtime's own rules; for "tensorrt" they are CUDA's.)
+        precision: the file's own: ONNX Runtime computes in what the graph says, on CUDA without TF32.
         threads: of the CPU; ONNX Runtime's choice by default.
         streams: see `open_model`.
+        cache: see `open_model`; for "tensorrt" and "tensorrt-rtx".
+
+    Raises:
+        InputError: the provider is not there, or an option is not for it.
+        ModelFileError: ONNX Runtime cannot load the file.
+        OutputError: the cache cannot be written.
     """
 
     name = "onnxruntime"
@@ -44,35 +68,136 @@ class OnnxRuntimeBackend(Engine):
         self,
         path: Path,
         device: str = "cpu",
-        precision: Precision = "fp32",
+        precision: Precision | None = None,
         threads: int | None = None,
         streams: int = 1,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self.spec = read_spec(path)
-        provider = _PROVIDERS.get(device)
-        if provider not in ort.get_available_providers():
+        kind, index = _parsed(device)
+        if precision not in (None, self.spec.precision):
             raise InputError(
-                f"this onnxruntime has no device {device!r}; it has {', '.join(ort.get_available_providers())}"
+                f"onnxruntime takes its precision from the graph, and {path} is {self.spec.precision}: "
+                f"leave --precision {precision} out"
             )
-        if precision != "fp32":
-            raise InputError(f"onnxruntime takes its precision from the graph: leave --precision {precision} out")
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if streams > 1:
             threads = max(1, (threads or os.cpu_count() or 1) // streams)  # a session's calls each run in their thread
         options.intra_op_num_threads = threads or 0
+        providers = _providers(kind, index, cache, options)
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[provider])
+            # With its fallback ONNX Runtime would print to stdout and go on without the provider.
+            self._session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
         except _ERRORS as error:
-            raise ModelFileError(f"onnxruntime cannot load {path}: {str(error).splitlines()[0]}") from error
+            raise ModelFileError(f"onnxruntime cannot load {path} on {device}: {str(error).splitlines()[0]}") from error
+        if self._session.get_providers()[0] != _PROVIDERS[kind]:
+            raise InputError(
+                f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; its reason stands above on "
+                "stderr, and `yowo-deploy doctor` shows what lacks"
+            )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
         self._input = inputs[0].name
         self.streams = streams
+        # Not for the RTX plugin: beside it stands the plain wheel, which cannot allocate on a GPU.
+        self._idle: SimpleQueue[DeviceMemory] = SimpleQueue()
+        self._binds = kind in ("cuda", "tensorrt")
+        for _ in range(streams if self._binds else 0):
+            self._idle.put(DeviceMemory(self._session, self.spec, "cuda", index))
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
-        return np.asarray(self._session.run(None, {self._input: check_clips(clips, self.spec)})[0], np.float32)
+        checked = check_clips(clips, self.spec)
+        if not self._binds:
+            return np.asarray(self._session.run(None, {self._input: checked})[0], np.float32)
+        memory = self._idle.get()
+        try:
+            return memory.infer(checked)
+        finally:
+            self._idle.put(memory)
+
+
+class DeviceMemory:
+    """Input and output of a session on its device, bound once: while batches stay of one size nothing is allocated.
+
+    For one thread at a time.
+
+    Args:
+        session: of a network with one input and one output.
+        spec: of the network.
+        kind, index: of the device, as ONNX Runtime names it: "cuda", 1.
+    """
+
+    def __init__(self, session: Any, spec: ModelSpec, kind: str, index: int) -> None:
+        self._session, self._device = session, (kind, index)
+        self._answer = (spec.output_channels, *spec.grid_size[::-1])
+        self._batch = 0
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """Contiguous (B, 3, T, H, W) to (B, A * (5 + C), rows, columns), a copy."""
+        if len(clips) != self._batch:
+            allocate = ort.OrtValue.ortvalue_from_shape_and_type
+            self._clips = allocate(list(clips.shape), np.float32, *self._device)
+            self._raw = allocate([len(clips), *self._answer], np.float32, *self._device)
+            self._binding = self._session.io_binding()
+            self._binding.bind_ortvalue_input(self._session.get_inputs()[0].name, self._clips)
+            self._binding.bind_ortvalue_output(self._session.get_outputs()[0].name, self._raw)
+            self._batch = len(clips)
+        self._clips.update_inplace(clips)
+        self._session.run_with_iobinding(self._binding)
+        return np.array(self._raw.numpy(), np.float32)
+
+
+def _parsed(device: str) -> tuple[str, int]:
+    """ "cuda:1" to ("cuda", 1); refuses what is not of the grammar."""
+    found = re.fullmatch(r"(cpu)|(cuda|tensorrt|tensorrt-rtx)(?::(\d{1,3}))?", device)
+    if not found:
+        raise InputError(
+            f"onnxruntime has no device {device!r}, expected cpu, cuda, tensorrt or tensorrt-rtx, or one with a number "
+            "as in cuda:1"
+        )
+    return found[1] or found[2], int(found[3] or 0)
+
+
+def _providers(kind: str, index: int, cache: str | os.PathLike[str] | None, options: Any) -> list[Any]:
+    """What `InferenceSession` takes as providers; a plugin goes into the session's `options` instead."""
+    if cache is not None and kind not in ("tensorrt", "tensorrt-rtx"):
+        raise InputError(f"onnxruntime compiles nothing on {kind} that a cache could keep: leave out the cache {cache}")
+    folder = "" if cache is None else str(writable_folder(cache))
+    available = ort.get_available_providers()
+    if kind == "tensorrt-rtx" and _RTX not in available and find_spec(_PLUGIN):
+        options.add_provider_for_devices([_plugin_device(index)], {"nv_runtime_cache_path": folder} if cache else {})
+        return []
+    if _PROVIDERS[kind] not in available:
+        raise InputError(
+            f"this onnxruntime has no {_PROVIDERS[kind]}; it has {', '.join(available)}: run `{_INSTALL[kind]}`"
+        )
+    if kind == "cpu":
+        return [_PROVIDERS[kind]]
+    with contextlib.redirect_stdout(sys.stderr):
+        ort.preload_dlls()  # CUDA and cuDNN from wheels, where they are; prints what it misses
+    if kind == "tensorrt-rtx":
+        return [(_RTX, {"device_id": index} | ({"nv_runtime_cache_path": folder} if cache else {}))]
+    # TF32 keeps ten bits, and a file that says fp32 means 23.
+    cuda = (_PROVIDERS["cuda"], {"device_id": index, "use_tf32": 0})
+    kept = {"trt_engine_cache_enable": 1, "trt_engine_cache_path": folder} if cache else {}
+    return [cuda] if kind == "cuda" else [(_PROVIDERS[kind], {"device_id": index} | kept), cuda]
+
+
+def _plugin_device(index: int) -> Any:
+    """Registers the plugin, whose wheel carries all of TensorRT-RTX, and gives the GPU of this number."""
+    import onnxruntime_ep_nv_tensorrt_rtx as plugin
+
+    try:
+        ort.register_execution_provider_library(_RTX, plugin.get_library_path())
+    except _ERRORS as error:
+        if "already registered" not in str(error).lower():
+            raise InputError(f"onnxruntime cannot start {_RTX}: {str(error).splitlines()[0]}") from error
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == _RTX]
+    if index >= len(devices):
+        raise InputError(f"{_RTX} has {len(devices)} devices, and number {index} was asked for")
+    return devices[index]
 
 
 def _shapes(tensors: list[Any]) -> list[Shape]:

@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "show where the branches of a model look",
     "features": "keep what a model sees over whole videos",
     "inspect": "say what a model file is",
+    "doctor": "say what is installed, what works and what is missing",
     "anchors": "fit anchors to the boxes of a data set",
     "demo": "the whole story in five minutes, without data or GPU",
 }

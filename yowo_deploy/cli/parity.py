@@ -11,6 +11,7 @@ import click
 
 from yowo_deploy.backends.base import BACKENDS, open_model
 from yowo_deploy.cli.terminal import json_option, show_table
+from yowo_deploy.spec import Precision
 from yowo_deploy.video import open_video
 
 
@@ -22,7 +23,9 @@ from yowo_deploy.video import open_video
 @click.option(
     "--backend", type=click.Choice(BACKENDS), help="Engine of the candidate.  [default: the fastest installed]"
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="Of the candidate.")
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), help="Arithmetic of the candidate.  [default: the file's own]"
+)
 @click.option(
     "--clip", type=click.IntRange(min=1), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]"
 )
@@ -33,7 +36,7 @@ def command(
     data: str,
     clips: int,
     backend: str | None,
-    precision: str,
+    precision: Precision | None,
     clip: int | None,
     as_json: bool,
 ) -> None:
@@ -41,14 +44,15 @@ def command(
     from yowo_export.parity import LIMITS, compare, random_clips, video_clips
 
     with ExitStack() as stack:
-        second = stack.enter_context(open_model(candidate, backend, precision=precision, clip=clip))  # type: ignore[arg-type]
+        second = stack.enter_context(open_model(candidate, backend, precision=precision, clip=clip))
         first = stack.enter_context(open_model(reference, clip=second.spec.clip_length))
         if data == "random":
             source = random_clips(first.spec, clips)
         else:
             source = video_clips(stack.enter_context(open_video(data)), first.spec, clips)
-        found = compare(first, second, source, LIMITS[precision])
-        engines = f"{first.name} and {second.name} {precision}"
+        computed = precision or second.spec.precision
+        found = compare(first, second, source, LIMITS[computed])
+        engines = f"{first.name} and {second.name} {computed}"
     if as_json:
         click.echo(json.dumps({"passed": found.passed, **dataclasses.asdict(found)}))
     else:

@@ -282,9 +282,10 @@ def test_what_no_engine_takes_is_refused(
     ("name", "options", "expected"),
     [
         ("openvino", {"device": "cuda"}, "openvino runs on the cpu here, not on 'cuda'"),
-        ("openvino", {"precision": "int8"}, "openvino runs fp32, bf16 here, not int8"),
-        ("onnxruntime", {"device": "npu"}, "has no device 'npu'; it has .*CPUExecutionProvider"),
+        ("openvino", {"precision": "int8"}, "in bf16 or fp32, not in int8"),
+        ("onnxruntime", {"device": "npu"}, "has no device 'npu', expected cpu, cuda, "),
         ("onnxruntime", {"precision": "fp16"}, "leave --precision fp16 out"),
+        ("onnxruntime", {"cache": "folder"}, "compiles nothing on cpu.*leave out the cache folder"),
     ],
 )
 def test_nothing_else_is_done_than_was_asked(name: str, options: dict[str, Any], expected: str, file: Path) -> None:
@@ -307,6 +308,15 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(
     monkeypatch.setattr(base, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=expected):
         open_model(file, backend)
+    with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed.*yowo-deploy\[cuda\]"):
+        open_model(file, device="cuda")
+
+
+def test_a_checkpoint_runs_without_a_cache_and_says_so(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.pth")
+    with pytest.raises(InputError, match="compiles nothing"):
+        open_model(tmp_path / "a.pth", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_checkpoint_without_torch_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

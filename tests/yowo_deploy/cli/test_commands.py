@@ -167,6 +167,14 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
     assert "same name" in str(run("features", checkpoint, video, video, "-o", tmp_path).exception)
 
 
+def test_a_compiled_model_is_kept_where_it_is_asked_for(onnx: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "engines"
+    arguments = ("bench", "--engine", onnx, "--seconds", 0.1, "--json", "--engine-cache", folder)
+    assert run(*arguments, "--backend", "openvino").exit_code == 0
+    assert [path.suffix for path in folder.iterdir()] == [".blob"]
+    assert "leave out the cache" in str(run(*arguments, "--backend", "onnxruntime").exception)
+
+
 def test_half_weights_halve_the_file_and_single_ones_are_as_rounded(
     checkpoint: Path, onnx: Path, tmp_path: Path
 ) -> None:

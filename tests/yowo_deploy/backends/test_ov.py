@@ -1,0 +1,208 @@
+"""OpenVINO: layers are computed in the precision that was said, and a model is only given what was compiled of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.spec import ModelSpec
+
+pytest.importorskip("openvino")
+onnx = pytest.importorskip("onnx")
+ov = pytest.importorskip("yowo_deploy.backends.ov")
+helper, numpy_helper = onnx.helper, onnx.numpy_helper
+
+MakeFile = Callable[..., Path]
+
+
+def has_bf16() -> bool:
+    return "BF16" in ov.ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16")
+
+
+@pytest.fixture
+def make_file(onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path: Path) -> MakeFile:
+    """Writes a network of two convolutions whose graph is of a precision, and whose spec says so."""
+
+    def make(precision: Any, seed: int = 0) -> Path:
+        nodes, weights = _graph(spec, precision, seed)
+        model = onnx_model(spec.replace(precision=precision), nodes)
+        model.graph.initializer.extend(weights)
+        onnx.checker.check_model(model, full_check=True)
+        path = tmp_path / f"{precision}_{seed}.onnx"
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    return make
+
+
+def _graph(spec: ModelSpec, precision: str, seed: int) -> tuple[list[Any], list[Any]]:
+    kernel = np.random.default_rng(seed).standard_normal((32, 3, 1, 1, 1)).astype(np.float32)
+    last = np.random.default_rng(seed + 1).standard_normal((spec.output_channels, 32, spec.clip_length, 2, 2)) / 8
+    last = last.astype(np.float32)
+    strides = {"strides": [spec.clip_length, 2, 2]}
+    squeeze = helper.make_node("Squeeze", ["with_time", "time"], ["raw"])
+    if precision == "int8":
+        return _quantized(kernel, last, strides, squeeze)
+    if precision != "fp16":
+        weights = [numpy_helper.from_array(kernel, "first"), numpy_helper.from_array(last, "last")]
+        first = helper.make_node("Conv", ["clip", "first"], ["hidden"])
+        return [first, helper.make_node("Conv", ["hidden", "last"], ["with_time"], **strides), squeeze], weights
+    weights = [
+        numpy_helper.from_array(array.astype(np.float16), name) for array, name in ((kernel, "first"), (last, "last"))
+    ]
+    nodes = [
+        helper.make_node("Cast", ["clip"], ["half"], to=onnx.TensorProto.FLOAT16),
+        helper.make_node("Conv", ["half", "first"], ["hidden"]),
+        helper.make_node("Conv", ["hidden", "last"], ["half_out"], **strides),
+        helper.make_node("Cast", ["half_out"], ["with_time"], to=onnx.TensorProto.FLOAT),
+        squeeze,
+    ]
+    return nodes, weights
+
+
+def _quantized(kernel: Float, last: Float, strides: dict[str, Any], squeeze: Any) -> tuple[list[Any], list[Any]]:
+    nodes, weights = [], []
+
+    def scalar(name: str, value: float, dtype: Any) -> str:
+        weights.append(numpy_helper.from_array(np.array(value, dtype), name))
+        return name
+
+    def activation(name: str, scale: float) -> str:
+        inputs = [scalar(f"{name}_scale", scale, np.float32), scalar(f"{name}_zero", 0, np.int8)]
+        nodes.append(helper.make_node("QuantizeLinear", [name, *inputs], [f"{name}_q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", *inputs], [f"{name}_dq"]))
+        return f"{name}_dq"
+
+    def weight(name: str, array: Float) -> str:
+        scale = float(np.abs(array).max() / 127)
+        weights.append(numpy_helper.from_array(np.round(array / scale).astype(np.int8), f"{name}_q"))
+        inputs = [f"{name}_q", scalar(f"{name}_scale", scale, np.float32), scalar(f"{name}_zero", 0, np.int8)]
+        nodes.append(helper.make_node("DequantizeLinear", inputs, [name]))
+        return name
+
+    clip, first = activation("clip", 1 / 127), weight("first", kernel)
+    nodes.append(helper.make_node("Conv", [clip, first], ["hidden"]))
+    hidden, second = activation("hidden", 6 / 127), weight("last", last)
+    nodes.append(helper.make_node("Conv", [hidden, second], ["with_time"], **strides))
+    return [*nodes, squeeze], weights
+
+
+def precisions(backend: Backend) -> set[str]:
+    """In which the convolutions were really computed; a batch that is not fixed is compiled when the first comes."""
+    backend.infer(clips_of(backend.spec))
+    operations = backend._compiled.get_runtime_model().get_ops()  # type: ignore[attr-defined]
+    told = [operation.get_rt_info() for operation in operations]
+    return {str(info["runtimePrecision"].value) for info in told if info["layerType"].value == "Convolution"}
+
+
+def clips_of(spec: ModelSpec) -> Float:
+    return np.random.default_rng(5).random((2, *spec.clip_shape), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("of_file", "asked", "computed"),
+    [
+        ("fp32", None, {"f32"}),
+        ("fp32", "fp32", {"f32"}),
+        ("fp16", None, {"f32"}),
+        ("fp16", "fp16", {"f32"}),
+        ("fp16", "fp32", {"f32"}),
+        ("int8", None, {"i8", "u8"}),
+        ("int8", "int8", {"i8", "u8"}),
+        ("bf16", "fp32", {"f32"}),
+        pytest.param("bf16", None, {"bf16"}, marks=needs_bf16),
+        pytest.param("fp32", "bf16", {"bf16"}, marks=needs_bf16),
+        pytest.param("int8", "bf16", {"i8", "u8"}, marks=needs_bf16),
+    ],
+)
+def test_layers_are_computed_in_the_precision_that_was_said(
+    of_file: str, asked: Any, computed: set[str], make_file: MakeFile
+) -> None:
+    found = precisions(open_model(make_file(of_file), "openvino", precision=asked))
+    assert found and found <= computed
+
+
+def test_a_half_file_is_its_half_weights_in_single_arithmetic(make_file: MakeFile, spec: ModelSpec) -> None:
+    half, single = (open_model(make_file(of), "openvino").infer(clips_of(spec)) for of in ("fp16", "fp32"))
+    # Three roundings of 2^-11, of the clip and of two layers' weights, whose signs do not add up.
+    assert 0 < np.abs(half - single).max() < 3 * 2**-11 * np.abs(single).max()
+
+
+@pytest.mark.parametrize(
+    ("of_file", "asked", "expected"),
+    [
+        ("fp32", "int8", "in bf16 or fp32, not in int8"),
+        ("fp32", "fp16", "in bf16 or fp32, not in fp16"),
+        ("fp16", "int8", "in bf16 or fp16 or fp32, not in int8"),
+        ("int8", "fp32", "in bf16 or int8, not in fp32"),
+        ("bf16", "fp16", "in bf16 or fp32, not in fp16"),
+    ],
+)
+def test_a_precision_that_the_file_is_not_in_is_refused(
+    of_file: str, asked: Any, expected: str, make_file: MakeFile
+) -> None:
+    with pytest.raises(InputError, match=expected):
+        open_model(make_file(of_file), "openvino", precision=asked)
+
+
+@pytest.mark.parametrize(
+    ("of_file", "asked", "others"), [("fp32", "bf16", "fp32"), ("bf16", None, "fp32"), ("int8", "bf16", "int8")]
+)
+def test_a_cpu_without_bf16_says_so(
+    of_file: str, asked: Any, others: str, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Old(ov.ov.Core):  # type: ignore[misc]
+        def get_property(self, *_: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    monkeypatch.setattr(ov.ov, "Core", Old)
+    with pytest.raises(InputError, match=f"this CPU has no bf16.*give --precision {others}$"):
+        open_model(make_file(of_file), "openvino", precision=asked)
+
+
+def test_what_was_compiled_is_kept_and_taken_again_by_the_same_model_alone(
+    make_file: MakeFile, spec: ModelSpec, tmp_path: Path
+) -> None:
+    folder = tmp_path / "made" / "cache"
+
+    def from_cache(path: Path) -> bool:
+        with open_model(path, "openvino", cache=folder) as cached, open_model(path, "openvino") as fresh:
+            assert np.array_equal(cached.infer(clips_of(spec)), fresh.infer(clips_of(spec)))
+            return bool(cached._compiled.get_property("LOADED_FROM_CACHE"))  # type: ignore[attr-defined]
+
+    one, other = make_file("fp32"), make_file("fp32", seed=7)
+    assert [from_cache(one), len(os.listdir(folder))] == [False, 1]
+    assert [from_cache(one), len(os.listdir(folder))] == [True, 1]
+    assert [from_cache(other), len(os.listdir(folder))] == [False, 2]
+    other.replace(one)  # another model under the same name
+    assert from_cache(one) and len(os.listdir(folder)) == 2
+    for kept in folder.iterdir():  # a disk that was full
+        kept.chmod(0o600)
+        os.truncate(kept, 1000)
+    assert not from_cache(one)
+
+
+@needs_bf16
+def test_a_cached_model_is_computed_in_the_precision_asked_for_now(make_file: MakeFile, tmp_path: Path) -> None:
+    for precision, computed in (("bf16", {"bf16"}), ("fp32", {"f32"}), ("bf16", {"bf16"})):
+        opened = open_model(make_file("fp32"), "openvino", precision=precision, cache=tmp_path / "cache")  # type: ignore[arg-type]
+        assert precisions(opened) == computed
+
+
+def test_a_cache_that_cannot_be_written_is_refused(make_file: MakeFile, tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    for folder in (taken, taken / "below", Path("/proc/none")):
+        with pytest.raises(OutputError, match=f"cannot write into {folder}"):
+            open_model(make_file("fp32"), "openvino", cache=folder)
