@@ -124,13 +124,10 @@ class _Apart:
         return self._slide(frames, taps.shape[2], strides[0], (pads[0], pads[3]), dilation[0], combine)
 
     def _max_pool(self, node: ir.Node, frames: Frames) -> Frames:
-        kernel, strides, pads = (
-            _ints(node, "kernel_shape", 1, 3),
-            _ints(node, "strides", 1, 3),
-            _ints(node, "pads", 0, 6),
-        )
-        attributes = {"kernel_shape": kernel[1:], "strides": strides[1:], "pads": [*pads[1:3], *pads[4:]]}
-        attributes["ceil_mode"] = int(node.attributes.get_int("ceil_mode", 0))
+        kernel, strides = _ints(node, "kernel_shape", 1, 3), _ints(node, "strides", 1, 3)
+        pads = _ints(node, "pads", 0, 6)
+        attributes: dict[str, Any] = {"kernel_shape": kernel[1:], "strides": strides[1:]}
+        attributes |= {"pads": [*pads[1:3], *pads[4:]], "ceil_mode": node.attributes.get_int("ceil_mode", 0)}
         pooled = [self._node("MaxPool", [frame], attributes) for frame in frames]
 
         def combine(seen: list[tuple[int, ir.Value]]) -> ir.Value:

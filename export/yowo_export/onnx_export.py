@@ -29,6 +29,7 @@ from yowo_export.rewrites import (
     fuse_attention,
     key_frame_as_slice,
     reorg_as_space_to_depth,
+    split_attention,
     store_half,
     store_single,
 )
@@ -88,8 +89,13 @@ def export_onnx(
     return difference
 
 
-def store_anew(source: Path, output: str | os.PathLike[str], half_weights: bool) -> None:
+def store_anew(
+    source: Path, output: str | os.PathLike[str], half_weights: bool, attention: Attention | None = None
+) -> None:
     """Write an ONNX file of ours again, its weights in half or in single precision.
+
+    Args:
+        attention: the form wanted; as it is by default.
 
     Raises:
         ModelFileError: the source is not such a file.
@@ -98,7 +104,13 @@ def store_anew(source: Path, output: str | os.PathLike[str], half_weights: bool)
     """
     read_spec(source)
     model = ir.load(source)
+    name_blocks(model)
     (store_half if half_weights else store_single)(model)
+    if attention is not None:
+        split_attention(model)
+    if attention == "fused":
+        model.graph.opset_imports[""] = max(ATTENTION_OPSET, model.graph.opset_imports[""])
+        fuse_attention(model)
     with atomic_write(output) as temporary:
         ir.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)

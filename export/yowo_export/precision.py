@@ -173,7 +173,7 @@ class _Work:
         model.graph.sort()  # the quantizer puts its nodes at the end
         quantize_before_pooling(model)
         if self.wish.fused:
-            model.graph.opset_imports[""] = ATTENTION_OPSET
+            model.graph.opset_imports[""] = max(ATTENTION_OPSET, model.graph.opset_imports[""])
             fuse_attention(model)
         half = self._half()
         if half is not None:

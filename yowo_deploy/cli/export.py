@@ -1,13 +1,16 @@
-"""`yowo-deploy export`: a thin sheet over `yowo_export.onnx_export`."""
+"""`yowo-deploy export`: a thin sheet over `yowo_export`."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
-from yowo_deploy.artifacts import existing_file
+from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.backends.base import is_checkpoint
+from yowo_deploy.cli.lowering import lower, precision_options, wished
 from yowo_deploy.cli.terminal import refuse_overwriting, require, talk
 from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.errors import InputError
@@ -21,35 +24,71 @@ from yowo_deploy.onnx_file import read_spec
 @click.option(
     "--attention",
     type=click.Choice(["fused", "plain"]),
-    default="fused",
-    help="As one Attention node (opset 23), or as MatMul, Softmax, MatMul (opset 20).",
+    help="As one Attention node (opset 23), or as MatMul, Softmax, MatMul.  [default: plain for tensorrt, else fused]",
 )
 @click.option("--half-weights", is_flag=True, help="Keep weights in half precision: half the file, same arithmetic.")
-def command(model: str, clip: int | None, output: str | None, attention: str, half_weights: bool) -> None:
+@click.option(
+    "--target",
+    type=click.Choice(["openvino", "onnxruntime", "tensorrt"]),
+    default="openvino",
+    help="Engine that INT8 is laid out for; for onnxruntime, 3-D convolutions are also made 2-D ones if that is "
+    "measured to be faster here.",
+)
+@precision_options
+def command(
+    model: str,
+    clip: int | None,
+    output: str | None,
+    attention: str | None,
+    half_weights: bool,
+    target: str,
+    **options: Any,
+) -> None:
     """Write MODEL (a checkpoint, ours or of the original release) as an ONNX file that carries its spec.
 
-    An ONNX file of ours, or `default`, is written again with its weights as asked for.
+    An ONNX file of ours, or `default`, is written again in the precision asked for.
     """
     require("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
-    from yowo_export.onnx_export import export_onnx, store_anew
-    from yowo_training.checkpoint import load_checkpoint
+    from yowo_export.onnx_export import store_anew
+    from yowo_export.tuning import take_frames_apart_if_faster
 
     source = existing_file(model_path(model), "model")
     path = Path(output) if output else (Path(DEFAULT) if model == DEFAULT else source).with_suffix(".onnx")
     refuse_overwriting(str(source), path)
-    if source.suffix.lower() == ".onnx" and not is_checkpoint(source):
-        if attention != "fused":
-            raise InputError(f"{model} is an ONNX file, whose attention stays: --attention is for checkpoints")
-        length = read_spec(source).clip_length
-        if clip not in (None, length):
-            raise InputError(f"{model} is an ONNX file for clips of {length} frames; only a checkpoint takes others")
-        store_anew(source, path, half_weights)
-        click.echo(path)
-        return
+    fused = attention != "plain" if attention else target != "tensorrt"
+    wish = wished(options, target, fused)
+    if wish is not None and half_weights:
+        raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
+    with tempfile.TemporaryDirectory() as folder:
+        single = Path(folder) / "fp32.onnx"
+        form = attention or ("fused" if fused else "plain")
+        if source.suffix.lower() == ".onnx" and not is_checkpoint(source):
+            length = read_spec(source).clip_length
+            if clip not in (None, length):
+                raise InputError(
+                    f"{model} is an ONNX file for clips of {length} frames; only a checkpoint takes others"
+                )
+            store_anew(source, single, half_weights, attention)  # type: ignore[arg-type]  # click checked the choice
+        else:
+            _export_checkpoint(source, single, clip, form, half_weights)
+        if wish is not None:
+            lower(single, path, wish, options)
+        else:
+            if target == "onnxruntime":
+                ratio = take_frames_apart_if_faster(single)
+                talk.print(f"frames apart: {ratio:.2f} times as fast here" + ("" if ratio > 1 else ", left together"))
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(single.read_bytes())
+    click.echo(path)
+
+
+def _export_checkpoint(source: Path, output: Path, clip: int | None, attention: str, half_weights: bool) -> None:
+    from yowo_export.onnx_export import export_onnx
+    from yowo_training.checkpoint import load_checkpoint
+
     loaded = load_checkpoint(source, clip)
     talk.print(
         f"exporting {loaded.spec.name}: {loaded.spec.classes} classes, clips of {loaded.spec.clip_length} frames"
     )
-    difference = export_onnx(loaded, path, attention, half_weights)  # type: ignore[arg-type]  # click checked the choice
+    difference = export_onnx(loaded, output, attention, half_weights)  # type: ignore[arg-type]
     talk.print(f"agrees with PyTorch to {difference:.1e} on ONNX Runtime")
-    click.echo(path)

@@ -1,0 +1,144 @@
+"""What lower precision costs and gains.
+
+`python -m benchmarks.precision speed FOLDER [backbone] [frames]`: one model with random weights, every form of it turn
+by turn in one run, against what a user gets from a plain `torch.onnx.export` on ONNX Runtime.
+
+`python -m benchmarks.precision accuracy FOLDER JHMDB21 [every]`: the default model on the test split in every
+precision on both engines; INT8 is calibrated on training videos. What is in FOLDER already is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+
+import onnx
+import torch
+
+from yowo_deploy.artifacts import write_text
+from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.bench import bench_models, ratio_interval
+from yowo_deploy.datasets import open_dataset
+from yowo_deploy.default_model import model_path
+from yowo_deploy.evaluate import evaluate
+from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
+from yowo_export.calibration import made_up_clips, take_clips
+from yowo_export.onnx_export import export_onnx, store_anew
+from yowo_export.precision import Wish, lower_model
+from yowo_export.tuning import take_frames_apart_if_faster
+from yowo_training.backend import TorchBackend
+from yowo_training.checkpoint import Checkpoint
+from yowo_training.model import Yowo, YowoConfig
+
+SECONDS = 90.0
+ENGINES = ("openvino", "onnxruntime")
+WISHES = {
+    "fp16": Wish("fp16"),
+    "int8 for openvino": Wish("int8", "openvino"),
+    "int8 for onnxruntime": Wish("int8", "onnxruntime"),
+}
+
+
+def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
+    """Print milliseconds, ratio to the plain export on ONNX Runtime and megabytes of every form."""
+    labels = tuple(f"action {number}" for number in range(24))
+    anchors = ((0.7, 1.0), (1.1, 2.1), (1.6, 3.0), (2.2, 4.5), (4.0, 5.9))
+    spec = ModelSpec(labels=labels, anchors=anchors, clip_length=frames, attention_sign="release")
+    torch.manual_seed(0)
+    model = Yowo(YowoConfig("darknet19", backbone, spec.output_channels, attention_sign="release")).eval()
+    checkpoint = Checkpoint(model, spec)
+    plain, ours, apart = (folder / f"{name}.onnx" for name in ("plain", "fp32", "apart"))
+    _plain_export(checkpoint, plain)
+    export_onnx(checkpoint, ours)
+    export_onnx(checkpoint, apart)
+    print(f"frames apart, alone: {take_frames_apart_if_faster(apart):.2f} times as fast", file=sys.stderr)
+    clips = made_up_clips(spec, 4)
+    for name, wish in (("int8_ov", WISHES["int8 for openvino"]), ("int8_ort", WISHES["int8 for onnxruntime"])):
+        lower_model(ours, folder / f"{name}.onnx", clips, wish, judged=1)
+    rows = {
+        "plain export, onnxruntime fp32": open_model(plain, "onnxruntime"),
+        "PyTorch eager": TorchBackend.of(checkpoint),
+        "ours for onnxruntime, fp32": open_model(apart, "onnxruntime"),
+        "ours for onnxruntime, int8": open_model(folder / "int8_ort.onnx", "onnxruntime"),
+        "plain export, openvino fp32": open_model(plain, "openvino"),
+        "ours, openvino fp32": open_model(ours, "openvino"),
+        "ours, openvino bf16": open_model(ours, "openvino", precision="bf16"),
+        "ours, openvino int8": open_model(folder / "int8_ov.onnx", "openvino"),
+    }
+    _measure(rows)
+    for path in sorted(folder.glob("*.onnx")):
+        print(f"{path.name}: {path.stat().st_size / 1e6:.0f} MB")
+
+
+def _measure(rows: dict[str, Backend]) -> None:
+    with ExitStack() as stack:
+        models = [stack.enter_context(model) for model in rows.values()]
+        timings = bench_models(models, SECONDS, warmup=2)
+    print("| | p50 ms | times the plain export, 95 % |\n|---|---:|---:|")
+    for name, timing in zip(rows, timings, strict=True):
+        ratio, low, high = ratio_interval(timings[0], timing)
+        print(f"| {name} | {timing.percentile_ms(50):.0f} | {ratio:.2f} [{low:.2f}, {high:.2f}] |")
+
+
+def _plain_export(checkpoint: Checkpoint, path: Path) -> None:
+    """What a user would write, and the spec so that our engines open it."""
+    example = (torch.zeros(1, *checkpoint.spec.clip_shape),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            checkpoint.model, example, path, input_names=["clips"], external_data=False, dynamo=True, verbose=False
+        )
+    model = onnx.load(path)
+    model.metadata_props.add(key=METADATA_KEY, value=checkpoint.spec.to_json())
+    onnx.save(model, path)
+
+
+def accuracy(folder: Path, data: Path, every: int = 1) -> None:
+    """Print frame-mAP, recall and accuracy of every form, and what they lose against float32."""
+    dataset = open_dataset("jhmdb21", data)
+    single = folder / "fp32.onnx"
+    store_anew(model_path("default"), single, half_weights=False)
+    clips = None
+    for name, wish in WISHES.items():
+        path = folder / f"{name.replace(' ', '_')}.onnx"
+        if not path.exists():
+            clips = clips or take_clips([video.path for video in dataset.videos("train")], read_spec(single), 128)
+            found = lower_model(single, path, clips, wish)
+            print(f"{name}: {found.damage}, kept {list(found.kept)}", file=sys.stderr)
+    print("| | engine | MB | frame-mAP@0.5 | change | recall | accuracy |\n|---|---|---:|---:|---:|---:|---:|")
+    for engine in ENGINES:
+        first = None
+        for name in ("fp32", "fp16", f"int8 for {engine}"):
+            path = folder / f"{name.replace(' ', '_')}.onnx"
+            figures = path.with_suffix(f".{engine}.{every}.json")
+            if not figures.exists():
+                with open_model(path, engine, streams=2) as backend:
+                    found_map = evaluate(backend, dataset.videos("test"), every)
+                values = (found_map.frame_map.mean, found_map.recall, found_map.accuracy)
+                write_text(figures, json.dumps([100 * value for value in values]))
+            frame_map, recall, right = json.loads(figures.read_text())
+            first = frame_map if first is None else first
+            size = path.stat().st_size / 1e6
+            print(
+                f"| {name} | {engine} | {size:.1f} | {frame_map:.2f} | {frame_map - first:+.2f} | {recall:.2f} "
+                f"| {right:.2f} |",
+                flush=True,
+            )
+
+
+def main() -> None:
+    """See the module."""
+    folder = Path(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.argv[1] == "speed":
+        speed(folder, *sys.argv[3:4], *map(int, sys.argv[4:5]))
+    else:
+        accuracy(folder, Path(sys.argv[3]), *map(int, sys.argv[4:5]))
+
+
+if __name__ == "__main__":
+    main()
