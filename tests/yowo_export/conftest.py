@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video import VideoWriter
+from yowo_export.onnx_export import export_onnx
 from yowo_training.checkpoint import Checkpoint, weights_hash
 from yowo_training.model import Yowo, YowoConfig
 
@@ -34,3 +40,24 @@ def small_checkpoint(sign: str = "release", seed: int = 0) -> Checkpoint:
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     return small_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def single(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model as a float32 ONNX file, its attention plain."""
+    path = tmp_path_factory.mktemp("single") / "fp32.onnx"
+    export_onnx(checkpoint, path, "plain")
+    return path
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three videos, of which the first stands still and the last moves most."""
+    folder = tmp_path_factory.mktemp("videos")
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(0, 256, (12, 60, 3), np.uint8), (600, 120), interpolation=cv2.INTER_CUBIC)
+    for speed in range(3):
+        with VideoWriter(folder / f"{speed}.webm", 25, (160, 120)) as writer:
+            for frame in range(20):
+                writer.write(np.ascontiguousarray(scene[:, 8 * speed * frame : 8 * speed * frame + 160]))
+    return folder

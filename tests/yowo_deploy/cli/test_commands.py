@@ -185,7 +185,7 @@ def test_half_weights_halve_the_file_and_single_ones_are_as_rounded(
     assert sizes[1] < 0.65 * sizes[0] and sizes[2] == pytest.approx(sizes[0], rel=0.02)
     assert run("parity", half, single).exit_code == 0
     refused = run("export", onnx, "--clip", 3, "-o", tmp_path / "no.onnx")
-    assert "only a checkpoint takes others" in str(refused.exception)
+    assert "only a checkpoint takes other lengths" in str(refused.exception)
 
 
 def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:

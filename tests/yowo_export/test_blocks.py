@@ -1,0 +1,35 @@
+"""Nodes are called what the network's modules are called, and nothing else of the exporter's notes stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from yowo_export.blocks import BLOCK_KEY, block_of, name_blocks
+from yowo_training.checkpoint import Checkpoint
+
+
+def test_every_convolution_is_of_a_module_of_the_network(checkpoint: Checkpoint, single: Path) -> None:
+    modules = {name for name, _ in checkpoint.model.named_modules()}
+    blocks = [block_of(node) for node in ir.load(single).graph if node.op_type == "Conv"]
+    assert set(blocks) <= modules and "" not in blocks
+    assert {"cfam.conv_bn_relu1", "cfam.conv_out"} <= set(blocks) and len(set(blocks)) > 5
+
+
+def test_nothing_of_the_machine_that_exported_stays_in_the_file(single: Path) -> None:
+    content = single.read_bytes()
+    assert b"stack_trace" not in content and str(Path(__file__).parents[2]).encode() not in content
+    assert all(set(node.metadata_props) == {BLOCK_KEY} for node in ir.load(single).graph)
+
+
+def test_a_second_time_changes_nothing(single: Path) -> None:
+    model = ir.load(single)
+    before = [block_of(node) for node in model.graph]
+    assert not name_blocks(model) and [block_of(node) for node in model.graph] == before
+
+
+def test_a_graph_without_notes_has_no_blocks() -> None:
+    node = ir.node("Relu", [ir.Value(name="x")])
+    model = ir.Model(ir.Graph([], [], nodes=[node], opset_imports={"": 20}), ir_version=10)
+    assert name_blocks(model) and block_of(node) == ""
