@@ -17,7 +17,7 @@ import pytest
 
 FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts", "default_model"),
-    1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file"),
+    1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file", "plan_file"),
     2: ("backends", "datasets", "image_folder", "metrics", "video"),
     3: ("draw", "plots", "detector", "sinks", "stream", "report"),
     4: ("anchors", "bench", "evaluate"),
@@ -39,9 +39,10 @@ HOMES = {
     "rich": ("yowo_deploy.cli",),
     "onnxruntime": ("yowo_deploy.backends.ort", "yowo_export"),
     "openvino": ("yowo_deploy.backends.ov",),
-    "tensorrt": ("yowo_deploy.backends.trt", "yowo_export"),
-    "tensorrt_rtx": ("yowo_deploy.backends.trt", "yowo_export"),
-    "cuda": ("yowo_deploy.backends.trt",),
+    "tensorrt": ("yowo_deploy.backends.trt",),
+    "tensorrt_rtx": ("yowo_deploy.backends.trt",),
+    "cuda": ("yowo_deploy.backends.cuda",),
+    "pycuda": ("yowo_deploy.backends.cuda",),
     "av": ("yowo_deploy.video",),
     "matplotlib": ("yowo_deploy.plots",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import existing_file
+from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.boxes import Float
 from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
+from yowo_deploy.plan_file import is_plan
 from yowo_deploy.spec import ModelSpec, Precision
 
 Shape = tuple[int, ...]
@@ -78,32 +80,37 @@ ONNX_ENGINES = {
     "openvino": ("yowo_deploy.backends.ov:OpenVinoBackend", "openvino", "openvino"),
     "onnxruntime": ("yowo_deploy.backends.ort:OnnxRuntimeBackend", "onnxruntime", "onnxruntime"),
 }
-BACKENDS = (*ONNX_ENGINES, "pytorch")
+BACKENDS = (*ONNX_ENGINES, "tensorrt", "pytorch")
 
 
 def open_model(
     path: str | os.PathLike[str],
     backend: str | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     precision: Precision = "fp32",
     threads: int | None = None,
     clip: int | None = None,
     streams: int = 1,
+    trust: bool = False,
+    cuda: CudaLibrary = "cuda-python",
 ) -> Backend:
     """Load a model file into an engine. What the file is decides, not its name.
 
     Args:
-        path: an ONNX file or a checkpoint, or "default" for the model of the package.
-        backend: "openvino", "onnxruntime" or "pytorch"; by default the first installed one that takes the file.
-        device: "cpu", or "cuda" where the engine has it.
+        path: an ONNX file, a TensorRT plan or a checkpoint, or "default" for the model of the package.
+        backend: "openvino", "onnxruntime", "tensorrt" or "pytorch"; by default the first installed one that takes the
+            file.
+        device: "cpu", or "cuda" where the engine has it; by default "cuda" for a plan and "cpu" for all others.
         precision: of the arithmetic. "fp32" is what parity is measured with; "bf16" is OpenVINO's on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
         streams: calls of `infer` that the engine works on at once, its threads divided among them: 1 for the shortest
             time to one answer, 2 for more answers a second. PyTorch has one always.
-        clip: clip length for a checkpoint, which can be run at any; an ONNX file has its own.
+        clip: clip length for a checkpoint, which can be run at any; an ONNX file and a plan have their own.
+        trust: load a plan without its recorded hash, see `plan_file`.
+        cuda: what a plan reaches the GPU with: "cuda-python", or "pycuda" in an application that uses it already.
 
     Raises:
-        InputError: no such file, an unknown backend, or one that cannot take this kind of file.
+        InputError: no such file, an unknown backend, one that cannot take this kind of file, or no GPU for a plan.
         ModelFileError: the file is no model, is damaged, or carries no spec.
         MissingExtraError: the engine is not installed.
     """
@@ -112,20 +119,23 @@ def open_model(
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
     if streams < 1:
         raise InputError(f"streams is {streams}, expected 1 or more")
+    engine: dict[str, Any] = {"precision": precision, "threads": threads}
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
-        return _pytorch()(file, device=device, precision=precision, threads=threads, clip=clip)  # type: ignore[no-any-return]
-    if backend == "pytorch":
-        raise InputError(f"pytorch runs checkpoints, and {file} is none; choose openvino or onnxruntime")
-    where, library, extra = ONNX_ENGINES[backend or _installed_engine()]
-    module, engine = where.split(":")
-    if find_spec(library) is None:
-        raise MissingExtraError(library, extra)
-    opened: Backend = getattr(importlib.import_module(module), engine)(
-        file, device=device, precision=precision, threads=threads, streams=streams
-    )
+        return _pytorch()(file, device=device or "cpu", clip=clip, **engine)  # type: ignore[no-any-return]
+    opened: Backend
+    if is_plan(file):
+        if backend not in (None, "tensorrt"):
+            raise InputError(
+                f"{backend} cannot run the plan {file}: give it the ONNX file that the plan was built from"
+            )
+        plans = importlib.import_module("yowo_deploy.backends.trt")
+        opened = plans.TensorRtBackend(file, device or "cuda", streams=streams, trust=trust, cuda=cuda, **engine)
+    else:
+        opened = _onnx(file, backend)(file, device=device or "cpu", streams=streams, **engine)
     if clip not in (None, opened.spec.clip_length):
+        opened.close()
         raise InputError(
             f"{file} takes clips of {opened.spec.clip_length} frames, not {clip}: export it with --clip {clip}"
         )
@@ -166,6 +176,19 @@ def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelS
         if found != [expected]:
             said = " and ".join(map(str, found)) or "nothing"
             raise ModelFileError(f"{path} {does} {said}, its spec says {expected}: export it again")
+
+
+def _onnx(file: Path, backend: str | None) -> Any:
+    """The engine for an ONNX file: the one asked for, or the first installed one."""
+    if backend == "pytorch":
+        raise InputError(f"pytorch runs checkpoints, and {file} is none; choose openvino or onnxruntime")
+    if backend == "tensorrt":
+        raise InputError(f"tensorrt runs plans, and {file} is none: write one with `yowo-deploy build {file}`")
+    where, library, extra = ONNX_ENGINES[backend or _installed_engine()]
+    if find_spec(library) is None:
+        raise MissingExtraError(library, extra)
+    module, engine = where.split(":")
+    return getattr(importlib.import_module(module), engine)
 
 
 def _installed_engine() -> str:
