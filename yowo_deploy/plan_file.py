@@ -86,7 +86,8 @@ class PlanFile:
         sound = sound and len(self.batch) == 3 and all(type(n) is int for n in (*self.batch, self.workspace))
         sound = sound and 1 <= self.batch[0] <= self.batch[1] <= self.batch[2] and self.workspace >= 0
         if not sound or {type(self.tf32), type(self.version_compatible)} != {bool}:
-            raise ModelFileError(f"{dataclasses.replace(self, spec=None)} describes no plan")  # type: ignore[arg-type]
+            found = {name: value for name, value in vars(self).items() if name != "spec"}
+            raise ModelFileError(f"{found} describes no plan: upgrade yowo-deploy, or rebuild")
 
 
 @dataclass(frozen=True)

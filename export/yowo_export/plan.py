@@ -72,7 +72,7 @@ def build_plan(
         onnx: a file that `export_onnx` or a pass over it wrote; the plan has its precision.
         output: the plan.
         cache: a folder of plans. One of the same ONNX file, options, library version and GPU is taken from there.
-        on_progress: called with the share of the build that is done, in another thread.
+        on_progress: called with the share of the build that is done, up to 1; in another thread.
 
     Returns:
         Whether the plan came from the cache.
@@ -93,8 +93,9 @@ def build_plan(
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)  # kept until the end: the network reads its memory
     if not parser.parse_from_file(str(source)):
-        reason = parser.get_error(0).desc() if parser.num_errors else "it gives no reason"
-        raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(reason)}")
+        first = parser.get_error(0)
+        node = f"{first.node_operator()} {first.node_name()}"
+        raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(first.desc())} ({node})")
     batch = _batch(trt, network, options, spec, source)
     made = (options.workspace, options.tf32, options.version_compatible)
     plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made)
@@ -183,10 +184,13 @@ def _build(trt: Any, builder: Any, network: Any, config: Any, on_progress: OnPro
     with ThreadPoolExecutor(1) as pool:
         build = pool.submit(builder.build_serialized_network, network, config)
         try:
-            return build.result()
+            built = build.result()
         except KeyboardInterrupt:
             monitor.cancelled = True  # at its next step the builder gives up, for which `with` waits
             raise
+    if on_progress is not None and built is not None:
+        on_progress(1.0)  # the last step is not told
+    return built
 
 
 def _monitor(trt: Any, on_progress: OnProgress | None) -> Any:
