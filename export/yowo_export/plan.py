@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,19 +181,30 @@ def _configure(trt: Any, builder: Any, network: Any, options: PlanOptions, batch
 
 
 def _build(trt: Any, builder: Any, network: Any, config: Any, on_progress: OnProgress | None) -> Any:
-    """The plan in TensorRT's memory, or None. In a thread: the main one is where Ctrl-C arrives."""
+    """The plan in TensorRT's memory, or None. In a thread, so that this one is free to hear of Ctrl-C."""
     monitor = _monitor(trt, on_progress)
     config.progress_monitor = monitor
-    with ThreadPoolExecutor(1) as pool:
-        build = pool.submit(builder.build_serialized_network, network, config)
-        try:
-            built = build.result()
-        except KeyboardInterrupt:
-            monitor.cancelled = True  # at its next step the builder gives up, for which `with` waits
-            raise
+    with _interrupts_go_to(monitor.cancel), ThreadPoolExecutor(1) as pool:
+        built = pool.submit(builder.build_serialized_network, network, config).result()
+    if monitor.cancelled:
+        raise KeyboardInterrupt
     if on_progress is not None and built is not None:
         on_progress(1.0)  # the last step is not told
     return built
+
+
+@contextmanager
+def _interrupts_go_to(cancel: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C calls `cancel`: an exception, wherever it met the main thread, would leave a build running behind."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # the application has its own way
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: cancel())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _monitor(trt: Any, on_progress: OnProgress | None) -> Any:
@@ -201,6 +215,9 @@ def _monitor(trt: Any, on_progress: OnProgress | None) -> Any:
             trt.IProgressMonitor.__init__(self)
             self.cancelled, self._share = False, 0.0
             self._phases: dict[str, tuple[str | None, int, int]] = {}  # parent, steps, steps done
+
+        def cancel(self) -> None:
+            self.cancelled = True
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
             self._phases[name] = (parent, steps, 0)

@@ -87,7 +87,7 @@ def open_model(
     path: str | os.PathLike[str],
     backend: str | None = None,
     device: str | None = None,
-    precision: Precision = "fp32",
+    precision: Precision | None = None,
     threads: int | None = None,
     clip: int | None = None,
     streams: int = 1,
@@ -101,7 +101,8 @@ def open_model(
         backend: "openvino", "onnxruntime", "tensorrt" or "pytorch"; by default the first installed one that takes the
             file.
         device: "cpu", or "cuda" where the engine has it; by default "cuda" for a plan and "cpu" for all others.
-        precision: of the arithmetic. "fp32" is what parity is measured with; "bf16" is OpenVINO's on CPUs that have it.
+        precision: of the arithmetic; by default a plan's own, and "fp32" elsewhere, which parity is measured with.
+            "bf16" is OpenVINO's on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
         streams: calls of `infer` that the engine works on at once, its threads divided among them: 1 for the shortest
             time to one answer, 2 for more answers a second. PyTorch has one always.
@@ -119,7 +120,7 @@ def open_model(
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
     if streams < 1:
         raise InputError(f"streams is {streams}, expected 1 or more")
-    engine: dict[str, Any] = {"precision": precision, "threads": threads}
+    engine: dict[str, Any] = {"precision": precision or "fp32", "threads": threads}
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
@@ -131,7 +132,7 @@ def open_model(
                 f"{backend} cannot run the plan {file}: give it the ONNX file that the plan was built from"
             )
         plans = importlib.import_module("yowo_deploy.backends.trt")
-        opened = plans.TensorRtBackend(file, device or "cuda", streams=streams, trust=trust, cuda=cuda, **engine)
+        opened = plans.TensorRtBackend(file, device or "cuda", precision, threads, streams, trust, cuda)
     else:
         opened = _onnx(file, backend)(file, device=device or "cpu", streams=streams, **engine)
     if clip not in (None, opened.spec.clip_length):

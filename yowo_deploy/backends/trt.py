@@ -64,7 +64,7 @@ class TensorRtBackend(Engine):
     Args:
         path: of a plan that `yowo-deploy build` wrote.
         device: "cuda", or "cuda:1" for the second GPU.
-        precision: "fp32", or the plan's own; a plan computes in what its graph said.
+        precision: None, or the plan's own; a plan computes in what its graph said.
         threads: None; a plan does not run on the CPU.
         streams: 1 is what there is; calls from several threads take turns.
         trust: load the plan without its recorded hash, see `plan_file`.
@@ -82,7 +82,7 @@ class TensorRtBackend(Engine):
         self,
         path: Path,
         device: str = "cuda",
-        precision: Precision = "fp32",
+        precision: Precision | None = None,
         threads: int | None = None,
         streams: int = 1,
         trust: bool = False,
@@ -93,7 +93,7 @@ class TensorRtBackend(Engine):
         kind, _, number = device.partition(":")
         if kind != "cuda" or not (number or "0").isdecimal():
             raise InputError(f"a plan runs on cuda or cuda:N, not on {device!r}")
-        if precision not in ("fp32", plan.spec.precision) or threads:
+        if precision not in (None, plan.spec.precision) or threads:
             raise InputError(
                 f"{path} computes in {plan.spec.precision} on the GPU: leave --precision and --threads out"
             )

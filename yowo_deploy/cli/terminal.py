@@ -45,7 +45,9 @@ def model_options(function: F) -> F:
         click.option("--backend", type=click.Choice(BACKENDS), help="Engine.  [default: the fastest installed]"),
         click.option("--device", help="cpu or cuda, where the engine has it.  [default: cuda for a plan, else cpu]"),
         click.option(
-            "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="Of the arithmetic."
+            "--precision",
+            type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+            help="Of the arithmetic.  [default: a plan's own, else fp32]",
         ),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]"),
         click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
@@ -95,7 +97,7 @@ def long_term_looks(model: str, options: Mapping[str, Any]) -> Callable[[Path], 
         InputError: the model is no checkpoint, or an option asks for more than plain PyTorch on a CPU.
     """
     require("train", "torch")
-    if options["device"] not in (None, "cpu") or options["precision"] != "fp32" or options["threads"]:
+    if options["device"] not in (None, "cpu") or options["precision"] not in (None, "fp32") or options["threads"]:
         raise InputError("--features runs in plain PyTorch: leave out --device, --precision and --threads")
     if not is_checkpoint(existing_file(model_path(model), "model")):
         raise InputError(f"--features needs a checkpoint: the branches of {model} cannot be run apart")

@@ -139,13 +139,17 @@ def test_a_bad_call_is_one_clear_error(
 
 
 def test_ctrl_c_is_no_traceback(small: Path, project_root: Path) -> None:
-    """The interrupt of a terminal, sent at the first step of the build."""
+    """The interrupt of a terminal, sent twice while the builder is at its first step."""
     code = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, time\n"
         "from yowo_export import plan\n"
         "build = plan.build_plan\n"
+        "def interrupt(share):\n"
+        "    for _ in range(2):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(0.2)\n"
         "def interrupted(onnx, output, options, cache, update):\n"
-        "    return build(onnx, output, options, cache, lambda share: os.kill(os.getpid(), signal.SIGINT))\n"
+        "    return build(onnx, output, options, cache, interrupt)\n"
         "plan.build_plan = interrupted\n"
         "from yowo_deploy.cli import main\n"
         "main()\n"
