@@ -145,6 +145,7 @@ def test_ctrl_c_is_no_traceback(small: Path, project_root: Path) -> None:
         "from yowo_export import plan\n"
         "build = plan.build_plan\n"
         "def interrupt(share):\n"
+        "    print('step')\n"
         "    for _ in range(2):\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        time.sleep(0.2)\n"
@@ -163,6 +164,7 @@ def test_ctrl_c_is_no_traceback(small: Path, project_root: Path) -> None:
     )
     assert done.returncode == 1 and "Aborted!" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert [path.name for path in small.parent.iterdir()] == ["small.onnx"]
+    assert 1 <= done.stdout.count("step") <= 2  # the build was ended, not only its result thrown away
 
 
 @pytest.mark.parametrize(
