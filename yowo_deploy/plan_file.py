@@ -6,8 +6,9 @@ name of the engine, is our record:
     yowo-plan/1 FORM LENGTH CRC PAYLOAD
 
 PAYLOAD is one JSON object, the fields of `PlanFile`. FORM is `json`, or `zlib` (deflated, then base64) where plain JSON
-is too long for a name; LENGTH counts the bytes of PAYLOAD, CRC is their CRC-32 in hexadecimal. A spec that is too long
-even so, from about 200 classes on, lies beside the plan in PLAN.json, and its sha256 stands in the record.
+is too long for a name, which that of AVA's 80 classes is not. LENGTH counts the bytes of PAYLOAD, CRC is their CRC-32
+in hexadecimal. A spec that is too long even so, of some hundred classes, lies beside the plan in PLAN.json, and its
+sha256 stands in the record.
 
 Loading a plan runs what is in it, and no file can hold its own hash: PLAN.sha256 lies beside every plan, one line that
 `sha256sum --check` reads too. It tells a plan that was damaged, cut short or exchanged. It cannot tell one whose maker

@@ -19,7 +19,7 @@ from typing import Any
 
 from yowo_deploy.artifacts import atomic_write, existing_file, sha256_of
 from yowo_deploy.backends.base import check_shapes
-from yowo_deploy.backends.cuda import open_cuda
+from yowo_deploy.backends.gpu import open_cuda
 from yowo_deploy.backends.trt import library, listen
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec

@@ -65,7 +65,7 @@ def test_what_is_written_comes_back(labels: list[str], tmp_path_factory: pytest.
 
 @pytest.mark.parametrize(
     ("classes", "form", "beside"),
-    # 80 labels of 24 characters are AVA's; Kinetics has 400.
+    # The 80 classes of AVA are shorter than these and make 2,350 bytes of plain JSON.
     [(21, "json", False), (80, "json|zlib", False), (400, "json|zlib", True)],
 )
 def test_only_a_spec_that_fits_no_name_lies_beside_the_plan(

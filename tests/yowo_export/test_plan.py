@@ -21,7 +21,7 @@ import pytest
 
 from yowo_deploy.artifacts import sha256_of
 from yowo_deploy.backends import open_model
-from yowo_deploy.backends.cuda import open_cuda
+from yowo_deploy.backends.gpu import open_cuda
 from yowo_deploy.backends.trt import listen
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, OutputError, SpecError, YowoError
 from yowo_deploy.plan_file import FLAVOURS, MARK, MAX_NAME, Flavour, is_plan, read_plan, read_verified, to_name
@@ -144,10 +144,25 @@ def with_output(model: Any, channels: int) -> None:
     del model.graph.value_info[:]
 
 
-def test_options_are_kept_in_the_plan_and_change_it(plain: Path, tmp_path: Path) -> None:
+def test_options_reach_the_builder_and_stay_in_the_plan(plain: Path, tmp_path: Path, configs: list[Any]) -> None:
     build_plan(plain, tmp_path / "a.plan", PlanOptions("tensorrt-rtx", workspace=1 << 28, tf32=False))
-    found = read_plan(tmp_path / "a.plan")
-    assert (found.workspace, found.tf32, found.version_compatible) == (1 << 28, False, False)
+    build_plan(plain, tmp_path / "b.plan", RTX)
+    found = [read_plan(tmp_path / name) for name in ("a.plan", "b.plan")]
+    assert [(plan.workspace, plan.tf32) for plan in found] == [(1 << 28, False), (0, True)]
+    assert [config.get_flag(trt.BuilderFlag.TF32) for config in configs] == [False, True]
+    assert [config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 1 << 28 for config in configs] == [
+        True,
+        False,
+    ]
+
+
+@pytest.fixture
+def configs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What every build is configured with."""
+    made: list[Any] = []
+    configure = plan_module._configure
+    monkeypatch.setattr(plan_module, "_configure", lambda *given: made.append(configure(*given)) or made[-1])
+    return made
 
 
 def test_reading_a_plan_loads_neither_tensorrt_nor_cuda(plain: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -334,6 +349,41 @@ def test_without_a_gpu_a_plan_is_refused_in_one_sentence(plain: Path, tmp_path: 
 def test_a_target_that_is_not_installed_is_named(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtraError, match=r"tensorrt is not installed.*yowo-deploy\[tensorrt\]"):
+        build_plan(plain, tmp_path / "a.plan", PlanOptions("tensorrt"))
+
+
+@pytest.fixture
+def as_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT-RTX under the name of TensorRT, whose API is the same, on a GPU that is not there."""
+    monkeypatch.setattr(plan_module, "library", lambda flavour: trt)
+    monkeypatch.setattr(plan_module, "_compute_capability", lambda: "8.9")
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
+def test_a_plan_of_tensorrt_says_its_gpu_and_leaves_what_was_measured(
+    plain: Path, tmp_path: Path, as_tensorrt: None
+) -> None:
+    measured = tmp_path / "timing.cache"
+    build_plan(plain, tmp_path / "a.plan", PlanOptions("tensorrt", timing_cache=measured), tmp_path / "cache")
+    assert read_plan(tmp_path / "a.plan").compute_capability == "8.9"
+    assert measured.stat().st_size > 0
+    build_plan(plain, tmp_path / "b.plan", PlanOptions("tensorrt", timing_cache=measured))  # it is read again
+
+
+def test_version_compatible_is_asked_of_the_builder(plain: Path, tmp_path: Path, as_tensorrt: None) -> None:
+    """TensorRT-RTX has no lean runtime to put into a plan, and says so."""
+    with pytest.raises(ModelFileError, match=r"cannot build .*libnvinfer_lean"):
+        build_plan(plain, tmp_path / "a.plan", PlanOptions("tensorrt", version_compatible=True))
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorrt_builds_for_the_gpu_of_this_machine(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if gpu_here():
+        pytest.skip("says what happens on a machine without an NVIDIA GPU")
+    monkeypatch.setattr(plan_module, "library", lambda flavour: trt)
+    with pytest.raises(InputError, match="no NVIDIA GPU can be used here"):
         build_plan(plain, tmp_path / "a.plan", PlanOptions("tensorrt"))
 
 

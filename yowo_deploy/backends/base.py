@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import existing_file
-from yowo_deploy.backends.cuda import CudaLibrary
+from yowo_deploy.backends.gpu import CudaLibrary
 from yowo_deploy.boxes import Float
 from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.backends.base import Engine, check_clips, check_shapes
-from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
 from yowo_deploy.backends.device_array import device_array
+from yowo_deploy.backends.gpu import CudaLibrary, open_cuda
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.plan_file import FLAVOURS, Flavour, Machine, PlanFile, check_plan, read_plan, read_verified
@@ -29,7 +29,7 @@ def library(flavour: Flavour) -> Any:
             import tensorrt as module
         else:
             import tensorrt_rtx as module
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: the bindings are there, the libraries are not
         raise MissingExtraError(flavour, flavour) from error
     return module
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yowo_deploy.backends.cuda import Cuda, CudaPython, PyCuda, open_cuda
+from yowo_deploy.backends.gpu import Cuda, CudaPython, PyCuda, open_cuda
 from yowo_deploy.errors import InputError, MissingExtraError, YowoError
 
 

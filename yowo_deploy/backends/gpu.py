@@ -1,4 +1,4 @@
-"""CUDA as an engine needs it: a GPU, a stream, memory, copies. Two ways to reach it, and nothing of TensorRT."""
+"""A GPU as an engine needs it: a stream, memory, copies. Knows two ways to reach CUDA, and nothing of TensorRT."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def open_cuda(library: CudaLibrary = "cuda-python", device: int = 0) -> Cuda:
 
 
 class CudaPython:
-    """CUDA by NVIDIA's own package."""
+    """A `Cuda` by NVIDIA's own package."""
 
     def __init__(self, device: int) -> None:
         try:
@@ -104,39 +104,32 @@ class CudaPython:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """See `Cuda.current`."""
         self._call("cudaSetDevice", self.device)
         yield
 
     def device_memory(self, nbytes: int) -> int:
-        """See `Cuda.device_memory`."""
         address = int(self._call("cudaMalloc", nbytes))
         self._held.callback(self._call, "cudaFree", address)
         return address
 
     def pinned(self, shape: tuple[int, ...]) -> Float:
-        """See `Cuda.pinned`."""
         count = int(np.prod(shape))
         address = int(self._call("cudaMallocHost", 4 * count))
         self._held.callback(self._call, "cudaFreeHost", address)
         return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address)).reshape(shape)
 
     def upload(self, address: int, source: Float) -> None:
-        """See `Cuda.upload`."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call("cudaMemcpyAsync", address, source.ctypes.data, source.nbytes, kind, self.stream)
 
     def download(self, target: Float, address: int) -> None:
-        """See `Cuda.download`."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", target.ctypes.data, address, target.nbytes, kind, self.stream)
 
     def synchronize(self, stream: int | None = None) -> None:
-        """See `Cuda.synchronize`."""
         self._call("cudaStreamSynchronize", self.stream if stream is None else stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
-        """See `Cuda.capture`."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self.stream, mode)
         try:
@@ -151,13 +144,12 @@ class CudaPython:
         return lambda: self._call("cudaGraphLaunch", launched, self.stream)
 
     def close(self) -> None:
-        """See `Cuda.close`."""
         self._call("cudaSetDevice", self.device)
         self._held.close()
 
 
 class PyCuda:
-    """CUDA by pycuda, in the context that the application has made current, or in the GPU's primary one.
+    """A `Cuda` by pycuda, in the context that the application has made current, or in the GPU's primary one.
 
     pycuda records no graphs, so `capture` gives None.
     """
@@ -183,7 +175,6 @@ class PyCuda:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """See `Cuda.current`."""
         self._context.push()
         try:
             yield
@@ -193,36 +184,29 @@ class PyCuda:
             self._driver.Context.pop()
 
     def device_memory(self, nbytes: int) -> int:
-        """See `Cuda.device_memory`."""
         self._memory.append(self._driver.mem_alloc(nbytes))
         return int(self._memory[-1])
 
     def pinned(self, shape: tuple[int, ...]) -> Float:
-        """See `Cuda.pinned`."""
         array: Float = self._driver.pagelocked_empty(shape, np.float32)
         return array
 
     def upload(self, address: int, source: Float) -> None:
-        """See `Cuda.upload`."""
         self._driver.memcpy_htod_async(address, source, self._stream)
 
     def download(self, target: Float, address: int) -> None:
-        """See `Cuda.download`."""
         self._driver.memcpy_dtoh_async(target, address, self._stream)
 
     def synchronize(self, stream: int | None = None) -> None:
-        """See `Cuda.synchronize`; another stream than ours is waited for with all of the context."""
         if stream is None:
             self._stream.synchronize()
         else:
-            self._driver.Context.synchronize()
+            self._driver.Context.synchronize()  # pycuda cannot wait for a stream that is not its own
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
-        """See `Cuda.capture`."""
         return None
 
     def close(self) -> None:
-        """See `Cuda.close`."""
         with self.current():
             while self._memory:
                 self._memory.pop().free()
