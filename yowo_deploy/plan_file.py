@@ -104,7 +104,7 @@ def is_plan(path: Path) -> bool:
     """Whether a file is a TensorRT plan, ours or not: by the tag that it begins with, or by our record."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
-    return head[1:4] == b"trt" or MARK in head  # "vtrt" in TensorRT-RTX 1.7, "ftrt" and "ptrt" elsewhere
+    return head[1:4] == b"trt" or MARK in head  # TensorRT-RTX 1.7 writes "vtrt"; the tags of others end alike
 
 
 def read_plan(path: str | os.PathLike[str]) -> PlanFile:

@@ -113,7 +113,7 @@ def build_plan(
     built = _build(trt, builder, network, config, on_progress)
     if built is None:
         raise ModelFileError(f"{options.flavour} cannot build {source}: {_first_line(*errors)}")
-    for path in filter(None, (kept, Path(output))):
+    for path in filter(None, (Path(output), kept)):
         write_plan(path, memoryview(built), beside)
     if options.timing_cache:
         with atomic_write(options.timing_cache) as temporary:

@@ -156,6 +156,25 @@ def test_options_reach_the_builder_and_stay_in_the_plan(plain: Path, tmp_path: P
     ]
 
 
+def test_the_types_of_the_graph_are_the_plans(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flag that TensorRT 10 needs for it; here nothing but the call can be seen."""
+    flags: list[int] = []
+    create = trt.Builder.create_network
+    monkeypatch.setattr(
+        trt.Builder, "create_network", lambda builder, given: flags.append(given) or create(builder, given)
+    )
+    build_plan(plain, tmp_path / "a.plan", RTX)
+    assert flags == [1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)]
+
+
+def test_the_precision_is_that_of_the_onnx_file(plain: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    model = onnx.load(plain)
+    onnx.helper.set_model_props(model, {METADATA_KEY: checkpoint.spec.replace(precision="int8").to_json()})
+    onnx.save(model, tmp_path / "a.onnx")
+    build_plan(tmp_path / "a.onnx", tmp_path / "a.plan", RTX)
+    assert read_plan(tmp_path / "a.plan").spec.precision == "int8"
+
+
 @pytest.fixture
 def configs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What every build is configured with."""

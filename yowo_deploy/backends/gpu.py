@@ -104,8 +104,12 @@ class CudaPython:
 
     @contextmanager
     def current(self) -> Iterator[None]:
+        before = self._call("cudaGetDevice")
         self._call("cudaSetDevice", self.device)
-        yield
+        try:
+            yield
+        finally:
+            self._call("cudaSetDevice", before)  # the application's own work goes on where it was
 
     def device_memory(self, nbytes: int) -> int:
         address = int(self._call("cudaMalloc", nbytes))
@@ -144,8 +148,8 @@ class CudaPython:
         return lambda: self._call("cudaGraphLaunch", launched, self.stream)
 
     def close(self) -> None:
-        self._call("cudaSetDevice", self.device)
-        self._held.close()
+        with self.current():
+            self._held.close()
 
 
 class PyCuda:

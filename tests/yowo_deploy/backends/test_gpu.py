@@ -53,7 +53,8 @@ CALLS: list[tuple[str, Callable[[CudaPython], Any]]] = [
     ("cudaStreamSynchronize", lambda cuda: cuda.synchronize()),
     ("cudaStreamSynchronize", lambda cuda: cuda.synchronize(2)),
     ("cudaStreamBeginCapture", lambda cuda: cuda.capture(lambda: None)),
-    ("cudaSetDevice", lambda cuda: cuda.current().__enter__()),
+    ("cudaGetDevice", lambda cuda: cuda.current().__enter__()),
+    ("cudaSetDevice", lambda cuda: cuda._call("cudaSetDevice", 0)),
     ("cudaStreamDestroy", lambda cuda: cuda._call("cudaStreamDestroy", cuda.stream)),
     ("cudaFree", lambda cuda: cuda._call("cudaFree", 1 << 20)),
     ("cudaFreeHost", lambda cuda: cuda._call("cudaFreeHost", 1 << 20)),
@@ -90,6 +91,7 @@ class Runtime(SimpleNamespace):
             cudaDeviceAttr=SimpleNamespace(cudaDevAttrComputeCapabilityMajor=75, cudaDevAttrComputeCapabilityMinor=76),
         )
         self.memory: dict[int, Any] = {}
+        self.device = 0
 
     def cudaGetErrorString(self, status: int) -> tuple[int, bytes]:
         return 0, b"out of memory" if status == 2 else b"something else"
@@ -97,6 +99,10 @@ class Runtime(SimpleNamespace):
     def answer(self, name: str, *arguments: Any) -> Any:
         if name == "cudaGetDeviceCount":
             return 2
+        if name == "cudaGetDevice":
+            return self.device
+        if name == "cudaSetDevice":
+            self.device = arguments[0]
         if name == "cudaDeviceGetAttribute":
             return {75: 8, 76: 9}[arguments[0]]
         if name in ("cudaMalloc", "cudaMallocHost"):
@@ -135,6 +141,7 @@ def test_all_that_was_taken_is_given_back_once(monkeypatch: pytest.MonkeyPatch) 
     cuda, runtime = opened(monkeypatch, device=1)
     assert (cuda.device, cuda.stream, cuda.compute_capability) == (1, 5, "8.9")
     with cuda.current():
+        assert runtime.device == 1
         assert cuda.device_memory(64) in runtime.memory
         array = cuda.pinned((2, 3))
         assert array.shape == (2, 3) and array.dtype == np.float32 and array.ctypes.data in runtime.memory
@@ -144,7 +151,7 @@ def test_all_that_was_taken_is_given_back_once(monkeypatch: pytest.MonkeyPatch) 
     assert len(runtime.memory) == 2 and runtime.log.count("cudaGraphLaunch") == 1
     cuda.close()
     cuda.close()
-    assert not runtime.memory
+    assert not runtime.memory and runtime.device == 0  # the application's own GPU again
     assert [runtime.log.count(name) for name in ("cudaStreamDestroy", "cudaGraphExecDestroy", "cudaGraphDestroy")] == [
         1
     ] * 3
