@@ -17,7 +17,7 @@ import pytest
 
 FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts", "default_model"),
-    1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file", "one_layer"),
+    1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file", "one_layer", "plan_file"),
     2: ("backends", "datasets", "image_folder", "metrics", "video"),
     3: ("draw", "plots", "detector", "sinks", "stream", "report"),
     4: ("anchors", "bench", "doctor", "evaluate"),
@@ -40,9 +40,10 @@ HOMES = {
     "onnxruntime": ("yowo_deploy.backends.ort", "yowo_export"),
     "onnxruntime_ep_nv_tensorrt_rtx": ("yowo_deploy.backends.ort",),
     "openvino": ("yowo_deploy.backends.ov",),
-    "tensorrt": ("yowo_deploy.backends.trt", "yowo_export"),
-    "tensorrt_rtx": ("yowo_deploy.backends.trt", "yowo_export"),
-    "cuda": ("yowo_deploy.backends.trt",),
+    "tensorrt": ("yowo_deploy.backends.trt",),
+    "tensorrt_rtx": ("yowo_deploy.backends.trt",),
+    "cuda": ("yowo_deploy.backends.gpu",),
+    "pycuda": ("yowo_deploy.backends.gpu",),
     "av": ("yowo_deploy.video",),
     "matplotlib": ("yowo_deploy.plots",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),

@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "measure a model file on an annotated data set",
     "score": "judge a file of detections by a file of ground truth",
     "export": "write a checkpoint as ONNX",
+    "build": "turn an ONNX file into a TensorRT plan",
     "parity": "prove that two model files are the same model",
     "bench": "measure how fast model files are",
     "detect": "find people acting in a video",

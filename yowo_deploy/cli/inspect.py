@@ -13,6 +13,7 @@ from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.terminal import json_option, require, show_table
 from yowo_deploy.default_model import model_path
 from yowo_deploy.onnx_file import COST_KEY, read_onnx_file, read_spec
+from yowo_deploy.plan_file import check_hash, is_plan, read_plan
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 @click.option("--clip", type=int, help="Clip length, for a release checkpoint whose name does not say it.")
 @json_option
 def command(file: str, clip: int | None, as_json: bool) -> None:
-    """Say what FILE, a checkpoint or an ONNX model, is: spec, size, hashes, parameters or operators."""
+    """Say what FILE, a checkpoint, an ONNX model or a TensorRT plan, is: spec, size, hashes, and what it is made of.
+
+    A plan is read without TensorRT and without a GPU.
+    """
     path = existing_file(model_path(file), "model")
     costs: dict[str, dict[str, int]] = {}
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -38,6 +42,12 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
         facts |= {"backbone_2d": loaded.model.config.backbone_2d, "backbone_3d": loaded.model.config.backbone_3d}
         facts |= {"dtype": _dtypes(loaded.model), "weights_sha256": spec.weights_sha256}
         costs = {name: dataclasses.asdict(part) for name, part in cost(loaded.model, spec.clip_shape).items()}
+    elif is_plan(path):
+        plan = read_plan(path)
+        spec, recorded = plan.spec, check_hash(path, facts["sha256"])
+        facts |= {"kind": "plan", "hash": "as recorded" if recorded else "not recorded", "precision": spec.precision}
+        facts |= {name: value for name, value in vars(plan).items() if name != "spec"}
+        facts |= {"weights_sha256": spec.weights_sha256}
     else:
         found, spec = read_onnx_file(path), read_spec(path)
         facts |= {"kind": "onnx", "opset": found.opset, "nodes": found.operators.total()}

@@ -40,11 +40,13 @@ if not results.is_terminal:
 
 
 def model_options(function: F) -> F:
-    """`--backend --device --precision --threads --clip --engine-cache`, the arguments of `open_model`."""
+    """`--backend --device --precision --threads --clip --engine-cache --trust`, the arguments of `open_model`."""
     options = (
         click.option("--backend", type=click.Choice(BACKENDS), help="Engine.  [default: the fastest installed]"),
         click.option(
-            "--device", default="cpu", help="cpu, cuda or cuda:N; for onnxruntime also tensorrt or tensorrt-rtx."
+            "--device",
+            help="cpu, cuda or cuda:N; for onnxruntime also tensorrt or tensorrt-rtx.  [default: cuda for a plan, "
+            "else cpu]",
         ),
         click.option(
             "--precision",
@@ -56,6 +58,7 @@ def model_options(function: F) -> F:
         click.option(
             "--engine-cache", "cache", type=click.Path(), help="Folder for compiled models: the next start is quicker."
         ),
+        click.option("--trust", is_flag=True, help="Load a plan although its hash is not recorded, or is another."),
     )
     for option in reversed(options):
         function = option(function)
@@ -101,7 +104,7 @@ def long_term_looks(model: str, options: Mapping[str, Any]) -> Callable[[Path], 
         InputError: the model is no checkpoint, or an option asks for more than plain PyTorch on a CPU.
     """
     require("train", "torch")
-    if options["device"] != "cpu" or options["precision"] not in (None, "fp32") or options["threads"]:
+    if options["device"] not in (None, "cpu") or options["precision"] not in (None, "fp32") or options["threads"]:
         raise InputError("--features runs in plain PyTorch: leave out --device, --precision and --threads")
     if not is_checkpoint(existing_file(model_path(model), "model")):
         raise InputError(f"--features needs a checkpoint: the branches of {model} cannot be run apart")

@@ -1,0 +1,381 @@
+"""Plans on an engine. A stand-in for TensorRT computes what numpy does, at the addresses that it is given.
+
+The library itself is run by the tests marked `gpu` in tests/yowo_export/test_plan.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yowo_deploy.backends import base, trt
+from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
+from yowo_deploy.plan_file import PlanFile, to_name, write_plan
+from yowo_deploy.spec import ModelSpec
+
+MakeNumpy = Callable[[ModelSpec], Backend]
+
+
+def at(address: int, shape: tuple[int, ...]) -> Float:
+    """The numbers that lie at an address."""
+    return np.ctypeslib.as_array((ctypes.c_float * int(np.prod(shape))).from_address(address)).reshape(shape)
+
+
+class Gpu:
+    """A `Cuda` whose memory is the processor's; a recorded graph runs the work again, its arguments as they were."""
+
+    device, stream, compute_capability = 0, 5, "8.9"
+
+    def __init__(self, records: bool = True) -> None:
+        self.held: dict[int, Any] = {}
+        self.records, self.launches, self.uploads, self.closed = records, 0, 0, 0
+        self.waited: list[int | None] = []
+        self.inside = 0
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self.inside += 1
+        yield
+        self.inside -= 1
+
+    def device_memory(self, nbytes: int) -> int:
+        block = np.full(nbytes // 4, np.nan, np.float32)  # whoever reads before it is written sees that
+        self.held[block.ctypes.data] = block
+        return int(block.ctypes.data)
+
+    def pinned(self, shape: tuple[int, ...]) -> Float:
+        return np.full(shape, np.nan, np.float32)
+
+    def upload(self, address: int, source: Float) -> None:
+        assert self.inside and source.flags.c_contiguous
+        self.uploads += 1
+        ctypes.memmove(address, source.ctypes.data, source.nbytes)
+
+    def download(self, target: Float, address: int) -> None:
+        assert self.inside and target.flags.c_contiguous
+        ctypes.memmove(target.ctypes.data, address, target.nbytes)
+
+    def synchronize(self, stream: int | None = None) -> None:
+        self.waited.append(stream)
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
+        def launch() -> None:
+            self.launches += 1
+            work()
+
+        return launch if self.records else None
+
+    def close(self) -> None:
+        self.closed += 1
+        self.held.clear()
+
+
+class TensorRt(SimpleNamespace):
+    """The module `tensorrt` with a plan of the small network in it: as much of its API as is used, with its answers."""
+
+    float32, half = "float32", "half"
+    TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
+    __version__ = "11.4.0.5"
+
+    class ILogger:
+        ERROR, INTERNAL_ERROR, INFO = "error", "internal error", "info"
+
+    def __init__(self, network: Backend, batch: tuple[int, int, int], fixed: bool) -> None:
+        spec = network.spec
+        grid = spec.grid_size[::-1]
+        super().__init__(network=network, loads=True, runs=True)
+        first = batch[2] if fixed else -1
+        self.shapes = {"clips": (first, *spec.clip_shape), "raw": (first, spec.output_channels, *grid)}
+        self.batch, self.fixed, self.runtime = batch, fixed, SimpleNamespace()
+        self.types = {"clips": "float32", "raw": "float32"}
+
+    def Runtime(self, logger: Any) -> Any:
+        def deserialize(content: bytes) -> Any:
+            assert content[:4] == b"ftrt"
+            logger.log(self.ILogger.INFO, "reading")
+            if not self.loads:
+                logger.log(self.ILogger.ERROR, "Error Code 6: a tag does not match\nsomewhere")
+            return self if self.loads else None
+
+        self.runtime = SimpleNamespace(deserialize_cuda_engine=deserialize)
+        self.logger = logger
+        return self.runtime
+
+    num_io_tensors = 2
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("raw", "clips")[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return {"clips": "in", "raw": "out"}[name]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes[name]  # type: ignore[no-any-return]
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return str(self.types[name])
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
+        assert (name, index) == ("clips", 0) and not self.fixed
+        return [(count, *self.network.spec.clip_shape) for count in self.batch]
+
+    def create_execution_context(self) -> Any:
+        return Context(self)
+
+
+class Context:
+    """Runs the network from the address of its input to that of its output, for the shape that was set."""
+
+    def __init__(self, engine: TensorRt) -> None:
+        self.engine, self.addresses = engine, dict[str, int]()
+        self.shape: tuple[int, ...] = ()
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        least, _, most = self.engine.batch
+        self.shape = shape
+        return name == "clips" and least <= shape[0] <= most
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return name in ("clips", "raw")
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert stream == Gpu.stream
+        if not self.engine.runs:
+            self.engine.logger.log(TensorRt.ILogger.ERROR, "Error Code 1: Cuda Runtime (an illegal memory access)")
+            return False
+        answer = self.engine.network.infer(at(self.addresses["clips"], self.shape))
+        at(self.addresses["raw"], answer.shape)[:] = answer
+        return True
+
+
+@pytest.fixture
+def plan(tmp_path: Path, spec: ModelSpec) -> Path:
+    name, beside = to_name(PlanFile(spec, "tensorrt", "11.4.0.5", "8.9", "a" * 64, (1, 2, 3)))
+    write_plan(tmp_path / "small.plan", b"ftrt" + b"\0" * 100 + name.encode() + b"weights" * 99, beside)
+    return tmp_path / "small.plan"
+
+
+@pytest.fixture
+def make(
+    plan: Path, spec: ModelSpec, numpy_backend: MakeNumpy, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Gpu, TensorRt]]:
+    """Puts a GPU and TensorRT into this machine, for a plan of some batch sizes."""
+
+    def put(batch: tuple[int, int, int] = (1, 2, 3), fixed: bool = False, records: bool = True) -> tuple[Gpu, TensorRt]:
+        gpu, module = Gpu(records), TensorRt(numpy_backend(spec), batch, fixed)
+        monkeypatch.setattr(trt, "open_cuda", lambda library, device: gpu)
+        monkeypatch.setattr(trt, "library", lambda flavour: module)
+        monkeypatch.setattr(trt, "installed_flavours", lambda: ["tensorrt"])
+        return gpu, module
+
+    return put
+
+
+def clips_of(spec: ModelSpec, count: int, seed: int = 0) -> Float:
+    return np.random.default_rng(seed).random((count, *spec.clip_shape), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("batch", "fixed", "counts"),
+    [((1, 2, 3), False, (1, 2, 3, 1)), ((2, 2, 2), True, (2, 2)), ((2, 2, 2), False, (2,))],
+)
+@pytest.mark.parametrize("records", [True, False])
+def test_any_batch_of_the_profile_gives_what_numpy_gives(
+    batch: tuple[int, int, int],
+    fixed: bool,
+    counts: tuple[int, ...],
+    records: bool,
+    make: Callable[..., tuple[Gpu, TensorRt]],
+    plan: Path,
+    spec: ModelSpec,
+    numpy_backend: MakeNumpy,
+) -> None:
+    gpu, _ = make(batch, fixed, records)
+    with open_model(plan) as backend:
+        assert backend.spec == spec and backend.name == "tensorrt"
+        answers = [backend.infer(clips_of(spec, count, seed)) for seed, count in enumerate(counts)]
+        for seed, (count, answer) in enumerate(zip(counts, answers, strict=True)):
+            assert np.array_equal(answer, numpy_backend(spec).infer(clips_of(spec, count, seed)))
+    assert gpu.launches == (len(counts) if records and batch[0] == batch[2] else 0)
+    assert gpu.closed == 1 and not gpu.held and gpu.inside == 0
+    backend.close()
+    assert gpu.closed == 1
+    with pytest.raises(InputError, match="is closed"):
+        backend.infer(clips_of(spec, 1))
+
+
+class OnGpu:
+    """Clips on the GPU of another library."""
+
+    def __init__(self, array: Float, stream: int | None) -> None:
+        self.array, self.shape = array, array.shape
+        self.__cuda_array_interface__ = {"data": (array.ctypes.data, False), "shape": array.shape, "typestr": "<f4"}
+        self.__cuda_array_interface__ |= {"version": 3, "stream": stream}
+
+
+@pytest.mark.parametrize("batch", [(1, 2, 3), (2, 2, 2)])
+@pytest.mark.parametrize("stream", [None, 7])
+def test_clips_on_the_gpu_are_read_where_they_lie(
+    batch: tuple[int, int, int],
+    stream: int | None,
+    make: Callable[..., tuple[Gpu, TensorRt]],
+    plan: Path,
+    spec: ModelSpec,
+    numpy_backend: MakeNumpy,
+) -> None:
+    gpu, _ = make(batch)
+    first, second = clips_of(spec, 2), clips_of(spec, 2, 1)
+    with open_model(plan) as backend:
+        before = gpu.uploads
+        found = backend.infer(OnGpu(first, stream))  # type: ignore[arg-type]
+        assert gpu.uploads == before and (7 in gpu.waited) is (stream == 7)
+        after = backend.infer(second)  # the engine's own memory again
+        assert gpu.uploads == before + 1
+    assert np.array_equal(found, numpy_backend(spec).infer(first))
+    assert np.array_equal(after, numpy_backend(spec).infer(second))
+
+
+def test_threads_take_turns(make: Callable[..., tuple[Gpu, TensorRt]], plan: Path, spec: ModelSpec) -> None:
+    make()
+    with open_model(plan) as backend:
+        alone = [backend.infer(clips_of(spec, 1, seed)) for seed in range(20)]
+        together: list[Any] = [None] * 20
+
+        def work(seed: int) -> None:
+            together[seed] = backend.infer(clips_of(spec, 1, seed))
+
+        threads = [Thread(target=work, args=(seed,)) for seed in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("batch", "shape", "expected"),
+    [
+        ((1, 2, 3), (4, 3, 3, 4, 8), "takes 1 to 3 clips a call, not 4: `build --batch` sets them"),
+        ((2, 2, 2), (1, 3, 3, 4, 8), "takes exactly 2 clips a call, not 1"),
+        ((1, 2, 3), (0, 3, 3, 4, 8), "not 0"),
+        ((1, 2, 3), (1, 3, 3, 8, 4), r"clips have shape \(1, 3, 3, 8, 4\), expected \(batch, 3, 3, 4, 8\)"),
+        ((1, 2, 3), (3, 3, 4, 8), "clips have shape"),
+    ],
+)
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_other_clips_are_refused(
+    on_gpu: bool,
+    batch: tuple[int, int, int],
+    shape: tuple[int, ...],
+    expected: str,
+    make: Callable[..., tuple[Gpu, TensorRt]],
+    plan: Path,
+) -> None:
+    make(batch)
+    clips = np.zeros(shape, np.float32)
+    with open_model(plan) as backend, pytest.raises(InputError, match=expected):
+        backend.infer(OnGpu(clips, None) if on_gpu else clips)  # type: ignore[arg-type]
+
+
+def spoil_output(module: TensorRt) -> None:
+    module.shapes["raw"] = (-1, 9, 2, 4)
+
+
+def spoil_type(module: TensorRt) -> None:
+    module.types["raw"] = "half"
+
+
+def spoil_loading(module: TensorRt) -> None:
+    module.loads = False
+
+
+def spoil_running(module: TensorRt) -> None:
+    module.runs = False
+
+
+def another_version(module: TensorRt) -> None:
+    module.__version__ = "11.6.0"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "expected"),
+    [
+        (spoil_output, ModelFileError, r"puts out \(9, 2, 4\), its spec says \(16, 2, 4\)"),
+        (spoil_type, ModelFileError, "other numbers than float32"),
+        (spoil_loading, ModelFileError, "tensorrt cannot load .*Error Code 6: a tag does not match$"),
+        (spoil_running, YowoError, "tensorrt failed on .*an illegal memory access"),
+        (another_version, ModelFileError, "with tensorrt 11.4.0.5; this is SM 8.9 with tensorrt 11.6.0: rebuild with"),
+    ],
+)
+def test_what_goes_wrong_is_said_and_the_gpu_is_freed(
+    spoil: Callable[[TensorRt], None],
+    error: type[YowoError],
+    expected: str,
+    make: Callable[..., tuple[Gpu, TensorRt]],
+    plan: Path,
+) -> None:
+    gpu, module = make((2, 2, 2))
+    spoil(module)
+    with pytest.raises(error, match=expected):
+        open_model(plan)
+    assert gpu.closed == 1 and not gpu.held
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"device": "cpu"}, "a plan runs on cuda or cuda:N, not on 'cpu'"),
+        ({"device": "cuda:x"}, "not on 'cuda:x'"),
+        ({"precision": "bf16"}, "computes in fp32 on the GPU: leave --precision and --threads out"),
+        ({"threads": 2}, "leave --precision and --threads out"),
+        ({"backend": "openvino"}, "openvino cannot run the plan .*: give it the ONNX file"),
+        ({"backend": "pytorch"}, "pytorch cannot run the plan"),
+        ({"clip": 16}, "takes clips of 3 frames, not 16"),
+        ({"streams": 0}, "streams is 0"),
+    ],
+)
+def test_nothing_else_is_done_than_was_asked(
+    options: dict[str, Any], expected: str, make: Callable[..., tuple[Gpu, TensorRt]], plan: Path
+) -> None:
+    gpu, _ = make()
+    with pytest.raises(InputError, match=expected):
+        open_model(plan, **options)
+    assert not gpu.held
+
+
+def test_a_plan_is_not_even_looked_into_without_its_hash(
+    make: Callable[..., tuple[Gpu, TensorRt]], plan: Path, spec: ModelSpec
+) -> None:
+    _, module = make()
+    plan.with_name("small.plan.sha256").unlink()
+    with pytest.raises(ModelFileError, match="no recorded hash"):
+        open_model(plan)
+    assert not hasattr(module.runtime, "deserialize_cuda_engine")
+    with open_model(plan, trust=True) as backend:
+        assert len(backend.infer(clips_of(spec, 1))) == 1
+
+
+def test_an_onnx_file_is_no_plan(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
+    with pytest.raises(InputError, match=r"tensorrt runs plans, and .* is none: write one with `yowo-deploy build"):
+        open_model(tmp_path / "a.onnx", "tensorrt")
+
+
+def test_a_library_that_is_not_installed_is_named(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trt, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingExtraError, match=r"tensorrt is not installed.*yowo-deploy\[tensorrt\]"):
+        open_model(plan)
+    assert "tensorrt" in base.BACKENDS

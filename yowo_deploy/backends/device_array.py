@@ -1,0 +1,107 @@
+"""Clips that lie on a GPU already, whoever put them there. Knows two protocols for that, and no CUDA."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from yowo_deploy.errors import InputError
+
+# DLPack's names of devices that a CUDA kernel reads from: memory of the GPU, and managed memory.
+_CUDA, _CUDA_MANAGED = 2, 13
+_FLOAT = 2  # DLPack's code
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """Contiguous float32 numbers on a GPU.
+
+    Attributes:
+        address: of the first one.
+        shape: of the array.
+        stream: of the caller's, to be waited for before they are read; None where they are ready.
+        owner: what keeps them alive.
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    stream: int | None
+    owner: object
+
+
+class _Tensor(ctypes.Structure):
+    """`DLTensor` of DLPack, with which every capsule of it begins."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+_pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+def device_array(given: Any, device: int, stream: int) -> DeviceArray | None:
+    """`given` as an array on a GPU, without a copy; None for what lies in the memory of the processor.
+
+    Args:
+        given: anything. DLPack is asked first: it tells the device, and makes its owner's stream wait for ours.
+        device: number of the GPU that will read it.
+        stream: the one that it will be read in.
+
+    Raises:
+        InputError: it lies on another GPU, is not float32, or is not contiguous.
+    """
+    if hasattr(given, "__dlpack_device__"):
+        kind, number = map(int, given.__dlpack_device__())
+        if kind in (_CUDA, _CUDA_MANAGED):
+            if number != device:
+                raise InputError(f"the clips lie on GPU {number}, the model on GPU {device}: copy them there first")
+            return from_capsule(given.__dlpack__(stream=stream))
+    if hasattr(given, "__cuda_array_interface__"):
+        return _from_interface(given)
+    return None
+
+
+def from_capsule(capsule: object) -> DeviceArray:
+    """What a DLPack capsule describes, wherever it lies; it belongs to its maker until the answer is dropped.
+
+    Raises:
+        InputError: it is not float32, or not contiguous.
+    """
+    tensor = _Tensor.from_address(_pointer_of(capsule, b"dltensor"))
+    if (tensor.code, tensor.bits, tensor.lanes) != (_FLOAT, 32, 1):
+        raise InputError(f"clips on a GPU are taken as float32, not as DLPack type {tensor.code} of {tensor.bits} bits")
+    shape = tuple(tensor.shape[: tensor.ndim])
+    _check_strides(shape, tensor.strides[: tensor.ndim] if tensor.strides else None)
+    return DeviceArray((tensor.data or 0) + tensor.byte_offset, shape, None, capsule)
+
+
+def _from_interface(given: Any) -> DeviceArray:
+    interface = given.__cuda_array_interface__
+    if interface["typestr"] != "<f4":
+        raise InputError(f"clips on a GPU are taken as float32, not as {interface['typestr']}")
+    shape, strides = tuple(interface["shape"]), interface.get("strides")
+    _check_strides(shape, None if strides is None else [step / 4 for step in strides])
+    return DeviceArray(int(interface["data"][0]), shape, interface.get("stream"), given)
+
+
+def _check_strides(shape: tuple[int, ...], strides: Sequence[float] | None) -> None:
+    """Strides count numbers, not bytes; those of sides of length 1 are never used."""
+    expected = 1
+    for length, step in zip(reversed(shape), reversed(strides or ()), strict=False):
+        if length != 1 and step != expected:
+            raise InputError(f"clips on a GPU are taken where they lie, so they must be contiguous: {shape}, {strides}")
+        expected *= length

@@ -1,0 +1,213 @@
+"""TensorRT and TensorRT-RTX. Knows how to load a plan and to run it, nothing of what the numbers mean."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from yowo_deploy.backends.base import Engine, check_clips, check_shapes
+from yowo_deploy.backends.device_array import device_array
+from yowo_deploy.backends.gpu import CudaLibrary, open_cuda
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
+from yowo_deploy.plan_file import FLAVOURS, Flavour, Machine, PlanFile, check_plan, read_plan, read_verified
+from yowo_deploy.spec import Precision
+
+
+def library(flavour: Flavour) -> Any:
+    """The module `tensorrt` or `tensorrt_rtx`, whose names are the same.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        if flavour == "tensorrt":
+            import tensorrt as module
+        else:
+            import tensorrt_rtx as module
+    except (ImportError, OSError) as error:  # OSError: the bindings are there, the libraries are not
+        raise MissingExtraError(flavour, flavour) from error
+    return module
+
+
+def installed_flavours() -> list[Flavour]:
+    """Those whose library is there, TensorRT before TensorRT-RTX."""
+    return [flavour for flavour in FLAVOURS if find_spec(flavour.replace("-", "_")) is not None]
+
+
+def listen(trt: Any) -> tuple[Any, list[str]]:
+    """A logger for TensorRT, silent, and the list that its errors go to."""
+    errors: list[str] = []
+
+    class Listener(trt.ILogger):  # type: ignore[misc]  # a class of a library without types
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                errors.append(message.strip() or "no reason given")
+
+    return Listener(), errors
+
+
+class TensorRtBackend(Engine):
+    """A plan on the GPU.
+
+    Clips come from pinned memory, or from where they lie on the GPU already: `infer` also takes arrays with DLPack or
+    `__cuda_array_interface__`, which are read in place. Where the plan has one batch size, copies and kernels are
+    recorded once as a CUDA graph.
+
+    Args:
+        path: of a plan that `yowo-deploy build` wrote.
+        device: "cuda", or "cuda:1" for the second GPU.
+        precision: None, or the plan's own; a plan computes in what its graph said.
+        threads: None; a plan does not run on the CPU.
+        streams: 1 is what there is; calls from several threads take turns.
+        trust: load the plan without its recorded hash, see `plan_file`.
+        cuda: "cuda-python", or "pycuda" for applications that use it already: in the context that is current.
+
+    Raises:
+        InputError: no GPU, or an option that a plan has not.
+        ModelFileError: the plan is damaged, is not ours, or is for another machine.
+        MissingExtraError: its library is not installed.
+    """
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cuda",
+        precision: Precision | None = None,
+        threads: int | None = None,
+        streams: int = 1,
+        trust: bool = False,
+        cuda: CudaLibrary = "cuda-python",
+    ) -> None:
+        plan = read_plan(path)
+        self.spec, self.name, self._path = plan.spec, plan.flavour, path
+        kind, _, number = device.partition(":")
+        if kind != "cuda" or not (number or "0").isdecimal():
+            raise InputError(f"a plan runs on cuda or cuda:N, not on {device!r}")
+        if precision not in (None, plan.spec.precision) or threads:
+            raise InputError(
+                f"{path} computes in {plan.spec.precision} on the GPU: leave --precision and --threads out"
+            )
+        content = read_verified(path, trust)
+        installed = installed_flavours()
+        flavour = plan.flavour if plan.flavour in installed or not installed else installed[0]
+        self._trt = library(flavour)
+        self._cuda = open_cuda(cuda, int(number or 0))
+        self._lock, self._closed = Lock(), False
+        try:
+            with self._cuda.current():
+                check_plan(path, plan, Machine(flavour, self._trt.__version__, self._cuda.compute_capability))
+                self._load(plan, content)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, plan: PlanFile, content: bytes) -> None:
+        trt = self._trt
+        self._logger, self._errors = listen(trt)
+        self._runtime = trt.Runtime(self._logger)
+        if plan.version_compatible:
+            self._runtime.engine_host_code_allowed = True  # such a plan brings a runtime; its hash was verified
+        self._engine = self._runtime.deserialize_cuda_engine(content)
+        if self._engine is None:
+            raise ModelFileError(f"{plan.flavour} cannot load {self._path}: {self._reason()}")
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        outputs = [name for name in names if name not in inputs]
+        shapes = {name: tuple(self._engine.get_tensor_shape(name)) for name in names}
+        check_shapes([shapes[n] for n in inputs], [shapes[n] for n in outputs], plan.spec, self._path)
+        if any(self._engine.get_tensor_dtype(name) != trt.float32 for name in names):
+            raise ModelFileError(f"{self._path} takes or puts out other numbers than float32: build it again")
+        self._input, self._output = inputs[0], outputs[0]
+        self._least = self._most = shapes[self._input][0]
+        if self._least == -1:
+            profile = self._engine.get_tensor_profile_shape(self._input, 0)
+            self._least, self._most = profile[0][0], profile[2][0]
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise ModelFileError(f"{plan.flavour} cannot run {self._path}: {self._reason()}")
+        self._allocate(self._most, (self._most, *shapes[self._output][1:]))
+
+    def _allocate(self, batch: int, answer: tuple[int, ...]) -> None:
+        self._clips, self._raw = self._cuda.pinned((batch, *self.spec.clip_shape)), self._cuda.pinned(answer)
+        self._clips_there = self._cuda.device_memory(self._clips.nbytes)
+        self._raw_there = self._cuda.device_memory(self._raw.nbytes)
+        self._launch = None
+        if self._least == self._most:
+            self._clips[:] = 0
+            self._put_in_stream(batch)  # the first run sets things up that a graph must not record
+            self._cuda.synchronize()
+            capturable = getattr(self._context, "is_stream_capturable", None)  # TensorRT-RTX has it
+            if capturable is None or capturable(self._cuda.stream):
+                self._launch = self._cuda.capture(lambda: self._put_in_stream(batch))
+
+    def infer(self, clips: Any) -> Float:
+        """See `Backend.infer`; `clips` may also lie on the GPU.
+
+        Raises:
+            InputError: of another shape or, on a GPU, type; or more or fewer clips than the plan was built for.
+            YowoError: CUDA or TensorRT failed.
+        """
+        with self._lock:
+            if self._closed:
+                raise InputError(f"{self._path} is closed: open it again")
+            with self._cuda.current():
+                there = device_array(clips, self._cuda.device, self._cuda.stream)
+                count = self._count(clips if there is None else there)
+                if there is not None:
+                    if there.stream is not None:
+                        self._cuda.synchronize(there.stream)
+                    self._put_in_stream(count, there.address)
+                else:
+                    self._clips[:count] = check_clips(np.asarray(clips), self.spec)
+                    if self._launch is not None:
+                        self._launch()
+                    else:
+                        self._put_in_stream(count)
+                self._cuda.synchronize()
+                return self._raw[:count].copy()
+
+    def _count(self, clips: Any) -> int:
+        """Clips in a batch of the right shape."""
+        shape = tuple(clips.shape) if hasattr(clips, "shape") else np.shape(clips)
+        if len(shape) != 5 or shape[1:] != self.spec.clip_shape:
+            expected = ", ".join(map(str, self.spec.clip_shape))
+            raise InputError(f"clips have shape {shape}, expected (batch, {expected})")
+        if not self._least <= shape[0] <= self._most:
+            takes = f"{self._least} to {self._most}" if self._least != self._most else f"exactly {self._most}"
+            raise InputError(f"{self._path} takes {takes} clips a call, not {shape[0]}: `build --batch` sets them")
+        return int(shape[0])
+
+    def _put_in_stream(self, count: int, address: int | None = None) -> None:
+        """Upload, unless the clips lie at `address` already; run; download."""
+        if address is None:
+            self._cuda.upload(self._clips_there, self._clips[:count])
+        ready = self._context.set_input_shape(self._input, (count, *self.spec.clip_shape))
+        ready &= self._context.set_tensor_address(self._input, self._clips_there if address is None else address)
+        ready &= self._context.set_tensor_address(self._output, self._raw_there)
+        if not ready or not self._context.execute_async_v3(self._cuda.stream):
+            raise YowoError(f"{self.name} failed on {self._path}: {self._reason()}")
+        self._cuda.download(self._raw[:count], self._raw_there)
+
+    def _reason(self) -> str:
+        return self._errors[0].splitlines()[0] if self._errors else "it gives no reason"
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            # The order matters: a context needs its engine, an engine its runtime, all of them the GPU.
+            with self._cuda.current():
+                self._launch = self._context = self._engine = self._runtime = None
+            self._cuda.close()
