@@ -113,13 +113,15 @@ def take_clips(
 
 
 def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
-    """Clips of smooth random frames, for who has no video at hand."""
+    """Clips of blurred random pictures that drift, some hardly and some fast, for who has no video at hand."""
     rng = np.random.default_rng(seed)
     width, height = spec.input_size
     frames = []
-    for coarse in rng.integers(0, 256, (count, spec.clip_length, 9, 12, 3), np.uint8):
-        large = [frame.repeat(height // 8, axis=0).repeat(width // 8, axis=1) for frame in coarse]
-        frames.append(np.stack([resize(frame, spec.input_size, spec.resize_filter) for frame in large]))
+    for number in range(count):
+        coarse, speed = rng.integers(0, 256, (9, 12, 3), np.uint8), 0.5 * (number % 16)
+        large = resize(coarse, (2 * width, height), "bicubic")
+        starts = [round(speed * t) % width for t in range(spec.clip_length)]
+        frames.append(np.stack([large[:, start : start + width] for start in starts]))
     return Clips(spec, frames, [(320, 240)] * count, 0, 0)
 
 
@@ -132,7 +134,7 @@ def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence
     """
     with tempfile.TemporaryDirectory() as folder:
         augmented = str(Path(folder) / "augmented.onnx")
-        calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": True})
+        calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
         with contextlib.redirect_stdout(io.StringIO()):  # where the calibrators print what they do
             for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
                 calibrator.collect_data(_One({"clips": clip[None]}))

@@ -62,11 +62,14 @@ class _Apart:
                     node.replace_input_with(index, self._whole(value))
             return
         self._old.append(node)
-        if isinstance(made, ir.Value):
-            made.shape, made.type = node.outputs[0].shape, node.outputs[0].type
-            node.outputs[0].replace_all_uses_with(made, replace_graph_outputs=True)
-        else:
-            self._frames[node.outputs[0]] = made
+        value = node.outputs[0]
+        if not isinstance(made, ir.Value):
+            self._frames[value] = made
+            if not value.is_graph_output():
+                return
+            made = self._whole(value)
+        made.shape, made.type = value.shape, value.type
+        value.replace_all_uses_with(made, replace_graph_outputs=True)
 
     def clean(self) -> None:
         """Remove what was replaced, last first, and weights that nobody reads."""

@@ -14,6 +14,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from yowo_export.frames_apart import TAP_KEY
 
+RANGED = ("Conv", "Relu", "Clip")  # operators whose inputs and outputs `quantize` wants ranges of
 Target = Literal["openvino", "onnxruntime", "tensorrt"]
 
 
@@ -26,6 +27,8 @@ class Policy:
         grouped_3d: whether 3-D convolutions in groups are.
         outputs: whether what a convolution puts out is quantized before its activation function too: ONNX Runtime
             has INT8 kernels for that form alone.
+        unsigned: whether activations go to 0...255 with a zero of their own, which gives what comes out of a ReLU twice
+            as many steps; else to -127...127 around 0.
         half_rest: whether the rest of the graph goes to half precision.
         frames_apart: whether 3-D convolutions in groups are taken apart first (see `frames_apart`).
     """
@@ -33,6 +36,7 @@ class Policy:
     stem: bool
     grouped_3d: bool
     outputs: bool
+    unsigned: bool
     half_rest: bool
     frames_apart: bool
 
@@ -40,12 +44,12 @@ class Policy:
 # Milliseconds are DEPLOYMENT_FACTS', of ResNeXt-101 at T = 16 on two cores.
 POLICIES: Mapping[Target, Policy] = {
     # 75 ms for all in INT8: stem 52 -> 21.5, grouped 35 -> 15, 1x1x1 98 -> 27.
-    "openvino": Policy(stem=True, grouped_3d=True, outputs=False, half_rest=False, frames_apart=False),
+    "openvino": Policy(True, True, outputs=False, unsigned=True, half_rest=False, frames_apart=False),
     # A grouped 3x3x3 takes 2.8 -> 18.7 ms there, the stem 17.5 -> 58.8, dense ones a third. These two in float and
     # frame by frame, the 1x1x1 ones in INT8, take 1.37 times less CPU time of one thread than with frames together.
-    "onnxruntime": Policy(stem=False, grouped_3d=False, outputs=True, half_rest=False, frames_apart=True),
+    "onnxruntime": Policy(False, False, outputs=True, unsigned=True, half_rest=False, frames_apart=True),
     # Reports: no INT8 gain on grouped Conv3d; groups and inputs want multiples of four channels. Not measured here.
-    "tensorrt": Policy(stem=False, grouped_3d=False, outputs=False, half_rest=True, frames_apart=False),
+    "tensorrt": Policy(False, False, outputs=False, unsigned=False, half_rest=True, frames_apart=False),
 }
 
 
@@ -64,24 +68,28 @@ def has_grouped_3d(model: ir.Model) -> bool:
 
 
 def quantize(model: onnx.ModelProto, ranges: TensorsData, nodes: Collection[str], target: Target) -> onnx.ModelProto:
-    """A copy with the named convolutions in INT8: weights by output channel, activations by tensor, zero at 0.
+    """A copy with the named convolutions in INT8: weights by output channel around 0, activations by tensor.
 
     Before: float32 at opset 20, which is the newest that ONNX Runtime's quantizer takes; every node has a name.
 
     Args:
-        ranges: of the inputs and outputs of convolutions.
+        ranges: of the inputs and outputs of `RANGED`.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     if not nodes:
         return copy
-    policy = POLICIES[target]
-    options: dict[str, Any] = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    policy, wanted, operators = POLICIES[target], list(nodes), ["Conv"]
+    options: dict[str, Any] = {"ActivationSymmetric": not policy.unsigned, "WeightSymmetric": True}
+    options["QuantizeBias"] = False
     if not policy.outputs:
         options["OpTypesToExcludeOutputQuantization"] = ["Conv"]
-    quantizer = QDQQuantizer(
-        copy, True, False, QuantType.QInt8, QuantType.QInt8, ranges, list(nodes), [], ["Conv"], options
-    )
+    else:  # the quantizer leaves out a Relu or Clip behind a convolution: 0...255 cuts off just so
+        written = {node.output[0] for node in copy.graph.node if node.name in nodes}
+        operators += ["Relu", "Clip"]
+        wanted += [n.name for n in copy.graph.node if n.op_type in operators and n.input[0] in written]
+    activation = QuantType.QUInt8 if policy.unsigned else QuantType.QInt8
+    quantizer = QDQQuantizer(copy, True, False, QuantType.QInt8, activation, ranges, wanted, [], operators, options)
     quantizer.quantize_model()
     made: onnx.ModelProto = quantizer.model.model
     return made

@@ -23,7 +23,7 @@ from yowo_export.blocks import block_of, name_blocks
 from yowo_export.calibration import Clips, Method, reach, tensor_ranges
 from yowo_export.frames_apart import frames_apart
 from yowo_export.half import HALF_MAX, lower, rehearse
-from yowo_export.int8 import POLICIES, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
+from yowo_export.int8 import POLICIES, RANGED, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
 from yowo_export.judge import Damage, Judge
 from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_single
 
@@ -87,7 +87,7 @@ def lower_model(
     output: str | os.PathLike[str],
     clips: Clips,
     wish: Wish,
-    judged: int = 16,
+    judged: int = 32,
     on_step: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Write a float32 ONNX file of ours in lower precision; inputs and outputs stay float32.
@@ -145,7 +145,7 @@ class _Work:
         self.proto = onnx.load(self.base)
         if self.wish.precision == "int8":
             self.on_step(f"ranges by {self.wish.method} on {len(self.clips)} clips")
-            self.ranges = tensor_ranges(self.base, self.clips, self.wish.method, ["Conv"])
+            self.ranges = tensor_ranges(self.base, self.clips, self.wish.method, RANGED)
         if self._half() == ir.DataType.FLOAT16:
             self.on_step("values that half precision cannot hold")
             self.overflow = _overflowing(model, tensor_ranges(self.base, self.clips, "minmax"))

@@ -70,9 +70,9 @@ SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=8, in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "resnext101", "mobilenet_2x", "shufflenetv2_2x"])
+@pytest.mark.parametrize("name", ["resnet18", "shufflenetv2_2x"])
 def test_a_whole_network_gives_the_same(name: str, tmp_path: Path) -> None:
-    """Residual blocks, strides in time, depthwise convolutions, and shuffled channels that are not taken apart."""
+    """Residual blocks, strides in time, depthwise convolutions, and shuffled channels, which stay together."""
     torch.manual_seed(0)
     network = Yowo(YowoConfig("tiny2d", name, SPEC.output_channels, width=16)).eval()
     model = trace(Checkpoint(network, SPEC), "fused")

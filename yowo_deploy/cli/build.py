@@ -47,8 +47,9 @@ def command(
 ) -> None:
     """Turn MODEL, an ONNX file of ours or `default`, into a plan for TensorRT or TensorRT-RTX.
 
-    The plan computes in the precision of the ONNX file, which --fp16 or --int8 lower first, and carries its spec. TensorRT builds for the GPU of this
-    machine; TensorRT-RTX needs none. Beside the plan lies its hash, without which it is not loaded.
+    The plan computes in the precision of the ONNX file, lowered first if asked for, and carries its spec. TensorRT
+    builds for the GPU of this machine; TensorRT-RTX needs none. Beside the plan lies its hash, without
+    which it is not loaded.
     """
     from yowo_deploy.backends.trt import installed_flavours
     from yowo_export.plan import PlanOptions, build_plan
