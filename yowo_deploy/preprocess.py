@@ -17,7 +17,7 @@ from yowo_deploy.spec import ModelSpec, ResizeFilter
 Frame = NDArray[np.uint8]
 Crop = tuple[float, float, float, float]
 
-# A dense matrix of weights is nearly all zero: a 320x240 frame takes 28 times as long by it as by bands of it.
+# A dense matrix of weights is nearly all zero: of a 320x240 frame its product takes eleven times as long as its bands'.
 _BAND = 8  # output rows made of one block of input rows; with 4 or 16 a frame takes longer, 1280x720 twice as long
 _PRODUCTS_A_CALL = 2**18  # above, OpenBLAS wakes threads, which then spin on the cores of the engine or the training
 
@@ -82,15 +82,24 @@ def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Float:
     return normalise(resize(frame_bgr, spec.input_size, spec.resize_filter), spec)
 
 
-def normalise(frame_bgr: Frame, spec: ModelSpec) -> Float:
-    """(H, W, 3) uint8 BGR to (3, H, W) float32 in the spec's colour order: (value / 255 - mean) / std."""
-    planes = np.empty((3, *frame_bgr.shape[:2]), np.float32)
+def normalise(
+    frame_bgr: Frame, spec: ModelSpec, gains_bgr: Sequence[float] = (1.0, 1.0, 1.0), out: Float | None = None
+) -> Float:
+    """(H, W, 3) uint8 BGR to (3, H, W) float32 in the spec's colour order: (value / 255 - mean) / std.
+
+    Args:
+        gains_bgr: factors that values are multiplied by before, up to white.
+        out: where to write, in place of a new array.
+    """
+    planes = np.empty((3, *frame_bgr.shape[:2]), np.float32) if out is None else out
     sources = cv2.split(frame_bgr)
     for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
-        source = sources[2 - channel if spec.colour == "rgb" else channel]
-        np.multiply(source, np.float32(1 / (255 * std)), out=planes[channel])
+        bgr = 2 - channel if spec.colour == "rgb" else channel
+        plane = np.multiply(sources[bgr], np.float32(gains_bgr[bgr] / (255 * std)), out=planes[channel])
+        if gains_bgr[bgr] > 1:
+            np.minimum(plane, np.float32(1 / std), out=plane)
         if mean:
-            planes[channel] -= np.float32(mean / std)
+            plane -= np.float32(mean / std)
     return planes
 
 

@@ -163,6 +163,17 @@ def test_values_are_scaled_and_normalised_in_the_order_of_the_spec(norm: dict[st
     assert np.array_equal(preprocess(frame, spec), normalise(frame, spec))
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_gains_go_to_their_colours_and_end_at_white(norm: dict[str, Any], spec: ModelSpec) -> None:
+    spec, gains_bgr = spec.replace(**norm), (0.5, 1.0, 1.75)
+    frame = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8)
+    written = np.full((3, 4, 8), np.nan, np.float32)
+    assert normalise(frame, spec, gains_bgr, out=written) is written
+    by_name = dict(zip("bgr", np.moveaxis(np.minimum(frame * gains_bgr, 255), 2, 0) / 255, strict=True))
+    wanted = [(by_name[c] - mean) / std for c, mean, std in zip(spec.colour, spec.mean, spec.std, strict=True)]
+    assert np.allclose(written, wanted, rtol=0, atol=2 * 2**-21)  # as above
+
+
 @law
 @given(frames(), FILTERS)
 def test_planes_are_what_a_clip_takes_and_the_frame_stays(frame: Frame, resize_filter: ResizeFilter) -> None:
