@@ -25,6 +25,7 @@ from yowo_deploy.video import open_video
 from yowo_training.augmentation import draw_augmentation
 from yowo_training.recipes import Recipe
 
+_PARALLEL = 2**18  # numbers that torch divides among threads
 WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
 
 
@@ -72,6 +73,9 @@ def batches(
         raise DatasetError("no annotated video to train on")
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
     cache = cache or FrameCache()
+    # A team of OpenMP threads beside the training's: with more of them than cores, libgomp puts those that wait to sleep.
+    # One team spins, which beside the threads of this module made a training step three times as long.
+    torch.zeros(_PARALLEL).exp_()
     rank, processes = share
 
     def made(place_and_clip: tuple[int, Float]) -> tuple[Tensor, float, int]:
@@ -83,17 +87,17 @@ def batches(
         return torch.from_numpy(boxes), rng.random(), epoch
 
     shape = (recipe.batch, 3, spec.clip_length, *spec.input_size[::-1])
-    started: deque[Float] = deque()  # batches whose clips are being made, each in its place: no copy
+    started: deque[Tensor] = deque()  # batches whose clips are being made, each in its place: no copy
 
     def places() -> Iterator[tuple[int, Float]]:
         for number in count(first):
-            started.append(np.empty(shape, np.float32))
-            yield from enumerate(started[-1], (number * processes + rank) * recipe.batch)
+            started.append(torch.empty(shape))
+            yield from enumerate(started[-1].numpy(), (number * processes + rank) * recipe.batch)
 
     clips = map_ahead(made, places(), WORKERS)
     while True:
         targets, luck, epochs = zip(*islice(clips, recipe.batch), strict=True)
-        yield Batch(torch.from_numpy(started.popleft()), list(targets), torch.tensor(luck), epochs[-1])
+        yield Batch(started.popleft(), list(targets), torch.tensor(luck), epochs[-1])
 
 
 @lru_cache(maxsize=2)
