@@ -1,4 +1,7 @@
-"""Whether the network ever waits for its clips, of which the first visit to each video decodes it: `python -m benchmarks.loading DATASET DIR [RECIPE]`."""
+"""Whether the network ever waits for its clips: `python -m benchmarks.loading DATASET DIR [RECIPE]`.
+
+Of the first epoch, in which each video is decoded; what the cache holds comes faster after that.
+"""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def batches(
         raise DatasetError("no annotated video to train on")
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
     cache = cache or FrameCache()
-    # A team of OpenMP threads beside the training's: with more of them than cores, libgomp puts those that wait to sleep.
-    # One team spins, which beside the threads of this module made a training step three times as long.
+    # A team of OpenMP threads beside the training's: with more threads than cores, libgomp puts those that wait to
+    # sleep. One team spins, which beside the threads of this module made a training step three times as long.
     torch.zeros(_PARALLEL).exp_()
     rank, processes = share
 
