@@ -18,7 +18,7 @@ Frame = NDArray[np.uint8]
 Crop = tuple[float, float, float, float]
 
 # A dense matrix of weights is nearly all zero: of a 320x240 frame its product takes eleven times as long as its bands'.
-_BAND = 8  # output rows made of one block of input rows; with 4 or 16 a frame takes longer, 1280x720 twice as long
+_BAND = 8  # output rows made of one block of input rows; with 4 or 16 a frame takes a fifth to a half longer
 _PRODUCTS_A_CALL = 2**18  # above, OpenBLAS wakes threads, which then spin on the cores of the engine or the training
 
 
