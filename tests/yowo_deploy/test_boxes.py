@@ -107,6 +107,14 @@ def test_suppression_is_the_plain_loop(given_boxes: tuple[NDArray[Any], NDArray[
     assert kept.dtype == np.int64
 
 
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_suppression_of_many_boxes_is_the_plain_loop(threshold: float) -> None:
+    rng = np.random.default_rng(0)
+    ones = np.sort(rng.integers(0, 3 * GRID, (200, 2, 2)), axis=1).reshape(-1, 4).astype(np.float32)
+    scores = rng.integers(0, 50, len(ones)) / 50
+    assert nms(ones, scores, threshold).tolist() == plain_nms(ones, scores, threshold)  # in several rounds
+
+
 @law
 @given(scored(min_boxes=1), THRESHOLDS)
 def test_the_best_box_survives_first_and_suppressing_again_changes_nothing(

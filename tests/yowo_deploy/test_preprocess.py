@@ -77,11 +77,23 @@ def plain_resize(frame: Frame, size_wh: tuple[int, int], resize_filter: str) -> 
 def test_resizing_is_the_plain_convolution(
     frame: Frame, width: int, height: int, resize_filter: Literal["bilinear", "bicubic"]
 ) -> None:
-    found = resize(frame, (width, height), resize_filter).astype(np.int64)
+    agrees_with_the_plain_convolution(frame, (width, height), resize_filter)
+
+
+@pytest.mark.parametrize("resize_filter", sorted(KERNELS))
+def test_what_takes_many_products_is_the_plain_convolution_too(resize_filter: Literal["bilinear", "bicubic"]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (70, 900, 3), np.uint8)
+    agrees_with_the_plain_convolution(frame, (20, 11), resize_filter)  # more than `_PRODUCTS_A_CALL` in the first pass
+
+
+def agrees_with_the_plain_convolution(
+    frame: Frame, size_wh: tuple[int, int], resize_filter: Literal["bilinear", "bicubic"]
+) -> None:
+    found = resize(frame, size_wh, resize_filter).astype(np.int64)
     # Single and double precision may round a sum that is all but a half apart. That is one grey level; a second pass
     # multiplies it by at most 1.25, the sum of bicubic's absolute weights, and may round apart once more.
-    passes = (width != frame.shape[1]) + (height != frame.shape[0])
-    assert np.abs(found - plain_resize(frame, (width, height), resize_filter)).max() <= passes
+    passes = (size_wh[0] != frame.shape[1]) + (size_wh[1] != frame.shape[0])
+    assert np.abs(found - plain_resize(frame, size_wh, resize_filter)).max() <= passes
 
 
 @law
@@ -149,6 +161,17 @@ def test_values_are_scaled_and_normalised_in_the_order_of_the_spec(norm: dict[st
     # Values reach 4.5; the factor, the product, the quotient and the difference each round by half of 2^-21.
     assert np.allclose(normalise(frame, spec), wanted, rtol=0, atol=2 * 2**-21)
     assert np.array_equal(preprocess(frame, spec), normalise(frame, spec))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_gains_go_to_their_colours_and_end_at_white(norm: dict[str, Any], spec: ModelSpec) -> None:
+    spec, gains_bgr = spec.replace(**norm), (0.5, 1.0, 1.75)
+    frame = np.random.default_rng(0).integers(0, 256, (4, 8, 3), np.uint8)
+    written = np.full((3, 4, 8), np.nan, np.float32)
+    assert normalise(frame, spec, gains_bgr, out=written) is written
+    by_name = dict(zip("bgr", np.moveaxis(np.minimum(frame * gains_bgr, 255), 2, 0) / 255, strict=True))
+    wanted = [(by_name[c] - mean) / std for c, mean, std in zip(spec.colour, spec.mean, spec.std, strict=True)]
+    assert np.allclose(written, wanted, rtol=0, atol=2 * 2**-21)  # as above
 
 
 @law

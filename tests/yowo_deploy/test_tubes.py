@@ -86,6 +86,29 @@ def test_the_first_path_is_the_strongest_there_is(seed: int, frames: int, boxes:
         assert scores[0, chosen[0]] == scores[0].max()
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
+def test_each_path_is_the_strongest_of_the_boxes_that_are_left(frames: int) -> None:
+    rng, boxes = np.random.default_rng(frames), 4
+    corner = rng.uniform(0, 40, (frames, boxes, 2))
+    xyxy = np.concatenate([corner, corner + rng.uniform(10, 40, corner.shape)], axis=2).astype(np.float32)
+    scores = rng.uniform(0.01, 1, (frames, boxes)).astype(np.float32)
+    left = list(itertools.product(range(boxes), repeat=frames))
+
+    def strength(path: tuple[int, ...]) -> float:
+        s = [float(scores[t, i]) for t, i in enumerate(path)]
+        steps = range(frames - 1)
+        overlap = sum(float(iou_matrix(*xyxy[[t, t + 1], path[t : t + 2], None])[0, 0]) for t in steps)
+        return s[0] if frames == 1 else overlap + sum(s[t] + s[t + 1] + 0.5 * s[t] * s[t + 1] for t in steps)
+
+    expected = []
+    while left:
+        expected.append(max(left, key=strength))
+        left = [path for path in left if not any(i == j for i, j in zip(path, expected[-1], strict=True))]
+    tubes = link_class(list(xyxy), list(scores), rule=OPEN_RULE)
+    found = {tuple(int(np.argmax((xyxy[t] == tube.xyxy[t]).all(axis=1))) for t in range(frames)) for tube in tubes}
+    assert found == set(expected) and len(tubes) == boxes
+
+
 def test_two_people_become_two_tubes_and_a_gap_is_filled_on_a_line() -> None:
     left, right = walker(10, 0, 2), walker(10, 200, -2, 0.6)
     frames = [found(a, b) for a, b in zip(left, right, strict=True)]

@@ -89,6 +89,16 @@ def test_frames_are_normalised_as_at_run_time(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clip[:, 0], normalise(np.zeros((64, 64, 3), np.uint8), spec))
 
 
+def test_a_batch_holds_the_clips_that_are_made_one_by_one(tmp_path: Path) -> None:
+    videos, recipe = [write_video(tmp_path / "a.avi", FRAMES, FRAMES)], replace(RECIPE, jitter=0.2, colour=0.3)
+    made = list(islice(batches(videos, SPEC, recipe, seed=5), 3))  # two are begun before the first is taken
+    pairs = (pair for batch in made for pair in zip(batch.clips, batch.targets, strict=True))
+    for place, (clip, boxes) in enumerate(pairs):
+        alone, rows = sample(videos[0], SPEC, recipe, np.random.default_rng((5, place)), FrameCache())
+        np.testing.assert_array_equal(clip.numpy(), alone)
+        np.testing.assert_array_equal(boxes.numpy(), rows)
+
+
 @pytest.mark.parametrize("limit", [0, 64 * 64 * 3, 1 << 30])
 def test_a_cache_of_any_size_gives_the_same_frames(tmp_path: Path, limit: int) -> None:
     videos = [write_video(tmp_path / f"{index}.avi", FRAMES, FRAMES) for index in range(3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from yowo_deploy.video import open_video
 from yowo_training.augmentation import draw_augmentation
 from yowo_training.recipes import Recipe
 
+_PARALLEL = 2**18  # numbers that torch divides among threads
 WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
 
 
@@ -71,21 +73,31 @@ def batches(
         raise DatasetError("no annotated video to train on")
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
     cache = cache or FrameCache()
+    # A team of OpenMP threads beside the training's: with more threads than cores, libgomp puts those that wait to
+    # sleep. One team spins, which beside the threads of this module made a training step three times as long.
+    torch.zeros(_PARALLEL).exp_()
     rank, processes = share
 
-    def made(place: int) -> tuple[Tensor, Tensor, float, int]:
+    def made(place_and_clip: tuple[int, Float]) -> tuple[Tensor, float, int]:
+        place, clip = place_and_clip
         epoch, index = divmod(place, len(annotated))
         rng = np.random.default_rng((seed, place))
         video = annotated[_order(seed, epoch, len(annotated))[index]]
-        clip, boxes = sample(video, spec, recipe, rng, cache)
-        return torch.from_numpy(clip), torch.from_numpy(boxes), rng.random(), epoch
+        _, boxes = sample(video, spec, recipe, rng, cache, clip)
+        return torch.from_numpy(boxes), rng.random(), epoch
 
-    starts = ((number * processes + rank) * recipe.batch for number in count(first))
-    places = (place for start in starts for place in range(start, start + recipe.batch))
-    clips = map_ahead(made, places, WORKERS)
+    shape = (recipe.batch, 3, spec.clip_length, *spec.input_size[::-1])
+    started: deque[Tensor] = deque()  # batches whose clips are being made, each in its place: no copy
+
+    def places() -> Iterator[tuple[int, Float]]:
+        for number in count(first):
+            started.append(torch.empty(shape))
+            yield from enumerate(started[-1].numpy(), (number * processes + rank) * recipe.batch)
+
+    clips = map_ahead(made, places(), WORKERS)
     while True:
-        planes, targets, luck, epochs = zip(*islice(clips, recipe.batch), strict=True)
-        yield Batch(torch.stack(planes), list(targets), torch.tensor(luck), epochs[-1])
+        targets, luck, epochs = zip(*islice(clips, recipe.batch), strict=True)
+        yield Batch(started.popleft(), list(targets), torch.tensor(luck), epochs[-1])
 
 
 @lru_cache(maxsize=2)
@@ -94,15 +106,22 @@ def _order(seed: int, epoch: int, videos: int) -> list[int]:
 
 
 def sample(
-    video: AnnotatedVideo, spec: ModelSpec, recipe: Recipe, rng: np.random.Generator, cache: FrameCache
+    video: AnnotatedVideo,
+    spec: ModelSpec,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    cache: FrameCache,
+    out: Float | None = None,
 ) -> tuple[Float, Float]:
-    """A random clip of a video, augmented: (3, T, H, W), and its boxes, (N, 5) class, cx, cy, w, h."""
+    """A random clip of a video, augmented: (3, T, H, W), in `out` if given; its boxes, (N, 5) class, cx, cy, w, h."""
     key = int(rng.choice(_key_frames(video, rng.random() < recipe.negatives)))
     stride = int(rng.choice(recipe.train_strides))
     frames, key = _clip_frames(video, key, spec.clip_length, stride, cache)
     frame_size = frames[0].shape[1], frames[0].shape[0]
     augmentation = draw_augmentation(rng, frame_size, spec.input_size, spec.resize_filter, recipe.jitter, recipe.colour)
-    clip = np.stack([normalise(augmentation.frame(frame), spec) for frame in frames], axis=1)
+    clip = np.empty((3, len(frames), *spec.input_size[::-1]), np.float32) if out is None else out
+    for index, frame in enumerate(frames):
+        normalise(augmentation.frame(frame), spec, augmentation.gains_bgr, clip[:, index])
     boxes, class_id = video.at(key)
     measured_wh = video.size_wh or frame_size
     scale = np.array([frame_size[side] / measured_wh[side] for side in (0, 1)] * 2, np.float32)
