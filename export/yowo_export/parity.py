@@ -37,9 +37,17 @@ class Limits:
     box_px: float
 
 
-# fp32: rounding of sums in another order (see onnx_export.LIMIT). bf16 keeps 8 bits: 2^-8 a value, and what a
-# hundred layers make of it: 5e-2 on outputs of size 4 was measured (DEPLOYMENT_FACTS).
-LIMITS = {"fp32": Limits(2e-4, 0.0, 1e-3, 0.1), "bf16": Limits(5e-2, 0.05, 0.1, 8.0)}
+# fp32: rounding of sums in another order (see onnx_export.LIMIT). fp16 keeps 11 bits, 2^-11 a value, and what a
+# hundred layers make of it (onnx_export.HALF_LIMIT); bf16 keeps 8, and 5e-2 of outputs of size 4 was measured
+# (DEPLOYMENT_FACTS). int8 has steps of 1/255 of the largest value, 4e-3; over a hundred layers sqrt(100) times that is
+# usual, and the worst of thousands of outputs lies six times beyond; 0.05 to 0.11 was measured of yowo-lite. Scores and
+# boxes follow: an output of size 10 that is off by r of it moves a score by a quarter of 10 r at most.
+LIMITS = {
+    "fp32": Limits(2e-4, 0.0, 1e-3, 0.1),
+    "fp16": Limits(1e-2, 0.02, 0.025, 4.0),
+    "bf16": Limits(5e-2, 0.05, 0.1, 8.0),
+    "int8": Limits(0.25, 0.25, 0.25, 32.0),
+}
 
 
 @dataclass(frozen=True)
@@ -86,13 +94,13 @@ class Parity:
         """What was compared, the difference found and its limit, as text for a table."""
         kinds = [(f"raw {kind}, absolute", f"{value:.1e}", "") for kind, value in self.by_kind.items()]
         return [
-            ("raw output, relative to the largest", f"{self.raw:.1e}", f"{self.limits.raw:.0e}"),
+            ("raw output, relative to the largest", f"{self.raw:.1e}", f"{self.limits.raw:.2g}"),
             *kinds,
             ("cosine, least", f"{self.cosine:.8f}", ""),
             ("detections", str(self.detections), ""),
             ("missing", str(self.missing), f"{100 * self.limits.missing:.0f} % with extra"),
             ("extra", str(self.extra), ""),
-            ("score", f"{self.score:.1e}", f"{self.limits.score:.0e}"),
+            ("score", f"{self.score:.1e}", f"{self.limits.score:.2g}"),
             ("box, pixels", f"{self.box_px:.1e}", f"{self.limits.box_px:g}"),
         ]
 

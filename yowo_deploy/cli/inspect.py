@@ -12,7 +12,7 @@ from yowo_deploy.artifacts import existing_file, sha256_of
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.terminal import json_option, require, show_table
 from yowo_deploy.default_model import model_path
-from yowo_deploy.onnx_file import COST_KEY, read_onnx_file, read_spec
+from yowo_deploy.onnx_file import COST_KEY, PRECISION_KEY, read_onnx_file, read_spec
 from yowo_deploy.plan_file import check_hash, is_plan, read_plan
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
         facts |= {"kind": "onnx", "opset": found.opset, "nodes": found.operators.total()}
         facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}
         facts |= {"weights_sha256": spec.weights_sha256}
+        facts |= _lowering(found.metadata.get(PRECISION_KEY, "{}"))
         costs = _parts(found.metadata.get(COST_KEY, "{}"))
     if as_json:
         click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))
@@ -62,6 +63,17 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
         rows = [(name, f"{part['parameters']:,}", f"{part['macs'] / 1e9:.3f}") for name, part in costs.items()]
         show_table(f"parts, clip of {spec.clip_length} frames", ("part", "parameters", "G multiply-adds"), rows)
     show_table("spec", ("field", "value"), [(name, _text(value)) for name, value in spec.to_dict().items()], False)
+
+
+def _lowering(text: str) -> dict[str, Any]:
+    """How a file of lower precision came about, as `export` recorded it; nothing where something else stands there."""
+    try:
+        made = dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {}
+    if "reach" in made:
+        made["reach"] = f"{len(made['reach'])} tensors"
+    return {f"lowered: {name}": value for name, value in made.items()}
 
 
 def _parts(text: str) -> dict[str, dict[str, int]]:
@@ -83,4 +95,6 @@ def _text(value: Any) -> str:
         return ", ".join(f"{name} {count}" for name, count in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
