@@ -119,7 +119,7 @@ def quantize_before_pooling(model: ir.Model) -> bool:
         round_.replace_input_with(0, source)
         pool.replace_input_with(0, back.outputs[0])
         for value in (round_.outputs[0], back.outputs[0]):
-            value.shape = source.shape if source is not None else None
+            value.shape = source.shape if source is not None and value.type is not None else None
         model.graph.remove([round_, back])
         model.graph.insert_before(pool, [round_, back])
         moved = True
