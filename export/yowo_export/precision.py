@@ -112,6 +112,7 @@ def lower_model(
         if wish.precision == "int8" and POLICIES[wish.target].half_rest:
             half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), on_step)
             work.single, work.overflow = half.settle(judge)[0], half.overflow
+            del half  # it holds the weights once more
         kept, ranking, damage = work.settle(judge)
         _finish(work.write(kept, rehearsal=False), output, work.record(kept, damage))
     return Outcome(damage, tuple(ranking), kept, tuple(sorted(work.overflow)), judge.detections)
