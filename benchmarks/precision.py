@@ -13,6 +13,7 @@ import json
 import sys
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -38,8 +39,8 @@ SECONDS = 90.0
 ENGINES = ("openvino", "onnxruntime")
 WISHES = {
     "fp16": Wish("fp16"),
-    "int8 for openvino": Wish("int8", "openvino"),
-    "int8 for onnxruntime": Wish("int8", "onnxruntime"),
+    "int8 for openvino": Wish("int8", "openvino", max_drop=1.0),
+    "int8 for onnxruntime": Wish("int8", "onnxruntime", max_drop=1.0),
 }
 
 
@@ -57,7 +58,8 @@ def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
     export_onnx(checkpoint, apart)
     print(f"frames apart, alone: {take_frames_apart_if_faster(apart):.2f} times as fast", file=sys.stderr)
     clips = made_up_clips(spec, 4)
-    for name, wish in (("int8_ov", WISHES["int8 for openvino"]), ("int8_ort", WISHES["int8 for onnxruntime"])):
+    for name, target in (("int8_ov", "openvino"), ("int8_ort", "onnxruntime")):
+        wish = replace(WISHES[f"int8 for {target}"], max_drop=None)  # random weights detect nothing that could be lost
         lower_model(ours, folder / f"{name}.onnx", clips, wish, judged=1)
     rows = {
         "plain export, onnxruntime fp32": open_model(plain, "onnxruntime"),
@@ -107,7 +109,7 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
         path = folder / f"{name.replace(' ', '_')}.onnx"
         if not path.exists():
             clips = clips or take_clips([video.path for video in dataset.videos("train")], read_spec(single), 128)
-            found = lower_model(single, path, clips, wish)
+            found = lower_model(single, path, clips, wish, judged=64)
             print(f"{name}: {found.damage}, kept {list(found.kept)}", file=sys.stderr)
     print("| | engine | MB | frame-mAP@0.5 | change | recall | accuracy |\n|---|---|---:|---:|---:|---:|---:|")
     for engine in ENGINES:
