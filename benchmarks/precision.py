@@ -56,7 +56,7 @@ def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
     _plain_export(checkpoint, plain)
     export_onnx(checkpoint, ours)
     export_onnx(checkpoint, apart)
-    print(f"frames apart, alone: {take_frames_apart_if_faster(apart):.2f} times as fast", file=sys.stderr)
+    print(f"frames apart, alone: {take_frames_apart_if_faster(apart)} times as fast", file=sys.stderr)
     clips = made_up_clips(spec, 4)
     for name, target in (("int8_ov", "openvino"), ("int8_ort", "onnxruntime")):
         wish = replace(WISHES[f"int8 for {target}"], max_drop=None)  # random weights detect nothing that could be lost

@@ -49,7 +49,7 @@ class _Apart:
         self._frames: dict[ir.Value, Frames] = {}
         self._taps: dict[tuple[ir.Value, int], ir.Value] = {}
         self._numbers = count()
-        self._old: list[ir.Node] = []
+        self._old: dict[ir.Node, None] = {}
         self._at: ir.Node = graph[0]
 
     def rewrite(self, node: ir.Node) -> None:
@@ -58,10 +58,10 @@ class _Apart:
         made = self._made(node)
         if made is None:
             for index, value in enumerate(node.inputs):
-                if value in self._frames:
+                if value in self._frames and value.producer() in self._old:
                     node.replace_input_with(index, self._whole(value))
             return
-        self._old.append(node)
+        self._old[node] = None
         value = node.outputs[0]
         if not isinstance(made, ir.Value):
             self._frames[value] = made
@@ -73,7 +73,7 @@ class _Apart:
 
     def clean(self) -> None:
         """Remove what was replaced, last first, and weights that nobody reads."""
-        for node in reversed(self._old):
+        for node in reversed(list(self._old)):
             self._graph.remove(node, safe=True)
         for name, value in list(self._graph.initializers.items()):
             if not value.uses():

@@ -60,12 +60,15 @@ def rehearse(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool
                 rounded[value] = _rounded(graph, value, dtype)
             node.replace_input_with(index, rounded[value])
         for value in node.outputs if low else ():
-            if value.dtype == ir.DataType.FLOAT and not value.is_graph_output():
-                readers = list(value.uses())
+            if value.dtype == ir.DataType.FLOAT:
+                readers, is_output, name = list(value.uses()), value.is_graph_output(), value.name
                 twin = _rounded(graph, value, dtype)
                 for use in readers:
                     use.node.replace_input_with(use.idx, twin)
                 rounded[twin] = twin
+                if is_output:
+                    value.name, twin.name = f"{name}_exact", name
+                    graph.outputs[list(graph.outputs).index(value)] = twin
 
 
 def _decided(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool]) -> Iterator[tuple[ir.Node, bool]]:

@@ -14,17 +14,17 @@ from yowo_export.frames_apart import frames_apart
 SECONDS = 8.0
 
 
-def take_frames_apart_if_faster(path: Path, engine: str = "onnxruntime") -> float:
+def take_frames_apart_if_faster(path: Path, engine: str = "onnxruntime") -> float | None:
     """Replace an ONNX file by its form with frames apart, if that is faster here on the engine.
 
     Both are run turn by turn for `SECONDS`; the lower end of the 95 % interval of the ratio decides.
 
     Returns:
-        How many times faster the other form is; 1.0 if there is none. The file was replaced if it is above 1.
+        How many times as fast the other form is; the file was replaced if that is above 1. None if there is none.
     """
     model = ir.load(path)
     if not frames_apart(model):
-        return 1.0
+        return None
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / "apart.onnx"
         ir.save(model, other)

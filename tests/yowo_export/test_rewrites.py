@@ -9,7 +9,16 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, store_half, store_single
+from yowo_export.rewrites import (
+    ATTENTION_OPSET,
+    PLAIN_OPSET,
+    fuse_attention,
+    key_frame_as_slice,
+    reorg_as_space_to_depth,
+    split_attention,
+    store_half,
+    store_single,
+)
 
 Nodes = list[onnx.NodeProto]
 
@@ -113,3 +122,59 @@ def test_large_weights_are_kept_in_half_and_come_back_as_rounded() -> None:
 def test_weights_that_are_few_or_too_large_for_half_stay(weights: np.ndarray) -> None:
     model = with_weights(weights)
     assert not store_half(model) and stored(model)["W"] == "FLOAT"
+
+
+@pytest.mark.parametrize("sign", ["paper", "release"])
+def test_the_attention_comes_apart_again(sign: str) -> None:
+    features = np.random.default_rng(0).standard_normal((2, 6, 10), np.float32)
+    model = graph(gram(sign), ["Y"])
+    expected = run(model, features)[0]
+    assert not split_attention(model) and fuse_attention(model) and split_attention(model)
+    assert model.graph.opset_imports[""] == PLAIN_OPSET and "Attention" not in {node.op_type for node in model.graph}
+    np.testing.assert_array_equal(run(model, features)[0], expected)
+
+
+def gather(index: list[int] | int) -> Nodes:
+    constant = helper.make_node("Constant", [], ["i"], value=numpy_helper.from_array(np.array(index, np.int64)))
+    return [constant, helper.make_node("Gather", ["F", "i"], ["Y"], axis=2)]
+
+
+@pytest.mark.parametrize(("index", "changed"), [(-1, True), (3, True), (-2, True), ([3], False), ([1, 2], False)])
+def test_one_frame_is_sliced_and_several_are_left_alone(index: list[int] | int, changed: bool) -> None:
+    features = np.random.default_rng(0).standard_normal((2, 6, 10), np.float32)
+    model = graph(gather(index), ["Y"])
+    assert key_frame_as_slice(model) == changed
+    assert ("Gather" in {node.op_type for node in model.graph}) == (not changed)
+    np.testing.assert_array_equal(run(model, features)[0], features[:, :, index])
+
+
+@pytest.mark.parametrize(("order", "changed"), [([0, 3, 5, 1, 2, 4], True), ([0, 1, 3, 5, 2, 4], False)])
+def test_reorg_is_one_node_and_pixel_unshuffle_is_left_alone(order: list[int], changed: bool) -> None:
+    shapes = {"four": [2, 6, 2, 5], "six": [2, 6, 1, 2, 1, 2], "out": [2, 24, 1, 1]}
+    make, cut = helper.make_node, helper.make_node("Slice", ["F", "zero", "four_", "two"], ["cut"])
+    whole = {
+        "zero": [0],
+        "four_": [4],
+        "two": [2],
+        "shape4": [2, 6, 2, 2],
+        "shape6": shapes["six"],
+        "last": shapes["out"],
+    }
+    constants = [
+        make("Constant", [], [name], value=numpy_helper.from_array(np.array(value, np.int64)))
+        for name, value in whole.items()
+    ]
+    nodes = [
+        *constants,
+        cut,
+        make("Reshape", ["cut", "shape4"], ["frame"]),
+        make("Reshape", ["frame", "shape6"], ["blocks"]),
+        make("Transpose", ["blocks"], ["turned"], perm=order),
+        make("Reshape", ["turned", "last"], ["Y"]),
+    ]
+    features = np.random.default_rng(0).standard_normal((2, 6, 10), np.float32)
+    model = graph(nodes, ["Y"])
+    expected = run(model, features)[0]
+    assert reorg_as_space_to_depth(model) == changed
+    assert ("SpaceToDepth" in {node.op_type for node in model.graph}) == changed
+    np.testing.assert_array_equal(run(model, features)[0], expected)

@@ -123,6 +123,8 @@ def open_model(
     file = existing_file(model_path(path), "model")
     if backend is not None and backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
+    if device == "":
+        raise InputError("the device is an empty text: leave it out for the engine's own choice")
     if streams < 1:
         raise InputError(f"streams is {streams}, expected 1 or more")
     if is_checkpoint(file):

@@ -59,6 +59,8 @@ def command(
     wish = wished(options, target, fused)
     if wish is not None and half_weights:
         raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
+    if half_weights and target == "onnxruntime":
+        raise InputError("--target onnxruntime cuts weights up, which it finds in single precision: no --half-weights")
     with tempfile.TemporaryDirectory() as folder:
         single = Path(folder) / "fp32.onnx"
         form = attention or ("fused" if fused else "plain")
@@ -75,11 +77,16 @@ def command(
             lower(single, path, wish, options)
         else:
             if target == "onnxruntime":
-                ratio = take_frames_apart_if_faster(single)
-                talk.print(f"frames apart: {ratio:.2f} times as fast here" + ("" if ratio > 1 else ", left together"))
+                talk.print(_said(take_frames_apart_if_faster(single)))
             with atomic_write(path) as temporary:
                 temporary.write_bytes(single.read_bytes())
     click.echo(path)
+
+
+def _said(ratio: float | None) -> str:
+    if ratio is None:
+        return "no 3-D convolution to take apart"
+    return f"frames apart: {ratio:.2f} times as fast here" + ("" if ratio > 1 else ", so they stay together")
 
 
 def _export_checkpoint(source: Path, output: Path, clip: int | None, attention: str, half_weights: bool) -> None:

@@ -110,10 +110,15 @@ def test_what_a_provider_refuses_is_one_line_and_no_fallback(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("device", ["npu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cuda:1\n", ""])
+@pytest.mark.parametrize("device", ["npu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cuda:1\n"])
 def test_a_device_outside_the_grammar_is_refused(device: str, file: Path) -> None:
     with pytest.raises(InputError, match="expected cpu, cuda, tensorrt or tensorrt-rtx"):
         open_model(file, "onnxruntime", device)
+
+
+def test_an_empty_device_is_not_taken_for_none_given(file: Path) -> None:
+    with pytest.raises(InputError, match="device is an empty text"):
+        open_model(file, "onnxruntime", "")
 
 
 @pytest.mark.parametrize(
