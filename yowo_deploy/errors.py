@@ -6,6 +6,7 @@
     │   ├── ModelFileError     a checkpoint, ONNX file or plan cannot be used
     │   ├── VideoError         a video cannot be read or written
     │   └── DatasetError       annotations or their videos are missing or inconsistent
+    ├── EngineError            an engine's process died
     ├── MissingExtraError      an optional dependency is not installed
     ├── OutputError            a result cannot be written
     └── ParityError            two models disagree beyond the limit
@@ -13,6 +14,8 @@
 A message says what was found, what was expected, and what to do. The command line prints it as one line and
 exits with code 1; any other exception is a bug and shows its traceback.
 """
+
+from __future__ import annotations
 
 
 class YowoError(Exception):
@@ -39,6 +42,10 @@ class DatasetError(InputError):
     """Annotations or their videos are missing or inconsistent."""
 
 
+class EngineError(YowoError):
+    """An engine's process died."""
+
+
 class OutputError(YowoError):
     """A result cannot be written."""
 
@@ -51,5 +58,8 @@ class MissingExtraError(YowoError):
     """An optional dependency is not installed; the message gives the command that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        self.extra = extra
+        self.what, self.extra = what, extra
         super().__init__(f"{what} is not installed: run `pip install 'yowo-deploy[{extra}]'`")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return MissingExtraError, (self.what, self.extra)  # else it could not come back from another process

@@ -64,6 +64,7 @@ class PlanFile:
         workspace: bytes that one layer may use at most; 0 for the library's own limit.
         tf32: whether float32 products may be rounded to TF32.
         version_compatible: whether newer versions of the library can load it.
+        golden: what preprocessing makes of the golden frame, see `golden`; "" in a plan of an older file.
     """
 
     spec: ModelSpec
@@ -75,6 +76,7 @@ class PlanFile:
     workspace: int = 0
     tf32: bool = True
     version_compatible: bool = False
+    golden: str = ""
 
     def __post_init__(self) -> None:
         texts = (
@@ -82,6 +84,7 @@ class PlanFile:
             (self.version, r"\d+\.\d+\.\d+[\w.+]*"),
             (self.compute_capability, r"(\d+\.\d+)?"),
             (self.onnx_sha256, "[0-9a-f]{64}"),
+            (self.golden, r"(\[[-\d., ]{1,2000}\])?"),
         )
         sound = all(isinstance(text, str) and re.fullmatch(form, text, re.ASCII) for text, form in texts)
         sound = sound and len(self.batch) == 3 and all(type(n) is int for n in (*self.batch, self.workspace))

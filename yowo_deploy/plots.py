@@ -49,3 +49,26 @@ def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: 
         shapes.add_patch(Rectangle((-width / 2, -height / 2), width, height, fill=False, edgecolor="#d55e00", lw=1.5))
     shapes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="cells", title="anchors")
     figure.savefig(path, dpi=110)
+
+
+def depth_plot(errors: Sequence[float], limits: Sequence[float], first: int | None, path: Path) -> None:
+    """Error behind each layer against its depth, beside its limit, on a logarithmic scale.
+
+    Args:
+        errors: infinite where a value is no number; drawn at the top.
+        first: the layer to point at.
+    """
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    finite = np.where(np.isfinite(errors), errors, np.nan)
+    top = float(np.nanmax([*finite, *limits, 1e-12])) * 10
+    shown = np.where(np.isnan(finite), top, np.maximum(finite, 1e-9))
+    axes.semilogy(shown, marker=".", ms=4, lw=1, color="#0072b2", label="difference")
+    axes.semilogy(limits, lw=1, ls="--", color="#999999", label="limit")
+    if first is not None:
+        axes.semilogy([first], [shown[first]], marker="o", ms=11, mfc="none", color="#d55e00", label="the first", ls="")
+    axes.set(xlabel="layer", ylabel="difference, relative")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)

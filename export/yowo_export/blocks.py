@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 
 import onnx_ir as ir
 
 BLOCK_KEY = "yowo_block"  # metadata of a node: the module of the network that it is of
+OUTPUT_KEY = "yowo_output"  # of a node that puts out just what a module of the network returns: the module, its call
 
 _SCOPES, _CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 
 
 def name_blocks(model: ir.Model) -> bool:
-    """Note at every node its block, and drop what else PyTorch's exporter noted: a megabyte of stack traces and paths.
+    """Note at every node its block, call it as PyTorch does, and drop what else PyTorch's exporter noted.
+
+    That is a megabyte of stack traces and paths.
 
     Before: a graph as the exporter leaves it, or one of ours.
-    After: a node's metadata is `BLOCK_KEY` alone. A block is the module that holds the layer, for example
-    "backbone_3d.layer3.4" or "cfam.attention"; "" is what belongs to no part.
+    After: a node's metadata are `BLOCK_KEY` and, on some, `OUTPUT_KEY`, alone. A block is the module that holds the
+    layer, for example "backbone_3d.layer3.4" or "cfam.attention"; "" is what belongs to no part. A node with weights is
+    called as the module that owns them, "backbone_3d.layer3.4.conv2"; one without as the module that it is, or as its
+    operator in the module that it is a part of, "cfam.attention/Softmax"; the second of a name has "#2" behind it.
 
     Returns:
         Whether anything was changed.
     """
-    changed = False
-    for node in model.graph:
-        if BLOCK_KEY not in node.metadata_props:
-            block = _block_of(node)
-            node.metadata_props.clear()
-            node.metadata_props[BLOCK_KEY] = block
-            changed = True
+    new = [node for node in model.graph if BLOCK_KEY not in node.metadata_props]
+    scopes = {node: _modules_of(node) for node in new}
+    outputs = _module_outputs(scopes)
+    named = Counter[str]()
+    for node, modules in scopes.items():
+        if modules is not None:
+            name = _name_of(node, modules)
+            named[name] += 1
+            node.name = _numbered(name, named[name])
+        node.metadata_props.clear()
+        node.metadata_props[BLOCK_KEY] = _block_of(modules or [])
+        if node in outputs:
+            node.metadata_props[OUTPUT_KEY] = outputs[node]
     model.graph.metadata_props.clear()
     for value in _values(model.graph):
         value.metadata_props.clear()
-    return changed
+    return bool(new)
 
 
 def block_of(node: ir.Node) -> str:
@@ -47,13 +59,50 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _block_of(node: ir.Node) -> str:
+Modules = list[tuple[str, bool]]  # from the whole network inwards: name, and whether it is a layer of torch.nn
+
+
+def _modules_of(node: ir.Node) -> Modules | None:
+    """The modules that a node was traced in; None where the exporter noted none."""
     try:
         scopes = ast.literal_eval(node.metadata_props[_SCOPES])
         classes = ast.literal_eval(node.metadata_props[_CLASSES])
     except (KeyError, ValueError, SyntaxError):
-        return ""
-    modules = list(zip(scopes, classes, strict=False))[:-1]  # the last is the operation
-    if modules and modules[-1][1].startswith("torch.nn.") and ".container." not in modules[-1][1]:
-        modules.pop()  # a layer, of the module that holds it
-    return str(modules[-1][0]) if modules else ""
+        return None
+    pairs = list(zip(scopes, classes, strict=False))[:-1]  # the last is the operation
+    return [(str(name), kind.startswith("torch.nn.") and ".container." not in kind) for name, kind in pairs]
+
+
+def _block_of(modules: Modules) -> str:
+    outside = [name for name, is_layer in modules if name and not is_layer]
+    return outside[-1] if outside else modules[-1][0] if modules else ""  # a layer of no part is its own
+
+
+def _name_of(node: ir.Node, modules: Modules) -> str:
+    weight = next((str(value.name) for value in node.inputs if value is not None and value.is_initializer()), "")
+    owner, _, kind = weight.rpartition(".")
+    if owner and kind == "weight":
+        return owner  # a batch norm folded into a convolution leaves the node in its own scope
+    name, is_layer = modules[-1] if modules else ("", False)
+    return name if is_layer else f"{name}/{node.op_type}"
+
+
+def _module_outputs(scopes: dict[ir.Node, Modules | None]) -> dict[ir.Node, str]:
+    """Nodes that put out what a module returns: of a layer every call, of another module what comes last in it."""
+    last: dict[tuple[str, str], ir.Node] = {}
+    for node, modules in scopes.items():
+        for name, is_layer in modules or []:
+            call = node.metadata_props[_SCOPES] if is_layer else ""
+            last.pop((name, call), None)  # so that the order is that of the last nodes
+            last[name, call] = node
+    calls = Counter[str]()
+    outputs = {}
+    for (name, _), node in last.items():
+        if name and (scopes[node] or [])[-1][0] == name:  # else it is a module's within, which says it better
+            calls[name] += 1
+            outputs[node] = _numbered(name, calls[name])
+    return outputs
+
+
+def _numbered(name: str, count: int) -> str:
+    return name if count == 1 else f"{name}#{count}"

@@ -7,7 +7,7 @@ import hashlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,7 @@ class Clips:
         spec: of the model that they are for.
         frames: (T, height, width, 3) uint8 BGR of each clip, resized.
         sizes: (width, height) of the video that each is from.
+        places: file and number of the key frame of each; none where they are made up.
         videos: files they are from.
         skipped: files that could not be read.
     """
@@ -52,6 +53,7 @@ class Clips:
     spec: ModelSpec
     frames: Sequence[NDArray[np.uint8]]
     sizes: Sequence[tuple[int, int]]
+    places: Sequence[tuple[Path, int]]
     videos: int
     skipped: int
 
@@ -60,14 +62,30 @@ class Clips:
 
     def __iter__(self) -> Iterator[tuple[Float, tuple[int, int]]]:
         """(3, T, H, W) float32 and the video's (width, height), one after the other."""
-        for frames, size_wh in zip(self.frames, self.sizes, strict=True):
-            yield np.stack([normalise(frame, self.spec) for frame in frames], axis=1), size_wh
+        for index, size_wh in enumerate(self.sizes):
+            yield self.clip(index), size_wh
+
+    def clip(self, index: int) -> Float:
+        """One of them, (3, T, H, W) float32."""
+        return np.stack([normalise(frame, self.spec) for frame in self.frames[index]], axis=1)
 
     def some(self, count: int) -> Clips:
         """So many of them, spread evenly."""
         picks = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
-        frames, sizes = [self.frames[i] for i in picks], [self.sizes[i] for i in picks]
-        return Clips(self.spec, frames, sizes, self.videos, self.skipped)
+        frames, sizes, places = ([kind[i] for i in picks if kind] for kind in (self.frames, self.sizes, self.places))
+        return Clips(self.spec, frames, sizes, places, self.videos, self.skipped)
+
+    def as_for(self, spec: ModelSpec) -> Clips:
+        """The same clips as another model's preprocessing makes them; its input and its clips are as large.
+
+        Raises:
+            InputError: a video cannot be read any more.
+        """
+        frames: Sequence[NDArray[np.uint8]] = self.frames
+        if spec.resize_filter != self.spec.resize_filter and self.places:
+            read = {file: _frames_of(file, spec)[0] for file in dict.fromkeys(file for file, _ in self.places)}
+            frames = [_clip_at(read[file], key, spec) for file, key in self.places]
+        return replace(self, spec=spec, frames=frames)
 
     def sha256(self) -> str:
         """Of all pixels in their order."""
@@ -95,7 +113,7 @@ def take_clips(
         raise InputError(f"no video ({', '.join(SUFFIXES)}) in {', '.join(map(str, sources))}: calibration needs some")
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, CANDIDATES * count).round().astype(int))]
     each = -(-CANDIDATES * count // len(chosen))
-    found: list[tuple[NDArray[np.uint8], tuple[int, int]]] = []
+    found: list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]] = []
     skipped: list[VideoError] = []
     for done, file in enumerate(chosen, 1):
         try:
@@ -106,10 +124,10 @@ def take_clips(
             on_video(done / len(chosen))
     if not found:
         raise InputError(f"none of {len(chosen)} videos can be read, first: {skipped[0]}")
-    by_motion = np.argsort([_motion(frames) for frames, _ in found], kind="stable")
+    by_motion = np.argsort([_motion(frames) for frames, _, _ in found], kind="stable")
     taken = [found[by_motion[i]] for i in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
-    frames, sizes = zip(*taken, strict=True)
-    return Clips(spec, frames, sizes, len(chosen) - len(skipped), len(skipped))
+    frames, sizes, places = zip(*taken, strict=True)
+    return Clips(spec, frames, sizes, places, len(chosen) - len(skipped), len(skipped))
 
 
 def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
@@ -122,7 +140,7 @@ def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
         large = resize(coarse, (2 * width, height), "bicubic")
         starts = [round(speed * t) % width for t in range(spec.clip_length)]
         frames.append(np.stack([large[:, start : start + width] for start in starts]))
-    return Clips(spec, frames, [(320, 240)] * count, 0, 0)
+    return Clips(spec, frames, [(320, 240)] * count, (), 0, 0)
 
 
 def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
@@ -168,16 +186,28 @@ def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:
             raise InputError(f"calibration video not found: {source}")
 
 
-def _clips_of(file: Path, spec: ModelSpec, count: int) -> list[tuple[NDArray[np.uint8], tuple[int, int]]]:
-    """Clips at key frames spread over a video; before its first frame that is repeated, as the spec has it."""
+def _clips_of(
+    file: Path, spec: ModelSpec, count: int
+) -> list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]]:
+    """Clips at key frames spread over a video."""
+    frames, size_wh = _frames_of(file, spec)
+    keys = np.unique(np.linspace(0, len(frames) - 1, count + 2)[1:-1].round().astype(int))
+    return [(_clip_at(frames, key, spec), size_wh, (file, int(key))) for key in keys]
+
+
+def _frames_of(file: Path, spec: ModelSpec) -> tuple[list[Frame], tuple[int, int]]:
     with open_video(file) as video:
         frames: list[Frame] = [resize(frame, spec.input_size, spec.resize_filter) for frame in video]
         size_wh = video.size_wh
     if not frames:
         raise VideoError(f"{file} holds no frame")
-    keys = np.unique(np.linspace(0, len(frames) - 1, count + 2)[1:-1].round().astype(int))
+    return frames, size_wh
+
+
+def _clip_at(frames: Sequence[Frame], key: int, spec: ModelSpec) -> NDArray[np.uint8]:
+    """The clip that ends at a frame; before the first one that is repeated, as the spec has it."""
     back = spec.frame_stride * np.arange(spec.clip_length - 1, -1, -1)
-    return [(np.stack([frames[i] for i in np.maximum(key - back, 0)]), size_wh) for key in keys]
+    return np.stack([frames[i] for i in np.maximum(key - back, 0)])
 
 
 def _motion(frames: NDArray[np.uint8]) -> float:

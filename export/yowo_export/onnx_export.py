@@ -20,6 +20,7 @@ from torch import nn
 from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.backends.ort import OnnxRuntimeBackend
 from yowo_deploy.errors import ParityError
+from yowo_deploy.golden import GOLDEN_KEY, golden_record
 from yowo_deploy.onnx_file import COST_KEY, read_spec
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export.blocks import name_blocks
@@ -76,6 +77,7 @@ def export_onnx(
     with atomic_write(output) as temporary:
         model = trace(checkpoint, attention)
         model.metadata_props[METADATA_KEY] = spec.to_json()
+        model.metadata_props[GOLDEN_KEY] = golden_record(spec)
         parts = {name: dataclasses.asdict(part) for name, part in cost(checkpoint.model, spec.clip_shape).items()}
         model.metadata_props[COST_KEY] = json.dumps(parts)
         if half_weights:
@@ -102,8 +104,8 @@ def store_anew(
         SpecError: it carries no spec.
         OutputError: the file cannot be written.
     """
-    read_spec(source)
     model = ir.load(source)
+    model.metadata_props[GOLDEN_KEY] = golden_record(read_spec(source))
     name_blocks(model)
     (store_half if half_weights else store_single)(model)
     if attention is not None:
@@ -156,8 +158,8 @@ def fold_output_layers(model: Yowo) -> Yowo:
     with torch.no_grad():
         head.weight.copy_((outer @ inner)[..., None, None])
         head.bias.copy_(outer @ hidden.bias.double())  # type: ignore[union-attr]
-    folded.cfam.conv_out = nn.Sequential(head)
-    folded.conv_final = nn.Identity()  # type: ignore[assignment]
+    folded.cfam.conv_out = nn.Sequential()
+    folded.conv_final = head
     return folded
 
 

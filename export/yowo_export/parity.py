@@ -1,211 +1,247 @@
-"""Are two model files the same model? Raw outputs and detections compared; knows engines by their protocol alone."""
+"""Are two model files the same model? Each runs in a process of its own; raw outputs, detections, mAP and layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Backend
-from yowo_deploy.boxes import Detections, Float, iou_matrix
-from yowo_deploy.clip import ClipBuffer
-from yowo_deploy.decode import detect
-from yowo_deploy.errors import InputError
-from yowo_deploy.preprocess import Frame, preprocess
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.artifacts import existing_file
+from yowo_deploy.backends.apart import Apart
+from yowo_deploy.backends.base import Backend, is_checkpoint
+from yowo_deploy.boxes import Float
+from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, split_present
+from yowo_deploy.default_model import model_path
+from yowo_deploy.errors import EngineError, InputError, ModelFileError, ParityError
+from yowo_deploy.evaluate import evaluate
+from yowo_deploy.golden import GOLDEN_KEY, check_golden
+from yowo_deploy.onnx_file import read_onnx_file, read_spec
+from yowo_deploy.plan_file import is_plan, read_plan
+from yowo_deploy.spec import ModelSpec, Precision
+from yowo_export.bisect import MEMORY, Bisection, bisect
+from yowo_export.calibration import Clips, made_up_clips, take_clips
+from yowo_export.compare import FEED, LIMITS, Difference, Limits, Pair, compare, differences, refuse_different_tasks
 
-KINDS = ("tx", "ty", "tw", "th", "conf", "class")
-MATCH_IOU = 0.9  # two detections at this overlap, of one class, are one detection
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What two models may differ by.
-
-    Attributes:
-        raw: largest difference of any output value, relative to the largest output (at least 1).
-        missing: share of detections without a counterpart.
-        score: difference of scores of the same detection.
-        box_px: difference of its corners in pixels.
-    """
-
-    raw: float
-    missing: float
-    score: float
-    box_px: float
-
-
-# fp32: rounding of sums in another order (see onnx_export.LIMIT). fp16 keeps 11 bits, 2^-11 a value, and what a
-# hundred layers make of it (onnx_export.HALF_LIMIT); bf16 keeps 8, and 5e-2 of outputs of size 4 was measured
-# (DEPLOYMENT_FACTS). int8 has steps of 1/255 of the largest value, 4e-3; over a hundred layers sqrt(100) times that is
-# usual, and the worst of thousands of outputs lies six times beyond; 0.05 to 0.11 was measured of yowo-lite. Scores and
-# boxes follow: an output of size 10 that is off by r of it moves a score by a quarter of 10 r at most.
-LIMITS = {
-    "fp32": Limits(2e-4, 0.0, 1e-3, 0.1),
-    "fp16": Limits(1e-2, 0.02, 0.025, 4.0),
-    "bf16": Limits(5e-2, 0.05, 0.1, 8.0),
-    "int8": Limits(0.25, 0.25, 0.25, 32.0),
-}
+Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Parity:
-    """What was seen over all clips.
+class Wanted:
+    """What is to be proved, and on what.
 
     Attributes:
-        clips: how many.
-        raw: largest difference of the outputs, relative to the largest output.
-        cosine: of the two outputs, the least over all clips.
-        by_kind: largest absolute difference for each of `KINDS`.
-        detections: of the reference.
-        missing: reference detections without a counterpart of the same class.
-        extra: candidate detections without one.
-        score: largest difference of scores of matched detections.
-        box_px: largest difference of their corners in pixels.
-        limits: by which `passed` judges.
+        data: "random", a video, or a folder that is searched for videos.
+        clips: to compare on, spread over the videos.
+        limits: for some fields of `Limits`, other values than those of the precision.
+        bisect: find the first layer that differs, whatever the verdict.
+        memory: see `bisect`.
+        dataset: whose test videos both models are evaluated on.
+        every: of its frames judge only every so-many-th.
     """
 
-    clips: int
-    raw: float
-    cosine: float
-    by_kind: dict[str, float]
-    detections: int
-    missing: int
-    extra: int
-    score: float
-    box_px: float
+    data: str | os.PathLike[str] = "random"
+    clips: int = 16
+    limits: Mapping[str, float] = field(default_factory=dict)
+    bisect: bool = False
+    memory: int = MEMORY
+    dataset: Dataset | None = None
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What came out.
+
+    Attributes:
+        engines: both, in words.
+        limits: by which was judged.
+        failures: a few words for each thing that is wrong; none if the two are the same model.
+        difference: on the clips; None if an engine died or the specs forbid it.
+        bisection: layer by layer, if it was asked for or a number was none.
+        maps: frame-mAP at IoU 0.5 of the reference and of the candidate, if a data set was given.
+    """
+
+    engines: str
     limits: Limits
+    failures: tuple[str, ...]
+    difference: Difference | None
+    bisection: Bisection | None = None
+    maps: tuple[float, float] | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every figure is within its limit; NaN is not."""
-        unmatched = (self.missing + self.extra) / max(1, self.detections)
-        pairs = (
-            (self.raw, self.limits.raw),
-            (unmatched, self.limits.missing),
-            (self.score, self.limits.score),
-            (self.box_px, self.limits.box_px),
-        )
-        return all(found <= limit for found, limit in pairs)
+        """Nothing is wrong."""
+        return not self.failures
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        """What was compared, the difference found and its limit, as text for a table."""
-        kinds = [(f"raw {kind}, absolute", f"{value:.1e}", "") for kind, value in self.by_kind.items()]
-        return [
-            ("raw output, relative to the largest", f"{self.raw:.1e}", f"{self.limits.raw:.2g}"),
-            *kinds,
-            ("cosine, least", f"{self.cosine:.8f}", ""),
-            ("detections", str(self.detections), ""),
-            ("missing", str(self.missing), f"{100 * self.limits.missing:.0f} % with extra"),
-            ("extra", str(self.extra), ""),
-            ("score", f"{self.score:.1e}", f"{self.limits.score:.2g}"),
-            ("box, pixels", f"{self.box_px:.1e}", f"{self.limits.box_px:g}"),
-        ]
+    def verdict(self) -> str:
+        """The answer in one line."""
+        found = self.difference
+        seen = f"{self.engines}, {found.clips} clips" if found else self.engines
+        if self.passed and found:
+            return f"PASSED: {seen}: raw {found.raw:.1e}, {found.detections} detections, {found.missing} missing"
+        where = f"; {self.bisection.sentence()}" if self.bisection else ""
+        return f"FAILED: {seen}: {'; '.join(self.failures)}{where}"
 
 
-def compare(
-    reference: Backend, candidate: Backend, clips: Iterable[tuple[Float, tuple[int, int]]], limits: Limits
-) -> Parity:
-    """Run both models over the same clips.
+def prove(
+    reference: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    wanted: Wanted = Wanted(),
+    options: tuple[Options, Options] = ({}, {}),
+    on_step: Callable[[str], None] = lambda text: None,
+) -> Proof:
+    """Compare two model files: checkpoints, ONNX files, plans, on any engines.
 
     Args:
-        clips: (3, T, H, W) float32 and the (width, height) of the frames it was made from.
+        options: of `open_model`, for each of the two.
+        on_step: called with a line at each step.
 
     Raises:
-        InputError: the models do not describe the same task, or there is no clip.
+        InputError: they are for different tasks, or there is nothing to compare on.
+        YowoError: a file cannot be opened.
     """
-    refuse_different_tasks(reference.spec, candidate.spec)
-    spec = reference.spec
-    seen: list[tuple[float, float, NDArray[np.float64]]] = []
-    pairs: list[tuple[Detections, Detections]] = []
-    for clip, size_wh in clips:
-        expected, answer = (model.infer(clip[None])[0].astype(np.float64) for model in (reference, candidate))
-        seen.append(_raw_difference(expected, answer, spec))
-        # A little below the threshold too, so that a score that just crosses it does not count as a lost detection.
-        low = max(0.0, spec.confidence_threshold - limits.score)
-        if np.isfinite(seen[-1][0]):  # else the verdict is out, and there is nothing to decode
-            first, second = (detect(raw, spec, size_wh, low) for raw in (expected, answer))
-            pairs.append((first, second))
-    if not seen:
-        raise InputError("no clip to compare the models on")
-    matches = [_match(first, second, spec.confidence_threshold) for first, second in pairs]
-    kinds = np.max([by_kind for _, _, by_kind in seen], axis=0)
-    return Parity(
-        clips=len(seen),
-        raw=float(np.max([raw for raw, _, _ in seen])),
-        cosine=float(np.min([cosine for _, cosine, _ in seen])),
-        by_kind=dict(zip(KINDS, kinds.tolist(), strict=True)),
-        detections=sum(int((first.confidence > spec.confidence_threshold).sum()) for first, _ in pairs),
-        missing=sum(match.missing for match in matches),
-        extra=sum(match.extra for match in matches),
-        score=max((match.score for match in matches), default=0.0),
-        box_px=max((match.box_px for match in matches), default=0.0),
-        limits=limits,
-    )
+    files = existing_file(model_path(reference), "model"), existing_file(model_path(candidate), "model")
+    badly_fed = _badly_fed(files)
+    with ExitStack() as stack:
+        try:
+            second = stack.enter_context(Apart(files[1], **options[1]))
+            options = _same_clip(files[0], options[0], second.spec), options[1]
+            first = stack.enter_context(Apart(files[0], **options[0]))
+        except EngineError as error:
+            return Proof(f"{files[0].name} and {files[1].name}", LIMITS["fp32"], (str(error),), None)
+        precisions = _precision(first, options[0]), _precision(second, options[1])
+        widest = max(precisions, key=list(LIMITS).index)
+        limits = replace(LIMITS[widest], **wanted.limits)
+        engines = f"{first.name} {precisions[0]} and {second.name} {precisions[1]}"
+        refuse_different_tasks(first.spec, second.spec)
+        fed = differences(first.spec, second.spec, FEED)
+        failures = (*badly_fed, *(f"they are fed differently, {what}" for what in fed))
+        clips = _clips(wanted, first.spec)
+        on_step(f"{engines} on {len(clips)} clips")
+        try:
+            proof = _on_clips(first, second, clips, Proof(engines, limits, failures, None))
+            proof = _on_videos(first, second, wanted, proof, on_step)
+        except EngineError as error:
+            return Proof(engines, limits, (*failures, str(error)), None)
+    assert proof.difference is not None
+    if wanted.bisect or (np.isnan(proof.difference.raw) and _is_onnx(files[1])):
+        on_step("layer by layer, on the clip that differs most")
+        clip = clips.clip(proof.difference.worst)
+        found = bisect(*files, clip, widest, options, wanted.memory)
+        hidden = ("a layer differs, though the outputs do not show it on these clips",)
+        return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
+    return proof
 
 
-def video_clips(frames: Iterable[Frame], spec: ModelSpec, count: int) -> Iterator[tuple[Float, tuple[int, int]]]:
-    """The clips that end at `count` frames of a video, one every clip length, and the frames' size."""
-    buffer, taken = ClipBuffer(spec), 0
-    for index, frame in enumerate(frames):
-        clip = buffer.push(preprocess(frame, spec))
-        if index % spec.clip_length == spec.clip_length - 1:
-            yield clip, (frame.shape[1], frame.shape[0])
-            taken += 1
-        if taken == count:
-            return
+def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Proof:
+    """With raw outputs and detections compared."""
+    found = compare(first, second, _pairs(clips, second.spec), proof.limits)
+    failures = [*proof.failures, *found.beyond(proof.limits)]
+    if not found.raw <= proof.limits.raw and _wants_other_colours(
+        first, second, clips.clip(found.worst), proof.limits.raw
+    ):
+        failures.append("with its colours in the other order the candidate agrees: BGR stands for RGB in it")
+    return replace(proof, difference=found, failures=tuple(failures))
 
 
-def random_clips(spec: ModelSpec, count: int, seed: int = 0) -> Iterator[tuple[Float, tuple[int, int]]]:
-    """Clips of smooth random frames through the model's own preprocessing."""
-    rng = np.random.default_rng(seed)
-    width, height = spec.input_size
-    for _ in range(count):
-        coarse = rng.integers(0, 256, (spec.clip_length, 9, 12, 3), dtype=np.uint8)
-        frames = [frame.repeat(height // 8, axis=0).repeat(width // 8, axis=1) for frame in coarse]
-        yield np.stack([preprocess(frame, spec) for frame in frames], axis=1), (320, 240)
+def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on_step: Callable[[str], None]) -> Proof:
+    """With frame-mAP compared, if there is a data set."""
+    if wanted.dataset is None:
+        return proof
+    videos, absent = split_present(wanted.dataset.videos("test"))
+    on_step(f"frame-mAP on {len(videos)} test videos, {absent} absent")
+    one, other = (_frame_map(model, videos, wanted.dataset, wanted.every) for model in (first, second))
+    failures, limit = proof.failures, proof.limits.map_points
+    if not one - other <= limit / 100:
+        failures += (f"frame-mAP falls from {100 * one:.2f} to {100 * other:.2f}, limit {limit:g} points",)
+    return replace(proof, maps=(one, other), failures=failures)
 
 
-def refuse_different_tasks(first: ModelSpec, second: ModelSpec) -> None:
-    """Raise an InputError that lists the fields in which two models cannot be compared."""
-    names = ("labels", "anchors", "clip_length", "frame_stride", "input_size", "colour", "mean", "std", "resize_filter")
-    different = [name for name in names if getattr(first, name) != getattr(second, name)]
-    if different:
-        details = "; ".join(f"{name}: {getattr(first, name)!r} and {getattr(second, name)!r}" for name in different)
-        raise InputError(f"the two models differ in what they are for: {details[:400]}")
+def _frame_map(model: Backend, videos: Sequence[AnnotatedVideo], dataset: Dataset, every: int) -> float:
+    if model.spec.labels != dataset.labels:
+        raise InputError(f"the models' classes, {', '.join(model.spec.labels[:3])} ..., are not those of the data set")
+    found = evaluate(model, videos, every, rules=dataset.rules, judged_classes=dataset.judged_classes)
+    return found.frame_map.mean
 
 
-def _raw_difference(
-    expected: NDArray[np.float64], answer: NDArray[np.float64], spec: ModelSpec
-) -> tuple[float, float, NDArray[np.float64]]:
-    difference = np.abs(answer - expected)
-    by_anchor = difference.reshape(len(spec.anchors), 5 + spec.classes, -1).max(axis=(0, 2))
-    by_kind = np.append(by_anchor[:5], by_anchor[5:].max())
-    norms = float(np.linalg.norm(expected) * np.linalg.norm(answer))
-    cosine = float((expected * answer).sum()) / norms if norms else float("nan")
-    return float(difference.max()) / max(1.0, float(np.abs(expected).max())), cosine, by_kind
+def assert_parity(
+    reference: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] = "random",
+    clips: int = 8,
+    options: tuple[Options, Options] = ({}, {}),
+    **limits: float,
+) -> Proof:
+    """For tests of your own: two model files are the same model, or the test fails and says where they part.
+
+    Args:
+        data, clips: see `Wanted`.
+        options: of `open_model`, for each of the two.
+        limits: fields of `Limits`, as in ``assert_parity(a, b, score=0.01)``.
+
+    Raises:
+        ParityError: they are not; the message is the verdict, with the first layer that differs.
+        YowoError: what `prove` raises.
+    """
+    wanted = Wanted(data, clips, limits)
+    proof = prove(reference, candidate, wanted, options)
+    if proof.passed:
+        return proof
+    if proof.difference and proof.bisection is None and _is_onnx(Path(model_path(candidate))):
+        proof = prove(reference, candidate, replace(wanted, bisect=True), options)
+    raise ParityError(proof.verdict())
 
 
-@dataclass(frozen=True)
-class _Match:
-    missing: int
-    extra: int
-    score: float
-    box_px: float
+def _is_onnx(file: Path) -> bool:
+    return not is_checkpoint(file) and not is_plan(file)
 
 
-def _match(first: Detections, second: Detections, threshold: float) -> _Match:
-    """Pair detections greedily by overlap within a class; what is left over counts if it exceeds the threshold."""
-    overlaps = iou_matrix(first.xyxy, second.xyxy) * (first.class_id[:, None] == second.class_id[None])
-    left, right = np.ones(len(first), bool), np.ones(len(second), bool)
-    score = box_px = 0.0
-    while overlaps.size and overlaps.max() >= MATCH_IOU:
-        i, j = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        score = max(score, abs(float(first.confidence[i] - second.confidence[j])))
-        box_px = max(box_px, float(np.abs(first.xyxy[i] - second.xyxy[j]).max()))
-        overlaps[i], overlaps[:, j] = 0, 0
-        left[i], right[j] = False, False
-    missing, extra = (int((d.confidence[m] > threshold).sum()) for d, m in ((first, left), (second, right)))
-    return _Match(missing, extra, score, box_px)
+def _badly_fed(files: Iterable[Path]) -> list[str]:
+    """What the golden frames of files say against their preprocessing here."""
+    found = []
+    for file in files:
+        if is_checkpoint(file):
+            continue
+        if is_plan(file):
+            plan = read_plan(file)
+            spec, recorded = plan.spec, plan.golden
+        else:
+            spec, recorded = read_spec(file), read_onnx_file(file).metadata.get(GOLDEN_KEY, "")
+        try:
+            if recorded:
+                check_golden(spec, recorded, str(file))
+        except ModelFileError as error:
+            found.append(str(error))
+    return found
+
+
+def _precision(backend: Backend, options: Options) -> Precision:
+    precision: Precision = options.get("precision") or backend.spec.precision
+    return precision
+
+
+def _same_clip(file: Path, options: Options, spec: ModelSpec) -> Options:
+    """A checkpoint runs at any clip length: at the other's, unless one is asked for."""
+    return options if options.get("clip") or not is_checkpoint(file) else {**options, "clip": spec.clip_length}
+
+
+def _clips(wanted: Wanted, spec: ModelSpec) -> Clips:
+    if wanted.data == "random":
+        return made_up_clips(spec, wanted.clips)
+    return take_clips([os.fspath(wanted.data)], spec, wanted.clips)
+
+
+def _pairs(clips: Clips, other: ModelSpec) -> Iterator[Pair]:
+    for (one, size_wh), (two, _) in zip(clips, clips.as_for(other), strict=True):
+        yield one, two, size_wh
+
+
+def _wants_other_colours(first: Backend, second: Backend, clip: Float, limit: float) -> bool:
+    expected, answer = first.infer(clip[None]), second.infer(np.ascontiguousarray(clip[None, ::-1]))
+    return float(np.abs(expected - answer).max()) <= limit * max(1.0, float(np.abs(expected).max()))

@@ -17,14 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from yowo_deploy.artifacts import atomic_write, existing_file, sha256_of
 from yowo_deploy.backends.base import check_shapes
 from yowo_deploy.backends.gpu import open_cuda
 from yowo_deploy.backends.trt import library, listen
 from yowo_deploy.errors import InputError, ModelFileError
-from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.golden import GOLDEN_KEY
+from yowo_deploy.onnx_file import read_onnx_file, read_spec
 from yowo_deploy.plan_file import Flavour, PlanFile, read_plan, read_verified, to_name, write_plan
 from yowo_deploy.spec import ModelSpec
+from yowo_export.layers import layers_of
 
 OnProgress = Callable[[float], None]
 
@@ -40,6 +44,7 @@ class PlanOptions:
         tf32: let float32 products be rounded to TF32, which is the library's default; off for parity.
         version_compatible: let newer versions of TensorRT load the plan.
         timing_cache: file in which TensorRT keeps what it measured, for the next build.
+        show_layers: put out what every layer makes as well, for `parity --bisect`. Slower, for nothing else.
     """
 
     flavour: Flavour
@@ -48,6 +53,7 @@ class PlanOptions:
     tf32: bool = True
     version_compatible: bool = False
     timing_cache: Path | None = None
+    show_layers: bool = False
 
     def __post_init__(self) -> None:
         if self.batch is not None and not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
@@ -101,9 +107,12 @@ def build_plan(
         raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(first.desc())} ({node})")
     batch = _batch(trt, network, options, spec, source)
     made = (options.workspace, options.tf32, options.version_compatible)
-    plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made)
+    golden = read_onnx_file(source).metadata.get(GOLDEN_KEY, "")
+    plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made, golden=golden)
     network.name, beside = to_name(plan)
-    kept = None if cache is None else Path(cache) / f"{hashlib.sha256(network.name.encode()).hexdigest()}.plan"
+    if options.show_layers:
+        _show_layers(trt, network, source)
+    kept = None if cache is None else Path(cache) / f"{_key(network.name, options)}.plan"
     content = kept and _from_cache(kept, plan)
     if content:
         write_plan(Path(output), content, beside)
@@ -119,6 +128,24 @@ def build_plan(
         with atomic_write(options.timing_cache) as temporary:
             temporary.write_bytes(memoryview(config.get_timing_cache().serialize()))
     return False
+
+
+def _key(record: str, options: PlanOptions) -> str:
+    return hashlib.sha256(f"{record}{' layers' if options.show_layers else ''}".encode()).hexdigest()
+
+
+def _show_layers(trt: Any, network: Any, source: Path) -> None:
+    """Mark what every layer puts out as an output, in float32 and under its name in the ONNX file."""
+    wanted = {layer.value for layer in layers_of(ir.load(source))}
+    layers = list(map(network.get_layer, range(network.num_layers)))
+    for tensor in [layer.get_output(index) for layer in layers for index in range(layer.num_outputs)]:
+        if tensor.name not in wanted or tensor.is_network_output:
+            continue
+        if tensor.dtype != trt.float32:
+            name, tensor.name = tensor.name, f"{tensor.name}_narrow"
+            tensor = network.add_cast(tensor, trt.float32).get_output(0)
+            tensor.name = name
+        network.mark_output(tensor)
 
 
 def _compute_capability() -> str:

@@ -16,6 +16,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.errors import InputError
+from yowo_deploy.golden import GOLDEN_KEY, golden_record
 from yowo_deploy.onnx_file import PRECISION_KEY, read_spec
 from yowo_deploy.report import Paragraph, Section, Table, html_report
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
@@ -188,6 +189,7 @@ class _Work:
         if self.ranges is not None and POLICIES[self.wish.target].frames_apart:
             store_half(model)  # weights that stay float, 20 MB of 140 in ResNeXt-101
         model.metadata_props[METADATA_KEY] = self.spec.replace(precision=self.wish.precision).to_json()
+        model.metadata_props[GOLDEN_KEY] = golden_record(self.spec)
         ir.save(model, path)
         return path
 

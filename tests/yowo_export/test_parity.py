@@ -1,86 +1,180 @@
-"""Parity passes for the same model and fails for every planted fault."""
+"""The verdict on two model files: passed for the same model, and what is wrong in one line for any other."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import replace
+import os
+import signal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-import torch
 
-from yowo_deploy.errors import InputError
-from yowo_deploy.preprocess import Frame
-from yowo_export.parity import LIMITS, compare, random_clips, video_clips
-from yowo_training.backend import TorchBackend
-from yowo_training.checkpoint import Checkpoint
-from yowo_training.model import Yowo
-
-
-def test_a_model_agrees_with_itself_and_there_was_something_to_see(checkpoint: Checkpoint) -> None:
-    model = TorchBackend.of(checkpoint)
-    found = compare(model, model, random_clips(checkpoint.spec, 4), LIMITS["fp32"])
-    assert found.passed and found.raw == 0 and found.missing == found.extra == 0
-    assert found.clips == 4 and found.detections > 0
+from yowo_deploy.backends.apart import Apart
+from yowo_deploy.backends.base import open_model
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, ParityError
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
+from yowo_export import bisect as bisect_module
+from yowo_export import parity
+from yowo_export.onnx_export import export_onnx
+from yowo_export.parity import Wanted, assert_parity, prove
+from yowo_export.parity_report import parity_report
+from yowo_training.checkpoint import Checkpoint, save_checkpoint
 
 
-def one_weight(model: Yowo) -> None:
-    assert model.backbone_3d is not None
-    model.backbone_3d.features[0][0].weight.data[0, 0, 1, 1, 1] += 0.5  # type: ignore[index,union-attr,operator]
+@pytest.fixture(scope="module")
+def saved(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("parity") / "m.pt"
+    save_checkpoint(path, checkpoint.model, checkpoint.spec, {})
+    return path
 
 
-def attention_sign(model: Yowo) -> None:
-    model.cfam.attention.sign = "paper"
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines in this process: starting another takes seconds, and `test_apart` shows that it answers the same."""
+    monkeypatch.setattr(parity, "Apart", open_model)
+    monkeypatch.setattr(bisect_module, "Apart", open_model)
 
 
-def no_attention(model: Yowo) -> None:
-    model.cfam.attention.gamma.data.zero_()
+def with_spec(source: Path, path: Path, **changes: Any) -> Path:
+    """The same network under another description."""
+    model = onnx.load(source)
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = ModelSpec.from_json(entry.value).replace(**changes).to_json()
+    onnx.save(model, path)
+    return path
 
 
-def a_score(model: Yowo) -> None:
-    model.conv_final.weight.data[4] += 0.01
+def test_a_file_and_its_checkpoint_are_the_same_model(saved: Path, single: Path, videos: Path) -> None:
+    for data in ("random", videos):
+        proof = prove(saved, single, Wanted(data, clips=3))
+        assert proof.passed and proof.verdict().startswith("PASSED: pytorch fp32 and openvino fp32, 3 clips: raw ")
+        assert proof.difference is not None and proof.difference.detections > 0 and proof.bisection is None
 
 
-FAULTS = [one_weight, attention_sign, no_attention, a_score]
+@pytest.mark.usefixtures("here")
+def test_engines_may_be_chosen_for_both(single: Path) -> None:
+    options = {"backend": "onnxruntime"}, {"backend": "openvino"}
+    assert prove(single, single, Wanted(clips=1), options).engines == "onnxruntime fp32 and openvino fp32"
 
 
-@pytest.mark.parametrize("spoil", FAULTS, ids=[fault.__name__ for fault in FAULTS])
-def test_a_planted_fault_fails(checkpoint: Checkpoint, spoil: Callable[[Yowo], None]) -> None:
-    spoiled = copy.deepcopy(checkpoint.model)
-    spoil(spoiled)
-    models = TorchBackend.of(checkpoint), TorchBackend.of(Checkpoint(spoiled, checkpoint.spec))
-    assert not compare(*models, random_clips(checkpoint.spec, 4), LIMITS["fp32"]).passed
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("changes", [{"colour": "bgr"}, {"resize_filter": "nearest"}, {"mean": (0.1, 0.0, 0.0)}])
+def test_a_file_that_is_fed_otherwise_fails_and_the_field_is_named(
+    changes: dict[str, Any], saved: Path, single: Path, videos: Path, tmp_path: Path
+) -> None:
+    """The network is the same: only what it is given differs, and the golden frame of the export says so too."""
+    [(name, value)] = changes.items()
+    spoiled = with_spec(single, tmp_path / "fed.onnx", **changes)
+    for reference in (saved, single):
+        proof = prove(reference, spoiled, Wanted(videos, clips=2, bisect=True))
+        assert not proof.passed and f"they are fed differently, {name}: " in proof.verdict()
+        assert repr(value) in proof.verdict()
+        assert any("was written" in words or "was made with" in words for words in proof.failures)
+        assert proof.bisection is not None and proof.bisection.culprit is None  # fed alike, the networks agree
 
 
-def test_outputs_that_are_no_numbers_fail(checkpoint: Checkpoint) -> None:
-    spoiled = copy.deepcopy(checkpoint.model)
-    spoiled.conv_final.weight.data[0, 0] = torch.nan
-    models = TorchBackend.of(checkpoint), TorchBackend.of(Checkpoint(spoiled, checkpoint.spec))
-    assert not compare(*models, random_clips(checkpoint.spec, 1), LIMITS["fp32"]).passed
+@pytest.mark.usefixtures("here")
+def test_a_network_that_wants_its_colours_the_other_way_is_told(
+    checkpoint: Checkpoint, saved: Path, tmp_path: Path
+) -> None:
+    model = copy.deepcopy(checkpoint.model)
+    for branch in (model.backbone_2d, model.backbone_3d):
+        first = branch.features[0][0]  # type: ignore[index,union-attr]
+        first.weight.data = first.weight.data.flip(1)  # type: ignore[operator,union-attr]
+    export_onnx(Checkpoint(model, checkpoint.spec), tmp_path / "m.onnx")
+    with pytest.raises(ParityError, match=r"BGR stands for RGB in it.*the first to differ is backbone_.d.features.0.0"):
+        assert_parity(saved, tmp_path / "m.onnx", clips=2)
 
 
-def test_models_for_different_tasks_are_not_compared(checkpoint: Checkpoint) -> None:
-    other = Checkpoint(checkpoint.model, checkpoint.spec.replace(colour="bgr", labels=("a", "b", "c")))
-    with pytest.raises(InputError, match=r"labels.*colour"):
-        compare(TorchBackend.of(checkpoint), TorchBackend.of(other), [], LIMITS["fp32"])
+def test_an_engine_that_crashes_is_a_verdict_and_not_the_end(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fragile(Apart):
+        def infer(self, clips: np.ndarray) -> Float:
+            os.kill(self._process.pid, signal.SIGSEGV)
+            return super().infer(clips)
+
+    monkeypatch.setattr(parity, "Apart", Fragile)
+    proof = prove(single, single, Wanted(clips=1))
+    assert not proof.passed and "died: Segmentation fault" in proof.verdict() and proof.difference is None
 
 
-def test_no_clip_is_no_proof(checkpoint: Checkpoint) -> None:
-    model = TorchBackend.of(checkpoint)
-    with pytest.raises(InputError, match="no clip"):
-        compare(model, model, [], LIMITS["fp32"])
+@pytest.mark.usefixtures("here")
+def test_outputs_that_are_no_numbers_are_traced_to_their_layer_without_being_asked(
+    single: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(single)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "conv_final.weight")
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[2, 1] = np.nan
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(model, tmp_path / "m.onnx")
+    proof = prove(single, tmp_path / "m.onnx", Wanted(clips=1))
+    assert "the first to put out what is no number is conv_final" in proof.verdict()
 
 
-def test_every_figure_has_its_limit(checkpoint: Checkpoint) -> None:
-    model = TorchBackend.of(checkpoint)
-    good = compare(model, model, random_clips(checkpoint.spec, 1), LIMITS["fp32"])
-    for change in ({"raw": 1e-3}, {"missing": 1}, {"extra": 1}, {"score": 0.01}, {"box_px": 1.0}, {"raw": np.nan}):
-        assert not replace(good, **change).passed, change  # type: ignore[arg-type]
+@pytest.mark.usefixtures("here")
+def test_limits_may_be_set(saved: Path, single: Path) -> None:
+    assert "raw outputs differ" in prove(saved, single, Wanted(clips=1, limits={"raw": 0.0})).verdict()
+    assert_parity(saved, single, clips=1, raw=1e-3)
+    with pytest.raises(ParityError, match=r"FAILED.*raw outputs differ.*no layer of"):
+        assert_parity(saved, single, clips=1, raw=0.0)
 
 
-def test_clips_of_a_video_end_a_clip_length_apart(checkpoint: Checkpoint) -> None:
-    frames: list[Frame] = [np.full((40, 60, 3), 10 * index, np.uint8) for index in range(20)]
-    clips = [(clip.copy(), size) for clip, size in video_clips(frames, checkpoint.spec, 5)]
-    last = [round(float(clip[0, -1].mean()) * 25.5) for clip, _ in clips]
-    assert last == [7, 15] and clips[0][1] == (60, 40)
+@pytest.mark.usefixtures("here")
+def test_flipped_signs_are_caught_or_declared_harmless_with_figures(
+    checkpoint: Checkpoint, saved: Path, tmp_path: Path
+) -> None:
+    """Whichever weight it is: where the verdict is PASSED, detections agree to their limits."""
+    rng = np.random.default_rng(0)
+    caught = 0
+    for trial in range(4):
+        model = copy.deepcopy(checkpoint.model)
+        weights = [p for p in model.parameters() if p.ndim > 3]
+        chosen = weights[rng.integers(len(weights))].data.view(-1)
+        chosen[int(rng.integers(len(chosen)))] *= -1
+        save_checkpoint(tmp_path / f"{trial}.pt", model, checkpoint.spec, {})
+        proof = prove(saved, tmp_path / f"{trial}.pt", Wanted(clips=2))
+        assert proof.difference is not None
+        caught += not proof.passed
+        assert proof.passed == (proof.difference.beyond(proof.limits) == ())
+        assert f"{proof.difference.raw:.1e}" in proof.verdict()
+    assert caught
+
+
+@pytest.mark.usefixtures("here")
+def test_other_tasks_are_refused_with_what_differs(saved: Path, single: Path, tmp_path: Path) -> None:
+    other = with_spec(single, tmp_path / "other.onnx", labels=("a", "b", "c"))
+    with pytest.raises(InputError, match=r"labels: \('run', 'sit', 'wave'\) and \('a', 'b', 'c'\)"):
+        prove(saved, other, Wanted(clips=1))
+
+
+@pytest.mark.usefixtures("here")
+def test_the_page_shows_the_verdict_the_figures_and_the_layers(saved: Path, single: Path) -> None:
+    pytest.importorskip("matplotlib")
+    proof = prove(saved, single, Wanted(clips=1, bisect=True))
+    page = parity_report("m.pt", "m.onnx", proof)
+    assert proof.verdict() in page and "backbone_3d.features.1.0" in page and "data:image/png" in page
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [12])
+def test_frame_map_is_a_level_of_its_own(every: int, data_dir: Path) -> None:
+    """The shipped model against itself on real test videos: no point is lost."""
+    from yowo_deploy.datasets import open_dataset
+
+    opened = open_dataset("jhmdb21", data_dir / "jhmdb21", 1)
+
+    class Few:
+        labels, anchors, anchor_grid = opened.labels, opened.anchors, opened.anchor_grid
+        rules, judged_classes = opened.rules, opened.judged_classes
+
+        def videos(self, split: Any) -> Any:
+            return opened.videos(split)[::60]
+
+    proof = prove("default", "default", Wanted(clips=1, dataset=Few(), every=every))
+    assert proof.passed and proof.maps is not None and proof.maps[0] == proof.maps[1] > 0

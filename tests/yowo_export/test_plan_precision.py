@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +32,7 @@ Attention = Literal["fused", "plain"]
 
 
 Batch = tuple[int, int, int] | None
+Lowered = Callable[[str], dict[str, Path]]
 DYNAMIC = (1, 2, 4)
 # By hand all four were built of ResNeXt-101 as well, at T = 8 and 16.
 FORMS: list[tuple[str, Attention, Batch]] = [
@@ -43,16 +46,19 @@ FORMS: list[tuple[str, Attention, Batch]] = [
 
 
 @pytest.fixture(scope="module")
-def lowered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A model in every precision, its attention plain."""
-    folder = tmp_path_factory.mktemp(request.param)
+def lowered(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
+    """From a model's name to its files in every precision, the attention plain; each made once: it takes a minute."""
+    return functools.cache(lambda name: _in_every_precision(name, tmp_path_factory.mktemp(name)))
+
+
+def _in_every_precision(name: str, folder: Path) -> dict[str, Path]:
     files = {precision: folder / f"{precision}.onnx" for precision in ("fp32", *WISHES)}
-    if request.param == "yowo-lite":
+    if name == "yowo-lite":
         store_anew(model_path("default"), files["fp32"], False, "plain")
     else:
         spec = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=8)
         torch.manual_seed(0)
-        model = Yowo(YowoConfig("darknet19", request.param, spec.output_channels)).eval()
+        model = Yowo(YowoConfig("darknet19", name, spec.output_channels)).eval()
         export_onnx(Checkpoint(model, spec), files["fp32"], "plain")
     clips = made_up_clips(read_spec(files["fp32"]), 1)
     for precision, wish in WISHES.items():
@@ -60,21 +66,21 @@ def lowered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return files
 
 
-@pytest.mark.parametrize(("lowered", "attention", "batch"), FORMS, indirect=["lowered"])
 @pytest.mark.parametrize("precision", ["fp32", *WISHES])
+@pytest.mark.parametrize(("name", "attention", "batch"), FORMS)
 def test_every_precision_builds(
-    precision: str, attention: Attention, batch: Batch, lowered: dict[str, Path], tmp_path: Path
+    precision: str, name: str, attention: Attention, batch: Batch, lowered: Lowered, tmp_path: Path
 ) -> None:
-    source = lowered[precision]
+    source = lowered(name)[precision]
     if attention == "fused":
         source = tmp_path / "fused.onnx"
-        store_anew(lowered[precision], source, False, "fused")
+        store_anew(lowered(name)[precision], source, False, "fused")
     build_plan(source, tmp_path / "m.plan", PlanOptions("tensorrt-rtx", batch))
     plan = read_plan(tmp_path / "m.plan")
     assert plan.spec.precision == precision and plan.batch == (batch or (1, 1, 1))
 
 
-@pytest.mark.parametrize("lowered", ["yowo-lite", "resnext101"], indirect=True)
-def test_lower_precision_makes_smaller_files(lowered: dict[str, Path]) -> None:
-    sizes = {precision: path.stat().st_size for precision, path in lowered.items()}
+@pytest.mark.parametrize("name", ["yowo-lite", "resnext101"])
+def test_lower_precision_makes_smaller_files(name: str, lowered: Lowered) -> None:
+    sizes = {precision: path.stat().st_size for precision, path in lowered(name).items()}
     assert sizes["fp16"] < 0.56 * sizes["fp32"] and sizes["int8"] < 0.4 * sizes["fp32"]

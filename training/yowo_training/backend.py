@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -66,6 +68,31 @@ class TorchBackend(Engine):
         autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
         with torch.inference_mode(), autocast:
             return np.asarray(self._model(batch).float().cpu().numpy(), np.float32)
+
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`."""
+        found: dict[str, Float] = {}
+        calls = Counter[str]()
+
+        def keep(name: str, output: object) -> None:
+            calls[name] += 1
+            numbered = name if calls[name] == 1 else f"{name}#{calls[name]}"
+            if numbered in wanted and isinstance(output, torch.Tensor):
+                found[numbered] = np.array(output.float().cpu().numpy(), np.float32)  # copied: a ReLU may write into it
+
+        wanted = set(names)
+        of_modules = {name.partition("#")[0] for name in wanted}
+        hooks = [
+            module.register_forward_hook(lambda module, inputs, output, name=name: keep(name, output))
+            for name, module in self._model.named_modules()
+            if name in of_modules
+        ]
+        try:
+            self.infer(clips)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
 
 def device_of(name: str) -> torch.device:

@@ -51,6 +51,22 @@ class Backend(Protocol):
     ) -> None: ...
 
 
+class Layered(Backend, Protocol):
+    """An engine that also shows what lies between input and output."""
+
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """What the named values are for (B, 3, T, H, W) clips, in float32.
+
+        Args:
+            names: of an ONNX file's or a plan's outputs; of a checkpoint's modules, as "backbone_3d.layer3.4.conv2",
+                with "#2" behind it for what a module returns when it is called a second time.
+
+        Returns:
+            By name; what is not there is left out.
+        """
+        ...
+
+
 E = TypeVar("E", bound="Engine")
 
 
@@ -184,7 +200,8 @@ def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelS
     """
     columns, rows = spec.grid_size
     answer = (spec.output_channels, rows, columns)
-    for does, shapes, expected in (("takes", inputs, spec.clip_shape), ("puts out", outputs, answer)):
+    # Outputs behind the first are what somebody marked to look at.
+    for does, shapes, expected in (("takes", inputs, spec.clip_shape), ("puts out", outputs[:1], answer)):
         found = [tuple(shape[1:]) for shape in shapes]
         if found != [expected]:
             said = " and ".join(map(str, found)) or "nothing"

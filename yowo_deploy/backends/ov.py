@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -91,6 +92,13 @@ class OpenVinoBackend(Engine):
             return np.array(request.infer([ov.Tensor(checked, shared_memory=True)])[0], np.float32)
         finally:
             self._idle.put(request)
+
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`."""
+        wanted = {name: output for output in self._compiled.outputs for name in output.names if name in set(names)}
+        request = self._compiled.create_infer_request()
+        request.infer([check_clips(clips, self.spec)])
+        return {name: np.array(request.get_tensor(output).data, np.float32) for name, output in wanted.items()}
 
 
 def _shapes(tensors: list[Any]) -> list[Shape]:

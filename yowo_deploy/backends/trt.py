@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yowo_deploy.backends.base import Engine, check_clips, check_shapes
 from yowo_deploy.backends.device_array import device_array
@@ -135,12 +137,14 @@ class TensorRtBackend(Engine):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise ModelFileError(f"{plan.flavour} cannot run {self._path}: {self._reason()}")
-        self._allocate(self._most, (self._most, *shapes[self._output][1:]))
+        self._allocate(self._most, {name: (self._most, *shapes[name][1:]) for name in outputs})
 
-    def _allocate(self, batch: int, answer: tuple[int, ...]) -> None:
-        self._clips, self._raw = self._cuda.pinned((batch, *self.spec.clip_shape)), self._cuda.pinned(answer)
+    def _allocate(self, batch: int, answers: dict[str, tuple[int, ...]]) -> None:
+        self._clips = self._cuda.pinned((batch, *self.spec.clip_shape))
+        self._answers = {name: self._cuda.pinned(shape) for name, shape in answers.items()}
+        self._raw = self._answers[self._output]
         self._clips_there = self._cuda.device_memory(self._clips.nbytes)
-        self._raw_there = self._cuda.device_memory(self._raw.nbytes)
+        self._there = {name: self._cuda.device_memory(array.nbytes) for name, array in self._answers.items()}
         self._launch = None
         if self._least == self._most:
             self._clips[:] = 0
@@ -176,6 +180,16 @@ class TensorRtBackend(Engine):
                 self._cuda.synchronize()
                 return self._raw[:count].copy()
 
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`; of a plan built to show its layers."""
+        self.infer(clips)
+        with self._lock, self._cuda.current():
+            found = [name for name in names if name in self._answers]
+            for name in found:
+                self._cuda.download(self._answers[name][: len(clips)], self._there[name])
+            self._cuda.synchronize()
+            return {name: self._answers[name][: len(clips)].copy() for name in found}
+
     def _count(self, clips: Any) -> int:
         """Clips in a batch of the right shape."""
         shape = tuple(clips.shape) if hasattr(clips, "shape") else np.shape(clips)
@@ -193,10 +207,11 @@ class TensorRtBackend(Engine):
             self._cuda.upload(self._clips_there, self._clips[:count])
         ready = self._context.set_input_shape(self._input, (count, *self.spec.clip_shape))
         ready &= self._context.set_tensor_address(self._input, self._clips_there if address is None else address)
-        ready &= self._context.set_tensor_address(self._output, self._raw_there)
+        for name, there in self._there.items():
+            ready &= self._context.set_tensor_address(name, there)
         if not ready or not self._context.execute_async_v3(self._cuda.stream):
             raise YowoError(f"{self.name} failed on {self._path}: {self._reason()}")
-        self._cuda.download(self._raw[:count], self._raw_there)
+        self._cuda.download(self._raw[:count], self._there[self._output])
 
     def _reason(self) -> str:
         return self._errors[0].splitlines()[0] if self._errors else "it gives no reason"

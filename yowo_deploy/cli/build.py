@@ -12,12 +12,10 @@ import click
 from yowo_deploy.artifacts import existing_file
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.lowering import lower, precision_options, wished
-from yowo_deploy.cli.terminal import progress_bar, refuse_overwriting, talk
+from yowo_deploy.cli.terminal import parse_bytes, progress_bar, refuse_overwriting, talk
 from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.errors import InputError
 from yowo_deploy.plan_file import FLAVOURS, is_plan
-
-_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 @click.command("build")
@@ -31,6 +29,7 @@ _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 @click.option("--version-compatible", is_flag=True, help="Let newer versions of TensorRT load it; may be slower.")
 @click.option("--timing-cache", type=click.Path(), help="File that TensorRT's measurements are kept in.")
 @click.option("--no-tf32", is_flag=True, help="Keep float32 products exact, for parity.")
+@click.option("--show-layers", is_flag=True, help="Put out every layer's values too, for `parity --bisect`.")
 @click.option("--cache", type=click.Path(), help="Folder of plans built before; one that fits is taken from there.")
 @precision_options
 def command(
@@ -42,6 +41,7 @@ def command(
     version_compatible: bool,
     timing_cache: str | None,
     no_tf32: bool,
+    show_layers: bool,
     cache: str | None,
     **precision: Any,
 ) -> None:
@@ -63,10 +63,11 @@ def command(
     options = PlanOptions(
         flavour,  # type: ignore[arg-type]  # click checked the choice
         parse_batch(batch) if batch else None,
-        parse_bytes(workspace) if workspace else 0,
+        parse_bytes(workspace, "workspace") if workspace else 0,
         not no_tf32,
         version_compatible,
         Path(timing_cache) if timing_cache else None,
+        show_layers,
     )
     wish = wished(precision, "tensorrt", fused=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,15 +93,3 @@ def parse_batch(text: str) -> tuple[int, int, int]:
         raise InputError(f"batch {text!r} is not understood, expected one number, or three as in 1:8:16")
     least = int(found[1])
     return least, int(found[2] or least), int(found[3] or least)
-
-
-def parse_bytes(text: str) -> int:
-    """`512MiB`, `4GiB` or a number of bytes.
-
-    Raises:
-        InputError: it is none of them.
-    """
-    found = re.fullmatch(r"(\d{1,15})\s*(|KiB|MiB|GiB)", text, re.ASCII)
-    if found is None:
-        raise InputError(f"workspace {text!r} is not understood, expected a size as 4GiB or 512MiB")
-    return int(found[1]) * _UNITS[found[2]]

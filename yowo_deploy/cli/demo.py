@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from yowo_deploy.detector import Result
     from yowo_deploy.evaluate import Evaluation
     from yowo_deploy.preprocess import Frame
-    from yowo_export.parity import Parity
+    from yowo_export.parity import Proof
 
 RECIPE = "yowo-tiny"
 SHOWN_SIZE, SHOWN_FPS = (480, 360), 12.0
@@ -36,7 +36,7 @@ class Story:
     exported: Evaluation
     checkpoint: Evaluation
     flat: Evaluation
-    parity: Parity
+    parity: Proof
     timings: list[Timing]
     sheet: Frame
     video: str
@@ -60,7 +60,7 @@ def command(output: str, minutes: float) -> None:
         _evaluate(onnx, dataset),
         _evaluate(both, dataset),
         _evaluate(flat_onnx, dataset),
-        _parity(both, onnx, dataset),
+        _parity(both, onnx, folder / "data"),
         _bench(both, onnx),
         *_pictures(onnx, dataset, folder),
         perf_counter() - start,
@@ -116,17 +116,10 @@ def _counter(update: Callable[..., None]) -> Callable[[object], None]:
     return lambda _: update(next(done))
 
 
-def _parity(reference: Path, candidate: Path, dataset: Dataset) -> Parity:
-    from yowo_deploy.backends.base import open_model
-    from yowo_deploy.video import VideoReader
-    from yowo_export.parity import LIMITS, compare, video_clips
+def _parity(reference: Path, candidate: Path, videos: Path) -> Proof:
+    from yowo_export.parity import Wanted, prove
 
-    clips = []
-    with open_model(reference) as first, open_model(candidate) as second:
-        for video in dataset.videos("test")[:8]:
-            with VideoReader(video.path) as reader:
-                clips += [(clip.copy(), size) for clip, size in video_clips(reader, first.spec, 4)]
-        return compare(first, second, clips, LIMITS["fp32"])
+    return prove(reference, candidate, Wanted(videos, clips=32))
 
 
 def _bench(checkpoint: Path, onnx: Path) -> list[Timing]:
@@ -202,7 +195,8 @@ def _accuracy_row(label: str, flat: float, both: float) -> tuple[str, ...]:
 
 def _parity_table(story: Story) -> TableText:
     verdict = "passed" if story.parity.passed else "FAILED"
-    rows = story.parity.rows()
+    found = story.parity.difference
+    rows = found.rows(story.parity.limits) if found else []
     on_checkpoint, on_onnx = (100 * e.frame_map.mean for e in (story.checkpoint, story.exported))
     rows.append(("frame-mAP %, PyTorch and ONNX", f"{on_checkpoint:.3f} and {on_onnx:.3f}", ""))
     return f"Is the exported file the same model? {verdict}", ("what", "found", "limit"), rows

@@ -4,58 +4,134 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
-from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.backends.base import BACKENDS, open_model
-from yowo_deploy.cli.terminal import json_option, show_table
-from yowo_deploy.spec import Precision
-from yowo_deploy.video import open_video
+from yowo_deploy.artifacts import write_text
+from yowo_deploy.backends.base import BACKENDS
+from yowo_deploy.cli.terminal import json_option, parse_bytes, show_table, talk
+from yowo_deploy.datasets import open_dataset
+from yowo_deploy.datasets.base import DATASETS
+from yowo_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from yowo_export.parity import Proof
+
+LIMITED = ("raw", "missing", "score", "box_px", "map_points")
 
 
 @click.command("parity")
 @click.argument("reference", type=click.Path())
 @click.argument("candidate", type=click.Path())
-@click.option("--data", default="random", help="A video to take clips from, or the word random.")
-@click.option("--clips", default=8, type=click.IntRange(min=1), help="Clips to compare on.")
+@click.option("--data", default="random", help="A video, a folder of videos, or the word random.", show_default=True)
+@click.option("--clips", default=16, type=click.IntRange(min=1), help="Clips to compare on.", show_default=True)
+@click.option("--backend", type=click.Choice(BACKENDS), help="Engine of CANDIDATE.  [default: the fastest installed]")
+@click.option("--reference-backend", type=click.Choice(BACKENDS), help="Engine of REFERENCE.  [default: the same way]")
+@click.option("--device", help="Of CANDIDATE.  [default: cuda for a plan, else cpu]")
 @click.option(
-    "--backend", type=click.Choice(BACKENDS), help="Engine of the candidate.  [default: the fastest installed]"
-)
-@click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), help="Arithmetic of the candidate.  [default: the file's own]"
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+    help="Arithmetic of CANDIDATE.  [default: the file's own]",
 )
 @click.option(
     "--clip", type=click.IntRange(min=1), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]"
 )
+@click.option("--trust", is_flag=True, help="Load a plan although its hash is not recorded, or is another.")
+@click.option("--limit", "limits", multiple=True, help=f"NAME=VALUE, of {', '.join(LIMITED)}; may be repeated.")
+@click.option("--bisect", is_flag=True, help="Name the first layer that differs.")
+@click.option("--memory", default="2GiB", help="What --bisect may hold of layers' values at once.", show_default=True)
+@click.option(
+    "--dataset",
+    type=(click.Choice(list(DATASETS)), click.Path()),
+    help="NAME FOLDER: also compare the frame-mAP on its test videos.",
+)
+@click.option("--split", default=1, help="Number of the data set's official split.")
+@click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every so-many-th of its frames.")
+@click.option("--report", type=click.Path(), help="HTML page with all of it.")
 @json_option
 def command(
     reference: str,
     candidate: str,
     data: str,
     clips: int,
-    backend: str | None,
-    precision: Precision | None,
-    clip: int | None,
+    limits: tuple[str, ...],
+    bisect: bool,
+    memory: str,
+    dataset: tuple[str, str] | None,
+    split: int,
+    every: int,
+    report: str | None,
     as_json: bool,
+    **engine: Any,
 ) -> None:
-    """Compare CANDIDATE with REFERENCE on the same clips: exit code 0 if they agree, 1 if not."""
-    from yowo_export.parity import LIMITS, compare, random_clips, video_clips
+    """Is CANDIDATE the same model as REFERENCE? Any two of checkpoint, ONNX file and plan, on the same clips.
 
-    with ExitStack() as stack:
-        second = stack.enter_context(open_model(candidate, backend, precision=precision, clip=clip))
-        first = stack.enter_context(open_model(reference, clip=second.spec.clip_length))
-        if data == "random":
-            source = random_clips(first.spec, clips)
-        else:
-            source = video_clips(stack.enter_context(open_video(data)), first.spec, clips)
-        computed = precision or second.spec.precision
-        found = compare(first, second, source, LIMITS[computed])
-        engines = f"{first.name} and {second.name} {computed}"
+    The first line is the verdict. Exit code 0 if they agree, 1 if not.
+    """
+    from yowo_export.parity import Wanted, prove
+    from yowo_export.parity_report import parity_report
+
+    opened = open_dataset(dataset[0], Path(dataset[1]), split) if dataset else None
+    wanted = Wanted(data, clips, parse_limits(limits), bisect, parse_bytes(memory, "memory"), opened, every)
+    first = {"backend": engine.pop("reference_backend"), "trust": engine["trust"]}
+    if engine["clip"]:
+        first["clip"] = engine["clip"]
+    proof = prove(reference, candidate, wanted, (first, engine), talk.print)
+    if report:
+        write_text(report, parity_report(reference, candidate, proof))
     if as_json:
-        click.echo(json.dumps({"passed": found.passed, **dataclasses.asdict(found)}))
+        click.echo(json.dumps(_values(proof)))
     else:
-        click.echo(f"{'PASSED' if found.passed else 'FAILED'}: {engines}, {found.clips} clips")
-        show_table("", ("what", "found", "limit"), found.rows())
-    sys.exit(0 if found.passed else 1)
+        _show(proof)
+    sys.exit(0 if proof.passed else 1)
+
+
+def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
+    """`score=0.01` as {"score": 0.01}.
+
+    Raises:
+        InputError: no such limit, or it is not followed by a number from 0 on.
+    """
+    limits = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            limits[name] = math.nan
+        if name not in LIMITED or not limits[name] >= 0:
+            raise InputError(f"limit {text!r} is not understood, expected NAME=VALUE with one of {', '.join(LIMITED)}")
+    return limits
+
+
+def _show(proof: Proof) -> None:
+    click.echo(proof.verdict())
+    if proof.difference:
+        show_table("", ("what", "found", "limit"), proof.difference.rows(proof.limits))
+    if proof.maps:
+        rows = [
+            (name, f"{100 * value:.2f}") for name, value in zip(("reference", "candidate"), proof.maps, strict=True)
+        ]
+        show_table("", ("frame-mAP@0.5 %", "found"), rows)
+    if proof.bisection:
+        show_table("layers", ("layer", "difference", "fed", "limit"), [layer.row() for layer in proof.bisection.layers])
+
+
+def _values(proof: Proof) -> dict[str, Any]:
+    """JSON knows neither NaN nor infinity: such figures are null."""
+    values = {"passed": proof.passed, "verdict": proof.verdict(), **dataclasses.asdict(proof)}
+    if proof.bisection and proof.bisection.culprit:
+        values["bisection"]["culprit"] = proof.bisection.culprit.name
+    return _finite(values)  # type: ignore[no-any-return]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

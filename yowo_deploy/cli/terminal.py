@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -85,6 +86,18 @@ def json_option(function: F) -> F:
 def json_number(value: float) -> float | None:
     """JSON has no NaN."""
     return None if math.isnan(value) else float(value)
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """`512MiB`, `4GiB` or a number of bytes.
+
+    Raises:
+        InputError: it is none of them; `what` names it in the message.
+    """
+    found = re.fullmatch(r"(\d{1,15})\s*(|KiB|MiB|GiB)", text, re.ASCII)
+    if found is None:
+        raise InputError(f"{what} {text!r} is not understood, expected a size as 4GiB or 512MiB")
+    return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
 
 def require(extra: str, *libraries: str) -> None:

@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from yowo_deploy.cli import cli
-from yowo_deploy.cli.build import parse_batch, parse_bytes
+from yowo_deploy.cli.build import parse_batch
+from yowo_deploy.cli.terminal import parse_bytes
 from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoError
 from yowo_deploy.plan_file import read_plan
 from yowo_deploy.spec import ModelSpec
@@ -184,10 +185,10 @@ def test_other_batches_are_refused(given: str) -> None:
     ("given", "expected"), [("0", 0), ("1024", 1024), ("1KiB", 1024), ("512MiB", 512 << 20), ("4 GiB", 4 << 30)]
 )
 def test_a_size_has_a_unit_of_two(given: str, expected: int) -> None:
-    assert parse_bytes(given) == expected
+    assert parse_bytes(given, "workspace") == expected
 
 
 @pytest.mark.parametrize("given", ["", "GiB", "4GB", "4g", "-1", "1.5GiB", "4 TiB"])
 def test_other_sizes_are_refused(given: str) -> None:
     with pytest.raises(InputError, match="is not understood"):
-        parse_bytes(given)
+        parse_bytes(given, "workspace")

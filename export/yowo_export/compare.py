@@ -1,0 +1,201 @@
+"""How far two models are apart on the same clips: raw outputs and detections. Knows engines by their protocol alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.backends.base import Backend
+from yowo_deploy.boxes import Detections, Float, iou_matrix
+from yowo_deploy.decode import detect
+from yowo_deploy.errors import InputError
+from yowo_deploy.spec import ModelSpec, Precision
+
+KINDS = ("tx", "ty", "tw", "th", "conf", "class")
+MATCH_IOU = 0.9  # two detections at this overlap, of one class, are one detection
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What two models may differ by.
+
+    Attributes:
+        raw: largest difference of any output value, relative to the largest output (at least 1).
+        missing: share of detections without a counterpart.
+        score: difference of scores of the same detection.
+        box_px: difference of its corners in pixels.
+        map_points: percentage points of frame-mAP that may be lost, where there is a data set.
+    """
+
+    raw: float
+    missing: float
+    score: float
+    box_px: float
+    map_points: float
+
+
+# fp32: rounding of sums in another order (see onnx_export.LIMIT). fp16 keeps 11 bits, 2^-11 a value, and what a
+# hundred layers make of it (onnx_export.HALF_LIMIT); bf16 keeps 8, and 5e-2 of outputs of size 4 was measured
+# (DEPLOYMENT_FACTS). int8 has steps of 1/255 of the largest value, 4e-3; over a hundred layers sqrt(100) times that is
+# usual, and the worst of thousands of outputs lies six times beyond; 0.05 to 0.11 was measured of yowo-lite. Scores and
+# boxes follow: an output of size 10 that is off by r of it moves a score by a quarter of 10 r at most. Points of
+# frame-mAP are the project's promise for its own model; docs/parity.md has all of this at length.
+LIMITS: dict[Precision, Limits] = {
+    "fp32": Limits(2e-4, 0.0, 1e-3, 0.1, 0.1),
+    "fp16": Limits(1e-2, 0.02, 0.025, 4.0, 0.1),
+    "bf16": Limits(5e-2, 0.05, 0.1, 8.0, 0.5),
+    "int8": Limits(0.25, 0.25, 0.25, 32.0, 0.5),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What was seen over all clips.
+
+    Attributes:
+        clips: how many.
+        worst: number of the one whose outputs differ most, from 0.
+        raw: largest difference of the outputs, relative to the largest output; NaN where one is no number.
+        cosine: of the two outputs, the least over all clips.
+        by_kind: largest absolute difference for each of `KINDS`.
+        detections: of the reference.
+        missing: reference detections without a counterpart of the same class.
+        extra: candidate detections without one.
+        score: largest difference of scores of matched detections.
+        box_px: largest difference of their corners in pixels.
+    """
+
+    clips: int
+    worst: int
+    raw: float
+    cosine: float
+    by_kind: dict[str, float]
+    detections: int
+    missing: int
+    extra: int
+    score: float
+    box_px: float
+
+    def beyond(self, limits: Limits) -> tuple[str, ...]:
+        """A few words for every figure beyond its limit; NaN is beyond any."""
+        unmatched = (self.missing + self.extra) / max(1, self.detections)
+        figures = (
+            (self.raw, limits.raw, f"raw outputs differ by {self.raw:.1e}, limit {limits.raw:.1e}"),
+            (unmatched, limits.missing, f"{self.missing} of {self.detections} detections missing, {self.extra} extra"),
+            (self.score, limits.score, f"a score differs by {self.score:.3f}, limit {limits.score:g}"),
+            (self.box_px, limits.box_px, f"a box differs by {self.box_px:.2f} px, limit {limits.box_px:g}"),
+        )
+        return tuple(words for found, limit, words in figures if not found <= limit)
+
+    def rows(self, limits: Limits) -> list[tuple[str, str, str]]:
+        """What was compared, the difference found and its limit, as text for a table."""
+        kinds = [(f"raw {kind}, absolute", f"{value:.1e}", "") for kind, value in self.by_kind.items()]
+        return [
+            ("raw output, relative to the largest", f"{self.raw:.1e}", f"{limits.raw:.2g}"),
+            *kinds,
+            ("cosine, least", f"{self.cosine:.8f}", ""),
+            ("detections", str(self.detections), ""),
+            ("missing", str(self.missing), f"{100 * limits.missing:g} % with extra"),
+            ("extra", str(self.extra), ""),
+            ("score", f"{self.score:.1e}", f"{limits.score:.2g}"),
+            ("box, pixels", f"{self.box_px:.1e}", f"{limits.box_px:g}"),
+        ]
+
+
+Pair = tuple[Float, Float, tuple[int, int]]
+
+
+def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limits: Limits) -> Difference:
+    """Run both models over the same clips.
+
+    Args:
+        clips: (3, T, H, W) float32 as each of the two wants it, and the (width, height) of the frames it was made from.
+        limits: of which the one for scores says how near the threshold a detection may be missed.
+
+    Raises:
+        InputError: the models do not describe the same task, or there is no clip.
+    """
+    refuse_different_tasks(reference.spec, candidate.spec)
+    spec = reference.spec
+    seen: list[tuple[float, float, NDArray[np.float64]]] = []
+    pairs: list[tuple[Detections, Detections]] = []
+    for first_clip, second_clip, size_wh in clips:
+        expected = reference.infer(first_clip[None])[0].astype(np.float64)
+        answer = candidate.infer(second_clip[None])[0].astype(np.float64)
+        seen.append(_raw_difference(expected, answer, spec))
+        # A little below the threshold too, so that a score that just crosses it does not count as a lost detection.
+        low = max(0.0, spec.confidence_threshold - limits.score)
+        if np.isfinite(seen[-1][0]):  # else the verdict is out, and there is nothing to decode
+            first, second = (detect(raw, spec, size_wh, low) for raw in (expected, answer))
+            pairs.append((first, second))
+    if not seen:
+        raise InputError("no clip to compare the models on")
+    matches = [_match(first, second, spec.confidence_threshold) for first, second in pairs]
+    kinds = np.max([by_kind for _, _, by_kind in seen], axis=0)
+    raws = np.array([raw for raw, _, _ in seen])
+    return Difference(
+        clips=len(seen),
+        worst=int(np.where(np.isnan(raws), np.inf, raws).argmax()),
+        raw=float(raws.max()),
+        cosine=float(np.min([cosine for _, cosine, _ in seen])),
+        by_kind=dict(zip(KINDS, kinds.tolist(), strict=True)),
+        detections=sum(int((first.confidence > spec.confidence_threshold).sum()) for first, _ in pairs),
+        missing=sum(match.missing for match in matches),
+        extra=sum(match.extra for match in matches),
+        score=max((match.score for match in matches), default=0.0),
+        box_px=max((match.box_px for match in matches), default=0.0),
+    )
+
+
+TASK = ("labels", "anchors", "clip_length", "frame_stride", "input_size", "class_activation", "softmax_classes")
+FEED = ("colour", "mean", "std", "resize", "resize_filter", "start_rule")
+
+
+def refuse_different_tasks(first: ModelSpec, second: ModelSpec) -> None:
+    """Raise an InputError that lists the fields in which two models cannot be compared."""
+    different = differences(first, second, TASK)
+    if different:
+        raise InputError(f"the two models differ in what they are for: {'; '.join(different)[:400]}")
+
+
+def differences(first: ModelSpec, second: ModelSpec, fields: Iterable[str]) -> tuple[str, ...]:
+    """A few words for every field in which two specs differ."""
+    pairs = [(name, getattr(first, name), getattr(second, name)) for name in fields]
+    return tuple(f"{name}: {one!r} and {other!r}" for name, one, other in pairs if one != other)
+
+
+def _raw_difference(
+    expected: NDArray[np.float64], answer: NDArray[np.float64], spec: ModelSpec
+) -> tuple[float, float, NDArray[np.float64]]:
+    difference = np.abs(answer - expected)
+    by_anchor = difference.reshape(len(spec.anchors), 5 + spec.classes, -1).max(axis=(0, 2))
+    by_kind = np.append(by_anchor[:5], by_anchor[5:].max())
+    norms = float(np.linalg.norm(expected) * np.linalg.norm(answer))
+    cosine = float((expected * answer).sum()) / norms if norms else float("nan")
+    return float(difference.max()) / max(1.0, float(np.abs(expected).max())), cosine, by_kind
+
+
+@dataclass(frozen=True)
+class _Match:
+    missing: int
+    extra: int
+    score: float
+    box_px: float
+
+
+def _match(first: Detections, second: Detections, threshold: float) -> _Match:
+    """Pair detections greedily by overlap within a class; what is left over counts if it exceeds the threshold."""
+    overlaps = iou_matrix(first.xyxy, second.xyxy) * (first.class_id[:, None] == second.class_id[None])
+    left, right = np.ones(len(first), bool), np.ones(len(second), bool)
+    score = box_px = 0.0
+    while overlaps.size and overlaps.max() >= MATCH_IOU:
+        i, j = np.unravel_index(overlaps.argmax(), overlaps.shape)
+        score = max(score, abs(float(first.confidence[i] - second.confidence[j])))
+        box_px = max(box_px, float(np.abs(first.xyxy[i] - second.xyxy[j]).max()))
+        overlaps[i], overlaps[:, j] = 0, 0
+        left[i], right[j] = False, False
+    missing, extra = (int((d.confidence[m] > threshold).sum()) for d, m in ((first, left), (second, right)))
+    return _Match(missing, extra, score, box_px)

@@ -1,0 +1,175 @@
+"""The layer in which a fault was planted is the one that is named, whatever is compared with what."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from yowo_deploy.backends.base import open_model
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError
+from yowo_deploy.spec import Precision
+from yowo_export import bisect as bisect_module
+from yowo_export.bisect import OWN, bisect, difference
+from yowo_export.calibration import made_up_clips
+from yowo_export.onnx_export import export_onnx
+from yowo_export.precision import Wish, lower_model
+from yowo_training.checkpoint import Checkpoint, save_checkpoint
+from yowo_training.model import Yowo
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines in this process: starting another takes seconds, and `test_apart` shows that it answers the same."""
+    monkeypatch.setattr(bisect_module, "Apart", open_model)
+
+
+@pytest.fixture(scope="module")
+def clip(checkpoint: Checkpoint) -> Float:
+    return made_up_clips(checkpoint.spec, 4).clip(3)
+
+
+@pytest.fixture(scope="module")
+def saved(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "m.pt"
+    save_checkpoint(path, checkpoint.model, checkpoint.spec, {})
+    return path
+
+
+def one_weight(model: Yowo) -> None:
+    assert model.backbone_3d is not None
+    model.backbone_3d.features[1][0].weight.data[0, 0, 1, 1, 1] += 3.0  # type: ignore[index,union-attr,operator]
+
+
+def attention_sign(model: Yowo) -> None:
+    model.cfam.attention.sign = "paper"
+
+
+def no_number(model: Yowo) -> None:
+    model.backbone_2d.features[2][0].weight.data[3, 0, 0, 0] = torch.nan  # type: ignore[index,union-attr,operator]
+
+
+FAULTS = {
+    one_weight: "backbone_3d.features.1.0",
+    attention_sign: "cfam.attention",
+    no_number: "backbone_2d.features.2.0",
+}
+
+
+@pytest.fixture(scope="module")
+def spoiled(
+    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Callable[[Yowo], None] | None, dict[Precision, Path]]:
+    """For each fault, and for none, the exported file in two precisions."""
+    folder, made = tmp_path_factory.mktemp("spoiled"), {}
+    for index, spoil in enumerate((None, *FAULTS)):
+        model = copy.deepcopy(checkpoint.model)
+        if spoil:
+            spoil(model)
+        files: dict[Precision, Path] = {"fp32": folder / f"{index}.onnx", "fp16": folder / f"{index}.fp16.onnx"}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("yowo_export.onnx_export._difference", lambda *_: 0.0)  # NaN is not to be written otherwise
+            export_onnx(Checkpoint(model, checkpoint.spec), files["fp32"])
+        if spoil is not no_number:
+            clips = made_up_clips(checkpoint.spec, 2)
+            lower_model(files["fp32"], files["fp16"], clips, Wish("fp16", fused=False), judged=1)
+        made[spoil] = files
+    return made
+
+
+@pytest.mark.parametrize("spoil", FAULTS, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("case", ["checkpoint", "another engine", "another precision"])
+def test_a_planted_fault_is_named(
+    case: str,
+    spoil: Callable[[Yowo], None],
+    saved: Path,
+    spoiled: dict[Callable[[Yowo], None] | None, dict[Precision, Path]],
+    clip: Float,
+) -> None:
+    precision: Precision = "fp16" if case == "another precision" else "fp32"
+    if precision not in spoiled[spoil] or not spoiled[spoil][precision].exists():
+        pytest.skip("weights that are no number are not lowered")
+    reference = saved if case == "checkpoint" else spoiled[None]["fp32"]
+    engines = ({}, {"backend": "openvino"}) if case == "another engine" else ({}, {"backend": "onnxruntime"})
+    found = bisect(reference, spoiled[spoil][precision], clip, precision, engines)
+    assert found.culprit is not None and found.culprit.name.startswith(FAULTS[spoil]), found.sentence()
+    assert ("is no number is" in found.sentence()) == (spoil is no_number)
+
+
+@pytest.mark.parametrize("case", ["checkpoint", "another engine", "another precision"])
+def test_of_a_sound_file_no_layer_is_named(
+    case: str,
+    saved: Path,
+    spoiled: dict[Callable[[Yowo], None] | None, dict[Precision, Path]],
+    clip: Float,
+) -> None:
+    precision: Precision = "fp16" if case == "another precision" else "fp32"
+    reference = saved if case == "checkpoint" else spoiled[None]["fp32"]
+    engines = ({"backend": "pytorch"} if case == "checkpoint" else {"backend": "onnxruntime"}), {"backend": "openvino"}
+    found = bisect(reference, spoiled[None][precision], clip, precision, engines)
+    assert found.culprit is None and "no layer of" in found.sentence()
+    assert len(found.layers) > 30 and 0 < max(layer.error for layer in found.layers) <= 10 * OWN[precision]
+
+
+def test_what_is_held_at_once_stays_within_the_memory(
+    saved: Path,
+    spoiled: dict[Callable[[Yowo], None] | None, dict[Precision, Path]],
+    clip: Float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All values of both sides, twice for the pipes and once within each engine."""
+    held, real = [], bisect_module._values
+
+    def watched(*arguments: object) -> dict[str, Float]:
+        values = real(*arguments)  # type: ignore[arg-type]
+        held.append(sum(value.nbytes for value in values.values()))
+        return values
+
+    monkeypatch.setattr(bisect_module, "_values", watched)
+    memory, candidate = 6 << 20, spoiled[None]["fp32"]
+    found = bisect(saved, candidate, clip, "fp32", memory=memory)
+    whole = bisect(saved, candidate, clip, "fp32")
+    assert len(held) > 4 and max(held[:-2]) <= memory / 6
+    assert [layer.name for layer in found.layers] == [layer.name for layer in whole.layers]
+
+
+def test_a_single_wrong_channel_shows_and_an_even_error_is_its_size() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal((1, 8, 4, 5)).astype(np.float32)
+    other = one.copy()
+    other[:, 3] += 1.0
+    assert difference(one, other) == pytest.approx(1 / np.sqrt(np.mean(one**2)), rel=1e-5)
+    assert difference(one, 1.01 * one) == pytest.approx(0.01, rel=0.5)
+    assert difference(one, one) == 0 and np.isinf(difference(one, np.where(other > 2, np.nan, other)))
+
+
+def test_where_both_are_no_number_they_agree() -> None:
+    one = np.array([[[1.0, np.nan, np.inf]]], np.float32)
+    assert difference(one, one) == 0
+
+
+@pytest.mark.parametrize("candidate", ["checkpoint", "stranger"])
+def test_what_has_no_layers_to_compare_is_refused(
+    candidate: str,
+    saved: Path,
+    spoiled: dict[Callable[[Yowo], None] | None, dict[Precision, Path]],
+    clip: Float,
+    tmp_path: Path,
+) -> None:
+    if candidate == "checkpoint":
+        with pytest.raises(InputError, match="layers are named by an ONNX file"):
+            bisect(spoiled[None]["fp32"], saved, clip, "fp32")
+        return
+    import onnx
+
+    model = onnx.load(spoiled[None]["fp32"])
+    for index, node in enumerate(model.graph.node):
+        node.name = f"node_{index}"
+    onnx.save(model, tmp_path / "renamed.onnx")
+    with pytest.raises(InputError, match="no layer in common"):
+        bisect(spoiled[None]["fp32"], tmp_path / "renamed.onnx", clip, "fp32")
