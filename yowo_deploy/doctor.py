@@ -41,7 +41,7 @@ ONE_WHEEL = {
     "onnxruntime": (("onnxruntime-gpu", "'yowo-deploy[cuda]'"), ("onnxruntime", "'yowo-deploy[onnxruntime]'")),
 }
 
-Kind = Literal["engine", "builder", "video"]
+Kind = Literal["engine", "builder", "preprocessing", "video"]
 State = Literal["works", "fails", "missing", "no gpu"]
 
 
@@ -77,6 +77,13 @@ clip, kernel, answer = (torch.from_numpy(array).to(sys.argv[2]) for array in cli
 if not torch.equal(torch.nn.functional.conv3d(clip, kernel, stride=STRIDES).squeeze(2), answer):
     raise SystemExit("the answer is wrong")
 """
+_GOLDEN = """
+from yowo_deploy.default_model import model_path
+from yowo_deploy.golden import GOLDEN_KEY, check_golden
+from yowo_deploy.onnx_file import read_onnx_file, read_spec
+path = model_path("default")
+check_golden(read_spec(path), read_onnx_file(path).metadata[GOLDEN_KEY], str(path))
+"""
 _BUILD = """
 import importlib, sys
 trt = importlib.import_module(sys.argv[2])
@@ -104,6 +111,7 @@ TRIALS = (
     Trial("pytorch, cuda", "engine", "torch", "train", _TORCH, ("cuda",), True),
     Trial("tensorrt, building a plan", "builder", "tensorrt", "tensorrt", _BUILD, ("tensorrt",), True),
     Trial("tensorrt-rtx, building a plan", "builder", "tensorrt_rtx", "tensorrt-rtx", _BUILD, ("tensorrt_rtx",)),
+    Trial("the golden frame of the default model", "preprocessing", "cv2", "", _GOLDEN),
     Trial("VP8 in .webm", "video", "cv2", "", _WRITE, ("a.webm",)),
     Trial("H.264 in .mp4", "video", "av", "video", _WRITE, ("a.mp4",)),
 )

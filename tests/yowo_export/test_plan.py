@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 
 from yowo_deploy.artifacts import sha256_of
 from yowo_deploy.backends import open_model
@@ -27,8 +29,12 @@ from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, Ou
 from yowo_deploy.plan_file import FLAVOURS, MARK, MAX_NAME, Flavour, is_plan, read_plan, read_verified, to_name
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export import plan as plan_module
+from yowo_export.bisect import bisect
+from yowo_export.calibration import made_up_clips
+from yowo_export.layers import layers_of
 from yowo_export.onnx_export import LIMIT, Attention, export_onnx
 from yowo_export.plan import PlanOptions, build_plan
+from yowo_export.precision import Wish, lower_model
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint, load_checkpoint
 
@@ -102,6 +108,26 @@ def test_a_graph_of_one_batch_size_needs_no_profile(
     with pytest.raises(InputError, match="takes exactly 2 clips a call, so --batch can only be 2"):
         build_plan(fixed, tmp_path / "c.plan", PlanOptions("tensorrt-rtx", (1, 2, 3)))
     assert not (tmp_path / "c.plan").exists()
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_a_plan_may_show_every_layer_in_float32(
+    low: bool, plain: Path, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, seen, real = plain, dict[str, object](), plan_module._show_layers
+    if low:
+        source = tmp_path / "half.onnx"
+        lower_model(plain, source, made_up_clips(checkpoint.spec, 1), Wish("fp16", fused=False), judged=1)
+
+    def watched(library: Any, network: Any, path: Path) -> None:
+        real(library, network, path)
+        outputs = [network.get_output(index) for index in range(network.num_outputs)]
+        seen.update({tensor.name: tensor.dtype for tensor in outputs})
+
+    monkeypatch.setattr(plan_module, "_show_layers", watched)
+    build_plan(source, tmp_path / "a.plan", PlanOptions("tensorrt-rtx", show_layers=True))
+    wanted = {layer.value for layer in layers_of(ir.load(source))}
+    assert set(seen) == wanted | {"raw"} and set(seen.values()) == {trt.float32}
 
 
 def test_it_is_a_plain_plan(plain: Path, tmp_path: Path) -> None:
@@ -427,6 +453,21 @@ def flavour(request: pytest.FixtureRequest) -> Flavour:
     if chosen == "tensorrt-rtx" and open_cuda().compute_capability not in ("8.0", "8.6", "8.9", "12.0", "12.1"):
         pytest.skip("TensorRT-RTX does not run on this GPU")
     return chosen
+
+
+@pytest.mark.gpu
+def test_a_fault_in_a_plan_is_named(flavour: Flavour, plain: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    spoiled = onnx.load(plain)
+    weight = next(tensor for tensor in spoiled.graph.initializer if tensor.name == "backbone_3d.features.1.0.weight")
+    values = numpy_helper.to_array(weight).copy()
+    values[0] += 1.0
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(spoiled, tmp_path / "spoiled.onnx")
+    clip = made_up_clips(checkpoint.spec, 2).clip(1)
+    for source, culprit in ((plain, None), (tmp_path / "spoiled.onnx", "backbone_3d.features.1.0")):
+        build_plan(source, tmp_path / "a.plan", PlanOptions(flavour, tf32=False, show_layers=True))
+        found = bisect(plain, tmp_path / "a.plan", clip, "fp32").culprit
+        assert (found.name if found else None) == culprit
 
 
 @pytest.mark.gpu

@@ -112,13 +112,19 @@ class TensorRt(SimpleNamespace):
         self.logger = logger
         return self.runtime
 
-    num_io_tensors = 2
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.shapes)
 
     def get_tensor_name(self, index: int) -> str:
-        return ("raw", "clips")[index]
+        return ("raw", "clips", "shown")[index]
 
     def get_tensor_mode(self, name: str) -> str:
-        return {"clips": "in", "raw": "out"}[name]
+        return "in" if name == "clips" else "out"
+
+    def show(self) -> None:
+        """As a plan does whose layers were marked: clips twice themselves."""
+        self.shapes["shown"], self.types["shown"] = self.shapes["clips"], "float32"
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]  # type: ignore[no-any-return]
@@ -148,7 +154,7 @@ class Context:
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
-        return name in ("clips", "raw")
+        return name in self.engine.shapes
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == Gpu.stream
@@ -157,6 +163,8 @@ class Context:
             return False
         answer = self.engine.network.infer(at(self.addresses["clips"], self.shape))
         at(self.addresses["raw"], answer.shape)[:] = answer
+        if "shown" in self.engine.shapes:
+            at(self.addresses["shown"], self.shape)[:] = 2 * at(self.addresses["clips"], self.shape)
         return True
 
 
@@ -214,6 +222,24 @@ def test_any_batch_of_the_profile_gives_what_numpy_gives(
     assert gpu.closed == 1
     with pytest.raises(InputError, match="is closed"):
         backend.infer(clips_of(spec, 1))
+
+
+@pytest.mark.parametrize(("batch", "fixed"), [((1, 2, 3), False), ((2, 2, 2), True)])
+def test_layers_that_a_plan_shows_come_by_name(
+    batch: tuple[int, int, int],
+    fixed: bool,
+    make: Callable[..., tuple[Gpu, TensorRt]],
+    plan: Path,
+    spec: ModelSpec,
+    numpy_backend: MakeNumpy,
+) -> None:
+    make(batch, fixed)[1].show()
+    clips = clips_of(spec, 2)
+    with open_model(plan) as backend:
+        found = backend.outputs(clips, ["shown", "not there"])  # type: ignore[attr-defined]
+        assert set(found) == {"shown"}
+        np.testing.assert_array_equal(found["shown"], 2 * clips)
+        np.testing.assert_array_equal(backend.infer(clips), numpy_backend(spec).infer(clips))
 
 
 class OnGpu:
