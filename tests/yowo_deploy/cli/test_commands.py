@@ -120,7 +120,7 @@ def test_the_exported_file_scores_what_the_checkpoint_scores(data: Path, checkpo
 def test_parity_says_passed_and_why(checkpoint: Path, onnx: Path, video: Path, backend: str) -> None:
     result = run("parity", checkpoint, onnx, "--backend", backend, "--data", video, "--clips", 2, "--json")
     found = json.loads(result.stdout)
-    assert result.exit_code == 0 and found["passed"] and found["clips"] == 2
+    assert result.exit_code == 0 and found["passed"] and found["difference"]["clips"] == 2
     table = run("parity", checkpoint, onnx, "--backend", backend, "--clips", 2)
     assert table.stdout.startswith("PASSED")
 
@@ -132,6 +132,20 @@ def test_parity_fails_with_exit_code_1_for_other_weights(data: Path, checkpoint:
     save_checkpoint(tmp_path / "other.pt", build(recipe, spec), spec, {})
     result = run("parity", checkpoint, tmp_path / "other.pt", "--clips", 2)
     assert result.exit_code == 1 and result.stdout.startswith("FAILED")
+
+
+@pytest.mark.parametrize("text", ["score", "score=x", "score=-1", "height=3", "=1"])
+def test_a_limit_that_is_none_is_refused(text: str, onnx: Path) -> None:
+    result = run("parity", onnx, onnx, "--limit", text)
+    assert result.exit_code == 1 and f"limit {text!r} is not understood" in result.stderr
+
+
+def test_parity_writes_its_page_and_bisects(checkpoint: Path, onnx: Path, tmp_path: Path) -> None:
+    page = tmp_path / "p.html"
+    result = run("parity", checkpoint, onnx, "--clips", 1, "--bisect", "--memory", "64MiB", "--report", page, "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 0 and "Layer by layer" in page.read_text()
+    assert len(found["bisection"]["layers"]) > 10 and "culprit" not in found["bisection"]
 
 
 def test_bench_measures_several_models_in_one_run(checkpoint: Path, onnx: Path) -> None:
