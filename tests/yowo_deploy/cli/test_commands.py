@@ -137,7 +137,7 @@ def test_parity_fails_with_exit_code_1_for_other_weights(data: Path, checkpoint:
 @pytest.mark.parametrize("text", ["score", "score=x", "score=-1", "height=3", "=1"])
 def test_a_limit_that_is_none_is_refused(text: str, onnx: Path) -> None:
     result = run("parity", onnx, onnx, "--limit", text)
-    assert result.exit_code == 1 and f"limit {text!r} is not understood" in result.stderr
+    assert result.exit_code == 1 and f"limit {text!r} is not understood" in str(result.exception)
 
 
 def test_parity_writes_its_page_and_bisects(checkpoint: Path, onnx: Path, tmp_path: Path) -> None:
