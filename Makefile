@@ -1,9 +1,11 @@
 # `make demo`, `make check` and `make test` each work on a fresh clone: they create the virtual environment first.
 # Another interpreter or environment: make test PYTHON=python3.12 VENV=/somewhere. Fewer tests: make test ARGS="-k tubes".
+# In one process, to see what a test prints: make test WORKERS=0 ARGS="-s -k tubes".
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -36,7 +38,7 @@ check: $(INSTALLED) ## style, types, and the tests of the architecture
 	$(BIN)/python -m pytest tests/architecture -m "not slow"
 
 test: $(INSTALLED) ## every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 clean: ## remove the virtual environment and what the tools wrote, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
