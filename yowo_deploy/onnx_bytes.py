@@ -19,7 +19,9 @@ _TYPES = {"float32": _FLOAT, "uint8": 2, "int8": 3, "int64": 7, "float16": 10}
 
 def model(nodes: Sequence[bytes], tensors: Sequence[bytes], answer: tuple[int, ...], spec: ModelSpec) -> bytes:
     """A whole file that takes "clip" of the spec and puts out "raw" of the shape `answer`; opset 17."""
-    graph = b"".join(field(1, each) for each in nodes) + field(2, "graph") + b"".join(field(5, each) for each in tensors)
+    graph = (
+        b"".join(field(1, each) for each in nodes) + field(2, "graph") + b"".join(field(5, each) for each in tensors)
+    )
     graph += field(11, _value("clip", (1, *spec.clip_shape))) + field(12, _value("raw", answer))
     metadata = field(1, METADATA_KEY) + field(2, spec.to_json())
     return field(1, 8) + field(7, graph) + field(8, field(2, 17)) + field(14, metadata)

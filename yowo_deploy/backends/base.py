@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,15 @@ class Backend(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """An engine that can take a call apart, more slowly than `Backend.infer`: it waits after each stage."""
+
+    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+        """As `infer`, and the seconds of "copy in", "infer", "copy out"; of "infer" alone where nothing is copied."""
+        ...
 
 
 E = TypeVar("E", bound="Engine")
