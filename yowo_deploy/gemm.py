@@ -10,7 +10,7 @@ from yowo_deploy.boxes import Float
 from yowo_deploy.onnx_bytes import model, node, numbers, tensor, whole_number
 from yowo_deploy.spec import ModelSpec, Precision
 
-SIDE, PRODUCTS = 1024, 4
+SIDE, PRODUCTS = 1024, 2
 SPEC = ModelSpec(
     labels=("anything",), anchors=((1.0, 1.0),), clip_length=4, input_size=(512, 512), stride=32, name="gemm"
 )
@@ -22,7 +22,7 @@ _REACH = 4.0  # of what INT8 can say: the values are normal with a deviation of 
 
 
 def write_gemm(path: Path, precision: Precision = "fp32") -> None:
-    """Write the model: a clip read as a (3072, 1024) matrix, four products with (1024, 1024), and a small one.
+    """Write the model: a clip read as a (3072, 1024) matrix, two products with (1024, 1024), and a small one.
 
     A ReLU stands between two products, or an engine could multiply their weights beforehand; the mean of the rows makes
     the answer small. "int8" is quantized as our exporter does it for CPUs, unsigned values and signed weights; "fp16"

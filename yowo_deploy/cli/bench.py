@@ -89,8 +89,8 @@ def compare(old: str, new: str, fail_above: float, as_json: bool) -> None:
         click.echo(json.dumps({"passed": not slower, "limit": fail_above, "changes": [vars(each) for each in changes]}))
     else:
         worst = max(changes, key=lambda change: change.percent)
-        verdict = "FAILED" if slower else "PASSED"
-        click.echo(f"{verdict}: at most {worst.percent:+.1f} % slower, limit {fail_above:g} % ({worst.what})")
+        change = f"{abs(worst.percent):.1f} % {'slower' if worst.percent > 0 else 'faster'}"
+        click.echo(f"{'FAILED' if slower else 'PASSED'}: {worst.what}: {change}; the limit is {fail_above:g} % slower")
         headers = ("what", "old", "new", "slower by", "95 % interval")
         show_table("", headers, [_change_row(change) for change in changes])
     sys.exit(1 if slower else 0)
