@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, get_args
 
 import numpy as np
@@ -36,8 +36,9 @@ LABELS = tuple(f"action {number}" for number in range(24))
 ANCHORS = ((0.7, 1.0), (1.1, 2.1), (1.6, 3.0), (2.2, 4.5), (4.0, 5.9))
 EAGER, COMPILED = "PyTorch, eager", "PyTorch, torch.compile"
 ENGINES = ("openvino", "onnxruntime")
-# One, so that an engine whose threads wait for each other is not punished for what else the machine does: beside other
-# work on two cores, eager PyTorch took 20 times its time with two threads.
+# One thread, and its CPU time, which on a core of its own is the latency: so other work on the machine counts neither
+# as waiting for a core nor as threads that wait for each other. Beside it eager PyTorch took 20 times as long with
+# two threads.
 THREADS = 1
 Call = Callable[[], Any]
 
@@ -102,15 +103,14 @@ def compiled(checkpoint: Checkpoint) -> Call:
 
 
 def rows(calls: Mapping[str, Call], seconds: float) -> list[dict[str, Any]]:
-    """Median, how many times as fast as the first with its interval, and rounds, of each."""
+    """CPU time of each in the median, how many times as fast as the first with its interval, and rounds."""
     load = os.getloadavg()[0]
-    table = bench_calls(list(calls.values()), seconds, warmup=2)
+    table = bench_calls(list(calls.values()), seconds, warmup=2, clock=process_time)
     loads = [round(load, 1), round(os.getloadavg()[0], 1)]
     return [
         {
             "name": name,
-            "p50_ms": 1000 * float(np.median(column)),
-            "best_ms": 1000 * float(column.min()),
+            "cpu_ms": 1000 * float(np.median(column)),
             "times": median_interval(table[:, 0] / column),
             "rounds": len(column),
             "load": loads,

@@ -81,6 +81,7 @@ def bench_calls(
     seconds: float,
     warmup: int = 3,
     on_round: Callable[[float], None] | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> NDArray[np.float64]:
     """Seconds of each call, every one of them once a round, so that noise meets all of them alike.
 
@@ -91,12 +92,13 @@ def bench_calls(
     Args:
         seconds: to measure for, warm-up left out; at least `LEAST_ROUNDS` rounds are made.
         on_round: called between rounds, and after the last, with the share of the time that is over.
+        clock: what a call is timed by; `time.process_time` counts the work of all threads and no waiting.
 
     Returns:
         (rounds, calls).
     """
     rng = np.random.default_rng(0)
-    usual = [min([_timed(call) for _ in range(warmup)], default=LEAD_S) for call in calls]
+    usual = [min([_timed(call, perf_counter) for _ in range(warmup)], default=LEAD_S) for call in calls]
     rounds: list[NDArray[np.float64]] = []
     order: list[int] = []
     start = told = perf_counter()
@@ -106,7 +108,7 @@ def bench_calls(
         for index in order:
             if len(calls) > 1:
                 _lead(calls[index], usual[index])
-            row[index] = _timed(calls[index])
+            row[index] = _timed(calls[index], clock or perf_counter)
         rounds.append(row)
         if on_round and perf_counter() - told > REPORT_EVERY_S:
             told = perf_counter()
@@ -145,7 +147,7 @@ def _lead(call: Callable[[], Any], usual: float) -> None:
         call()
 
 
-def _timed(call: Callable[[], Any]) -> float:
-    start = perf_counter()
+def _timed(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    start = clock()
     call()
-    return perf_counter() - start
+    return clock() - start
