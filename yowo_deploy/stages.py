@@ -90,7 +90,7 @@ def bench_stages(model: Backend, video: Path, seconds: float = 5.0) -> list[Timi
     """Time of each stage of a frame, one frame after the other, nothing at the same time; last the whole frame.
 
     Args:
-        video: read again from the start when it ends.
+        video: read again from the start when it ends, or breaks off.
         seconds: to measure for; at least `LEAST_FRAMES` frames.
 
     Returns:
@@ -158,7 +158,7 @@ def open_loop(
 
 def held_frames(video: Path) -> list[Frame]:
     """The first `HELD_FRAMES` frames of a video."""
-    with open_video(video) as reader:
+    with open_video(video, allow_damaged=True) as reader:
         return [frame for frame, _ in zip(reader, range(HELD_FRAMES), strict=False)]
 
 
@@ -173,7 +173,7 @@ def make_video(path: Path, size_wh: tuple[int, int] = (320, 240)) -> None:
 def _decoded(video: Path) -> Iterator[tuple[Frame, float]]:
     """Frames without end, each with the seconds it took; the first of a file is left out, opening decodes it."""
     while True:
-        with open_video(video) as reader:
+        with open_video(video, allow_damaged=True) as reader:
             frames, alone = iter(reader), True
             next(frames)
             start = perf_counter()

@@ -64,12 +64,12 @@ def command(ctx: click.Context, /, engines: tuple[str, ...], **options: Any) -> 
         if Path(plot).suffix.lower() != ".png":
             raise OutputError(f"cannot write {plot}: expected a name that ends in .png")
     record = measure([*engines, *([versus] if versus else [])], bool(versus), options)
-    if plot:
-        _draw(Path(plot), record)
     if as_json:
         click.echo(json.dumps(record))
     else:
         _show(record)
+    if plot:  # last: what was measured is told even if the picture cannot be written
+        _draw(Path(plot), record)
 
 
 @command.command("compare")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import existing_file, sha256_of
+from yowo_deploy.artifacts import sha256_of
 from yowo_deploy.backends.base import Backend, is_checkpoint, open_model
 from yowo_deploy.bench import (
     PERCENTILES,
@@ -23,13 +23,14 @@ from yowo_deploy.bench import (
 )
 from yowo_deploy.cli.terminal import progress_bar, talk
 from yowo_deploy.default_model import model_path
-from yowo_deploy.errors import ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.gemm import MACS, write_gemm
 from yowo_deploy.machine import describe_machine, gpu_memory_bytes, peak_memory_bytes
 from yowo_deploy.onnx_file import read_onnx_file, recorded_cost
 from yowo_deploy.plan_file import is_plan
 from yowo_deploy.record import FORMAT
 from yowo_deploy.stages import OpenLoop, bench_stages, held_frames, make_video, open_loop
+from yowo_deploy.video import open_video
 
 HEADERS = tuple(f"p{percent} ms" if percent < 100 else "max ms" for percent in PERCENTILES)
 KEYS = tuple(header.replace(" ", "_") for header in HEADERS)
@@ -51,9 +52,7 @@ def measure(paths: Sequence[str], versus: bool, options: dict[str, Any]) -> dict
         update = stack.enter_context(progress_bar("measuring", total=1.0, thread=False))
         timings = bench_models(models, asked["seconds"], asked["warmup"], asked["batch"], update)
         memory, on_gpu = peak_memory_bytes(), gpu_memory_bytes()
-        stages = bench_stages(models[0], video, asked["seconds"] / 2) if asked["stages"] else []
-        frames = held_frames(video) if asked["fps"] else []
-        live = open_loop(models[0], frames, asked["fps"], asked["seconds"]) if asked["fps"] else None
+        stages, live = _frames(models[0], video, asked)
         machine = describe_machine()
         facts = [
             _model_facts(path, each, model, timing)
@@ -75,13 +74,29 @@ def _versus(timings: list[Timing]) -> dict[str, float]:
 
 
 def _video(asked: dict[str, Any], folder: Path) -> Path:
-    """What the user gave, checked before anything is measured, or a made-up one."""
+    """What the user gave, opened once before anything is measured, or a made-up one."""
+    if asked["fps"] and asked["fps"] * asked["seconds"] < 1:
+        raise InputError(f"no frame comes in {asked['seconds']:g} s at {asked['fps']:g} frames/s: give more --seconds")
+    made_up = folder / "made-up.webm"
     if asked["video"]:
-        given = Path(asked["video"])
-        return given if given.is_dir() else existing_file(given, "video")
+        with open_video(asked["video"]):
+            return Path(asked["video"])
     if asked["stages"] or asked["fps"]:
-        make_video(folder / "made-up.webm")
-    return folder / "made-up.webm"
+        make_video(made_up)
+    return made_up
+
+
+def _frames(model: Backend, video: Path, asked: dict[str, Any]) -> tuple[list[Timing], OpenLoop | None]:
+    """What is measured frame by frame, as far as it was asked for, and as the model takes one clip a call."""
+    try:
+        stages = bench_stages(model, video, asked["seconds"] / 2) if asked["stages"] else []
+        live = open_loop(model, held_frames(video), asked["fps"], asked["seconds"]) if asked["fps"] else None
+    except InputError as error:
+        if asked["batch"] == 1:
+            raise
+        talk.print(f"nothing is measured frame by frame: {error}")  # a plan may be for its batch alone
+        return [], None
+    return stages, live
 
 
 def _model_facts(path: str, options: dict[str, Any], model: Backend, timing: Timing) -> dict[str, Any]:
@@ -103,7 +118,11 @@ def _model_facts(path: str, options: dict[str, Any], model: Backend, timing: Tim
 def _arithmetic(
     path: str, options: dict[str, Any], model: Backend, timing: Timing, folder: Path, seconds: float | None
 ) -> dict[str, Any]:
-    """Multiply-adds a second, and beside them those of a matrix product on the same engine, in turn in one run."""
+    """Multiply-adds a second, and what share that is of the peak: matrix products on the same engine, in turn.
+
+    The peak is of the precision that the file is in, device and threads as for the model. Layers that a lowered file
+    keeps in float32 pull its share down, and an engine that saves multiplications (Winograd) may pass 100 %.
+    """
     macs = _macs(Path(model_path(path)), options["clip"])
     done = None if macs is None else macs * timing.batch / float(np.median(timing.seconds)) / 1e9
     facts: dict[str, Any] = {"gmac": None if macs is None else macs / 1e9, "gmac_per_s": done}
