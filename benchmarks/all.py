@@ -96,6 +96,9 @@ def pareto(work: Path, seconds: float) -> dict[str, Any]:
             lower_model(single, low, clips, Wish("int8", engine), judged=1)
             models[f"fp32, {engine}"] = open_model(single, engine, threads=1)
             models[f"int8, {engine}"] = open_model(low, engine, threads=1)
+        half = Path(name) / "half.onnx"
+        lower_model(single, half, clips, Wish("fp16"), judged=1)
+        models["fp16, openvino"] = open_model(half, "openvino", threads=1)
         models["bf16, openvino"] = open_model(single, "openvino", precision="bf16", threads=1)
         macs = recorded_cost(read_onnx_file(single).metadata)["total"]["macs"]
         return {"gmac": macs / 1e9, "rows": rows({name: model_call(model) for name, model in models.items()}, seconds)}

@@ -73,7 +73,7 @@ def _intro(machine: dict[str, Any]) -> str:
 
 
 def _backbones(networks: Mapping[tuple[str, int], dict[str, Any]], output: Path) -> str:
-    missing = [f"{name} T={length}" for length in LENGTHS for name in PAPER if (name, length) not in networks]
+    missing = {length: [name for name in PAPER if (name, length) not in networks] for length in LENGTHS}
     table = []
     for length in LENGTHS:
         for name in PAPER:
@@ -94,8 +94,9 @@ def _backbones(networks: Mapping[tuple[str, int], dict[str, Any]], output: Path)
     if shown := [name for name in PAPER if (name, 16) in networks]:
         _bars(networks, shown, output / "backbones.png")
         text.append("![Times as fast as eager PyTorch, 16 frames](backbones.png)")
-    if missing:
-        text.append(f"Not measured yet: {', '.join(missing)}.")
+    for length, names in missing.items():
+        if names:
+            text.append(f"Not measured yet with {length} frames: {', '.join(names)}.")
     return "\n\n".join(text)
 
 
@@ -170,21 +171,18 @@ def _pair(values: Sequence[float]) -> tuple[str, str]:
 
 def _pareto(section: dict[str, Any], accuracy: Mapping[str, float], output: Path) -> str:
     rows = section["figures"]["rows"]
-    table = [
-        (row["name"], f"{row['cpu_ms']:.1f}", _times(row["times"]), f"{accuracy[row['name']]:.2f}")
-        if row["name"] in accuracy
-        else (row["name"], f"{row['cpu_ms']:.1f}", _times(row["times"]), "-")
-        for row in rows
-    ]
+    judged = {name: f"{value:.2f}" for name, value in accuracy.items()}
+    table = [(row["name"], f"{row['cpu_ms']:.1f}", _times(row["times"]), judged.get(row["name"], "-")) for row in rows]
     known = [row for row in rows if row["name"] in accuracy]
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for row in known:
         axes.plot(row["cpu_ms"], accuracy[row["name"]], "o", color="#d94801")
-        axes.annotate(row["name"], (row["cpu_ms"], accuracy[row["name"]]), (6, 6), textcoords="offset points")
+        place = (row["cpu_ms"], accuracy[row["name"]])
+        axes.annotate(row["name"], place, (-8, -4), textcoords="offset points", ha="right")
     axes.set(xlabel="CPU ms a clip, one thread", ylabel="frame-mAP@0.5 on J-HMDB-21, %")
-    axes.margins(0.25)
+    axes.margins(0.3, 0.2)
     axes.grid(alpha=0.25)
     _save(figure, output / "pareto.png")
     return "\n\n".join(
