@@ -22,11 +22,11 @@ _SAME_MODEL = ("engine", "precision", "batch", "clip_length")
 
 @dataclass(frozen=True)
 class Change:
-    """One figure that two records have in common; larger is slower.
+    """One figure that two records have in common.
 
     Attributes:
         what: in words.
-        old, new: the figure, in `unit`.
+        old, new: the figure, in `unit`: a time or a ratio of times, or the share of frames that were answered.
         percent: how much slower the new one is; less than 0 is faster.
         low, high: 95 % interval of that, as far as the calls of the two runs tell. What differs from run to run, the
             neighbours on a shared machine and where memory came to lie, is not in it.
@@ -63,7 +63,7 @@ def compare_records(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     """How much slower the new record is: by `--versus` where both have it against the same file, else by each p50.
 
     A ratio taken within one run holds on any machine and under any load; medians of two runs hold on one quiet
-    machine. Latency in the open loop is compared as well where both have it.
+    machine. Latency in the open loop and the share of frames answered are compared as well where both have them.
 
     Raises:
         InputError: the records are not of the same measurement; the message lists what differs.
@@ -100,8 +100,12 @@ def _median_changes(models: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iter
 
 def _open_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
     if old.get("open_loop") and new.get("open_loop"):
+        rate = f"{new['open_loop']['fps']:g} frames/s"
         first, second = (1000 * np.array(each["open_loop"]["seconds"]) for each in (old, new))
-        yield _change(f"latency at {new['open_loop']['fps']:g} frames/s", "ms", first, second)
+        yield _change(f"latency at {rate}", "ms", first, second)
+        before, after = (100 * (1 - each["open_loop"]["dropped"] / each["open_loop"]["offered"]) for each in (old, new))
+        slower = 100 * (before / after - 1)
+        yield Change(f"answered of {rate}", "%", before, after, slower, slower, slower)
 
 
 def _change(what: str, unit: str, old: Any, new: Any) -> Change:

@@ -59,12 +59,13 @@ def test_a_ratio_does_not_mind_another_machine_under_another_load() -> None:
 
 
 def test_latency_in_the_open_loop_is_compared_as_well() -> None:
-    live = {"fps": 30, "seconds": noisy(0.04, 0).tolist()}
+    live = {"fps": 30, "seconds": noisy(0.04, 0).tolist(), "offered": 200, "dropped": 0}
     old, new = record(model(noisy(0.1, 0)), open_loop=live), record(model(noisy(0.1, 1)), open_loop=copy.deepcopy(live))
-    new["open_loop"]["seconds"] = noisy(0.06, 1).tolist()
-    closed, loop = compare_records(old, new)
+    new["open_loop"] |= {"seconds": noisy(0.06, 1).tolist(), "offered": 250, "dropped": 50}
+    closed, loop, answered = compare_records(old, new)
     assert closed.percent == pytest.approx(0, abs=1)
     assert loop.percent == pytest.approx(50, abs=2) and loop.what == "latency at 30 frames/s"
+    assert (answered.old, answered.new, answered.percent) == pytest.approx((100, 80, 25))
 
 
 @pytest.mark.parametrize(
