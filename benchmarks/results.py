@@ -29,10 +29,10 @@ INTRO = """# Results
 
 Made by `python -m benchmarks.all`; `benchmarks/results.py` wrote every line from what was measured.
 
-Other work ran on this machine all the time, see the load averages (on {cores} cores). So, unless a table says
+Load averages stand beside the tables: above {cores}, the number of cores, other work ran. So, unless a table says
 otherwise, figures are **CPU time on one thread**: what a call takes on a core of its own, however long it had to wait
-for one here. Ratios are of calls made in turn in one run, with their 95 % interval; compare these, not milliseconds of
-different tables.
+for one here, but for the caches that others used too. Ratios are of calls made in turn in one run, with their 95 %
+interval; compare these, not milliseconds of different tables.
 
 Machine: {machine}. Python {python}; {packages}.
 """
@@ -177,10 +177,9 @@ def _pareto(section: dict[str, Any], accuracy: Mapping[str, float], output: Path
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for row in known:
-        axes.plot(row["cpu_ms"], accuracy[row["name"]], "o", color="#d94801")
-        place = (row["cpu_ms"], accuracy[row["name"]])
-        axes.annotate(row["name"], place, (-8, -4), textcoords="offset points", ha="right")
+    for row, marker in zip(known, "osD^v<>P", strict=False):
+        axes.plot(row["cpu_ms"], accuracy[row["name"]], marker, ms=9, alpha=0.8, label=row["name"])
+    axes.legend(loc="best")
     axes.set(xlabel="CPU ms a clip, one thread", ylabel="frame-mAP@0.5 on J-HMDB-21, %")
     axes.margins(0.3, 0.2)
     axes.grid(alpha=0.25)
