@@ -30,7 +30,13 @@ def main() -> None:
     ours, theirs = (lambda: link_class(boxes, scores, 0, RELEASE_RULE), lambda: loop_link(boxes, scores))
     _compare(f"link {FRAMES} x {BOXES}", ours, theirs, 20, 1)
     twice = _frames(rng, 2 * FRAMES)
-    _compare(f"link {2 * FRAMES} x {BOXES}", lambda: link_class(*twice, 0, RELEASE_RULE), ours, 20, 20)
+    _compare(
+        f"link {2 * FRAMES} x {BOXES}, beside half as many frames",
+        lambda: link_class(*twice, 0, RELEASE_RULE),
+        ours,
+        20,
+        20,
+    )
     found, truth = _rows(rng, ROWS), _rows(rng, 9_139)
     start = perf_counter()
     frame_map(found, truth, 21)

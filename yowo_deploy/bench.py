@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.decode import detect
 from yowo_deploy.errors import InputError
-from yowo_deploy.preprocess import preprocess
-from yowo_deploy.spec import ModelSpec
+
+PERCENTILES = (50, 90, 95, 99, 100)
+LEAST_ROUNDS = 5
+REPORT_EVERY_S = 0.5  # a progress bar that is drawn more often would be measured as well
+# Before a call that counts, where another model was called last. ONNX Runtime's threads go on spinning after a call:
+# on two cores OpenVINO took 75 ms right after one, 62 ms 30 ms later, 52 ms 60 ms later, and 45 ms after itself.
+LEAD_S = 0.06
+# Quantiles of Student's t for a 95 % interval, by the number of groups.
+_STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Timing:
 
     Attributes:
         name: of what was measured.
-        seconds: (N,) one value a call.
+        seconds: (N,) one value a call, in the order of the calls.
         batch: clips a call.
     """
 
@@ -38,8 +44,8 @@ class Timing:
 
     @property
     def clips_per_s(self) -> float:
-        """Throughput at the median latency."""
-        return self.batch / float(np.median(self.seconds))
+        """Throughput: clips over the time spent on them, the slow calls included."""
+        return self.batch * len(self.seconds) / float(self.seconds.sum())
 
 
 def bench_models(
@@ -49,61 +55,99 @@ def bench_models(
     batch: int = 1,
     on_round: Callable[[float], None] | None = None,
 ) -> list[Timing]:
-    """Latency of each model, one call of every model a round, so that noise meets all of them alike.
+    """Latency of each model on clips of noise, see `bench_calls`.
 
     Args:
-        seconds: to measure for, warm-up left out; at least five rounds are made.
+        warmup: calls of each model that do not count.
         batch: clips a call.
-        on_round: called after each round with the share of the time that is over.
 
     Raises:
         InputError: nothing to measure.
     """
     if not models or seconds <= 0 or batch < 1 or warmup < 0:
         raise InputError(f"cannot measure {len(models)} models for {seconds} s with batch {batch} and warm-up {warmup}")
-    rng = np.random.default_rng(0)
-    clips = [rng.standard_normal((batch, *model.spec.clip_shape), np.float32) for model in models]
-    for model, clip in zip(models, clips, strict=True):
-        for _ in range(warmup):
-            model.infer(clip)
-    rounds: list[list[float]] = []
-    start = perf_counter()
-    while perf_counter() - start < seconds or len(rounds) < 5:
-        rounds.append([_timed(partial(model.infer, clip)) for model, clip in zip(models, clips, strict=True)])
-        if on_round:
-            on_round(min(1.0, (perf_counter() - start) / seconds))
-    table = np.array(rounds)
-    return [Timing(model.name, table[:, index], batch) for index, model in enumerate(models)]
+    table = bench_calls([model_call(model, batch) for model in models], seconds, warmup, on_round)
+    return [Timing(model.name, column, batch) for model, column in zip(models, table.T, strict=True)]
 
 
-def ratio_interval(slow: Timing, fast: Timing, seed: int = 0) -> tuple[float, float, float]:
-    """How many times faster `fast` was in the same rounds: median ratio and its 95 % interval, by bootstrap."""
-    ratios = slow.seconds / fast.seconds
-    picks = np.random.default_rng(seed).integers(0, len(ratios), (2000, len(ratios)))
-    low, high = np.percentile(np.median(ratios[picks], axis=1), [2.5, 97.5])
-    return float(np.median(ratios)), float(low), float(high)
+def model_call(model: Backend, batch: int = 1) -> Callable[[], Any]:
+    """A call of a model on `batch` clips of noise, the same each time."""
+    clips = np.random.default_rng(0).standard_normal((batch, *model.spec.clip_shape), np.float32)
+    return partial(model.infer, clips)
 
 
-def bench_stages(model: Backend, frame_size: tuple[int, int] = (320, 240), repeats: int = 50) -> list[Timing]:
-    """Time of what stands around the engine, for frames of a size: preprocessing, and decoding with suppression.
+def bench_calls(
+    calls: Sequence[Callable[[], Any]],
+    seconds: float,
+    warmup: int = 3,
+    on_round: Callable[[float], None] | None = None,
+    clock: Callable[[], float] | None = None,
+) -> NDArray[np.float64]:
+    """Seconds of each call, every one of them once a round, so that noise meets all of them alike.
+
+    The order within a round is drawn anew, and the round after it goes the other way round: whoever comes first, or
+    after whom, is then the same for all. Among several, each has a lead of `LEAD_S` that does not count: the same call
+    where it is that short, which warms the caches again, else a pause. A call alone is repeated without a break.
 
     Args:
-        frame_size: (width, height) in pixels.
+        seconds: to measure for, warm-up left out; at least `LEAST_ROUNDS` rounds are made.
+        on_round: called between rounds, and after the last, with the share of the time that is over.
+        clock: what a call is timed by; `time.process_time` counts the work of all threads and no waiting.
+
+    Returns:
+        (rounds, calls).
     """
-    spec: ModelSpec = model.spec
     rng = np.random.default_rng(0)
-    frame = rng.integers(0, 256, (frame_size[1], frame_size[0], 3), np.uint8)
-    raw = model.infer(rng.standard_normal((1, *spec.clip_shape), np.float32))[0]
-    stages: dict[str, Callable[[], Any]] = {
-        "preprocess": lambda: preprocess(frame, spec),
-        "decode + NMS": lambda: detect(raw, spec, frame_size, spec.evaluation_threshold),
-    }
-    for stage in stages.values():
-        stage()
-    return [Timing(name, np.array([_timed(stage) for _ in range(repeats)]), 1) for name, stage in stages.items()]
+    usual = [min([_timed(call, perf_counter) for _ in range(warmup)], default=LEAD_S) for call in calls]
+    rounds: list[NDArray[np.float64]] = []
+    order: list[int] = []
+    start = told = perf_counter()
+    while perf_counter() - start < seconds or len(rounds) < LEAST_ROUNDS:
+        order = order[::-1] if len(rounds) % 2 else rng.permutation(len(calls)).tolist()
+        row = np.empty(len(calls))
+        for index in order:
+            if len(calls) > 1:
+                _lead(calls[index], usual[index])
+            row[index] = _timed(calls[index], clock or perf_counter)
+        rounds.append(row)
+        if on_round and perf_counter() - told > REPORT_EVERY_S:
+            told = perf_counter()
+            on_round(min(1.0, (told - start) / seconds))
+    if on_round:
+        on_round(1.0)
+    return np.array(rounds)
 
 
-def _timed(call: Callable[[], Any]) -> float:
-    start = perf_counter()
+def ratio_interval(slow: Timing, fast: Timing) -> tuple[float, float, float]:
+    """How many times faster `fast` was in the same rounds: the ratio and its 95 % interval.
+
+    The logarithms of the ratios of the rounds are cut into at most ten groups of neighbours; the mean of the groups'
+    medians is the answer, and Student's t over the groups its interval. Noise that lasts over several rounds stays
+    within a group, where bootstrapping single rounds would take it for many independent findings; a spike does not move
+    a median; and few rounds give a wide interval, not a lucky one.
+    """
+    return median_interval(slow.seconds / fast.seconds)
+
+
+def median_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Of positive values in the order they came: their middle and its 95 % interval, as `ratio_interval` says."""
+    groups = np.array_split(np.log(values), min(max(_STUDENT), len(values)))
+    medians = np.array([np.median(group) for group in groups])
+    half = _STUDENT[len(medians)] * medians.std(ddof=1) / np.sqrt(len(medians)) if len(medians) > 1 else np.inf
+    low, middle, high = np.exp([medians.mean() - half, medians.mean(), medians.mean() + half])
+    return float(middle), float(low), float(high)
+
+
+def _lead(call: Callable[[], Any], usual: float) -> None:
+    """Let `LEAD_S` pass with calls, or without where one takes longer than that."""
+    end = perf_counter() + LEAD_S
+    if usual >= LEAD_S:
+        sleep(LEAD_S)
+    while usual < LEAD_S and perf_counter() < end:
+        call()
+
+
+def _timed(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    start = clock()
     call()
-    return perf_counter() - start
+    return clock() - start

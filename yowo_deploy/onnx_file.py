@@ -6,9 +6,10 @@ here first: a plain graph of known operators, all weights inside, nothing nested
 
 from __future__ import annotations
 
+import json
 import mmap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,20 @@ def read_spec(path: Path) -> ModelSpec:
             "write the file with `yowo-deploy export`"
         )
     return ModelSpec.from_json(metadata[METADATA_KEY])
+
+
+def recorded_cost(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Parameters and multiply-adds ("macs") by part as the exporter recorded them; nothing where something else stands.
+
+    The whole is under "total".
+    """
+    try:
+        return {
+            name: {key: int(part[key]) for key in ("parameters", "macs")}
+            for name, part in json.loads(metadata[COST_KEY]).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _read_model(model: memoryview, path: Path) -> OnnxFile:

@@ -72,3 +72,32 @@ def depth_plot(errors: Sequence[float], limits: Sequence[float], first: int | No
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)
+
+
+def latency_plot(names: Sequence[str], seconds: Sequence[NDArray[np.float64]], path: Path) -> None:
+    """How latencies are spread, and how they went: left the share of calls above each, right one dot a call.
+
+    The share has a logarithmic axis, so that the slowest calls, which a histogram hides, are as wide as the others.
+
+    Args:
+        names: of what was measured.
+        seconds: for each (N,) in the order of the calls.
+    """
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    spread, course = figure.subplots(1, 2)
+    colours = colormaps["tab10"](np.arange(10))
+    for number, (name, values) in enumerate(zip(names, seconds, strict=True)):
+        ordered, colour = np.sort(values) * 1000, colours[number % 10]
+        above = 1 - np.arange(len(ordered)) / len(ordered)
+        spread.step(ordered, 100 * above, where="pre", color=colour, lw=1.5, label=f"{name} ({len(ordered)} calls)")
+        spread.axvline(float(np.median(ordered)), color=colour, lw=0.8, ls=":")
+        course.plot(1000 * values, ".", color=colour, ms=3, alpha=0.6)
+    for axes in (spread, course):
+        axes.grid(alpha=0.25)
+    spread.set(xlabel="latency, ms (dotted: median)", ylabel="share of calls that took as long or longer, %")
+    spread.set(yscale="log", ylim=(None, 110))
+    spread.yaxis.set_major_formatter("{x:g}")
+    course.set(xlabel="call", ylabel="latency, ms", ylim=(0, None))
+    figure.legend(loc="outside upper left", fontsize=8)
+    figure.savefig(path, dpi=110, format="png")

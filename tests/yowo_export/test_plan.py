@@ -491,6 +491,9 @@ def test_a_plan_answers_as_pytorch_does(
     with open_model(tmp_path / "a.plan") as backend:
         for count in (batch[2], batch[0], batch[2]):
             np.testing.assert_allclose(backend.infer(clips[:count]), expected[:count], atol=limit)
+        raw, spent = backend.infer_in_stages(clips)  # type: ignore[attr-defined]  # of `Staged`
+        np.testing.assert_allclose(raw, expected, atol=limit)
+        assert list(spent) == ["copy in", "infer", "copy out"]
         if torch.cuda.is_available():
             there: Any = torch.from_numpy(clips).cuda()
             np.testing.assert_allclose(backend.infer(there), expected, atol=limit)

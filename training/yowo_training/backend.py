@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from time import perf_counter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from yowo_deploy.backends.base import Engine, check_clips
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
-from yowo_deploy.spec import Precision
+from yowo_deploy.gemm import ANSWER, SIDE, SPEC, gemm_weights
+from yowo_deploy.spec import ModelSpec, Precision
 from yowo_training.checkpoint import Checkpoint, load_checkpoint
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -53,21 +56,73 @@ class TorchBackend(Engine):
         return backend
 
     def _setup(self, checkpoint: Checkpoint, device: str, precision: Precision, threads: int | None) -> None:
+        self._setup_model(checkpoint.model, checkpoint.spec, device, precision, threads)
+
+    def _setup_model(
+        self, model: nn.Module, spec: ModelSpec, device: str, precision: Precision, threads: int | None
+    ) -> None:
         if precision not in DTYPES:
             raise InputError(f"PyTorch runs {', '.join(DTYPES)} here, not {precision}")
         self._device = device_of(device)
         if threads:
             torch.set_num_threads(threads)
-        self.spec = checkpoint.spec
+        self.spec = spec
         self._dtype = DTYPES[precision]
-        self._model = checkpoint.model.to(self._device).eval()
+        self._model = model.to(self._device).eval()
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
-        batch = torch.from_numpy(check_clips(clips, self.spec)).to(self._device)
+        return np.asarray(self._run(self._upload(clips)).cpu().numpy(), np.float32)
+
+    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+        """See `Staged`."""
+        start = perf_counter()
+        if self._device.type == "cpu":
+            return self.infer(clips), {"infer": perf_counter() - start}
+        batch = self._upload(clips)
+        torch.cuda.synchronize(self._device)
+        copied = perf_counter()
+        answer = self._run(batch)
+        torch.cuda.synchronize(self._device)
+        inferred = perf_counter()
+        raw = np.asarray(answer.cpu().numpy(), np.float32)
+        spent = {"copy in": copied - start, "infer": inferred - copied, "copy out": perf_counter() - inferred}
+        return raw, spent
+
+    def _upload(self, clips: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(check_clips(clips, self.spec)).to(self._device)
+
+    def _run(self, batch: torch.Tensor) -> torch.Tensor:
         autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
         with torch.inference_mode(), autocast:
-            return np.asarray(self._model(batch).float().cpu().numpy(), np.float32)
+            answer: torch.Tensor = self._model(batch)
+            return answer.float()
+
+
+class TorchGemm(TorchBackend):
+    """The matrix products of `yowo_deploy.gemm` in PyTorch, in the model's place: what it reaches at its best."""
+
+    def __init__(self, device: str = "cpu", precision: Precision = "fp32", threads: int | None = None) -> None:
+        layers: list[nn.Module] = []
+        *weights, last = gemm_weights()
+        for weight in weights:
+            layers += [_product(weight), nn.ReLU()]
+        whole = nn.Sequential(
+            nn.Flatten(0), nn.Unflatten(0, (-1, SIDE)), *layers, _Mean(), _product(last), nn.Unflatten(0, ANSWER)
+        )
+        self._setup_model(whole, SPEC, device, precision, threads)
+
+
+class _Mean(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(rows, columns) to (columns,)."""
+        return x.mean(0)
+
+
+def _product(weight: Float) -> nn.Linear:
+    layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
+    layer.weight.data = torch.from_numpy(weight.T.copy())
+    return layer
 
     def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`."""

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,15 @@ class Layered(Backend, Protocol):
         Returns:
             By name; what is not there is left out.
         """
+        ...
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """An engine that can take a call apart, more slowly than `Backend.infer`: it waits after each stage."""
+
+    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+        """As `infer`, and the seconds of "copy in", "infer", "copy out"; of "infer" alone where nothing is copied."""
         ...
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,17 @@ class OnnxRuntimeBackend(Engine):
         answers = self._session.run(found, {self._input: check_clips(clips, self.spec)}) if found else []
         return {name: np.asarray(answer, np.float32) for name, answer in zip(found, answers, strict=True)}
 
+    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+        """See `Staged`."""
+        start = perf_counter()
+        if not self._binds:
+            return self.infer(clips), {"infer": perf_counter() - start}
+        memory = self._idle.get()
+        try:
+            return memory.infer_in_stages(check_clips(clips, self.spec))
+        finally:
+            self._idle.put(memory)
+
 
 class DeviceMemory:
     """Input and output of a session on its device, bound once: while batches stay of one size nothing is allocated.
@@ -144,6 +156,10 @@ class DeviceMemory:
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """Contiguous (B, 3, T, H, W) to (B, A * (5 + C), rows, columns), a copy."""
+        return self.infer_in_stages(clips)[0]
+
+    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+        """The answer, and the seconds of its stages."""
         if len(clips) != self._batch:
             allocate = ort.OrtValue.ortvalue_from_shape_and_type
             self._clips = allocate(list(clips.shape), np.float32, *self._device)
@@ -152,9 +168,14 @@ class DeviceMemory:
             self._binding.bind_ortvalue_input(self._session.get_inputs()[0].name, self._clips)
             self._binding.bind_ortvalue_output(self._session.get_outputs()[0].name, self._raw)
             self._batch = len(clips)
+        start = perf_counter()
         self._clips.update_inplace(clips)
-        self._session.run_with_iobinding(self._binding)
-        return np.array(self._raw.numpy(), np.float32)
+        copied = perf_counter()
+        self._session.run_with_iobinding(self._binding)  # waits for the device
+        inferred = perf_counter()
+        raw = np.array(self._raw.numpy(), np.float32)
+        spent = {"copy in": copied - start, "infer": inferred - copied, "copy out": perf_counter() - inferred}
+        return raw, spent
 
 
 def _parsed(device: str) -> tuple[str, int]:

@@ -1,79 +1,150 @@
-"""`yowo-deploy bench`: a thin sheet over `yowo_deploy.bench`."""
+"""`yowo-deploy bench`: a thin sheet over `yowo_deploy.bench`, `stages`, `machine` and `record`."""
 
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
-from yowo_deploy.backends.base import open_model
-from yowo_deploy.bench import Timing, bench_models, bench_stages, ratio_interval
-from yowo_deploy.cli.terminal import json_option, model_options, progress_bar, show_table
+from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.backends.base import BACKENDS
+from yowo_deploy.bench import median_interval
+from yowo_deploy.cli.bench_record import HEADERS, KEYS, measure
+from yowo_deploy.cli.terminal import json_option, model_options, require, show_table
+from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.machine import in_words
+from yowo_deploy.record import Change, compare_records, read_record
 
-PERCENTILES = (50, 90, 95, 99, 100)
-SHOWN = (50, 95, 99)
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
-@click.command("bench")
-@click.option(
-    "--engine", "engines", required=True, multiple=True, type=click.Path(), help="Model file; may be repeated."
-)
-@click.option("--seconds", default=10.0, help="To measure for, warm-up left out.")
+def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """ "5%" or "5" to 5.0."""
+    try:
+        return float(value.removesuffix("%"))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no percentage such as 5%", ctx, param) from error
+
+
+@click.group("bench", invoke_without_command=True, subcommand_metavar="[compare OLD NEW]")
+@click.option("--engine", "engines", multiple=True, type=click.Path(), help="Model file; may be repeated.")
+@click.option("--versus", type=click.Path(), help="A second file to compare --engine with, call by call.")
+@click.option("--versus-backend", type=click.Choice(BACKENDS), help="Engine of that.  [default: as --backend]")
+@click.option("--versus-precision", type=click.Choice(PRECISIONS), help="Of that.  [default: as --precision]")
+@click.option("--seconds", default=10.0, help="To measure for, warm-up left out; stages and peak take as long again.")
 @click.option("--warmup", default=3, type=click.IntRange(min=0), help="Calls before the first that counts.")
 @click.option("--batch", default=1, type=click.IntRange(min=1), help="Clips a call.")
+@click.option("--video", type=click.Path(), help="Frames for the stages and for --fps.  [default: made-up ones]")
+@click.option("--fps", type=click.FloatRange(min=0.001), help="Offer frames at this rate, ready or not, as cameras do.")
+@click.option("--stages/--no-stages", default=True, help="Measure what stands around the engine.")
+@click.option("--peak/--no-peak", default=True, help="Measure a matrix product on the same engine to compare with.")
+@click.option("--plot", type=click.Path(), help="Picture of the latencies to write, .png.")
 @model_options
 @json_option
-def command(
-    engines: tuple[str, ...],
-    seconds: float,
-    warmup: int,
-    batch: int,
-    backend: str | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Latency and throughput of one model file, or of several turn by turn in the same run."""
-    with ExitStack() as stack:
-        models = [stack.enter_context(open_model(path, backend, **options)) for path in engines]
-        with progress_bar("measuring", total=1.0) as update:
-            timings = bench_models(models, seconds, warmup, batch, update)
-        stages = bench_stages(models[0])
-        names = [f"{Path(path).name}, {model.name}" for path, model in zip(engines, models, strict=True)]
-    if as_json:
-        click.echo(json.dumps({"batch": batch, "models": _values(names, timings), "stages": _values(None, stages)}))
+@click.pass_context
+def command(ctx: click.Context, /, engines: tuple[str, ...], **options: Any) -> None:
+    """Latency and throughput of one model file, or of several turn by turn in the same run; stages of a frame.
+
+    On a machine that others use, only a ratio taken in one run means anything: --versus. `bench compare old.json
+    new.json` judges what two runs wrote with --json.
+    """
+    if ctx.invoked_subcommand:
         return
-    headers = ("model, engine", *(f"p{percent} ms" for percent in SHOWN), "clips/s", "x first")
-    rows = [
-        (name, *_percentiles(t), f"{t.clips_per_s:.1f}", _ratio(timings[0], t))
-        for name, t in zip(names, timings, strict=True)
-    ]
-    show_table(f"inference, batch {batch}", headers, rows)
-    show_table(
-        "around the engine, frame of 320x240", ("stage", *headers[1:4]), [(t.name, *_percentiles(t)) for t in stages]
-    )
+    versus, plot, as_json = options.pop("versus"), options.pop("plot"), options.pop("as_json")
+    if not engines or (versus and len(engines) > 1):
+        raise InputError(
+            f"{len(engines)} files given with --engine, expected {'one, beside --versus' if versus else 'one or more'}"
+        )
+    if plot:
+        require("plots", "matplotlib")
+        if Path(plot).suffix.lower() != ".png":
+            raise OutputError(f"cannot write {plot}: expected a name that ends in .png")
+    record = measure([*engines, *([versus] if versus else [])], bool(versus), options)
+    if as_json:
+        click.echo(json.dumps(record))
+    else:
+        _show(record)
+    if plot:  # last: what was measured is told even if the picture cannot be written
+        _draw(Path(plot), record)
 
 
-def _percentiles(timing: Timing) -> list[str]:
-    return [f"{timing.percentile_ms(percent):.2f}" for percent in SHOWN]
+@command.command("compare")
+@click.argument("old", type=click.Path())
+@click.argument("new", type=click.Path())
+@click.option("--fail-above", callback=_percent, default="5%", help="So much slower is a failure.")
+@json_option
+def compare(old: str, new: str, fail_above: float, as_json: bool) -> None:
+    """Is the measurement NEW slower than OLD? Both are what `bench --json` wrote.
+
+    Exit code 1 if any figure is slower by more than the limit. Where both measured --versus the same file, that ratio
+    is judged, and machine and load do not matter; else the median, and the machine must be the same.
+    """
+    changes = compare_records(read_record(old), read_record(new))
+    slower = [change for change in changes if change.percent > fail_above]
+    if as_json:
+        click.echo(json.dumps({"passed": not slower, "limit": fail_above, "changes": [vars(each) for each in changes]}))
+    else:
+        worst = max(changes, key=lambda change: change.percent)
+        change = f"{abs(worst.percent):.1f} % {'slower' if worst.percent > 0 else 'faster'}"
+        click.echo(f"{'FAILED' if slower else 'PASSED'}: {worst.what}: {change}; the limit is {fail_above:g} % slower")
+        headers = ("what", "old", "new", "slower by", "95 % interval")
+        show_table("", headers, [_change_row(change) for change in changes])
+    sys.exit(1 if slower else 0)
 
 
-def _ratio(first: Timing, other: Timing) -> str:
-    if other is first:
+def _show(record: dict[str, Any]) -> None:
+    models, stages, live, against = (record[name] for name in ("models", "stages", "open_loop", "versus"))
+    if against:
+        names = " is {ratio:.2f} times as fast as ".format(**against).join(model["name"] for model in models)
+        click.echo(f"{names}, 95 % interval {against['low']:.2f} to {against['high']:.2f}\n")
+    headers = ("model, engine", *HEADERS, "clips/s", "GMAC/s", "peak", "% of it")
+    several = ("x first",) * (len(models) > 1)
+    rows = [(*_model_row(model), *(_times(models[0], model),) * len(several)) for model in models]
+    show_table(f"inference, batch {record['batch']}, {models[0]['calls']} calls", (*headers, *several), rows)
+    if stages:
+        whole = stages[-1]["sum_s"]
+        rows = [(each["name"], *_row(each), f"{100 * each['sum_s'] / whole:.1f}") for each in stages]
+        title = f"{models[0]['name']}, one frame after the other, {stages[-1]['frames']} frames"
+        show_table(title, ("stage", *HEADERS, "% of time"), rows)
+    if live:
+        title = f"{live['fps']:g} frames/s offered, {live['dropped']} of {live['offered']} dropped"
+        show_table(title, ("latency", *HEADERS), [("arrival to tubes", *_row(live))])
+    memory = record["peak_memory_bytes"]
+    click.echo(in_words(record["machine"]) + (f"; peak memory {memory / 2**20:.0f} MiB" if memory else ""))
+
+
+def _model_row(model: dict[str, Any]) -> tuple[str, ...]:
+    done, share = model["gmac_per_s"], model["percent_of_peak"]
+    peak = (f"{model['peak_gmac_per_s']:.0f}", f"{share[0]:.0f}") if share else ("-", "-")
+    return model["name"], *_row(model), f"{model['clips_per_s']:.1f}", f"{done:.1f}" if done else "-", *peak
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    return [f"{facts[key]:.2f}" for key in KEYS]
+
+
+def _times(first: dict[str, Any], model: dict[str, Any]) -> str:
+    if model is first:
         return "1"
-    ratio, low, high = ratio_interval(first, other)
+    ratio, low, high = median_interval(np.array(first["seconds"]) / np.array(model["seconds"]))
     return f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _values(names: list[str] | None, timings: list[Timing]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "calls": len(timing.seconds),
-            "clips_per_s": timing.clips_per_s,
-            **{f"p{percent}_ms": timing.percentile_ms(percent) for percent in PERCENTILES},
-        }
-        for name, timing in zip(names or [t.name for t in timings], timings, strict=True)
-    ]
+def _change_row(change: Change) -> tuple[str, ...]:
+    old, new = (f"{value:.3f} {change.unit}" for value in (change.old, change.new))
+    return change.what, old, new, f"{change.percent:+.1f} %", f"{change.low:+.1f} to {change.high:+.1f}"
+
+
+def _draw(path: Path, record: dict[str, Any]) -> None:
+    from yowo_deploy.plots import latency_plot
+
+    live = record["open_loop"]
+    names = [model["name"] for model in record["models"]]
+    names += [f"{live['fps']:g} frames/s offered, {live['dropped']} dropped"] if live else []
+    seconds = [np.array(each["seconds"]) for each in (*record["models"], *([live] if live else []))]
+    with atomic_write(path) as temporary:
+        latency_plot(names, seconds, temporary)

@@ -12,7 +12,7 @@ from yowo_deploy.artifacts import existing_file, sha256_of
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.terminal import json_option, require, show_table
 from yowo_deploy.default_model import model_path
-from yowo_deploy.onnx_file import COST_KEY, PRECISION_KEY, read_onnx_file, read_spec
+from yowo_deploy.onnx_file import PRECISION_KEY, read_onnx_file, read_spec, recorded_cost
 from yowo_deploy.plan_file import check_hash, is_plan, read_plan
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
         facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}
         facts |= {"weights_sha256": spec.weights_sha256}
         facts |= _lowering(found.metadata.get(PRECISION_KEY, "{}"))
-        costs = _parts(found.metadata.get(COST_KEY, "{}"))
+        costs = recorded_cost(found.metadata)
     if as_json:
         click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))
         return
@@ -74,16 +74,6 @@ def _lowering(text: str) -> dict[str, Any]:
     if "reach" in made:
         made["reach"] = f"{len(made['reach'])} tensors"
     return {f"lowered: {name}": value for name, value in made.items()}
-
-
-def _parts(text: str) -> dict[str, dict[str, int]]:
-    """Cost by part as the exporter recorded it; nothing where something else stands there."""
-    try:
-        return {
-            name: {key: int(part[key]) for key in ("parameters", "macs")} for name, part in json.loads(text).items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
 
 
 def _dtypes(model: Module) -> str:

@@ -158,10 +158,13 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 @contextmanager
-def progress_bar(label: str, total: float | None) -> Iterator[Callable[..., None]]:
+def progress_bar(label: str, total: float | None, thread: bool = True) -> Iterator[Callable[..., None]]:
     """Yields a function that takes the amount done and a note.
 
     A bar with time left on a terminal; elsewhere a plain line on stderr now and then.
+
+    Args:
+        thread: draws the bar between the calls too; without it nothing runs beside what is measured.
     """
     if not talk.is_terminal:
         yield _plain_lines(label, total)
@@ -175,11 +178,11 @@ def progress_bar(label: str, total: float | None) -> Iterator[Callable[..., None
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=talk, transient=False) as progress:
+    with Progress(*columns, console=talk, transient=False, auto_refresh=thread) as progress:
         task = progress.add_task(escape(label), total=total, note="")
 
         def update(completed: float, note: str = "") -> None:
-            progress.update(task, completed=completed, note=escape(note))
+            progress.update(task, completed=completed, note=escape(note), refresh=not thread)
 
         yield update
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy.ahead import map_ahead
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.base import Staged, open_model
 from yowo_deploy.errors import InputError, ModelFileError, OutputError
 from yowo_deploy.spec import ModelSpec
 
@@ -181,6 +181,22 @@ def test_bound_memory_gives_what_a_plain_run_gives_whatever_the_order_of_batches
         assert np.array_equal(bound, plain)
 
 
+def test_a_call_taken_apart_has_copies_on_a_gpu_alone(
+    file: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips, real = np.random.default_rng(0).random((2, *spec.clip_shape), np.float32), ort.DeviceMemory
+    with open_model(file, "onnxruntime") as plain:
+        assert isinstance(plain, Staged)
+        expected, spent = plain.infer_in_stages(clips)
+    assert list(spent) == ["infer"] and spent["infer"] > 0
+    Asked(monkeypatch)
+    monkeypatch.setattr(ort, "DeviceMemory", lambda session, spec, kind, index: real(session, spec, "cpu", 0))
+    with open_model(file, "onnxruntime", "cuda") as bound:
+        assert isinstance(bound, Staged)
+        found, spent = bound.infer_in_stages(clips)
+    assert np.array_equal(found, expected) and list(spent) == ["copy in", "infer", "copy out"]
+
+
 def test_threads_share_the_bound_memories_of_a_gpu(
     file: Path, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,3 +229,6 @@ def test_a_gpu_gives_what_the_cpu_gives(device: str, file: Path, spec: ModelSpec
         # 36 products of at most 2 in any order, see test_base; twice, for a batch of two and one of three.
         assert np.abs(gpu.infer(clips) - cpu.infer(clips)).max() < 36 * 10 * 2**-24
         assert np.abs(gpu.infer(clips[:2]) - cpu.infer(clips[:2])).max() < 36 * 10 * 2**-24
+        assert isinstance(gpu, Staged)
+        found, spent = gpu.infer_in_stages(clips)
+        assert np.array_equal(found, gpu.infer(clips)) and "infer" in spent

@@ -242,6 +242,22 @@ def test_layers_that_a_plan_shows_come_by_name(
         np.testing.assert_array_equal(backend.infer(clips), numpy_backend(spec).infer(clips))
 
 
+@pytest.mark.parametrize("batch", [(1, 2, 3), (2, 2, 2)])
+def test_a_call_taken_apart_gives_the_same_and_waits_after_each_stage(
+    batch: tuple[int, int, int], make: Callable[..., tuple[Gpu, TensorRt]], plan: Path, spec: ModelSpec
+) -> None:
+    gpu, _ = make(batch)
+    clips = clips_of(spec, 2)
+    with open_model(plan) as backend:
+        assert isinstance(backend, base.Staged)
+        expected, gpu.waited = backend.infer(clips), []
+        found, spent = backend.infer_in_stages(clips)
+        assert np.array_equal(found, expected) and gpu.waited == [None] * 3
+        assert list(spent) == ["copy in", "infer", "copy out"] and all(value > 0 for value in spent.values())
+    with pytest.raises(InputError, match="is closed"):
+        backend.infer_in_stages(clips)
+
+
 class OnGpu:
     """Clips on the GPU of another library."""
 

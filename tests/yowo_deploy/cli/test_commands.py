@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -151,11 +153,39 @@ def test_parity_writes_its_page_and_bisects(checkpoint: Path, onnx: Path, tmp_pa
 def test_bench_measures_several_models_in_one_run(checkpoint: Path, onnx: Path) -> None:
     result = run("bench", "--engine", checkpoint, "--engine", onnx, "--seconds", 0.2, "--json")
     figures = json.loads(result.stdout)
-    assert [len(figures[part]) for part in ("models", "stages")] == [2, 2]
+    assert [len(figures[part]) for part in ("models", "stages")] == [2, 6]
     first, second = figures["models"]
-    assert first["calls"] == second["calls"] >= 5
-    assert first["p50_ms"] <= first["p99_ms"] <= first["p100_ms"]
-    assert "x first" in run("bench", "--engine", onnx, "--seconds", 0.1).stdout
+    assert first["calls"] == second["calls"] == len(first["seconds"]) >= 5
+    assert first["p50_ms"] <= first["p99_ms"] <= first["max_ms"]
+    assert first["gmac"] == second["gmac"] > 0  # counted in the network, and read from the file
+    for model in (first, second):
+        assert model["gmac_per_s"] == pytest.approx(model["gmac"] / (model["p50_ms"] / 1000), rel=1e-3)
+        low, high = model["percent_of_peak"][1:]
+        assert 0 < low <= model["percent_of_peak"][0] <= high and model["peak_gmac_per_s"] > model["gmac_per_s"]
+    assert first["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest() != second["sha256"]
+    assert figures["machine"]["cpu"] and figures["peak_memory_bytes"] > 1e8 and figures["versus"] is None
+
+
+def test_bench_compares_two_and_a_later_run_with_an_earlier(onnx: Path, video: Path, tmp_path: Path) -> None:
+    records, picture = [tmp_path / "old.json", tmp_path / "new.json"], tmp_path / "out.png"
+    arguments = ("bench", "--engine", onnx, "--versus", onnx, "--seconds", 0.5, "--no-peak", "--backend", "openvino")
+    shown = run(*arguments, "--versus-backend", "onnxruntime", "--video", video, "--fps", 20, "--plot", picture).stdout
+    assert re.match(
+        r"tiny.onnx, openvino is [\d.]+ times as fast as tiny.onnx, onnxruntime, 95 % interval [\d.]+ to", shown
+    )
+    assert "20 frames/s offered" in shown and "decode video" in shown and "peak memory" in shown
+    drawn = cv2.imread(str(picture))
+    assert drawn is not None and len(np.unique(drawn)) > 20
+    for path in records:
+        path.write_text(run(*arguments, "--no-stages", "--json").stdout)
+    figures = json.loads(records[1].read_text())
+    assert figures["versus"]["low"] <= figures["versus"]["ratio"] <= figures["versus"]["high"]
+    assert run("bench", "compare", *records, "--fail-above", "10000%").stdout.startswith("PASSED")
+    figures["models"][0]["seconds"] = [100 * value for value in figures["models"][0]["seconds"]]
+    records[1].write_text(json.dumps(figures))
+    slower = run("bench", "compare", *records, "--fail-above", "5%", "--json")
+    assert slower.exit_code == 1 and not json.loads(slower.stdout)["passed"]
+    assert run("bench", "compare", *records[::-1]).exit_code == 0
 
 
 def test_explain_draws_where_the_branches_look(checkpoint: Path, video: Path, tmp_path: Path) -> None:
@@ -184,7 +214,7 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
 
 def test_a_compiled_model_is_kept_where_it_is_asked_for(onnx: Path, tmp_path: Path) -> None:
     folder = tmp_path / "engines"
-    arguments = ("bench", "--engine", onnx, "--seconds", 0.1, "--json", "--engine-cache", folder)
+    arguments = ("bench", "--engine", onnx, "--seconds", 0.1, "--json", "--no-peak", "--engine-cache", folder)
     assert run(*arguments, "--backend", "openvino").exit_code == 0
     assert [path.suffix for path in folder.iterdir()] == [".blob"]
     assert "leave out the cache" in str(run(*arguments, "--backend", "onnxruntime").exception)
@@ -347,6 +377,11 @@ def test_a_model_without_a_spec_names_the_command_that_writes_one(onnx: Path, vi
 
 BAD_CALLS: list[tuple[str, Callable[[dict[str, Any]], list[object]], str]] = [
     ("no such model", lambda g: ["bench", "--engine", g["tmp"] / "none.onnx"], "not found"),
+    ("no model to measure", lambda g: ["bench"], "expected one or more"),
+    ("two and another", lambda g: ["bench", "--engine", "a", "--engine", "b", "--versus", "c"], "expected one"),
+    ("no video there", lambda g: ["bench", "--engine", g["onnx"], "--video", g["tmp"] / "none.mp4"], "not found"),
+    ("a plot that is none", lambda g: ["bench", "--engine", g["onnx"], "--plot", g["tmp"] / "a.pdf"], ".png"),
+    ("text as a record", lambda g: ["bench", "compare", g["text"], g["text"]], "bench --json"),
     ("clip length 0", lambda g: ["export", g["checkpoint"], "--clip", 0, "-o", g["tmp"] / "a.onnx"], "clip_length"),
     ("unwritable folder", lambda g: ["export", g["checkpoint"], "-o", "/proc/none/a.onnx"], "cannot write"),
     ("text as a checkpoint", lambda g: ["export", g["text"]], "cannot be read"),
