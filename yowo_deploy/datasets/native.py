@@ -57,7 +57,7 @@ class NativeDataset:
         DatasetError: there is no such split, or no class, or a box that ends before it begins.
     """
 
-    anchors = ANCHORS
+    anchors: tuple[tuple[float, float], ...] = ANCHORS
     anchor_grid = ANCHOR_GRID
 
     def __init__(self, annotations: Annotations, source: str, split: int = 1) -> None:
@@ -68,7 +68,9 @@ class NativeDataset:
             raise DatasetError(f"{source} names no class")
         for video in annotations.videos:
             if any((tube.xyxy[:, 2:] < tube.xyxy[:, :2]).any() for tube in video.tubes):
-                raise DatasetError(f"{source}: {video.name} has boxes that end before they begin: `yowo-deploy data check`")
+                raise DatasetError(
+                    f"{source}: {video.name} has boxes that end before they begin: `yowo-deploy data check`"
+                )
         self.labels, self._source = annotations.classes, source
         self.rules: Rules = "voc" if annotations.exclusive is None else "ava"
         self.exclusive = annotations.exclusive or 0
@@ -111,10 +113,10 @@ def read_annotations(path: str | os.PathLike[str], refuse: Refuse | None = None)
     videos = reader.videos(reader.tubes(classes))
     known = {video.name for video in videos}
     splits = tuple(reader.splits(known))
-    exclusive = content.get("exclusive_classes", 0) if content.get("multi_label") else None
+    exclusive = reader.exclusive()
     judged = reader.names("judged_classes", content.get("judged_classes", []))
     places = tuple(classes.index(name) for name in judged if name in classes)
-    return Annotations(classes, tuple(videos), splits, exclusive if exclusive is None else int(exclusive), places)
+    return Annotations(classes, tuple(videos), splits, exclusive, places)
 
 
 def write_annotations(annotations: Annotations, path: str | os.PathLike[str]) -> None:
@@ -187,7 +189,9 @@ def _content(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DatasetError(f'{file} has no "format": "{FORMAT}": make one of it with `yowo-deploy data import`')
     if not isinstance(content.get("version"), int) or content["version"] > VERSION:
-        raise DatasetError(f"{file} is of format version {content.get('version')}, newer than {VERSION}: upgrade yowo-deploy")
+        raise DatasetError(
+            f"{file} is of format version {content.get('version')}, newer than {VERSION}: upgrade yowo-deploy"
+        )
     return content
 
 
@@ -206,6 +210,14 @@ class _Reader:
         if len(set(found)) != len(found):
             self._refuse(where, "a name is there twice")
         return list(dict.fromkeys(found))
+
+    def exclusive(self) -> int | None:
+        """See `Annotations.exclusive`."""
+        count = self._content.get("exclusive_classes", 0)
+        if not _is_whole(count):
+            self._refuse("exclusive_classes", f"{_short(count)}, expected a whole number")
+            count = 0
+        return int(count) if self._content.get("multi_label") else None
 
     def tubes(self, classes: Sequence[str]) -> dict[str, list[Tube]]:
         """By the name of their video."""
@@ -239,7 +251,13 @@ class _Reader:
                 judged = np.array(row["judged_frames"], np.int64) if "judged_frames" in row else None
                 size, group = row.get("size"), str(row.get("recording", name))
                 place = Path(os.path.normpath(self._folder / path))
-                facts = (row["frames"], tuple(tubes.pop(name, [])), tuple(size) if size else None, judged, row.get("fps"))
+                facts = (
+                    row["frames"],
+                    tuple(tubes.pop(name, [])),
+                    tuple(size) if size else None,
+                    judged,
+                    row.get("fps"),
+                )
                 found[name] = AnnotatedVideo(name, group, place, *facts)
         for name in tubes:
             self._refuse("tubes", f"video {name!r} is not among the videos")

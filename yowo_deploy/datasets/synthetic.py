@@ -71,9 +71,7 @@ class Synthetic(NativeDataset):
         annotations = read_annotations(path)
         for video in annotations.videos:
             if not video.path.is_file():
-                raise DatasetError(
-                    f"{video.path} not found, though annotated: remove {folder} and make the data again"
-                )
+                raise DatasetError(f"{video.path} not found, though annotated: remove {folder} and make the data again")
         super().__init__(annotations, str(path), split)
 
 
