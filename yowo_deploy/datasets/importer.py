@@ -198,8 +198,7 @@ def _settled(video: AnnotatedVideo, footage: Footage) -> AnnotatedVideo:
         tube if tube.tracker_id is not None else replace(tube, tracker_id=number) for number, tube in enumerate(tubes)
     )
     fps, size_wh = video.fps or (facts.fps if facts else None), size_wh or (facts.size_wh if facts else None)
-    frames = max(video.frames, facts.frames if facts else 0)
-    return replace(video, tubes=numbered, size_wh=size_wh, fps=fps, frames=frames)
+    return replace(video, tubes=numbered, size_wh=size_wh, fps=fps)
 
 
 def _release(folder: Path) -> Annotations:

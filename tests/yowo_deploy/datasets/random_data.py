@@ -68,7 +68,16 @@ def assert_same(found: Annotations, expected: Annotations) -> None:
 
 def plain(data: Annotations) -> tuple[object, ...]:
     videos = [
-        (v.name, v.group, v.path, v.frames, v.size_wh, v.fps, None if v.judged is None else v.judged.tolist(), _tubes(v))
+        (
+            v.name,
+            v.group,
+            v.path,
+            v.frames,
+            v.size_wh,
+            v.fps,
+            None if v.judged is None else v.judged.tolist(),
+            _tubes(v),
+        )
         for v in data.videos
     ]
     return data.classes, videos, [dict(sides) for sides in data.splits], data.exclusive, data.judged_classes

@@ -35,7 +35,11 @@ def test_what_is_exported_is_imported_again(
     found, _ = import_annotations(folder, kind, Options())
     order = {video.name: video for video in found.videos}
     again = Annotations(
-        found.classes, tuple(order[v.name] for v in expected.videos), found.splits, found.exclusive, found.judged_classes
+        found.classes,
+        tuple(order[v.name] for v in expected.videos),
+        found.splits,
+        found.exclusive,
+        found.judged_classes,
     )
     assert_same(_sides_sorted(again), _sides_sorted(expected))
 
@@ -62,7 +66,10 @@ def test_jhmdb21_comes_in_whole(data_dir: Path) -> None:
     assert [[len(names) for names in sides.values()] for sides in found.splits] == [[660, 268], [658, 270], [663, 265]]
     truth = open_dataset("jhmdb21", data_dir / "jhmdb21", 2)
     assert sum(len(t) for v in found.videos for t in v.tubes) == sum(
-        len(t) for side in ("train", "test") for v in truth.videos(side) for t in v.tubes  # type: ignore[arg-type]
+        len(t)
+        for side in ("train", "test")
+        for v in truth.videos(side)
+        for t in v.tubes  # type: ignore[arg-type]
     )
     assert {(video.size_wh, video.fps is not None) for video in found.videos} == {((320, 240), True)}
 

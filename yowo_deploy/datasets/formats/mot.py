@@ -34,9 +34,7 @@ def read_mot(files: Sequence[Path], options: Options) -> tuple[Annotations, list
     """
     found = [(file, _sequence(file), _labels(file)) for file in files]
     labels = next((names for *_, names in found if names), [])
-    parsed = [
-        (file, info, list(_rows(file, len(labels)))) for file, info, _ in found
-    ]
+    parsed = [(file, info, list(_rows(file, len(labels)))) for file, info, _ in found]
     highest = max((row[2] for *_, rows in parsed for row in rows), default=1)
     classes = labels or (["person"] if highest == 1 else [str(number) for number in range(1, highest + 1)])
     videos = [_video(file, info, rows, classes, options) for file, info, rows in parsed]
