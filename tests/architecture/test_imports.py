@@ -20,7 +20,7 @@ FLOORS = {
     1: ("ahead", "preprocess", "clip", "decode", "online", "tubes", "onnx_file", "one_layer", "plan_file"),
     2: ("backends", "datasets", "image_folder", "metrics", "video"),
     3: ("draw", "plots", "detector", "sinks", "stream", "report"),
-    4: ("anchors", "bench", "check", "doctor", "evaluate"),
+    4: ("anchors", "bench", "check", "doctor", "evaluate", "preview", "statistics"),
     7: ("cli", "__main__"),
 }
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
