@@ -12,7 +12,7 @@ from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.check import Finding, check_data
 from yowo_deploy.cli.terminal import json_option, progress_bar, require, show_table, talk, write_picture
 from yowo_deploy.datasets.formats.rows import Options
-from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, recognise, with_test_share
+from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, InputError, OutputError
 from yowo_deploy.preview import annotated_frames, sheet
@@ -35,6 +35,7 @@ def command() -> None:
 @click.option("--action-from", default="label", help="What is the action: label, or attribute:NAME.")
 @click.option("--start", default=0.0, help="Second that a video begins with (AVA's films: 900).")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of videos that are not there.")
+@click.option("--present", is_flag=True, help="Leave out videos that are not there, and classes without any.")
 @click.option("--test-share", type=click.FloatRange(0, 0.9), help="Share of the tubes to test on, by whole recordings.")
 def import_command(
     source: str,
@@ -44,6 +45,7 @@ def import_command(
     action_from: str,
     start: float,
     fps: float | None,
+    present: bool,
     test_share: float | None,
 ) -> None:
     """Write the annotations of SOURCE, a file or folder, as data.json."""
@@ -55,6 +57,8 @@ def import_command(
     found = recognise(Path(source)) if kind == "auto" else kind
     options = Options(tuple(map(Path, videos)), action_from, start, fps)
     annotations, notes = import_annotations(Path(source), found, options)
+    if present:
+        annotations, notes = only_present(annotations), []
     if test_share is not None:
         annotations = with_test_share(annotations, test_share)
     write_annotations(annotations, output)

@@ -43,8 +43,8 @@ SMALL = 500  # training videos, below which the shipped model is a better start 
     "--start",
     default="auto",
     type=click.Path(),
-    help="Model to fine-tune, `default` or a file of the same recipe; or `recipe`, to begin as that says. auto: default "
-    f"for {RECIPE_OF_DEFAULT} on a data.json of fewer than {SMALL} training videos.",
+    help="Model to fine-tune, `default` or a file of the same recipe; or `recipe`, to begin as that says. auto: default"
+    f" for {RECIPE_OF_DEFAULT} on a data.json of fewer than {SMALL} training videos.",
 )
 @click.option("--fit-anchors", "fit", is_flag=True, help="Anchors by k-means over the training boxes.")
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Of sampling, augmentation and fresh weights.")

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from yowo_deploy.datasets.ava import CSV
-from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, open_dataset
+from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, open_dataset, split_present
 from yowo_deploy.datasets.formats.ava_csv import read_ava_csv, write_ava_csv
 from yowo_deploy.datasets.formats.cocovid import read_cocovid, write_cocovid
 from yowo_deploy.datasets.formats.cvat import read_cvat, write_cvat
@@ -229,6 +229,29 @@ def _release_labels(folder: Path) -> tuple[str, ...]:
         raise DatasetError(f"{folder / 'labels'}: class {min(names)}, expected 1 or more: the release counts from 1")
     taken = [names.get(number, f"class {number}") for number in range(1, max(names, default=0) + 1)]
     return tuple(name if taken.count(name) == 1 else f"{name} {number}" for number, name in enumerate(taken, 1))
+
+
+def only_present(annotations: Annotations) -> Annotations:
+    """Without videos that are not there, classes that nobody does then, and splits with nothing to train on.
+
+    Raises:
+        DatasetError: no video is there.
+    """
+    videos, _ = split_present(annotations.videos)
+    used = sorted({tube.class_id for video in videos for tube in video.tubes})
+    # The exclusive classes are the first ones: all stay where there are some.
+    kept = list(range(len(annotations.classes))) if annotations.exclusive else used
+    places = {class_id: place for place, class_id in enumerate(kept)}
+    moved = [replace(v, tubes=tuple(replace(tube, class_id=places[tube.class_id]) for tube in v.tubes)) for v in videos]
+    names = {video.name for video in videos}
+    splits = [{side: tuple(n for n in of if n in names) for side, of in sides.items()} for sides in annotations.splits]
+    return replace(
+        annotations,
+        classes=tuple(annotations.classes[class_id] for class_id in kept),
+        videos=tuple(moved),
+        splits=tuple(sides for sides in splits if sides.get("train")),
+        judged_classes=tuple(places[each] for each in annotations.judged_classes if each in places),
+    )
 
 
 def with_test_share(annotations: Annotations, share: float) -> Annotations:
