@@ -36,10 +36,11 @@ from yowo_training.start import STARTED, fine_tuning, settle_norms, started
 from yowo_training.supervision import Supervised, clip_loss
 
 CLIP_NORM = 10.0
-BATCHES_TO_SETTLE = 6  # that norms take their statistics from
+BATCHES_TO_SETTLE = 4  # that norms take their statistics from
 FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
 VALIDATIONS = 5
 VALIDATION_EVERY = 8  # frames: neighbours say the same
+FRAMES_NOT_HELD_OUT = 40  # about so many are judged where no recording is held out
 SAVE_EVERY_S = 120.0  # what a killed run loses at most
 
 
@@ -275,7 +276,10 @@ class Run:
             return None
         backend = TorchBackend.of(Checkpoint(self.average.model, self.spec))
         videos = [replace(video, judged=None) for video in self.held_out or self.training[:8]]
-        found = evaluate(backend, videos, VALIDATION_EVERY, rules=self.rules)
+        every = VALIDATION_EVERY
+        if not self.held_out:  # which shows little, and must not take a short run's time
+            every = max(every, sum(len(video.annotated_frames()) for video in videos) // FRAMES_NOT_HELD_OUT)
+        found = evaluate(backend, videos, every, rules=self.rules)
         measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
         figures: dict[str, float | None] = {"step": self.progress.step}
         figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}
