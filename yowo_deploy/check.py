@@ -330,7 +330,8 @@ def _findings_of_splits(path: Path, data: Annotations) -> Iterator[Finding]:
             for side, count, other in (("train", *counts), ("test", *reversed(counts))):
                 if not count and other:
                     fault = f"class {name!r} is missing from {side}"
-                    yield Finding("error", "split", where, fault, "move or annotate a video with it")
+                    level: Level = "error" if side == "train" else "warning"  # what is not tested can be learnt
+                    yield Finding(level, "split", where, fault, "move or annotate a video with it")
         for kind, of in (("recording", lambda v: v.group), ("file", lambda v: _fingerprint(v.path))):
             on_side: dict[Split, dict[str, str]] = {
                 "train": {of(videos[name]): name for name in sorted(train)},

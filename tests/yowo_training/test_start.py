@@ -29,7 +29,7 @@ LIMIT = 2e-4
 def clips() -> Tensor:
     rng = np.random.default_rng(0)
     spec = start.read_spec(SHIPPED)
-    return torch.from_numpy(rng.standard_normal((2, *spec.clip_shape)).astype(np.float32))
+    return torch.from_numpy(rng.standard_normal((1, *spec.clip_shape)).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_settled_norms_change_no_answer_but_make_training_begin_where_it_stood(
     shipped.model.load_state_dict(before)
     start.settle_norms(shipped.model, [clips])
     assert difference(answer(shipped.model, clips), expected) < LIMIT
-    # The statistics are those of this very batch, so that normalising by the batch does what normalising by them does;
-    # the batch's own variance is corrected for its size nowhere in the forward pass.
+    # The statistics are those of this very batch, so that both ways to normalise are one but for rounding, which a
+    # hundred norms carry on: ten times the limit.
     assert difference(in_training(), expected) < 10 * LIMIT < unsettled
 
 

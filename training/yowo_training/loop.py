@@ -36,7 +36,7 @@ from yowo_training.start import STARTED, fine_tuning, settle_norms, started
 from yowo_training.supervision import Supervised, clip_loss
 
 CLIP_NORM = 10.0
-BATCHES_TO_SETTLE = 4  # that norms take their statistics from
+BATCHES_TO_SETTLE = 2  # that norms take their statistics from
 FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
 VALIDATIONS = 5
 VALIDATION_EVERY = 8  # frames: neighbours say the same
