@@ -121,6 +121,8 @@ def test_a_checkpoint_is_a_start_as_well(tmp_path: Path, clips: Tensor) -> None:
         boxes_of(answer(model, some)[0], other), boxes_of(answer(first, some)[0], spec), strict=True
     ):
         assert difference(found, wanted) < LIMIT
+    again, _ = start.started(recipe, spec, tmp_path / "first.pt")
+    assert difference(answer(again, some), answer(first, some)) == 0
     with pytest.raises(InputError, match="of another network than the recipe yowo-tiny"):
         start.started(recipe, spec, SHIPPED)
 

@@ -36,8 +36,8 @@ def fine_tuning(recipe: Recipe) -> Recipe:
 def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> tuple[Yowo, bool]:
     """The network of `start` with a head for the classes of `spec`, in training mode.
 
-    Branches and CFAM are kept. Of the head, what places boxes is kept where there are as many anchors; what names
-    classes is fresh.
+    Branches and CFAM are kept, and the head where classes and anchors are the same. Of another head, what places boxes
+    is kept where there are as many anchors; what names classes is fresh.
 
     Returns:
         The network, and whether its norms still want `settle_norms`.
@@ -57,7 +57,10 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     model = Yowo(config)
     kept = {k: v for k, v in given.model.state_dict().items() if not k.startswith(("conv_final.", "cfam.conv_out."))}
     model.load_state_dict(kept, strict=False)
-    if len(spec.anchors) == len(given.spec.anchors):
+    same = (given.spec.labels, given.spec.anchors, given.spec.class_activation)
+    if same == (spec.labels, spec.anchors, spec.class_activation):
+        model.load_state_dict(given.model.state_dict())
+    elif len(spec.anchors) == len(given.spec.anchors):
         _keep_boxes(model, given, spec)
     freeze = getattr(model.backbone_2d, "freeze", None)
     if freeze is not None:

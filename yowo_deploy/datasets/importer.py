@@ -16,14 +16,14 @@ import numpy as np
 
 from yowo_deploy.datasets.ava import CSV
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, open_dataset, split_present
-from yowo_deploy.datasets.formats.ava_csv import read_ava_csv, write_ava_csv
+from yowo_deploy.datasets.formats.ava_csv import VIDEOS, read_ava_csv, write_ava_csv
 from yowo_deploy.datasets.formats.cocovid import read_cocovid, write_cocovid
 from yowo_deploy.datasets.formats.cvat import read_cvat, write_cvat
 from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
 from yowo_deploy.datasets.formats.mot import read_mot, write_mot
 from yowo_deploy.datasets.formats.rows import Footage, Options
 from yowo_deploy.datasets.formats.via import read_via
-from yowo_deploy.datasets.native import Annotations, Sides
+from yowo_deploy.datasets.native import FORMAT, Annotations, Sides
 from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
 from yowo_deploy.errors import DatasetError, InputError
@@ -80,7 +80,7 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
         case "release-folders":
             return _release(folder), []
         case "ava":
-            return read_ava_csv(_files(source, "*.csv", ("videos.csv",)), options)
+            return read_ava_csv(_files(source, "*.csv", (VIDEOS,)), options)
         case "cvat":
             return read_cvat(
                 _files(source, "*.xml")
@@ -105,9 +105,11 @@ def _of_folder(folder: Path) -> str | None:
         return "ucf24"
     if is_release_layout(folder) and (folder / "rgb-images").is_dir():
         return "release-folders"
+    if any((folder / name).is_file() for name in (*CSV.values(), VIDEOS)):
+        return "ava"
     if any(folder.rglob("gt.txt")):
         return "mot"
-    for pattern in ("*.csv", "*.xml", "*.zip", "*.json"):
+    for pattern in ("*.xml", "*.zip", "*.json", "*.csv"):
         kinds = {kind for file in sorted(folder.rglob(pattern))[:20] if (kind := _of_file(file))}
         if kinds:
             return min(kinds)
@@ -123,12 +125,15 @@ def _of_file(file: Path) -> str | None:
     if zipfile.is_zipfile(file) or name.endswith(".xml"):
         return "cvat"
     if name.endswith(".csv"):
-        return "ava"
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return "ava" if len(stream.readline().split(",")) in (2, 7, 8) else None
     if not name.endswith((".json", ".json.gz")):
         return None
     content = _json(file)
     if isinstance(content, list):
         return "labelstudio" if content and isinstance(content[0], dict) and "data" in content[0] else None
+    if content.get("format") == FORMAT:
+        raise DatasetError(f"{file} is a data.json already: nothing to import")
     for kind, keys in {
         "via": {"attribute", "view", "metadata"},
         "cocovid": {"images", "annotations", "categories"},
@@ -169,12 +174,9 @@ def _dataset(name: str, folder: Path, options: Options) -> Imported:
     for reader in readers:
         sides: dict[Split, tuple[str, ...]] = {}
         for side in get_args(Split):
-            try:
-                found = reader.videos(side)
-            except DatasetError:
-                if not videos and side == "test":
-                    raise
-                found = []
+            if name == "ava" and not (folder / CSV[side]).is_file():
+                continue
+            found = reader.videos(side)
             for video in found:
                 if video.name not in videos:
                     videos[video.name] = _settled(video, footage)

@@ -300,7 +300,7 @@ def _fault_of_boxes(frames: NDArray[Any], boxes: Float) -> str | None:
         return "frames are no list of whole numbers"
     if boxes.shape != (len(frames), 4):
         return f"{len(frames)} frames and boxes of shape {boxes.shape}, expected four numbers for each frame"
-    if (frames < 0).any() or (np.diff(frames) <= 0).any():
+    if frames.min() < 0 or frames.max() >= 1 << 31 or (frames[1:] <= frames[:-1]).any():
         return "frames do not ascend from 0 or later"
     return None if np.isfinite(boxes).all() else "a corner is not a finite number"
 

@@ -94,8 +94,13 @@ def test_what_is_in_no_known_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="say so with --from"):
         recognise(tmp_path)
     (tmp_path / "notes.json").write_text("{}")
-    with pytest.raises(DatasetError, match="say so with --from"):
-        recognise(tmp_path / "notes.json")
+    (tmp_path / "notes.csv").write_text("a,b,c\n")
+    for name in ("notes.json", "notes.csv"):
+        with pytest.raises(DatasetError, match="say so with --from"):
+            recognise(tmp_path / name)
+    write_annotations(Annotations(("walk",), ()), tmp_path / "data.json")
+    with pytest.raises(DatasetError, match="already: nothing to import"):
+        recognise(tmp_path / "data.json")
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ BROKEN: list[tuple[tuple[Any, ...], Any, str]] = [
     (("tubes", 0, "person"), "Bob", r'tubes\[0\]: person "Bob"'),
     (("tubes", 0, "frames"), ["3", "4"], r"tubes\[0\]: frames are no list of whole numbers"),
     (("tubes", 0, "frames"), [-1, 4], r"tubes\[0\]: frames do not ascend"),
+    (("tubes", 0, "frames"), [3, 2**40], r"tubes\[0\]: frames do not ascend"),
     (("tubes", 0, "boxes"), [[1, 2, 3, 4], [1, 2, 3]], r"tubes\[0\]: boxes are not lists of four numbers"),
     (("splits", 0, "train"), "a", r"splits\[0\].train"),
     (("exclusive_classes",), -1, "exclusive_classes: -1"),

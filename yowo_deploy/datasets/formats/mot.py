@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -100,10 +99,8 @@ def _labels(file: Path) -> list[str]:
 
 def _rows(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[float]]]:
     """Frame from 0, person, class from 1, corners."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        text = stream.read().splitlines()
-    for number, row in enumerate(csv.reader(line.replace(" ", ",") if "," not in line else line for line in text), 1):
-        where = f"{file}:{number}"
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        where, row = f"{file}:{number}", line.split(",") if "," in line else line.split()
         if not row:
             continue
         if not 6 <= len(row) <= 10:
