@@ -26,14 +26,18 @@ def box_sizes(videos: Sequence[AnnotatedVideo], grid_size: tuple[int, int]) -> S
     """
     sizes = []
     for video in videos:
-        with open_video(video.path, allow_damaged=True) as reader:
-            cells = np.array(grid_size) / np.array(video.size_wh or reader.size_wh)
+        cells = np.array(grid_size) / np.array(video.size_wh or _size_wh(video))
         sizes += [(tube.xyxy[:, 2:] - tube.xyxy[:, :2]) * cells for tube in video.tubes]
     found = np.concatenate(sizes).astype(np.float64) if sizes else np.zeros((0, 2))
     found = found[(found > 0).all(axis=1)]
     if not len(found):
         raise DatasetError("no box with an area in these videos, nothing to fit anchors to")
     return found
+
+
+def _size_wh(video: AnnotatedVideo) -> tuple[int, int]:
+    with open_video(video.path, allow_damaged=True) as reader:
+        return reader.size_wh
 
 
 def fit_anchors(sizes: Sizes, count: int = 5, starts: int = 8, seed: int = 0) -> Sizes:

@@ -41,7 +41,8 @@ def draw(frame_bgr: Frame, detections: Detections, labels: Sequence[str]) -> Fra
 
     Args:
         frame_bgr: (H, W, 3) uint8; it is not changed.
-        detections: in pixels of this frame, best first: the boxes of better ones are drawn over the others'.
+        detections: in pixels of this frame, best first: the boxes of better ones are drawn over the others'. A
+            confidence of NaN is not written: ground truth has none.
         labels: names by class id.
     """
     canvas = frame_bgr.copy()
@@ -104,7 +105,8 @@ def contact_sheet(
 
 def _text(detections: Detections, index: int, labels: Sequence[str]) -> str:
     person = "" if detections.tracker_id is None else f"#{detections.tracker_id[index]} "
-    return f"{person}{labels[detections.class_id[index]]} {detections.confidence[index]:.2f}"
+    sure = detections.confidence[index]
+    return f"{person}{labels[detections.class_id[index]]}" + ("" if np.isnan(sure) else f" {sure:.2f}")
 
 
 def _drawable(text: str) -> str:

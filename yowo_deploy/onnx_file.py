@@ -7,11 +7,15 @@ here first: a plain graph of known operators, all weights inside, nothing nested
 from __future__ import annotations
 
 import json
+import math
 import mmap
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from yowo_deploy.errors import ModelFileError, SpecError
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
@@ -38,7 +42,9 @@ _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
 _TENSOR_TYPE, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 2, 13, 14
+_TENSOR_DIMS, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW = 1, 4, 8, 9
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64", 16: "bfloat16"}
+_FLOAT32, _FLOAT16 = 1, 10
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 
@@ -108,6 +114,44 @@ def recorded_cost(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
+
+
+def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The float32 and float16 weights of an ONNX file by name, as float32, the file itself passed through the gate.
+
+    Raises:
+        ModelFileError: as `read_onnx_file`, or a weight has not the bytes that its shape needs.
+    """
+    read_onnx_file(path)
+    content = memoryview(path.read_bytes())
+    graph = next(_message(value) for number, value in _fields(content) if number == _MODEL_GRAPH)
+    tensors = (_message(value) for number, value in _fields(graph) if number == _GRAPH_INITIALIZER)
+    return dict(found for tensor in tensors if (found := _weight(tensor, path)) is not None)
+
+
+def _weight(tensor: memoryview, path: Path) -> tuple[str, NDArray[np.float32]] | None:
+    """Name and values of a tensor, or None where it is of whole numbers."""
+    fields = dict(_fields(tensor))
+    code = fields.get(_TENSOR_TYPE)
+    if code not in (_FLOAT32, _FLOAT16):
+        return None
+    kind: np.dtype[np.floating] = np.dtype("<f4" if code == _FLOAT32 else "<f2")
+    dims: list[int] = []
+    for number, value in _fields(tensor):
+        if number == _TENSOR_DIMS:
+            dims += [value] if isinstance(value, int) else _packed(value)
+    raw = fields.get(_TENSOR_RAW, fields.get(_TENSOR_FLOATS, b"") if kind.itemsize == 4 else b"")
+    if isinstance(raw, int) or len(raw) != kind.itemsize * math.prod(dims):
+        raise ModelFileError(f"{path}: a weight has {len(bytes(raw))} bytes, its shape {dims} needs others")
+    return _text(fields[_TENSOR_NAME]), np.frombuffer(raw, kind).reshape(dims).astype(np.float32)
+
+
+def _packed(numbers: memoryview) -> list[int]:
+    found, at = [], 0
+    while at < len(numbers):
+        number, at = _varint(numbers, at)
+        found.append(number)
+    return found
 
 
 def _read_model(model: memoryview, path: Path) -> OnnxFile:

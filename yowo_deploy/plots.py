@@ -34,6 +34,41 @@ def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequenc
     figure.savefig(path, dpi=110, format="png")
 
 
+def data_plot(
+    labels: Sequence[str],
+    counts: Sequence[tuple[int, int]],
+    lengths_s: Sequence[float],
+    sizes: NDArray[np.float64],
+    anchors: NDArray[np.float64],
+    path: Path,
+) -> None:
+    """What a data set is made of: tubes by class, lengths of tubes, sizes of boxes beside anchors.
+
+    Args:
+        counts: of each class, its tubes to train and to test on.
+        lengths_s: seconds of each tube.
+        sizes, anchors: (N, 2) width and height in grid cells.
+    """
+    figure = Figure(figsize=(14, max(4.5, 0.28 * len(labels))), layout="constrained")
+    FigureCanvasAgg(figure)
+    bars, lengths, dots = figure.subplots(1, 3)
+    places, (train, test) = range(len(labels)), np.array(counts).reshape(-1, 2).T
+    bars.barh(places, train, color="#0072b2", label="train")
+    bars.barh(places, test, left=train, color="#e69f00", label="test")
+    bars.set_yticks(places, [label.replace("$", r"\$") for label in labels], fontsize=8)
+    bars.invert_yaxis()
+    bars.set(xlabel="tubes")
+    bars.legend()
+    lengths.hist(lengths_s, bins=30, color="#009e73")
+    lengths.set(xlabel="length of a tube, seconds", ylabel="tubes")
+    picked = sizes[np.random.default_rng(0).permutation(len(sizes))[:_SHOWN]]
+    dots.scatter(*picked.T, s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})")
+    dots.scatter(*anchors.T, s=80, marker="x", color="#d55e00", label="anchors")
+    dots.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
+    dots.legend(loc="lower right")
+    figure.savefig(path, dpi=110, format="png")
+
+
 def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: Path) -> None:
     """Box sizes as dots, anchors as crosses; beside it the anchors as centred rectangles. Units: grid cells."""
     figure = Figure(figsize=(10, 5), layout="constrained")

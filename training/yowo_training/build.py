@@ -45,6 +45,11 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
         if isinstance(model.backbone_2d, EfficientNetLite0):
             model.backbone_2d.load_imagenet()
             model.backbone_2d.freeze(recipe.frozen_blocks)
+    return fastest_layout(model)
+
+
+def fastest_layout(model: Yowo) -> Yowo:
+    """The same network, its weights laid out in memory as they train fastest on a CPU."""
     # Measured with EfficientNet-Lite0 on two cores: 18 frames/s instead of 9.
     for weight in model.parameters():
         if weight.ndim >= 4:

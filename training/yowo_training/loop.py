@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -31,12 +32,15 @@ from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
 from yowo_training.parallel import join_team, mean_of, shared
 from yowo_training.recipes import Recipe
 from yowo_training.run_state import Progress, RunState
+from yowo_training.start import STARTED, fine_tuning, settle_norms, started
 from yowo_training.supervision import Supervised, clip_loss
 
 CLIP_NORM = 10.0
+BATCHES_TO_SETTLE = 2  # that norms take their statistics from
 FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
 VALIDATIONS = 5
 VALIDATION_EVERY = 8  # frames: neighbours say the same
+FRAMES_NOT_HELD_OUT = 40  # about so many are judged where no recording is held out
 SAVE_EVERY_S = 120.0  # what a killed run loses at most
 
 
@@ -94,6 +98,7 @@ class Run:
         resume: go on from the state.pt in `output`, if there is one. By epochs and on a CPU, the weights at the end
                 are, bit for bit, those of a run that was never stopped.
         cache_bytes: of decoded frames kept in memory.
+        start: checkpoint or ONNX file of the recipe's network whose branches and CFAM are kept (see `started`).
 
     Raises:
         InputError: the device is not there; a stopped run is in the folder and is not to be resumed, or was started
@@ -112,29 +117,35 @@ class Run:
         device: str = "cpu",
         resume: bool = False,
         cache_bytes: int = 2 << 30,
+        start: str | None = None,
     ) -> None:
         torch.manual_seed(seed)
+        recipe = recipe if start is None else fine_tuning(recipe)
         self.recipe, self.budget, self.seed, self.rules = recipe, budget, seed, dataset.rules
         self.device, self.team = join_team(device)
         self.spec: ModelSpec = recipe.spec(dataset)
         present, self.absent = split_present(dataset.videos("train"))
         self.training, self.held_out = hold_out(present, validation)
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
-        self.model = build(recipe, self.spec)
+        self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
         if recipe.frozen_3d:
             freeze_3d(self.model, self.filled)
+        if folded:
+            few = islice(batches(self.training, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
+            settle_norms(self.model, (batch.clips for batch in few))
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
         self._network = shared(supervised, self.team, self.device, sometimes_idle=recipe.first_3d > 0)
         self.average = Average(self.model, recipe.ema)
-        self._optimizer = build_optimizer(supervised, recipe, tuple(self.filled))
+        self._optimizer = build_optimizer(supervised, recipe, (*self.filled, *(STARTED if start else ())))
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
         self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
         arguments = {"recipe": repr(recipe), "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
+        arguments |= {"start": start} if start else {}
         names = " ".join(video.name for video in (*self.training, *self.held_out))
         arguments |= {"video_names": f"{zlib.crc32(names.encode()):08x}", "processes": self.team.size}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
@@ -265,7 +276,10 @@ class Run:
             return None
         backend = TorchBackend.of(Checkpoint(self.average.model, self.spec))
         videos = [replace(video, judged=None) for video in self.held_out or self.training[:8]]
-        found = evaluate(backend, videos, VALIDATION_EVERY, rules=self.rules)
+        every = VALIDATION_EVERY
+        if not self.held_out:  # which shows little, and must not take a short run's time
+            every = max(every, sum(len(video.annotated_frames()) for video in videos) // FRAMES_NOT_HELD_OUT)
+        found = evaluate(backend, videos, every, rules=self.rules)
         measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
         figures: dict[str, float | None] = {"step": self.progress.step}
         figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from yowo_deploy.datasets.base import Dataset
-from yowo_deploy.datasets.labels import AVA_POSES
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import AttentionSign, ModelSpec, Precision
 from yowo_training.backbones.efficientnet import MEAN, STD
@@ -101,7 +100,9 @@ class Recipe:
             name=self.name,
         )
         if dataset.rules == "ava":
-            spec = spec.replace(class_activation="softmax+sigmoid", softmax_classes=AVA_POSES, nms_threshold=0.5)
+            spec = spec.replace(
+                class_activation="softmax+sigmoid", softmax_classes=dataset.exclusive, nms_threshold=0.5
+            )
         (columns, rows), (of_columns, of_rows) = spec.grid_size, dataset.anchor_grid
         anchors = tuple((w * (columns / of_columns), h * (rows / of_rows)) for w, h in dataset.anchors)
         return spec.replace(anchors=anchors)

@@ -11,6 +11,7 @@ from yowo_deploy.errors import YowoError
 from yowo_deploy.version import __version__
 
 COMMANDS = {
+    "data": "bring in, check, look at and hand out annotated videos of your own",
     "train": "train a model on an annotated data set",
     "evaluate": "measure a model file on an annotated data set",
     "score": "judge a file of detections by a file of ground truth",

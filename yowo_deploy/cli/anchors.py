@@ -10,8 +10,7 @@ import numpy as np
 
 from yowo_deploy.anchors import box_sizes, fit_anchors, mean_iou
 from yowo_deploy.artifacts import atomic_write
-from yowo_deploy.cli.terminal import dataset_options, json_option, require, show_table, talk
-from yowo_deploy.datasets import open_dataset
+from yowo_deploy.cli.terminal import dataset_options, json_option, opened, require, show_table, talk
 from yowo_deploy.errors import InputError
 
 
@@ -29,7 +28,7 @@ from yowo_deploy.errors import InputError
 @json_option
 def command(
     dataset: str,
-    data: str,
+    data: str | None,
     split: int,
     count: int,
     grid: tuple[int, int] | None,
@@ -42,11 +41,11 @@ def command(
         require("plots", "matplotlib")
         if Path(plot).suffix.lower() != ".png":
             raise InputError(f"cannot plot to {plot}: expected a name that ends in .png")
-    opened = open_dataset(dataset, Path(data), split)
-    grid = grid or opened.anchor_grid
-    sizes = box_sizes(opened.videos("train"), grid)
+    boxes_of = opened(dataset, data, split)
+    grid = grid or boxes_of.anchor_grid
+    sizes = box_sizes(boxes_of.videos("train"), grid)
     anchors = fit_anchors(sizes, count, seed=seed)
-    present = np.array(opened.anchors) * np.array(grid) / np.array(opened.anchor_grid)
+    present = np.array(boxes_of.anchors) * np.array(grid) / np.array(boxes_of.anchor_grid)
     reached = {"fitted": mean_iou(sizes, anchors), "data set's own": mean_iou(sizes, present)}
     if plot:
         from yowo_deploy.plots import anchor_plot

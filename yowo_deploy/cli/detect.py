@@ -14,7 +14,7 @@ from yowo_deploy.cli.terminal import STREAMS, long_term_looks, model_options, pr
 from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import OutputError
-from yowo_deploy.sinks import JsonSink, Sink, VideoSink
+from yowo_deploy.sinks import JsonSink, Sink, TubesSink, VideoSink
 from yowo_deploy.video import open_video
 
 
@@ -25,6 +25,7 @@ from yowo_deploy.video import open_video
     "-o", "--output", type=click.Path(), help="Annotated video to write: .webm, or .mp4 with the [video] extra."
 )
 @click.option("--json", "json_path", type=click.Path(), help="File for one line of JSON a frame; - is stdout.")
+@click.option("--save-json", "tubes_path", type=click.Path(), help="data.json of people and what they do, to correct.")
 @click.option("--conf", type=click.FloatRange(0, 1), help="Show detections above this.  [default: the model's]")
 @click.option(
     "--iou", type=click.FloatRange(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]"
@@ -39,6 +40,7 @@ def command(
     model: str,
     output: str | None,
     json_path: str | None,
+    tubes_path: str | None,
     conf: float | None,
     iou: float | None,
     features: str | None,
@@ -46,9 +48,9 @@ def command(
     **options: Any,
 ) -> None:
     """Find people acting in VIDEO."""
-    if output is None and json_path is None:
+    if output is None and json_path is None and tubes_path is None:
         raise OutputError("nowhere to put what is found: give -o out.webm, --json out.jsonl, or --json - for stdout")
-    for path in (output, json_path):
+    for path in (output, json_path, tubes_path):
         if path is not None:
             refuse_overwriting(video, path)
             refuse_overwriting(model, path)
@@ -62,6 +64,9 @@ def command(
             sinks.append(stack.enter_context(VideoSink(output, reader.fps, reader.size_wh)))
         if json_path not in (None, "-"):
             sinks.append(stack.enter_context(JsonSink(str(json_path))))
+        if tubes_path is not None:
+            facts = (reader.fps, reader.size_wh, detector.spec.labels)
+            sinks.append(stack.enter_context(TubesSink(tubes_path, video, *facts)))
         found, count, start = 0, 0, perf_counter()
         update = stack.enter_context(progress_bar("detecting", total=reader.frames_declared or None))
         threshold = detector.spec.confidence_threshold if conf is None else conf

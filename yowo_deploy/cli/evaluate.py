@@ -17,11 +17,12 @@ from yowo_deploy.cli.terminal import (
     json_option,
     long_term_looks,
     model_options,
+    opened,
     progress_bar,
     show_table,
     talk,
 )
-from yowo_deploy.datasets import AnnotatedVideo, open_dataset, split_present
+from yowo_deploy.datasets import AnnotatedVideo, split_present
 from yowo_deploy.errors import InputError
 from yowo_deploy.evaluate import Evaluation, evaluate
 from yowo_deploy.metrics.detections_file import DetectionsFile
@@ -38,7 +39,7 @@ from yowo_deploy.metrics.detections_file import DetectionsFile
 def command(
     model: str,
     dataset: str,
-    data: str,
+    data: str | None,
     split: int,
     every: int,
     save: str | None,
@@ -47,22 +48,22 @@ def command(
     **options: Any,
 ) -> None:
     """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
-    opened = open_dataset(dataset, Path(data), split)
-    if save and opened.rules == "ava":
+    truth = opened(dataset, data, split)
+    if save and truth.rules == "ava":
         raise InputError("--save writes boxes in pixels and frames by number, which AVA's truth does not have")
-    videos, absent = split_present(opened.videos("test"))
+    videos, absent = split_present(truth.videos("test"))
     if absent:
-        talk.print(f"{absent} of {absent + len(videos)} test videos are not in {data}: left out")
+        talk.print(f"{absent} of {absent + len(videos)} test videos are not in {data or dataset}: left out")
     with open_model(model, streams=STREAMS, **options) as backend:
-        if backend.spec.labels != opened.labels:
+        if backend.spec.labels != truth.labels:
             raise InputError(
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
-                f"{dataset} has {len(opened.labels)} ({', '.join(opened.labels[:3])}, ...)"
+                f"{dataset} has {len(truth.labels)} ({', '.join(truth.labels[:3])}, ...)"
             )
         look = long_term_looks(model, options) if features else None
         folder = Path(features or "")
         look_into = (lambda video: look(folder / f"{video.path.stem}.npz")) if look else None
-        made_by: tuple[Any, ...] = (dataset, str(Path(data).resolve()), split, every, backend.name, options)
+        made_by: tuple[Any, ...] = (dataset, str(Path(data or dataset).resolve()), split, every, backend.name, options)
         made_by += (backend.spec.to_json(), *([features] if features else []))
         kept = DetectionsFile(save, hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
         done = 0
@@ -73,11 +74,11 @@ def command(
                 done += 1
                 update(done, video.name.rpartition("/")[2][:40])
 
-            found = evaluate(backend, videos, every, on_video, kept, opened.rules, look_into, opened.judged_classes)
+            found = evaluate(backend, videos, every, on_video, kept, truth.rules, look_into, truth.judged_classes)
     if as_json:
-        click.echo(json.dumps({**_values(found, opened.labels), "videos": len(videos), "videos_absent": absent}))
+        click.echo(json.dumps({**_values(found, truth.labels), "videos": len(videos), "videos_absent": absent}))
     else:
-        _show(found, opened.labels, f"{model} on {dataset} split {split}")
+        _show(found, truth.labels, f"{model} on {dataset} split {split}")
 
 
 def _values(found: Evaluation, labels: tuple[str, ...]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def precision_options(function: F) -> F:
             "--calibration",
             multiple=True,
             type=click.Path(),
-            help="Video, or folder with videos, like those to come; may be repeated.",
+            help="Video, folder with videos, or data.json, like those to come; may be repeated.",
         ),
         click.option("--calibration-clips", default=128, type=click.IntRange(min=1), help="Clips taken of them."),
         click.option(

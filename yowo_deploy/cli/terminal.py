@@ -21,7 +21,7 @@ from rich.table import Table
 
 from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.backends.base import BACKENDS, Look, is_checkpoint
-from yowo_deploy.datasets.base import DATASETS
+from yowo_deploy.datasets.base import DATASETS, Dataset, open_dataset
 from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, MissingExtraError, OutputError
 from yowo_deploy.preprocess import Frame
@@ -67,15 +67,20 @@ def model_options(function: F) -> F:
 
 
 def dataset_options(function: F) -> F:
-    """DATASET --data DIR --split N, the arguments of `open_dataset`."""
+    """DATASET --data DIR --split N, the arguments of `open_dataset`; DATASET is a name or a data.json."""
     options = (
-        click.argument("dataset", type=click.Choice(list(DATASETS))),
-        click.option("--data", required=True, type=click.Path(), help="Folder of the data set."),
+        click.argument("dataset", metavar=f"[{'|'.join(DATASETS)}|data.json]"),
+        click.option("--data", type=click.Path(), help="Folder of a data set that is called by its name."),
         click.option("--split", default=1, help="Number of the official split."),
     )
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def opened(dataset: str, data: str | None, split: int) -> Dataset:
+    """What `dataset_options` name."""
+    return open_dataset(dataset, None if data is None else Path(data), split)
 
 
 def json_option(function: F) -> F:

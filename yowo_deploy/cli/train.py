@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.cli.terminal import dataset_options, progress_bar, require, talk, write_picture
-from yowo_deploy.datasets import open_dataset
+from yowo_deploy.anchors import box_sizes, fit_anchors
+from yowo_deploy.cli.terminal import dataset_options, opened, progress_bar, require, talk, write_picture
+from yowo_deploy.datasets import Dataset, split_present
+from yowo_deploy.datasets.base import DATASETS
+from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.errors import InputError
 
 if TYPE_CHECKING:
     from yowo_training.loop import Report, Run
+
+RECIPE_OF_DEFAULT = "yowo-lite"
+SMALL = 500  # training videos, below which the shipped model is a better start than ImageNet
 
 
 @click.command("train")
@@ -33,6 +39,14 @@ if TYPE_CHECKING:
     "--weights-2d", type=click.Path(), help="File to start the 2-D branch from: PyTorch, or Darknet .weights."
 )
 @click.option("--weights-3d", type=click.Path(), help="File to start the 3-D branch from.")
+@click.option(
+    "--start",
+    default="auto",
+    type=click.Path(),
+    help="Model to fine-tune, `default` or a file of the same recipe; or `recipe`, to begin as that says. auto: default"
+    f" for {RECIPE_OF_DEFAULT} on a data.json of fewer than {SMALL} training videos.",
+)
+@click.option("--fit-anchors", "fit", is_flag=True, help="Anchors by k-means over the training boxes.")
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Of sampling, augmentation and fresh weights.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
 @click.option("--resume", is_flag=True, help="Go on where a run in this folder was stopped, if one was.")
@@ -45,13 +59,15 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for best.pt, last.pt and metrics.")
 def command(
     dataset: str,
-    data: str,
+    data: str | None,
     split: int,
     recipe: str,
     minutes: float | None,
     epochs: int | None,
     weights_2d: str | None,
     weights_3d: str | None,
+    start: str,
+    fit: bool,
     seed: int,
     device: str,
     resume: bool,
@@ -74,16 +90,21 @@ def command(
     from yowo_training.recipes import find_recipe
 
     chosen = find_recipe(recipe)
-    opened = open_dataset(dataset, Path(data), split)
+    trained_on = opened(dataset, data, split)
+    beginning = _start(start, recipe, dataset, trained_on, bool(weights_2d or weights_3d))
+    if fit:
+        fitted = fit_anchors(box_sizes(split_present(trained_on.videos("train"))[0], trained_on.anchor_grid))
+        trained_on.anchors = tuple((float(w), float(h)) for w, h in fitted)
     files = {"backbone_2d": weights_2d, "backbone_3d": weights_3d}
     given = {branch: path for branch, path in files.items() if path}
     budget, cache_bytes = Budget(minutes, epochs or chosen.epochs), int(cache_gb * 2**30)
-    run = Run(chosen, opened, Path(output), budget, seed, held_out, given, device, resume, cache_bytes)
+    more = (given, device, resume, cache_bytes, beginning)
+    run = Run(chosen, trained_on, Path(output), budget, seed, held_out, *more)
     if show_batch is not None:
         _write_batch(run, Path(show_batch))
         return
     if run.team.leads:
-        _announce(run, data)
+        _announce(run, data or dataset, beginning)
     with ExitStack() as stack:
         curves = stack.enter_context(_curves(Path(output))) if tensorboard and run.team.leads else None
         update = stack.enter_context(progress_bar("training", total=1.0)) if run.team.leads else _silent
@@ -100,7 +121,21 @@ def command(
         click.echo(run.best)
 
 
-def _announce(run: Run, data: str) -> None:
+def _start(start: str, recipe: str, dataset: str, opened: Dataset, has_weights: bool) -> str | None:
+    """The file to start from, or None to start as the recipe does."""
+    if start == "auto":
+        own = dataset not in DATASETS and recipe == RECIPE_OF_DEFAULT and not has_weights
+        return str(model_path(DEFAULT)) if own and len(opened.videos("train")) < SMALL else None
+    if start != "recipe" and has_weights:
+        raise InputError("--weights-2d and --weights-3d go with --start recipe: a trained model has both branches")
+    return None if start == "recipe" else str(model_path(start))
+
+
+def _announce(run: Run, data: str, start: str | None) -> None:
+    if start:
+        talk.print(
+            f"fine-tuning from {Path(start).name}: its branches and CFAM, a new head (--start recipe begins anew)"
+        )
     for branch, filled in run.filled.items():
         talk.print(f"{branch}: {filled.tensors} tensors filled, {filled.dropped} of the file left out")
     if run.absent:

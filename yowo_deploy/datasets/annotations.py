@@ -30,7 +30,7 @@ def tubes_of(table: BoxTable, labels: Sequence[str]) -> dict[str, tuple[Tube, ..
         rows = order[bounds[number] : bounds[number + 1]]
         frames, boxes = table.frame[rows], table.xyxy[rows].astype(np.float32)
         chained = (table.tube[rows] < 0).any()
-        person = _chains(frames, class_id[rows], boxes) if chained else table.tube[rows]
+        person = chains(frames, class_id[rows], boxes) if chained else table.tube[rows]
         found[name] = tuple(_tubes(frames, class_id[rows], boxes, person))
     return found
 
@@ -44,8 +44,11 @@ def _tubes(frames: Int, class_id: Int, boxes: Float, person: Int) -> list[Tube]:
     return made
 
 
-def _chains(frames: Int, class_id: Int, boxes: Float) -> Int:
-    """(N,) which chain each row belongs to; rows are sorted by frame."""
+def chains(frames: Int, class_id: Int, boxes: Float) -> Int:
+    """(N,) which chain each row belongs to; rows are sorted by frame.
+
+    A box continues the box of its class in the frame before that it overlaps.
+    """
     chain = np.arange(len(frames))
     open_rows: list[int] = []
     for frame in np.unique(frames):

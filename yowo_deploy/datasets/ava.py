@@ -43,6 +43,7 @@ class Ava:
     anchors = ((0.71626, 2.13583), (1.28967, 4.15014), (2.12714, 5.09344), (3.27212, 5.87423), (5.16303, 6.33821))
     anchor_grid = (7, 7)
     rules: Rules = "ava"
+    exclusive = names.AVA_POSES
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         self._folder = Path(folder)
@@ -91,7 +92,7 @@ class Ava:
         judged = [second for second in range(FIRST_S, LAST_S + 1) if (name, second) not in left_out]
         placed = tuple(Tube(tube.class_id, frame_at(tube.frames), tube.xyxy) for tube in tubes)
         # Corners are shares of the picture.
-        return AnnotatedVideo(name, name, path, frames, placed, (1, 1), frame_at(np.array(judged)))
+        return AnnotatedVideo(name, name, path, frames, placed, (1, 1), frame_at(np.array(judged)), fps)
 
 
 def _time_line(path: Path) -> tuple[float, float, int]:

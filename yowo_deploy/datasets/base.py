@@ -38,6 +38,7 @@ class AnnotatedVideo:
         tubes: ground truth.
         size_wh: of the picture that boxes are measured in; None where that is the video itself.
         judged: frames that an evaluation looks at where those are not the annotated ones.
+        fps: frames a second, or None where nothing says.
     """
 
     name: str
@@ -47,6 +48,7 @@ class AnnotatedVideo:
     tubes: tuple[Tube, ...]
     size_wh: tuple[int, int] | None = None
     judged: Int | None = None
+    fps: float | None = None
 
     def at(self, frame: int) -> tuple[Float, Int]:
         """Ground truth of one frame: (N, 4) corners and (N,) class ids."""
@@ -74,6 +76,7 @@ class Dataset(Protocol):
         anchor_grid: (columns, rows) into which a frame is divided there.
         rules: of its evaluation.
         judged_classes: class ids that count there; empty for all.
+        exclusive: by AVA's rules, classes at the front of which a box has one; of the others it has any number.
     """
 
     labels: tuple[str, ...]
@@ -81,6 +84,7 @@ class Dataset(Protocol):
     anchor_grid: tuple[int, int]
     rules: Rules
     judged_classes: tuple[int, ...]
+    exclusive: int
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side of the official split."""
@@ -99,19 +103,34 @@ def split_present(videos: Sequence[AnnotatedVideo]) -> tuple[list[AnnotatedVideo
     return present, len(videos) - len(present)
 
 
-def open_dataset(name: str, folder: Path, split: int = 1) -> Dataset:
-    """The reader for a data set by its name.
+def open_dataset(name: str, folder: Path | None = None, split: int = 1) -> Dataset:
+    """The reader for a data set by its name, or for a file in the native format.
 
     Args:
-        name: one of `DATASETS`.
-        folder: where its videos and annotations lie.
+        name: one of `DATASETS`, or the path of a data.json.
+        folder: where the videos and annotations of a named data set lie.
         split: number of the official split, from 1.
 
     Raises:
         DatasetError: the name is not known, or the folder is not that data set.
     """
     if name not in DATASETS:
-        raise DatasetError(f"data set {name!r} is not known, expected one of {', '.join(DATASETS)}")
+        return _open_native(name, folder, split)
+    if folder is None:
+        raise DatasetError(f"the folder of {name} is not given: say where it lies with --data DIR")
     module, reader = DATASETS[name].split(":")
     dataset: Dataset = getattr(importlib.import_module(module), reader)(folder, split)
     return dataset
+
+
+def _open_native(name: str, folder: Path | None, split: int) -> Dataset:
+    if not name.endswith((".json", ".json.gz")):
+        raise DatasetError(
+            f"data set {name!r} is not known, expected one of {', '.join(DATASETS)}, or a data.json "
+            "(`yowo-deploy data import` makes one)"
+        )
+    if folder is not None:
+        raise DatasetError(f"{name} says itself where its videos are: leave --data out")
+    from yowo_deploy.datasets.native import NativeDataset, read_annotations
+
+    return NativeDataset(read_annotations(name), name, split)

@@ -39,6 +39,7 @@ class Jhmdb21:
     anchor_grid = ANCHOR_GRID
     rules: Rules = "voc"
     judged_classes: tuple[int, ...] = ()
+    exclusive = 0
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         self._folder, self._split = Path(folder), split

@@ -8,17 +8,15 @@ between them (the paper's Fig. 1). Camera, clothes, places and neighbours are dr
 from __future__ import annotations
 
 import colorsys
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from yowo_deploy.artifacts import write_text
 from yowo_deploy.boxes import Float, Tube
-from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
+from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.figures import (
     FINE,
     FIRST_LABELLED,
@@ -35,6 +33,7 @@ from yowo_deploy.datasets.figures import (
     paint,
     poses,
 )
+from yowo_deploy.datasets.native import Annotations, NativeDataset, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, OutputError
 from yowo_deploy.preprocess import Frame
 
@@ -53,27 +52,27 @@ _PLACES = ((10.0, 75.0), (118.0, 94.0))  # where feet may stand, from and to
 _TRIES = 60  # to find a place
 
 
-class Synthetic:
+class Synthetic(NativeDataset):
     """`synthetic.json` beside `videos/<name>.avi`, as `make_synthetic` writes them.
 
     Raises:
         DatasetError: the annotations or a video are missing or broken, or there is no such split.
     """
 
-    labels = LABELS
     anchors = ANCHORS
     anchor_grid = ANCHOR_GRID
-    rules: Rules = "voc"
-    judged_classes: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, split: int = 1) -> None:
-        if split != 1:
-            raise DatasetError(f"the synthetic data has no split {split}, expected 1")
-        self._videos = _read(Path(folder))
-
-    def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
-        """The videos of one side, in the order they were made."""
-        return self._videos[split]
+        path = Path(folder) / ANNOTATIONS
+        if not path.is_file():
+            raise DatasetError(
+                f"{path} not found: `yowo-deploy demo` makes the synthetic data, expected {ANNOTATIONS} in its folder"
+            )
+        annotations = read_annotations(path)
+        for video in annotations.videos:
+            if not video.path.is_file():
+                raise DatasetError(f"{video.path} not found, though annotated: remove {folder} and make the data again")
+        super().__init__(annotations, str(path), split)
 
 
 class Scene(NamedTuple):
@@ -105,17 +104,18 @@ def make_synthetic(folder: Path, videos_train: int = 240, videos_test: int = 30,
         (folder / ANNOTATIONS).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
-    videos: list[dict[str, Any]] = []
-    tubes: list[dict[str, Any]] = []
+    videos: list[AnnotatedVideo] = []
+    names: dict[Split, list[str]] = {"train": [], "test": []}
     for split, count in (("train", videos_train), ("test", videos_test)):
         for number in range(count):
             scene = make_scene(np.random.default_rng([seed, split == "test", number]), LABELS[number % len(LABELS)])
             name = f"{split}_{number:04}"
-            path = f"videos/{name}.avi"
-            _write_video(folder / path, render(scene))
-            videos.append({"name": name, "path": path, "split": split, "fps": FPS, "size": SIZE_WH, "frames": FRAMES})
-            tubes += _tubes(name, scene)
-    write_text(folder / ANNOTATIONS, json.dumps({"classes": LABELS, "videos": videos, "tubes": tubes}))
+            path = folder / "videos" / f"{name}.avi"
+            _write_video(path, render(scene))
+            videos.append(AnnotatedVideo(name, name, path, FRAMES, _tubes(scene), SIZE_WH, fps=FPS))
+            names["train" if split == "train" else "test"].append(name)
+    sides = {side: tuple(found) for side, found in names.items()}
+    write_annotations(Annotations(LABELS, tuple(videos), (sides,)), folder / ANNOTATIONS)
 
 
 def make_scene(rng: np.random.Generator, label: str) -> Scene:
@@ -263,20 +263,14 @@ def _clipped(boxes_xyxy: Float) -> Float:
     return np.clip(boxes_xyxy, 0, np.array(SIZE_WH * 2, np.float32))
 
 
-def _tubes(video: str, scene: Scene) -> list[dict[str, Any]]:
+def _tubes(scene: Scene) -> tuple[Tube, ...]:
     """Ground truth of a scene, as the annotation file holds it."""
-    frames = list(range(FIRST_LABELLED, FRAMES))
-    boxes_of_people = [_clipped(labelled_boxes(person, scene.camera_xy)) for person in scene.people]
-    return [
-        {
-            "video": video,
-            "class": person.label,
-            "person": number,
-            "frames": frames,
-            "boxes": [[round(side, 2) for side in box] for box in boxes.tolist()],
-        }
-        for number, (person, boxes) in enumerate(zip(scene.people, boxes_of_people, strict=True))
-    ]
+    frames = np.arange(FIRST_LABELLED, FRAMES)
+    boxes = [np.round(_clipped(labelled_boxes(person, scene.camera_xy)), 2) for person in scene.people]
+    return tuple(
+        Tube(LABELS.index(person.label), frames, xyxy, tracker_id=number)
+        for number, (person, xyxy) in enumerate(zip(scene.people, boxes, strict=True))
+    )
 
 
 def _write_video(path: Path, frames: Iterator[Frame]) -> None:
@@ -287,32 +281,3 @@ def _write_video(path: Path, frames: Iterator[Frame]) -> None:
     for frame in frames:
         writer.write(frame)
     writer.release()
-
-
-def _read(folder: Path) -> dict[str, list[AnnotatedVideo]]:
-    """The videos by split."""
-    path = folder / ANNOTATIONS
-    if not path.is_file():
-        raise DatasetError(
-            f"{path} not found: `yowo-deploy demo` makes the synthetic data, expected {ANNOTATIONS} in its folder"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        tubes: dict[str, list[Tube]] = {video["name"]: [] for video in content["videos"]}
-        for row in content["tubes"]:
-            tubes[row["video"]].append(_tube(row))
-        videos: dict[str, list[AnnotatedVideo]] = {split: [] for split in get_args(Split)}
-        for row in content["videos"]:
-            name, file = row["name"], folder / row["path"]
-            videos[row["split"]].append(AnnotatedVideo(name, name, file, int(row["frames"]), tuple(tubes[name])))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is broken ({error!r}): remove the folder and make the data again") from error
-    for video in videos["train"] + videos["test"]:
-        if not video.path.is_file():
-            raise DatasetError(f"{video.path} not found, though annotated: remove {folder} and make the data again")
-    return videos
-
-
-def _tube(row: dict[str, Any]) -> Tube:
-    frames = np.array(row["frames"], np.int64)
-    return Tube(LABELS.index(row["class"]), frames, np.array(row["boxes"], np.float32).reshape(len(frames), 4))

@@ -37,6 +37,7 @@ class Ucf24:
     anchor_grid = (7, 7)
     rules: Rules = "voc"
     judged_classes: tuple[int, ...] = ()
+    exclusive = 0
 
     def __init__(self, folder: Path, split: int = 1) -> None:
         self._folder, self._split = Path(folder), split

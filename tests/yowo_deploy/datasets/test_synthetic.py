@@ -193,13 +193,13 @@ def _without(key: str) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda text: text[:-1], "is broken"),
-        (lambda text: "[]", "is broken"),
-        (_without("videos"), "is broken.*'videos'"),
-        (_without("tubes"), "is broken.*'tubes'"),
-        (lambda text: text.replace('"class": "sit_down"', '"class": "fly"'), "is broken"),
-        (lambda text: text.replace('"split": "train"', '"split": "third"'), "is broken.*'third'"),
-        (lambda text: text.replace('"boxes": [[', '"boxes": [[0], ['), "is broken"),
+        (lambda text: text[:-2], "is no JSON"),
+        (lambda text: "[]", "has no .format."),
+        (_without("videos"), "videos: null, expected a list"),
+        (_without("tubes"), "tubes: null, expected a list"),
+        (lambda text: text.replace('"class": "sit_down"', '"class": "fly"'), 'class "fly" is none of'),
+        (lambda text: text.replace('"train": ["train_0000"', '"train": ["third"'), "video 'third' is not among"),
+        (lambda text: text.replace('"boxes": [[', '"boxes": [[0], ['), "boxes are not lists of four numbers"),
         (lambda text: text.replace("train_0000.avi", "gone.avi"), "gone.avi not found"),
     ],
 )

@@ -1,0 +1,359 @@
+"""What each format means, by hand-worked cases; and that a row that does not fit is told with its place."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets.formats import cvat
+from yowo_deploy.datasets.formats.rows import Options, recording_of
+from yowo_deploy.datasets.importer import import_annotations
+from yowo_deploy.datasets.native import Annotations
+from yowo_deploy.errors import DatasetError, MissingExtraError
+
+META = """<version>1.1</version><meta><task><id>7</id><name>yard</name><size>20</size><mode>interpolation</mode>
+<start_frame>0</start_frame><stop_frame>19</stop_frame><subset>Validation</subset>
+<labels><label><name>walk</name></label><label><name>sit</name></label></labels>
+<original_size><width>640</width><height>480</height></original_size><source>yard.mp4</source></task></meta>"""
+
+
+def box(frame: int, x: float, outside: int = 0, attributes: str = "", **more: object) -> str:
+    about = {"frame": frame, "outside": outside, "occluded": 0, "keyframe": 1} | more
+    about |= {"xtl": x, "ytl": 10, "xbr": x + 20, "ybr": 60}
+    sides = " ".join(f'{key}="{value}"' for key, value in about.items())
+    return f"<box {sides}>{attributes}</box>"
+
+
+def attribute(name: str, value: str) -> str:
+    return f'<attribute name="{name}">{value}</attribute>'
+
+
+def track(*boxes: str, number: int = 0, label: str = "walk") -> str:
+    return f'<track id="{number}" label="{label}" source="manual">{"".join(boxes)}</track>'
+
+
+def from_cvat(folder: Path, *tracks: str, meta: str = META, options: Options | None = None) -> Annotations:
+    (folder / "a.xml").write_text(f"<?xml version='1.0'?><annotations>{meta}{''.join(tracks)}</annotations>")
+    return import_annotations(folder / "a.xml", "cvat", options or Options())[0]
+
+
+def seen(tube: Tube) -> tuple[list[int], list[float]]:
+    """Frames and left sides."""
+    return tube.frames.tolist(), [round(float(x), 4) for x in tube.xyxy[:, 0]]
+
+
+# x at keyframe 0 is 100, at keyframe 4 it is 108: two pixels a frame.
+CVAT_CASES: list[tuple[str, list[str], list[tuple[list[int], list[float]]]]] = [
+    ("one box is one frame", [box(3, 50)], [([3], [50])]),
+    ("between keyframes in a line", [box(0, 100), box(4, 108)], [([0, 1, 2, 3, 4], [100, 102, 104, 106, 108])]),
+    ("in any order", [box(4, 108), box(0, 100)], [([0, 1, 2, 3, 4], [100, 102, 104, 106, 108])]),
+    ("over three keyframes", [box(0, 0), box(2, 10), box(3, 0)], [([0, 1, 2, 3], [0, 5, 10, 0])]),
+    ("outside ends it before its frame", [box(0, 100), box(3, 100, 1)], [([0, 1, 2], [100] * 3)]),
+    ("it may come back", [box(0, 9), box(1, 9, 1), box(5, 7), box(6, 7, 1)], [([0], [9]), ([5], [7])]),
+    ("outside at first is nothing", [box(0, 9, 1), box(2, 7), box(3, 7)], [([2, 3], [7, 7])]),
+    ("every frame listed", [box(n, n, keyframe=int(n == 0)) for n in range(3)], [([0, 1, 2], [0, 1, 2])]),
+    ("occluded is still a box", [box(0, 5, occluded=1), box(1, 5)], [([0, 1], [5, 5])]),
+]
+
+
+@pytest.mark.parametrize(("boxes", "expected"), [case[1:] for case in CVAT_CASES], ids=[case[0] for case in CVAT_CASES])
+def test_cvat_tracks(boxes: list[str], expected: list[Any], tmp_path: Path) -> None:
+    [video] = from_cvat(tmp_path, track(*boxes)).videos
+    assert [seen(tube) for tube in video.tubes] == expected
+
+
+def test_cvat_says_all_about_the_video(tmp_path: Path) -> None:
+    found = from_cvat(tmp_path, track(box(0, 1), label="sit", number=4))
+    [video] = found.videos
+    assert (found.classes, found.splits) == (("walk", "sit"), ({"train": (), "test": ("yard",)},))
+    assert (video.name, video.path, video.size_wh, video.frames) == ("yard", tmp_path / "yard.mp4", (640, 480), 20)
+    assert [(tube.class_id, tube.tracker_id, tube.xyxy.tolist()) for tube in video.tubes] == [(1, 4, [[1, 10, 21, 60]])]
+
+
+def test_cvat_actions_may_be_an_attribute_that_changes_along_the_track(tmp_path: Path) -> None:
+    def acting(frame: int, action: str) -> str:
+        return box(frame, 10, attributes=attribute("action", action))
+
+    boxes = [acting(0, "walk"), acting(3, "walk, wave"), acting(5, "__undefined__"), acting(6, "sit")]
+    found = from_cvat(tmp_path, track(*boxes, label="man"), options=Options(action_from="attribute:action"))
+    tubes = {found.classes[t.class_id]: t.frames.tolist() for t in found.videos[0].tubes}
+    assert tubes == {"walk": [0, 1, 2, 3, 4], "wave": [3, 4], "sit": [6]}
+    assert found.exclusive == 0  # somebody walks and waves at once
+    with pytest.raises(DatasetError, match="track 0 has no attribute 'deed', but action"):
+        from_cvat(tmp_path, track(*boxes), options=Options(action_from="attribute:deed"))
+    with pytest.raises(DatasetError, match="expected label or attribute:NAME"):
+        from_cvat(tmp_path, track(*boxes), options=Options(action_from="action"))
+
+
+def test_cvat_hints_at_an_attribute_where_every_label_is_the_same(tmp_path: Path) -> None:
+    from_cvat(tmp_path, track(box(0, 1, attributes=attribute("action", "walk"))))
+    _, [note] = import_annotations(tmp_path / "a.xml", "cvat", Options())
+    assert note.endswith("--action-from attribute:action")
+
+
+def test_cvat_projects_hold_several_tasks(tmp_path: Path) -> None:
+    tasks = "".join(f"<task><id>{n}</id><name>v{n}</name><size>9</size></task>" for n in (3, 4))
+    meta = f"<meta><project><labels><label><name>walk</name></label></labels><tasks>{tasks}</tasks></project></meta>"
+    tracks = [track(box(n, 0)).replace("<track", f'<track task_id="{n}"') for n in (3, 4)]
+    found = from_cvat(tmp_path, *tracks, meta=meta)
+    assert [(v.name, seen(v.tubes[0])) for v in found.videos] == [("v3", ([3], [0])), ("v4", ([4], [0]))]
+
+
+def test_cvat_archives_are_read_as_they_come(tmp_path: Path) -> None:
+    from_cvat(tmp_path, track(box(0, 1)))
+    with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+        archive.write(tmp_path / "a.xml", "annotations.xml")
+    (tmp_path / "a.xml").unlink()
+    assert len(import_annotations(tmp_path, "cvat", Options())[0].videos[0].tubes) == 1
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]>'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<annotations>", "no XML"),
+        (f"{BOMB}<annotations>&c;</annotations>", "no XML that can be trusted"),
+        ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><annotations>&b;</annotations>', "can be trusted"),
+        ("<data/>", "begins with <data>"),
+        ("<annotations><image/></annotations>", "export the task as `CVAT for video 1.1`"),
+        ('<annotations><track id="3" label="a"><box frame="0"/></track></annotations>', "track 3: 'xtl'"),
+        (f"<annotations>{track(box(0, 1, rotation=30))}</annotations>", "track 0: the box of frame 0 is rotated"),
+    ],
+)
+def test_cvat_files_that_are_none_are_refused(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(DatasetError, match=expected):
+        import_annotations(tmp_path / "a.xml", "cvat", Options())
+
+
+def test_without_defusedxml_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(cvat.importlib, "import_module", absent)
+    with pytest.raises(MissingExtraError, match=r"yowo-deploy\[data\]"):
+        from_cvat(tmp_path, track(box(0, 1)))
+
+
+def from_ava(folder: Path, rows: str, labels: str | None = "walk\nsit\n", **options: Any) -> Annotations:
+    (folder / "mine.csv").write_text(rows)
+    if labels:
+        (folder / "classes.txt").write_text(labels)
+    return import_annotations(folder / "mine.csv", "ava", Options(**{"fps": 10.0} | options))[0]
+
+
+def test_ava_counts_seconds_from_its_start_and_ids_from_1_and_corners_in_shares(tmp_path: Path) -> None:
+    told = (("0902", 1), ("0903", 1), ("0905", 1), ("0905", 2))
+    rows = "".join(f"a,{second},0.1,0.2,0.5,0.6,{action},0\n" for second, action in told)
+    found = from_ava(tmp_path, rows, start_s=900.0)
+    tubes = [(found.classes[t.class_id], t.frames.tolist()) for t in found.videos[0].tubes]
+    assert tubes == [("walk", [20, 30]), ("walk", [50]), ("sit", [50])]  # nobody walked in second 904
+    assert found.videos[0].size_wh == (1, 1)  # of a video that is not there
+    assert np.allclose(found.videos[0].tubes[0].xyxy[0], [0.1, 0.2, 0.5, 0.6])
+    assert found.exclusive == 0
+    assert from_ava(tmp_path, rows).videos[0].tubes[0].frames[0] == 9020  # 900 is only AVA's
+
+
+def test_ava_without_persons_tells_them_by_overlap(tmp_path: Path) -> None:
+    rows = "".join(f"a,{second},{x},0,{x + 0.2},1,1\n" for second in (1, 2) for x in (0.0, 0.7))
+    [video] = from_ava(tmp_path, rows).videos
+    assert sorted((t.tracker_id, t.frames.tolist()) for t in video.tubes) == [(0, [10, 20]), (1, [10, 20])]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("a,1,0,0,1,1,0,0", "mine.csv:2: action 0, expected 1 to 2: AVA counts them from 1"),
+        ("a,1,0,0,1,1,3,0", "mine.csv:2: action 3, expected 1 to 2"),
+        ("a,1,0,0,100,200,1,0", "mine.csv:2: corner 200; .* these are pixels"),
+        ("a,1,0,0,1", "mine.csv:2: 5 columns"),
+        ("a,one,0,0,1,1,1", "mine.csv:2: could not convert"),
+        ("a,nan,0,0,1,1,1", "mine.csv:2: the second or a corner"),
+    ],
+)
+def test_an_ava_row_that_does_not_fit_is_told_by_its_line(row: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=expected):
+        from_ava(tmp_path, f"a,1,0,0,1,1,1,0\n{row}\n")
+
+
+def test_ava_seconds_before_the_start_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"second 1 lies before the start, 900 \(--start\)"):
+        from_ava(tmp_path, "a,1,0,0,1,1,1,0\n", start_s=900.0)
+
+
+COCO: dict[str, Any] = {
+    "categories": [{"id": 7, "name": "sit"}, {"id": 3, "name": "walk"}],
+    "videos": [{"id": 1, "name": "a.mp4", "width": 64, "height": 48}],
+    "images": [{"id": n + 10, "video_id": 1, "frame_id": n, "file_name": f"a/{n}.jpg"} for n in (0, 2, 4, 6)],
+    "annotations": [
+        {"id": n, "image_id": n + 10, "category_id": 7, "instance_id": 5, "bbox": [1, 2, 30, 40]} for n in (0, 2, 6)
+    ],
+}
+
+
+def from_json(folder: Path, kind: str, content: Any, **options: Any) -> Annotations:
+    (folder / "a.json").write_text(json.dumps(content))
+    return import_annotations(folder / "a.json", kind, Options(**options))[0]
+
+
+def test_cocovid_boxes_are_corner_and_size_and_images_say_what_was_looked_at(tmp_path: Path) -> None:
+    found = from_json(tmp_path, "cocovid", COCO)
+    [video] = found.videos
+    assert found.classes == ("walk", "sit")
+    assert [(t.class_id, t.tracker_id, t.frames.tolist()) for t in video.tubes] == [(1, 5, [0, 2]), (1, 5, [6])]
+    assert video.tubes[0].xyxy[0].tolist() == [1, 2, 31, 42]
+    assert video.judged is not None and video.judged.tolist() == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"category_id": 0}, r"annotations\[0\]: category_id 0 is not there, expected one of 3, 7"),
+        ({"image_id": 1}, r"annotations\[0\]: image_id 1 is not there"),
+        ({"bbox": [1, 2, 3]}, "is not CocoVID"),
+    ],
+)
+def test_a_cocovid_row_that_does_not_fit_is_told_by_its_number(
+    change: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=expected):
+        from_json(tmp_path, "cocovid", {**COCO, "annotations": [COCO["annotations"][0] | change]})
+
+
+def via(*metadata: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+    action = {"aname": "action", "type": 4, "options": {"0": "walk", "1": "sit"}}
+    return {
+        "attribute": {"1": action} | attributes,
+        "file": {"1": {"fid": "1", "fname": "a.mp4"}},
+        "view": {"1": {"fid_list": ["1"]}},
+        "metadata": {f"1_{n}": {"vid": "1", "flg": 0} | row for n, row in enumerate(metadata)},
+    }
+
+
+def test_via_counts_seconds_and_parts_labels_by_commas(tmp_path: Path) -> None:
+    moments = [{"z": [z], "xy": [2, 10, 20, 30, 40], "av": {"1": av}} for z, av in ((0.033, "0"), (0.1, "0,1"))]
+    found = from_json(tmp_path, "via", via(*moments), fps=30.0)
+    tubes = [(found.classes[t.class_id], t.tracker_id, t.frames.tolist()) for t in found.videos[0].tubes]
+    assert tubes == [("walk", 0, [1, 3]), ("sit", 0, [3])]
+    assert found.videos[0].tubes[0].xyxy[0].tolist() == [10, 20, 40, 60]
+
+
+def test_via_stretches_of_time_name_the_boxes_within_them(tmp_path: Path) -> None:
+    boxes = [{"z": [z], "xy": [2, 10, 20, 30, 40], "av": {}} for z in (0.0, 1.0, 2.0)]
+    stretch = {"z": [0.5, 1.5], "xy": [], "av": {"1": "1"}}
+    found = from_json(tmp_path, "via", via(*boxes, stretch), fps=10.0)
+    assert [(found.classes[t.class_id], t.frames.tolist()) for t in found.videos[0].tubes] == [("sit", [10])]
+
+
+def test_via_asks_which_attribute_is_the_action(tmp_path: Path) -> None:
+    two = via(**{"2": {"aname": "colour", "options": {}}})
+    with pytest.raises(DatasetError, match="attributes action, colour: say --action-from attribute:NAME"):
+        from_json(tmp_path, "via", two, fps=10.0)
+    assert from_json(tmp_path, "via", two, fps=10.0, action_from="attribute:action").classes == ("walk", "sit")
+    with pytest.raises(DatasetError, match="give --videos or --fps"):
+        from_json(tmp_path, "via", via())
+    with pytest.raises(DatasetError, match="shape 4, expected a rectangle"):
+        from_json(tmp_path, "via", via({"z": [0.0], "xy": [4, 1, 2, 3, 4], "av": {}}), fps=10.0)
+
+
+def studio(*sequence: dict[str, Any], labels: tuple[str, ...] = ("walk",), **more: Any) -> list[dict[str, Any]]:
+    keys = [{"y": 50, "width": 10, "height": 20, "enabled": True, "rotation": 0} | key for key in sequence]
+    value = {"framesCount": 10, "duration": 0.5, "sequence": keys, "labels": list(labels)}
+    region = {"type": "videorectangle", "id": "r", "value": value} | more
+    return [{"data": {"video": "/data/upload/1/0a1b2c3d-a.mp4"}, "annotations": [{"result": [region]}]}]
+
+
+def test_label_studio_counts_frames_from_1_and_percent_in_a_line(tmp_path: Path) -> None:
+    content = studio({"frame": 1, "x": 10}, {"frame": 5, "x": 30, "enabled": False}, {"frame": 9, "x": 50})
+    found = from_json(tmp_path, "labelstudio", content)
+    [video] = found.videos
+    assert [seen(tube) for tube in video.tubes] == [([0, 1, 2, 3, 4], [10, 15, 20, 25, 30]), ([8, 9], [50, 50])]
+    assert (video.size_wh, video.frames, video.fps) == ((100, 100), 10, 20.0)
+    assert video.tubes[0].xyxy[0].tolist() == [10, 50, 20, 70]
+
+
+def test_label_studio_regions_may_have_several_labels(tmp_path: Path) -> None:
+    found = from_json(tmp_path, "labelstudio", studio({"frame": 10, "x": 0}, labels=("walk", "wave")))
+    assert (found.classes, found.exclusive, len(found.videos[0].tubes)) == (("walk", "wave"), 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ({"frame": 0, "x": 1}, "task 0: .*Label Studio counts from 1"),
+        ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*rotated"),
+        ({"frame": 1}, "task 0: KeyError.*'x'"),
+    ],
+)
+def test_a_label_studio_task_that_does_not_fit_is_told(key: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=expected):
+        from_json(tmp_path, "labelstudio", studio(key))
+
+
+def from_mot(folder: Path, rows: str, labels: str | None = "walk\nsit\n", info: str | None = None) -> Annotations:
+    (folder / "seq" / "gt").mkdir(parents=True, exist_ok=True)
+    (folder / "seq" / "gt" / "gt.txt").write_text(rows)
+    if labels:
+        (folder / "seq" / "gt" / "labels.txt").write_text(labels)
+    if info:
+        (folder / "seq" / "seqinfo.ini").write_text(info)
+    return import_annotations(folder, "mot", Options())[0]
+
+
+def test_mot_counts_frames_and_classes_from_1(tmp_path: Path) -> None:
+    info = "[Sequence]\nname=yard\nimDir=img1\nframeRate=30\nseqLength=9\nimWidth=64\nimHeight=48\nimExt=.jpg\n"
+    found = from_mot(tmp_path, "1,4,10,20,30,40,1,2,1\n2,4,10,20,30,40,1,2,1\n3,4,10,20,30,40,0,2,1\n", info=info)
+    [video] = found.videos
+    [tube] = video.tubes
+    assert (found.classes, video.name, video.frames, video.fps) == (("walk", "sit"), "yard", 9, 30.0)
+    assert (tube.class_id, tube.tracker_id, tube.frames.tolist()) == (1, 4, [0, 1])  # confidence 0 is not judged
+    assert tube.xyxy[0].tolist() == [10, 20, 40, 60]
+
+
+def test_mot_without_classes_is_of_persons(tmp_path: Path) -> None:
+    assert from_mot(tmp_path, "1 4 10 20 30 40 -1 -1 -1 -1\n", labels=None).classes == ("person",)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("0,1,10,20,30,40,1,1,1", "gt.txt:2: frame 0, but MOTChallenge counts frames from 1"),
+        ("1,1,10,20,30,40,1,0,1", "gt.txt:2: class 0, expected 1 to 2: they count from 1"),
+        ("1,1,10,20", "gt.txt:2: 4 columns"),
+        ("1,1,10,20,thirty,40", "gt.txt:2: could not convert"),
+    ],
+)
+def test_a_mot_row_that_does_not_fit_is_told_by_its_line(row: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=expected):
+        from_mot(tmp_path, f"1,1,10,20,30,40,1,1,1\n{row}\n")
+
+
+def test_videos_are_found_by_path_by_name_or_said_to_be_two(tmp_path: Path) -> None:
+    for place in ("one/yard.mp4", "two/yard.mp4"):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"video 'yard.mp4' may be .*one/yard.mp4 or .*two/yard.mp4"):
+        from_cvat(tmp_path, track(box(0, 1)))
+    (tmp_path / "two" / "yard.mp4").unlink()
+    assert from_cvat(tmp_path, track(box(0, 1))).videos[0].path == tmp_path / "one" / "yard.mp4"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("yard_c02", "yard"),
+        ("yard-part3", "yard"),
+        ("v_Biking_g01_c01", "v_Biking_g01"),
+        ("camera_0001", "camera_0001"),
+    ],
+)
+def test_a_recording_is_told_by_how_the_names_of_its_parts_end(name: str, expected: str) -> None:
+    assert recording_of(name) == expected

@@ -1,0 +1,146 @@
+"""Every format that has a writer loses nothing; formats are told apart; the public data sets come in whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.yowo_deploy.datasets.random_data import annotations, assert_same
+from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets import open_dataset
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.formats.rows import Options, annotations_of
+from yowo_deploy.datasets.importer import WRITERS, import_annotations, recognise, with_test_share
+from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
+from yowo_deploy.errors import DatasetError, InputError
+
+LAWS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@LAWS
+@given(expected=annotations())
+def test_what_is_exported_is_imported_again(
+    kind: str, expected: Annotations, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp(kind)
+    files = WRITERS[kind](expected, folder)
+    assert all(file.is_file() for file in files)
+    assert recognise(folder) == kind
+    found, _ = import_annotations(folder, kind, Options())
+    order = {video.name: video for video in found.videos}
+    again = Annotations(
+        found.classes,
+        tuple(order[v.name] for v in expected.videos),
+        found.splits,
+        found.exclusive,
+        found.judged_classes,
+    )
+    assert_same(_sides_sorted(again), _sides_sorted(expected))
+
+
+def _sides_sorted(data: Annotations) -> Annotations:
+    """Files of one video each come in the order of their names."""
+    splits = tuple({side: tuple(sorted(names)) for side, names in sides.items()} for sides in data.splits)
+    return Annotations(data.classes, data.videos, splits, data.exclusive, data.judged_classes)
+
+
+@pytest.mark.parametrize("kind", ["ava", "cocovid"])
+def test_frames_that_were_looked_at_with_nobody_there_survive(kind: str, tmp_path: Path) -> None:
+    tube = Tube(0, np.array([0, 30, 60]), np.tile(np.array([[1, 2, 30, 40]], np.float32), (3, 1)), tracker_id=0)
+    judged = np.array([0, 30, 60, 90])
+    video = AnnotatedVideo("a", "a", Path("/nowhere/a.mp4"), 100, (tube,), (64, 48), judged, 30.0)
+    expected = annotations_of(["walk"], [video])
+    WRITERS[kind](expected, tmp_path)
+    assert_same(import_annotations(tmp_path, kind, Options())[0], expected)
+
+
+def test_jhmdb21_comes_in_whole(data_dir: Path) -> None:
+    found, _ = import_annotations(data_dir / "jhmdb21", "jhmdb21", Options())
+    assert len(found.videos) == 928
+    assert [[len(names) for names in sides.values()] for sides in found.splits] == [[660, 268], [658, 270], [663, 265]]
+    truth = open_dataset("jhmdb21", data_dir / "jhmdb21", 2)
+    assert sum(len(t) for v in found.videos for t in v.tubes) == sum(
+        len(t)
+        for side in ("train", "test")
+        for v in truth.videos(side)
+        for t in v.tubes  # type: ignore[arg-type]
+    )
+    assert {(video.size_wh, video.fps is not None) for video in found.videos} == {((320, 240), True)}
+
+
+@pytest.mark.slow
+def test_ucf24_comes_in_whole_and_its_boxes_do_not_overflow(data_dir: Path, tmp_path: Path) -> None:
+    assert recognise(data_dir / "ucf24") == "ucf24"
+    imported, notes = import_annotations(data_dir / "ucf24", "ucf24", Options())
+    assert "3185 of 3194 videos are not there" in notes[0]
+    write_annotations(imported, tmp_path / "data.json")
+    found = read_annotations(tmp_path / "data.json")
+    assert (len(found.videos), sum(len(t) for v in found.videos for t in v.tubes)) == (3194, 573_862)
+    assert [[len(names) for names in sides.values()] for sides in found.splits] == [[2284, 910]]
+    boxes = np.concatenate([tube.xyxy for video in found.videos for tube in video.tubes])
+    assert (boxes[:, 2] > 255).sum() > 10_000
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_what_is_in_no_known_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not found"):
+        recognise(tmp_path / "absent")
+    with pytest.raises(DatasetError, match="say so with --from"):
+        recognise(tmp_path)
+    (tmp_path / "notes.json").write_text("{}")
+    (tmp_path / "notes.csv").write_text("a,b,c\n")
+    for name in ("notes.json", "notes.csv"):
+        with pytest.raises(DatasetError, match="say so with --from"):
+            recognise(tmp_path / name)
+    write_annotations(Annotations(("walk",), ()), tmp_path / "data.json")
+    with pytest.raises(DatasetError, match="already: nothing to import"):
+        recognise(tmp_path / "data.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ({"attribute": {}, "view": {}, "metadata": {}, "file": {}}, "via"),
+        ([{"data": {"video": "a.mp4"}, "annotations": []}], "labelstudio"),
+        ({"images": [], "annotations": [], "categories": [], "videos": []}, "cocovid"),
+    ],
+)
+def test_json_is_told_by_its_keys(content: object, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "project.json").write_text(json.dumps(content))
+    assert recognise(tmp_path) == recognise(tmp_path / "project.json") == kind
+
+
+def test_the_releases_folders_name_their_classes(tmp_path: Path, write_pictures: object) -> None:
+    for name, number in (("walk", 2), ("sit", 1)):
+        write_pictures(tmp_path / "rgb-images" / name / "a_c01", range(1, 4))  # type: ignore[operator]
+        (tmp_path / "labels" / name / "a_c01").mkdir(parents=True)
+        for frame in (1, 2):
+            (tmp_path / "labels" / name / "a_c01" / f"{frame:05d}.txt").write_text(f"{number} 10 20 30 40\n")
+    lists = {"trainlist.txt": "walk", "testlist.txt": "sit"}
+    for file, name in lists.items():
+        (tmp_path / file).write_text("".join(f"labels/{name}/a_c01/{frame:05d}.txt\n" for frame in (1, 2)))
+    assert recognise(tmp_path) == "release-folders"
+    found, _ = import_annotations(tmp_path, "release-folders", Options())
+    assert found.classes == ("sit", "walk")
+    assert found.splits == ({"train": ("walk_a_c01",), "test": ("sit_a_c01",)},)
+    [tube] = found.videos[0].tubes
+    assert (tube.class_id, tube.frames.tolist(), found.videos[0].size_wh) == (1, [0, 1], (320, 240))
+
+
+@LAWS
+@given(given_data=annotations(), share=st.floats(0.1, 0.5))
+def test_a_share_to_test_on_takes_whole_recordings_and_leaves_every_class_to_train_on(
+    given_data: Annotations, share: float
+) -> None:
+    [sides] = with_test_share(given_data, share).splits
+    groups = {video.name: video.group for video in given_data.videos}
+    assert sorted((*sides["train"], *sides["test"])) == sorted(groups)
+    assert not {groups[n] for n in sides["train"]} & {groups[n] for n in sides["test"]}
+    used = {t.class_id for v in given_data.videos for t in v.tubes}
+    assert used == {t.class_id for v in given_data.videos if v.name in sides["train"] for t in v.tubes}

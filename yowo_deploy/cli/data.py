@@ -1,0 +1,199 @@
+"""`yowo-deploy data`: a thin sheet over data sets, their check, figures and preview."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.check import Finding, check_data
+from yowo_deploy.cli.terminal import json_option, progress_bar, require, show_table, talk, write_picture
+from yowo_deploy.datasets.formats.rows import Options
+from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, only_present, recognise, with_test_share
+from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
+from yowo_deploy.errors import DatasetError, InputError, OutputError
+from yowo_deploy.preview import annotated_frames, sheet
+from yowo_deploy.statistics import statistics_of
+from yowo_deploy.video import VideoWriter, open_video
+
+SHOWN = 5  # findings of one kind; --json has all
+
+
+@click.group("data")
+def command() -> None:
+    """Annotated videos of your own: bring them in, check them, look at them, hand them out again."""
+
+
+@command.command("import")
+@click.argument("source", type=click.Path())
+@click.option("--from", "kind", type=click.Choice(["auto", *FORMATS]), default="auto", help="Format of SOURCE.")
+@click.option("-o", "--output", default="data.json", type=click.Path(), help="Native file to write.")
+@click.option("--videos", multiple=True, type=click.Path(), help="Folder with the videos.  [default: beside SOURCE]")
+@click.option("--action-from", default="label", help="What is the action: label, or attribute:NAME.")
+@click.option("--start", default=0.0, help="Second that a video begins with (AVA's films: 900).")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of videos that are not there.")
+@click.option("--present", is_flag=True, help="Leave out videos that are not there, and classes without any.")
+@click.option("--test-share", type=click.FloatRange(0, 0.9), help="Share of the tubes to test on, by whole recordings.")
+def import_command(
+    source: str,
+    kind: str,
+    output: str,
+    videos: tuple[str, ...],
+    action_from: str,
+    start: float,
+    fps: float | None,
+    present: bool,
+    test_share: float | None,
+) -> None:
+    """Write the annotations of SOURCE, a file or folder, as data.json."""
+    if not output.endswith((".json", ".json.gz")):
+        raise OutputError(f"cannot write {output}: expected a name that ends in .json or .json.gz")
+    for folder in videos:
+        if not Path(folder).is_dir():
+            raise InputError(f"folder of videos not found: {folder}")
+    found = recognise(Path(source)) if kind == "auto" else kind
+    options = Options(tuple(map(Path, videos)), action_from, start, fps)
+    annotations, notes = import_annotations(Path(source), found, options)
+    if present:
+        annotations, notes = only_present(annotations), []
+    if test_share is not None:
+        annotations = with_test_share(annotations, test_share)
+    write_annotations(annotations, output)
+    talk.print(f"{found}: {_told(annotations)}")
+    absent = [video for video in annotations.videos if not video.path.exists()]
+    if absent and not any("not there" in note for note in notes):
+        notes.append(f"{len(absent)} videos are not there, the first {absent[0].path}: give --videos FOLDER")
+    for note in notes:
+        talk.print(note)
+    click.echo(output)
+
+
+@command.command("export")
+@click.argument("data", type=click.Path())
+@click.option("--to", "kind", required=True, type=click.Choice(list(WRITERS)), help="Format to write.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the files.")
+def export_command(data: str, kind: str, output: str) -> None:
+    """Write DATA, ground truth or what `detect --save-json` found, for an annotation tool."""
+    annotations = read_annotations(data)
+    files = WRITERS[kind](annotations, Path(output))
+    talk.print(f"{kind}: {_told(annotations)}")
+    if len(annotations.splits) > 1:
+        talk.print(f"only the first of {len(annotations.splits)} splits is in it")
+    for file in files:
+        click.echo(file)
+
+
+@command.command("check")
+@click.argument("data", type=click.Path())
+@click.option("--fix", is_flag=True, help="Mend what is safe, in DATA itself or in -o.")
+@click.option("-o", "--output", type=click.Path(), help="Where --fix writes.  [default: DATA]")
+@click.option("--fast", is_flag=True, help="Believe what videos say of themselves: do not decode them.")
+@json_option
+def check_command(data: str, fix: bool, output: str | None, fast: bool, as_json: bool) -> None:
+    """Find what is wrong with DATA and its videos; exit code 1 if an error is left."""
+    if output is not None and not fix:
+        raise InputError("-o says where --fix writes: give --fix as well")
+    with progress_bar("checking", total=None) as update:
+        checked = check_data(Path(data), not fast, update)
+    found = checked.findings
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in found], ensure_ascii=False))
+    else:
+        _show(found)
+    left = [finding for finding in found if finding.level == "error" and not (fix and finding.mended)]
+    if fix and any(finding.mended for finding in found):
+        if not checked.whole:
+            raise DatasetError(f"{data} has rows that cannot be read, and --fix would lose them: correct those first")
+        write_annotations(checked.mended, output or data)
+        for finding in found:
+            if finding.mended:
+                talk.print(f"mended {finding.where}: {finding.mended}")
+        talk.print(f"written: {output or data}")
+    talk.print(f"{len(found)} findings, {len(left)} errors left" if found else "nothing wrong was found")
+    if left:
+        raise SystemExit(1)
+
+
+@command.command("stats")
+@click.argument("data", type=click.Path())
+@click.option("--plot", type=click.Path(), help="PNG with classes, lengths and box sizes.")
+@json_option
+def stats_command(data: str, plot: str | None, as_json: bool) -> None:
+    """Figures of DATA: classes, lengths of tubes, box sizes against the anchors, frames without anyone."""
+    if plot:
+        require("plots", "matplotlib")
+        if Path(plot).suffix.lower() != ".png":
+            raise InputError(f"cannot plot to {plot}: expected a name that ends in .png")
+    found = statistics_of(read_annotations(data))
+    if plot:
+        from yowo_deploy.plots import data_plot
+
+        names, counts = [row.name for row in found.classes], [(row.train, row.test) for row in found.classes]
+        with atomic_write(plot) as temporary:
+            data_plot(names, counts, found.lengths_s, found.sizes, found.anchors, temporary)
+        talk.print(f"plot in {plot}")
+    counted = {
+        name: getattr(found, name) for name in ("videos", "frames", "bare_frames", "tubes", "boxes", "most_people")
+    }
+    if as_json:
+        classes = [vars(row) for row in found.classes]
+        click.echo(json.dumps({**counted, "anchor_iou": found.anchor_iou, "classes": classes}, ensure_ascii=False))
+        return
+    rows = [(r.name, str(r.train), str(r.test), str(r.boxes), f"{r.median_s:.1f}") for r in found.classes]
+    show_table(data, ("class", "tubes, train", "tubes, test", "boxes", "median length, s"), rows)
+    said = {"bare_frames": "frames without anyone", "most_people": "most people in a frame"}
+    figures = [(said.get(name, name), str(value)) for name, value in counted.items()]
+    figures += [(f"mean IoU of boxes with {name}", f"{value:.3f}") for name, value in found.anchor_iou.items()]
+    show_table("", ("figure", "value"), figures)
+
+
+@command.command("preview")
+@click.argument("data", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="Video of one, .webm or .mp4; or a sheet, .png.")
+@click.option("--video", "name", help="Name of the video.  [default: the first that is there]")
+@click.option("--count", default=24, type=click.IntRange(min=1), help="Videos on a sheet.")
+def preview_command(data: str, output: str, name: str | None, count: int) -> None:
+    """Draw the ground truth of DATA."""
+    annotations = read_annotations(data)
+    chosen = [video for video in annotations.videos if (name is None or video.name == name)]
+    if not chosen:
+        known = ", ".join(video.name for video in annotations.videos[:5])
+        raise InputError(f"{data} has no video {name!r}, but {known}, ...")
+    present = [video for video in chosen if video.path.exists()]
+    if not present:
+        raise DatasetError(f"none of the {len(chosen)} videos is there: {chosen[0].path} not found")
+    if Path(output).suffix.lower() in (".png", ".jpg", ".jpeg"):
+        write_picture(output, sheet(present, annotations.classes, count))
+    else:
+        video = present[0]
+        with open_video(video.path, allow_damaged=True) as reader:
+            fps, size_wh = reader.fps, reader.size_wh
+        with VideoWriter(output, fps, size_wh) as writer:
+            for frame in annotated_frames(video, annotations.classes):
+                writer.write(frame)
+    click.echo(output)
+
+
+def _told(annotations: Annotations) -> str:
+    tubes = [tube for video in annotations.videos for tube in video.tubes]
+    boxes = sum(map(len, tubes))
+    sides = annotations.splits[0] if annotations.splits else {}
+    split = ", ".join(f"{len(names)} to {side}" for side, names in sides.items())
+    many = ", several labels a box" if annotations.exclusive is not None else ""
+    counts = f"{len(annotations.videos)} videos{f' ({split})' if split else ''}, {len(tubes)} tubes, {boxes} boxes"
+    names = ", ".join(annotations.classes[:8]) + (", ..." if len(annotations.classes) > 8 else "")
+    return f"{counts}, {len(annotations.classes)} classes{many}: {names}"
+
+
+def _show(found: list[Finding]) -> None:
+    counts: Counter[str] = Counter()
+    for finding in found:
+        counts[finding.kind] += 1
+        if counts[finding.kind] <= SHOWN:
+            click.echo(f"{finding.level}: {finding.where}: {finding.fault}. To do: {finding.remedy}")
+    for kind, count in counts.items():
+        if count > SHOWN:
+            click.echo(f"{kind}: {count - SHOWN} more, see --json")

@@ -1,0 +1,232 @@
+"""From boxes that a file lists one by one to videos with tubes. Knows where videos lie; nothing of any one format."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Float, Int, Tube
+from yowo_deploy.datasets.annotations import chains
+from yowo_deploy.datasets.base import AnnotatedVideo, Split
+from yowo_deploy.datasets.native import Annotations, Sides
+from yowo_deploy.errors import DatasetError, VideoError
+from yowo_deploy.image_folder import SUFFIXES
+from yowo_deploy.video import open_video
+
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".mpg4", ".flv", ".ogv", ".ts")
+NOBODY = -1  # the person of a box that no person is told of
+
+
+class Facts(NamedTuple):
+    """What a video file says of itself."""
+
+    fps: float
+    size_wh: tuple[int, int]
+    frames: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may have to say, because the format does not.
+
+    Attributes:
+        videos: folders to look for videos in, besides that of the annotations.
+        action_from: "label", or "attribute:NAME".
+        start_s: second of the annotation at which a video begins.
+        fps: of videos whose files are not there.
+    """
+
+    videos: tuple[Path, ...] = ()
+    action_from: str = "label"
+    start_s: float = 0.0
+    fps: float | None = None
+
+    @property
+    def attribute(self) -> str | None:
+        """The attribute that names the action, or None where the label does.
+
+        Raises:
+            DatasetError: `action_from` is neither.
+        """
+        kind, _, name = self.action_from.partition(":")
+        if self.action_from != "label" and (kind != "attribute" or not name):
+            raise DatasetError(f"--action-from is {self.action_from!r}, expected label or attribute:NAME")
+        return name or None
+
+
+class Footage:
+    """Finds the videos that annotations name, and looks into them."""
+
+    def __init__(self, folder: Path, options: Options) -> None:
+        self._folder, self._options = folder, options
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        """Videos and folders of pictures below the folders, by name and by name without its suffix."""
+        found: dict[str, list[Path]] = {}
+        for root in (self._folder, *self._options.videos):
+            for place, _, names in os.walk(root):
+                files = [Path(place) / name for name in sorted(names) if name.lower().endswith(VIDEO_SUFFIXES)]
+                if any(name.lower().endswith(SUFFIXES) for name in names):
+                    files.append(Path(place))
+                for file in files:
+                    for name in {file.name, file.stem} if file.suffix else {file.name}:
+                        found.setdefault(name, []).append(file)
+        return found
+
+    def find(self, said: str) -> Path:
+        """The file that annotations call `said`: by its path, else by its name; the path itself where there is none.
+
+        Raises:
+            DatasetError: several files have that name.
+        """
+        place = Path(os.path.normpath(self._folder / said))
+        if place.exists() and place != Path(os.path.normpath(self._folder)):
+            return place
+        name = re.split(r"[/\\]", said.rstrip("/\\"))[-1]
+        names = (name, re.sub(r"^[0-9a-f]{8}-", "", name))  # which Label Studio puts before it
+        found = next((self._files[n] for n in (*names, *(Path(n).stem for n in names)) if n in self._files), [place])
+        whole = [file for file in found if file.as_posix().endswith(said)] or found
+        if len({file.resolve() for file in whole}) > 1:
+            raise DatasetError(f"video {said!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
+        return whole[0]
+
+    def facts(self, path: Path) -> Facts | None:
+        """What the file says; None where it is not there or cannot be read."""
+        if not path.exists():
+            return None
+        try:
+            with open_video(path, allow_damaged=True) as reader:
+                return Facts(reader.fps, reader.size_wh, reader.frames_declared)
+        except VideoError:
+            return None
+
+    def fps_of(self, path: Path, facts: Facts | None) -> float:
+        """Frames a second, for formats that count seconds.
+
+        Raises:
+            DatasetError: nothing says.
+        """
+        fps = self._options.fps or (facts.fps if facts else None)
+        if fps is None:
+            raise DatasetError(f"{path} cannot be read, so its frames a second are not known: give --videos or --fps")
+        return fps
+
+
+@dataclass
+class Rows:
+    """Boxes of one video, one row a box and label."""
+
+    frame: list[int] = field(default_factory=list)
+    person: list[int] = field(default_factory=list)
+    label: list[str] = field(default_factory=list)
+    box: list[Sequence[float]] = field(default_factory=list)
+
+    def add(self, frame: int, person: int, label: str, box: Sequence[float]) -> None:
+        """Append a row; `box` is corners in any one unit."""
+        self.frame.append(frame)
+        self.person.append(person)
+        self.label.append(label)
+        self.box.append(box)
+
+    def tubes(
+        self, classes: Sequence[str], scale: Sequence[float] = (1, 1), looked_at: Sequence[int] | None = None
+    ) -> tuple[Tube, ...]:
+        """Each stretch of frames in which one person does one thing; persons that no row tells are told by overlap.
+
+        Args:
+            scale: pixels to a unit, across and down.
+            looked_at: frames that were annotated, ascending, all of the boxes' among them; a tube ends where it lacks
+                one of them. Every frame by default.
+        """
+        if not self.frame:
+            return ()
+        numbers = {name: number for number, name in enumerate(classes)}
+        frame, person = np.array(self.frame, np.int64), np.array(self.person, np.int64)
+        when = frame if looked_at is None else np.searchsorted(np.array(looked_at, np.int64), frame)
+        class_id = np.array([numbers[label] for label in self.label], np.int64)
+        boxes = (np.array(self.box, np.float64) * np.tile(scale, 2)).astype(np.float32)
+        if (person == NOBODY).any():
+            person = _told_by_overlap(when, person, boxes)
+        return _stretches(frame, when, person, class_id, boxes)
+
+
+def _told_by_overlap(when: Int, person: Int, boxes: Float) -> Int:
+    """Persons for the rows that have none: a box with several labels is one person, and goes on where it overlaps."""
+    unknown = np.flatnonzero(person == NOBODY)
+    rows, back = np.unique(np.column_stack([when[unknown], boxes[unknown]]), axis=0, return_inverse=True)
+    chain = chains(rows[:, 0].astype(np.int64), np.zeros(len(rows), np.int64), rows[:, 1:].astype(np.float32))
+    told = person.copy()
+    told[unknown] = np.unique(chain, return_inverse=True)[1][back.reshape(-1)] + person.max(initial=NOBODY) + 1
+    return told
+
+
+def _stretches(frame: Int, when: Int, person: Int, class_id: Int, boxes: Float) -> tuple[Tube, ...]:
+    order = np.lexsort((frame, class_id, person))
+    same = (np.diff(person[order]) == 0) & (np.diff(class_id[order]) == 0)
+    order = order[np.concatenate([[True], ~(same & (np.diff(frame[order]) == 0))])]  # the same box twice is one box
+    frame, when, person, class_id, boxes = (each[order] for each in (frame, when, person, class_id, boxes))
+    parts = np.flatnonzero((np.diff(person) != 0) | (np.diff(class_id) != 0) | (np.diff(when) > 1)) + 1
+    bounds = [0, *parts.tolist(), len(frame)]
+    return tuple(Tube(int(class_id[a]), frame[a:b], boxes[a:b], tracker_id=int(person[a])) for a, b in pairwise(bounds))
+
+
+def annotations_of(
+    classes: Iterable[str], videos: Sequence[AnnotatedVideo], sides: Sides | None = None, many: bool | None = None
+) -> Annotations:
+    """The videos as they are, or with their sides.
+
+    Args:
+        many: a box may have several classes; by default, whether one has.
+
+    Raises:
+        DatasetError: two videos have one name, or there is none.
+    """
+    if not videos:
+        raise DatasetError("no video in it")
+    names = [video.name for video in videos]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DatasetError(f"two videos are called {twice!r}: import them one by one, or rename one")
+    if many is None:
+        many = any(_several_labels(video) for video in videos)
+    splits = (sides,) if sides and any(sides.values()) else ()
+    return Annotations(tuple(classes), tuple(videos), splits, 0 if many else None)
+
+
+def _several_labels(video: AnnotatedVideo) -> bool:
+    """Whether somebody does two things at once."""
+    rows: list[NDArray[np.int64]] = [
+        np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes
+    ]
+    together = np.concatenate(rows) if rows else np.zeros((0, 2))
+    return len(np.unique(together, axis=0)) < len(together)
+
+
+def sides_of(names: Iterable[tuple[str, str]]) -> Sides:
+    """From pairs of a video and what a tool calls its subset: train; or val, test."""
+    sides: dict[Split, list[str]] = {"train": [], "test": []}
+    for name, subset in names:
+        if subset:
+            sides["test" if subset.lower().startswith(("val", "test")) else "train"].append(name)
+    return {side: tuple(found) for side, found in sides.items()} if any(sides.values()) else {}
+
+
+def subset_of(annotations: Annotations, name: str) -> str:
+    """What a tool calls the side of a video in the first split: "Train", "Test" or "" where it is on none."""
+    sides = annotations.splits[0] if annotations.splits else {}
+    return next((side.capitalize() for side, names in sides.items() if name in names), "")
+
+
+def recording_of(name: str) -> str:
+    """The recording that a video was cut from, where its name ends as a part's does: `yard_c02`, `yard-part3`."""
+    return re.sub(r"[_-](?:c|clip|part|seg|segment|chunk)[_-]?\d+$", "", name, flags=re.IGNORECASE) or name

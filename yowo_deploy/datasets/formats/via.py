@@ -1,0 +1,94 @@
+"""VGG Image Annotator 3, projects of videos. Knows their JSON; nothing of other formats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.formats.rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of
+from yowo_deploy.datasets.native import Annotations
+from yowo_deploy.errors import DatasetError
+
+RECTANGLE = 2
+ROUNDING_S = 0.0006  # times are written with three decimals
+
+
+def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[Annotations, list[str]]:
+    """Boxes at times in seconds, pixels of the video; the frame on show at a time is floor(second * fps).
+
+    The action is an attribute, the only one or the one named; its value is an option, several parted by commas, or
+    text. A box without it takes what stretches of time (without a box) say of that moment. There are no persons: boxes
+    that overlap from one annotated frame to the next are one.
+
+    Raises:
+        DatasetError: several attributes and none named, a shape that is no rectangle, a field that is missing.
+    """
+    try:
+        known, notes = _attribute(file, content["attribute"], options.attribute)
+        options_of: dict[str, str] = {
+            str(key): str(name) for key, name in content["attribute"][known].get("options", {}).items()
+        }
+        footage, classes = Footage(file.parent, options), list(options_of.values())
+        views = {key: content["file"][str(view["fid_list"][0])] for key, view in content["view"].items()}
+        videos = []
+        for view, about in views.items():
+            moments = [row for row in content["metadata"].values() if str(row["vid"]) == view]
+            videos.append(_video(file, about, moments, known, options_of, classes, footage))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DatasetError(f"{file} is no project of VIA 3 ({error!r})") from error
+    found = []
+    for video, rows in videos:
+        found.append(replace(video, tubes=rows.tubes(classes, looked_at=sorted(set(rows.frame)))))
+    return annotations_of(classes, found), notes
+
+
+def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tuple[str, list[str]]:
+    """The id of the attribute that is the action."""
+    names = {str(about["aname"]): key for key, about in attributes.items()}
+    if named is None and len(names) != 1:
+        raise DatasetError(f"{file} has the attributes {', '.join(names) or 'none'}: say --action-from attribute:NAME")
+    if named is not None and named not in names:
+        raise DatasetError(f"{file} has no attribute {named!r}, but {', '.join(names)}")
+    chosen = named or next(iter(names))
+    return names[chosen], [f"the action is the attribute {chosen!r}"]
+
+
+def _video(
+    file: Path,
+    about: dict[str, Any],
+    moments: Sequence[dict[str, Any]],
+    known: str,
+    options_of: dict[str, str],
+    classes: list[str],
+    footage: Footage,
+) -> tuple[AnnotatedVideo, Rows]:
+    path = footage.find(str(about["fname"]))
+    facts = footage.facts(path)
+    fps, name = footage.fps_of(path, facts), Path(str(about["fname"])).stem
+    said = [(row, _labels(row, known, options_of)) for row in moments]
+    stretches = [(row["z"], labels) for row, labels in said if not row.get("xy") and len(row["z"]) == 2]
+    rows = Rows()
+    for row, labels in said:
+        if not row.get("xy"):
+            continue
+        kind, *box = row["xy"]
+        if kind != RECTANGLE or len(box) != 4 or len(row["z"]) != 1:
+            raise DatasetError(f"{file}: {name} at {row['z']} s: shape {kind}, expected a rectangle at one time")
+        second = float(row["z"][0])
+        x, y, w, h = map(float, box)
+        for label in labels or [each for (a, b), of in stretches if a <= second <= b for each in of]:
+            if label not in classes:
+                classes.append(label)
+            rows.add(math.floor((second + ROUNDING_S) * fps), NOBODY, label, (x, y, x + w, y + h))
+    frames = (facts.frames if facts else 0) or max(rows.frame, default=-1) + 1
+    size_wh = facts.size_wh if facts else None
+    return AnnotatedVideo(name, recording_of(name), path, frames, (), size_wh, fps=fps), rows
+
+
+def _labels(row: dict[str, Any], known: str, options_of: dict[str, str]) -> list[str]:
+    parts = [part.strip() for part in str(row.get("av", {}).get(known, "")).split(",")]
+    return list(dict.fromkeys(options_of.get(part, part) for part in parts if part))
