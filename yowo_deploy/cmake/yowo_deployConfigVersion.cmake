@@ -1,0 +1,11 @@
+# The version that stands in version.hpp; while it is 0.x, one minor version is not another.
+file(STRINGS "${CMAKE_CURRENT_LIST_DIR}/../include/yowo/version.hpp" _yowo_line REGEX "define YOWO_VERSION")
+string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+" PACKAGE_VERSION "${_yowo_line}")
+string(REGEX MATCH "^[0-9]+\\.[0-9]+" _yowo_own "${PACKAGE_VERSION}")
+string(REGEX MATCH "^[0-9]+(\\.[0-9]+)?" _yowo_asked "${PACKAGE_FIND_VERSION}")
+if(NOT PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION AND "${_yowo_own}" MATCHES "^${_yowo_asked}")
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+endif()
+if(PACKAGE_VERSION VERSION_EQUAL PACKAGE_FIND_VERSION)
+  set(PACKAGE_VERSION_EXACT TRUE)
+endif()
