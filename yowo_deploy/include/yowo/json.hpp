@@ -33,7 +33,8 @@ struct Json {
     return nullptr;
   }
 
-  const Json& at(std::string_view name) const {
+  const Json& at(std::string_view name) const&& = delete;
+  const Json& at(std::string_view name) const& {
     const Json* found = find(name);
     if (!found) throw InputError("the JSON object lacks '" + std::string(name) + "'");
     return *found;
