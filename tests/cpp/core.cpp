@@ -307,7 +307,8 @@ YOWO_TEST(results_are_one_line_of_json) {
                "{\"frame\": 7, \"detections\": [{\"label\": \"a \\\"b\\\"\\u000a\\\\\", \"class_id\": 0, \"confidence\": 0.70001, "
                "\"tracker_id\": 12, \"xyxy\": [1.0, 2.0, 320.0, 0.25]}]}",
                "one");
-  check::equal(Json::parse(result.to_json()).at("detections").items[0].at("label").text, result.names[0], "comes back");
+  const Json again = Json::parse(result.to_json());
+  check::equal(again.at("detections").items[0].at("label").text, result.names[0], "comes back");
 }
 
 // inspect FILE: the spec of a model file in short, or the error.
