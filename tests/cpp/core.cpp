@@ -1,5 +1,6 @@
 // All of the runtime but its engines, beside the golden data and its own laws.
-#include <chrono>
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -99,11 +100,11 @@ YOWO_TEST(planes_are_those_of_python) {
     yowo::Preprocessor preprocess(spec);
     std::vector<float> made(3 * spec.plane_size());
     for (const yowo::FrameView& view : {yowo::FrameView{frame.data(), width, height}, yowo::FrameView{apart.data(), width, height, 3 * width + gap}}) {
-      const std::uint8_t* found = preprocess.resize(view);
+      const std::uint8_t* found = preprocess.resize(view);  // (3, H, W), and in the file (H, W, 3)
       int worst = 0;
-      for (std::size_t at = 0; at < resized.size(); ++at) worst = std::max(worst, std::abs(found[at] - resized[at]));
+      for (std::size_t at = 0; at < resized.size(); ++at) worst = std::max(worst, std::abs(found[at % 3 * spec.plane_size() + at / 3] - resized[at]));
       check::equal(worst, 0, place(index, spec.resize_filter + " resized"));
-      preprocess(view, made.data());
+      preprocess(view, {made.data(), made.data() + spec.plane_size(), made.data() + 2 * spec.plane_size()});
       const std::size_t rows = 2 * static_cast<std::size_t>(spec.input_size[0]);
       for (std::size_t at = 0; at < planes.size(); ++at)
         check::equal(made[at / rows * spec.plane_size() + at % rows], planes[at], place(index, spec.resize_filter + " planes"));
@@ -241,7 +242,9 @@ YOWO_TEST(a_clip_is_the_newest_frames_and_the_first_stands_for_those_before) {
         std::vector<float> planes(3 * spec.plane_size());
         const auto value = [&](int number, std::size_t channel) { return static_cast<float>(1000 * video + 3 * number + static_cast<int>(channel)); };
         for (std::size_t at = 0; at < planes.size(); ++at) planes[at] = value(frame, at / spec.plane_size());
-        const float* clip = buffer.push(planes.data());
+        const std::array<float*, 3> next = buffer.next();
+        for (std::size_t channel = 0; channel < 3; ++channel) std::copy_n(planes.begin() + static_cast<std::ptrdiff_t>(channel * spec.plane_size()), spec.plane_size(), next[channel]);
+        const float* clip = buffer.push();
         check::equal(reinterpret_cast<std::uintptr_t>(clip) % alignof(float), std::uintptr_t{0}, "alignment");
         for (std::size_t at = 0; at < spec.clip_size(); ++at) {
           const int age = length - 1 - static_cast<int>(at / spec.plane_size()) % length;
@@ -337,7 +340,7 @@ YOWO_TEST(plan_fits) {
   }
 }
 
-// resize FILTER WIDTH HEIGHT WIDTH_OUT HEIGHT_OUT IN OUT: a raw BGR frame to another.
+// resize FILTER WIDTH HEIGHT WIDTH_OUT HEIGHT_OUT IN OUT: a raw BGR frame to planes.
 YOWO_TEST(resize) {
   yowo::ModelSpec spec = small_spec();
   spec.resize_filter = arguments.at(0), spec.stride = 1;

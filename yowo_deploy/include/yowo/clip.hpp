@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <vector>
@@ -26,20 +27,18 @@ class ClipBuffer {
 
   ClipBuffer(ClipBuffer&&) = default;  // never copied: where the rings begin depends on the memory's address
 
-  // Take the next frame, (3, H, W); returns the clip that ends with it, valid until the next push.
-  const float* push(const float* planes) {
-    const bool first = count_ == 0;
-    for (std::size_t ring = 0; first && ring < rings_; ++ring)
-      for (std::size_t slot = 0; slot < 6 * length_; ++slot)
-        std::copy_n(planes + slot / length_ % 3 * plane_, plane_, at(ring, slot));
+  // Where the planes of the next frame go, (H, W) each: over the oldest frame of the clip that `push` gave last.
+  std::array<float*, 3> next() {
+    const std::size_t ring = count_ % rings_;
+    return {at(ring, slot(0)), at(ring, slot(1)), at(ring, slot(2))};
+  }
+
+  // Take the frame that was written to `next`; returns the clip that ends with it, valid until the next one is written.
+  const float* push() {
     const std::size_t ring = count_ % rings_, step = count_ / rings_ % (3 * length_);
-    ++count_;
-    if (first) return at(ring, 0);
-    for (std::size_t channel = 0; channel < 3; ++channel) {
-      const std::size_t slot = (step + (channel + 1) * length_ - 1) % (3 * length_);
-      std::copy_n(planes + channel * plane_, plane_, at(ring, slot));
-      std::copy_n(planes + channel * plane_, plane_, at(ring, slot + 3 * length_));
-    }
+    const std::array<float*, 3> planes = next();
+    for (std::size_t channel = 0; channel < 3; ++channel) std::copy_n(planes[channel], plane_, planes[channel] + 3 * length_ * plane_);
+    if (count_++ == 0) fill();
     return at(ring, step);
   }
 
@@ -48,6 +47,18 @@ class ClipBuffer {
 
  private:
   static constexpr std::size_t alignment = 64;
+
+  // Before the first frame stands the first one, in every ring: the window of channel c begins at slot c * T there.
+  void fill() {
+    for (std::size_t ring = 0; ring < rings_; ++ring)
+      for (std::size_t slot = 0; slot < 6 * length_; ++slot) {
+        const std::size_t newest = (slot / length_ % 3 + 1) * length_ - 1;
+        if (ring > 0 || slot % (3 * length_) != newest) std::copy_n(at(0, newest), plane_, at(ring, slot));
+      }
+  }
+
+  // Of the next frame's plane, in the first half of its ring.
+  std::size_t slot(std::size_t channel) const { return (count_ / rings_ + (channel + 1) * length_ - 1) % (3 * length_); }
 
   std::size_t ring_size() const { return 6 * length_ * plane_; }
 

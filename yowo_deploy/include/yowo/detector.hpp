@@ -68,7 +68,7 @@ struct Result {
 class Detector {
  public:
   explicit Detector(std::unique_ptr<Backend> backend, double confidence = -1, double iou = -1)
-      : backend_(std::move(backend)), preprocess_(spec()), buffer_(spec()), decoder_(spec()), planes_(3 * spec().plane_size()),
+      : backend_(std::move(backend)), preprocess_(spec()), buffer_(spec()), decoder_(spec()),
         confidence_(confidence < 0 ? spec().confidence_threshold : confidence), iou_(iou < 0 ? spec().nms_threshold : iou) {
     if (!(confidence_ <= 1) || !(iou_ <= 1)) throw InputError(detail::text("confidence ", confidence_, " and iou ", iou_, ": expected 0 to 1"));
     decoder_.reserve(result_.detections);
@@ -86,8 +86,8 @@ class Detector {
   // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine failed.
   Result& push(const FrameView& frame) {
     const auto start = Clock::now();
-    preprocess_(frame, planes_.data());
-    const float* clip = buffer_.push(planes_.data());
+    preprocess_(frame, buffer_.next());
+    const float* clip = buffer_.push();
     const auto prepared = Clock::now();
     result_.frame_index = count_++;
     const float* raw = backend_->infer(clip);
@@ -117,7 +117,6 @@ class Detector {
   Preprocessor preprocess_;
   ClipBuffer buffer_;
   Decoder decoder_;
-  std::vector<float> planes_;
   double confidence_, iou_;
   std::int64_t count_ = 0;
   Result result_;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -45,49 +46,36 @@ struct FrameView {
 
 namespace detail {
 
-// `sum[i] = fma(weight, source[i], sum[i])` for each tap in turn: one rounding a step, as BLAS has it on processors with
-// that instruction, and as the result is defined here on all others.
-template <std::size_t length>
-YOWO_INLINE void weigh(const float* weights, std::size_t taps, const float* source, std::size_t step, float* sum) {
-  float total[length] = {};
-  for (std::size_t tap = 0; tap < taps; ++tap) {
-    const float weight = weights[tap];
-    const float* values = source + tap * step;
-    for (std::size_t at = 0; at < length; ++at) total[at] = std::fma(weight, values[at], total[at]);
-  }
-  for (std::size_t at = 0; at < length; ++at) sum[at] = total[at];
-}
-
-// Output `made` = weights x sources, for one output position of many independent columns: (taps, columns) to (columns).
-// Rounded half up to uint8, as Pillow does, and kept as a float for the next pass.
-YOWO_INLINE void resample_columns(const float* weights, std::size_t taps, const float* source, std::size_t columns, float* made) {
-  constexpr std::size_t block = 32;
-  float sum[block];
-  for (std::size_t start = 0; start < columns; start += block) {
-    const std::size_t length = std::min(block, columns - start);
-    if (length == block) {
-      weigh<block>(weights, taps, source + start, columns, sum);
-    } else {
-      for (std::size_t at = 0; at < length; ++at) weigh<1>(weights, taps, source + start + at, columns, sum + at);
+// One output row from `taps` rows of `source`, `step` bytes apart: sum = fma(weight, source, sum) for each tap in turn, one
+// rounding a step, as BLAS has it on processors with that instruction, and as it is defined here on all others. Rounded
+// half up to uint8, as Pillow does between its passes.
+YOWO_INLINE void resample_row(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step, std::size_t length, std::uint8_t* made) {
+  constexpr std::size_t most = 256;  // stays in the cache; and a length that is not constant, or GCC unrolls it all
+  float sum[most];
+  for (std::size_t start = 0; start < length; start += most) {
+    const std::size_t count = std::min(most, length - start);
+    std::fill_n(sum, count, 0.0f);
+    for (std::size_t tap = 0; tap < taps; ++tap) {
+      const std::uint8_t* values = source + tap * step + start;
+      const float weight = weights[tap];
+      for (std::size_t at = 0; at < count; ++at) sum[at] = std::fma(weight, static_cast<float>(values[at]), sum[at]);
     }
-    for (std::size_t at = 0; at < length; ++at) {
-      const float clipped = std::min(std::max(sum[at], 0.0f), 255.0f);
-      made[start + at] = static_cast<float>(static_cast<int>(clipped + 0.5f));
-    }
+    for (std::size_t at = 0; at < count; ++at)
+      made[start + at] = static_cast<std::uint8_t>(std::clamp(static_cast<int>(sum[at] + 0.5f), 0, 255));
   }
 }
 
-using Resample = void (*)(const float*, std::size_t, const float*, std::size_t, float*);
+using Resample = void (*)(const float*, std::size_t, const std::uint8_t*, std::size_t, std::size_t, std::uint8_t*);
 
 #if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("avx2,fma"))) inline void resample_fma(const float* weights, std::size_t taps, const float* source,
-                                                             std::size_t columns, float* made) {
-  resample_columns(weights, taps, source, columns, made);
+__attribute__((target("avx2,fma"))) inline void resample_fma(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step,
+                                                             std::size_t length, std::uint8_t* made) {
+  resample_row(weights, taps, source, step, length, made);
 }
 #endif
 
-inline void resample_anywhere(const float* weights, std::size_t taps, const float* source, std::size_t columns, float* made) {
-  resample_columns(weights, taps, source, columns, made);
+inline void resample_anywhere(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step, std::size_t length, std::uint8_t* made) {
+  resample_row(weights, taps, source, step, length, made);
 }
 
 // The same results, the fastest way this processor has.
@@ -96,6 +84,31 @@ inline Resample resample() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return resample_fma;
 #endif
   return resample_anywhere;
+}
+
+// (rows, columns) bytes whose rows are `stride` apart to (columns, rows) without gaps; in blocks of eight by eight, as
+// single bytes take four times as long. For little-endian machines, as the engines are.
+inline void transpose(const std::uint8_t* source, std::ptrdiff_t stride, std::size_t rows, std::size_t columns, std::uint8_t* made) {
+  constexpr std::uint64_t masks[] = {0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
+  const auto row = [&](std::size_t number) { return source + stride * static_cast<std::ptrdiff_t>(number); };
+  for (std::size_t top = 0; top < rows; top += 8)
+    for (std::size_t left = 0; left < columns; left += 8) {
+      if (top + 8 > rows || left + 8 > columns) {
+        for (std::size_t y = top; y < std::min(top + 8, rows); ++y)
+          for (std::size_t x = left; x < std::min(left + 8, columns); ++x) made[x * rows + y] = row(y)[x];
+        continue;
+      }
+      std::array<std::uint64_t, 8> block;
+      for (std::size_t y = 0; y < 8; ++y) std::memcpy(&block[y], row(top + y) + left, 8);
+      for (std::size_t step = 0, apart = 1; step < 3; ++step, apart *= 2)  // swap squares of 1, 2 and 4 bytes
+        for (std::size_t y = 0; y < 8; ++y) {
+          if (y & apart) continue;
+          const std::uint64_t swapped = (block[y] >> 8 * apart ^ block[y + apart]) & masks[step];
+          block[y] ^= swapped << 8 * apart;
+          block[y + apart] ^= swapped;
+        }
+      for (std::size_t x = 0; x < 8; ++x) std::memcpy(made + (left + x) * rows + top, &block[x], 8);
+    }
 }
 
 // Which source pixels make each output pixel along one side, and by how much; the weights of each sum to 1.
@@ -151,95 +164,79 @@ class Preprocessor {
  public:
   // `spec` is one that `check` has passed.
   explicit Preprocessor(const ModelSpec& spec)
-      : size_wh_(spec.input_size), filter_(spec.resize_filter), resample_(detail::resample()), resized_(3 * spec.plane_size()) {
+      : width_(static_cast<std::size_t>(spec.input_size[0])), height_(static_cast<std::size_t>(spec.input_size[1])), filter_(spec.resize_filter),
+        resample_(detail::resample()), resized_(3 * spec.plane_size()) {
     for (std::size_t channel = 0; channel < 3; ++channel) {
       bgr_[channel] = spec.colour == "rgb" ? 2 - channel : channel;
-      for (std::size_t value = 0; value < 256; ++value) {
-        // Two roundings, as in Python: not to be contracted into one instruction.
-        volatile float scaled = static_cast<float>(value) * static_cast<float>(1.0 / (255 * spec.std[channel]));
-        table_[channel][value] = spec.mean[channel] == 0 ? scaled : scaled - static_cast<float>(spec.mean[channel] / spec.std[channel]);
-      }
+      gain_[channel] = static_cast<float>(1.0 / (255 * spec.std[channel]));
+      offset_[channel] = static_cast<float>(spec.mean[channel] / spec.std[channel]);
     }
   }
 
-  // Squash a frame to the input size: (H, W, 3) uint8 BGR without gaps, valid until the next call.
+  // Squash a frame to the input size: (3, H, W) uint8, the blue plane first; valid until the next call.
   //
   // "nearest" is Python's to the last bit. "bilinear" and "bicubic" are so where Python's BLAS multiplies and adds in one
   // rounding, as on every x86 processor with FMA; elsewhere a grey level may differ by one where a sum is a half.
   // Throws InputError, see `FrameView::check`.
   const std::uint8_t* resize(const FrameView& frame) {
     frame.check();
-    const auto width = static_cast<std::size_t>(size_wh_[0]), height = static_cast<std::size_t>(size_wh_[1]);
-    if (frame.width != known_wh_[0] || frame.height != known_wh_[1]) prepare(frame);
-    if (frame.width == size_wh_[0] && frame.height == size_wh_[1]) {
-      for (int y = 0; y < frame.height; ++y) std::copy_n(frame.row(y), 3 * width, resized_.data() + static_cast<std::size_t>(y) * 3 * width);
+    const auto width = static_cast<std::size_t>(frame.width), height = static_cast<std::size_t>(frame.height);
+    if (width != known_wh_[0] || height != known_wh_[1]) prepare(frame);
+    if (filter_ == "nearest" || (width == width_ && height == height_)) {
+      for (std::size_t y = 0; y < height_; ++y) {
+        const std::uint8_t* row = frame.row(static_cast<int>(down_.first(y)));
+        for (std::size_t colour = 0; colour < 3; ++colour)
+          for (std::size_t x = 0; x < width_; ++x) resized_[(colour * height_ + y) * width_ + x] = row[3 * across_.first(x) + colour];
+      }
       return resized_.data();
     }
-    if (filter_ == "nearest") {
-      std::uint8_t* out = resized_.data();
-      for (std::size_t y = 0; y < height; ++y)
-        for (std::size_t x = 0; x < width; ++x)
-          out = std::copy_n(frame.row(static_cast<int>(down_.first(y))) + 3 * across_.first(x), 3, out);
-      return resized_.data();
-    }
-    shrink_columns(frame);
-    for (std::size_t y = 0; y < height; ++y) {
-      resample_(down_.weights(y), down_.count(y), narrow_.data() + down_.first(y) * 3 * width, 3 * width, sums_.data());
-      for (std::size_t at = 0; at < 3 * width; ++at) resized_[y * 3 * width + at] = static_cast<std::uint8_t>(sums_[at]);
+    // Columns first: the order shows where overshoot is cut off.
+    detail::transpose(frame.data, frame.row_bytes(), height, 3 * width, turned_.data());
+    for (std::size_t colour = 0; colour < 3; ++colour)
+      for (std::size_t x = 0; x < width_; ++x)
+        resample_(across_.weights(x), across_.count(x), turned_.data() + (3 * across_.first(x) + colour) * height, 3 * height, height,
+                  narrow_.data() + (colour * width_ + x) * height);
+    detail::transpose(narrow_.data(), frame.height, 3 * width_, height, turned_.data());  // (height, 3, width of the input)
+    for (std::size_t y = 0; y < height_; ++y) {
+      resample_(down_.weights(y), down_.count(y), turned_.data() + down_.first(y) * 3 * width_, 3 * width_, 3 * width_, narrow_.data());
+      for (std::size_t colour = 0; colour < 3; ++colour)
+        std::copy_n(narrow_.data() + colour * width_, width_, resized_.data() + (colour * height_ + y) * width_);
     }
     return resized_.data();
   }
 
-  // One frame as the model's planes, (3, H, W): resized, in the spec's colour order, (value / 255 - mean) / std.
-  void operator()(const FrameView& frame, float* planes) {
+  // One frame as the model's planes, (H, W) each: resized, in the spec's colour order, (value / 255 - mean) / std.
+  void operator()(const FrameView& frame, const std::array<float*, 3>& planes) {
     const std::uint8_t* pixels = resize(frame);
-    const std::size_t plane = resized_.size() / 3;
-    for (std::size_t channel = 0; channel < 3; ++channel) {
-      const auto& table = table_[channel];
-      const std::uint8_t* source = pixels + bgr_[channel];
-      for (std::size_t at = 0; at < plane; ++at) planes[channel * plane + at] = table[source[3 * at]];
-    }
+    for (std::size_t channel = 0; channel < 3; ++channel)
+      for (std::size_t y = 0; y < height_; ++y) {
+        const std::uint8_t* source = pixels + (bgr_[channel] * height_ + y) * width_;
+        float* row = planes[channel] + y * width_;
+        // Two loops for two roundings, as in Python: in one the compiler may make one of them.
+        for (std::size_t x = 0; x < width_; ++x) row[x] = static_cast<float>(source[x]) * gain_[channel];
+        for (std::size_t x = 0; x < width_; ++x) row[x] -= offset_[channel];
+      }
   }
 
  private:
-  static constexpr std::size_t strip_ = 32;  // rows that are turned, and shrunk, at a time
-
   void prepare(const FrameView& frame) {
-    across_ = detail::Taps(frame.width, size_wh_[0], filter_);
-    down_ = detail::Taps(frame.height, size_wh_[1], filter_);
-    const auto width = static_cast<std::size_t>(size_wh_[0]), taller = static_cast<std::size_t>(frame.height);
-    narrow_.resize(3 * width * taller);
-    turned_.resize(static_cast<std::size_t>(frame.width) * 3 * strip_);
-    sums_.resize(std::max(3 * width, 3 * strip_));
-    known_wh_ = {frame.width, frame.height};
+    const bool same = static_cast<std::size_t>(frame.width) == width_ && static_cast<std::size_t>(frame.height) == height_;
+    across_ = detail::Taps(frame.width, static_cast<int>(width_), same ? "nearest" : filter_);
+    down_ = detail::Taps(frame.height, static_cast<int>(height_), same ? "nearest" : filter_);
+    known_wh_ = {static_cast<std::size_t>(frame.width), static_cast<std::size_t>(frame.height)};
+    if (filter_ == "nearest" || same) return;
+    turned_.resize(3 * known_wh_[1] * std::max(known_wh_[0], width_));
+    narrow_.resize(3 * width_ * known_wh_[1]);
   }
 
-  // (H, W, 3) to (H, width of the input, 3), columns first: the order shows where overshoot is cut off.
-  void shrink_columns(const FrameView& frame) {
-    const std::size_t width = across_.size(), wide = static_cast<std::size_t>(frame.width);
-    for (std::size_t top = 0; top < static_cast<std::size_t>(frame.height); top += strip_) {
-      const std::size_t rows = std::min(strip_, static_cast<std::size_t>(frame.height) - top), columns = 3 * rows;
-      for (std::size_t row = 0; row < rows; ++row) {  // turned: (W, 3, rows)
-        const std::uint8_t* pixels = frame.row(static_cast<int>(top + row));
-        for (std::size_t at = 0; at < 3 * wide; ++at) turned_[at * rows + row] = static_cast<float>(pixels[at]);
-      }
-      for (std::size_t x = 0; x < width; ++x) {
-        resample_(across_.weights(x), across_.count(x), turned_.data() + across_.first(x) * columns, columns, sums_.data());
-        for (std::size_t colour = 0; colour < 3; ++colour)
-          for (std::size_t row = 0; row < rows; ++row)
-            narrow_[((top + row) * width + x) * 3 + colour] = sums_[colour * rows + row];
-      }
-    }
-  }
-
-  std::array<int, 2> size_wh_, known_wh_{0, 0};
+  std::size_t width_, height_;
   std::string filter_;
   detail::Resample resample_;
   std::array<std::size_t, 3> bgr_{};
-  std::array<std::array<float, 256>, 3> table_{};
+  std::array<float, 3> gain_{}, offset_{};
+  std::array<std::size_t, 2> known_wh_{};
   detail::Taps across_, down_;
-  std::vector<float> turned_, narrow_, sums_;
-  std::vector<std::uint8_t> resized_;
+  std::vector<std::uint8_t> turned_, narrow_, resized_;
 };
 
 }  // namespace yowo
