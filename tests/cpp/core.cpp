@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "allocations.hpp"
 #include "check.hpp"
+#include "fuzz.cpp"
 #include "yowo/yowo.hpp"
 
 namespace {
@@ -312,6 +314,25 @@ YOWO_TEST(results_are_one_line_of_json) {
                "one");
   const Json again = Json::parse(result.to_json());
   check::equal(again.at("detections").items[0].at("label").text, result.names[0], "comes back");
+}
+
+YOWO_TEST(what_the_fuzzer_began_with_is_read) {
+  int files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(arguments.at(0) + "/../cpp/corpus")) {
+    const std::string bytes = file_text(file.path().string());
+    for (std::size_t length = 0; length <= bytes.size(); ++length)  // and every part that is cut off
+      LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), length);
+    ++files;
+  }
+  check::that(files > 5, "the corpus is there");
+}
+
+YOWO_TEST(deflate_gives_back_what_zlib_packed) {
+  for (const char* name : {"deflate", "deflate_fixed", "deflate_stored"}) {
+    const std::string text = yowo::detail::Inflate::of(file_text(arguments.at(0) + "/../cpp/corpus/" + name).substr(1), 1 << 20);
+    const std::string part = std::string(name) == "deflate" ? "\"clip_length\": 3" : std::string(name) == "deflate_fixed" ? "abcabcabcabcabc" : "hello there";
+    check::that(text.find(part) != std::string::npos, name);
+  }
 }
 
 // inspect FILE: the spec of a model file in short, or the error.

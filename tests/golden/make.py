@@ -68,14 +68,11 @@ def spec_cases() -> list[Case]:
         {"format_version": 7, "invented": {}}, {"invented": 1},
     ]  # fmt: skip
     texts += [json.dumps(values | change) for change in changes]
-    texts += [json.dumps({"labels": ["a"]}), json.dumps({"anchors": [[1, 1]]}), "", "[]", "5", "null", "nonsense", good[:-1],
-              good + "}", "[" * 100_000, good.replace(":", "=", 1), '{"labels": ["\ud800"]}'.encode("utf-8", "replace").decode(),
-              '{"labels": ["\\ud800"], "anchors": [[1, 1]]}', '{"labels": ["a"], "anchors": [[1, 1,]]}',
-              '{"labels": ["a"], "anchors": [[01, 1]]}', '{"labels": ["a\tb"], "anchors": [[1, 1]]}',
-              '{"labels": ["a"], "anchors": [[1, NaN]]}']  # fmt: skip
-    return [{"text": text, **spec_expected(text)} for text in texts if len(text) < 50_000] + [
-        {"text": "[" * 3000, **spec_expected("[" * 3000)}
-    ]
+    texts += [json.dumps({"labels": ["a"]}), json.dumps({"anchors": [[1, 1]]}), "", "[]", "5", "null", "nonsense"]
+    texts += [good[:-1], good + "}", good.replace(":", "=", 1), "[" * 3000]
+    numbers = [json.dumps(bare).replace("2.5", number) for number in ("01", "2.5,", "NaN", "+1", ".5", "1.", "1e")]
+    texts += numbers + [json.dumps(bare).replace('"a"', label) for label in ('"\\ud800"', '"a\tb"', "'a'")]
+    return [{"text": text, **spec_expected(text)} for text in texts]
 
 
 def spec_expected(text: str) -> Case:
@@ -123,8 +120,8 @@ def decode_cases() -> list[Case]:
     """Outputs with many boxes over each other, with none, and with sizes beyond any frame."""
     cases = []
     for seed, (spec, shift, confidence, iou) in enumerate(
-        [(JHMDB, -2, 0.05, 0.4), (JHMDB, 1, 0.005, 0.6), (SMALL, 0, 0.25, 0.4), (SMALL, 0, 0.0, 1.0), (SMALL, -30, 0.25, 0.4),
-         (AVA, 0, 0.3, 0.4), (AVA, 2, 0.005, 0.3)]
+        [(JHMDB, -2, 0.05, 0.4), (JHMDB, 1, 0.005, 0.6), (SMALL, 0, 0.25, 0.4), (SMALL, 0, 0.0, 1.0),
+         (SMALL, -30, 0.25, 0.4), (AVA, 0, 0.3, 0.4), (AVA, 2, 0.005, 0.3)]
     ):  # fmt: skip
         rng, (columns, rows) = np.random.default_rng(seed), spec.grid_size
         raw = rng.standard_normal((len(spec.anchors), 5 + spec.classes, rows, columns)).astype(np.float32)
@@ -132,7 +129,9 @@ def decode_cases() -> list[Case]:
         raw[:, 5:] *= 2
         if seed == 3:
             raw *= 40  # saturates sigmoids, overflows exponentials
-        cases.append({"spec": spec.to_dict(), "raw": packed(raw), "frame_size": [320, 241], "confidence": confidence, "iou": iou})
+        cases.append(
+            {"spec": spec.to_dict(), "raw": packed(raw), "frame_size": [320, 241], "confidence": confidence, "iou": iou}
+        )
     return [case | {"expected": detections_expected(case)} for case in cases]
 
 
@@ -179,7 +178,7 @@ def _walkers(seed: int, frames: int, people: int) -> list[Case]:
     levels, made = rng.uniform(0.2, 0.9, (people, 2)), []
     for frame in range(frames):
         corner = starts + frame * steps + rng.normal(0, 0.7, (people, 2))
-        boxes = np.concatenate([corner, corner + (40, 90)], axis=1).round(2)
+        boxes = np.concatenate([corner, corner + np.array([40, 90])], axis=1).round(2)
         scores = (levels * rng.uniform(0.7, 1, (people, 2)) * (rng.random((people, 2)) > 0.1)).round(3)
         seen = rng.random(people) > 0.2
         seen &= frames < 10 or 1 <= frame < frames - 1

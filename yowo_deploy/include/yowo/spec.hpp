@@ -187,8 +187,10 @@ inline ModelSpec ModelSpec::from_values(const Json& values) {
   detail::each_field(spec, [&](const char* field, auto&) { known.insert(field); });
   for (const std::string& name : values.names)
     if (!known.count(name)) throw SpecError("unknown field in the model's spec: '" + name + "'");
-  for (const char* needed : {"labels", "anchors"})
-    if (!values.find(needed)) throw SpecError(detail::text("the model's spec lacks '", needed, "'"));
+  std::vector<std::string> missing;
+  for (const char* needed : {"anchors", "labels"})
+    if (!values.find(needed)) missing.push_back(detail::text("'", needed, "'"));
+  if (!missing.empty()) throw SpecError("the model's spec lacks " + detail::listed(missing));
   detail::each_field(spec, [&](const char* field, auto& member) {
     if (const Json* value = values.find(field)) detail::read(*value, field, member);
   });

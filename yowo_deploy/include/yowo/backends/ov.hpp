@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <openvino/openvino.hpp>
+#include <openvino/runtime/core.hpp>
+#include <openvino/runtime/properties.hpp>
 #include <string>
 #include <utility>
 #include <vector>
