@@ -19,6 +19,10 @@ inline void* counted(std::size_t size) {
 
 void* operator new(std::size_t size) { return check::counted(size); }
 void* operator new[](std::size_t size) { return check::counted(size); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  ++check::allocations;
+  return std::malloc(size ? size : 1);
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }

@@ -38,7 +38,8 @@ void equal(const One& found, const Other& expected, const std::string& what) {
 
 inline void near(double found, double expected, double tolerance, const std::string& what) {
   if (std::abs(found - expected) <= tolerance) return;
-  if (++failures() < 20) std::cout << "failed: " << what << ": " << found << ", expected " << expected << " within " << tolerance << "\n";
+  if (++failures() < 20)
+    std::cout << "failed: " << what << ": " << found << ", expected " << expected << " within " << tolerance << "\n";
 }
 
 // That `work` throws `Error`, with `part` in its message.
@@ -48,7 +49,8 @@ void throws(const Work& work, const std::string& part, const std::string& what) 
     work();
     that(false, what + ": nothing was thrown");
   } catch (const Error& error) {
-    that(std::string(error.what()).find(part) != std::string::npos, what + ": says \"" + error.what() + "\", without \"" + part + "\"");
+    that(std::string(error.what()).find(part) != std::string::npos,
+         what + ": says \"" + error.what() + "\", without \"" + part + "\"");
   }
 }
 
@@ -69,7 +71,7 @@ inline int run(int count, char** words) {
 
 }  // namespace check
 
-#define YOWO_TEST(name) \
-  static void name(const check::Arguments&); \
+#define YOWO_TEST(name)                              \
+  static void name(const check::Arguments&);         \
   static const check::Test name##_test(#name, name); \
   static void name([[maybe_unused]] const check::Arguments& arguments)

@@ -17,7 +17,8 @@ void print(const std::vector<yowo::Tube>& tubes) {
   std::cout << "[";
   for (std::size_t at = 0; at < tubes.size(); ++at) {
     const yowo::Tube& tube = tubes[at];
-    std::cout << (at ? ", " : "") << "[" << tube.class_id << ", " << tube.tracker_id << ", " << tube.frames.front() << ", " << tube.frames.back() << ", " << tube.score << "]";
+    std::cout << (at ? ", " : "") << "[" << tube.class_id << ", " << tube.tracker_id << ", " << tube.frames.front()
+              << ", " << tube.frames.back() << ", " << tube.score << "]";
   }
   std::cout << "]";
 }
@@ -40,8 +41,8 @@ int run(const std::vector<std::string>& words) {
     std::cout << "{\"frame\": " << result.frame_index << ", \"found\": [";
     for (std::size_t row = 0; row < found.size(); ++row) {
       const yowo::Box& box = found.xyxy[row];
-      std::cout << (row ? ", [" : "[") << box.x1 << ", " << box.y1 << ", " << box.x2 << ", " << box.y2 << ", " << found.confidence[row] << ", "
-                << found.class_id[row] << ", " << found.tracker_id[row] << "]";
+      std::cout << (row ? ", [" : "[") << box.x1 << ", " << box.y1 << ", " << box.x2 << ", " << box.y2 << ", "
+                << found.confidence[row] << ", " << found.class_id[row] << ", " << found.tracker_id[row] << "]";
     }
     std::cout << "]}\n";
     seen.push_back(found);

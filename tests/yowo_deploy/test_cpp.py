@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -430,21 +432,74 @@ def test_python_says_where_the_headers_are(project_root: Path) -> None:
         assert said == f"{folder}\n" and (Path(folder) / file).is_file()
 
 
-def test_a_program_of_ones_own_finds_the_package(tmp_path: Path) -> None:
+OWN_PROJECT = """
+cmake_minimum_required(VERSION 3.16)
+project(own CXX)
+find_package(yowo_deploy 0.1 CONFIG REQUIRED)
+add_executable(own own.cpp)
+target_link_libraries(own PRIVATE yowo::yowo)
+find_package(yowo_deploy CONFIG QUIET COMPONENTS magic)
+if(yowo_deploy_FOUND)
+  message(FATAL_ERROR "a component that nobody knows was found")
+endif()
+"""
+OWN_PROGRAM = """
+#include <cstdint>
+#include <iostream>
+#include <vector>
+#include <yowo/yowo.hpp>
+
+bool read_frame(std::vector<std::uint8_t>&) { return false; }
+
+int main() try {
+  std::vector<std::uint8_t> pixels;
+  int width = 0, height = 0, stride = 0;
+  README
+} catch (const yowo::YowoError& error) {
+  std::cout << error.what();
+}
+"""
+
+
+def readme_block(project_root: Path, language: str, mark: str) -> str:
+    text = (project_root / "README.md").read_text(encoding="utf-8")
+    return next(block for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if mark in block)
+
+
+def test_the_readme_s_program_is_built_by_the_package(project_root: Path, tmp_path: Path) -> None:
     tool("g++")
-    (tmp_path / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.16)\nproject(own CXX)\nfind_package(yowo_deploy 0.1 CONFIG REQUIRED)\n"
-        "add_executable(own own.cpp)\ntarget_link_libraries(own PRIVATE yowo::yowo)\n"
-        "find_package(yowo_deploy CONFIG QUIET COMPONENTS magic)\n"
-        "if(yowo_deploy_FOUND)\n  message(FATAL_ERROR magic)\nendif()\n"
-    )
-    (tmp_path / "own.cpp").write_text(
-        "#include <yowo/spec.hpp>\n#include <iostream>\nint main() {\n"
-        '  try { yowo::ModelSpec::from_json("{}"); } catch (const yowo::SpecError& e) { std::cout << e.what(); }\n}\n'
-    )
+    (tmp_path / "CMakeLists.txt").write_text(OWN_PROJECT)
+    (tmp_path / "own.cpp").write_text(OWN_PROGRAM.replace("README", readme_block(project_root, "cpp", "push")))
+    shutil.copy(model_path("default"), tmp_path / "yowo.onnx")
     cmake(tmp_path, tmp_path / "build", f"-Dyowo_deploy_DIR={yowo_deploy.get_cmake_dir()}")
-    said = subprocess.run([tmp_path / "build" / "own"], capture_output=True, text=True, check=True).stdout
-    assert said == "the model's spec lacks 'anchors', 'labels'"
+    said = subprocess.run([tmp_path / "build" / "own"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said == "an engine for ONNX files is not compiled in: find_package(yowo_deploy CONFIG COMPONENTS openvino)"
+
+
+@pytest.mark.slow
+def test_the_readme_s_commands_build_the_example(project_root: Path, tmp_path: Path) -> None:
+    tool("g++"), openvino_option()
+    commands = readme_block(project_root, "bash", "cmake -S examples/cpp").replace("build/cpp", str(tmp_path / "build"))
+    commands = commands.replace("$(python", f"$({sys.executable}").replace("cmake -S", f"{tool('cmake')} -S")
+    commands = commands.replace("cmake --build", f"{tool('cmake')} --build")
+    build, _, run = commands.strip().rpartition("\n")
+    made = subprocess.run(build, shell=True, cwd=project_root, capture_output=True, text=True)
+    if "OpenCV for C++ is not found" in made.stderr:
+        pytest.skip("no OpenCV for C++ on this machine, which the example draws with")
+    assert made.returncode == 0, made.stdout + made.stderr
+    writer = cv2.VideoWriter(str(tmp_path / "video.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (40, 30))
+    for frame in noise(7):
+        writer.write(frame)
+    writer.release()
+    done = subprocess.run(run, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == list(range(7))
+    drawn = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    assert sum(1 for _ in iter(drawn.grab, False)) == 7
+    program = run.split()[0]
+    for arguments, said in (([], "expected: detect VIDEO"), (["nowhere.avi"], "cannot be read as a video")):
+        wrong = subprocess.run([program, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert wrong.returncode == 1 and said in wrong.stderr.splitlines()[-1]
 
 
 def test_every_field_of_the_spec_is_in_the_header() -> None:

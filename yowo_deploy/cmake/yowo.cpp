@@ -58,8 +58,8 @@ yowo::Options options_of(const yowo_options* given) {
   yowo_default_options(&known);
   if (given) {
     if (given->size < sizeof(size_t) || given->size > sizeof known)
-      throw yowo::InputError("options.size is " + std::to_string(given->size) + ", expected at most " + std::to_string(sizeof known) +
-                             ": fill options with yowo_default_options first");
+      throw yowo::InputError("options.size is " + std::to_string(given->size) + ", expected at most " +
+                             std::to_string(sizeof known) + ": fill options with yowo_default_options first");
     std::memcpy(&known, given, given->size);
   }
   yowo::Options options;
@@ -95,12 +95,14 @@ int yowo_push(yowo_detector* detector, const uint8_t* bgr, int32_t width, int32_
   return guarded([&] {
     require(detector, "detector");
     detector->found.clear();
-    yowo::Detections& seen = detector->detector.push({bgr, width, height, static_cast<std::ptrdiff_t>(stride)}).detections;
+    yowo::Detections& seen =
+        detector->detector.push({bgr, width, height, static_cast<std::ptrdiff_t>(stride)}).detections;
     detector->linker.push(seen);
     detector->linker.finished();
     for (std::size_t row = 0; row < seen.size(); ++row) {
       const yowo::Box& box = seen.xyxy[row];
-      detector->found.push_back({box.x1, box.y1, box.x2, box.y2, seen.confidence[row], seen.class_id[row], seen.tracker_id[row]});
+      detector->found.push_back(
+          {box.x1, box.y1, box.x2, box.y2, seen.confidence[row], seen.class_id[row], seen.tracker_id[row]});
     }
   });
 }
@@ -118,7 +120,8 @@ int yowo_label(const yowo_detector* detector, int32_t class_id, const char** lab
     require(detector, "detector"), require(label, "label");
     const std::vector<std::string>& labels = detector->detector.spec().labels;
     if (class_id < 0 || static_cast<std::size_t>(class_id) >= labels.size())
-      throw yowo::InputError("class " + std::to_string(class_id) + " is none of the " + std::to_string(labels.size()) + " of this model");
+      throw yowo::InputError("class " + std::to_string(class_id) + " is none of the " + std::to_string(labels.size()) +
+                             " of this model");
     *label = labels[static_cast<std::size_t>(class_id)].c_str();
   });
 }

@@ -30,9 +30,7 @@ struct Detections {
   bool empty() const { return xyxy.empty(); }
   const float* scores_of(std::size_t row) const { return scores.data() + row * static_cast<std::size_t>(classes); }
 
-  void clear() {
-    xyxy.clear(), confidence.clear(), class_id.clear(), scores.clear(), tracker_id.clear();
-  }
+  void clear() { xyxy.clear(), confidence.clear(), class_id.clear(), scores.clear(), tracker_id.clear(); }
 };
 
 // One person doing one thing.
@@ -48,8 +46,8 @@ struct Tube {
   std::size_t size() const { return frames.size(); }
 };
 
-// Intersection over union, computed in `Number` as Python does: `iou_matrix` in float, `paired_iou` in double. 0 for two
-// boxes without area.
+// Intersection over union, computed in `Number` as Python does: `iou_matrix` in float, `paired_iou` in double. 0 for
+// two boxes without area.
 template <class Number = float>
 Number iou(const Box& one, const Box& other) {
   const auto side = [](float low, float high) {

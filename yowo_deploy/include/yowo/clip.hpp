@@ -13,15 +13,17 @@ namespace yowo {
 
 // A mirrored ring whose view is a whole clip, (3, T, H, W) without gaps, so that engines read it in place.
 //
-// The clip's window moves on by one plane a frame. Frame k of channel c then always lies at plane c * T + k, whatever the
-// window: where channel c + 1 has its oldest frame, which leaves, channel c gets its newest. So a frame is written to
-// three places, and to their mirrors. Frames that are `frame_stride` apart share a ring; there are that many rings.
+// The clip's window moves on by one plane a frame. Frame k of channel c then always lies at plane c * T + k, whatever
+// the window: where channel c + 1 has its oldest frame, which leaves, channel c gets its newest. So a frame is written
+// to three places, and to their mirrors. Frames that are `frame_stride` apart share a ring; there are that many rings.
 //
 // What lies before the first frame is filled with it (the spec's start rule "repeat").
 class ClipBuffer {
  public:
   explicit ClipBuffer(const ModelSpec& spec)
-      : plane_(spec.plane_size()), length_(static_cast<std::size_t>(spec.clip_length)), rings_(static_cast<std::size_t>(spec.frame_stride)) {
+      : plane_(spec.plane_size()),
+        length_(static_cast<std::size_t>(spec.clip_length)),
+        rings_(static_cast<std::size_t>(spec.frame_stride)) {
     memory_.resize(rings_ * ring_size() + alignment / sizeof(float));
   }
 
@@ -37,7 +39,8 @@ class ClipBuffer {
   const float* push() {
     const std::size_t ring = count_ % rings_, step = count_ / rings_ % (3 * length_);
     const std::array<float*, 3> planes = next();
-    for (std::size_t channel = 0; channel < 3; ++channel) std::copy_n(planes[channel], plane_, planes[channel] + 3 * length_ * plane_);
+    for (std::size_t channel = 0; channel < 3; ++channel)
+      std::copy_n(planes[channel], plane_, planes[channel] + 3 * length_ * plane_);
     if (count_++ == 0) fill();
     return at(ring, step);
   }
@@ -58,7 +61,9 @@ class ClipBuffer {
   }
 
   // Of the next frame's plane, in the first half of its ring.
-  std::size_t slot(std::size_t channel) const { return (count_ / rings_ + (channel + 1) * length_ - 1) % (3 * length_); }
+  std::size_t slot(std::size_t channel) const {
+    return (count_ / rings_ + (channel + 1) * length_ - 1) % (3 * length_);
+  }
 
   std::size_t ring_size() const { return 6 * length_ * plane_; }
 

@@ -15,9 +15,9 @@ namespace yowo {
 
 // Decodes, thresholds and suppresses the outputs of one model. Allocates when it is made, and never after.
 //
-// x = (sigmoid(tx) + column) / columns, w = exp(tw) * anchor_w / columns, likewise in y. Suppression is class-agnostic and
-// ordered by objectness alone, as in the release. For AVA's activation the threshold is on objectness, else on objectness
-// times the best class probability.
+// x = (sigmoid(tx) + column) / columns, w = exp(tw) * anchor_w / columns, likewise in y. Suppression is class-agnostic
+// and ordered by objectness alone, as in the release. For AVA's activation the threshold is on objectness, else on
+// objectness times the best class probability.
 class Decoder {
  public:
   // `spec` is one that `check` has passed.
@@ -57,8 +57,8 @@ class Decoder {
  private:
   static float sigmoid(float value) { return 1 / (1 + std::exp(-value)); }
 
-  // Candidates above the threshold, in the order anchor, row, column. No score exceeds its objectness: classes are looked
-  // at only where that is enough.
+  // Candidates above the threshold, in the order anchor, row, column. No score exceeds its objectness: classes are
+  // looked at only where that is enough.
   void collect(const float* raw, float threshold) {
     const auto columns = static_cast<std::size_t>(spec_.columns()), cells = static_cast<std::size_t>(spec_.cells());
     boxes_.clear(), objectness_.clear(), best_.clear(), probabilities_.clear();
@@ -80,15 +80,18 @@ class Decoder {
   }
 
   // In double until the end, as numpy has it; exp(20) cells is far outside any frame, and stays finite.
-  Box box(const float* values, std::size_t step, std::size_t column, std::size_t row, const std::array<double, 2>& anchor) const {
+  Box box(const float* values, std::size_t step, std::size_t column, std::size_t row,
+          const std::array<double, 2>& anchor) const {
     const auto centre = [&](std::size_t side, std::size_t place, int places) {
-      return static_cast<float>((static_cast<double>(sigmoid(values[side * step])) + static_cast<double>(place)) / places);
+      return static_cast<float>((static_cast<double>(sigmoid(values[side * step])) + static_cast<double>(place)) /
+                                places);
     };
     const auto size = [&](std::size_t side, int places) {
       const double relative = static_cast<double>(static_cast<float>(anchor[side])) / places;
       return static_cast<float>(static_cast<double>(std::exp(std::min(values[(2 + side) * step], 20.0f))) * relative);
     };
-    return cxcywh_to_xyxy(centre(0, column, spec_.columns()), centre(1, row, spec_.rows()), size(0, spec_.columns()), size(1, spec_.rows()));
+    return cxcywh_to_xyxy(centre(0, column, spec_.columns()), centre(1, row, spec_.rows()), size(0, spec_.columns()),
+                          size(1, spec_.rows()));
   }
 
   // Objectness times each class probability, behind those of the candidates before; returns the best.
@@ -117,7 +120,8 @@ class Decoder {
     for (const std::size_t row : kept_) {
       const Box& box = boxes_[row];
       const auto scores = probabilities_.begin() + static_cast<std::ptrdiff_t>(row) * classes;
-      found.xyxy.push_back({inside(box.x1, width), inside(box.y1, height), inside(box.x2, width), inside(box.y2, height)});
+      found.xyxy.push_back(
+          {inside(box.x1, width), inside(box.y1, height), inside(box.x2, width), inside(box.y2, height)});
       found.confidence.push_back(best_[row]);
       found.class_id.push_back(static_cast<int>(std::max_element(scores, scores + classes) - scores));
       found.scores.insert(found.scores.end(), scores, scores + classes);

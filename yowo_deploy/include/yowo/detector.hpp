@@ -29,9 +29,9 @@ struct Speed {
 
 // What was found in one frame.
 struct Result {
-  std::int64_t frame_index = 0;  // from 0
-  int width = 0, height = 0;     // of the frame
-  Detections detections;         // boxes in its pixels
+  std::int64_t frame_index = 0;    // from 0
+  int width = 0, height = 0;       // of the frame
+  Detections detections;           // boxes in its pixels
   std::vector<std::string> names;  // label of each class
   Speed speed;
 
@@ -42,9 +42,11 @@ struct Result {
       const Box& box = detections.xyxy[row];
       json += row ? ", {\"label\": " : "{\"label\": ";
       append_json_text(json, names[static_cast<std::size_t>(detections.class_id[row])]);
-      json += ", \"class_id\": " + std::to_string(detections.class_id[row]) + ", \"confidence\": " + rounded(detections.confidence[row], 5);
+      json += ", \"class_id\": " + std::to_string(detections.class_id[row]) +
+              ", \"confidence\": " + rounded(detections.confidence[row], 5);
       if (row < detections.tracker_id.size()) json += ", \"tracker_id\": " + std::to_string(detections.tracker_id[row]);
-      json += ", \"xyxy\": [" + rounded(box.x1, 2) + ", " + rounded(box.y1, 2) + ", " + rounded(box.x2, 2) + ", " + rounded(box.y2, 2) + "]}";
+      json += ", \"xyxy\": [" + rounded(box.x1, 2) + ", " + rounded(box.y1, 2) + ", " + rounded(box.x2, 2) + ", " +
+              rounded(box.y2, 2) + "]}";
     }
     return json + "]}";
   }
@@ -68,9 +70,14 @@ struct Result {
 class Detector {
  public:
   explicit Detector(std::unique_ptr<Backend> backend, double confidence = -1, double iou = -1)
-      : backend_(std::move(backend)), preprocess_(spec()), buffer_(spec()), decoder_(spec()),
-        confidence_(confidence < 0 ? spec().confidence_threshold : confidence), iou_(iou < 0 ? spec().nms_threshold : iou) {
-    if (!(confidence_ <= 1) || !(iou_ <= 1)) throw InputError(detail::text("confidence ", confidence_, " and iou ", iou_, ": expected 0 to 1"));
+      : backend_(std::move(backend)),
+        preprocess_(spec()),
+        buffer_(spec()),
+        decoder_(spec()),
+        confidence_(confidence < 0 ? spec().confidence_threshold : confidence),
+        iou_(iou < 0 ? spec().nms_threshold : iou) {
+    if (!(confidence_ <= 1) || !(iou_ <= 1))
+      throw InputError(detail::text("confidence ", confidence_, " and iou ", iou_, ": expected 0 to 1"));
     decoder_.reserve(result_.detections);
     result_.names = spec().labels;
   }
@@ -83,7 +90,8 @@ class Detector {
   const ModelSpec& spec() const { return backend_->spec(); }
 
   // The next frame of the video, of any size; the result is valid until the next push.
-  // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine failed.
+  // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine
+  // failed.
   Result& push(const FrameView& frame) {
     const auto start = Clock::now();
     preprocess_(frame, buffer_.next());
@@ -98,7 +106,8 @@ class Detector {
       throw ModelFileError(detail::text("frame ", result_.frame_index, ": ", error.what()));
     }
     result_.width = frame.width, result_.height = frame.height;
-    result_.speed = {milliseconds(start, prepared), milliseconds(prepared, inferred), milliseconds(inferred, Clock::now())};
+    result_.speed = {milliseconds(start, prepared), milliseconds(prepared, inferred),
+                     milliseconds(inferred, Clock::now())};
     return result_;
   }
 
@@ -111,7 +120,9 @@ class Detector {
  private:
   using Clock = std::chrono::steady_clock;
 
-  static double milliseconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); }
+  static double milliseconds(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double, std::milli>(to - from).count();
+  }
 
   std::unique_ptr<Backend> backend_;
   Preprocessor preprocess_;

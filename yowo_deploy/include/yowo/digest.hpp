@@ -41,7 +41,8 @@ class Sha256 {
     std::string rest(block.data() + got / 64 * 64, got % 64);
     rest += '\x80';
     while (rest.size() % 64 != 56) rest += '\0';
-    for (int shift = 56; shift >= 0; shift -= 8) rest += static_cast<char>(static_cast<unsigned char>(total * 8 >> shift));
+    for (int shift = 56; shift >= 0; shift -= 8)
+      rest += static_cast<char>(static_cast<unsigned char>(total * 8 >> shift));
     for (std::size_t at = 0; at < rest.size(); at += 64) hash.take(rest.data() + at);
     std::string digest;
     for (const std::uint32_t word : hash.state_)
@@ -54,32 +55,36 @@ class Sha256 {
 
   // Of the cube roots of the first 64 primes, the first 32 bits behind the point.
   static constexpr std::array<std::uint32_t, 64> constants{
-      0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-      0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-      0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-      0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-      0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-      0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-      0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+      0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+      0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+      0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+      0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+      0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+      0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+      0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+      0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
   void take(const char* block) {
     std::array<std::uint32_t, 64> words{};
     for (std::size_t at = 0; at < 64; ++at) words[at / 4] = words[at / 4] << 8 | static_cast<unsigned char>(block[at]);
     for (std::size_t at = 16; at < 64; ++at) {
       const std::uint32_t one = words[at - 15], two = words[at - 2];
-      words[at] = words[at - 16] + (turned(one, 7) ^ turned(one, 18) ^ one >> 3) + words[at - 7] + (turned(two, 17) ^ turned(two, 19) ^ two >> 10);
+      words[at] = words[at - 16] + (turned(one, 7) ^ turned(one, 18) ^ one >> 3) + words[at - 7] +
+                  (turned(two, 17) ^ turned(two, 19) ^ two >> 10);
     }
     std::array<std::uint32_t, 8> s = state_;
     for (std::size_t at = 0; at < 64; ++at) {
       const std::uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]), most = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-      const std::uint32_t first = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) + choice + constants[at] + words[at];
+      const std::uint32_t first =
+          s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) + choice + constants[at] + words[at];
       const std::uint32_t second = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) + most;
       s = {first + second, s[0], s[1], s[2], s[3] + first, s[4], s[5], s[6]};
     }
     for (std::size_t at = 0; at < 8; ++at) state_[at] += s[at];
   }
 
-  std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 };
 
 // Throws InputError: a character of another alphabet.
@@ -111,7 +116,8 @@ class Inflate {
   }
 
  private:
-  // Lengths of codes to symbols, canonical: how many codes each length has, and the symbols in the order of their codes.
+  // Lengths of codes to symbols, canonical: how many codes each length has, and the symbols in the order of their
+  // codes.
   struct Codes {
     std::array<unsigned, 16> count{};
     std::vector<unsigned> symbols;
@@ -140,7 +146,8 @@ class Inflate {
     unsigned code = 0, first = 0, index = 0;
     for (unsigned length = 1; length < 16; ++length) {
       code |= bits(1);
-      if (code < first + codes.count[length]) return code >= first ? codes.symbols[index + code - first] : (fail("code"), 0u);
+      if (code < first + codes.count[length])
+        return code >= first ? codes.symbols[index + code - first] : (fail("code"), 0u);
       index += codes.count[length];
       first = (first + codes.count[length]) << 1;
       code <<= 1;
@@ -157,15 +164,20 @@ class Inflate {
   bool block() {
     const bool last = bits(1) != 0;
     switch (bits(2)) {
-      case 0: stored(); break;
+      case 0:
+        stored();
+        break;
       case 1: {
         std::vector<unsigned> lengths(288, 8);
         for (std::size_t at = 144; at < 280; ++at) lengths[at] = at < 256 ? 9 : 7;
         compressed(Codes(lengths), Codes(std::vector<unsigned>(30, 5)));
         break;
       }
-      case 2: dynamic(); break;
-      default: fail("block of no kind");
+      case 2:
+        dynamic();
+        break;
+      default:
+        fail("block of no kind");
     }
     return last;
   }

@@ -18,7 +18,9 @@ namespace yowo {
 class Track {
  public:
   std::int64_t tracker_id() const { return tracker_id_; }
-  std::int64_t first_frame() const { return last_frame_ + 1 - static_cast<std::int64_t>(rows()); }  // that is remembered
+  std::int64_t first_frame() const {
+    return last_frame_ + 1 - static_cast<std::int64_t>(rows());
+  }  // that is remembered
   std::int64_t last_frame() const { return last_frame_; }
   Box xyxy() const { return box_of(rows() - 1); }
 
@@ -106,12 +108,13 @@ class Track {
 // Allocates when somebody appears beyond those whom it ever knew at once, and when what is remembered of one doubles.
 class OnlineLinker {
  public:
-  // `patience`, `min_iou`, `memory`, `alpha`: see `yowo_deploy/online.py`. Throws InputError: a negative patience, or no
-  // memory.
+  // `patience`, `min_iou`, `memory`, `alpha`: see `yowo_deploy/online.py`. Throws InputError: a negative patience, or
+  // no memory.
   explicit OnlineLinker(int patience = 5, double min_iou = 0.2, int memory = 1000, double alpha = 0.5)
       : patience_(patience), memory_(static_cast<std::size_t>(std::max(memory, 1))), min_iou_(min_iou), alpha_(alpha) {
     if (patience < 0 || memory < 1)
-      throw InputError(detail::text("patience ", patience, " and memory ", memory, ": expected at least 0 and 1 frames"));
+      throw InputError(
+          detail::text("patience ", patience, " and memory ", memory, ": expected at least 0 and 1 frames"));
   }
 
   // Take the next frame's detections, whose `tracker_id` is filled in; returns the tracks that have a box in it, oldest
@@ -128,7 +131,8 @@ class OnlineLinker {
     }
     end([&](const Track& person) { return frame_ - person.last_frame_ > patience_; });
     ++frame_;
-    std::sort(seen_.begin(), seen_.end(), [](const Track* one, const Track* other) { return one->tracker_id_ < other->tracker_id_; });
+    std::sort(seen_.begin(), seen_.end(),
+              [](const Track* one, const Track* other) { return one->tracker_id_ < other->tracker_id_; });
     return seen_;
   }
 
@@ -174,7 +178,8 @@ class OnlineLinker {
     links_.clear();
     for (Track& person : alive_) {
       if (person.classes_ != static_cast<std::size_t>(detections.classes))
-        throw InputError(detail::text("detections have ", detections.classes, " classes, those before had ", person.classes_));
+        throw InputError(
+            detail::text("detections have ", detections.classes, " classes, those before had ", person.classes_));
       for (std::size_t row = 0; row < detections.size(); ++row)
         if (const double overlap = iou<double>(person.xyxy(), detections.xyxy[row]); overlap >= min_iou_)
           links_.push_back({strength(person, detections.scores_of(row)) + 1e-3 * overlap, links_.size(), &person, row});

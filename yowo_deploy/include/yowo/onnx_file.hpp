@@ -26,7 +26,8 @@ namespace detail {
 inline std::ifstream existing_file(const std::string& path, const char* what) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError(text(what, " ", path, " is not there or cannot be read: give the path of a file"));
-  if (stream.peek() == std::ifstream::traits_type::eof()) throw InputError(text(what, " ", path, " is a folder or is empty: give the path of a file"));
+  if (stream.peek() == std::ifstream::traits_type::eof())
+    throw InputError(text(what, " ", path, " is a folder or is empty: give the path of a file"));
   return stream;
 }
 
@@ -79,15 +80,17 @@ struct OnnxFile {
   std::int64_t opset = 0;
   std::map<std::string, std::string> metadata;
 
-  // `path` is for messages alone. Throws ModelFileError: no protobuf, or no graph in it; functions, subgraphs or external
-  // data; an operator that no YOWO graph has; too large.
+  // `path` is for messages alone. Throws ModelFileError: no protobuf, or no graph in it; functions, subgraphs or
+  // external data; an operator that no YOWO graph has; too large.
   static OnnxFile read(std::istream& stream, const std::string& path);
 
   // The spec that it carries. Throws SpecError: none, or a broken one.
   ModelSpec spec(const std::string& path) const {
     const auto found = metadata.find(ModelSpec::metadata_key);
     if (found == metadata.end())
-      throw SpecError(path + " carries no spec (metadata 'yowo_spec'), so labels and anchors are unknown: write the file with `yowo-deploy export`");
+      throw SpecError(path +
+                      " carries no spec (metadata 'yowo_spec'), so labels and anchors are unknown: write the file with "
+                      "`yowo-deploy export`");
     return ModelSpec::from_json(found->second);
   }
 };
@@ -209,7 +212,8 @@ class OnnxWalk {
   void attribute(Range range) {
     each(range, [&](const Field& field) {
       if (field.number == 6 || field.number == 11) refuse("nests graphs in its nodes; ours do not, so it is refused");
-      if (field.number == 22 || field.number == 23) refuse("holds sparse weights; our graphs have none, so it is refused");
+      if (field.number == 22 || field.number == 23)
+        refuse("holds sparse weights; our graphs have none, so it is refused");
       if (field.number == 5 || field.number == 10) tensor(message(field));
     });
   }
@@ -222,11 +226,51 @@ class OnnxWalk {
   }
 
   static bool known(std::string_view name) {
-    static constexpr std::string_view names[] = {
-        "Add", "Attention", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "DequantizeLinear",
-        "DepthToSpace", "Div", "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "HardSwish", "Identity", "LeakyRelu", "MatMul",
-        "Max", "MaxPool", "Min", "Mul", "Neg", "Pad", "QuantizeLinear", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape",
-        "Sigmoid", "Slice", "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze"};
+    static constexpr std::string_view names[] = {"Add",
+                                                 "Attention",
+                                                 "AveragePool",
+                                                 "BatchNormalization",
+                                                 "Cast",
+                                                 "Clip",
+                                                 "Concat",
+                                                 "Constant",
+                                                 "Conv",
+                                                 "DequantizeLinear",
+                                                 "DepthToSpace",
+                                                 "Div",
+                                                 "Exp",
+                                                 "Flatten",
+                                                 "Gather",
+                                                 "Gemm",
+                                                 "GlobalAveragePool",
+                                                 "HardSwish",
+                                                 "Identity",
+                                                 "LeakyRelu",
+                                                 "MatMul",
+                                                 "Max",
+                                                 "MaxPool",
+                                                 "Min",
+                                                 "Mul",
+                                                 "Neg",
+                                                 "Pad",
+                                                 "QuantizeLinear",
+                                                 "ReduceMean",
+                                                 "ReduceSum",
+                                                 "Relu",
+                                                 "Reshape",
+                                                 "Resize",
+                                                 "Shape",
+                                                 "Sigmoid",
+                                                 "Slice",
+                                                 "Softmax",
+                                                 "SpaceToDepth",
+                                                 "Split",
+                                                 "Squeeze",
+                                                 "Sub",
+                                                 "Sum",
+                                                 "Tanh",
+                                                 "Transpose",
+                                                 "Unsqueeze"};
     return std::find(std::begin(names), std::end(names), name) != std::end(names);
   }
 
@@ -237,6 +281,8 @@ class OnnxWalk {
 
 }  // namespace detail
 
-inline OnnxFile OnnxFile::read(std::istream& stream, const std::string& path) { return detail::OnnxWalk(stream, path).model(); }
+inline OnnxFile OnnxFile::read(std::istream& stream, const std::string& path) {
+  return detail::OnnxWalk(stream, path).model();
+}
 
 }  // namespace yowo

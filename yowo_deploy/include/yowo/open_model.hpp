@@ -1,5 +1,5 @@
-// Which engine a file needs, of those that are compiled in: YOWO_WITH_OPENVINO, YOWO_WITH_ONNXRUNTIME, YOWO_WITH_TENSORRT,
-// YOWO_WITH_TENSORRT_RTX. The CMake package defines them by its components.
+// Which engine a file needs, of those that are compiled in: YOWO_WITH_OPENVINO, YOWO_WITH_ONNXRUNTIME,
+// YOWO_WITH_TENSORRT, YOWO_WITH_TENSORRT_RTX. The CMake package defines them by its components.
 #pragma once
 
 #include <fstream>
@@ -33,10 +33,12 @@ inline std::unique_ptr<Backend> open_model(const std::string& path, const Option
   if (!backend.empty() && backend != "openvino" && backend != "onnxruntime" && backend != "tensorrt")
     throw InputError("backend '" + backend + "' is not known, expected one of openvino, onnxruntime, tensorrt");
   const std::string head = detail::Bytes(stream).copy(0, 1);
-  if (head == "P" || head == "\x80") throw InputError(path + " looks like a checkpoint: export it to ONNX with `yowo-deploy export`");
+  if (head == "P" || head == "\x80")
+    throw InputError(path + " looks like a checkpoint: export it to ONNX with `yowo-deploy export`");
   if (is_plan(stream)) {
     if (!backend.empty() && backend != "tensorrt")
-      throw InputError(backend + " cannot run the plan " + path + ": give it the ONNX file that the plan was built from");
+      throw InputError(backend + " cannot run the plan " + path +
+                       ": give it the ONNX file that the plan was built from");
 #if defined(YOWO_WITH_TENSORRT) || defined(YOWO_WITH_TENSORRT_RTX)
     return std::make_unique<TensorRtBackend>(path, options);
 #else
@@ -44,15 +46,19 @@ inline std::unique_ptr<Backend> open_model(const std::string& path, const Option
     throw MissingEngineError(plan.flavour, plan.flavour);
 #endif
   }
-  if (backend == "tensorrt") throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
+  if (backend == "tensorrt")
+    throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
   ModelSpec spec = OnnxFile::read(stream, path).spec(path);
 #if defined(YOWO_WITH_OPENVINO)
-  if (backend.empty() || backend == "openvino") return std::make_unique<OpenVinoBackend>(path, std::move(spec), options);
+  if (backend.empty() || backend == "openvino")
+    return std::make_unique<OpenVinoBackend>(path, std::move(spec), options);
 #endif
 #if defined(YOWO_WITH_ONNXRUNTIME)
-  if (backend.empty() || backend == "onnxruntime") return std::make_unique<OnnxRuntimeBackend>(path, std::move(spec), options);
+  if (backend.empty() || backend == "onnxruntime")
+    return std::make_unique<OnnxRuntimeBackend>(path, std::move(spec), options);
 #endif
-  throw MissingEngineError(backend.empty() ? "an engine for ONNX files" : backend, backend.empty() ? "openvino" : backend);
+  throw MissingEngineError(backend.empty() ? "an engine for ONNX files" : backend,
+                           backend.empty() ? "openvino" : backend);
 }
 
 }  // namespace yowo

@@ -1,6 +1,7 @@
 // What a TensorRT plan says about itself, read from its bytes. Needs neither TensorRT nor a GPU.
 //
-// `yowo_deploy/plan_file.py` says what our record in a plan looks like, and what its hash beside it can and cannot tell.
+// `yowo_deploy/plan_file.py` says what our record in a plan looks like, and what its hash beside it can and cannot
+// tell.
 #pragma once
 
 #include <algorithm>
@@ -73,23 +74,30 @@ inline std::int64_t header_number(std::string_view text, std::size_t& at, std::s
 inline std::string plan_payload(std::istream& stream, const std::string& path) {
   Bytes bytes(stream);
   const std::string head = bytes.copy(0, std::min<std::uint64_t>(24, bytes.size()));
-  if (head.substr(std::min<std::size_t>(1, head.size()), 3) != "trt" && find_mark(bytes, plan_head) == std::min(plan_head, bytes.size()))
+  if (head.substr(std::min<std::size_t>(1, head.size()), 3) != "trt" &&
+      find_mark(bytes, plan_head) == std::min(plan_head, bytes.size()))
     throw ModelFileError(path + " is no TensorRT plan: `yowo-deploy build` writes one from an ONNX file");
   std::uint64_t said = 0;
-  for (std::size_t byte = std::min<std::size_t>(24, head.size()); byte-- > 16;) said = said << 8 | static_cast<unsigned char>(head[byte]);
+  for (std::size_t byte = std::min<std::size_t>(24, head.size()); byte-- > 16;)
+    said = said << 8 | static_cast<unsigned char>(head[byte]);
   if (head.substr(0, 4) == "vtrt" && said != bytes.size())
-    throw ModelFileError(text(path, " holds ", bytes.size(), " bytes of ", said, ": it is cut off; copy it again, or rebuild"));
+    throw ModelFileError(
+        text(path, " holds ", bytes.size(), " bytes of ", said, ": it is cut off; copy it again, or rebuild"));
   const std::uint64_t start = find_mark(bytes, plan_searched);
   if (start == std::min(plan_searched, bytes.size()))
-    throw ModelFileError(path + " is a TensorRT plan without our record, so labels and anchors are unknown: build it from its ONNX file with "
-                                "`yowo-deploy build`, or, if it was, it is cut off");
+    throw ModelFileError(
+        path +
+        " is a TensorRT plan without our record, so labels and anchors are unknown: build it from its ONNX file with "
+        "`yowo-deploy build`, or, if it was, it is cut off");
   const std::uint64_t from = start + plan_mark.size();
   const std::string record = bytes.copy(from, std::min(bytes.size(), from + 10032));
   const std::string form = record.substr(0, 5);
   std::size_t at = 5;
   const std::int64_t length = header_number(record, at, 4, 10), crc = header_number(record, at, 8, 16);
-  const std::string payload = record.substr(std::min(at, record.size()), static_cast<std::size_t>(std::max<std::int64_t>(length, 0)));
-  if ((form != "json " && form != "zlib ") || length < 0 || static_cast<std::int64_t>(payload.size()) != length || crc != std::int64_t{crc32(payload)})
+  const std::string payload =
+      record.substr(std::min(at, record.size()), static_cast<std::size_t>(std::max<std::int64_t>(length, 0)));
+  if ((form != "json " && form != "zlib ") || length < 0 || static_cast<std::int64_t>(payload.size()) != length ||
+      crc != std::int64_t{crc32(payload)})
     throw ModelFileError("the record in " + path + " is damaged or cut off: copy the plan again, or rebuild it");
   return form == "json " ? payload : Inflate::of(from_base64(payload), std::size_t{1} << 22);
 }
@@ -99,7 +107,8 @@ inline ModelSpec spec_beside(const std::string& path, const std::string& sha256)
   if (!stream) throw SpecError("the spec of " + path + " lies in " + path + ".json, which is not beside it: copy both");
   const std::string content{std::istreambuf_iterator<char>(stream), {}};
   std::istringstream again(content);
-  if (Sha256::of(again) != sha256) throw SpecError(path + ".json is not the spec that " + path + " was built with: copy both again, or rebuild");
+  if (Sha256::of(again) != sha256)
+    throw SpecError(path + ".json is not the spec that " + path + " was built with: copy both again, or rebuild");
   return ModelSpec::from_json(content);
 }
 
@@ -117,8 +126,9 @@ inline bool matches_version(const std::string& version) {
 inline void check_plan_fields(const PlanFile& plan) {
   const auto hexadecimal = plan.onnx_sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
   const bool sound = (plan.flavour == "tensorrt" || plan.flavour == "tensorrt-rtx") && matches_version(plan.version) &&
-                     plan.compute_capability.find_first_not_of("0123456789.") == std::string::npos && plan.onnx_sha256.size() == 64 &&
-                     hexadecimal && plan.batch[0] >= 1 && plan.batch[0] <= plan.batch[1] && plan.batch[1] <= plan.batch[2] && plan.workspace >= 0;
+                     plan.compute_capability.find_first_not_of("0123456789.") == std::string::npos &&
+                     plan.onnx_sha256.size() == 64 && hexadecimal && plan.batch[0] >= 1 &&
+                     plan.batch[0] <= plan.batch[1] && plan.batch[1] <= plan.batch[2] && plan.workspace >= 0;
   if (!sound) throw InputError("its fields describe no plan");
 }
 
@@ -164,7 +174,8 @@ inline PlanFile PlanFile::read(std::istream& stream, const std::string& path) {
   } catch (const ModelFileError&) {
     throw;
   } catch (const InputError& error) {
-    throw ModelFileError("the record in " + path + " cannot be read (" + error.what() + "): upgrade yowo-deploy or rebuild");
+    throw ModelFileError("the record in " + path + " cannot be read (" + error.what() +
+                         "): upgrade yowo-deploy or rebuild");
   }
 }
 
@@ -172,7 +183,8 @@ inline PlanFile PlanFile::read(std::istream& stream, const std::string& path) {
 inline bool is_plan(std::istream& stream) {
   detail::Bytes bytes(stream);
   if (bytes.size() < 4) return false;
-  return bytes.copy(1, 4) == "trt" || detail::find_mark(bytes, detail::plan_head) < std::min(detail::plan_head, bytes.size());
+  return bytes.copy(1, 4) == "trt" ||
+         detail::find_mark(bytes, detail::plan_head) < std::min(detail::plan_head, bytes.size());
 }
 
 // Throws ModelFileError: the hash of a plan differs from the recorded one, or none is recorded and it is not trusted.
@@ -181,33 +193,39 @@ inline void verify_plan(std::istream& stream, const std::string& path, bool trus
   std::ifstream beside(path + ".sha256");
   std::string recorded;
   if (!beside)
-    throw ModelFileError(path + " has no recorded hash, and loading a plan runs what is in it: copy its .sha256 along, or set `trust` if you know who built it");
+    throw ModelFileError(path +
+                         " has no recorded hash, and loading a plan runs what is in it: copy its .sha256 along, or set "
+                         "`trust` if you know who built it");
   beside >> recorded;
   stream.clear();
   stream.seekg(0);
   const std::string found = detail::Sha256::of(stream);
   if (found != recorded)
-    throw ModelFileError(path + " is not what was built: its sha256 is " + found.substr(0, 12) + "..., its .sha256 says " +
-                         (recorded.empty() ? "nothing" : recorded.substr(0, 12)) + "...: copy both again, or rebuild");
+    throw ModelFileError(path + " is not what was built: its sha256 is " + found.substr(0, 12) +
+                         "..., its .sha256 says " + (recorded.empty() ? "nothing" : recorded.substr(0, 12)) +
+                         "...: copy both again, or rebuild");
 }
 
 // Refuse a plan that this machine cannot load, before anything of it is loaded; see Python's `check_plan`.
-inline void check_plan(const std::string& path, const PlanFile& plan, const std::string& flavour, const std::string& version,
-                       const std::string& compute_capability) {
-  const std::vector<int> built = detail::numbers(plan.version), now = detail::numbers(version), gpu = detail::numbers(compute_capability);
+inline void check_plan(const std::string& path, const PlanFile& plan, const std::string& flavour,
+                       const std::string& version, const std::string& compute_capability) {
+  const std::vector<int> built = detail::numbers(plan.version), now = detail::numbers(version),
+                         gpu = detail::numbers(compute_capability);
   const std::vector<int> newer{12, 0};
   bool right_version = built == now, right_gpu = plan.compute_capability == compute_capability;
   if (plan.flavour == "tensorrt") {
     const bool same_line = !now.empty() && (built[0] == now[0] || (built[0] == 10 && now[0] == 11));
     right_version |= plan.version_compatible && same_line && built <= now;
   } else {
-    right_gpu = gpu == std::vector<int>{8, 0} || gpu == std::vector<int>{8, 6} || gpu == std::vector<int>{8, 9} || gpu >= newer;
+    right_gpu =
+        gpu == std::vector<int>{8, 0} || gpu == std::vector<int>{8, 6} || gpu == std::vector<int>{8, 9} || gpu >= newer;
   }
   if (plan.flavour == flavour && right_version && right_gpu) return;
-  throw ModelFileError(path + " is " + plan.spec.precision + ", built for " +
-                       (plan.flavour == "tensorrt" ? "SM " + plan.compute_capability : std::string("RTX GPUs from SM 8.0 on")) + " with " + plan.flavour +
-                       " " + plan.version + "; this is SM " + compute_capability + " with " + flavour + " " + version +
-                       ": rebuild it with `yowo-deploy build`");
+  throw ModelFileError(
+      path + " is " + plan.spec.precision + ", built for " +
+      (plan.flavour == "tensorrt" ? "SM " + plan.compute_capability : std::string("RTX GPUs from SM 8.0 on")) +
+      " with " + plan.flavour + " " + plan.version + "; this is SM " + compute_capability + " with " + flavour + " " +
+      version + ": rebuild it with `yowo-deploy build`");
 }
 
 }  // namespace yowo

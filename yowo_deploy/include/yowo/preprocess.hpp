@@ -34,8 +34,8 @@ struct FrameView {
   // Throws InputError: no pixels, or rows that are shorter than their pixels.
   void check() const {
     if (!data || width < 1 || height < 1 || width > max_side || height > max_side)
-      throw InputError(detail::text("frame is ", width, " x ", height, data ? "" : " at a null pointer", ", expected 1 to ", max_side,
-                                    " pixels a side of uint8 BGR"));
+      throw InputError(detail::text("frame is ", width, " x ", height, data ? "" : " at a null pointer",
+                                    ", expected 1 to ", max_side, " pixels a side of uint8 BGR"));
     if (row_bytes() < std::ptrdiff_t{3} * width)
       throw InputError(detail::text("rows are ", stride, " bytes apart, expected at least ", 3 * width, " for ", width,
                                     " pixels of 3 bytes, or 0 for rows without gaps"));
@@ -46,10 +46,11 @@ struct FrameView {
 
 namespace detail {
 
-// One output row from `taps` rows of `source`, `step` bytes apart: sum = fma(weight, source, sum) for each tap in turn, one
-// rounding a step, as BLAS has it on processors with that instruction, and as it is defined here on all others. Rounded
-// half up to uint8, as Pillow does between its passes.
-YOWO_INLINE void resample_row(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step, std::size_t length, std::uint8_t* made) {
+// One output row from `taps` rows of `source`, `step` bytes apart: sum = fma(weight, source, sum) for each tap in turn,
+// one rounding a step, as BLAS has it on processors with that instruction, and as it is defined here on all others.
+// Rounded half up to uint8, as Pillow does between its passes.
+YOWO_INLINE void resample_row(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step,
+                              std::size_t length, std::uint8_t* made) {
   constexpr std::size_t most = 256;  // stays in the cache; and a length that is not constant, or GCC unrolls it all
   float sum[most];
   for (std::size_t start = 0; start < length; start += most) {
@@ -68,13 +69,15 @@ YOWO_INLINE void resample_row(const float* weights, std::size_t taps, const std:
 using Resample = void (*)(const float*, std::size_t, const std::uint8_t*, std::size_t, std::size_t, std::uint8_t*);
 
 #if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("avx2,fma"))) inline void resample_fma(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step,
+__attribute__((target("avx2,fma"))) inline void resample_fma(const float* weights, std::size_t taps,
+                                                             const std::uint8_t* source, std::size_t step,
                                                              std::size_t length, std::uint8_t* made) {
   resample_row(weights, taps, source, step, length, made);
 }
 #endif
 
-inline void resample_anywhere(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step, std::size_t length, std::uint8_t* made) {
+inline void resample_anywhere(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step,
+                              std::size_t length, std::uint8_t* made) {
   resample_row(weights, taps, source, step, length, made);
 }
 
@@ -88,7 +91,8 @@ inline Resample resample() {
 
 // (rows, columns) bytes whose rows are `stride` apart to (columns, rows) without gaps; in blocks of eight by eight, as
 // single bytes take four times as long. For little-endian machines, as the engines are.
-inline void transpose(const std::uint8_t* source, std::ptrdiff_t stride, std::size_t rows, std::size_t columns, std::uint8_t* made) {
+inline void transpose(const std::uint8_t* source, std::ptrdiff_t stride, std::size_t rows, std::size_t columns,
+                      std::uint8_t* made) {
   constexpr std::uint64_t masks[] = {0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
   const auto row = [&](std::size_t number) { return source + stride * static_cast<std::ptrdiff_t>(number); };
   for (std::size_t top = 0; top < rows; top += 8)
@@ -164,8 +168,11 @@ class Preprocessor {
  public:
   // `spec` is one that `check` has passed.
   explicit Preprocessor(const ModelSpec& spec)
-      : width_(static_cast<std::size_t>(spec.input_size[0])), height_(static_cast<std::size_t>(spec.input_size[1])), filter_(spec.resize_filter),
-        resample_(detail::resample()), resized_(3 * spec.plane_size()) {
+      : width_(static_cast<std::size_t>(spec.input_size[0])),
+        height_(static_cast<std::size_t>(spec.input_size[1])),
+        filter_(spec.resize_filter),
+        resample_(detail::resample()),
+        resized_(3 * spec.plane_size()) {
     for (std::size_t channel = 0; channel < 3; ++channel) {
       bgr_[channel] = spec.colour == "rgb" ? 2 - channel : channel;
       gain_[channel] = static_cast<float>(1.0 / (255 * spec.std[channel]));
@@ -175,8 +182,8 @@ class Preprocessor {
 
   // Squash a frame to the input size: (3, H, W) uint8, the blue plane first; valid until the next call.
   //
-  // "nearest" is Python's to the last bit. "bilinear" and "bicubic" are so where Python's BLAS multiplies and adds in one
-  // rounding, as on every x86 processor with FMA; elsewhere a grey level may differ by one where a sum is a half.
+  // "nearest" is Python's to the last bit. "bilinear" and "bicubic" are so where Python's BLAS multiplies and adds in
+  // one rounding, as on every x86 processor with FMA; elsewhere a grey level may differ by one where a sum is a half.
   // Throws InputError, see `FrameView::check`.
   const std::uint8_t* resize(const FrameView& frame) {
     frame.check();
@@ -186,7 +193,8 @@ class Preprocessor {
       for (std::size_t y = 0; y < height_; ++y) {
         const std::uint8_t* row = frame.row(static_cast<int>(down_.first(y)));
         for (std::size_t colour = 0; colour < 3; ++colour)
-          for (std::size_t x = 0; x < width_; ++x) resized_[(colour * height_ + y) * width_ + x] = row[3 * across_.first(x) + colour];
+          for (std::size_t x = 0; x < width_; ++x)
+            resized_[(colour * height_ + y) * width_ + x] = row[3 * across_.first(x) + colour];
       }
       return resized_.data();
     }
@@ -194,11 +202,13 @@ class Preprocessor {
     detail::transpose(frame.data, frame.row_bytes(), height, 3 * width, turned_.data());
     for (std::size_t colour = 0; colour < 3; ++colour)
       for (std::size_t x = 0; x < width_; ++x)
-        resample_(across_.weights(x), across_.count(x), turned_.data() + (3 * across_.first(x) + colour) * height, 3 * height, height,
-                  narrow_.data() + (colour * width_ + x) * height);
-    detail::transpose(narrow_.data(), frame.height, 3 * width_, height, turned_.data());  // (height, 3, width of the input)
+        resample_(across_.weights(x), across_.count(x), turned_.data() + (3 * across_.first(x) + colour) * height,
+                  3 * height, height, narrow_.data() + (colour * width_ + x) * height);
+    detail::transpose(narrow_.data(), frame.height, 3 * width_, height,
+                      turned_.data());  // (height, 3, width of the input)
     for (std::size_t y = 0; y < height_; ++y) {
-      resample_(down_.weights(y), down_.count(y), turned_.data() + down_.first(y) * 3 * width_, 3 * width_, 3 * width_, narrow_.data());
+      resample_(down_.weights(y), down_.count(y), turned_.data() + down_.first(y) * 3 * width_, 3 * width_, 3 * width_,
+                narrow_.data());
       for (std::size_t colour = 0; colour < 3; ++colour)
         std::copy_n(narrow_.data() + colour * width_, width_, resized_.data() + (colour * height_ + y) * width_);
     }
@@ -220,7 +230,8 @@ class Preprocessor {
 
  private:
   void prepare(const FrameView& frame) {
-    const bool same = static_cast<std::size_t>(frame.width) == width_ && static_cast<std::size_t>(frame.height) == height_;
+    const bool same =
+        static_cast<std::size_t>(frame.width) == width_ && static_cast<std::size_t>(frame.height) == height_;
     across_ = detail::Taps(frame.width, static_cast<int>(width_), same ? "nearest" : filter_);
     down_ = detail::Taps(frame.height, static_cast<int>(height_), same ? "nearest" : filter_);
     known_wh_ = {static_cast<std::size_t>(frame.width), static_cast<std::size_t>(frame.height)};

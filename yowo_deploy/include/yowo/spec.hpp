@@ -56,9 +56,13 @@ struct ModelSpec {
   int cells() const { return columns() * rows(); }
   int output_channels() const { return static_cast<int>(anchors.size()) * (5 + classes()); }
   int clip_span() const { return (clip_length - 1) * frame_stride + 1; }
-  std::size_t plane_size() const { return static_cast<std::size_t>(input_size[0]) * static_cast<std::size_t>(input_size[1]); }
+  std::size_t plane_size() const {
+    return static_cast<std::size_t>(input_size[0]) * static_cast<std::size_t>(input_size[1]);
+  }
   std::size_t clip_size() const { return 3 * static_cast<std::size_t>(clip_length) * plane_size(); }
-  std::size_t output_size() const { return static_cast<std::size_t>(output_channels()) * static_cast<std::size_t>(cells()); }
+  std::size_t output_size() const {
+    return static_cast<std::size_t>(output_channels()) * static_cast<std::size_t>(cells());
+  }
 };
 
 namespace detail {
@@ -138,13 +142,14 @@ void each_field(ModelSpec& spec, const Visit& visit) {
   visit("format_version", spec.format_version);
 }
 
-// Whether every character can be shown, as Python's `str.isprintable`, but for code points that are assigned to nothing.
+// Whether every character can be shown, as Python's `str.isprintable`, but for code points that are assigned to
+// nothing.
 inline bool printable(std::string_view label) {
   constexpr std::pair<long, long> hidden[] = {
-      {0x00, 0x1F},     {0x7F, 0xA0},     {0xAD, 0xAD},     {0x600, 0x605},   {0x61C, 0x61C},   {0x6DD, 0x6DD},
-      {0x70F, 0x70F},   {0x890, 0x891},   {0x8E2, 0x8E2},   {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F},
-      {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000}, {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF}, {0xFFF0, 0xFFFB},
-      {0xFFFE, 0xFFFF}, {0xE0000, 0x10FFFF}};
+      {0x00, 0x1F},     {0x7F, 0xA0},     {0xAD, 0xAD},     {0x600, 0x605},   {0x61C, 0x61C},
+      {0x6DD, 0x6DD},   {0x70F, 0x70F},   {0x890, 0x891},   {0x8E2, 0x8E2},   {0x1680, 0x1680},
+      {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000},
+      {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF}, {0xFFF0, 0xFFFB}, {0xFFFE, 0xFFFF}, {0xE0000, 0x10FFFF}};
   for (std::size_t at = 0; at < label.size();) {
     const long code = utf8_next(label, at);
     if (code < 0) return false;
@@ -162,7 +167,8 @@ inline void one_of(const char* field, const std::string& found, const std::vecto
 
 inline void at_most_format(double version) {
   if (version > ModelSpec::newest_format)
-    throw SpecError(text("spec format ", version, " is newer than ", ModelSpec::newest_format, ": upgrade yowo-deploy"));
+    throw SpecError(
+        text("spec format ", version, " is newer than ", ModelSpec::newest_format, ": upgrade yowo-deploy"));
 }
 
 }  // namespace detail
@@ -215,12 +221,14 @@ inline void ModelSpec::check() const {
   require(frame_stride >= 1 && frame_stride <= 1024, "frame_stride", frame_stride, "1 to 1024 frames");
   require(stride > 0, "stride", stride, "a positive number of pixels");
   for (const int side : input_size)
-    require(side > 0 && side <= 8192 && side % stride == 0, "input_size", side, detail::text("multiples of ", stride, " up to 8192"));
+    require(side > 0 && side <= 8192 && side % stride == 0, "input_size", side,
+            detail::text("multiples of ", stride, " up to 8192"));
   const double numbers = 3.0 * clip_span() * input_size[0] * input_size[1];
   require(numbers <= max_clip, "clip span x input_size", numbers, detail::text("at most ", max_clip, " numbers"));
   for (const double value : mean) require(std::isfinite(value), "mean", value, "finite numbers");
   for (const double value : std) require(std::isfinite(value) && value > 0, "std", value, "positive numbers");
-  require(softmax_classes >= 0 && softmax_classes <= classes(), "softmax_classes", softmax_classes, detail::text("0 to ", classes()));
+  require(softmax_classes >= 0 && softmax_classes <= classes(), "softmax_classes", softmax_classes,
+          detail::text("0 to ", classes()));
   detail::one_of("colour", colour, {"rgb", "bgr"});
   detail::one_of("resize", resize, {"squash"});
   detail::one_of("resize_filter", resize_filter, {"nearest", "bilinear", "bicubic"});

@@ -55,7 +55,8 @@ inline double tube_iou(const Tube& one, const Tube& other) {
 
 // The tubes that overlap no better one by more than this, best first.
 inline std::vector<Tube> tube_nms(std::vector<Tube> tubes, double iou_threshold) {
-  std::stable_sort(tubes.begin(), tubes.end(), [](const Tube& one, const Tube& other) { return one.score > other.score; });
+  std::stable_sort(tubes.begin(), tubes.end(),
+                   [](const Tube& one, const Tube& other) { return one.score > other.score; });
   std::vector<Tube> kept;
   for (Tube& tube : tubes) {
     const auto overlaps = [&](const Tube& better) { return tube_iou(tube, better) > iou_threshold; };
@@ -84,21 +85,24 @@ struct Padded {
 // Python, so that they are rounded alike.
 class Chain {
  public:
-  Chain(std::vector<std::size_t> frames, const Padded& all, const LinkRule& rule) : frames_(std::move(frames)), most_(all.most) {
+  Chain(std::vector<std::size_t> frames, const Padded& all, const LinkRule& rule)
+      : frames_(std::move(frames)), most_(all.most) {
     const std::size_t steps = frames_.size() / 2;
     links_.resize(2 * steps * most_ * most_);
     for (std::size_t side = 0; side < 2; ++side)
       for (std::size_t step = 0; step < steps; ++step)
         for (std::size_t now = 0; now < most_; ++now)
           for (std::size_t then = 0; then < most_; ++then)
-            links_[place(side, step, now, then)] = repeated(side, step) ? (now == then ? 0.0f : gone)
-                                                                        : strength(all, row(side, step) * most_ + now, row(side, step + 1) * most_ + then, rule);
+            links_[place(side, step, now, then)] =
+                repeated(side, step)
+                    ? (now == then ? 0.0f : gone)
+                    : strength(all, row(side, step) * most_ + now, row(side, step + 1) * most_ + then, rule);
   }
 
   const std::vector<std::size_t>& frames() const { return frames_; }
 
-  // The box of each frame on the path with the greatest sum of links (Viterbi). A frame on its own has no links: there it
-  // is the best score.
+  // The box of each frame on the path with the greatest sum of links (Viterbi). A frame on its own has no links: there
+  // it is the best score.
   std::pair<float, std::vector<std::size_t>> strongest_path(const Padded& all) const {
     const std::size_t steps = frames_.size() / 2;
     std::array<std::vector<float>, 2> reached;  // the best sum up to each box, (steps + 1, N)
@@ -106,13 +110,15 @@ class Chain {
       for (std::size_t step = 0; step <= steps; ++step)
         for (std::size_t box = 0; box < most_; ++box) {
           const bool there = std::isfinite(all.scores[row(side, step) * most_ + box]);
-          reached[side].push_back((there ? 0.0f : gone) + (step ? best(side, step - 1, box, reached[side]).first : 0.0f));
+          reached[side].push_back((there ? 0.0f : gone) +
+                                  (step ? best(side, step - 1, box, reached[side]).first : 0.0f));
         }
     }
     float highest = gone;
     std::size_t meeting = 0;
     for (std::size_t box = 0; box < most_; ++box) {
-      const float sum = steps ? reached[0][steps * most_ + box] + reached[1][steps * most_ + box] : all.scores[row(0, 0) * most_ + box];
+      const float sum = steps ? reached[0][steps * most_ + box] + reached[1][steps * most_ + box]
+                              : all.scores[row(0, 0) * most_ + box];
       if (sum > highest) highest = sum, meeting = box;
     }
     std::vector<std::size_t> path(frames_.size());
@@ -153,7 +159,8 @@ class Chain {
   }
 
   // The greatest sum of a link into box `then` of the next step, and the first box that it comes from.
-  std::pair<float, std::size_t> best(std::size_t side, std::size_t step, std::size_t then, const std::vector<float>& reached) const {
+  std::pair<float, std::size_t> best(std::size_t side, std::size_t step, std::size_t then,
+                                     const std::vector<float>& reached) const {
     std::pair<float, std::size_t> found{gone, 0};
     for (std::size_t now = 0; now < most_; ++now) {
       const float sum = links_[place(side, step, now, then)] + reached[step * most_ + now];
@@ -168,14 +175,16 @@ class Chain {
 };
 
 // Those of the frames that still have boxes, cut where too many in a row have none.
-inline std::vector<std::vector<std::size_t>> runs(const Padded& left, const std::vector<std::size_t>& frames, const LinkRule& rule) {
+inline std::vector<std::vector<std::size_t>> runs(const Padded& left, const std::vector<std::size_t>& frames,
+                                                  const LinkRule& rule) {
   std::vector<std::vector<std::size_t>> found;
   for (const std::size_t frame : frames) {
     if (!left.has(frame)) {
       if (rule.fill_frames) return {};
       continue;
     }
-    if (found.empty() || static_cast<std::int64_t>(frame - found.back().back()) > rule.max_gap + 1) found.emplace_back();
+    if (found.empty() || static_cast<std::int64_t>(frame - found.back().back()) > rule.max_gap + 1)
+      found.emplace_back();
     found.back().push_back(frame);
   }
   return found;
@@ -195,7 +204,8 @@ inline Tube without_gaps(const Tube& tube) {
       };
       const Box &one = tube.xyxy[row], &other = tube.xyxy[next];
       filled.frames.push_back(tube.frames[row] + step);
-      filled.xyxy.push_back({between(one.x1, other.x1), between(one.y1, other.y1), between(one.x2, other.x2), between(one.y2, other.y2)});
+      filled.xyxy.push_back(
+          {between(one.x1, other.x1), between(one.y1, other.y1), between(one.x2, other.x2), between(one.y2, other.y2)});
       filled.scores.push_back(between(tube.scores[row], tube.scores[next]));
     }
   }
@@ -303,7 +313,9 @@ inline std::vector<Tube> link_class(const std::vector<Detections>& frames, int c
   for (auto& run : detail::runs(left, all, rule)) wait(detail::Chain(std::move(run), left, rule));
   std::vector<Tube> tubes;
   while (!waiting.empty() && !(rule.max_tubes && tubes.size() >= *rule.max_tubes)) {
-    const auto strongest = std::max_element(waiting.begin(), waiting.end(), [](const Waiting& one, const Waiting& other) { return one.strength < other.strength; });
+    const auto strongest =
+        std::max_element(waiting.begin(), waiting.end(),
+                         [](const Waiting& one, const Waiting& other) { return one.strength < other.strength; });
     Waiting next = std::move(*strongest);
     waiting.erase(strongest);
     Tube tube;

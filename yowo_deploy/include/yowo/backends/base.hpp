@@ -13,11 +13,11 @@ namespace yowo {
 
 // How a model file is opened; see `yowo_deploy.open_model` for all but the last two.
 struct Options {
-  std::string backend;    // "openvino", "onnxruntime" or "tensorrt"; by default the first compiled in that takes the file
-  std::string device;     // "cpu", or "cuda" and "cuda:1" for plans; the engine's own by default
-  std::string precision;  // the file's own by default; OpenVINO also takes "fp32" for fp16 files, and "bf16" for all
-  int threads = 0;        // of the CPU; the engine's choice by default
-  bool trust = false;     // load a plan without its recorded hash
+  std::string backend;  // "openvino", "onnxruntime" or "tensorrt"; by default the first compiled in that takes the file
+  std::string device;   // "cpu", or "cuda" and "cuda:1" for plans; the engine's own by default
+  std::string precision;   // the file's own by default; OpenVINO also takes "fp32" for fp16 files, and "bf16" for all
+  int threads = 0;         // of the CPU; the engine's choice by default
+  bool trust = false;      // load a plan without its recorded hash
   double confidence = -1;  // detections must exceed this; the spec's display threshold by default
   double iou = -1;         // suppression threshold; the spec's by default
 };
@@ -42,14 +42,17 @@ using Shape = std::vector<std::int64_t>;
 
 // The network must take and put out what the spec announces; shapes have the batch first, and -1 for sides not fixed.
 // Throws ModelFileError: it does not, so the file and its spec do not belong together.
-inline void check_shapes(const std::vector<Shape>& inputs, const std::vector<Shape>& outputs, const ModelSpec& spec, const std::string& path) {
+inline void check_shapes(const std::vector<Shape>& inputs, const std::vector<Shape>& outputs, const ModelSpec& spec,
+                         const std::string& path) {
   const auto check = [&](const char* does, const std::vector<Shape>& shapes, const Shape& expected) {
     std::string said;
     for (const Shape& shape : shapes) said += (said.empty() ? "(" : " and (") + listed(shape) + ")";
-    const bool right = shapes.size() == 1 && shapes[0].size() == expected.size() + 1 && (shapes[0][0] == 1 || shapes[0][0] == -1) &&
+    const bool right = shapes.size() == 1 && shapes[0].size() == expected.size() + 1 &&
+                       (shapes[0][0] == 1 || shapes[0][0] == -1) &&
                        Shape(shapes[0].begin() + 1, shapes[0].end()) == expected;
     if (!right)
-      throw ModelFileError(text(path, " ", does, " ", said.empty() ? "nothing" : said, ", its spec says (1, ", listed(expected), "): export it again"));
+      throw ModelFileError(text(path, " ", does, " ", said.empty() ? "nothing" : said, ", its spec says (1, ",
+                                listed(expected), "): export it again"));
   };
   check("takes", inputs, {3, spec.clip_length, spec.input_size[1], spec.input_size[0]});
   check("puts out", outputs, {spec.output_channels(), spec.rows(), spec.columns()});

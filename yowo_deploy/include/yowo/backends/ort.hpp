@@ -1,10 +1,14 @@
 // ONNX Runtime by its C++ API. Knows how to open a session and nothing of what the numbers mean.
+//
+// Never compiled against ONNX Runtime itself, and never run so far: its wheel has the library without the headers.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,13 +19,14 @@
 
 namespace yowo {
 
-// An ONNX file on ONNX Runtime, on the CPU or on CUDA without TF32. Throws InputError: a device or precision that it has
-// not; ModelFileError: it cannot load the file.
+// An ONNX file on ONNX Runtime, on the CPU or on CUDA without TF32. Throws InputError: a device or precision that it
+// has not; ModelFileError: it cannot load the file.
 class OnnxRuntimeBackend final : public Backend {
  public:
   OnnxRuntimeBackend(const std::string& path, ModelSpec spec, const Options& options) : spec_(std::move(spec)) {
     if (!options.precision.empty() && options.precision != spec_.precision)
-      throw InputError("onnxruntime takes its precision from the graph, and " + path + " is " + spec_.precision + ": leave " + options.precision + " out");
+      throw InputError("onnxruntime takes its precision from the graph, and " + path + " is " + spec_.precision +
+                       ": leave " + options.precision + " out");
     try {
       load(path, options);
     } catch (const Ort::Exception& error) {
@@ -36,7 +41,8 @@ class OnnxRuntimeBackend final : public Backend {
     const char* const output = output_.c_str();
     try {
       // ONNX Runtime reads the clip where it lies; its API has no tensor of constant values.
-      const Ort::Value clips = Ort::Value::CreateTensor<float>(memory_, const_cast<float*>(clip), spec_.clip_size(), shape_.data(), shape_.size());
+      const Ort::Value clips = Ort::Value::CreateTensor<float>(memory_, const_cast<float*>(clip), spec_.clip_size(),
+                                                               shape_.data(), shape_.size());
       answer_ = session_.Run(Ort::RunOptions{nullptr}, &input, &clips, 1, &output, 1);
       return answer_[0].GetTensorData<float>();
     } catch (const Ort::Exception& error) {
@@ -49,11 +55,8 @@ class OnnxRuntimeBackend final : public Backend {
     Ort::SessionOptions session;
     session.SetLogSeverityLevel(3);
     if (options.threads > 0) session.SetIntraOpNumThreads(options.threads);
-    if (options.device == "cuda" || options.device.rfind("cuda:", 0) == 0) {
-      const std::string index = options.device.size() > 5 ? options.device.substr(5) : "0";
-      Ort::CUDAProviderOptions cuda;
-      cuda.Update({{"device_id", index}, {"use_tf32", "0"}});
-      session.AppendExecutionProvider_CUDA_V2(*cuda);
+    if (options.device.rfind("cuda", 0) == 0) {
+      append_cuda(session, options.device);
     } else if (!options.device.empty() && options.device != "cpu") {
       throw InputError("onnxruntime has no device '" + options.device + "' here, expected cpu, cuda or cuda:N");
     }
@@ -68,6 +71,20 @@ class OnnxRuntimeBackend final : public Backend {
     input_ = session_.GetInputNameAllocated(0, allocator).get();
     output_ = session_.GetOutputNameAllocated(0, allocator).get();
     shape_ = {1, 3, spec_.clip_length, spec_.input_size[1], spec_.input_size[0]};
+  }
+
+  // Without TF32, which keeps ten bits: a file that says fp32 means 23.
+  static void append_cuda(Ort::SessionOptions& session, const std::string& device) {
+    const std::string index = device == "cuda" ? "0" : device.substr(5 < device.size() ? 5 : 4);
+    if (index.empty() || index.size() > 3 || index.find_first_not_of("0123456789") != std::string::npos)
+      throw InputError("onnxruntime has no device '" + device + "' here, expected cpu, cuda or cuda:N");
+    OrtCUDAProviderOptionsV2* cuda = nullptr;
+    Ort::ThrowOnError(Ort::GetApi().CreateCUDAProviderOptions(&cuda));
+    const auto release = [](OrtCUDAProviderOptionsV2* made) { Ort::GetApi().ReleaseCUDAProviderOptions(made); };
+    const std::unique_ptr<OrtCUDAProviderOptionsV2, decltype(release)> held(cuda, release);
+    const std::array<const char*, 2> keys{"device_id", "use_tf32"}, values{index.c_str(), "0"};
+    Ort::ThrowOnError(Ort::GetApi().UpdateCUDAProviderOptions(cuda, keys.data(), values.data(), keys.size()));
+    session.AppendExecutionProvider_CUDA_V2(*cuda);
   }
 
   ModelSpec spec_;

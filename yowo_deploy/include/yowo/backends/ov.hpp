@@ -15,7 +15,8 @@
 
 namespace yowo {
 
-// An ONNX file on OpenVINO. Throws InputError: a device or precision that it has not; ModelFileError: it cannot load it.
+// An ONNX file on OpenVINO. Throws InputError: a device or precision that it has not; ModelFileError: it cannot load
+// it.
 class OpenVinoBackend final : public Backend {
  public:
   OpenVinoBackend(const std::string& path, ModelSpec spec, const Options& options) : spec_(std::move(spec)) {
@@ -73,8 +74,8 @@ class OpenVinoBackend final : public Backend {
     for (const auto& tensor : tensors) {
       detail::Shape shape;
       const ov::PartialShape known = tensor.get_partial_shape();
-      for (std::size_t side = 0; known.rank().is_static() && side < known.size(); ++side)
-        shape.push_back(known[side].is_static() ? known[side].get_length() : -1);
+      if (known.rank().is_static())
+        for (const ov::Dimension& side : known) shape.push_back(side.is_static() ? side.get_length() : -1);
       all.push_back(std::move(shape));
     }
     return all;

@@ -28,8 +28,8 @@
 
 namespace yowo {
 
-// A plan on the GPU, one clip a call. Throws InputError: no GPU, or an option that a plan has not; ModelFileError: the plan
-// is damaged, is not ours, or is for another machine.
+// A plan on the GPU, one clip a call. Throws InputError: no GPU, or an option that a plan has not; ModelFileError: the
+// plan is damaged, is not ours, or is for another machine.
 class TensorRtBackend final : public Backend {
  public:
   TensorRtBackend(const std::string& path, const Options& options) : path_(path) {
@@ -54,7 +54,8 @@ class TensorRtBackend final : public Backend {
   const float* infer(const float* clip) override {
     require(cudaMemcpyAsync(there_[0], clip, plan_.spec.clip_size() * sizeof(float), cudaMemcpyHostToDevice, stream_));
     if (!context_->enqueueV3(stream_)) throw YowoError(path_ + " failed on the GPU: " + listener_.reason);
-    require(cudaMemcpyAsync(raw_, there_[1], plan_.spec.output_size() * sizeof(float), cudaMemcpyDeviceToHost, stream_));
+    require(
+        cudaMemcpyAsync(raw_, there_[1], plan_.spec.output_size() * sizeof(float), cudaMemcpyDeviceToHost, stream_));
     require(cudaStreamSynchronize(stream_));
     return raw_;
   }
@@ -73,15 +74,18 @@ class TensorRtBackend final : public Backend {
   }
 
   void choose_device(const std::string& device) {
-    const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() < 9 && device.find_first_not_of("0123456789", 5) == std::string::npos;
-    if (!device.empty() && device != "cuda" && !numbered) throw InputError("a plan runs on cuda or cuda:N, not on '" + device + "'");
+    const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() < 9 &&
+                          device.find_first_not_of("0123456789", 5) == std::string::npos;
+    if (!device.empty() && device != "cuda" && !numbered)
+      throw InputError("a plan runs on cuda or cuda:N, not on '" + device + "'");
     const int index = numbered && device.size() > 5 ? std::stoi(device.substr(5)) : 0;
     cudaDeviceProp properties{};
     if (cudaSetDevice(index) != cudaSuccess || cudaGetDeviceProperties(&properties, index) != cudaSuccess)
       throw InputError(detail::text("there is no GPU of number ", index, " that CUDA can use: a plan needs one"));
     const int version = getInferLibVersion();  // 10.8.0 is 100800; 8.6.1 was 8601
-    const std::string said = version >= 100000 ? detail::text(version / 10000, ".", version / 100 % 100, ".", version % 100)
-                                               : detail::text(version / 1000, ".", version / 100 % 10, ".", version % 100);
+    const std::string said = version >= 100000
+                                 ? detail::text(version / 10000, ".", version / 100 % 100, ".", version % 100)
+                                 : detail::text(version / 1000, ".", version / 100 % 10, ".", version % 100);
     check_plan(path_, plan_, YOWO_TENSORRT_FLAVOUR, said, detail::text(properties.major, ".", properties.minor));
     require(cudaStreamCreate(&stream_));
   }
