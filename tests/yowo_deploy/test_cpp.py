@@ -49,15 +49,20 @@ CORE = (
 TOOLS = {"inspect", "plan_fits", "resize", "speed"}
 
 
+def found(name: str) -> str | None:
+    """A program of this environment or of the machine."""
+    return shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+
+
 def tool(name: str) -> str:
-    """A program of the machine or of this environment; skips without it."""
-    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    return found or pytest.skip(f"no {name} on this machine, so that no C++ can be built")
+    """A program that is needed; skips without it."""
+    return found(name) or pytest.skip(f"no {name} on this machine, so that no C++ can be built")
 
 
 def cmake(source: Path, build: Path, *options: str) -> None:
     """Configure and build; both must succeed."""
-    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    ninja = found("ninja")
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
     for command in (["-S", source, "-B", build, *generator, *options], ["--build", build, "--parallel", "2"]):
         made = subprocess.run([tool("cmake"), *map(str, command)], capture_output=True, text=True)
         assert made.returncode == 0, made.stdout + made.stderr
