@@ -43,21 +43,16 @@ class TensorRtBackend final : public Backend {
     load(stream);
   }
 
-  ~TensorRtBackend() override {
-    for (void* memory : {there_[0], there_[1]}) cudaFree(memory);
-    cudaFreeHost(raw_);
-    if (stream_) cudaStreamDestroy(stream_);
-  }
-
   const ModelSpec& spec() const override { return plan_.spec; }
 
   const float* infer(const float* clip) override {
-    require(cudaMemcpyAsync(there_[0], clip, plan_.spec.clip_size() * sizeof(float), cudaMemcpyHostToDevice, stream_));
-    if (!context_->enqueueV3(stream_)) throw YowoError(path_ + " failed on the GPU: " + listener_.reason);
-    require(
-        cudaMemcpyAsync(raw_, there_[1], plan_.spec.output_size() * sizeof(float), cudaMemcpyDeviceToHost, stream_));
-    require(cudaStreamSynchronize(stream_));
-    return raw_;
+    require(cudaMemcpyAsync(gpu_.there[0], clip, plan_.spec.clip_size() * sizeof(float), cudaMemcpyHostToDevice,
+                            gpu_.stream));
+    if (!context_->enqueueV3(gpu_.stream)) throw YowoError(path_ + " failed on the GPU: " + listener_.reason);
+    require(cudaMemcpyAsync(gpu_.raw, gpu_.there[1], plan_.spec.output_size() * sizeof(float), cudaMemcpyDeviceToHost,
+                            gpu_.stream));
+    require(cudaStreamSynchronize(gpu_.stream));
+    return static_cast<const float*>(gpu_.raw);
   }
 
  private:
@@ -66,6 +61,21 @@ class TensorRtBackend final : public Backend {
 
     void log(Severity severity, const char* message) noexcept override {
       if (severity <= Severity::kERROR) reason = detail::first_line(message);
+    }
+  };
+
+  struct Gpu {
+    cudaStream_t stream = nullptr;
+    std::array<void*, 2> there{};  // the clip and its answer
+    void* raw = nullptr;           // the answer, in pinned memory
+
+    Gpu() = default;
+    Gpu(const Gpu&) = delete;
+    Gpu& operator=(const Gpu&) = delete;
+    ~Gpu() {
+      for (void* memory : there) cudaFree(memory);
+      cudaFreeHost(raw);
+      if (stream) cudaStreamDestroy(stream);
     }
   };
 
@@ -87,7 +97,7 @@ class TensorRtBackend final : public Backend {
                                  ? detail::text(version / 10000, ".", version / 100 % 100, ".", version % 100)
                                  : detail::text(version / 1000, ".", version / 100 % 10, ".", version % 100);
     check_plan(path_, plan_, YOWO_TENSORRT_FLAVOUR, said, detail::text(properties.major, ".", properties.minor));
-    require(cudaStreamCreate(&stream_));
+    require(cudaStreamCreate(&gpu_.stream));
   }
 
   void load(std::ifstream& stream) {
@@ -118,26 +128,23 @@ class TensorRtBackend final : public Backend {
     }
     const ModelSpec& spec = plan_.spec;
     detail::check_shapes(shapes[0], shapes[1], spec, path_);
-    require(cudaMalloc(&there_[0], spec.clip_size() * sizeof(float)));
-    require(cudaMalloc(&there_[1], spec.output_size() * sizeof(float)));
-    void* pinned = nullptr;
-    require(cudaMallocHost(&pinned, spec.output_size() * sizeof(float)));
-    raw_ = static_cast<float*>(pinned);
+    require(cudaMalloc(&gpu_.there[0], spec.clip_size() * sizeof(float)));
+    require(cudaMalloc(&gpu_.there[1], spec.output_size() * sizeof(float)));
+    require(cudaMallocHost(&gpu_.raw, spec.output_size() * sizeof(float)));
     const nvinfer1::Dims clip{5, {1, 3, spec.clip_length, spec.input_size[1], spec.input_size[0]}};
-    if (!context_->setInputShape(names[0].c_str(), clip) || !context_->setTensorAddress(names[0].c_str(), there_[0]) ||
-        !context_->setTensorAddress(names[1].c_str(), there_[1]))
+    if (!context_->setInputShape(names[0].c_str(), clip) ||
+        !context_->setTensorAddress(names[0].c_str(), gpu_.there[0]) ||
+        !context_->setTensorAddress(names[1].c_str(), gpu_.there[1]))
       throw ModelFileError(path_ + " does not take one clip: " + listener_.reason);
   }
 
   std::string path_;
   PlanFile plan_;
-  Listener listener_;  // before what it listens to: it must live longer
+  Listener listener_;  // before what needs them: they must live longer
+  Gpu gpu_;
   std::unique_ptr<nvinfer1::IRuntime> runtime_;
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
   std::unique_ptr<nvinfer1::IExecutionContext> context_;
-  cudaStream_t stream_ = nullptr;
-  std::array<void*, 2> there_{};
-  float* raw_ = nullptr;
 };
 
 }  // namespace yowo
