@@ -92,7 +92,8 @@ def test_cmake_finds_the_cpp_runtime_in_the_wheel(installed: Path, tmp_path: Pat
     assert Path(folder).is_relative_to(installed.parent)
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.16)\nproject(own NONE)\nfind_package(yowo_deploy CONFIG REQUIRED)\n"
-        "get_target_property(found yowo::yowo INTERFACE_INCLUDE_DIRECTORIES)\nfile(WRITE found ${found}/yowo/yowo.hpp)\n"
+        "get_target_property(folder yowo::yowo INTERFACE_INCLUDE_DIRECTORIES)\n"
+        "file(WRITE found ${folder}/yowo/yowo.hpp)\n"
     )
     configured = _run(cmake, "-S", ".", "-B", "build", f"-Dyowo_deploy_DIR={folder}", cwd=tmp_path)
     assert configured.returncode == 0, configured.stderr

@@ -5,10 +5,12 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iomanip>
 #include <iterator>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "allocations.hpp"
@@ -378,15 +380,43 @@ YOWO_TEST(deflate_gives_back_what_zlib_packed) {
   }
 }
 
-// inspect FILE: the spec of a model file in short, or the error.
+namespace {
+
+std::string json_of(const std::string& value) {
+  std::string json;
+  yowo::append_json_text(json, value);
+  return json;
+}
+
+template <class Number, class = std::enable_if_t<std::is_arithmetic_v<Number>>>
+std::string json_of(Number value) {
+  std::ostringstream stream;
+  stream << std::setprecision(17) << value;
+  return stream.str();
+}
+
+template <class List, class = typename List::iterator, class = std::enable_if_t<!std::is_same_v<List, std::string>>>
+std::string json_of(const List& values) {
+  std::string json;
+  for (const auto& value : values) json += (json.empty() ? "[" : ", ") + json_of(value);
+  return json + "]";
+}
+
+}  // namespace
+
+// inspect FILE [verify|trust]: every field of the spec in a model file, or the error.
 YOWO_TEST(inspect) {
   std::ifstream stream(arguments.at(0), std::ios::binary);
   try {
     const bool plan = yowo::is_plan(stream);
     if (plan && arguments.size() > 1) yowo::verify_plan(stream, arguments.at(0), arguments.at(1) == "trust");
-    const yowo::ModelSpec spec = plan ? yowo::PlanFile::read(stream, arguments.at(0)).spec
-                                      : yowo::OnnxFile::read(stream, arguments.at(0)).spec(arguments.at(0));
-    std::cout << (plan ? "plan " : "onnx ") << spec.name << " " << spec.classes() << " " << spec.labels.back() << "\n";
+    yowo::ModelSpec spec = plan ? yowo::PlanFile::read(stream, arguments.at(0)).spec
+                                : yowo::OnnxFile::read(stream, arguments.at(0)).spec(arguments.at(0));
+    std::string json;
+    yowo::detail::each_field(spec, [&](const char* field, const auto& value) {
+      json += (json.empty() ? "{" : ", ") + json_of(std::string(field)) + ": " + json_of(value);
+    });
+    std::cout << (plan ? "plan " : "onnx ") << json << "}\n";
   } catch (const yowo::SpecError& error) {
     std::cout << "SpecError " << error.what() << "\n";
   } catch (const yowo::ModelFileError& error) {
@@ -394,7 +424,7 @@ YOWO_TEST(inspect) {
   }
 }
 
-// check_plan FILE FLAVOUR VERSION CAPABILITY: whether it can be loaded there.
+// plan_fits FILE FLAVOUR VERSION CAPABILITY: whether it can be loaded there.
 YOWO_TEST(plan_fits) {
   std::ifstream stream(arguments.at(0), std::ios::binary);
   try {

@@ -93,7 +93,6 @@ inline Resample resample() {
 // single bytes take four times as long. For little-endian machines, as the engines are.
 inline void transpose(const std::uint8_t* source, std::ptrdiff_t stride, std::size_t rows, std::size_t columns,
                       std::uint8_t* made) {
-  constexpr std::uint64_t masks[] = {0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
   const auto row = [&](std::size_t number) { return source + stride * static_cast<std::ptrdiff_t>(number); };
   for (std::size_t top = 0; top < rows; top += 8)
     for (std::size_t left = 0; left < columns; left += 8) {
@@ -104,13 +103,14 @@ inline void transpose(const std::uint8_t* source, std::ptrdiff_t stride, std::si
       }
       std::array<std::uint64_t, 8> block;
       for (std::size_t y = 0; y < 8; ++y) std::memcpy(&block[y], row(top + y) + left, 8);
-      for (std::size_t step = 0, apart = 1; step < 3; ++step, apart *= 2)  // swap squares of 1, 2 and 4 bytes
-        for (std::size_t y = 0; y < 8; ++y) {
-          if (y & apart) continue;
-          const std::uint64_t swapped = (block[y] >> 8 * apart ^ block[y + apart]) & masks[step];
-          block[y] ^= swapped << 8 * apart;
-          block[y + apart] ^= swapped;
-        }
+      const auto swap = [&](std::size_t y, std::size_t apart, std::uint64_t mask) {  // squares of so many bytes
+        const std::uint64_t swapped = (block[y] >> 8 * apart ^ block[y + apart]) & mask;
+        block[y] ^= swapped << 8 * apart;
+        block[y + apart] ^= swapped;
+      };
+      for (const std::size_t y : {0u, 2u, 4u, 6u}) swap(y, 1, 0x00FF00FF00FF00FF);
+      for (const std::size_t y : {0u, 1u, 4u, 5u}) swap(y, 2, 0x0000FFFF0000FFFF);
+      for (const std::size_t y : {0u, 1u, 2u, 3u}) swap(y, 4, 0x00000000FFFFFFFF);
       for (std::size_t x = 0; x < 8; ++x) std::memcpy(made + (left + x) * rows + top, &block[x], 8);
     }
 }
