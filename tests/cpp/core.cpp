@@ -335,6 +335,12 @@ YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
   detector.reset();
   check::equal(detector.push({pixels.data(), 8, 4}).frame_index, 0, "after reset");
   check::throws<yowo::InputError>([&] { yowo::OnlineLinker(-1); }, "expected at least 0 and 1", "patience");
+  yowo::OnlineLinker linker;
+  yowo::Detections one, nobody, two;
+  one.classes = 1, one.xyxy.resize(1), one.scores = {0.5f};
+  two.classes = 2, two.xyxy.resize(1), two.scores = {0.5f, 0.5f};
+  linker.push(one), linker.push(nobody);
+  check::throws<yowo::InputError>([&] { linker.push(two); }, "have 2 classes, those before had 1", "classes");
   check::throws<yowo::InputError>([&] { yowo::Detector(std::make_unique<Answers>(), 1.5); }, "expected 0 to 1",
                                   "confidence");
   check::throws<yowo::InputError>([&] { yowo::Detector::open("nowhere.onnx"); }, "not there", "no file");

@@ -118,7 +118,8 @@ class OnlineLinker {
   }
 
   // Take the next frame's detections, whose `tracker_id` is filled in; returns the tracks that have a box in it, oldest
-  // first, valid until the next call. Python gives tubes here; `Track::tube` makes one.
+  // first, valid until the next call. Python gives tubes here; `Track::tube` makes one. Throws InputError: detections
+  // of another number of classes than those before.
   const std::vector<const Track*>& push(Detections& detections) {
     match(detections);
     seen_.clear();
@@ -177,7 +178,7 @@ class OnlineLinker {
     going_on_.assign(detections.size(), nullptr);
     links_.clear();
     for (Track& person : alive_) {
-      if (person.classes_ != static_cast<std::size_t>(detections.classes))
+      if (!detections.empty() && person.classes_ != static_cast<std::size_t>(detections.classes))
         throw InputError(
             detail::text("detections have ", detections.classes, " classes, those before had ", person.classes_));
       for (std::size_t row = 0; row < detections.size(); ++row)
