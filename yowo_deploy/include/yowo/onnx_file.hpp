@@ -176,7 +176,10 @@ class OnnxWalk {
   std::string string(const Field& field) {
     const Range range = message(field);
     if (range.to - range.from > OnnxFile::max_text) refuse("holds a text of more than 4 MiB, so it is refused");
-    return bytes_.copy(range.from, range.to);
+    std::string made = bytes_.copy(range.from, range.to);
+    for (std::size_t at = 0; at < made.size();)
+      if (utf8_next(made, at) < 0) broken();
+    return made;
   }
 
   void opset(Range range, std::int64_t& version) {
