@@ -171,6 +171,28 @@ def test_onnx_files_are_accepted_and_refused_as_in_python(
     assert kinds == {"onnx", "SpecError", "ModelFileError"}
 
 
+def said_by_python(file: Path) -> str:
+    try:
+        return "plan" if plan_file.is_plan(file) and read_plan(file) else "onnx" if read_spec(file) else ""
+    except YowoError as error:
+        return type(error).__name__
+
+
+def test_damaged_files_are_accepted_and_refused_as_in_python(built: Path, tmp_path: Path, project_root: Path) -> None:
+    rng, file, seen = np.random.default_rng(3), tmp_path / "damaged", set()
+    corpus = project_root / "tests" / "cpp" / "corpus"
+    for _ in range(40):
+        for name in ("onnx", "plan", "plan_zlib"):
+            content = bytearray((corpus / name).read_bytes()[1:])
+            at, length = rng.integers(len(content)), rng.integers(1, 9)
+            content[at : at + length] = bytes(rng.integers(32, 127, rng.integers(0, length + 1), np.uint8))
+            file.write_bytes(content)
+            expected = said_by_python(file)
+            assert inspected(built, file)[0] == expected, bytes(content)
+            seen.add(expected)
+    assert seen == {"onnx", "plan", "ModelFileError", "SpecError"}
+
+
 def plan_of(spec: ModelSpec) -> PlanFile:
     return PlanFile(spec, "tensorrt", "10.8.0", "8.9", "ab" * 32, (1, 2, 4))
 

@@ -31,7 +31,7 @@ struct PlanFile {
   std::string compute_capability;  // of the GPU that it was built on, as "8.9"; "" from TensorRT-RTX
   std::string onnx_sha256;
   std::array<int, 3> batch{1, 1, 1};  // the smallest, usual and largest number of clips in a call
-  double workspace = 0;
+  double workspace = 0;               // bytes
   bool tf32 = true;
   bool version_compatible = false;
 
@@ -112,38 +112,58 @@ inline ModelSpec spec_beside(const std::string& path, const std::string& sha256)
   return ModelSpec::from_json(content);
 }
 
-inline bool matches_version(const std::string& version) {
-  int dots = 0;
-  for (std::size_t at = 0; at < version.size(); ++at) {
-    const bool digit = version[at] >= '0' && version[at] <= '9';
-    if (version[at] == '.' && (at == 0 || version[at - 1] == '.')) return false;
-    if (!digit && version[at] != '.' && dots < 2) return false;
-    dots += version[at] == '.';
+// Whether a text is so many numbers with points between, and then nothing, or, with `more`, what versions end in.
+inline bool dotted(std::string_view text, int numbers, bool more) {
+  constexpr std::string_view digits = "0123456789";
+  constexpr std::string_view rest = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.+";
+  for (int number = 0; number < numbers; ++number) {
+    if (number && (text.empty() || text.front() != '.')) return false;
+    if (number) text.remove_prefix(1);
+    const std::size_t length = std::min(text.find_first_not_of(digits), text.size());
+    if (!length || length > 6) return false;
+    text.remove_prefix(length);
   }
-  return dots >= 2 && version.back() != '.' && version.size() < 64;
+  return more ? text.find_first_not_of(rest) == std::string_view::npos : text.empty();
 }
 
 inline void check_plan_fields(const PlanFile& plan) {
-  const auto hexadecimal = plan.onnx_sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
-  const bool sound = (plan.flavour == "tensorrt" || plan.flavour == "tensorrt-rtx") && matches_version(plan.version) &&
-                     plan.compute_capability.find_first_not_of("0123456789.") == std::string::npos &&
-                     plan.onnx_sha256.size() == 64 && hexadecimal && plan.batch[0] >= 1 &&
-                     plan.batch[0] <= plan.batch[1] && plan.batch[1] <= plan.batch[2] && plan.workspace >= 0;
+  const std::string& hash = plan.onnx_sha256;
+  const bool sound = (plan.flavour == "tensorrt" || plan.flavour == "tensorrt-rtx") && dotted(plan.version, 3, true) &&
+                     (plan.compute_capability.empty() || dotted(plan.compute_capability, 2, false)) &&
+                     hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos &&
+                     plan.batch[0] >= 1 && plan.batch[0] <= plan.batch[1] && plan.batch[1] <= plan.batch[2] &&
+                     plan.workspace >= 0;
   if (!sound) throw InputError("its fields describe no plan");
+}
+
+inline void read(const Json& value, const char* field, bool& out) {
+  require(value.kind == Json::Kind::boolean, field, kind_name(value), "a boolean");
+  out = value.boolean;
 }
 
 inline PlanFile plan_from(const Json& values, const std::string& path) {
   PlanFile plan;
+  if (values.kind != Json::Kind::object) throw InputError("it is no JSON object");
   const Json& spec = values.at("spec");
   plan.spec = spec.kind == Json::Kind::text ? spec_beside(path, spec.text) : ModelSpec::from_values(spec);
-  read(values.at("flavour"), "flavour", plan.flavour);
-  read(values.at("version"), "version", plan.version);
-  read(values.at("compute_capability"), "compute_capability", plan.compute_capability);
-  read(values.at("onnx_sha256"), "onnx_sha256", plan.onnx_sha256);
-  read(values.at("batch"), "batch", plan.batch);
-  if (const Json* bytes = values.find("workspace")) read(*bytes, "workspace", plan.workspace);
-  if (const Json* flag = values.find("tf32")) plan.tf32 = flag->boolean;
-  if (const Json* flag = values.find("version_compatible")) plan.version_compatible = flag->boolean;
+  std::size_t known = 1;
+  const auto field = [&](const char* name, auto& member, bool needed) {
+    const Json* value = needed ? &values.at(name) : values.find(name);
+    if (value) read(*value, name, member), ++known;
+  };
+  try {
+    field("flavour", plan.flavour, true);
+    field("version", plan.version, true);
+    field("compute_capability", plan.compute_capability, true);
+    field("onnx_sha256", plan.onnx_sha256, true);
+    field("batch", plan.batch, true);
+    field("workspace", plan.workspace, false);
+    field("tf32", plan.tf32, false);
+    field("version_compatible", plan.version_compatible, false);
+  } catch (const SpecError& error) {
+    throw InputError(error.what());  // about the plan, not about its spec
+  }
+  if (known != values.names.size()) throw InputError("it has fields that are not known");
   check_plan_fields(plan);
   return plan;
 }
