@@ -1,12 +1,13 @@
 # find_package(yowo_deploy CONFIG [COMPONENTS openvino onnxruntime tensorrt tensorrt-rtx opencv])
 #
-# Gives the target yowo::yowo: the headers, C++17, and the engines and libraries that the components name. Without any it
-# needs the standard library alone, and opens no model file. Works from the wheel, the clone and wherever both are copied.
+# Gives the target yowo::yowo: the headers, C++17, and the engines and libraries that the components name. Without any
+# it needs the standard library alone, and opens no model file. Works from the wheel, from the clone, and copied elsewhere.
 
 if(NOT TARGET yowo::yowo)
   add_library(yowo::yowo INTERFACE IMPORTED)
   get_filename_component(_yowo_include "${CMAKE_CURRENT_LIST_DIR}/../include" ABSOLUTE)
-  set_target_properties(yowo::yowo PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${_yowo_include}" INTERFACE_COMPILE_FEATURES cxx_std_17)
+  set_target_properties(
+    yowo::yowo PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${_yowo_include}" INTERFACE_COMPILE_FEATURES cxx_std_17)
   unset(_yowo_include)
 endif()
 
@@ -31,7 +32,8 @@ macro(_yowo_library component definition header library)
     set_property(TARGET yowo::yowo APPEND PROPERTY INTERFACE_INCLUDE_DIRECTORIES "${YOWO_${library}_INCLUDE}")
     _yowo_found(${component} ${definition} "${YOWO_${library}_LIBRARY}" ${ARGN})
   else()
-    _yowo_missing(${component} "no ${header} or no ${library} library, set YOWO_${library}_INCLUDE and YOWO_${library}_LIBRARY")
+    _yowo_missing(
+      ${component} "no ${header} or no ${library} library, set YOWO_${library}_INCLUDE and YOWO_${library}_LIBRARY")
   endif()
 endmacro()
 
@@ -45,7 +47,7 @@ foreach(_yowo_component IN LISTS yowo_deploy_FIND_COMPONENTS)
     if(OpenVINO_FOUND)
       _yowo_found(openvino YOWO_WITH_OPENVINO openvino::runtime)
     else()
-      _yowo_missing(openvino "OpenVINO is not found, give -DOpenVINO_DIR=$(python -c 'from openvino.utils import get_cmake_path as p; print(p())')")
+      _yowo_missing(openvino "OpenVINO is not found, give -DOpenVINO_DIR, where `openvino.utils.get_cmake_path()` points")
     endif()
   elseif(_yowo_component STREQUAL "onnxruntime")
     _yowo_library(onnxruntime YOWO_WITH_ONNXRUNTIME onnxruntime_cxx_api.h onnxruntime)

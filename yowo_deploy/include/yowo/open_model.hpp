@@ -1,10 +1,13 @@
-// Which engine a file needs, of those that are compiled in: YOWO_WITH_OPENVINO, YOWO_WITH_ONNXRUNTIME,
-// YOWO_WITH_TENSORRT, YOWO_WITH_TENSORRT_RTX. The CMake package defines them by its components.
+// Which engine a file needs, of those that are compiled in. Knows what files are; nothing of what is in a model.
+//
+// YOWO_WITH_OPENVINO, YOWO_WITH_ONNXRUNTIME, YOWO_WITH_TENSORRT and YOWO_WITH_TENSORRT_RTX say which those are; the
+// CMake package defines them by its components.
 #pragma once
 
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "yowo/backends/base.hpp"
 #include "yowo/errors.hpp"

@@ -11,7 +11,7 @@
 
 namespace yowo {
 
-// How a model file is opened; see `yowo_deploy.open_model` for all but the last two.
+// How a model file is opened, as `yowo_deploy.open_model` but for `streams`, of which there is one, and `cache`.
 struct Options {
   std::string backend;  // "openvino", "onnxruntime" or "tensorrt"; by default the first compiled in that takes the file
   std::string device;   // "cpu", or "cuda" and "cuda:1" for plans; the engine's own by default
