@@ -13,11 +13,23 @@ from yowo_deploy.version import __version__
 if TYPE_CHECKING:
     from yowo_deploy.backends.base import Backend, open_model
     from yowo_deploy.boxes import Detections
+    from yowo_deploy.cpp import get_cmake_dir, get_include
     from yowo_deploy.detector import Detector, Result
     from yowo_deploy.errors import YowoError
     from yowo_deploy.spec import ModelSpec
 
-__all__ = ["Backend", "Detections", "Detector", "ModelSpec", "Result", "YowoError", "__version__", "open_model"]
+__all__ = [
+    "Backend",
+    "Detections",
+    "Detector",
+    "ModelSpec",
+    "Result",
+    "YowoError",
+    "__version__",
+    "get_cmake_dir",
+    "get_include",
+    "open_model",
+]
 
 _HOME = {
     "Backend": "yowo_deploy.backends.base",
@@ -26,6 +38,8 @@ _HOME = {
     "Detector": "yowo_deploy.detector",
     "Result": "yowo_deploy.detector",
     "ModelSpec": "yowo_deploy.spec",
+    "get_cmake_dir": "yowo_deploy.cpp",
+    "get_include": "yowo_deploy.cpp",
     "YowoError": "yowo_deploy.errors",
 }
 

@@ -123,3 +123,12 @@ def test_a_missing_docstring_is_found() -> None:
 )
 def test_what_is_allowed_is_not(name: str, source: str) -> None:
     assert violations(name, '"""Knows this."""\n' + source) == []
+
+
+def test_every_header_is_short_and_says_what_it_knows(project_root: Path) -> None:
+    headers = sorted((project_root / "yowo_deploy" / "include").rglob("*.h*"))
+    assert len(headers) > 20
+    for header in headers:
+        lines = header.read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith(("// ", "/* ")), header
+        assert len(lines) < MAX_FILE_LINES and max(map(len, lines)) <= 120, header

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
-    0: ("errors", "spec", "boxes", "version", "artifacts", "default_model"),
+    0: ("errors", "spec", "boxes", "version", "artifacts", "cpp", "default_model"),
     1: ("ahead", "preprocess", "golden", "clip", "decode", "online", "tubes"),
     2: ("backends", "datasets", "image_folder", "metrics", "video"),
     3: ("draw", "plots", "detector", "sinks", "stream", "report"),

@@ -84,6 +84,23 @@ def test_the_package_imports_without_torch(installed: Path, tmp_path: Path) -> N
     assert Path(file).is_relative_to(installed.parent)
 
 
+def test_cmake_finds_the_cpp_runtime_in_the_wheel(installed: Path, tmp_path: Path) -> None:
+    cmake = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if cmake is None:
+        pytest.skip("no cmake on this machine")
+    folder = _run(installed / "python", "-m", "yowo_deploy", "--cmakedir", cwd=tmp_path).stdout.strip()
+    assert Path(folder).is_relative_to(installed.parent)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(own NONE)\nfind_package(yowo_deploy CONFIG REQUIRED)\n"
+        "get_target_property(folder yowo::yowo INTERFACE_INCLUDE_DIRECTORIES)\n"
+        "file(WRITE found ${folder}/yowo/yowo.hpp)\n"
+    )
+    configured = _run(cmake, "-S", ".", "-B", "build", f"-Dyowo_deploy_DIR={folder}", cwd=tmp_path)
+    assert configured.returncode == 0, configured.stderr
+    header = Path((tmp_path / "found").read_text())
+    assert header.is_file() and header.is_relative_to(installed.parent)
+
+
 def test_a_missing_extra_is_named_in_one_line(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(b"a checkpoint, as far as a machine without torch can tell")
     exported = _run(installed / "yowo-deploy", "export", "x.pth", "--clip", "8", cwd=tmp_path)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
+from yowo_deploy.cpp import get_cmake_dir, get_include
 from yowo_deploy.errors import YowoError
 from yowo_deploy.version import __version__
 
@@ -46,8 +49,21 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _prints(name: str, text: Callable[[], str], what: str) -> Callable[[Any], Any]:
+    """An option that prints a text and ends, as --version does."""
+
+    def show(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+        if asked:
+            click.echo(text())
+            ctx.exit()
+
+    return click.option(name, is_flag=True, is_eager=True, expose_value=False, callback=show, help=what)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
+@_prints("--include", get_include, "Show the folder of the C++ headers and exit.")
+@_prints("--cmakedir", get_cmake_dir, "Show the folder of the CMake package and exit.")
 def cli() -> None:
     """Train YOWO, export it, prove that nothing was lost on the way, and run it on video."""
 

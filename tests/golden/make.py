@@ -1,0 +1,233 @@
+"""Writes the golden data that Python and C++ both read: `python -m tests.golden.make`, from the project's folder.
+
+Inputs are made by seed and expectations by the product, so a change of either shows as a difference in git. Arrays are
+base64 of their little-endian bytes; shapes follow from what stands beside them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Detections, Tube
+from yowo_deploy.decode import detect
+from yowo_deploy.errors import SpecError
+from yowo_deploy.preprocess import normalise, resize
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.tubes import LinkRule, OnlineLinker, link
+
+FOLDER = Path(__file__).parent
+Case = dict[str, Any]
+
+SMALL = ModelSpec(labels=("walk", "sit", "stand"), anchors=((1.5, 1.0), (0.5, 2.0)), clip_length=3, frame_stride=2,
+                  input_size=(8, 4), stride=2)  # fmt: skip
+JHMDB = ModelSpec(
+    labels=tuple(f"class {number}" for number in range(21)),
+    anchors=((0.95878, 3.10197), (1.67204, 4.004), (1.75482, 5.64937), (3.09299, 5.80857), (4.91803, 6.25225)),
+)
+AVA = SMALL.replace(class_activation="softmax+sigmoid", softmax_classes=2, labels=("a", "b", "c", "d", "e"))
+
+
+def packed(array: NDArray[Any]) -> str:
+    """An array's bytes in base64."""
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def unpacked(text: str, dtype: Any, *shape: int) -> NDArray[Any]:
+    """The array that `packed` packed."""
+    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+# --- specs: which JSON is one, and what follows from it ---
+
+
+def spec_cases() -> list[Case]:
+    """Texts that are specs, and texts that are none."""
+    good, values = SMALL.to_json(), SMALL.to_dict()
+    bare = {"labels": ["a"], "anchors": [[1, 2.5]]}
+    texts = [good, JHMDB.to_json(indent=2), AVA.to_json(), json.dumps(bare), good + "\n "]
+    texts.append(SMALL.replace(labels=("läuft", "走る", 'a "b" \\', "💃")).to_json())
+    texts += [json.dumps(bare | {"labels": ["💃", "\u00e9"]}), '{"labels": ["a"], "anchors": [[1e0, 1E+1]]}']
+    texts.append('{"labels": ["z"], "labels": ["a"], "anchors": [[1, 1]]}')
+    changes: list[Case] = [
+        {"labels": []}, {"labels": ["a", "a"]}, {"labels": ["a\n"]}, {"labels": [""]}, {"labels": ["\u200b"]},
+        {"labels": "abc"}, {"labels": [1]}, {"anchors": []}, {"anchors": [[1]]}, {"anchors": [[1, 0]]},
+        {"anchors": [[1, -1]]}, {"anchors": [[1, 2, 3]]}, {"clip_length": 0}, {"clip_length": 1025},
+        {"clip_length": 2.0}, {"clip_length": True}, {"clip_length": 10**30}, {"frame_stride": 0}, {"stride": 0},
+        {"input_size": [9, 4]}, {"input_size": [8192, 8192], "clip_length": 1024}, {"input_size": [8]},
+        {"input_size": [0, 4]}, {"colour": "grey"}, {"colour": None}, {"mean": [0, 0]}, {"std": [1, 1, 0]},
+        {"std": [1, 1, 10**400]}, {"mean": [2**60, 0, 0]}, {"resize": "letterbox"}, {"resize_filter": "lanczos"},
+        {"start_rule": "zeros"}, {"class_activation": "sigmoid"}, {"softmax_classes": 4}, {"softmax_classes": -1},
+        {"attention_sign": "minus"}, {"confidence_threshold": 1.5}, {"nms_threshold": -0.1}, {"precision": "fp8"},
+        {"weights_sha256": 5}, {"name": []}, {"format_version": 0}, {"format_version": 2}, {"format_version": "1"},
+        {"format_version": 7, "invented": {}}, {"invented": 1},
+    ]  # fmt: skip
+    texts += [json.dumps(values | change) for change in changes]
+    texts += [json.dumps({"labels": ["a"]}), json.dumps({"anchors": [[1, 1]]}), "", "[]", "5", "null", "nonsense"]
+    texts += [good[:-1], good + "}", good.replace(":", "=", 1), "[" * 3000]
+    numbers = [json.dumps(bare).replace("2.5", number) for number in ("01", "2.5,", "NaN", "+1", ".5", "1.", "1e")]
+    texts += numbers + [json.dumps(bare).replace('"a"', label) for label in ('"\\ud800"', '"a\tb"', "'a'")]
+    return [{"text": text, **spec_expected(text)} for text in texts]
+
+
+def spec_expected(text: str) -> Case:
+    """What the spec of a text says of shapes, or why it is none."""
+    try:
+        spec = ModelSpec.from_json(text)
+    except SpecError as error:
+        newer = "is newer than 1: upgrade yowo-deploy" in str(error)
+        return {"error": "is newer than 1: upgrade yowo-deploy" if newer else "spec"}
+    numbers = (spec.classes, *spec.grid_size, spec.output_channels, spec.clip_span, *spec.clip_shape)
+    return {"numbers": list(numbers), "last_label": spec.labels[-1]}
+
+
+# --- frames to planes ---
+
+
+def plane_cases() -> list[Case]:
+    """Frames that shrink, grow, do both, and stay as they are, by every filter."""
+    rng, cases = np.random.default_rng(9), []
+    sizes = (((37, 23), (16, 12)), ((9, 7), (24, 16)), ((50, 6), (8, 24)), ((16, 16), (16, 16)), ((1, 1), (8, 8)))
+    for resize_filter in ("nearest", "bilinear", "bicubic"):
+        for number, ((width, height), size) in enumerate(sizes):
+            frame = rng.integers(0, 2, (height, width, 3), np.uint8) * 255  # edges: where overshoot is cut off
+            if number % 2:
+                frame = rng.integers(0, 256, (height, width, 3), np.uint8)
+            spec = SMALL.replace(stride=4, input_size=size, resize_filter=resize_filter)
+            if number == 1:
+                spec = spec.replace(colour="bgr", mean=(0.45, 0.5, 0.0), std=(0.225, 0.25, 1.0))
+            cases.append({"spec": spec.to_dict(), "width": width, "height": height, "frame": packed(frame)})
+    return [case | planes_expected(case) for case in cases]
+
+
+def planes_expected(case: Case) -> Case:
+    """The frame at the input's size, and its planes' bytes where they are few."""
+    spec = ModelSpec.from_dict(case["spec"])
+    frame = unpacked(case["frame"], np.uint8, case["height"], case["width"], 3)
+    resized = resize(frame, spec.input_size, spec.resize_filter)
+    return {"resized": packed(resized), "planes": packed(normalise(resized, spec)[:, :2])}
+
+
+# --- raw outputs to detections ---
+
+
+def decode_cases() -> list[Case]:
+    """Outputs with many boxes over each other, with none, and with sizes beyond any frame."""
+    cases = []
+    for seed, (spec, shift, confidence, iou) in enumerate(
+        [(JHMDB, -2, 0.05, 0.4), (JHMDB, 1, 0.005, 0.6), (SMALL, 0, 0.25, 0.4), (SMALL, 0, 0.0, 1.0),
+         (SMALL, -30, 0.25, 0.4), (AVA, 0, 0.3, 0.4), (AVA, 2, 0.005, 0.3)]
+    ):  # fmt: skip
+        rng, (columns, rows) = np.random.default_rng(seed), spec.grid_size
+        raw = rng.standard_normal((len(spec.anchors), 5 + spec.classes, rows, columns)).astype(np.float32)
+        raw[:, 4] += shift
+        raw[:, 5:] *= 2
+        if seed == 3:
+            raw *= 40  # saturates sigmoids, overflows exponentials
+        cases.append(
+            {"spec": spec.to_dict(), "raw": packed(raw), "frame_size": [320, 241], "confidence": confidence, "iou": iou}
+        )
+    return [case | {"expected": detections_expected(case)} for case in cases]
+
+
+def detections_expected(case: Case) -> Case:
+    """Of one output."""
+    spec = ModelSpec.from_dict(case["spec"])
+    (columns, rows) = spec.grid_size
+    raw = unpacked(case["raw"], np.float32, spec.output_channels, rows, columns)
+    found = detect(raw, spec, tuple(case["frame_size"]), case["confidence"], case["iou"])
+    return detections_case(found)
+
+
+def detections_case(found: Detections) -> Case:
+    """Detections as plain values."""
+    return {
+        "xyxy": found.xyxy.astype(float).tolist(),
+        "confidence": found.confidence.astype(float).tolist(),
+        "class_id": found.class_id.tolist(),
+        "scores": packed(found.scores),
+    }
+
+
+# --- detections to tubes ---
+
+RULES: dict[str, Case] = {
+    "paper": {},
+    "release": {"gate": False, "max_tubes": 3, "fill_frames": True},
+    "trimmed": {"trim": 0.3, "trim_score": 0.35, "max_gap": 2},
+    "open": {"gate": False, "nms_iou": 1.0, "alpha": 0.0, "beta": 2.0},
+}
+
+
+def tube_cases() -> list[Case]:
+    """People who walk, meet, vanish and come back; noise; frames with nobody, at the start, between and at the end."""
+    cases = [{"classes": 2, "frames": _walkers(seed, frames, people)} for seed, frames, people in
+             ((0, 24, 3), (1, 17, 1), (2, 2, 4), (3, 1, 2))]  # fmt: skip
+    cases.append({"classes": 1, "frames": [{"xyxy": [], "scores": []}] * 3})
+    return [case | tubes_expected(case) for case in cases]
+
+
+def _walkers(seed: int, frames: int, people: int) -> list[Case]:
+    rng = np.random.default_rng(seed)
+    starts, steps = rng.uniform(0, 200, (people, 2)), rng.uniform(-4, 4, (people, 2))
+    levels, made = rng.uniform(0.2, 0.9, (people, 2)), []
+    for frame in range(frames):
+        corner = starts + frame * steps + rng.normal(0, 0.7, (people, 2))
+        boxes = np.concatenate([corner, corner + np.array([40, 90])], axis=1).round(2)
+        scores = (levels * rng.uniform(0.7, 1, (people, 2)) * (rng.random((people, 2)) > 0.1)).round(3)
+        seen = rng.random(people) > 0.2
+        seen &= frames < 10 or 1 <= frame < frames - 1
+        made.append({"xyxy": boxes[seen].tolist(), "scores": scores[seen].tolist()})
+    return made
+
+
+def _detections(case: Case) -> list[Detections]:
+    made = []
+    for frame in case["frames"]:
+        scores = np.array(frame["scores"], np.float32).reshape(-1, case["classes"])
+        xyxy = np.array(frame["xyxy"], np.float32).reshape(-1, 4)
+        made.append(Detections(xyxy, scores.max(axis=1, initial=0), scores.argmax(axis=1), scores))
+    return made
+
+
+def tubes_expected(case: Case) -> Case:
+    """Offline by every rule, and online: who is who in each frame, and the tubes that ended."""
+    frames, linker, ids = _detections(case), OnlineLinker(patience=3, memory=6), []
+    offline = {name: [tube_case(tube) for tube in link(frames, LinkRule(**rule))] for name, rule in RULES.items()}
+    for found in frames:
+        alive = linker.push(found)
+        told = [[tube.tracker_id, tube.class_id, int(tube.frames[0]), round(tube.score, 9)] for tube in alive]
+        ids.append({"tracker_id": linker.tracker_id.tolist(), "alive": told})
+    return {"offline": offline, "online": ids, "ended": [tube_case(tube) for tube in linker.close()]}
+
+
+def tube_case(tube: Tube) -> Case:
+    """A tube as plain values; frames are without gaps, so that the first one is enough."""
+    return {
+        "class_id": tube.class_id,
+        "tracker_id": -1 if tube.tracker_id is None else tube.tracker_id,
+        "score": tube.score,
+        "first": int(tube.frames[0]),
+        "xyxy": tube.xyxy.astype(float).round(4).tolist(),
+        "scores": [] if tube.scores is None else tube.scores.astype(float).round(6).tolist(),
+    }
+
+
+CASES = {"specs": spec_cases, "planes": plane_cases, "detections": decode_cases, "tubes": tube_cases}
+
+
+def main() -> None:
+    """Write every file."""
+    for name, cases in CASES.items():
+        rule = {"rules": RULES} if name == "tubes" else {}
+        text = json.dumps(rule | {"cases": cases()}, ensure_ascii=True)
+        (FOLDER / f"{name}.json").write_text(text.replace("}, {", "},\n{") + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The golden data that C++ reads is what Python computes today."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.golden import make
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((make.FOLDER / f"{name}.json").read_text(encoding="utf-8"))["cases"]
+    return found
+
+
+def same(found: Any, expected: Any, tolerance: float) -> None:
+    """Equal, but for numbers, which may be so far apart."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            same(found[name], expected[name], tolerance)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            same(one, other, tolerance)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=tolerance)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("case", cases("specs"), ids=lambda case: case["text"][:20])
+def test_specs(case: dict[str, Any]) -> None:
+    text = case.pop("text")
+    assert make.spec_expected(text) == case
+
+
+def test_planes() -> None:
+    for case in cases("planes"):
+        found = make.planes_expected(case)
+        for name, dtype in (("resized", np.uint8), ("planes", np.float32)):
+            one, other = (np.frombuffer(make.base64.b64decode(each[name]), dtype) for each in (found, case))
+            spread = 1 if name == "resized" else 1 / 255 / min(case["spec"]["std"])  # one grey level, see `resize`
+            np.testing.assert_allclose(one.astype(float), other, atol=1.01 * spread, rtol=0)
+
+
+def test_detections() -> None:
+    for case in cases("detections"):
+        found, expected = make.detections_expected(case), case["expected"]
+        one, other = (
+            np.frombuffer(make.base64.b64decode(each.pop("scores")), np.float32) for each in (found, expected)
+        )
+        np.testing.assert_allclose(one, other, atol=1e-6)  # exp differs by an ulp from one processor to another
+        same(found, expected, 1e-4)
+
+
+def test_tubes() -> None:
+    for case in cases("tubes"):
+        expected = {name: case[name] for name in ("offline", "online", "ended")}
+        same(make.tubes_expected(case), expected, 1e-4)  # what the file rounds to

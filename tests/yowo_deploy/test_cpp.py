@@ -1,0 +1,542 @@
+"""The C++ runtime beside Python's: the same golden data, files, frames, detections and tubes; and through C."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import yowo_deploy
+from yowo_deploy import plan_file
+from yowo_deploy.boxes import Tube
+from yowo_deploy.default_model import model_path
+from yowo_deploy.detector import Detector
+from yowo_deploy.errors import YowoError
+from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.plan_file import PlanFile, read_plan, write_plan
+from yowo_deploy.preprocess import Frame, resize
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.tubes import OnlineLinker, link
+from yowo_deploy.video import open_video
+
+# Names of the tests in core.cpp that need the golden data alone.
+CORE = (
+    "specs_are_those_of_python",
+    "planes_are_those_of_python",
+    "detections_are_those_of_python",
+    "tubes_of_whole_videos_are_those_of_python",
+    "tubes_of_running_videos_are_those_of_python",
+    "a_clip_is_the_newest_frames_and_the_first_stands_for_those_before",
+    "nothing_is_allocated_once_the_stream_runs",
+    "wrong_frames_and_answers_are_errors_that_say_what_to_do",
+    "results_are_one_line_of_json",
+    "what_the_fuzzer_began_with_is_read",
+    "deflate_gives_back_what_zlib_packed",
+)
+TOOLS = {"inspect", "plan_fits", "resize", "speed"}
+
+
+def found(name: str) -> str | None:
+    """A program of this environment or of the machine."""
+    return shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+
+
+def tool(name: str) -> str:
+    """A program that is needed; skips without it."""
+    return found(name) or pytest.skip(f"no {name} on this machine, so that no C++ can be built")
+
+
+def cmake(source: Path, build: Path, *options: str) -> None:
+    """Configure and build; both must succeed."""
+    ninja = found("ninja")
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
+    for command in (["-S", source, "-B", build, *generator, *options], ["--build", build, "--parallel", "2"]):
+        made = subprocess.run([tool("cmake"), *map(str, command)], capture_output=True, text=True)
+        assert made.returncode == 0, made.stdout + made.stderr
+
+
+def openvino_option() -> str:
+    """Where CMake finds OpenVINO's wheel."""
+    openvino = pytest.importorskip("openvino.utils")
+    return f"-DOpenVINO_DIR={openvino.get_cmake_path()}"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
+    """The folder with `core`, `live` and `library/libyowo.so`."""
+    tool("g++")
+    folder = tmp_path_factory.mktemp("cpp")
+    cmake(project_root / "tests" / "cpp", folder, openvino_option(), "-DYOWO_QUICK=ON")
+    return folder
+
+
+def core(built: Path, *words: object) -> str:
+    """What one test of `core` prints; it must succeed."""
+    done = subprocess.run([built / "core", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_in_cpp(name: str, built: Path, project_root: Path) -> None:
+    assert core(built, name, project_root / "tests" / "golden") == ""
+
+
+def test_no_cpp_test_is_forgotten(built: Path) -> None:
+    assert set(core(built).split()) == {*CORE, *TOOLS}
+
+
+@pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(320, 240, 224, 224), (341, 257, 224, 224), (640, 361, 416, 288), (99, 80, 224, 224)])
+def test_frames_are_resized_to_the_same_bits(
+    size: tuple[int, int, int, int], resize_filter: Any, built: Path, tmp_path: Path
+) -> None:
+    width, height, width_out, height_out = size
+    frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    frame.tofile(tmp_path / "in")
+    core(built, "resize", resize_filter, *size, tmp_path / "in", tmp_path / "out")
+    made = np.fromfile(tmp_path / "out", np.uint8).reshape(3, height_out, width_out).transpose(1, 2, 0)
+    apart = np.abs(made.astype(int) - resize(frame, (width_out, height_out), resize_filter))
+    # None differs where BLAS has fused multiplication; without, a sum that is a half may be rounded the other way.
+    assert apart.max() <= (0 if resize_filter == "nearest" else 1)
+    assert (apart > 0).mean() < 1e-3
+
+
+def onnx_files(make: Callable[..., Any], spec: ModelSpec) -> Iterator[tuple[str, bytes]]:
+    """Files that carry a spec, and files that must be refused."""
+    onnx = pytest.importorskip("onnx")
+    odd = {"mean": (0.1, 0.25, 1 / 3), "std": (0.5, 2.0, 0.7), "nms_threshold": 0.45, "colour": "bgr", "name": 'a "b"'}
+    spec = spec.replace(**odd, resize_filter="bicubic", attention_sign="release", precision="fp16")
+    good = make(spec).SerializeToString()
+    yield "good", good
+    yield "no spec", make(spec, said="{}").SerializeToString()
+    yield "newer", make(spec, said=json.dumps(spec.to_dict() | {"format_version": 9})).SerializeToString()
+    yield "cut", good[:-700]
+    yield "text", b"hello, this is no model"
+    node = onnx.helper.make_node("Loop", ["clip"], ["raw"])
+    yield "foreign operator", make(spec, nodes=[node]).SerializeToString()
+    outside = make(spec)
+    outside.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    yield "external", outside.SerializeToString()
+    functions = make(spec)
+    functions.functions.add().name = "f"
+    yield "functions", functions.SerializeToString()
+    bare = make(spec)
+    del bare.metadata_props[:]
+    yield "without metadata", bare.SerializeToString()
+    yield "no graph", bare.opset_import[0].SerializeToString()
+
+
+def inspected(built: Path, file: Path, *words: str) -> tuple[str, str]:
+    """What C++ says of a file: "plan" or "onnx" and its spec as JSON, or an error's name and text."""
+    kind, _, said = core(built, "inspect", file, *words).partition(" ")
+    return kind, said
+
+
+def spec_of(said: str) -> ModelSpec:
+    values = json.loads(said)
+    assert list(values) == [field.name for field in dataclasses.fields(ModelSpec)]
+    return ModelSpec.from_dict(values)
+
+
+def test_onnx_files_are_accepted_and_refused_as_in_python(
+    onnx_model: Callable[..., Any], spec: ModelSpec, built: Path, tmp_path: Path
+) -> None:
+    kinds = set()
+    for name, content in onnx_files(onnx_model, spec):
+        file = tmp_path / f"{name}.onnx"
+        file.write_bytes(content)
+        try:
+            known = read_spec(file)
+            expected, (kind, said) = ("onnx", ""), inspected(built, file)
+            assert kind == "onnx" and spec_of(said) == known
+        except YowoError as error:
+            expected = (type(error).__name__, str(error))
+            assert inspected(built, file)[0] == expected[0], name
+            assert inspected(built, file)[1][:60] == str(error)[:60], name
+        kinds.add(expected[0])
+    assert kinds == {"onnx", "SpecError", "ModelFileError"}
+
+
+def said_by_python(file: Path) -> str:
+    try:
+        return "plan" if plan_file.is_plan(file) and read_plan(file) else "onnx" if read_spec(file) else ""
+    except YowoError as error:
+        return type(error).__name__
+
+
+def test_damaged_files_are_accepted_and_refused_as_in_python(built: Path, tmp_path: Path, project_root: Path) -> None:
+    rng, file, seen = np.random.default_rng(3), tmp_path / "damaged", set()
+    corpus = project_root / "tests" / "cpp" / "corpus"
+    for _ in range(40):
+        for name in ("onnx", "plan", "plan_zlib"):
+            content = bytearray((corpus / name).read_bytes()[1:])
+            at, length = rng.integers(len(content)), rng.integers(1, 9)
+            content[at : at + length] = bytes(rng.integers(32, 127, rng.integers(0, length + 1), np.uint8))
+            file.write_bytes(content)
+            expected = said_by_python(file)
+            assert inspected(built, file)[0] == expected, bytes(content)
+            seen.add(expected)
+    assert seen == {"onnx", "plan", "ModelFileError", "SpecError"}
+
+
+def plan_of(spec: ModelSpec) -> PlanFile:
+    return PlanFile(spec, "tensorrt", "10.8.0", "8.9", "ab" * 32, (1, 2, 4))
+
+
+def in_plan(plan: PlanFile) -> tuple[bytes, str]:
+    """The bytes of what TensorRT would write around our record, and the text beside it."""
+    name, beside = plan_file.to_name(plan)
+    return b"ftrt" + b"\0" * 999 + name.encode() + b"\0" * 99, beside
+
+
+@pytest.mark.parametrize("classes", [3, 150, 900])  # plain, compressed, and in a file beside
+def test_a_plan_carries_the_spec_that_python_reads(classes: int, spec: ModelSpec, built: Path, tmp_path: Path) -> None:
+    rng, file = np.random.default_rng(0), tmp_path / "a.plan"
+    spec = spec.replace(
+        labels=tuple(
+            f"number {number} of many {rng.bytes(9).hex() if classes > 500 else ''}|" for number in range(classes)
+        )
+    )
+    content, beside = in_plan(plan_of(spec))
+    write_plan(file, content, beside)
+    assert bool(beside) == (classes == 900) and (b"zlib" in content) == (classes == 150)
+    assert read_plan(file).spec == spec
+    kind, said = inspected(built, file, "verify")
+    assert kind == "plan" and spec_of(said) == spec
+    if beside:
+        (tmp_path / "a.plan.json").write_text(beside + " ")
+        kind, said = inspected(built, file)
+        assert kind == "SpecError" and "is not the spec that" in said
+
+
+def test_damaged_plans_are_refused_as_in_python(spec: ModelSpec, built: Path, tmp_path: Path) -> None:
+    content, _ = in_plan(plan_of(spec))
+    broken = {
+        "letter": content.replace(b"walk", b"talk"),
+        "cut": content[:1300],
+        "no record": content[:500],
+        "length": b"vtrt" + content[4:],
+        "json": content.replace(b" json ", b" yaml "),
+    }
+    for name, damaged in broken.items():
+        file = tmp_path / name
+        file.write_bytes(damaged)
+        with pytest.raises(YowoError) as error:
+            read_plan(file)
+        kind, said = inspected(built, file)
+        assert (kind, said[:40]) == (type(error.value).__name__, str(error.value)[:40]), name
+    whole = tmp_path / "whole.plan"
+    whole.write_bytes(content)
+    assert "has no recorded hash" in inspected(built, whole, "verify")[1]
+    assert inspected(built, whole, "trust")[0] == "plan"
+    (tmp_path / "whole.plan.sha256").write_text("0" * 64 + "  whole.plan\n")
+    assert "is not what was built" in inspected(built, whole, "verify")[1]
+
+
+@pytest.mark.parametrize(
+    ("flavour", "version", "capability", "fits"),
+    [
+        ("tensorrt", "10.8.0", "8.9", True),
+        ("tensorrt", "10.8.0.43", "8.9", True),
+        ("tensorrt", "10.8.1", "8.9", False),
+        ("tensorrt", "10.8.0", "9.0", False),
+        ("tensorrt-rtx", "10.8.0", "8.9", False),
+    ],
+)
+def test_a_plan_for_another_machine_is_refused_as_in_python(
+    flavour: Any, version: str, capability: str, fits: bool, spec: ModelSpec, built: Path, tmp_path: Path
+) -> None:
+    file, plan = tmp_path / "a.plan", plan_of(spec)
+    file.write_bytes(in_plan(plan)[0])
+    said = core(built, "plan_fits", file, flavour, version, capability)
+    if fits:
+        plan_file.check_plan(file, plan, plan_file.Machine(flavour, version, capability))
+        assert said == "fits"
+    else:
+        with pytest.raises(YowoError, match=r"built for SM 8\.9"):
+            plan_file.check_plan(file, plan, plan_file.Machine(flavour, version, capability))
+        assert "built for SM 8.9 with tensorrt 10.8.0" in said and "rebuild" in said
+
+
+def real_clip(data_dir: Path) -> NDArray[np.uint8]:
+    """Every frame of a J-HMDB clip."""
+    with open_video(data_dir / "jhmdb21/videos/golf/Ariya_Swing_golf_f_cm_np1_fr_bad_0.avi") as video:
+        return np.stack(list(video))
+
+
+def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path) -> int:
+    """Detections and tubes of C++ and Python; returns how many detections there were."""
+    frames.tofile(tmp_path / "frames")
+    live = subprocess.run(
+        [built / "live", model, tmp_path / "frames", str(frames.shape[2]), str(frames.shape[1]), "0.01"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    *lines, last = map(json.loads, live.stdout.splitlines())
+    linker, seen, count = OnlineLinker(), [], 0
+    with Detector.open(model, confidence=0.01, backend="openvino") as detector:
+        for line, frame in zip(lines, frames, strict=True):
+            found = detector.push(frame).detections
+            linker.push(found)
+            seen.append(found)
+            rows = np.array(line["found"], float).reshape(-1, 7)
+            np.testing.assert_allclose(rows[:, :4], found.xyxy, atol=1e-3, rtol=0)
+            np.testing.assert_allclose(rows[:, 4], found.confidence, atol=1e-5, rtol=0)
+            assert rows[:, 5].tolist() == found.class_id.tolist() and rows[:, 6].tolist() == linker.tracker_id.tolist()
+            count += len(rows)
+    for told, tubes in ((last["online"], linker.close()), (last["offline"], link(seen))):
+        same_tubes(told, tubes)
+    return count
+
+
+def same_tubes(told: list[list[float]], tubes: list[Tube]) -> None:
+    assert len(told) == len(tubes)
+    for (class_id, person, first, last, score), tube in zip(told, tubes, strict=True):
+        expected = (tube.class_id, -1 if tube.tracker_id is None else tube.tracker_id, tube.frames[0], tube.frames[-1])
+        assert (class_id, person, first, last) == expected
+        assert score == pytest.approx(tube.score, abs=1e-5)
+
+
+def test_a_real_clip_gives_the_detections_and_tubes_of_python(data_dir: Path, built: Path, tmp_path: Path) -> None:
+    assert compare(real_clip(data_dir), model_path("default"), built, tmp_path) >= 40
+
+
+@pytest.fixture(scope="session")
+def small_model(onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(onnx_model(spec).SerializeToString())
+    return path
+
+
+def noise(frames: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(5).integers(0, 256, (frames, 30, 40, 3), np.uint8)
+
+
+def test_frames_of_noise_give_the_detections_and_tubes_of_python(
+    small_model: Path, built: Path, tmp_path: Path
+) -> None:
+    assert compare(noise(25), small_model, built, tmp_path) >= 25
+
+
+@pytest.mark.parametrize(("model", "said"), [("nowhere.onnx", "is not there"), ("text.onnx", "is not an ONNX file")])
+def test_a_wrong_file_is_one_line(model: str, said: str, built: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("hello")
+    done = subprocess.run([built / "live", tmp_path / model, "x", "8", "8", "0.1"], capture_output=True, text=True)
+    assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+class Detection(ctypes.Structure):
+    """`yowo_detection`."""
+
+    _fields_ = (
+        *((name, ctypes.c_float) for name in ("x1", "y1", "x2", "y2", "confidence")),
+        ("class_id", ctypes.c_int32),
+        ("tracker_id", ctypes.c_int64),
+    )
+
+
+class Options(ctypes.Structure):
+    """`yowo_options`."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        *((name, ctypes.c_char_p) for name in ("backend", "device", "precision")),
+        ("threads", ctypes.c_int32),
+        ("trust", ctypes.c_int32),
+        ("confidence", ctypes.c_double),
+        ("iou", ctypes.c_double),
+    )
+
+
+@pytest.fixture(scope="session")
+def library(built: Path) -> ctypes.CDLL:
+    """libyowo.so, loaded in a process that has Python's OpenVINO, which is the same one."""
+    loaded = ctypes.CDLL(str(next((built / "library").glob("libyowo.so"))))
+    loaded.yowo_last_error.restype = loaded.yowo_version.restype = ctypes.c_char_p
+    loaded.yowo_push.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int64]
+    return loaded
+
+
+def opened(library: ctypes.CDLL, path: Path, **given: Any) -> ctypes.c_void_p:
+    detector, options = ctypes.c_void_p(), Options()
+    assert library.yowo_default_options(ctypes.byref(options)) == 0
+    for name, value in given.items():
+        setattr(options, name, value)
+    code = library.yowo_open(str(path).encode(), ctypes.byref(options), ctypes.byref(detector))
+    assert code == 0, library.yowo_last_error()
+    return detector
+
+
+def pushed(library: ctypes.CDLL, detector: ctypes.c_void_p, frame: Frame) -> list[Detection]:
+    found, count = ctypes.POINTER(Detection)(), ctypes.c_size_t()
+    height, width, _ = frame.shape
+    assert library.yowo_push(detector, frame.ctypes.data, width, height, 0) == 0, library.yowo_last_error()
+    assert library.yowo_results(detector, ctypes.byref(found), ctypes.byref(count)) == 0
+    return found[: count.value]
+
+
+@pytest.mark.parametrize("given", [{}, {"confidence": 0.01, "iou": 0.1}])
+def test_c_gives_the_detections_of_python(
+    given: dict[str, float], library: ctypes.CDLL, small_model: Path, spec: ModelSpec
+) -> None:
+    detector, label, linker = opened(library, small_model, **given), ctypes.c_char_p(), OnlineLinker()
+    with Detector.open(small_model, backend="openvino", **given) as python:
+        for frame in noise(6):
+            expected = python.push(frame).detections
+            linker.push(expected)
+            found = pushed(library, detector, frame)
+            rows = np.array([[getattr(one, name) for name, _ in Detection._fields_] for one in found]).reshape(-1, 7)
+            np.testing.assert_allclose(rows[:, :4], expected.xyxy, atol=1e-3, rtol=0)
+            np.testing.assert_allclose(rows[:, 4], expected.confidence, atol=1e-5, rtol=0)
+            assert (
+                rows[:, 5].tolist() == expected.class_id.tolist() and rows[:, 6].tolist() == linker.tracker_id.tolist()
+            )
+    assert library.yowo_label(detector, 1, ctypes.byref(label)) == 0 and label.value == spec.labels[1].encode()
+    first = noise(1)[0]
+    assert library.yowo_reset(detector) == 0
+    afresh = pushed(library, detector, first)
+    assert [one.tracker_id for one in afresh] == list(range(len(afresh))) and afresh
+    library.yowo_close(detector)
+
+
+def test_c_says_what_is_wrong_and_throws_nothing(library: ctypes.CDLL, small_model: Path, tmp_path: Path) -> None:
+    detector, label = ctypes.c_void_p(), ctypes.c_char_p()
+    text = tmp_path / "text.onnx"
+    text.write_text("hello")
+    plan = tmp_path / "a.plan"
+    plan.write_bytes(in_plan(plan_of(read_spec(small_model)))[0])
+    opening = [(b"nowhere", 1, b"not there"), (str(tmp_path).encode(), 1, b"folder"), (None, 1, b"path is NULL")]
+    opening += [(str(text).encode(), 2, b"not an ONNX file"), (str(plan).encode(), 3, b"tensorrt is not compiled in")]
+    for path, code, said in opening:
+        assert library.yowo_open(path, None, ctypes.byref(detector)) == code
+        assert said in library.yowo_last_error() and not detector
+    options = Options(size=4)
+    assert library.yowo_open(str(small_model).encode(), ctypes.byref(options), ctypes.byref(detector)) == 1
+    assert b"yowo_default_options" in library.yowo_last_error()
+    for field, value, code, said in (
+        ("backend", b"magic", 1, b"expected one of"), ("backend", b"onnxruntime", 3, b"COMPONENTS onnxruntime"),
+        ("device", b"tpu", 1, b"runs on the cpu"), ("precision", b"fp8", 1, b"not in fp8"),
+        ("confidence", 7.0, 1, b"0 to 1"),
+    ):  # fmt: skip
+        library.yowo_default_options(ctypes.byref(options))
+        setattr(options, field, value)
+        assert library.yowo_open(str(small_model).encode(), ctypes.byref(options), ctypes.byref(detector)) == code, (
+            field
+        )
+        assert said in library.yowo_last_error() and not detector
+    frame, working = noise(1)[0], opened(library, small_model)
+    for pointer, width, stride, said in (
+        (None, 40, 0, b"null"),
+        (frame.ctypes.data, 0, 0, b"0 x 30"),
+        (frame.ctypes.data, 40, 119, b"at least 120"),
+    ):
+        assert library.yowo_push(working, pointer, width, 30, stride) == 1 and said in library.yowo_last_error()
+    assert library.yowo_push(None, frame.ctypes.data, 40, 30, 0) == 1 and b"NULL" in library.yowo_last_error()
+    assert library.yowo_label(working, 3, ctypes.byref(label)) == 1 and b"class 3 is none" in library.yowo_last_error()
+    library.yowo_close(working)
+    library.yowo_close(None)
+
+
+def test_the_header_is_c(project_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "main.c").write_text("#include <yowo/yowo.h>\nint main(void) { yowo_close(0); return YOWO_OK; }\n")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    include = f"-I{yowo_deploy.get_include()}"
+    checked = subprocess.run([tool("gcc"), *flags, include, "main.c"], cwd=tmp_path, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_versions_are_one(library: ctypes.CDLL) -> None:
+    assert library.yowo_version().decode() == yowo_deploy.__version__
+
+
+def test_python_says_where_the_headers_are(project_root: Path) -> None:
+    for option, folder, file in (
+        ("--include", yowo_deploy.get_include(), "yowo/yowo.hpp"),
+        ("--cmakedir", yowo_deploy.get_cmake_dir(), "yowo_deployConfig.cmake"),
+    ):
+        command = [sys.executable, "-m", "yowo_deploy", option]
+        said = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=True).stdout
+        assert said == f"{folder}\n" and (Path(folder) / file).is_file()
+
+
+OWN_PROJECT = """
+cmake_minimum_required(VERSION 3.16)
+project(own CXX)
+find_package(yowo_deploy 0.1 CONFIG REQUIRED)
+add_executable(own own.cpp)
+target_link_libraries(own PRIVATE yowo::yowo)
+find_package(yowo_deploy CONFIG QUIET COMPONENTS magic)
+if(yowo_deploy_FOUND)
+  message(FATAL_ERROR "a component that nobody knows was found")
+endif()
+"""
+OWN_PROGRAM = """
+#include <cstdint>
+#include <iostream>
+#include <vector>
+#include <yowo/yowo.hpp>
+
+bool read_frame(std::vector<std::uint8_t>&) { return false; }
+
+int main() try {
+  std::vector<std::uint8_t> pixels;
+  int width = 0, height = 0, stride = 0;
+  README
+} catch (const yowo::YowoError& error) {
+  std::cout << error.what();
+}
+"""
+
+
+def readme_block(project_root: Path, language: str, mark: str) -> str:
+    text = (project_root / "README.md").read_text(encoding="utf-8")
+    return next(block for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if mark in block)
+
+
+def test_the_readme_s_program_is_built_by_the_package(project_root: Path, tmp_path: Path) -> None:
+    tool("g++")
+    (tmp_path / "CMakeLists.txt").write_text(OWN_PROJECT)
+    (tmp_path / "own.cpp").write_text(OWN_PROGRAM.replace("README", readme_block(project_root, "cpp", "push")))
+    shutil.copy(model_path("default"), tmp_path / "yowo.onnx")
+    cmake(tmp_path, tmp_path / "build", f"-Dyowo_deploy_DIR={yowo_deploy.get_cmake_dir()}")
+    said = subprocess.run([tmp_path / "build" / "own"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said == "an engine for ONNX files is not compiled in: find_package(yowo_deploy CONFIG COMPONENTS openvino)"
+
+
+@pytest.mark.slow
+def test_the_readme_s_commands_build_the_example(project_root: Path, tmp_path: Path) -> None:
+    tool("g++"), openvino_option()
+    commands = readme_block(project_root, "bash", "cmake -S examples/cpp").replace("build/cpp", str(tmp_path / "build"))
+    commands = commands.replace("$(python", f"$({sys.executable}").replace("cmake -S", f"{tool('cmake')} -S")
+    commands = commands.replace("cmake --build", f"{tool('cmake')} --build")
+    build, _, run = commands.strip().rpartition("\n")
+    made = subprocess.run(build, shell=True, cwd=project_root, capture_output=True, text=True)
+    if "OpenCV for C++ is not found" in " ".join(made.stderr.split()):
+        pytest.skip("no OpenCV for C++ on this machine, which the example draws with")
+    assert made.returncode == 0, made.stdout + made.stderr
+    writer = cv2.VideoWriter(str(tmp_path / "video.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (40, 30))
+    for frame in noise(7):
+        writer.write(frame)
+    writer.release()
+    done = subprocess.run(run, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == list(range(7))
+    drawn = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    assert sum(1 for _ in iter(drawn.grab, False)) == 7
+    program = run.split()[0]
+    for arguments, said in (([], "expected: detect VIDEO"), (["nowhere.avi"], "cannot be read as a video")):
+        wrong = subprocess.run([program, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert wrong.returncode == 1 and said in wrong.stderr.splitlines()[-1]

@@ -1,0 +1,11 @@
+# The version that stands in version.hpp; while it is 0.x, one minor version does not stand for another.
+file(STRINGS "${CMAKE_CURRENT_LIST_DIR}/../include/yowo/version.hpp" _yowo_line REGEX "define YOWO_VERSION")
+string(REGEX MATCH "([0-9]+)\\.([0-9]+)\\.[0-9]+" PACKAGE_VERSION "${_yowo_line}")
+if(NOT PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION AND PACKAGE_FIND_VERSION_MAJOR EQUAL CMAKE_MATCH_1)
+  if(PACKAGE_FIND_VERSION_COUNT LESS 2 OR PACKAGE_FIND_VERSION_MINOR EQUAL CMAKE_MATCH_2)
+    set(PACKAGE_VERSION_COMPATIBLE TRUE)
+  endif()
+endif()
+if(PACKAGE_VERSION VERSION_EQUAL PACKAGE_FIND_VERSION)
+  set(PACKAGE_VERSION_EXACT TRUE)
+endif()

@@ -1,0 +1,99 @@
+// ONNX Runtime by its C++ API. Knows how to open a session and nothing of what the numbers mean.
+//
+// Never compiled against ONNX Runtime itself, and never run so far: its wheel has the library without the headers.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "yowo/backends/base.hpp"
+#include "yowo/errors.hpp"
+#include "yowo/spec.hpp"
+
+namespace yowo {
+
+// An ONNX file on ONNX Runtime, on the CPU or on CUDA without TF32. Throws InputError: a device or precision that it
+// has not; ModelFileError: it cannot load the file.
+class OnnxRuntimeBackend final : public Backend {
+ public:
+  OnnxRuntimeBackend(const std::string& path, ModelSpec spec, const Options& options) : spec_(std::move(spec)) {
+    if (!options.precision.empty() && options.precision != spec_.precision)
+      throw InputError("onnxruntime takes its precision from the graph, and " + path + " is " + spec_.precision +
+                       ": leave " + options.precision + " out");
+    try {
+      load(path, options);
+    } catch (const Ort::Exception& error) {
+      throw ModelFileError("onnxruntime cannot load " + path + ": " + detail::first_line(error.what()));
+    }
+  }
+
+  const ModelSpec& spec() const override { return spec_; }
+
+  const float* infer(const float* clip) override {
+    const char* const input = input_.c_str();
+    const char* const output = output_.c_str();
+    try {
+      // ONNX Runtime reads the clip where it lies; its API has no tensor of constant values.
+      const Ort::Value clips = Ort::Value::CreateTensor<float>(memory_, const_cast<float*>(clip), spec_.clip_size(),
+                                                               shape_.data(), shape_.size());
+      answer_ = session_.Run(Ort::RunOptions{nullptr}, &input, &clips, 1, &output, 1);
+      return answer_[0].GetTensorData<float>();
+    } catch (const Ort::Exception& error) {
+      throw YowoError("onnxruntime failed: " + detail::first_line(error.what()));
+    }
+  }
+
+ private:
+  void load(const std::string& path, const Options& options) {
+    Ort::SessionOptions session;
+    session.SetLogSeverityLevel(3);
+    if (options.threads > 0) session.SetIntraOpNumThreads(options.threads);
+    if (options.device.rfind("cuda", 0) == 0) {
+      append_cuda(session, options.device);
+    } else if (!options.device.empty() && options.device != "cpu") {
+      throw InputError("onnxruntime has no device '" + options.device + "' here, expected cpu, cuda or cuda:N");
+    }
+    session_ = Ort::Session(environment_, std::basic_string<ORTCHAR_T>(path.begin(), path.end()).c_str(), session);
+    const Ort::AllocatorWithDefaultOptions allocator;
+    std::vector<detail::Shape> inputs, outputs;
+    for (std::size_t at = 0; at < session_.GetInputCount(); ++at)
+      inputs.push_back(session_.GetInputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
+    for (std::size_t at = 0; at < session_.GetOutputCount(); ++at)
+      outputs.push_back(session_.GetOutputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
+    detail::check_shapes(inputs, outputs, spec_, path);
+    input_ = session_.GetInputNameAllocated(0, allocator).get();
+    output_ = session_.GetOutputNameAllocated(0, allocator).get();
+    shape_ = {1, 3, spec_.clip_length, spec_.input_size[1], spec_.input_size[0]};
+  }
+
+  // Without TF32, which keeps ten bits: a file that says fp32 means 23.
+  static void append_cuda(Ort::SessionOptions& session, const std::string& device) {
+    const std::string index = device == "cuda" ? "0" : device.substr(5 < device.size() ? 5 : 4);
+    if (index.empty() || index.size() > 3 || index.find_first_not_of("0123456789") != std::string::npos)
+      throw InputError("onnxruntime has no device '" + device + "' here, expected cpu, cuda or cuda:N");
+    OrtCUDAProviderOptionsV2* cuda = nullptr;
+    Ort::ThrowOnError(Ort::GetApi().CreateCUDAProviderOptions(&cuda));
+    const auto release = [](OrtCUDAProviderOptionsV2* made) { Ort::GetApi().ReleaseCUDAProviderOptions(made); };
+    const std::unique_ptr<OrtCUDAProviderOptionsV2, decltype(release)> held(cuda, release);
+    const std::array<const char*, 2> keys{"device_id", "use_tf32"}, values{index.c_str(), "0"};
+    Ort::ThrowOnError(Ort::GetApi().UpdateCUDAProviderOptions(cuda, keys.data(), values.data(), keys.size()));
+    session.AppendExecutionProvider_CUDA_V2(*cuda);
+  }
+
+  ModelSpec spec_;
+  Ort::Env environment_{ORT_LOGGING_LEVEL_ERROR, "yowo"};
+  Ort::Session session_{nullptr};
+  Ort::MemoryInfo memory_ = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  std::vector<Ort::Value> answer_;
+  std::array<std::int64_t, 5> shape_{};
+  std::string input_, output_;
+};
+
+}  // namespace yowo

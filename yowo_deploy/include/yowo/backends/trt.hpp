@@ -1,0 +1,150 @@
+// TensorRT and TensorRT-RTX. Knows how to load a plan and to run it, nothing of what the numbers mean.
+//
+// Never compiled and never run so far: no machine at hand had NvInfer.h. Written by TensorRT 10's documented C++ API.
+#pragma once
+
+#include <NvInfer.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "yowo/backends/base.hpp"
+#include "yowo/errors.hpp"
+#include "yowo/plan_file.hpp"
+#include "yowo/spec.hpp"
+
+#if defined(YOWO_WITH_TENSORRT_RTX)
+#define YOWO_TENSORRT_FLAVOUR "tensorrt-rtx"
+#else
+#define YOWO_TENSORRT_FLAVOUR "tensorrt"
+#endif
+
+namespace yowo {
+
+// A plan on the GPU, one clip a call. Throws InputError: no GPU, or an option that a plan has not; ModelFileError: the
+// plan is damaged, is not ours, or is for another machine.
+class TensorRtBackend final : public Backend {
+ public:
+  TensorRtBackend(const std::string& path, const Options& options) : path_(path) {
+    std::ifstream stream = detail::existing_file(path, "plan");
+    plan_ = PlanFile::read(stream, path);
+    if ((!options.precision.empty() && options.precision != plan_.spec.precision) || options.threads > 0)
+      throw InputError(path + " computes in " + plan_.spec.precision + " on the GPU: leave precision and threads out");
+    if (plan_.batch[0] > 1) throw ModelFileError(path + " takes no single clips: build it with `--batch 1`");
+    verify_plan(stream, path, options.trust);
+    choose_device(options.device);
+    load(stream);
+  }
+
+  const ModelSpec& spec() const override { return plan_.spec; }
+
+  const float* infer(const float* clip) override {
+    require(cudaMemcpyAsync(gpu_.there[0], clip, plan_.spec.clip_size() * sizeof(float), cudaMemcpyHostToDevice,
+                            gpu_.stream));
+    if (!context_->enqueueV3(gpu_.stream)) throw YowoError(path_ + " failed on the GPU: " + listener_.reason);
+    require(cudaMemcpyAsync(gpu_.raw, gpu_.there[1], plan_.spec.output_size() * sizeof(float), cudaMemcpyDeviceToHost,
+                            gpu_.stream));
+    require(cudaStreamSynchronize(gpu_.stream));
+    return static_cast<const float*>(gpu_.raw);
+  }
+
+ private:
+  struct Listener final : nvinfer1::ILogger {
+    std::string reason = "it gives no reason";
+
+    void log(Severity severity, const char* message) noexcept override {
+      if (severity <= Severity::kERROR) reason = detail::first_line(message);
+    }
+  };
+
+  struct Gpu {
+    cudaStream_t stream = nullptr;
+    std::array<void*, 2> there{};  // the clip and its answer
+    void* raw = nullptr;           // the answer, in pinned memory
+
+    Gpu() = default;
+    Gpu(const Gpu&) = delete;
+    Gpu& operator=(const Gpu&) = delete;
+    ~Gpu() {
+      for (void* memory : there) cudaFree(memory);
+      cudaFreeHost(raw);
+      if (stream) cudaStreamDestroy(stream);
+    }
+  };
+
+  static void require(cudaError_t status) {
+    if (status != cudaSuccess) throw YowoError(std::string("CUDA failed: ") + cudaGetErrorString(status));
+  }
+
+  void choose_device(const std::string& device) {
+    const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() < 9 &&
+                          device.find_first_not_of("0123456789", 5) == std::string::npos;
+    if (!device.empty() && device != "cuda" && !numbered)
+      throw InputError("a plan runs on cuda or cuda:N, not on '" + device + "'");
+    const int index = numbered && device.size() > 5 ? std::stoi(device.substr(5)) : 0;
+    cudaDeviceProp properties{};
+    if (cudaSetDevice(index) != cudaSuccess || cudaGetDeviceProperties(&properties, index) != cudaSuccess)
+      throw InputError(detail::text("there is no GPU of number ", index, " that CUDA can use: a plan needs one"));
+    const int version = getInferLibVersion();  // 10.8.0 is 100800; 8.6.1 was 8601
+    const std::string said = version >= 100000
+                                 ? detail::text(version / 10000, ".", version / 100 % 100, ".", version % 100)
+                                 : detail::text(version / 1000, ".", version / 100 % 10, ".", version % 100);
+    check_plan(path_, plan_, YOWO_TENSORRT_FLAVOUR, said, detail::text(properties.major, ".", properties.minor));
+    require(cudaStreamCreate(&gpu_.stream));
+  }
+
+  void load(std::ifstream& stream) {
+    stream.clear();
+    stream.seekg(0);
+    const std::vector<char> content{std::istreambuf_iterator<char>(stream), {}};
+    runtime_.reset(nvinfer1::createInferRuntime(listener_));
+    if (runtime_ && plan_.version_compatible) runtime_->setEngineHostCodeAllowed(true);
+    engine_.reset(runtime_ ? runtime_->deserializeCudaEngine(content.data(), content.size()) : nullptr);
+    context_.reset(engine_ ? engine_->createExecutionContext() : nullptr);
+    if (!context_) throw ModelFileError(plan_.flavour + " cannot load " + path_ + ": " + listener_.reason);
+    bind();
+  }
+
+  void bind() {
+    std::array<std::vector<detail::Shape>, 2> shapes;  // of inputs, of outputs
+    std::array<std::string, 2> names;
+    for (int at = 0; at < engine_->getNbIOTensors(); ++at) {
+      const char* name = engine_->getIOTensorName(at);
+      const bool output = engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kOUTPUT;
+      const nvinfer1::Dims dims = engine_->getTensorShape(name);
+      detail::Shape shape(dims.d, dims.d + std::max(0, static_cast<int>(dims.nbDims)));
+      if (!shape.empty() && !output && shape[0] > 1) shape[0] = -1;
+      shapes[output].push_back(shape);
+      names[output] = name;
+      if (engine_->getTensorDataType(name) != nvinfer1::DataType::kFLOAT)
+        throw ModelFileError(path_ + " takes or puts out other numbers than float32: build it again");
+    }
+    const ModelSpec& spec = plan_.spec;
+    detail::check_shapes(shapes[0], shapes[1], spec, path_);
+    require(cudaMalloc(&gpu_.there[0], spec.clip_size() * sizeof(float)));
+    require(cudaMalloc(&gpu_.there[1], spec.output_size() * sizeof(float)));
+    require(cudaMallocHost(&gpu_.raw, spec.output_size() * sizeof(float)));
+    const nvinfer1::Dims clip{5, {1, 3, spec.clip_length, spec.input_size[1], spec.input_size[0]}};
+    if (!context_->setInputShape(names[0].c_str(), clip) ||
+        !context_->setTensorAddress(names[0].c_str(), gpu_.there[0]) ||
+        !context_->setTensorAddress(names[1].c_str(), gpu_.there[1]))
+      throw ModelFileError(path_ + " does not take one clip: " + listener_.reason);
+  }
+
+  std::string path_;
+  PlanFile plan_;
+  Listener listener_;  // before what needs them: they must live longer
+  Gpu gpu_;
+  std::unique_ptr<nvinfer1::IRuntime> runtime_;
+  std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+  std::unique_ptr<nvinfer1::IExecutionContext> context_;
+};
+
+}  // namespace yowo

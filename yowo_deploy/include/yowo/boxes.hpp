@@ -1,0 +1,81 @@
+// Boxes and detections, the words all other headers speak. Knows nothing of networks or video.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace yowo {
+
+// Corners in pixels of the original frame, or in any one unit.
+struct Box {
+  float x1 = 0, y1 = 0, x2 = 0, y2 = 0;
+};
+
+inline Box cxcywh_to_xyxy(float cx, float cy, float w, float h) {
+  return {cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2};
+}
+
+// What was found in one frame, best first; arrays of `size()` entries that belong together.
+struct Detections {
+  std::vector<Box> xyxy;                 // inside the frame
+  std::vector<float> confidence;         // objectness times the best class probability
+  std::vector<int> class_id;             // the best class
+  std::vector<float> scores;             // (N, C), objectness times each class probability
+  std::vector<std::int64_t> tracker_id;  // person ids; empty before linking
+  int classes = 0;
+
+  std::size_t size() const { return xyxy.size(); }
+  bool empty() const { return xyxy.empty(); }
+  const float* scores_of(std::size_t row) const { return scores.data() + row * static_cast<std::size_t>(classes); }
+
+  void clear() { xyxy.clear(), confidence.clear(), class_id.clear(), scores.clear(), tracker_id.clear(); }
+};
+
+// One person doing one thing.
+struct Tube {
+  int class_id = 0;
+  std::vector<std::int64_t> frames;  // from 0, ascending
+  std::vector<Box> xyxy;
+  double score = 1;                 // mean of `scores`
+  std::vector<float> scores;        // of the class in each frame
+  std::int64_t tracker_id = -1;     // person id; -1 where tubes are linked class by class
+  std::vector<float> class_scores;  // mean score of every class; empty where the tube has one class alone
+
+  std::size_t size() const { return frames.size(); }
+};
+
+// Intersection over union, computed in `Number` as Python does: `iou_matrix` in float, `paired_iou` in double. 0 for
+// two boxes without area.
+template <class Number = float>
+Number iou(const Box& one, const Box& other) {
+  const auto side = [](float low, float high) {
+    return std::max(static_cast<Number>(high) - static_cast<Number>(low), Number(0));
+  };
+  const Number shared = side(std::max(one.x1, other.x1), std::min(one.x2, other.x2)) *
+                        side(std::max(one.y1, other.y1), std::min(one.y2, other.y2));
+  const Number area = side(one.x1, one.x2) * side(one.y1, one.y2);
+  const Number united = area + side(other.x1, other.x2) * side(other.y1, other.y2) - shared;
+  return united > 0 ? shared / united : Number(0);
+}
+
+// Indices of the boxes that survive greedy suppression, best first, written to `kept`.
+//
+// A box goes when it overlaps a better one by more than `iou_threshold`; ties keep the lower index. `order` is scratch.
+// Neither allocates once their capacity is that of the boxes.
+inline void nms(const std::vector<Box>& boxes, const std::vector<float>& scores, float iou_threshold,
+                std::vector<std::size_t>& order, std::vector<std::size_t>& kept) {
+  order.resize(boxes.size());
+  for (std::size_t at = 0; at < order.size(); ++at) order[at] = at;
+  std::sort(order.begin(), order.end(), [&](std::size_t one, std::size_t other) {
+    return scores[one] != scores[other] ? scores[one] > scores[other] : one < other;
+  });
+  kept.clear();
+  for (const std::size_t next : order) {
+    const auto overlaps = [&](std::size_t better) { return iou(boxes[better], boxes[next]) > iou_threshold; };
+    if (std::none_of(kept.begin(), kept.end(), overlaps)) kept.push_back(next);
+  }
+}
+
+}  // namespace yowo

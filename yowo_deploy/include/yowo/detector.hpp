@@ -1,0 +1,136 @@
+// Frames in, detections out: the loop that an application writes. Knows engines by their protocol alone.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "yowo/backends/base.hpp"
+#include "yowo/boxes.hpp"
+#include "yowo/clip.hpp"
+#include "yowo/decode.hpp"
+#include "yowo/errors.hpp"
+#include "yowo/json.hpp"
+#include "yowo/open_model.hpp"
+#include "yowo/preprocess.hpp"
+#include "yowo/spec.hpp"
+
+namespace yowo {
+
+// Milliseconds by stage.
+struct Speed {
+  double preprocess = 0, infer = 0, postprocess = 0;
+};
+
+// What was found in one frame.
+struct Result {
+  std::int64_t frame_index = 0;    // from 0
+  int width = 0, height = 0;       // of the frame
+  Detections detections;           // boxes in its pixels
+  std::vector<std::string> names;  // label of each class
+  Speed speed;
+
+  // One line, as Python's `Result.to_json`: the frame's index and its detections, best first; person ids after linking.
+  std::string to_json() const {
+    std::string json = "{\"frame\": " + std::to_string(frame_index) + ", \"detections\": [";
+    for (std::size_t row = 0; row < detections.size(); ++row) {
+      const Box& box = detections.xyxy[row];
+      json += row ? ", {\"label\": " : "{\"label\": ";
+      append_json_text(json, names[static_cast<std::size_t>(detections.class_id[row])]);
+      json += ", \"class_id\": " + std::to_string(detections.class_id[row]) +
+              ", \"confidence\": " + rounded(detections.confidence[row], 5);
+      if (row < detections.tracker_id.size()) json += ", \"tracker_id\": " + std::to_string(detections.tracker_id[row]);
+      json += ", \"xyxy\": [" + rounded(box.x1, 2) + ", " + rounded(box.y1, 2) + ", " + rounded(box.x2, 2) + ", " +
+              rounded(box.y2, 2) + "]}";
+    }
+    return json + "]}";
+  }
+
+ private:
+  // "0.5", whatever the program's locale.
+  static std::string rounded(float value, int digits) {
+    long long scale = 1;
+    for (int digit = 0; digit < digits; ++digit) scale *= 10;
+    const long long whole = std::llrint(static_cast<double>(value) * static_cast<double>(scale));
+    std::string fraction = std::to_string(scale + whole % scale).substr(1);
+    while (fraction.size() > 1 && fraction.back() == '0') fraction.pop_back();
+    return std::to_string(whole / scale) + "." + fraction;
+  }
+};
+
+// Push frames of one video, get a result for each. After the first two frames of a size nothing here allocates.
+//
+//     yowo::Detector detector = yowo::Detector::open("yowo.onnx");
+//     while (camera.read(frame)) use(detector.push({frame.data, frame.cols, frame.rows}));
+class Detector {
+ public:
+  explicit Detector(std::unique_ptr<Backend> backend, double confidence = -1, double iou = -1)
+      : backend_(std::move(backend)),
+        preprocess_(spec()),
+        buffer_(spec()),
+        decoder_(spec()),
+        confidence_(confidence < 0 ? spec().confidence_threshold : confidence),
+        iou_(iou < 0 ? spec().nms_threshold : iou) {
+    if (!(confidence_ <= 1) || !(iou_ <= 1))
+      throw InputError(detail::text("confidence ", confidence_, " and iou ", iou_, ": expected 0 to 1"));
+    decoder_.reserve(result_.detections);
+    result_.names = spec().labels;
+  }
+
+  // Load a model file into one of the engines that are compiled in; throws what `open_model` throws.
+  static Detector open(const std::string& path, const Options& options = {}) {
+    return Detector(open_model(path, options), options.confidence, options.iou);
+  }
+
+  const ModelSpec& spec() const { return backend_->spec(); }
+
+  // The next frame of the video, of any size; the result is valid until the next push.
+  // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine
+  // failed.
+  Result& push(const FrameView& frame) {
+    const auto start = Clock::now();
+    preprocess_(frame, buffer_.next());
+    const float* clip = buffer_.push();
+    const auto prepared = Clock::now();
+    result_.frame_index = count_++;
+    const float* raw = backend_->infer(clip);
+    const auto inferred = Clock::now();
+    try {
+      decoder_.detect(raw, frame.width, frame.height, confidence_, iou_, result_.detections);
+    } catch (const ModelFileError& error) {
+      throw ModelFileError(detail::text("frame ", result_.frame_index, ": ", error.what()));
+    }
+    result_.width = frame.width, result_.height = frame.height;
+    result_.speed = {milliseconds(start, prepared), milliseconds(prepared, inferred),
+                     milliseconds(inferred, Clock::now())};
+    return result_;
+  }
+
+  // Forget the frames so far: the next one starts a new video.
+  void reset() {
+    buffer_.reset();
+    count_ = 0;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  static double milliseconds(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double, std::milli>(to - from).count();
+  }
+
+  std::unique_ptr<Backend> backend_;
+  Preprocessor preprocess_;
+  ClipBuffer buffer_;
+  Decoder decoder_;
+  double confidence_, iou_;
+  std::int64_t count_ = 0;
+  Result result_;
+};
+
+}  // namespace yowo

@@ -1,0 +1,239 @@
+// SHA-256, CRC-32, base64 and inflate, as much as the record of a plan needs. Knows bytes; nothing of what they mean.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <istream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "yowo/errors.hpp"
+
+namespace yowo::detail {
+
+inline std::uint32_t crc32(std::string_view bytes) {
+  std::uint32_t crc = 0xFFFFFFFFu;
+  for (const char byte : bytes) {
+    crc ^= static_cast<unsigned char>(byte);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0u);
+  }
+  return ~crc;
+}
+
+// FIPS 180-4.
+class Sha256 {
+ public:
+  // The hash of all that a stream still holds, as lower-case hexadecimal.
+  static std::string of(std::istream& stream) {
+    Sha256 hash;
+    std::vector<char> block(1 << 16);
+    std::uint64_t total = 0;
+    std::size_t got = block.size();
+    while (got == block.size()) {
+      stream.read(block.data(), static_cast<std::streamsize>(block.size()));
+      got = static_cast<std::size_t>(stream.gcount());
+      total += got;
+      for (std::size_t at = 0; at + 64 <= got; at += 64) hash.take(block.data() + at);
+    }
+    std::string rest(block.data() + got / 64 * 64, got % 64);
+    rest += '\x80';
+    while (rest.size() % 64 != 56) rest += '\0';
+    for (int shift = 56; shift >= 0; shift -= 8)
+      rest += static_cast<char>(static_cast<unsigned char>(total * 8 >> shift));
+    for (std::size_t at = 0; at < rest.size(); at += 64) hash.take(rest.data() + at);
+    std::string digest;
+    for (const std::uint32_t word : hash.state_)
+      for (int shift = 28; shift >= 0; shift -= 4) digest += "0123456789abcdef"[word >> shift & 15];
+    return digest;
+  }
+
+ private:
+  static std::uint32_t turned(std::uint32_t word, int bits) { return word >> bits | word << (32 - bits); }
+
+  // Of the cube roots of the first 64 primes, the first 32 bits behind the point.
+  static constexpr std::array<std::uint32_t, 64> constants{
+      0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+      0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+      0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+      0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+      0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+      0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+      0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+      0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+  void take(const char* block) {
+    std::array<std::uint32_t, 64> words{};
+    for (std::size_t at = 0; at < 64; ++at) words[at / 4] = words[at / 4] << 8 | static_cast<unsigned char>(block[at]);
+    for (std::size_t at = 16; at < 64; ++at) {
+      const std::uint32_t one = words[at - 15], two = words[at - 2];
+      words[at] = words[at - 16] + (turned(one, 7) ^ turned(one, 18) ^ one >> 3) + words[at - 7] +
+                  (turned(two, 17) ^ turned(two, 19) ^ two >> 10);
+    }
+    std::array<std::uint32_t, 8> s = state_;
+    for (std::size_t at = 0; at < 64; ++at) {
+      const std::uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]), most = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
+      const std::uint32_t first =
+          s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) + choice + constants[at] + words[at];
+      const std::uint32_t second = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) + most;
+      s = {first + second, s[0], s[1], s[2], s[3] + first, s[4], s[5], s[6]};
+    }
+    for (std::size_t at = 0; at < 8; ++at) state_[at] += s[at];
+  }
+
+  std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+};
+
+// Throws InputError: a character of another alphabet.
+inline std::string from_base64(std::string_view text) {
+  constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int held = 0;
+  for (const char letter : text) {
+    const std::size_t value = alphabet.find(letter);
+    if (value == std::string_view::npos) throw InputError("no base64");
+    bits = (bits << 6 | static_cast<std::uint32_t>(value)) & 0xFFFFu;
+    held += 6;
+    if (held >= 8) bytes += static_cast<char>(static_cast<unsigned char>(bits >> (held -= 8)));
+  }
+  return bytes;
+}
+
+// What zlib compressed (RFC 1950 and 1951). Throws InputError: damaged, or more than `most` bytes.
+class Inflate {
+ public:
+  static std::string of(std::string_view zlib, std::size_t most) {
+    if (zlib.size() < 6 || (zlib[0] & 15) != 8 || zlib[1] & 32) fail("no zlib header");
+    Inflate state(zlib.substr(2), most);
+    while (!state.block()) {
+    }
+    return std::move(state.made_);
+  }
+
+ private:
+  // Lengths of codes to symbols, canonical: how many codes each length has, and the symbols in the order of their
+  // codes.
+  struct Codes {
+    std::array<unsigned, 16> count{};
+    std::vector<unsigned> symbols;
+
+    explicit Codes(const std::vector<unsigned>& lengths) {
+      for (unsigned length = 1; length < 16; ++length)
+        for (unsigned symbol = 0; symbol < lengths.size(); ++symbol)
+          if (lengths[symbol] == length) symbols.push_back(symbol), ++count[length];
+    }
+  };
+
+  Inflate(std::string_view bytes, std::size_t most) : bytes_(bytes), most_(most) {}
+
+  [[noreturn]] static void fail(const char* what) { throw InputError(std::string("damaged deflate data: ") + what); }
+
+  unsigned bits(unsigned count) {
+    unsigned value = 0;
+    for (unsigned bit = 0; bit < count; ++bit, ++at_) {
+      if (at_ / 8 >= bytes_.size()) fail("cut off");
+      value |= (static_cast<unsigned char>(bytes_[at_ / 8]) >> at_ % 8 & 1u) << bit;
+    }
+    return value;
+  }
+
+  unsigned symbol(const Codes& codes) {
+    unsigned code = 0, first = 0, index = 0;
+    for (unsigned length = 1; length < 16; ++length) {
+      code |= bits(1);
+      if (code < first + codes.count[length])
+        return code >= first ? codes.symbols[index + code - first] : (fail("code"), 0u);
+      index += codes.count[length];
+      first = (first + codes.count[length]) << 1;
+      code <<= 1;
+    }
+    fail("unknown code");
+  }
+
+  void put(char byte) {
+    if (made_.size() >= most_) fail("too much of it");
+    made_ += byte;
+  }
+
+  // Whether it was the last one.
+  bool block() {
+    const bool last = bits(1) != 0;
+    switch (bits(2)) {
+      case 0:
+        stored();
+        break;
+      case 1: {
+        std::vector<unsigned> lengths(288, 8);
+        for (std::size_t at = 144; at < 280; ++at) lengths[at] = at < 256 ? 9 : 7;
+        compressed(Codes(lengths), Codes(std::vector<unsigned>(30, 5)));
+        break;
+      }
+      case 2:
+        dynamic();
+        break;
+      default:
+        fail("block of no kind");
+    }
+    return last;
+  }
+
+  void stored() {
+    at_ = (at_ + 7) / 8 * 8;
+    const unsigned length = bits(16);
+    if (bits(16) != (length ^ 0xFFFFu)) fail("length");
+    for (unsigned byte = 0; byte < length; ++byte) put(static_cast<char>(static_cast<unsigned char>(bits(8))));
+  }
+
+  void dynamic() {
+    constexpr std::array<unsigned, 19> order{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+    const unsigned literals = bits(5) + 257, distances = bits(5) + 1, counts = bits(4) + 4;
+    std::vector<unsigned> of_lengths(19, 0), lengths;
+    for (unsigned at = 0; at < counts; ++at) of_lengths[order[at]] = bits(3);
+    const Codes codes(of_lengths);
+    while (lengths.size() < literals + distances) {
+      const unsigned found = symbol(codes);
+      if (found == 16 && lengths.empty()) fail("nothing to repeat");
+      const unsigned value = found < 16 ? found : found == 16 ? lengths.back() : 0;
+      const unsigned times = found < 16 ? 1 : found == 16 ? 3 + bits(2) : found == 17 ? 3 + bits(3) : 11 + bits(7);
+      lengths.insert(lengths.end(), times, value);
+    }
+    if (lengths.size() > literals + distances) fail("lengths");
+    const auto middle = lengths.begin() + static_cast<std::ptrdiff_t>(literals);
+    compressed(Codes({lengths.begin(), middle}), Codes({middle, lengths.end()}));
+  }
+
+  void compressed(const Codes& literals, const Codes& distances) {
+    for (;;) {
+      const unsigned found = symbol(literals);
+      if (found == 256) return;
+      if (found < 256) {
+        put(static_cast<char>(static_cast<unsigned char>(found)));
+        continue;
+      }
+      const unsigned length = length_of(found - 257), place = symbol(distances);
+      if (place >= 30) fail("distance");
+      const unsigned more = place < 4 ? 0 : place / 2 - 1;
+      const std::size_t distance = 1 + (place < 4 ? place : (2 + place % 2) << more) + bits(more);
+      if (distance > made_.size()) fail("distance");
+      for (unsigned byte = 0; byte < length; ++byte) put(made_[made_.size() - distance]);
+    }
+  }
+
+  unsigned length_of(unsigned code) {
+    if (code > 28) fail("length");
+    if (code == 28) return 258;
+    const unsigned more = code < 8 ? 0 : code / 4 - 1;
+    return 3 + (code < 8 ? code : (4 + code % 4) << more) + bits(more);
+  }
+
+  std::string_view bytes_;
+  std::size_t most_, at_ = 0;
+  std::string made_;
+};
+
+}  // namespace yowo::detail
