@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <fstream>
 #include <istream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <string_view>
@@ -61,7 +62,7 @@ class Bytes {
     stream_.read(window_.data(), static_cast<std::streamsize>(window_.size()));
     window_.resize(static_cast<std::size_t>(stream_.gcount()));
     start_ = at;
-    if (window_.empty()) throw std::out_of_range("behind the end");
+    if (window_.empty()) throw InputError("the file became shorter while it was read: try again");
   }
 
   std::istream& stream_;
