@@ -89,6 +89,31 @@ class TorchBackend(Engine):
         spent = {"copy in": copied - start, "infer": inferred - copied, "copy out": perf_counter() - inferred}
         return raw, spent
 
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`."""
+        found: dict[str, Float] = {}
+        calls = Counter[str]()
+
+        def keep(name: str, output: object) -> None:
+            calls[name] += 1
+            numbered = name if calls[name] == 1 else f"{name}#{calls[name]}"
+            if numbered in wanted and isinstance(output, torch.Tensor):
+                found[numbered] = np.array(output.float().cpu().numpy(), np.float32)  # copied: a ReLU may write into it
+
+        wanted = set(names)
+        of_modules = {name.partition("#")[0] for name in wanted}
+        hooks = [
+            module.register_forward_hook(lambda module, inputs, output, name=name: keep(name, output))
+            for name, module in self._model.named_modules()
+            if name in of_modules
+        ]
+        try:
+            self.infer(clips)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
     def _upload(self, clips: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(check_clips(clips, self.spec)).to(self._device)
 
@@ -123,31 +148,6 @@ def _product(weight: Float) -> nn.Linear:
     layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
     layer.weight.data = torch.from_numpy(weight.T.copy())
     return layer
-
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
-        """See `Layered.outputs`."""
-        found: dict[str, Float] = {}
-        calls = Counter[str]()
-
-        def keep(name: str, output: object) -> None:
-            calls[name] += 1
-            numbered = name if calls[name] == 1 else f"{name}#{calls[name]}"
-            if numbered in wanted and isinstance(output, torch.Tensor):
-                found[numbered] = np.array(output.float().cpu().numpy(), np.float32)  # copied: a ReLU may write into it
-
-        wanted = set(names)
-        of_modules = {name.partition("#")[0] for name in wanted}
-        hooks = [
-            module.register_forward_hook(lambda module, inputs, output, name=name: keep(name, output))
-            for name, module in self._model.named_modules()
-            if name in of_modules
-        ]
-        try:
-            self.infer(clips)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return found
 
 
 def device_of(name: str) -> torch.device:
