@@ -55,7 +55,7 @@ def backbones(work: Path, seconds: float) -> None:
                 continue
             print(f"{backbone}, {frames} frames", file=sys.stderr)
             forms = [sys.executable, "-m", "benchmarks.forms"]
-            environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str((work / "inductor").resolve())}
+            environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(work / "inductor")}
             for step in ("prepare", "measure"):
                 compiling = [] if frames == COMPILED_LENGTH else ["--no-compile"]
                 command = [*forms, step, backbone, str(frames), str(folder), str(seconds), *compiling]
@@ -174,18 +174,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE, help="Folder for RESULTS.md and its pictures.")
     parser.add_argument("--seconds", type=float, default=20.0, help="For each set of models measured in turn.")
     given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    work = given.work.resolve()  # its processes run in the project's folder
+    work.mkdir(parents=True, exist_ok=True)
     for name, section in SECTIONS.items():
-        file = given.work / f"{name}.json"
+        file = work / f"{name}.json"
         if file.exists() or (given.only and name not in given.only):
             continue
         print(name, file=sys.stderr)
         load = os.getloadavg()[0]
-        figures = section(given.work, given.seconds)
+        figures = section(work, given.seconds)
         if figures is not None:
             loads = [round(load, 1), round(os.getloadavg()[0], 1)]
             write_text(file, json.dumps({"figures": figures, "load": loads, "machine": describe_machine()}, indent=1))
-    write_report(given.work, given.output, accuracy())
+    write_report(work, given.output, accuracy())
 
 
 if __name__ == "__main__":

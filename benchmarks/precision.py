@@ -19,6 +19,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from benchmarks.forms import make_checkpoint
 from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import Backend, open_model
 from yowo_deploy.bench import bench_models, ratio_interval
@@ -26,14 +27,13 @@ from yowo_deploy.datasets import open_dataset
 from yowo_deploy.default_model import model_path
 from yowo_deploy.evaluate import evaluate
 from yowo_deploy.onnx_file import read_spec
-from yowo_deploy.spec import METADATA_KEY, ModelSpec
+from yowo_deploy.spec import METADATA_KEY
 from yowo_export.calibration import made_up_clips, take_clips
 from yowo_export.onnx_export import export_onnx, store_anew
 from yowo_export.precision import Wish, lower_model
 from yowo_export.tuning import take_frames_apart_if_faster
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint
-from yowo_training.model import Yowo, YowoConfig
 
 SECONDS = 90.0
 ENGINES = ("openvino", "onnxruntime")
@@ -46,18 +46,13 @@ WISHES = {
 
 def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
     """Print milliseconds, ratio to the plain export on ONNX Runtime and megabytes of every form."""
-    labels = tuple(f"action {number}" for number in range(24))
-    anchors = ((0.7, 1.0), (1.1, 2.1), (1.6, 3.0), (2.2, 4.5), (4.0, 5.9))
-    spec = ModelSpec(labels=labels, anchors=anchors, clip_length=frames, attention_sign="release")
-    torch.manual_seed(0)
-    model = Yowo(YowoConfig("darknet19", backbone, spec.output_channels, attention_sign="release")).eval()
-    checkpoint = Checkpoint(model, spec)
+    checkpoint = make_checkpoint(backbone, frames)
     plain, ours, apart = (folder / f"{name}.onnx" for name in ("plain", "fp32", "apart"))
     _plain_export(checkpoint, plain)
     export_onnx(checkpoint, ours)
     export_onnx(checkpoint, apart)
     print(f"frames apart, alone: {take_frames_apart_if_faster(apart)} times as fast", file=sys.stderr)
-    clips = made_up_clips(spec, 4)
+    clips = made_up_clips(checkpoint.spec, 4)
     for name, target in (("int8_ov", "openvino"), ("int8_ort", "onnxruntime")):
         wish = replace(WISHES[f"int8 for {target}"], max_drop=None)  # random weights detect nothing that could be lost
         lower_model(ours, folder / f"{name}.onnx", clips, wish, judged=1)
