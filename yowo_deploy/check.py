@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,7 +13,7 @@ import numpy as np
 
 from yowo_deploy.boxes import Float, Int, Tube, paired_iou
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
-from yowo_deploy.datasets.native import Annotations, read_annotations
+from yowo_deploy.datasets.native import Annotations, load_json, read_annotations
 from yowo_deploy.errors import VideoError
 from yowo_deploy.video import VideoReader, open_video
 
@@ -118,10 +116,9 @@ def probe(path: Path, decode: bool = True) -> Probe:
 
 def _rows(path: Path, broken: set[str]) -> dict[str, list[int]]:
     """Which rows of the file are the tubes of a video, in their order; those that cannot be read left out."""
-    packed = path.read_bytes()
-    content = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
+    rows = load_json(path).get("tubes")
     found: dict[str, list[int]] = {}
-    for number, row in enumerate(content.get("tubes") or []):
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
         if isinstance(row, dict) and f"tubes[{number}]" not in broken:
             found.setdefault(str(row.get("video")), []).append(number)
     return found

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +20,7 @@ from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
 from yowo_deploy.datasets.formats.mot import read_mot, write_mot
 from yowo_deploy.datasets.formats.rows import Footage, Options
 from yowo_deploy.datasets.formats.via import read_via
-from yowo_deploy.datasets.native import FORMAT, Annotations, Sides
+from yowo_deploy.datasets.native import FORMAT, Annotations, Sides, load_json
 from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
 from yowo_deploy.errors import DatasetError, InputError
@@ -94,7 +91,7 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
             [file, *others] = _files(source, "*.json")
             if others:
                 raise DatasetError(f"{source} holds {1 + len(others)} JSON files: name one of them")
-            return _JSON[kind](file, _json(file), options)
+            return _JSON[kind](file, load_json(file), options)
     raise InputError(f"format {kind!r} is not known, expected one of {', '.join(FORMATS)}")
 
 
@@ -129,7 +126,7 @@ def _of_file(file: Path) -> str | None:
             return "ava" if len(stream.readline().split(",")) in (2, 7, 8) else None
     if not name.endswith((".json", ".json.gz")):
         return None
-    content = _json(file)
+    content = load_json(file)
     if isinstance(content, list):
         return "labelstudio" if content and isinstance(content[0], dict) and "data" in content[0] else None
     if content.get("format") == FORMAT:
@@ -150,14 +147,6 @@ def _files(source: Path, pattern: str, but: Sequence[str] = ()) -> list[Path]:
     if not found:
         raise DatasetError(f"no {pattern} below {source}")
     return found
-
-
-def _json(file: Path) -> Any:
-    try:
-        packed = file.read_bytes()
-        return json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
-        raise DatasetError(f"{file} is no JSON: {error}") from error
 
 
 def _dataset(name: str, folder: Path, options: Options) -> Imported:
