@@ -160,7 +160,7 @@ def test_a_planted_fault_is_found_and_mended_where_that_is_safe(
     content = copy.deepcopy(clean)
     plant(content)
     checked = check_data(planted(folder, content))
-    [*found] = [finding for finding in checked.findings if finding.kind == kind]
+    found = [finding for finding in checked.findings if finding.kind == kind]
     assert found, checked.findings
     text = f"{found[0].where}: {found[0].fault}. {found[0].remedy}"
     assert re.search(said, text), text
