@@ -21,7 +21,8 @@ SLACK = 1.0  # pixels by which a box may leave the picture: annotators round
 MIN_TUBES = 5  # of a class to train on
 JUMP_S = 0.25  # two boxes further apart in time say nothing of each other
 JUMP_SIZES = 1.5  # diagonals of a box that a person moves at most from one frame to the next
-UNEVEN = 0.02  # share of the steps of a video that may last half as long again as most
+UNEVEN = 0.02  # share of the steps of a video that may be longer or shorter than most ...
+LONGER, ROUNDED_MS = 0.15, 2.0  # ... by this share, and by more than what containers round
 FPS_SLACK = 0.01
 
 Level = Literal["error", "warning"]
@@ -109,7 +110,7 @@ def probe(path: Path, decode: bool = True) -> Probe:
         times = reader.times_ms()
         steps = np.diff(times)
         usual = np.median(steps) if len(steps) else 0.0
-        uneven = int((np.abs(steps - usual) > usual / 2).sum()) > max(1, UNEVEN * len(steps))
+        uneven = int((np.abs(steps - usual) > max(LONGER * usual, ROUNDED_MS)).sum()) > max(1, UNEVEN * len(steps))
         # AVI has one rate and repeats frames, which are skipped here: a frame's number is what it was when annotated.
         return Probe(len(times), reader.fps, reader.size_wh, uneven and path.suffix.lower() != ".avi")
 

@@ -79,12 +79,8 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
         case "ava":
             return read_ava_csv(_files(source, "*.csv", (VIDEOS,)), options)
         case "cvat":
-            return read_cvat(
-                _files(source, "*.xml")
-                if not source.is_dir() or any(source.rglob("*.xml"))
-                else _files(source, "*.zip"),
-                options,
-            )
+            pattern = "*.zip" if source.is_dir() and not any(source.rglob("*.xml")) else "*.xml"
+            return read_cvat(_files(source, pattern), options)
         case "mot":
             return read_mot(_files(source, "gt.txt"), options)
         case "cocovid" | "via" | "labelstudio":
@@ -168,8 +164,9 @@ def _dataset(name: str, folder: Path, options: Options) -> Imported:
             found = reader.videos(side)
             for video in found:
                 if video.name not in videos:
-                    videos[video.name] = _settled(video, footage)
-                    absent |= set() if video.path.exists() else {video.name}
+                    path = video.path if video.path.exists() or not options.videos else footage.find(video.path.name)
+                    videos[video.name] = _settled(replace(video, path=path), footage)
+                    absent |= set() if path.exists() else {video.name}
             sides[side] = tuple(video.name for video in found)
         splits.append(sides)
     first = readers[0]
