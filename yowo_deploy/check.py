@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,7 +13,7 @@ import numpy as np
 
 from yowo_deploy.boxes import Float, Int, Tube, paired_iou
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
-from yowo_deploy.datasets.native import Annotations, read_annotations
+from yowo_deploy.datasets.native import Annotations, load_json, read_annotations
 from yowo_deploy.errors import VideoError
 from yowo_deploy.video import VideoReader, open_video
 
@@ -23,7 +21,8 @@ SLACK = 1.0  # pixels by which a box may leave the picture: annotators round
 MIN_TUBES = 5  # of a class to train on
 JUMP_S = 0.25  # two boxes further apart in time say nothing of each other
 JUMP_SIZES = 1.5  # diagonals of a box that a person moves at most from one frame to the next
-UNEVEN = 0.02  # share of the steps of a video that may last half as long again as most
+UNEVEN = 0.02  # share of the steps of a video that may be longer or shorter than most ...
+LONGER, ROUNDED_MS = 0.15, 2.0  # ... by this share, and by more than what containers round
 FPS_SLACK = 0.01
 
 Level = Literal["error", "warning"]
@@ -111,17 +110,16 @@ def probe(path: Path, decode: bool = True) -> Probe:
         times = reader.times_ms()
         steps = np.diff(times)
         usual = np.median(steps) if len(steps) else 0.0
-        uneven = int((np.abs(steps - usual) > usual / 2).sum()) > max(1, UNEVEN * len(steps))
+        uneven = int((np.abs(steps - usual) > max(LONGER * usual, ROUNDED_MS)).sum()) > max(1, UNEVEN * len(steps))
         # AVI has one rate and repeats frames, which are skipped here: a frame's number is what it was when annotated.
         return Probe(len(times), reader.fps, reader.size_wh, uneven and path.suffix.lower() != ".avi")
 
 
 def _rows(path: Path, broken: set[str]) -> dict[str, list[int]]:
     """Which rows of the file are the tubes of a video, in their order; those that cannot be read left out."""
-    packed = path.read_bytes()
-    content = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
+    rows = load_json(path).get("tubes")
     found: dict[str, list[int]] = {}
-    for number, row in enumerate(content.get("tubes") or []):
+    for number, row in enumerate(rows if isinstance(rows, list) else []):
         if isinstance(row, dict) and f"tubes[{number}]" not in broken:
             found.setdefault(str(row.get("video")), []).append(number)
     return found

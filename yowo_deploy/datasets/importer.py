@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +20,7 @@ from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
 from yowo_deploy.datasets.formats.mot import read_mot, write_mot
 from yowo_deploy.datasets.formats.rows import Footage, Options
 from yowo_deploy.datasets.formats.via import read_via
-from yowo_deploy.datasets.native import FORMAT, Annotations, Sides
+from yowo_deploy.datasets.native import FORMAT, Annotations, Sides, load_json
 from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
 from yowo_deploy.errors import DatasetError, InputError
@@ -82,19 +79,15 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
         case "ava":
             return read_ava_csv(_files(source, "*.csv", (VIDEOS,)), options)
         case "cvat":
-            return read_cvat(
-                _files(source, "*.xml")
-                if not source.is_dir() or any(source.rglob("*.xml"))
-                else _files(source, "*.zip"),
-                options,
-            )
+            pattern = "*.zip" if source.is_dir() and not any(source.rglob("*.xml")) else "*.xml"
+            return read_cvat(_files(source, pattern), options)
         case "mot":
             return read_mot(_files(source, "gt.txt"), options)
         case "cocovid" | "via" | "labelstudio":
             [file, *others] = _files(source, "*.json")
             if others:
                 raise DatasetError(f"{source} holds {1 + len(others)} JSON files: name one of them")
-            return _JSON[kind](file, _json(file), options)
+            return _JSON[kind](file, load_json(file), options)
     raise InputError(f"format {kind!r} is not known, expected one of {', '.join(FORMATS)}")
 
 
@@ -129,7 +122,7 @@ def _of_file(file: Path) -> str | None:
             return "ava" if len(stream.readline().split(",")) in (2, 7, 8) else None
     if not name.endswith((".json", ".json.gz")):
         return None
-    content = _json(file)
+    content = load_json(file)
     if isinstance(content, list):
         return "labelstudio" if content and isinstance(content[0], dict) and "data" in content[0] else None
     if content.get("format") == FORMAT:
@@ -152,14 +145,6 @@ def _files(source: Path, pattern: str, but: Sequence[str] = ()) -> list[Path]:
     return found
 
 
-def _json(file: Path) -> Any:
-    try:
-        packed = file.read_bytes()
-        return json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
-        raise DatasetError(f"{file} is no JSON: {error}") from error
-
-
 def _dataset(name: str, folder: Path, options: Options) -> Imported:
     """Every split of a data set that has a reader of its own."""
     readers: list[Dataset] = []
@@ -179,8 +164,9 @@ def _dataset(name: str, folder: Path, options: Options) -> Imported:
             found = reader.videos(side)
             for video in found:
                 if video.name not in videos:
-                    videos[video.name] = _settled(video, footage)
-                    absent |= set() if video.path.exists() else {video.name}
+                    path = video.path if video.path.exists() or not options.videos else footage.find(video.path.name)
+                    videos[video.name] = _settled(replace(video, path=path), footage)
+                    absent |= set() if path.exists() else {video.name}
             sides[side] = tuple(video.name for video in found)
         splits.append(sides)
     first = readers[0]

@@ -180,12 +180,21 @@ def _tube_row(video: AnnotatedVideo, tube: Tube, classes: Sequence[str]) -> dict
     return row | {"frames": tube.frames.tolist(), "boxes": plain_numbers(tube.xyxy)}
 
 
-def _content(file: Path) -> dict[str, Any]:
+def load_json(file: Path) -> Any:
+    """What a JSON file holds, gzipped or not.
+
+    Raises:
+        DatasetError: it is none.
+    """
     try:
         packed = file.read_bytes()
-        content = json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
+        return json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DatasetError(f"{file} is no JSON: {error}") from error
+
+
+def _content(file: Path) -> dict[str, Any]:
+    content = load_json(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DatasetError(f'{file} has no "format": "{FORMAT}": make one of it with `yowo-deploy data import`')
     if not isinstance(content.get("version"), int) or content["version"] > VERSION:

@@ -15,7 +15,7 @@ from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.formats.rows import Options, annotations_of
-from yowo_deploy.datasets.importer import WRITERS, import_annotations, recognise, with_test_share
+from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, InputError
 
@@ -74,10 +74,39 @@ def test_jhmdb21_comes_in_whole(data_dir: Path) -> None:
     assert {(video.size_wh, video.fps is not None) for video in found.videos} == {((320, 240), True)}
 
 
-@pytest.mark.slow
-def test_ucf24_comes_in_whole_and_its_boxes_do_not_overflow(data_dir: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def ucf24(data_dir: Path) -> tuple[Annotations, list[str]]:
     assert recognise(data_dir / "ucf24") == "ucf24"
-    imported, notes = import_annotations(data_dir / "ucf24", "ucf24", Options())
+    return import_annotations(data_dir / "ucf24", "ucf24", Options())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_nine_clips_of_ucf24_go_through_every_tool_unchanged(
+    kind: str, ucf24: tuple[Annotations, list[str]], tmp_path: Path
+) -> None:
+    nine = only_present(ucf24[0])
+    assert (len(nine.videos), nine.splits) == (9, ())
+    WRITERS[kind](nine, tmp_path)
+    found, _ = import_annotations(tmp_path, kind, Options())
+    assert found.classes == nine.classes
+    by_name = {video.name: video for video in found.videos}
+    for video in nine.videos:
+        again = by_name[video.name]
+        assert (again.path.resolve(), again.fps, again.size_wh) == (video.path.resolve(), video.fps, video.size_wh)
+        for frame in video.annotated_frames()[::20].tolist():
+            boxes, classes = video.at(frame)
+            found_boxes, found_classes = again.at(frame)
+            order, found_order = np.lexsort(boxes.T), np.lexsort(found_boxes.T)
+            assert np.array_equal(boxes[order], found_boxes[found_order])
+            assert np.array_equal(classes[order], found_classes[found_order])
+
+
+@pytest.mark.slow
+def test_ucf24_comes_in_whole_and_its_boxes_do_not_overflow(
+    ucf24: tuple[Annotations, list[str]], tmp_path: Path
+) -> None:
+    imported, notes = ucf24
     assert "3185 of 3194 videos are not there" in notes[0]
     write_annotations(imported, tmp_path / "data.json")
     found = read_annotations(tmp_path / "data.json")

@@ -13,8 +13,16 @@ import numpy as np
 
 from yowo_deploy.artifacts import existing_file, writable_folder, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of, sides_of
-from yowo_deploy.datasets.formats.rows import subset_of as side_of
+from yowo_deploy.datasets.formats.rows import (
+    NOBODY,
+    Footage,
+    Options,
+    Rows,
+    annotations_of,
+    recording_of,
+    sides_of,
+    subset_of,
+)
 from yowo_deploy.datasets.native import Annotations, relative_to
 from yowo_deploy.errors import DatasetError
 
@@ -102,7 +110,7 @@ def _csv_line(values: Sequence[str]) -> str:
 
 def _fact_row(annotations: Annotations, video: AnnotatedVideo, folder: Path, many: str) -> list[str]:
     assert video.size_wh is not None
-    size, split = map(str, video.size_wh), side_of(annotations, video.name)
+    size, split = map(str, video.size_wh), subset_of(annotations, video.name)
     return [
         video.name,
         relative_to(video.path, folder),

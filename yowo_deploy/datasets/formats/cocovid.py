@@ -11,8 +11,16 @@ import numpy as np
 
 from yowo_deploy.artifacts import writable_folder, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of, sides_of
-from yowo_deploy.datasets.formats.rows import subset_of as side_of
+from yowo_deploy.datasets.formats.rows import (
+    NOBODY,
+    Footage,
+    Options,
+    Rows,
+    annotations_of,
+    recording_of,
+    sides_of,
+    subset_of,
+)
 from yowo_deploy.datasets.native import Annotations, relative_to
 from yowo_deploy.errors import DatasetError
 
@@ -72,7 +80,7 @@ def write_cocovid(annotations: Annotations, folder: Path) -> list[Path]:
         width, height = video.size_wh or (0, 0)
         row: dict[str, Any] = {"id": video_id, "name": video.name, "width": width, "height": height}
         row |= {"fps": video.fps, "length": video.frames, "path": relative_to(video.path, folder)}
-        videos.append(row | {"recording": video.group, "split": side_of(annotations, video.name)})
+        videos.append(row | {"recording": video.group, "split": subset_of(annotations, video.name)})
         judged = np.arange(video.frames) if video.judged is None else video.judged
         seen = np.union1d(judged, video.annotated_frames()).astype(int).tolist()
         places = {frame: len(images) + place for place, frame in enumerate(seen, 1)}

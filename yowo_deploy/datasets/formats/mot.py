@@ -10,8 +10,7 @@ import numpy as np
 
 from yowo_deploy.artifacts import write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of, sides_of
-from yowo_deploy.datasets.formats.rows import subset_of as side_of
+from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of, sides_of, subset_of
 from yowo_deploy.datasets.native import Annotations, relative_to
 from yowo_deploy.errors import DatasetError
 
@@ -62,7 +61,7 @@ def write_mot(annotations: Annotations, folder: Path) -> list[Path]:
             "frameRate": video.fps or 0,
         }
         info |= {"seqLength": video.frames, "imWidth": width, "imHeight": height, "recording": video.group}
-        info |= {"split": side_of(annotations, video.name), "multiLabel": int(annotations.exclusive is not None)}
+        info |= {"split": subset_of(annotations, video.name), "multiLabel": int(annotations.exclusive is not None)}
         write_text(place / "gt" / "gt.txt", "".join(lines))
         write_text(place / "gt" / "labels.txt", "".join(f"{name}\n" for name in annotations.classes))
         write_text(place / "seqinfo.ini", "[Sequence]\n" + "".join(f"{key}={value}\n" for key, value in info.items()))
