@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ def core(built: Path, *words: object) -> str:
 @pytest.mark.parametrize("name", CORE)
 def test_in_cpp(name: str, built: Path, project_root: Path) -> None:
     assert core(built, name, project_root / "tests" / "golden") == ""
+
+
+def test_what_the_fuzzer_found_is_read(built: Path, project_root: Path, tmp_path: Path) -> None:
+    """The test of the corpus once more: it looks in `../cpp/corpus` of the folder it is given."""
+    with zipfile.ZipFile(project_root / "tests" / "cpp" / "corpus.zip") as found:
+        found.extractall(tmp_path / "cpp" / "corpus")
+    (tmp_path / "golden").mkdir()
+    assert core(built, "what_the_fuzzer_began_with_is_read", tmp_path / "golden") == ""
 
 
 def test_no_cpp_test_is_forgotten(built: Path) -> None:
