@@ -204,7 +204,12 @@ class _VideoCheck:
         upside = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
         leaving = (boxes[:, 2:] > limit).any(axis=1)
         row = next((i for i, t in enumerate(self._video.tubes) if (t.xyxy[:, 2:] < t.xyxy[:, :2]).any()), 0)
-        if upside.any() and (boxes[:, 2:] > 0).all() and (boxes[:, :2] + boxes[:, 2:] <= limit).all():
+        # A box or two the wrong way round say nothing of the others, which fit as x y width height far up and left.
+        if (
+            upside.sum() >= min(3, len(boxes))
+            and (boxes[:, 2:] > 0).all()
+            and (boxes[:, :2] + boxes[:, 2:] <= limit).all()
+        ):
             fault = f"{int(upside.sum())} boxes end before they begin, and all fit as x y width height"
             self._say("error", "xywh", fault, "write corners, x1 y1 x2 y2", "taken for x y width height", row)
             self._change(lambda tube: np.concatenate([tube.xyxy[:, :2], tube.xyxy[:, :2] + tube.xyxy[:, 2:]], axis=1))

@@ -150,7 +150,17 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
     )
 
 
-TASK = ("labels", "anchors", "clip_length", "frame_stride", "input_size", "class_activation", "softmax_classes")
+TASK = (
+    "labels",
+    "anchors",
+    "clip_length",
+    "frame_stride",
+    "input_size",
+    "class_activation",
+    "softmax_classes",
+    "stride",
+)
+SHOWN = ("confidence_threshold", "evaluation_threshold", "nms_threshold")
 FEED = ("colour", "mean", "std", "resize", "resize_filter", "start_rule")
 
 

@@ -25,7 +25,17 @@ from yowo_deploy.plan_file import is_plan, read_plan
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_export.bisect import MEMORY, Bisection, bisect
 from yowo_export.calibration import Clips, made_up_clips, take_clips
-from yowo_export.compare import FEED, LIMITS, Difference, Limits, Pair, compare, differences, refuse_different_tasks
+from yowo_export.compare import (
+    FEED,
+    LIMITS,
+    SHOWN,
+    Difference,
+    Limits,
+    Pair,
+    compare,
+    differences,
+    refuse_different_tasks,
+)
 
 Options = Mapping[str, Any]
 
@@ -119,8 +129,9 @@ def prove(
         limits = replace(LIMITS[widest], **wanted.limits)
         engines = f"{first.name} {precisions[0]} and {second.name} {precisions[1]}"
         refuse_different_tasks(first.spec, second.spec)
-        fed = differences(first.spec, second.spec, FEED)
+        fed, shown = (differences(first.spec, second.spec, fields) for fields in (FEED, SHOWN))
         failures = (*badly_fed, *(f"they are fed differently, {what}" for what in fed))
+        failures += tuple(f"their boxes are chosen differently, {what}" for what in shown)
         clips = _clips(wanted, first.spec)
         on_step(f"{engines} on {len(clips)} clips")
         try:
@@ -129,10 +140,13 @@ def prove(
         except EngineError as error:
             return Proof(engines, limits, (*failures, str(error)), None)
     assert proof.difference is not None
-    if wanted.bisect or (np.isnan(proof.difference.raw) and _is_onnx(files[1])):
+    if wanted.bisect or (not np.isfinite(proof.difference.raw) and _is_onnx(files[1])):
         on_step("layer by layer, on the clip that differs most")
         clip = clips.clip(proof.difference.worst)
-        found = bisect(*files, clip, widest, options, wanted.memory)
+        try:
+            found = bisect(*files, clip, widest, options, wanted.memory)
+        except (EngineError, InputError) as error:  # what was compared so far is not lost for it
+            return replace(proof, failures=(*proof.failures, f"no layers were compared: {error}"))
         hidden = ("a layer differs, though the outputs do not show it on these clips",)
         return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
     return proof
@@ -243,5 +257,13 @@ def _pairs(clips: Clips, other: ModelSpec) -> Iterator[Pair]:
 
 
 def _wants_other_colours(first: Backend, second: Backend, clip: Float, limit: float) -> bool:
-    expected, answer = first.infer(clip[None]), second.infer(np.ascontiguousarray(clip[None, ::-1]))
-    return float(np.abs(expected - answer).max()) <= limit * max(1.0, float(np.abs(expected).max()))
+    """Whether colours in the other order bring the candidate to the reference, and much nearer than as they are."""
+    expected, plain, turned = (
+        first.infer(clip[None]),
+        second.infer(clip[None]),
+        second.infer(np.ascontiguousarray(clip[None, ::-1])),
+    )
+    if not all(np.isfinite(answer).all() for answer in (expected, plain, turned)):
+        return False
+    near, far = (float(np.abs(expected - answer).max()) for answer in (turned, plain))
+    return near <= limit * max(1.0, float(np.abs(expected).max())) and near < far / 5

@@ -40,9 +40,11 @@ class Apart(Engine):
         self._connection = here
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
         # What can be imported here can be imported there.
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
-        }
+        environment = (
+            os.environ
+            | {"PYTHONSAFEPATH": "1"}
+            | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)}
+        )
         code = f"from yowo_deploy.backends.apart import serve; serve({there.fileno()})"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],

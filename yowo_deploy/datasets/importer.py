@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -58,6 +60,10 @@ def recognise(source: Path) -> str:
     return found
 
 
+# What files from annotation tools bring about in readers that take a value for what its format says it is.
+_MALFORMED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, csv.Error, zlib.error)
+
+
 def import_annotations(source: Path, kind: str, options: Options) -> Imported:
     """Read annotations of one of `FORMATS`.
 
@@ -68,6 +74,13 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
         InputError: there is no such file.
         DatasetError: a file is not as its format has it; names file and place.
     """
+    try:
+        return _read(source, kind, options)
+    except _MALFORMED as error:
+        raise DatasetError(f"{source} is not as {kind} has it: {type(error).__name__}, {error}") from error
+
+
+def _read(source: Path, kind: str, options: Options) -> Imported:
     folder = source if source.is_dir() else source.parent
     match kind:
         case "jhmdb21" | "ucf24":
