@@ -79,6 +79,20 @@ def test_a_file_that_is_fed_otherwise_fails_and_the_field_is_named(
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", ["confidence_threshold", "nms_threshold"])
+def test_a_file_that_chooses_other_boxes_fails(name: str, single: Path, tmp_path: Path) -> None:
+    proof = prove(single, with_spec(single, tmp_path / "m.onnx", **{name: 0.9}), Wanted(clips=1))
+    assert f"their boxes are chosen differently, {name}: " in proof.verdict()
+
+
+@pytest.mark.usefixtures("here")
+def test_layers_that_cannot_be_compared_cost_nothing_of_the_rest(saved: Path, single: Path) -> None:
+    proof = prove(single, saved, Wanted(clips=1, bisect=True))
+    assert not proof.passed and "no layers were compared: layers are named by an ONNX file" in proof.verdict()
+    assert proof.difference is not None and proof.difference.raw < 1e-5
+
+
+@pytest.mark.usefixtures("here")
 def test_a_network_that_wants_its_colours_the_other_way_is_told(
     checkpoint: Checkpoint, saved: Path, tmp_path: Path
 ) -> None:

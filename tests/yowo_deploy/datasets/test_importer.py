@@ -173,3 +173,22 @@ def test_a_share_to_test_on_takes_whole_recordings_and_leaves_every_class_to_tra
     assert not {groups[n] for n in sides["train"]} & {groups[n] for n in sides["test"]}
     used = {t.class_id for v in given_data.videos for t in v.tubes}
     assert used == {t.class_id for v in given_data.videos if v.name in sides["train"] for t in v.tubes}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content"),
+    [
+        (
+            "cvat",
+            "a.xml",
+            "<annotations><track label='x'><box frame='x' xtl='1' ytl='1' xbr='2' ybr='2'/></track></annotations>",
+        ),
+        ("cocovid", "a.json", '{"info": null, "videos": [], "images": [], "annotations": [], "categories": []}'),
+        ("ava", "a.csv", "v,1e300,0.1,0.1,0.2,0.2,1,1\\n"),
+        ("labelstudio", "a.json", "3"),
+    ],
+)
+def test_a_malformed_file_is_one_error_and_no_traceback(kind: str, name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=name):
+        import_annotations(tmp_path / name, kind, Options())
