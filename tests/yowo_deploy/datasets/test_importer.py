@@ -14,7 +14,7 @@ from tests.yowo_deploy.datasets.random_data import annotations, assert_same
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Options, annotations_of
+from yowo_deploy.datasets.formats.rows import Options, Rows, annotations_of
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, InputError
@@ -192,3 +192,13 @@ def test_a_malformed_file_is_one_error_and_no_traceback(kind: str, name: str, co
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=name):
         import_annotations(tmp_path / name, kind, Options())
+
+
+def test_two_people_who_were_given_one_number_are_two() -> None:
+    rows = Rows()
+    for left in (10.0, 400.0):
+        for frame in range(5):
+            rows.add(frame, 0, "walk", (left, 10.0, left + 50, 90.0))
+    tubes = rows.tubes(["walk"])
+    assert sorted(float(tube.xyxy[0, 0]) for tube in tubes) == [10.0, 400.0]
+    assert all(len(tube) == 5 for tube in tubes) and len({tube.tracker_id for tube in tubes}) == 2

@@ -155,9 +155,20 @@ class Rows:
         when = frame if looked_at is None else np.searchsorted(np.array(looked_at, np.int64), frame)
         class_id = np.array([numbers[label] for label in self.label], np.int64)
         boxes = (np.array(self.box, np.float64) * np.tile(scale, 2)).astype(np.float32)
+        person[_somebody_else(frame, person, class_id, boxes)] = NOBODY
         if (person == NOBODY).any():
             person = _told_by_overlap(when, person, boxes)
         return _stretches(frame, when, person, class_id, boxes)
+
+
+def _somebody_else(frame: Int, person: Int, class_id: Int, boxes: Float) -> Int:
+    """Rows whose person does the same in the same frame in another box: two who were given one number."""
+    order = np.lexsort((frame, class_id, person))
+    keys = np.column_stack([person, class_id, frame])[order]
+    again = np.flatnonzero((np.diff(keys, axis=0) == 0).all(axis=1) & (keys[1:, 0] != NOBODY)) + 1
+    others = (boxes[order[again]] != boxes[order[again - 1]]).any(axis=1)
+    found: Int = order[again[others]]
+    return found
 
 
 def _told_by_overlap(when: Int, person: Int, boxes: Float) -> Int:
