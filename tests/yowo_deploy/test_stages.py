@@ -46,8 +46,8 @@ def test_every_stage_is_timed_and_the_whole_is_their_sum(video: Path, spec: Mode
 
 
 def test_the_engine_is_timed_as_by_a_stopwatch_inside_it(video: Path, spec: ModelSpec, numpy_backend: Backends) -> None:
-    model = slow(numpy_backend(spec), 0.005)
-    stages = {stage.name: stage.seconds for stage in bench_stages(model, video, seconds=0.5)}
+    model = slow(numpy_backend(spec), 0.03)  # as long as a small model's call; a loaded core adds 50 us between clocks
+    stages = {stage.name: stage.seconds for stage in bench_stages(model, video, seconds=0.6)}
     own = np.array(model.own[WARM_FRAMES : WARM_FRAMES + len(stages["infer"])])
     assert np.all(stages["infer"] >= own) and np.median(stages["infer"] / own) <= 1.01
     assert np.all(stages[WHOLE] > stages["infer"])
