@@ -49,7 +49,9 @@ def test_the_engine_is_timed_as_by_a_stopwatch_inside_it(video: Path, spec: Mode
     model = slow(numpy_backend(spec), 0.03)  # as long as a small model's call; a loaded core adds 50 us between clocks
     stages = {stage.name: stage.seconds for stage in bench_stages(model, video, seconds=0.6)}
     own = np.array(model.own[WARM_FRAMES : WARM_FRAMES + len(stages["infer"])])
-    assert np.all(stages["infer"] >= own) and np.median(stages["infer"] / own) <= 1.01
+    assert np.all(stages["infer"] >= own)
+    # By the quieter calls: one that loses its core between two clocks gains what is not ours.
+    assert np.percentile(stages["infer"] / own, 25) <= 1.01
     assert np.all(stages[WHOLE] > stages["infer"])
 
 
