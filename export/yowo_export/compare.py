@@ -121,19 +121,17 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
     refuse_different_tasks(reference.spec, candidate.spec)
     spec = reference.spec
     seen: list[tuple[float, float, NDArray[np.float64]]] = []
-    pairs: list[tuple[Detections, Detections]] = []
+    matches: list[_Match] = []
+    detections = 0
     for first_clip, second_clip, size_wh in clips:
         expected = reference.infer(first_clip[None])[0].astype(np.float64)
         answer = candidate.infer(second_clip[None])[0].astype(np.float64)
         seen.append(_raw_difference(expected, answer, spec))
-        # A little below the threshold too, so that a score that just crosses it does not count as a lost detection.
-        low = max(0.0, spec.confidence_threshold - limits.score)
         if np.isfinite(seen[-1][0]):  # else the verdict is out, and there is nothing to decode
-            first, second = (detect(raw, spec, size_wh, low) for raw in (expected, answer))
-            pairs.append((first, second))
+            matches.append(_match(expected, answer, spec, size_wh, limits.score))
+            detections += len(detect(expected, spec, size_wh))
     if not seen:
         raise InputError("no clip to compare the models on")
-    matches = [_match(first, second, spec.confidence_threshold) for first, second in pairs]
     kinds = np.max([by_kind for _, _, by_kind in seen], axis=0)
     raws = np.array([raw for raw, _, _ in seen])
     return Difference(
@@ -142,7 +140,7 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
         raw=float(raws.max()),
         cosine=float(np.min([cosine for _, cosine, _ in seen])),
         by_kind=dict(zip(KINDS, kinds.tolist(), strict=True)),
-        detections=sum(int((first.confidence > spec.confidence_threshold).sum()) for first, _ in pairs),
+        detections=detections,
         missing=sum(match.missing for match in matches),
         extra=sum(match.extra for match in matches),
         score=max((match.score for match in matches), default=0.0),
@@ -196,16 +194,41 @@ class _Match:
     box_px: float
 
 
-def _match(first: Detections, second: Detections, threshold: float) -> _Match:
-    """Pair detections greedily by overlap within a class; what is left over counts if it exceeds the threshold."""
+def _match(
+    expected: NDArray[np.float64], answer: NDArray[np.float64], spec: ModelSpec, size_wh: tuple[int, int], near: float
+) -> _Match:
+    """Pair what both models show; what one shows and the other has just below its threshold is no lost detection.
+
+    Args:
+        near: so far below the threshold. Boxes from there are decoded apart: they could suppress some that are shown.
+    """
+    low = max(0.0, spec.confidence_threshold - near)
+    first, second = (detect(raw, spec, size_wh) for raw in (expected, answer))
+    pairs = _paired(first, second)
+    missing = sorted(set(range(len(first))) - {i for i, _ in pairs})
+    extra = sorted(set(range(len(second))) - {j for _, j in pairs})
+    gaps = [_gap(first, i, second, j) for i, j in pairs]
+    lost = []
+    for shown, rows, raw in ((first, missing, answer), (second, extra, expected)):
+        weak = detect(raw, spec, size_wh, low) if rows else shown
+        found = dict(_paired(shown, weak)) if rows else {}
+        gaps += [_gap(shown, i, weak, found[i]) for i in rows if i in found]
+        lost.append(sum(i not in found for i in rows))
+    return _Match(*lost, *np.max([(0.0, 0.0), *gaps], axis=0).tolist())
+
+
+def _paired(first: Detections, second: Detections) -> list[tuple[int, int]]:
+    """Rows that are one detection, greedily by overlap within a class."""
     overlaps = iou_matrix(first.xyxy, second.xyxy) * (first.class_id[:, None] == second.class_id[None])
-    left, right = np.ones(len(first), bool), np.ones(len(second), bool)
-    score = box_px = 0.0
+    pairs = []
     while overlaps.size and overlaps.max() >= MATCH_IOU:
         i, j = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        score = max(score, abs(float(first.confidence[i] - second.confidence[j])))
-        box_px = max(box_px, float(np.abs(first.xyxy[i] - second.xyxy[j]).max()))
+        pairs.append((int(i), int(j)))
         overlaps[i], overlaps[:, j] = 0, 0
-        left[i], right[j] = False, False
-    missing, extra = (int((d.confidence[m] > threshold).sum()) for d, m in ((first, left), (second, right)))
-    return _Match(missing, extra, score, box_px)
+    return pairs
+
+
+def _gap(first: Detections, i: int, second: Detections, j: int) -> tuple[float, float]:
+    """How far score and corners of a pair are apart."""
+    score = abs(float(first.confidence[i] - second.confidence[j]))
+    return score, float(np.abs(first.xyxy[i] - second.xyxy[j]).max())

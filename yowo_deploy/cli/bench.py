@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,12 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     """ "5%" or "5" to 5.0."""
     try:
-        return float(value.removesuffix("%"))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no percentage such as 5%", ctx, param) from error
+        percent = float(value.removesuffix("%"))
+    except ValueError:
+        percent = math.nan
+    if not math.isfinite(percent):  # nothing is above NaN: the gate would stand open
+        raise click.BadParameter(f"{value!r} is no percentage such as 5%", ctx, param)
+    return percent
 
 
 @click.group("bench", invoke_without_command=True, subcommand_metavar="[compare OLD NEW]")
