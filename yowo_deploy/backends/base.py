@@ -76,6 +76,30 @@ class Staged(Protocol):
         ...
 
 
+class FrameStream(Protocol):
+    """One video on its way through an engine that keeps what neighbouring clips share."""
+
+    def push(self, planes: Float) -> Float:
+        """The next frame, (3, H, W) float32 as `preprocess` gives, to the (A * (5 + C), rows, columns) raw output of
+        the clip that ends with it: what `Backend.infer` says of that clip. What lies before the first frame is filled
+        by the spec's start rule.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget every frame: the next push is the first of a new video."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An engine that can take a video frame by frame, which costs less than clip by clip."""
+
+    def open_stream(self) -> FrameStream:
+        """A stream at its start; streams of one engine know nothing of each other."""
+        ...
+
+
 E = TypeVar("E", bound="Engine")
 
 
