@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -16,20 +16,19 @@ from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
 from yowo_deploy.plan_file import is_plan
-from yowo_deploy.spec import Precision
 from yowo_export.layers import Layer, layers_of, show_values
 
 MEMORY = 2 << 30  # bytes
 # A chunk's values are held on both sides of two pipes, and within two engines.
 _COPIES = 6
+_AT_ONCE = 1 << 20  # numbers of a layer that are worked on at once, in float64
 
-# What a layer adds of its own, largest over its channels, relative to the layer's values. fp32: sums of 10^4 products
-# in another order are off by sqrt(10^4) * 2^-24 = 6e-6. fp16: inputs and weights rounded by 2^-11 each, bf16 by 2^-8.
-# int8: steps of 1/127 of the largest weight and 1/255 of the largest value, which lies some ten times above the rms.
-OWN: dict[Precision, float] = {"fp32": 2e-5, "fp16": 5e-3, "bf16": 4e-2, "int8": 0.15}
 # How much larger than at its inputs an error may be behind a layer that does nothing wrong: differences of large
 # numbers grow, most of all in a softmax over Gram sums.
 GROWTH = 10.0
+
+
+Odd = Literal["", "reference", "candidate", "both"]
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,22 @@ class LayerError:
     Attributes:
         name: of the layer.
         error: root mean square of the difference in the worst channel, relative to that of the whole reference;
-            infinite where the candidate puts out what is no number and the reference does not.
+            infinite where one of the two puts out what is no number.
         fed: the largest of the layers that feed it; 0 for the first.
         limit: what it may be: what such layers add of their own, or `GROWTH` times what it was fed.
+        odd: who puts out what is no number: "reference", "candidate", "both", or "" for nobody.
     """
 
     name: str
     error: float
     fed: float
     limit: float
+    odd: Odd = ""
 
     @property
     def differs(self) -> bool:
         """Whether this layer does more wrong than what it was fed explains."""
-        return not self.error <= self.limit
+        return bool(self.odd) or not self.error <= self.limit
 
     def row(self) -> tuple[str, str, str, str]:
         """As text for a table; an arrow marks one that differs."""
@@ -80,8 +81,9 @@ class Bisection:
                 f"no layer of {len(self.layers)} differs by more than what it was fed explains; "
                 f"most behind {worst.name}, {worst.error:.1e}"
             )
-        if np.isinf(first.error):
-            return f"the first to put out what is no number is {first.name}"
+        if first.odd:
+            whose = "both models" if first.odd == "both" else f"the {first.odd}"
+            return f"the first to put out what is no number is {first.name}, in {whose}"
         return f"the first to differ is {first.name}: {first.error:.1e}, fed {first.fed:.1e}, limit {first.limit:.1e}"
 
 
@@ -89,17 +91,18 @@ def bisect(
     reference: Path,
     candidate: Path,
     clip: Float,
-    precision: Precision,
+    own: float,
     options: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
     memory: int = MEMORY,
 ) -> Bisection:
     """Compare the models layer by layer on one clip.
 
     Args:
-        reference: checkpoint or ONNX file.
-        candidate: ONNX file, or a plan whose layers were marked (`PlanOptions.show_layers`).
+        reference: checkpoint or ONNX file; or a plan beside a candidate that has a graph.
+        candidate: ONNX file, or a plan whose layers were marked (`PlanOptions.show_layers`); or a checkpoint beside a
+            reference that has a graph.
         clip: (3, T, H, W) float32.
-        precision: of the candidate's arithmetic, for the limits.
+        own: what a layer may add of its own (`Limits.layer`).
         options: of `open_model`, for each of the two.
         memory: bytes that values may take at once, those that the engines hold among them, beside the models
             themselves; a layer that alone takes more is looked at alone.
@@ -111,57 +114,75 @@ def bisect(
     found: list[LayerError] = []
     reached: dict[str, float] = {}  # by layer: its error; of one that only the candidate has, what it was fed
     for chunk in _chunks(pairs, memory // _COPIES):
-        expected = _values(reference, [first for first, _ in chunk if first], clip, options[0])
-        answers = _values(candidate, [layer.value for first, layer in chunk if first in expected], clip, options[1])
-        for first, layer in chunk:
-            one, other = expected.pop(first, None), answers.pop(layer.value, None)
+        expected = _values(reference, [first for first, second, _ in chunk if first and second], clip, options[0])
+        answers = _values(candidate, [second for first, second, _ in chunk if first in expected], clip, options[1])
+        for first, second, layer in chunk:
+            one, other = expected.pop(first, None), answers.pop(second, None)
             reached[layer.name] = fed = max((reached[name] for name in layer.feeds), default=0.0)
             if one is not None and other is not None and one.size == other.size:
-                limit = max(OWN[precision], GROWTH * fed)
-                found.append(LayerError(layer.name, difference(one, other), fed, limit))
-                reached[layer.name] = found[-1].error
+                error, odd = difference(one, other)
+                found.append(LayerError(layer.name, error, fed, max(own, GROWTH * fed), odd))
+                reached[layer.name] = error
     if not found:
         raise InputError(f"{reference} and {candidate} have no layer in common: were they made from one network?")
     return Bisection(tuple(found), len(pairs) - len(found))
 
 
-def difference(expected: Float, answer: Float) -> float:
-    """See `LayerError.error`; both (1, channels, ...) of one size."""
-    one = expected.reshape(expected.shape[1] if expected.ndim > 2 else 1, -1).astype(np.float64)
+def difference(expected: Float, answer: Float) -> tuple[float, Odd]:
+    """See `LayerError.error` and `LayerError.odd`; both (1, channels, ...) of one size.
+
+    Worked out in float64 and in parts: it takes 32 MB beside them, or four times a channel in float64.
+    """
+    one = expected.reshape(expected.shape[1] if expected.ndim > 2 else 1, -1)
     other = answer.reshape(one.shape)
-    odd = ~np.isfinite(other)
-    if (odd & np.isfinite(one)).any():
-        return float("inf")
-    gap = np.where(odd, 0.0, other - np.where(odd, 0.0, one))
-    scale = float(np.sqrt(np.mean(np.where(odd, 0.0, one) ** 2)))
-    return float(np.sqrt(np.mean(gap**2, axis=1)).max()) / max(scale, float(np.finfo(np.float32).tiny))
+    power, worst = 0.0, 0.0
+    odd = [False, False]
+    rows = max(1, _AT_ONCE // max(1, one.shape[1]))
+    for start in range(0, len(one), rows):
+        here, there = (values[start : start + rows].astype(np.float64) for values in (one, other))
+        odd = [was or not np.isfinite(values).all() for was, values in zip(odd, (here, there), strict=True)]
+        if any(odd):
+            continue
+        there -= here
+        power += float(np.square(here, out=here).sum())
+        worst = max(worst, float(np.square(there, out=there).mean(axis=1).max()))
+    if any(odd):
+        return float("inf"), "both" if all(odd) else "reference" if odd[0] else "candidate"
+    scale = float(np.sqrt(power / one.size))
+    return float(np.sqrt(worst)) / max(scale, float(np.finfo(np.float32).tiny)), ""
 
 
-def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, Layer]]:
-    """The candidate's layers, before each what the reference calls its value; "" where it has none.
+def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Layer]]:
+    """The layers of the file that has a graph, the candidate's if both have, with what each of the two models calls
+    the value; "" where it has none.
 
     Raises:
-        InputError: the candidate is a checkpoint, or neither of the two has a graph.
+        InputError: neither of the two has a graph, or one is a plan and the other has none.
     """
-    if is_checkpoint(candidate) or (is_plan(candidate) and (is_checkpoint(reference) or is_plan(reference))):
+    graphs = [file for file in (candidate, reference) if not is_checkpoint(file) and not is_plan(file)]
+    if not graphs:
         raise InputError(
-            f"layers are named by an ONNX file, and {candidate} is none: bisect from its checkpoint or ONNX file to "
-            "the file made of it"
+            f"layers are named by an ONNX file, and neither {reference} nor {candidate} is one: bisect between an ONNX "
+            "file and what it was made from, or what was made of it"
         )
-    graph = ir.load(reference if is_plan(candidate) else candidate)
-    layers = layers_of(graph)
-    if is_checkpoint(reference):
-        names = {layer.name: layer.module for layer in layers}
-    else:
-        names = {layer.name: layer.value for layer in layers_of(ir.load(reference))}
-    return [(names.get(layer.name, ""), layer) for layer in layers]
+    layers = layers_of(ir.load(graphs[0]))
+    first, second = (_names(file, layers) for file in (reference, candidate))
+    return [(first.get(layer.name, ""), second.get(layer.name, ""), layer) for layer in layers]
 
 
-def _chunks(pairs: Sequence[tuple[str, Layer]], memory: int) -> Iterator[list[tuple[str, Layer]]]:
-    chunk: list[tuple[str, Layer]] = []
+def _names(file: Path, layers: Sequence[Layer]) -> dict[str, str]:
+    """What a model calls the value of each layer; a plan has the names of the file that it was built from."""
+    if is_checkpoint(file):
+        return {layer.name: layer.module for layer in layers}
+    own = layers if is_plan(file) else layers_of(ir.load(file))
+    return {layer.name: layer.value for layer in own}
+
+
+def _chunks(pairs: Sequence[tuple[str, str, Layer]], memory: int) -> Iterator[list[tuple[str, str, Layer]]]:
+    chunk: list[tuple[str, str, Layer]] = []
     held = 0
     for pair in pairs:
-        size = (pair[1].bytes or memory // 8) if pair[0] else 0  # a file may not say its shapes
+        size = (pair[2].bytes or memory // 8) if pair[0] and pair[1] else 0  # a file may not say its shapes
         if chunk and held + size > memory:
             yield chunk
             chunk, held = [], 0

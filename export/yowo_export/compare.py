@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.base import Backend, Batched
 from yowo_deploy.boxes import Detections, Float, iou_matrix
 from yowo_deploy.decode import detect
 from yowo_deploy.errors import InputError
@@ -16,6 +16,7 @@ from yowo_deploy.spec import ModelSpec, Precision
 
 KINDS = ("tx", "ty", "tw", "th", "conf", "class")
 MATCH_IOU = 0.9  # two detections at this overlap, of one class, are one detection
+TIE = 0.025  # classes whose scores differ by no more have no order: half precision alone may turn it
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Limits:
         score: difference of scores of the same detection.
         box_px: difference of its corners in pixels.
         map_points: percentage points of frame-mAP that may be lost, where there is a data set.
+        layer: what one layer may add of its own, see `bisect.LayerError`.
     """
 
     raw: float
@@ -35,6 +37,7 @@ class Limits:
     score: float
     box_px: float
     map_points: float
+    layer: float
 
 
 # fp32: rounding of sums in another order (see onnx_export.LIMIT). fp16 keeps 11 bits, 2^-11 a value, and what a
@@ -43,11 +46,14 @@ class Limits:
 # usual, and the worst of thousands of outputs lies six times beyond; 0.05 to 0.11 was measured of yowo-lite. Scores and
 # boxes follow: an output of size 10 that is off by r of it moves a score by a quarter of 10 r at most. Points of
 # frame-mAP are the project's promise for its own model; docs/parity.md has all of this at length.
+# A layer, relative to its values. fp32: sums of 10^4 products in another order are off by sqrt(10^4) * 2^-24 = 6e-6.
+# fp16: inputs and weights rounded by 2^-11 each, bf16 by 2^-8. int8: steps of 1/127 of the largest weight and 1/255 of
+# the largest value, which lies some ten times above the rms.
 LIMITS: dict[Precision, Limits] = {
-    "fp32": Limits(2e-4, 0.0, 1e-3, 0.1, 0.1),
-    "fp16": Limits(1e-2, 0.02, 0.025, 4.0, 0.1),
-    "bf16": Limits(5e-2, 0.05, 0.1, 8.0, 0.5),
-    "int8": Limits(0.25, 0.25, 0.25, 32.0, 0.5),
+    "fp32": Limits(2e-4, 0.0, 1e-3, 0.1, 0.1, 2e-5),
+    "fp16": Limits(1e-2, 0.02, 0.025, 4.0, 0.1, 5e-3),
+    "bf16": Limits(5e-2, 0.05, 0.1, 8.0, 0.5, 4e-2),
+    "int8": Limits(0.25, 0.25, 0.25, 32.0, 0.5, 0.15),
 }
 
 
@@ -124,8 +130,7 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
     matches: list[_Match] = []
     detections = 0
     for first_clip, second_clip, size_wh in clips:
-        expected = reference.infer(first_clip[None])[0].astype(np.float64)
-        answer = candidate.infer(second_clip[None])[0].astype(np.float64)
+        expected, answer = answer_of(reference, first_clip), answer_of(candidate, second_clip)
         seen.append(_raw_difference(expected, answer, spec))
         if np.isfinite(seen[-1][0]):  # else the verdict is out, and there is nothing to decode
             matches.append(_match(expected, answer, spec, size_wh, limits.score))
@@ -146,6 +151,12 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
         score=max((match.score for match in matches), default=0.0),
         box_px=max((match.box_px for match in matches), default=0.0),
     )
+
+
+def answer_of(model: Backend, clip: Float) -> NDArray[np.float64]:
+    """The raw output for one (3, T, H, W) clip, also of an engine that takes none alone: it gets the clip repeated."""
+    count = model.least_batch if isinstance(model, Batched) else 1
+    return np.asarray(model.infer(np.repeat(clip[None], count, axis=0))[0], np.float64)
 
 
 TASK = (
@@ -197,24 +208,45 @@ class _Match:
 def _match(
     expected: NDArray[np.float64], answer: NDArray[np.float64], spec: ModelSpec, size_wh: tuple[int, int], near: float
 ) -> _Match:
-    """Pair what both models show; what one shows and the other has just below its threshold is no lost detection.
+    """Pair what both models show. No lost detection is one that the other model has too, and does not show because it
+    lies just below its threshold, or because NMS or the best class was decided the other way between near equals.
 
     Args:
-        near: so far below the threshold. Boxes from there are decoded apart: they could suppress some that are shown.
+        near: so far below the threshold, or from one another, scores may lie for that.
     """
-    low = max(0.0, spec.confidence_threshold - near)
     first, second = (detect(raw, spec, size_wh) for raw in (expected, answer))
     pairs = _paired(first, second)
-    missing = sorted(set(range(len(first))) - {i for i, _ in pairs})
-    extra = sorted(set(range(len(second))) - {j for _, j in pairs})
     gaps = [_gap(first, i, second, j) for i, j in pairs]
     lost = []
-    for shown, rows, raw in ((first, missing, answer), (second, extra, expected)):
-        weak = detect(raw, spec, size_wh, low) if rows else shown
-        found = dict(_paired(shown, weak)) if rows else {}
-        gaps += [_gap(shown, i, weak, found[i]) for i in rows if i in found]
-        lost.append(sum(i not in found for i in rows))
+    for shown, matched, raw in ((first, {i for i, _ in pairs}, answer), (second, {j for _, j in pairs}, expected)):
+        rows = np.array([i for i in range(len(shown)) if i not in matched], np.int64)
+        found = _hidden(shown[rows], raw, spec, size_wh, near) if len(rows) else []
+        gaps += found
+        lost.append(len(rows) - len(found))
     return _Match(*lost, *np.max([(0.0, 0.0), *gaps], axis=0).tolist())
+
+
+def _hidden(
+    lacking: Detections, raw: NDArray[np.float64], spec: ModelSpec, size_wh: tuple[int, int], near: float
+) -> list[tuple[float, float]]:
+    """For each detection that a model has though it does not show it, how far score and corners are apart."""
+    low, tie = max(0.0, spec.confidence_threshold - near), min(near, TIE)
+    weak = detect(raw, spec, size_wh, low)
+    suppressed = detect(raw, spec, size_wh, low, 1.0)  # at 1 NMS takes nothing away
+    found = [_like(lacking, row, weak, near) or _like(lacking, row, suppressed, tie) for row in range(len(lacking))]
+    return [gap for gap in found if gap]
+
+
+def _like(lacking: Detections, row: int, among: Detections, near: float) -> tuple[float, float] | None:
+    """The gap to the most similar of `among` that is the same detection, its class the best or tied with the best."""
+    scores = among.scores[:, lacking.class_id[row]]
+    away = np.abs(scores - lacking.confidence[row])
+    alike = iou_matrix(lacking.xyxy[row : row + 1], among.xyxy)[0] >= MATCH_IOU
+    alike &= (away <= near) & (scores >= among.confidence - min(near, TIE))
+    if not alike.any():
+        return None
+    best = int(np.where(alike, away, np.inf).argmin())
+    return float(away[best]), float(np.abs(among.xyxy[best] - lacking.xyxy[row]).max())
 
 
 def _paired(first: Detections, second: Detections) -> list[tuple[int, int]]:

@@ -32,6 +32,7 @@ from yowo_export.compare import (
     Difference,
     Limits,
     Pair,
+    answer_of,
     compare,
     differences,
     refuse_different_tasks,
@@ -140,16 +141,28 @@ def prove(
         except EngineError as error:
             return Proof(engines, limits, (*failures, str(error)), None)
     assert proof.difference is not None
-    if wanted.bisect or (not np.isfinite(proof.difference.raw) and _is_onnx(files[1])):
-        on_step("layer by layer, on the clip that differs most")
-        clip = clips.clip(proof.difference.worst)
-        try:
-            found = bisect(*files, clip, widest, options, wanted.memory)
-        except (EngineError, InputError) as error:  # what was compared so far is not lost for it
-            return replace(proof, failures=(*proof.failures, f"no layers were compared: {error}"))
-        hidden = ("a layer differs, though the outputs do not show it on these clips",)
-        return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
-    return proof
+    if not wanted.bisect and np.isfinite(proof.difference.raw):
+        return proof
+    clip = clips.clip(proof.difference.worst)
+    if all(is_checkpoint(file) for file in files) and not np.isfinite(proof.difference.raw):
+        return _with_odd_modules(files, options, clip, proof)
+    on_step("layer by layer, on the clip that differs most")
+    try:
+        found = bisect(*files, clip, limits.layer, options, wanted.memory)
+    except (EngineError, InputError) as error:  # what was compared so far is not lost for it
+        return replace(proof, failures=(*proof.failures, f"no layers were compared: {error}"))
+    hidden = ("a layer differs, though the outputs do not show it on these clips",)
+    return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
+
+
+def _with_odd_modules(files: tuple[Path, Path], options: tuple[Options, Options], clip: Float, proof: Proof) -> Proof:
+    """With the first module of each checkpoint that puts out what is no number."""
+    found = []
+    for file, chosen in zip(files, options, strict=True):
+        with Apart(file, **chosen) as engine:
+            if name := engine.first_odd(clip[None]):
+                found.append(f"the first to put out what is no number is {name}, in {file}")
+    return replace(proof, failures=(*proof.failures, *found))
 
 
 def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Proof:
@@ -167,10 +180,13 @@ def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on
     """With frame-mAP compared, if there is a data set."""
     if wanted.dataset is None:
         return proof
+    failures, limit = proof.failures, proof.limits.map_points
     videos, absent = split_present(wanted.dataset.videos("test"))
     on_step(f"frame-mAP on {len(videos)} test videos, {absent} absent")
-    one, other = (_frame_map(model, videos, wanted.dataset, wanted.every) for model in (first, second))
-    failures, limit = proof.failures, proof.limits.map_points
+    try:
+        one, other = (_frame_map(model, videos, wanted.dataset, wanted.every) for model in (first, second))
+    except ModelFileError as error:  # no number: the verdict is out, and what was compared so far is not lost
+        return replace(proof, failures=(*failures, f"no frame-mAP: {error}"))
     if not one - other <= limit / 100:
         failures += (f"frame-mAP falls from {100 * one:.2f} to {100 * other:.2f}, limit {limit:g} points",)
     return replace(proof, maps=(one, other), failures=failures)
@@ -258,11 +274,7 @@ def _pairs(clips: Clips, other: ModelSpec) -> Iterator[Pair]:
 
 def _wants_other_colours(first: Backend, second: Backend, clip: Float, limit: float) -> bool:
     """Whether colours in the other order bring the candidate to the reference, and much nearer than as they are."""
-    expected, plain, turned = (
-        first.infer(clip[None]),
-        second.infer(clip[None]),
-        second.infer(np.ascontiguousarray(clip[None, ::-1])),
-    )
+    expected, plain, turned = answer_of(first, clip), answer_of(second, clip), answer_of(second, clip[::-1])
     if not all(np.isfinite(answer).all() for answer in (expected, plain, turned)):
         return False
     near, far = (float(np.abs(expected - answer).max()) for answer in (turned, plain))

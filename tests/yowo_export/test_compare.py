@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from yowo_deploy.backends.base import Engine
+from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import ModelSpec, Precision
 from yowo_export.calibration import made_up_clips
 from yowo_export.compare import LIMITS, Pair, compare
 from yowo_training.backend import TorchBackend
@@ -71,6 +73,78 @@ def test_models_for_different_tasks_are_not_compared(checkpoint: Checkpoint) -> 
     other = Checkpoint(checkpoint.model, checkpoint.spec.replace(clip_length=4, labels=("a", "b", "c")))
     with pytest.raises(InputError, match=r"labels: .*'a'.*clip_length: 8 and 4"):
         compare(TorchBackend.of(checkpoint), TorchBackend.of(other), [], LIMITS["fp32"])
+
+
+TWO_BOXES = ModelSpec(
+    labels=("run", "sit"),
+    anchors=((1.0, 1.0), (1.0, 1.6)),
+    clip_length=1,
+    input_size=(64, 64),
+    confidence_threshold=0.3,
+)
+
+
+class Says(Engine):
+    """Two boxes over one another in one cell: (score, share of the first class) of each; nothing elsewhere."""
+
+    name = "says"
+
+    def __init__(self, *boxes: tuple[float, float]) -> None:
+        self.spec = TWO_BOXES
+        self._raw = np.zeros((2, 7, 2, 2), np.float32)
+        self._raw[:, 4] = -20.0
+        for anchor, (score, share) in enumerate(boxes):
+            best = max(share, 1 - share)
+            self._raw[anchor, 4:, 0, 0] = logit(score / best), logit(share), 0.0
+
+    def infer(self, clips: np.ndarray) -> Float:
+        return self._raw.reshape(1, 14, 2, 2)
+
+
+def logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
+
+
+def told_apart(first: Says, second: Says, precision: Precision) -> tuple[int, int]:
+    clip = np.zeros(TWO_BOXES.clip_shape, np.float32)
+    found = compare(first, second, [(clip, clip, (64, 64))], LIMITS[precision])
+    assert found.detections == 1
+    return found.missing, found.extra
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "precision", "expected"),
+    [
+        pytest.param([(0.71, 0.99), (0.70, 0.99)], [(0.70, 0.99), (0.71, 0.99)], "fp16", (0, 0), id="nms tie"),
+        pytest.param([(0.71, 0.99), (0.70, 0.99)], [(0.70, 0.99), (0.71, 0.99)], "fp32", (1, 1), id="no tie in fp32"),
+        pytest.param([(0.80, 0.99), (0.60, 0.99)], [(0.60, 0.99), (0.80, 0.99)], "int8", (1, 1), id="order turned"),
+        pytest.param([(0.80, 0.99), (0.60, 0.01)], [(0.80, 0.01), (0.60, 0.99)], "int8", (1, 1), id="class swap"),
+        pytest.param([(0.80, 0.99), (0.20, 0.01)], [(0.80, 0.01), (0.20, 0.99)], "int8", (1, 1), id="weak class swap"),
+        pytest.param([(0.50, 0.505), (0.1, 0.9)], [(0.50, 0.495), (0.1, 0.9)], "fp16", (0, 0), id="class tie"),
+        pytest.param([(0.50, 0.60), (0.1, 0.9)], [(0.50, 0.40), (0.1, 0.9)], "int8", (1, 1), id="class turned"),
+        pytest.param([(0.31, 0.99), (0.1, 0.9)], [(0.29, 0.99), (0.1, 0.9)], "fp16", (0, 0), id="below the threshold"),
+        pytest.param([(0.40, 0.99), (0.1, 0.9)], [(0.20, 0.99), (0.1, 0.9)], "fp16", (1, 0), id="lost"),
+    ],
+)
+def test_what_near_equals_decide_is_not_lost_and_a_turned_class_is(
+    first: list[tuple[float, float]],
+    second: list[tuple[float, float]],
+    precision: Precision,
+    expected: tuple[int, int],
+) -> None:
+    assert told_apart(Says(*first), Says(*second), precision) == expected
+
+
+def test_an_engine_that_takes_no_clip_alone_gets_it_repeated(checkpoint: Checkpoint) -> None:
+    class OfFour(TorchBackend):
+        least_batch = 4
+
+        def infer(self, clips: np.ndarray) -> Float:
+            assert len(clips) == 4
+            return super().infer(clips)
+
+    found = compare(TorchBackend.of(checkpoint), OfFour.of(checkpoint), pairs(checkpoint.spec, 1), LIMITS["fp32"])
+    assert not found.beyond(LIMITS["fp32"])
 
 
 def test_no_clip_is_no_proof(checkpoint: Checkpoint) -> None:

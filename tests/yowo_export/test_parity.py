@@ -14,7 +14,9 @@ import pytest
 
 from yowo_deploy.backends.apart import Apart
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.boxes import Float
+from yowo_deploy.boxes import Float, Tube
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.native import Annotations, NativeDataset, Sides
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export import bisect as bisect_module
@@ -87,7 +89,7 @@ def test_a_file_that_chooses_other_boxes_fails(name: str, single: Path, tmp_path
 
 @pytest.mark.usefixtures("here")
 def test_layers_that_cannot_be_compared_cost_nothing_of_the_rest(saved: Path, single: Path) -> None:
-    proof = prove(single, saved, Wanted(clips=1, bisect=True))
+    proof = prove(saved, saved, Wanted(clips=1, bisect=True))
     assert not proof.passed and "no layers were compared: layers are named by an ONNX file" in proof.verdict()
     assert proof.difference is not None and proof.difference.raw < 1e-5
 
@@ -127,7 +129,38 @@ def test_outputs_that_are_no_numbers_are_traced_to_their_layer_without_being_ask
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, tmp_path / "m.onnx")
     proof = prove(single, tmp_path / "m.onnx", Wanted(clips=1))
-    assert "the first to put out what is no number is conv_final" in proof.verdict()
+    assert "the first to put out what is no number is conv_final, in the candidate" in proof.verdict()
+    proof = prove(tmp_path / "m.onnx", tmp_path / "m.onnx", Wanted(clips=1))
+    assert "the first to put out what is no number is conv_final, in both models" in proof.verdict()
+
+
+@pytest.mark.usefixtures("here")
+def test_checkpoints_that_put_out_what_is_no_number_are_traced_to_their_module(
+    checkpoint: Checkpoint, saved: Path, single: Path, tmp_path: Path
+) -> None:
+    model = copy.deepcopy(checkpoint.model)
+    model.backbone_2d.features[2][0].weight.data[3, 0, 0, 0] = np.nan  # type: ignore[index,union-attr,operator]
+    spoiled = tmp_path / "nan.pt"
+    save_checkpoint(spoiled, model, checkpoint.spec, {})
+    words = "the first to put out what is no number is backbone_2d.features.2.0"
+    for files in ((saved, spoiled), (spoiled, spoiled)):
+        assert f"{words}, in {spoiled}" in prove(*files, Wanted(clips=1)).verdict()
+    assert f"{words}, in the candidate" in prove(single, spoiled, Wanted(clips=1)).verdict()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_data_set_is_no_way_round_what_is_no_number(
+    checkpoint: Checkpoint, saved: Path, videos: Path, tmp_path: Path
+) -> None:
+    model = copy.deepcopy(checkpoint.model)
+    model.conv_final.weight.data[:] = np.nan
+    save_checkpoint(tmp_path / "nan.pt", model, checkpoint.spec, {})
+    tube = Tube(0, np.arange(3), np.tile(np.float32([10, 10, 50, 50]), (3, 1)))
+    video = AnnotatedVideo("one", "one", videos / "1.webm", 20, (tube,), (160, 120))
+    split: Sides = {"train": (), "test": ("one",)}
+    dataset = NativeDataset(Annotations(checkpoint.spec.labels, (video,), (split,)), "here")
+    proof = prove(saved, tmp_path / "nan.pt", Wanted(clips=1, dataset=dataset))
+    assert "no frame-mAP: " in proof.verdict() and proof.difference is not None
 
 
 @pytest.mark.usefixtures("here")

@@ -114,6 +114,25 @@ class TorchBackend(Engine):
                 hook.remove()
         return found
 
+    def first_odd(self, clips: NDArray[np.float32]) -> str:
+        """The first module, in the order in which they finish, that puts out what is no number; "" if none does."""
+        found: list[str] = []
+
+        def look(name: str, output: object) -> None:
+            if not found and isinstance(output, torch.Tensor) and not torch.isfinite(output).all():
+                found.append(name or type(self._model).__name__)
+
+        hooks = [
+            module.register_forward_hook(lambda module, inputs, output, name=name: look(name, output))
+            for name, module in self._model.named_modules()
+        ]
+        try:
+            self.infer(clips)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found[0] if found else ""
+
     def _upload(self, clips: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(check_clips(clips, self.spec)).to(self._device)
 

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Engine, open_model
+from yowo_deploy.backends.base import Batched, Engine, open_model
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import EngineError, YowoError
 
 _PATIENCE_S = 10.0  # for a process that was asked to end
+LIMIT_S = 3600.0  # for one answer: TensorRT behind ONNX Runtime may compile for half an hour
 
 
 class Apart(Engine):
@@ -28,14 +29,16 @@ class Apart(Engine):
 
     Args:
         path, options: as for `open_model`.
+        limit_s: seconds that it may take for one answer.
 
     Raises:
-        EngineError: the process died, here or in any call; the message says of what.
+        EngineError: the process died, here or in any call, or took longer; the message says of what. A call that was
+            interrupted, by Ctrl-C or so, ends the process too.
         YowoError: what `open_model` raises.
     """
 
-    def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
-        self._path, self._turn = str(path), Lock()
+    def __init__(self, path: str | os.PathLike[str], *, limit_s: float = LIMIT_S, **options: Any) -> None:
+        self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
         here, there = Pipe()
         self._connection = here
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
@@ -56,7 +59,7 @@ class Apart(Engine):
         )
         there.close()
         try:
-            self.name, self.spec, self.streams = self._ask(self._path, options)
+            self.name, self.spec, self.streams, self.least_batch = self._ask(self._path, options)
         except BaseException:
             self.close()
             raise
@@ -71,31 +74,49 @@ class Apart(Engine):
         answers: dict[str, Float] = self._ask("outputs", clips, list(names))
         return answers
 
+    def first_odd(self, clips: NDArray[np.float32]) -> str:
+        """See `TorchBackend.first_odd`, for a checkpoint."""
+        name: str = self._ask("first_odd", clips)
+        return name
+
     def close(self) -> None:
         """See `Backend.close`."""
         self._connection.close()
-        try:
-            self._process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._end()
         self._complaints.close()
 
-    def _ask(self, *request: Any) -> Any:
+    def _end(self) -> int:
+        """Wait for the process, not for ever; its exit code."""
         try:
-            with self._turn:
+            return self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _ask(self, *request: Any) -> Any:
+        with self._turn:
+            if self._connection.closed:
+                raise EngineError(f"{self._path} is closed, or its process has died: open it again")
+            try:
                 self._connection.send(request)
+                if not self._connection.poll(self._limit_s):
+                    self._process.kill()
+                    raise EngineError(f"the process that ran {self._path} gave no answer in {self._limit_s:g} s")
                 kind, content = self._connection.recv()
                 if kind == "arrays":
-                    return {name: _receive(self._connection, shape) for name, shape in content}
-        except (OSError, EOFError) as error:
-            raise EngineError(f"the process that ran {self._path} died: {self._last_words()}") from error
+                    content = {name: _receive(self._connection, shape) for name, shape in content}
+            except (OSError, EOFError) as error:
+                self._connection.close()
+                raise EngineError(f"the process that ran {self._path} died: {self._last_words()}") from error
+            except BaseException:
+                self._connection.close()  # half an answer may be in it, which the next call would take for its own
+                raise
         if kind == "error":
             raise content
         return content
 
     def _last_words(self) -> str:
-        code = self._process.wait()
+        code = self._end()
         if code < 0:
             return signal.strsignal(-code) or f"signal {-code}"
         self._complaints.seek(0)
@@ -113,7 +134,8 @@ def serve(descriptor: int) -> None:
         except YowoError as error:
             connection.send(("error", error))
             return
-        connection.send(("value", (engine.name, engine.spec, engine.streams)))
+        least = engine.least_batch if isinstance(engine, Batched) else 1
+        connection.send(("value", (engine.name, engine.spec, engine.streams, least)))
         with engine:
             while True:
                 _serve_one(engine, connection, *connection.recv())
@@ -124,6 +146,9 @@ def _serve_one(engine: Any, connection: Connection, method: str, *arguments: Any
         answer = getattr(engine, method)(*arguments)
     except YowoError as error:
         connection.send(("error", error))
+        return
+    if isinstance(answer, str):
+        connection.send(("value", answer))
         return
     arrays = {"raw": answer} if method == "infer" else answer
     connection.send(("arrays", [(name, array.shape) for name, array in arrays.items()]))

@@ -76,6 +76,13 @@ class Staged(Protocol):
         ...
 
 
+@runtime_checkable
+class Batched(Protocol):
+    """An engine whose file may have been made for one batch size, or for several clips at least."""
+
+    least_batch: int  # clips that a call must have
+
+
 class FrameStream(Protocol):
     """One video on its way through an engine that keeps what neighbouring clips share."""
 
@@ -211,14 +218,18 @@ def is_checkpoint(path: Path) -> bool:
     return head == b"PK\x03\x04" or head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-def check_clips(clips: NDArray[Any], spec: ModelSpec) -> NDArray[np.float32]:
+def check_clips(clips: NDArray[Any], spec: ModelSpec, batch: int = -1) -> NDArray[np.float32]:
     """`clips` as a contiguous float32 array.
+
+    Args:
+        batch: how many there must be, -1 for any number.
 
     Raises:
         InputError: the shape is not (B, 3, T, H, W) of the spec.
     """
-    if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape:
-        raise InputError(f"clips have shape {clips.shape}, expected (batch, {', '.join(map(str, spec.clip_shape))})")
+    if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape or batch not in (-1, len(clips)):
+        sides = ", ".join(map(str, spec.clip_shape))
+        raise InputError(f"clips have shape {clips.shape}, expected ({'batch' if batch == -1 else batch}, {sides})")
     return np.ascontiguousarray(clips, np.float32)
 
 

@@ -99,7 +99,9 @@ class OnnxRuntimeBackend(Engine):
                 "stderr, and `yowo-deploy doctor` shows what lacks"
             )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
+        shapes = _shapes(inputs)
+        check_shapes(shapes, _shapes(outputs), self.spec, path)
+        self._batch, self.least_batch = shapes[0][0], max(1, shapes[0][0])
         self._input = inputs[0].name
         self.streams = streams
         # Not for the RTX plugin: beside it stands the plain wheel, which cannot allocate on a GPU.
@@ -110,7 +112,7 @@ class OnnxRuntimeBackend(Engine):
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
-        checked = check_clips(clips, self.spec)
+        checked = check_clips(clips, self.spec, self._batch)
         if not self._binds:
             return np.asarray(self._session.run(None, {self._input: checked})[0], np.float32)
         memory = self._idle.get()
@@ -123,7 +125,7 @@ class OnnxRuntimeBackend(Engine):
         """See `Layered.outputs`."""
         here = {output.name for output in self._session.get_outputs()}
         found = [name for name in names if name in here]
-        answers = self._session.run(found, {self._input: check_clips(clips, self.spec)}) if found else []
+        answers = self._session.run(found, {self._input: check_clips(clips, self.spec, self._batch)}) if found else []
         return {name: np.asarray(answer, np.float32) for name, answer in zip(found, answers, strict=True)}
 
     def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
@@ -133,7 +135,7 @@ class OnnxRuntimeBackend(Engine):
             return self.infer(clips), {"infer": perf_counter() - start}
         memory = self._idle.get()
         try:
-            return memory.infer_in_stages(check_clips(clips, self.spec))
+            return memory.infer_in_stages(check_clips(clips, self.spec, self._batch))
         finally:
             self._idle.put(memory)
 

@@ -78,7 +78,9 @@ class OpenVinoBackend(Engine):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
             raise ModelFileError(f"openvino cannot load {path}: {reason}") from error
-        check_shapes(_shapes(self._compiled.inputs), _shapes(self._compiled.outputs), self.spec, path)
+        shapes = _shapes(self._compiled.inputs)
+        check_shapes(shapes, _shapes(self._compiled.outputs), self.spec, path)
+        self._batch, self.least_batch = shapes[0][0], max(1, shapes[0][0])
         self.streams = streams
         self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
         for _ in range(streams):
@@ -86,7 +88,7 @@ class OpenVinoBackend(Engine):
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
-        checked = check_clips(clips, self.spec)
+        checked = check_clips(clips, self.spec, self._batch)
         request = self._idle.get()
         try:
             return np.array(request.infer([ov.Tensor(checked, shared_memory=True)])[0], np.float32)
@@ -97,7 +99,7 @@ class OpenVinoBackend(Engine):
         """See `Layered.outputs`."""
         wanted = {name: output for output in self._compiled.outputs for name in output.names if name in set(names)}
         request = self._compiled.create_infer_request()
-        request.infer([check_clips(clips, self.spec)])
+        request.infer([check_clips(clips, self.spec, self._batch)])
         return {name: np.array(request.get_tensor(output).data, np.float32) for name, output in wanted.items()}
 
 

@@ -21,7 +21,7 @@ from yowo_deploy.errors import InputError
 if TYPE_CHECKING:
     from yowo_export.parity import Proof
 
-LIMITED = ("raw", "missing", "score", "box_px", "map_points")
+LIMITED = ("raw", "missing", "score", "box_px", "map_points", "layer")
 
 
 @click.command("parity")

@@ -58,6 +58,28 @@ def test_a_crash_is_an_error_that_says_of_what(blow: signal.Signals, word: str, 
             there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
 
 
+def test_an_engine_that_hangs_is_an_error_too(file: Path) -> None:
+    with Apart(file, backend="onnxruntime") as there:
+        os.kill(there._process.pid, signal.SIGSTOP)
+        there._limit_s = 0.2
+        with pytest.raises(EngineError, match=r"gave no answer in 0\.2 s"):
+            there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
+        with pytest.raises(EngineError, match="is closed, or its process has died"):
+            there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
+
+
+def test_an_answer_nobody_waited_for_is_not_taken_for_the_next(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    with Apart(file, backend="onnxruntime") as there:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(there._connection, "recv", interrupted)
+            there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
+        with pytest.raises(EngineError, match="open it again"):
+            there.infer(np.ones((1, *there.spec.clip_shape), np.float32))
+
+
 def test_a_script_without_a_guard_is_not_run_again(file: Path, tmp_path: Path) -> None:
     """As multiprocessing's own way of starting processes would."""
     script = tmp_path / "script.py"
