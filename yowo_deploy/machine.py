@@ -31,9 +31,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cpu": name[1] if name else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "instructions": [
-            flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in about
-        ],
+        "instructions": [flag for flag in _INSTRUCTIONS if flag in about],
         "clock_mhz": round(sum(clocks) / len(clocks)) if clocks else None,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "load": [round(value, 2) for value in os.getloadavg()],

@@ -65,6 +65,7 @@ class PlanFile:
         tf32: whether float32 products may be rounded to TF32.
         version_compatible: whether newer versions of the library can load it.
         golden: what preprocessing makes of the golden frame, see `golden`; "" in a plan of an older file.
+        macs: multiply-adds for one clip, as the ONNX file counts them; 0 where it does not.
     """
 
     spec: ModelSpec
@@ -77,6 +78,7 @@ class PlanFile:
     tf32: bool = True
     version_compatible: bool = False
     golden: str = ""
+    macs: int = 0
 
     def __post_init__(self) -> None:
         texts = (
@@ -87,8 +89,8 @@ class PlanFile:
             (self.golden, r"[][\d., -]{0,2002}"),
         )
         sound = all(isinstance(text, str) and re.fullmatch(form, text, re.ASCII) for text, form in texts)
-        sound = sound and len(self.batch) == 3 and all(type(n) is int for n in (*self.batch, self.workspace))
-        sound = sound and 1 <= self.batch[0] <= self.batch[1] <= self.batch[2] and self.workspace >= 0
+        sound = sound and len(self.batch) == 3 and all(type(n) is int for n in (*self.batch, self.workspace, self.macs))
+        sound = sound and 1 <= self.batch[0] <= self.batch[1] <= self.batch[2] and min(self.workspace, self.macs) >= 0
         if not sound or {type(self.tf32), type(self.version_compatible)} != {bool}:
             found = {name: value for name, value in vars(self).items() if name != "spec"}
             raise ModelFileError(f"{found} describes no plan: upgrade yowo-deploy, or rebuild")

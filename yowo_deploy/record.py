@@ -63,7 +63,9 @@ def compare_records(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     """How much slower the new record is: by `--versus` where both have it against the same file, else by each p50.
 
     A ratio taken within one run holds on any machine and under any load; medians of two runs hold on one quiet
-    machine. Latency in the open loop and the share of frames answered are compared as well where both have them.
+    machine. Latency in the open loop and the share of frames answered are compared as well where both have them, and on
+    one machine the stages of a frame: a stage is slower by so much of the whole old frame, lest one of a few
+    microseconds decide.
 
     Raises:
         InputError: the records are not of the same measurement; the message lists what differs.
@@ -85,7 +87,8 @@ def compare_records(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
             f"these records cannot be compared, {'; '.join(differing)}: measure the same again"
             + ("" if by_ratio else ", on the same machine or with the same --versus")
         )
-    return list(_ratio_changes(old, new) if by_ratio else _median_changes(models)) + list(_open_changes(old, new))
+    closed = list(_ratio_changes(old, new)) if by_ratio else [*_median_changes(models), *_stage_changes(old, new)]
+    return [*closed, *_open_changes(old, new)]
 
 
 def _ratio_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
@@ -96,6 +99,16 @@ def _ratio_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]
 def _median_changes(models: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Change]:
     for first, second in models:
         yield _change(second["name"], "ms", *(1000 * np.array(each["seconds"]) for each in (first, second)))
+
+
+def _stage_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
+    """The whole frame stands last in both."""
+    before, after = ({each["name"]: each["p50_ms"] for each in record.get("stages", [])} for record in (old, new))
+    whole = list(before.values())[-1] if before else math.nan
+    for name in before:
+        if name in after:
+            slower = 100 * (after[name] - before[name]) / whole
+            yield Change(f"{name}, of a frame", "ms", before[name], after[name], slower, slower, slower)
 
 
 def _open_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:

@@ -112,7 +112,8 @@ def take_clips(
     """
     files = list(_videos(sources))
     if not files:
-        raise InputError(f"no video ({', '.join(SUFFIXES)}) in {', '.join(map(str, sources))}: calibration needs some")
+        searched = ", ".join(map(str, sources))
+        raise InputError(f"no video ({', '.join(SUFFIXES)}) in {searched}: give a video, or a folder that holds some")
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, CANDIDATES * count).round().astype(int))]
     each = -(-CANDIDATES * count // len(chosen))
     found: list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]] = []

@@ -117,7 +117,7 @@ def prove(
         YowoError: a file cannot be opened.
     """
     files = existing_file(model_path(reference), "model"), existing_file(model_path(candidate), "model")
-    badly_fed = _badly_fed(files)
+    badly_fed = _badly_fed(files, on_step)
     with ExitStack() as stack:
         try:
             second = stack.enter_context(Apart(files[1], **options[1]))
@@ -232,8 +232,8 @@ def _is_onnx(file: Path) -> bool:
     return not is_checkpoint(file) and not is_plan(file)
 
 
-def _badly_fed(files: Iterable[Path]) -> list[str]:
-    """What the golden frames of files say against their preprocessing here."""
+def _badly_fed(files: Iterable[Path], on_step: Callable[[str], None]) -> list[str]:
+    """What the golden frames of files say against their preprocessing here; a file without one is told of."""
     found = []
     for file in files:
         if is_checkpoint(file):
@@ -243,9 +243,11 @@ def _badly_fed(files: Iterable[Path]) -> list[str]:
             spec, recorded = plan.spec, plan.golden
         else:
             spec, recorded = read_spec(file), read_onnx_file(file).metadata.get(GOLDEN_KEY, "")
+        if not recorded:
+            on_step(f"{file} carries no golden frame: how it is fed is compared by the specs alone; export it again")
+            continue
         try:
-            if recorded:
-                check_golden(spec, recorded, str(file))
+            check_golden(spec, recorded, str(file))
         except ModelFileError as error:
             found.append(str(error))
     return found

@@ -25,7 +25,7 @@ from yowo_deploy.backends.gpu import open_cuda
 from yowo_deploy.backends.trt import library, listen
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.golden import GOLDEN_KEY
-from yowo_deploy.onnx_file import read_onnx_file, read_spec
+from yowo_deploy.onnx_file import read_onnx_file, read_spec, recorded_cost
 from yowo_deploy.plan_file import Flavour, PlanFile, read_plan, read_verified, to_name, write_plan
 from yowo_deploy.spec import ModelSpec
 from yowo_export.layers import layers_of
@@ -107,8 +107,9 @@ def build_plan(
         raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(first.desc())} ({node})")
     batch = _batch(trt, network, options, spec, source)
     made = (options.workspace, options.tf32, options.version_compatible)
-    golden = read_onnx_file(source).metadata.get(GOLDEN_KEY, "")
-    plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made, golden=golden)
+    told = read_onnx_file(source).metadata
+    of_file = (told.get(GOLDEN_KEY, ""), recorded_cost(told).get("total", {}).get("macs", 0))
+    plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made, *of_file)
     network.name, beside = to_name(plan)
     if options.show_layers:
         _show_layers(trt, network, source)

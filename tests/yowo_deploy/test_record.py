@@ -68,6 +68,19 @@ def test_latency_in_the_open_loop_is_compared_as_well() -> None:
     assert (answered.old, answered.new, answered.percent) == pytest.approx((100, 80, 25))
 
 
+def test_stages_of_a_frame_are_compared_by_what_they_take_of_it() -> None:
+    def stages(**ms: float) -> list[dict[str, Any]]:
+        return [{"name": name, "p50_ms": value} for name, value in (ms | {"whole": sum(ms.values())}).items()]
+
+    first = record(model(noisy(0.1, 0)), stages=stages(preprocess=10, infer=89, link=1))
+    second = record(model(noisy(0.1, 0)), stages=stages(preprocess=20, infer=89, link=2))
+    changes = {change.what: change for change in compare_records(first, second)[1:]}
+    percents = {"preprocess, of a frame": 10, "infer, of a frame": 0, "link, of a frame": 1, "whole, of a frame": 11}
+    assert {what: change.percent for what, change in changes.items()} == pytest.approx(percents)
+    assert (changes["preprocess, of a frame"].old, changes["preprocess, of a frame"].unit) == (10, "ms")
+    assert len(compare_records(first, record(model(noisy(0.1, 0))))) == 1  # nothing to compare them with
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

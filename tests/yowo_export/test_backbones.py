@@ -11,6 +11,7 @@ import torch
 from yowo_deploy.backends import open_model
 from yowo_deploy.onnx_file import read_onnx_file
 from yowo_deploy.spec import ModelSpec
+from yowo_export.compare import LIMITS, compare
 from yowo_export.onnx_export import LIMIT, export_onnx
 from yowo_training.backbones import BACKBONES_3D
 from yowo_training.backend import TorchBackend
@@ -38,3 +39,6 @@ def test_a_backbone_exports_and_agrees(name: str, tmp_path: Path) -> None:
     for engine in ("onnxruntime", "openvino"):
         with open_model(tmp_path / "m.onnx", engine) as backend:
             np.testing.assert_allclose(backend.infer(clips), expected, atol=LIMIT)
+            pairs = [(clip, clip, (320, 240)) for clip in clips]
+            assert LIMITS["fp32"].raw == LIMIT  # what `parity` says of it
+            assert not compare(TorchBackend.of(checkpoint), backend, pairs, LIMITS["fp32"]).beyond(LIMITS["fp32"])

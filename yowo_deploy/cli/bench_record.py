@@ -27,7 +27,7 @@ from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.gemm import MACS, write_gemm
 from yowo_deploy.machine import describe_machine, gpu_memory_bytes, peak_memory_bytes
 from yowo_deploy.onnx_file import read_onnx_file, recorded_cost
-from yowo_deploy.plan_file import is_plan
+from yowo_deploy.plan_file import is_plan, read_plan
 from yowo_deploy.record import FORMAT
 from yowo_deploy.stages import OpenLoop, bench_stages, held_frames, make_video, open_loop
 from yowo_deploy.video import open_video
@@ -136,7 +136,7 @@ def _arithmetic(
 
 
 def _macs(path: Path, clip: int | None) -> int | None:
-    """Of one clip; None for plans, which do not carry it, and for files of other exporters."""
+    """Of one clip; None for files of other exporters, and for plans made of them."""
     if is_checkpoint(path):
         from yowo_training.checkpoint import load_checkpoint
         from yowo_training.cost import cost
@@ -144,7 +144,7 @@ def _macs(path: Path, clip: int | None) -> int | None:
         loaded = load_checkpoint(path, clip)
         return cost(loaded.model, loaded.spec.clip_shape)["total"].macs
     if is_plan(path):
-        return None
+        return read_plan(path).macs or None
     return recorded_cost(read_onnx_file(path).metadata).get("total", {}).get("macs")
 
 

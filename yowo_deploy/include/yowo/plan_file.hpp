@@ -34,6 +34,7 @@ struct PlanFile {
   double workspace = 0;               // bytes
   bool tf32 = true;
   bool version_compatible = false;
+  double macs = 0;     // multiply-adds for one clip; 0 where the ONNX file did not say
   std::string golden;  // what Python's preprocessing makes of the golden frame, as JSON; "" in older plans
 
   // Nothing of it is run, and its hash is not verified; `path` is for messages, and for PLAN.json beside it.
@@ -133,7 +134,8 @@ inline void check_plan_fields(const PlanFile& plan) {
                      (plan.compute_capability.empty() || dotted(plan.compute_capability, 2, false)) &&
                      hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos &&
                      plan.batch[0] >= 1 && plan.batch[0] <= plan.batch[1] && plan.batch[1] <= plan.batch[2] &&
-                     plan.workspace >= 0 && plan.golden.find_first_not_of("[]0123456789-., ") == std::string::npos &&
+                     plan.workspace >= 0 && plan.macs >= 0 &&
+                     plan.golden.find_first_not_of("[]0123456789-., ") == std::string::npos &&
                      plan.golden.size() <= 2002;
   if (!sound) throw InputError("its fields describe no plan");
 }
@@ -163,6 +165,7 @@ inline PlanFile plan_from(const Json& values, const std::string& path) {
     field("tf32", plan.tf32, false);
     field("version_compatible", plan.version_compatible, false);
     field("golden", plan.golden, false);
+    field("macs", plan.macs, false);
   } catch (const SpecError& error) {
     throw InputError(error.what());  // about the plan, not about its spec
   }
