@@ -59,7 +59,12 @@ def field(number: int, content: int | str | bytes) -> bytes:
     if isinstance(content, int):
         return _varint(number << 3) + _varint(content)
     data = content.encode() if isinstance(content, str) else content
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
+    return header(number, len(data)) + data
+
+
+def header(number: int, size: int) -> bytes:
+    """What stands before the bytes of a field of that size."""
+    return _varint(number << 3 | 2) + _varint(size)
 
 
 def _varint(value: int) -> bytes:

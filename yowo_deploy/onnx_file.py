@@ -10,7 +10,7 @@ import json
 import math
 import mmap
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.errors import ModelFileError, SpecError
+from yowo_deploy.onnx_bytes import field, header
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 
 COST_KEY = "yowo_cost"  # metadata: parameters and multiply-adds by part, JSON
@@ -37,8 +38,9 @@ OPERATORS = frozenset(_NAMES.split())
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 8, 14, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 12, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
+_VALUE_NAME = 1
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
 _TENSOR_TYPE, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 2, 13, 14
@@ -114,6 +116,30 @@ def recorded_cost(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
+
+
+def show_values(source: Path, names: Sequence[str], path: Path) -> None:
+    """Write a file again with values of it as outputs behind its own, under their names and of their own types.
+
+    The weights are copied from file to file: it takes no memory that grows with them.
+
+    Args:
+        source: an ONNX file that passes `read_onnx_file`.
+        names: of values that nodes put out; outputs already are left out.
+    """
+    with source.open("rb") as stream, path.open("wb") as written:
+        content = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        for number, value in _fields(content):
+            if number != _MODEL_GRAPH or isinstance(value, int):
+                written.write(field(number, value if isinstance(value, int) else bytes(value)))
+                continue
+            shown = {
+                _text(dict(_fields(_message(each)))[1]) for place, each in _fields(value) if place == _GRAPH_OUTPUT
+            }
+            outputs = b"".join(field(_GRAPH_OUTPUT, field(_VALUE_NAME, name)) for name in names if name not in shown)
+            written.write(header(number, len(value) + len(outputs)))
+            written.write(value)
+            written.write(outputs)
 
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -15,8 +15,9 @@ from yowo_deploy.backends.apart import Apart
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
+from yowo_deploy.onnx_file import show_values
 from yowo_deploy.plan_file import is_plan
-from yowo_export.layers import Layer, layers_of, show_values
+from yowo_export.layers import Layer, layers_of
 
 MEMORY = 2 << 30  # bytes
 # A chunk's values are held on both sides of two pipes, and within two engines.

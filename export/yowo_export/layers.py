@@ -1,11 +1,9 @@
-"""The layers of an ONNX file: their names, what feeds them, and a file that shows them. Knows onnx-ir alone."""
+"""The layers of an ONNX file: their names, and what feeds them. Knows onnx-ir alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx_ir as ir
 
@@ -58,30 +56,6 @@ def layers_of(model: ir.Model) -> list[Layer]:
         for value in node.outputs:
             before[value] = feeds
     return found
-
-
-def show_values(source: Path, names: Sequence[str], path: Path) -> None:
-    """Write a file again with values of it as outputs behind its own, each in float32 and under its name."""
-    wanted, model = set(names), ir.load(source)
-    for node in list(model.graph):
-        for value in node.outputs:
-            if value.name in wanted and not value.is_graph_output():
-                model.graph.outputs.append(_single(model.graph, node, value))
-    ir.save(model, path)
-
-
-def _single(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
-    """The value, or where it is of 16 bits what it is in 32, under its name."""
-    if value.dtype in (None, ir.DataType.FLOAT):
-        value.type = ir.TensorType(ir.DataType.FLOAT)
-        return value
-    name = str(value.name)
-    value.name = f"{name}_narrow"
-    cast = ir.node("Cast", [value], attributes={"to": ir.DataType.FLOAT.value}, name=f"{name}_shown")
-    single = cast.outputs[0]
-    single.name, single.type, single.shape = name, ir.TensorType(ir.DataType.FLOAT), value.shape
-    graph.insert_after(node, cast)
-    return single
 
 
 def _shape_of(value: ir.Value) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from yowo_deploy import onnx_file
 from yowo_deploy.errors import ModelFileError, SpecError, YowoError
-from yowo_deploy.onnx_file import OnnxFile, read_onnx_file, read_spec
+from yowo_deploy.onnx_file import OnnxFile, read_onnx_file, read_spec, show_values
 from yowo_deploy.spec import ModelSpec
 
 onnx = pytest.importorskip("onnx")
@@ -261,3 +261,15 @@ def test_a_text_is_no_onnx_file(text: str, file: Path) -> None:
     file.write_text(text)
     with pytest.raises(ModelFileError, match="is not an ONNX file"):
         read_onnx_file(file)
+
+
+def test_values_are_shown_behind_the_outputs_and_nothing_else_changes(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    before = onnx.load(file)
+    inner, last = before.graph.node[0].output[0], before.graph.output[0].name
+    show_values(file, [inner, last], file.with_name("shown.onnx"))
+    after = onnx.load(file.with_name("shown.onnx"))
+    assert [output.name for output in after.graph.output] == list(dict.fromkeys([last, inner]))
+    del after.graph.output[1:]
+    assert after == before
+    assert read_spec(file.with_name("shown.onnx")) == read_spec(file)
