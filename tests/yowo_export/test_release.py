@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
 
 from yowo_deploy.backends import open_model
+from yowo_deploy.boxes import Float
 from yowo_deploy.cli import cli
+from yowo_export import half
+from yowo_export.blocks import block_of
+from yowo_export.onnx_export import HALF_LIMIT
+from yowo_export.rewrites import split_attention
 
 if TYPE_CHECKING:
     from tests.conftest import Release
@@ -48,3 +54,48 @@ def test_the_branches_inside_the_file_see_what_the_releases_saw(exported: Path, 
     features_3d, features_2d = session.run(list(fused.input), {"clips": release.clips})
     np.testing.assert_allclose(features_3d[:, :, None], release.expected["feat3d"], atol=LIMIT)
     np.testing.assert_allclose(features_2d, release.expected["feat2d"], atol=LIMIT)
+
+
+def test_half_precision_answers_within_a_hundredth_and_its_attention_does_not_overflow(
+    exported: Path, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every value rounded to 16 bits, as a GPU does; then features forty times as large before the attention.
+
+    Of released weights it is softmax(-G), in which what overflows weighs nothing: it takes the paper's sign to provoke
+    what is no number.
+    """
+    found, expected = rounded(exported, release.clips, 1)
+    np.testing.assert_allclose(expected, release.expected["out"], atol=LIMIT)
+    assert relative(found, expected) < HALF_LIMIT
+    found, expected = rounded(exported, release.clips, 40)
+    assert np.isfinite(found).all() and relative(found, expected) < HALF_LIMIT
+    assert np.isfinite(rounded(exported, release.clips, 40, paper=True)[0]).all()
+    monkeypatch.setattr(half, "GRAM", frozenset())
+    found, _ = rounded(exported, release.clips, 40, paper=True)
+    assert not np.isfinite(found).all()  # so the overflow was provoked
+
+
+def rounded(file: Path, clips: Float, factor: float, paper: bool = False) -> tuple[Float, Float]:
+    """What a file answers with every value in half precision, and in float32."""
+    model = ir.load(file)
+    split_attention(model)
+    for node in model.graph:
+        if paper and node.op_type == "Neg" and node.inputs[0] is not None:
+            node.outputs[0].replace_all_uses_with(node.inputs[0])
+        if node.op_type == "Conv" and block_of(node) == "cfam.conv_bn_relu2":
+            for value in node.inputs[1:]:
+                assert value is not None and value.const_value is not None
+                value.const_value = ir.tensor(np.float32(factor) * value.const_value.numpy(), name=value.name)
+    expected = run(model, clips)
+    half.rehearse(model, ir.DataType.FLOAT16, lambda node: False)
+    return run(model, clips), expected
+
+
+def run(model: ir.Model, clips: Float) -> Float:
+    content = ir.to_proto(model).SerializeToString()
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"clips": clips})[0])
+
+
+def relative(found: Float, expected: Float) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
