@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Backend, Batched
+from yowo_deploy.backends.base import Backend
 from yowo_deploy.boxes import Detections, Float, iou_matrix
 from yowo_deploy.decode import detect
 from yowo_deploy.errors import InputError
@@ -155,8 +155,7 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
 
 def answer_of(model: Backend, clip: Float) -> NDArray[np.float64]:
     """The raw output for one (3, T, H, W) clip, also of an engine that takes none alone: it gets the clip repeated."""
-    count = model.least_batch if isinstance(model, Batched) else 1
-    return np.asarray(model.infer(np.repeat(clip[None], count, axis=0))[0], np.float64)
+    return np.asarray(model.infer(np.repeat(clip[None], model.batch[0], axis=0))[0], np.float64)
 
 
 TASK = (

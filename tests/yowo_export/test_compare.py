@@ -137,7 +137,7 @@ def test_what_near_equals_decide_is_not_lost_and_a_turned_class_is(
 
 def test_an_engine_that_takes_no_clip_alone_gets_it_repeated(checkpoint: Checkpoint) -> None:
     class OfFour(TorchBackend):
-        least_batch = 4
+        batch = (4, 4)
 
         def infer(self, clips: np.ndarray) -> Float:
             assert len(clips) == 4

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Batched, Engine, open_model
+from yowo_deploy.backends.base import Engine, open_model
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import EngineError, YowoError
 
@@ -59,7 +59,7 @@ class Apart(Engine):
         )
         there.close()
         try:
-            self.name, self.spec, self.streams, self.least_batch = self._ask(self._path, options)
+            self.name, self.spec, self.streams, self.batch = self._ask(self._path, options)
         except BaseException:
             self.close()
             raise
@@ -134,8 +134,7 @@ def serve(descriptor: int) -> None:
         except YowoError as error:
             connection.send(("error", error))
             return
-        least = engine.least_batch if isinstance(engine, Batched) else 1
-        connection.send(("value", (engine.name, engine.spec, engine.streams, least)))
+        connection.send(("value", (engine.name, engine.spec, engine.streams, engine.batch)))
         with engine:
             while True:
                 _serve_one(engine, connection, *connection.recv())

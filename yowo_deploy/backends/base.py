@@ -26,11 +26,17 @@ Shape = tuple[int, ...]
 
 
 class Backend(Protocol):
-    """A loaded model. A context manager; an engine may keep device memory until it is closed."""
+    """A loaded model. A context manager; an engine may keep device memory until it is closed.
+
+    Attributes:
+        streams: calls of `infer` that it works on at once.
+        batch: the fewest clips that a call must have, and the most; None where there is no limit.
+    """
 
     name: str
     spec: ModelSpec
     streams: int
+    batch: tuple[int, int | None]
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """(B, 3, T, H, W) float32 clips to (B, A * (5 + C), rows, columns) float32 raw outputs.
@@ -76,13 +82,6 @@ class Staged(Protocol):
         ...
 
 
-@runtime_checkable
-class Batched(Protocol):
-    """An engine whose file may have been made for one batch size, or for several clips at least."""
-
-    least_batch: int  # clips that a call must have
-
-
 class FrameStream(Protocol):
     """One video on its way through an engine that keeps what neighbouring clips share."""
 
@@ -114,6 +113,7 @@ class Engine:
     """What all engines share: they are context managers, and most have nothing to close and take one call at a time."""
 
     streams = 1
+    batch: tuple[int, int | None] = (1, None)
 
     def close(self) -> None:
         """Nothing is held that the garbage collector does not free."""
@@ -218,19 +218,24 @@ def is_checkpoint(path: Path) -> bool:
     return head == b"PK\x03\x04" or head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-def check_clips(clips: NDArray[Any], spec: ModelSpec, batch: int = -1) -> NDArray[np.float32]:
+def check_clips(clips: NDArray[Any], spec: ModelSpec, batch: int | None = None) -> NDArray[np.float32]:
     """`clips` as a contiguous float32 array.
 
     Args:
-        batch: how many there must be, -1 for any number.
+        batch: how many there must be; None for any number.
 
     Raises:
         InputError: the shape is not (B, 3, T, H, W) of the spec.
     """
-    if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape or batch not in (-1, len(clips)):
+    if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape or batch not in (None, len(clips)):
         sides = ", ".join(map(str, spec.clip_shape))
-        raise InputError(f"clips have shape {clips.shape}, expected ({'batch' if batch == -1 else batch}, {sides})")
+        raise InputError(f"clips have shape {clips.shape}, expected ({batch or 'batch'}, {sides})")
     return np.ascontiguousarray(clips, np.float32)
+
+
+def batch_of(shape: Shape) -> tuple[int, int | None]:
+    """`Backend.batch` of a network that takes this shape, -1 for a side that is not fixed."""
+    return (shape[0], shape[0]) if shape[0] > 0 else (1, None)
 
 
 def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelSpec, path: Path) -> None:

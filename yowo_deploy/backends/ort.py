@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import writable_folder
-from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
+from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
@@ -99,9 +99,8 @@ class OnnxRuntimeBackend(Engine):
                 "stderr, and `yowo-deploy doctor` shows what lacks"
             )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        shapes = _shapes(inputs)
-        check_shapes(shapes, _shapes(outputs), self.spec, path)
-        self._batch, self.least_batch = shapes[0][0], max(1, shapes[0][0])
+        check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
+        self.batch = batch_of(_shapes(inputs)[0])
         self._input = inputs[0].name
         self.streams = streams
         # Not for the RTX plugin: beside it stands the plain wheel, which cannot allocate on a GPU.
@@ -112,7 +111,7 @@ class OnnxRuntimeBackend(Engine):
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
-        checked = check_clips(clips, self.spec, self._batch)
+        checked = check_clips(clips, self.spec, self.batch[1])
         if not self._binds:
             return np.asarray(self._session.run(None, {self._input: checked})[0], np.float32)
         memory = self._idle.get()
@@ -125,7 +124,7 @@ class OnnxRuntimeBackend(Engine):
         """See `Layered.outputs`."""
         here = {output.name for output in self._session.get_outputs()}
         found = [name for name in names if name in here]
-        answers = self._session.run(found, {self._input: check_clips(clips, self.spec, self._batch)}) if found else []
+        answers = self._session.run(found, {self._input: check_clips(clips, self.spec, self.batch[1])}) if found else []
         return {name: np.asarray(answer, np.float32) for name, answer in zip(found, answers, strict=True)}
 
     def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
@@ -135,7 +134,7 @@ class OnnxRuntimeBackend(Engine):
             return self.infer(clips), {"infer": perf_counter() - start}
         memory = self._idle.get()
         try:
-            return memory.infer_in_stages(check_clips(clips, self.spec, self._batch))
+            return memory.infer_in_stages(check_clips(clips, self.spec, self.batch[1]))
         finally:
             self._idle.put(memory)
 

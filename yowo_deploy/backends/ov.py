@@ -13,7 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import writable_folder
-from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
+from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
@@ -78,9 +78,9 @@ class OpenVinoBackend(Engine):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
             raise ModelFileError(f"openvino cannot load {path}: {reason}") from error
-        shapes = _shapes(self._compiled.inputs)
-        check_shapes(shapes, _shapes(self._compiled.outputs), self.spec, path)
-        self._batch, self.least_batch = shapes[0][0], max(1, shapes[0][0])
+        inputs = _shapes(self._compiled.inputs)
+        check_shapes(inputs, _shapes(self._compiled.outputs), self.spec, path)
+        self.batch = batch_of(inputs[0])
         self.streams = streams
         self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
         for _ in range(streams):
@@ -88,7 +88,7 @@ class OpenVinoBackend(Engine):
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
-        checked = check_clips(clips, self.spec, self._batch)
+        checked = check_clips(clips, self.spec, self.batch[1])
         request = self._idle.get()
         try:
             return np.array(request.infer([ov.Tensor(checked, shared_memory=True)])[0], np.float32)
@@ -99,7 +99,7 @@ class OpenVinoBackend(Engine):
         """See `Layered.outputs`."""
         wanted = {name: output for output in self._compiled.outputs for name in output.names if name in set(names)}
         request = self._compiled.create_infer_request()
-        request.infer([check_clips(clips, self.spec, self._batch)])
+        request.infer([check_clips(clips, self.spec, self.batch[1])])
         return {name: np.array(request.get_tensor(output).data, np.float32) for name, output in wanted.items()}
 
 

@@ -131,10 +131,11 @@ class TensorRtBackend(Engine):
         if any(self._engine.get_tensor_dtype(name) != trt.float32 for name in names):
             raise ModelFileError(f"{self._path} takes or puts out other numbers than float32: build it again")
         self._input, self._output = inputs[0], outputs[0]
-        self.least_batch = self._most = shapes[self._input][0]
-        if self.least_batch == -1:
+        self._least = self._most = shapes[self._input][0]
+        if self._least == -1:
             profile = self._engine.get_tensor_profile_shape(self._input, 0)
-            self.least_batch, self._most = profile[0][0], profile[2][0]
+            self._least, self._most = profile[0][0], profile[2][0]
+        self.batch = self._least, self._most
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise ModelFileError(f"{plan.flavour} cannot run {self._path}: {self._reason()}")
@@ -147,7 +148,7 @@ class TensorRtBackend(Engine):
         self._clips_there = self._cuda.device_memory(self._clips.nbytes)
         self._there = {name: self._cuda.device_memory(array.nbytes) for name, array in self._answers.items()}
         self._launch = None
-        if self.least_batch == self._most:
+        if self._least == self._most:
             self._clips[:] = 0
             self._put_in_stream(batch)  # the first run sets things up that a graph must not record
             self._cuda.synchronize()
@@ -216,8 +217,8 @@ class TensorRtBackend(Engine):
         if len(shape) != 5 or shape[1:] != self.spec.clip_shape:
             expected = ", ".join(map(str, self.spec.clip_shape))
             raise InputError(f"clips have shape {shape}, expected (batch, {expected})")
-        if not self.least_batch <= shape[0] <= self._most:
-            takes = f"{self.least_batch} to {self._most}" if self.least_batch != self._most else f"exactly {self._most}"
+        if not self._least <= shape[0] <= self._most:
+            takes = f"{self._least} to {self._most}" if self._least != self._most else f"exactly {self._most}"
             raise InputError(f"{self._path} takes {takes} clips a call, not {shape[0]}: `build --batch` sets them")
         return int(shape[0])
 
