@@ -15,6 +15,7 @@ FOR_COMMANDS_ONLY = {"print", "sys.exit", "exit"}
 # Module -> why it must catch every error there is. Tidying up and a bare `raise` need no line here.
 MAY_CATCH_EVERYTHING = {
     "yowo_deploy.ahead": "a thread hands its error over to the reader, whatever it is",
+    "yowo_deploy.sources": "a thread hands its error over to the reader, whatever it is",
     "yowo_deploy.sinks": "a thread hands its error over to the writer, whatever it is",
 }
 
