@@ -99,3 +99,98 @@ class LocalCamera:
                             self._viewers.remove(viewer)
                         viewer.close()
             time.sleep(self._seconds)
+
+
+class LocalFiles:
+    """A web server for given bytes; it may break off.
+
+    Attributes:
+        cuts: for each of the next answers, the share of the file after which the connection is closed.
+        answers: connections on which something was asked.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self.cuts, self.answers = content, list[float](), 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Of the one file."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/film"
+
+    def __enter__(self) -> LocalFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _answer(self, viewer: socket.socket) -> None:
+        with suppress(OSError), viewer:
+            if not viewer.recv(4096):
+                return  # only looked whether we are there
+            self.answers += 1
+            share = self.cuts.pop(0) if self.cuts else 1.0
+            head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self._content)
+            viewer.sendall(head + self._content[: int(share * len(self._content))])
+            viewer.shutdown(socket.SHUT_WR)
+            viewer.recv(1)
+
+
+_SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
+_SAYS = {
+    "OPTIONS": "Public: DESCRIBE, SETUP, PLAY\r\n",
+    "SETUP": "Transport: RTP/AVP/TCP;interleaved=0-1\r\nSession: 1\r\n",
+}
+
+
+class LocalRtsp:
+    """An MPEG transport stream by RTSP, once to each who asks: RTP inside the connection, as cameras do it."""
+
+    def __init__(self, stream: bytes) -> None:
+        self._stream = stream
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """With a password, which must appear nowhere."""
+        return f"rtsp://user:s3cret@127.0.0.1:{self._listener.getsockname()[1]}/live"
+
+    def __enter__(self) -> LocalRtsp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._talk, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _talk(self, viewer: socket.socket) -> None:
+        with suppress(OSError), viewer, viewer.makefile("rb") as lines:
+            while words := lines.readline().decode().split():
+                fields = dict(iter(lambda: lines.readline().decode().strip().split(": ", 1), [""]))
+                body = _SDP if words[0] == "DESCRIBE" else ""
+                kind = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n" if body else ""
+                said = f"RTSP/1.0 200 OK\r\nCSeq: {fields['CSeq']}\r\n{kind}{_SAYS.get(words[0], '')}\r\n{body}"
+                viewer.sendall(said.encode())
+                if words[0] == "PLAY":
+                    return self._play(viewer)
+
+    def _play(self, viewer: socket.socket) -> None:
+        size = 7 * 188
+        for number, start in enumerate(range(0, len(self._stream), size)):
+            times = number.to_bytes(2, "big") + (900 * number).to_bytes(4, "big")
+            packet = bytes([0x80, 33]) + times + bytes(4) + self._stream[start : start + size]
+            viewer.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)

@@ -18,6 +18,7 @@ from yowo_deploy.video import MAX_PIXELS
 
 TIMEOUT_S = 2.0  # to connect, and for the next frame; recovery within 2.1 s was measured (HARDENING, "Live")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 8.0
+RETRIES = 3  # of a file that ends too early, before it counts as damaged
 KEY_FRAME_WITHIN_S = 10.0  # some encoders refresh a picture in stripes and send no whole one, ever
 BLACK = 20  # brightest value of a black frame; video's black is 16, and a lossy codec adds a little
 _EVERY = 8
@@ -207,25 +208,27 @@ class RemoteFile(_Remote):
         """Every frame once.
 
         Raises:
-            VideoError: it ends before its declared end twice at the same frame, or its server does not come back.
+            VideoError: it ends before its declared end and three more connections bring nothing new, or its server does
+                not come back.
         """
-        given, ended_at, seconds = 0, 0, 0.0
+        given, in_vain, seconds = 0, 0, 0.0
         image: Frame | None = self._connection.first
         while True:
+            before = given
             while image is not None:
                 seconds = self._connection.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 given += 1
                 yield Captured(image, seconds)
                 image = self._connection.read()
             missing = self.frames_declared - (seconds * self.fps + 1)
-            if missing <= max(2, 0.05 * self.frames_declared) or (given == ended_at and self._allow_damaged):
+            in_vain = in_vain + 1 if given == before else 0
+            if missing <= max(2, 0.05 * self.frames_declared) or (in_vain == RETRIES and self._allow_damaged):
                 return
-            if given == ended_at:
+            if in_vain == RETRIES:
                 raise VideoError(
                     f"{self.name} breaks off: {given} frames can be decoded, {self.frames_declared} are declared. "
                     "Repair or re-encode it, or pass --allow-damaged to take what there is"
                 )
-            ended_at = given
             if not self._connection.again():
                 return
             image = self._connection.read_from(given)

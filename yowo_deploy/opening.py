@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -73,7 +73,7 @@ class Address:
         options: for `capture_options`: protocols and formats of this kind of address and no others.
     """
 
-    url: str
+    url: str = field(repr=False)
     shown: str
     options: str
     host: str
@@ -96,7 +96,8 @@ class Address:
             raise InputError(f"sources behind {parts.scheme}:// are not opened, expected {allowed}, a file or a webcam")
         if not host or not text.isprintable() or " " in text:
             raise InputError(f"the address of a source has no host: expected {parts.scheme}://host:port/path")
-        named = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
+        inside = f"[{host}]" if ":" in host else host
+        named = f"{parts.scheme}://{inside}{f':{port}' if port else ''}{parts.path}"
         return cls(text, named, _OPTIONS[parts.scheme], host, port or _PORTS[parts.scheme])
 
     def reach(self, timeout_s: float) -> None:
