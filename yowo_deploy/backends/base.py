@@ -26,11 +26,17 @@ Shape = tuple[int, ...]
 
 
 class Backend(Protocol):
-    """A loaded model. A context manager; an engine may keep device memory until it is closed."""
+    """A loaded model. A context manager; an engine may keep device memory until it is closed.
+
+    Attributes:
+        streams: calls of `infer` that it works on at once.
+        batch: the fewest clips that a call must have, and the most; None where there is no limit.
+    """
 
     name: str
     spec: ModelSpec
     streams: int
+    batch: tuple[int, int | None]
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """(B, 3, T, H, W) float32 clips to (B, A * (5 + C), rows, columns) float32 raw outputs.
@@ -107,6 +113,7 @@ class Engine:
     """What all engines share: they are context managers, and most have nothing to close and take one call at a time."""
 
     streams = 1
+    batch: tuple[int, int | None] = (1, None)
 
     def close(self) -> None:
         """Nothing is held that the garbage collector does not free."""
@@ -220,6 +227,11 @@ def check_clips(clips: NDArray[Any], spec: ModelSpec) -> NDArray[np.float32]:
     if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape:
         raise InputError(f"clips have shape {clips.shape}, expected (batch, {', '.join(map(str, spec.clip_shape))})")
     return np.ascontiguousarray(clips, np.float32)
+
+
+def batch_of(shape: Shape) -> tuple[int, int | None]:
+    """`Backend.batch` of a network that takes this shape, -1 for a side that is not fixed."""
+    return (shape[0], shape[0]) if shape[0] > 0 else (1, None)
 
 
 def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelSpec, path: Path) -> None:

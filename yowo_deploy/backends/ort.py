@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import writable_folder
-from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
+from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
@@ -100,6 +100,7 @@ class OnnxRuntimeBackend(Engine):
             )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
+        self.batch = batch_of(_shapes(inputs)[0])
         self._input = inputs[0].name
         self.streams = streams
         # Not for the RTX plugin: beside it stands the plain wheel, which cannot allocate on a GPU.

@@ -13,7 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import writable_folder
-from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
+from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
@@ -78,7 +78,9 @@ class OpenVinoBackend(Engine):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
             raise ModelFileError(f"openvino cannot load {path}: {reason}") from error
-        check_shapes(_shapes(self._compiled.inputs), _shapes(self._compiled.outputs), self.spec, path)
+        inputs = _shapes(self._compiled.inputs)
+        check_shapes(inputs, _shapes(self._compiled.outputs), self.spec, path)
+        self.batch = batch_of(inputs[0])
         self.streams = streams
         self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
         for _ in range(streams):

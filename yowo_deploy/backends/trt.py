@@ -135,6 +135,7 @@ class TensorRtBackend(Engine):
         if self._least == -1:
             profile = self._engine.get_tensor_profile_shape(self._input, 0)
             self._least, self._most = profile[0][0], profile[2][0]
+        self.batch = self._least, self._most
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise ModelFileError(f"{plan.flavour} cannot run {self._path}: {self._reason()}")

@@ -1,0 +1,144 @@
+"""Four streams through one engine, beside four loops with a detector each: `python -m benchmarks.pool [VIDEO]`.
+
+Both in turn in one run, because machines are shared: the ratio of a round is what counts. First as fast as it goes,
+then with frames that arrive as four cameras send them, at a rate that the loops can keep up with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+
+import numpy as np
+
+from yowo_deploy.backends.base import ONNX_ENGINES
+from yowo_deploy.detector import Detector
+from yowo_deploy.pool import StreamPool
+from yowo_deploy.preprocess import Frame
+from yowo_deploy.sources import open_source
+
+STREAMS = 4
+
+
+def main() -> None:
+    """Print one table an engine."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("video", nargs="?", help="its frames are decoded before; noise by default")
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--backend", action="append", choices=list(ONNX_ENGINES))
+    parser.add_argument("--frames", type=int, default=8, help="of a stream, in a round")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--max-wait-ms", type=float, action="append")
+    parser.add_argument("--load", type=float, default=0.6, help="share of what the loops can do, offered by cameras")
+    asked = parser.parse_args()
+    frames = _frames(asked.video)
+    for backend in asked.backend or list(ONNX_ENGINES):
+        detectors = [Detector.open(asked.model, backend=backend) for _ in range(STREAMS)]
+        forms: dict[str, Callable[[int, float], list[float]]] = {"four loops": lambda n, gap: loops(detectors, n, gap)}
+        pools = {ms: StreamPool.open(asked.model, ms, backend=backend) for ms in asked.max_wait_ms or [0.0, 30.0]}
+        for ms, pool in pools.items():
+            forms[f"pool, {ms:g} ms"] = lambda n, gap, pool=pool: pooled(pool, n, gap)
+        FRAMES[:] = frames
+        print(f"{backend}: {STREAMS} streams, {asked.rounds} rounds of {asked.frames} frames each, in turn")
+        rate = _as_fast_as_it_goes(forms, asked.frames, asked.rounds)
+        _at_a_rate(forms, asked.frames, asked.rounds, asked.load * rate / STREAMS)
+        for ms, pool in pools.items():
+            held = np.array(pool.backend.held_ms)
+            calls = dict(sorted(pool.backend.calls.items()))
+            print(f"  pool, {ms:g} ms: held for company p95 {np.percentile(held, 95):.1f} ms; calls by clips {calls}")
+            pool.close()
+        for detector in detectors:
+            detector.close()
+
+
+FRAMES: list[Frame] = []
+
+
+def loops(detectors: list[Detector], count: int, gap_s: float) -> list[float]:
+    """A thread and a detector a stream, as one would write it; the latency of each frame in ms."""
+
+    def run(number: int) -> list[float]:
+        latencies = []
+        for arrived, frame in _arriving(number, count, gap_s):
+            detectors[number].push(frame)
+            latencies.append(1000 * (time.perf_counter() - arrived))
+        return latencies
+
+    with ThreadPoolExecutor(STREAMS) as threads:
+        return [ms for each in threads.map(run, range(STREAMS)) for ms in each]
+
+
+def pooled(pool: StreamPool, count: int, gap_s: float) -> list[float]:
+    """The same through a pool."""
+    arrivals: dict[str, list[float]] = {str(number): [] for number in range(STREAMS)}
+
+    def arriving(number: int) -> Iterator[Frame]:
+        for arrived, frame in _arriving(number, count, gap_s):
+            arrivals[str(number)].append(arrived)
+            yield frame
+
+    for number in range(STREAMS):
+        pool.add(str(number), arriving(number))
+    seen = dict.fromkeys(arrivals, 0)
+    latencies = []
+    for name, _ in pool:
+        latencies.append(1000 * (time.perf_counter() - arrivals[name][seen[name]]))
+        seen[name] += 1
+    assert pool.errors == {} and set(seen.values()) == {count}
+    for name in arrivals:
+        pool.remove(name)
+    return latencies
+
+
+def _arriving(number: int, count: int, gap_s: float) -> Iterator[tuple[float, Frame]]:
+    """Frames when they are due, the streams shifted against each other; without a gap whenever one is asked for."""
+    start = time.perf_counter() + gap_s * number / STREAMS
+    for index, frame in enumerate(islice(cycle(FRAMES), number, number + count)):
+        due = start + index * gap_s if gap_s else time.perf_counter()
+        time.sleep(max(0.0, due - time.perf_counter()))
+        yield due, frame
+
+
+def _as_fast_as_it_goes(forms: dict[str, Callable[[int, float], list[float]]], count: int, rounds: int) -> float:
+    """Prints throughput; returns that of the first form, in frames a second."""
+    rates: dict[str, list[float]] = {name: [] for name in forms}
+    for run in forms.values():
+        run(2, 0.0)
+    for _ in range(rounds):
+        for name, run in forms.items():
+            start = time.perf_counter()
+            run(count, 0.0)
+            rates[name].append(STREAMS * count / (time.perf_counter() - start))
+    first = np.array(next(iter(rates.values())))
+    for name, found in rates.items():
+        ratios = np.array(found) / first
+        low, high = np.percentile(ratios, [25, 75])
+        print(
+            f"  {name:14} {np.median(found):6.1f} frames/s, {np.median(ratios):.2f} times the loops"
+            f" (half of the rounds {low:.2f} to {high:.2f})"
+        )
+    return float(np.median(first))
+
+
+def _at_a_rate(forms: dict[str, Callable[[int, float], list[float]]], count: int, rounds: int, fps: float) -> None:
+    latencies: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(rounds):
+        for name, run in forms.items():
+            latencies[name] += run(count, 1 / fps)
+    for name, found in latencies.items():
+        p50, p95 = np.percentile(found, [50, 95])
+        print(f"  {name:14} at {fps:.1f} frames/s a stream: latency p50 {p50:.0f} ms, p95 {p95:.0f} ms")
+
+
+def _frames(video: str | None) -> list[Frame]:
+    if video is None:
+        return list(np.random.default_rng(0).integers(0, 256, (16, 240, 320, 3), np.uint8))
+    with open_source(video) as source:
+        return [timed.image for timed in islice(source, 64)]
+
+
+if __name__ == "__main__":
+    main()
