@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, islice
 
 import numpy as np
@@ -21,6 +22,9 @@ from yowo_deploy.preprocess import Frame
 from yowo_deploy.sources import open_source
 
 STREAMS = 4
+FRAMES: list[Frame] = []
+# Frames of a stream, and seconds between them; 0 for one whenever it is asked for. The latency of each frame in ms.
+Form = Callable[[int, float], list[float]]
 
 
 def main() -> None:
@@ -34,14 +38,12 @@ def main() -> None:
     parser.add_argument("--max-wait-ms", type=float, action="append")
     parser.add_argument("--load", type=float, default=0.6, help="share of what the loops can do, offered by cameras")
     asked = parser.parse_args()
-    frames = _frames(asked.video)
+    FRAMES[:] = _frames(asked.video)
     for backend in asked.backend or list(ONNX_ENGINES):
         detectors = [Detector.open(asked.model, backend=backend) for _ in range(STREAMS)]
-        forms: dict[str, Callable[[int, float], list[float]]] = {"four loops": lambda n, gap: loops(detectors, n, gap)}
         pools = {ms: StreamPool.open(asked.model, ms, backend=backend) for ms in asked.max_wait_ms or [0.0, 30.0]}
-        for ms, pool in pools.items():
-            forms[f"pool, {ms:g} ms"] = lambda n, gap, pool=pool: pooled(pool, n, gap)
-        FRAMES[:] = frames
+        forms: dict[str, Form] = {"four loops": partial(loops, detectors)}
+        forms |= {f"pool, {ms:g} ms": partial(pooled, pool) for ms, pool in pools.items()}
         print(f"{backend}: {STREAMS} streams, {asked.rounds} rounds of {asked.frames} frames each, in turn")
         rate = _as_fast_as_it_goes(forms, asked.frames, asked.rounds)
         _at_a_rate(forms, asked.frames, asked.rounds, asked.load * rate / STREAMS)
@@ -52,9 +54,6 @@ def main() -> None:
             pool.close()
         for detector in detectors:
             detector.close()
-
-
-FRAMES: list[Frame] = []
 
 
 def loops(detectors: list[Detector], count: int, gap_s: float) -> list[float]:
@@ -102,28 +101,30 @@ def _arriving(number: int, count: int, gap_s: float) -> Iterator[tuple[float, Fr
         yield due, frame
 
 
-def _as_fast_as_it_goes(forms: dict[str, Callable[[int, float], list[float]]], count: int, rounds: int) -> float:
+def _as_fast_as_it_goes(forms: dict[str, Form], count: int, rounds: int) -> float:
     """Prints throughput; returns that of the first form, in frames a second."""
     rates: dict[str, list[float]] = {name: [] for name in forms}
+    work: dict[str, list[float]] = {name: [] for name in forms}
     for run in forms.values():
         run(2, 0.0)
     for _ in range(rounds):
         for name, run in forms.items():
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             run(count, 0.0)
             rates[name].append(STREAMS * count / (time.perf_counter() - start))
+            work[name].append(1000 * (time.process_time() - worked) / (STREAMS * count))
     first = np.array(next(iter(rates.values())))
     for name, found in rates.items():
         ratios = np.array(found) / first
         low, high = np.percentile(ratios, [25, 75])
         print(
             f"  {name:14} {np.median(found):6.1f} frames/s, {np.median(ratios):.2f} times the loops"
-            f" (half of the rounds {low:.2f} to {high:.2f})"
+            f" (half of the rounds {low:.2f} to {high:.2f}), {np.median(work[name]):.0f} ms of CPU a frame"
         )
     return float(np.median(first))
 
 
-def _at_a_rate(forms: dict[str, Callable[[int, float], list[float]]], count: int, rounds: int, fps: float) -> None:
+def _at_a_rate(forms: dict[str, Form], count: int, rounds: int, fps: float) -> None:
     latencies: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(rounds):
         for name, run in forms.items():

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ from yowo_deploy.sources import open_source
 from yowo_deploy.spec import ModelSpec
 
 STREAMS = 4
+FRAMES_ALIVE = 10 * STREAMS  # results that wait, their detectors' last ones, what is at work; not what was
 DRIFT = 0.02
 SHOWN = 0.01  # of scores that are low, as the pictures are small and show nobody
 
@@ -64,46 +66,75 @@ def small_lite(path: Path) -> Path:
     return path
 
 
-def runs_long(model: str | Path, backend: str, count: int) -> list[str]:
-    """Frames of four streams through a pool; what grew or stayed open."""
+def runs_long(
+    model: str | Path, backend: str, count: int, shown: float = SHOWN, drift: float = DRIFT, looks: int = 100
+) -> list[str]:
+    """Frames of four streams through a pool; what grew or stayed open.
+
+    Args:
+        shown: confidence above which boxes count.
+        drift: by what share memory may grow between the second tenth and the last.
+        looks: how often stock is taken.
+    """
     # What libraries open once they open here.
     with StreamPool.open(model, backend=backend, threads=2) as pool:
         pool.push("first", np.zeros((48, 64, 3), np.uint8)).result()
     files, threads = open_files(), threading.active_count()
-    memory: list[float] = []
-    ended: list[weakref.ref[Tube]] = []
-    tubes = seen = found = 0
-    start = time.monotonic()
-    with StreamPool.open(model, confidence=SHOWN, backend=backend, threads=2) as pool:
+    watch = Watch()
+    with StreamPool.open(model, confidence=shown, backend=backend, threads=2) as pool:
         linkers = {str(number): OnlineLinker() for number in range(STREAMS)}
         for number, name in enumerate(linkers):
-            pool.add(name, scenes(number, count // STREAMS))
+            pool.add(name, scenes(number, count // STREAMS, watch))
         for name, result in pool:
-            seen += 1
-            found += len(result.detections)
+            watch.seen += 1
+            watch.detections += len(result.detections)
             linkers[name].push(result.detections)
-            finished = linkers[name].finished()
-            tubes += len(finished)
-            ended += map(weakref.ref, finished)
-            del finished
-            if seen % max(1, count // 100) == 0:
-                gc.collect()
-                memory.append(resident_mb())
-                ended = [each for each in ended if each() is not None]
-                print(
-                    f"{seen} frames, {seen / (time.monotonic() - start):.0f} a second, {memory[-1]:.1f} MB, {found} "
-                    f"detections, {tubes} tubes ended, {len(ended)} of them in memory, {open_files()} files",
-                    flush=True,
-                )
+            for tube in linkers[name].finished():
+                watch.tubes_ended += 1
+                watch.tubes.append(weakref.ref(tube))
+            if watch.seen % max(1, count // looks) == 0:
+                watch.look()
         failures = [f"stream {name}: {error!r}" for name, error in pool.errors.items()]
-        del linkers, result
-    if seen != count // STREAMS * STREAMS:
-        failures.append(f"{seen} of {count} frames came through")
-    early, late = np.median(memory[10:20]), np.median(memory[-10:])
-    print(f"memory: {early:.1f} MB after a tenth, {late:.1f} MB at the end: {100 * (late / early - 1):+.2f} %")
-    if not late < (1 + DRIFT) * early:
-        failures.append(f"memory grew from {early:.1f} to {late:.1f} MB")
-    return failures + left_over(files, threads, ended)
+    if watch.seen != count // STREAMS * STREAMS or not watch.detections:
+        failures.append(f"{watch.seen} of {count} frames came through, with {watch.detections} detections")
+    del tube
+    return failures + watch.growth(drift) + left_over(files, threads, watch.tubes)
+
+
+class Watch:
+    """What is looked at while frames go through."""
+
+    def __init__(self) -> None:
+        self.seen = self.detections = self.tubes_ended = self.most_frames = self.most_tubes = 0
+        self.tubes: list[weakref.ref[Tube]] = []
+        self.frames: deque[weakref.ref[Frame]] = deque(maxlen=1000)
+        self.memory: list[float] = []
+        self._start = time.monotonic()
+
+    def look(self) -> None:
+        """Take stock and print it."""
+        gc.collect()
+        self.memory.append(resident_mb())
+        self.tubes = [tube for tube in self.tubes if tube() is not None]
+        frames = sum(frame() is not None for frame in list(self.frames))
+        self.most_frames, self.most_tubes = max(self.most_frames, frames), max(self.most_tubes, len(self.tubes))
+        rate = self.seen / (time.monotonic() - self._start)
+        print(
+            f"{self.seen} frames, {rate:.0f} a second, {self.memory[-1]:.1f} MB, {self.detections} detections, "
+            f"{self.tubes_ended} tubes ended; {len(self.tubes)} of them and {frames} frames in memory; "
+            f"{open_files()} files open",
+            flush=True,
+        )
+
+    def growth(self, drift: float) -> list[str]:
+        """What there was too much of."""
+        tenth = len(self.memory) // 10
+        early, late = np.median(self.memory[tenth : 2 * tenth]), np.median(self.memory[-tenth:])
+        print(f"memory: {early:.1f} MB after a tenth, {late:.1f} MB at the end: {100 * (late / early - 1):+.2f} %")
+        wrong = [] if late < (1 + drift) * early else [f"memory grew from {early:.1f} to {late:.1f} MB"]
+        if self.most_frames > FRAMES_ALIVE or self.most_tubes > STREAMS:
+            wrong.append(f"{self.most_frames} frames and {self.most_tubes} ended tubes were in memory at once")
+        return wrong
 
 
 def left_over(files: int, threads: int, ended: Sequence[weakref.ref[Tube]]) -> list[str]:
@@ -120,13 +151,16 @@ def left_over(files: int, threads: int, ended: Sequence[weakref.ref[Tube]]) -> l
     return wrong
 
 
-def scenes(seed: int, count: int) -> Iterator[Frame]:
-    """Blobs of other sizes and shades every few frames, which come and go for a network as people do."""
+def scenes(seed: int, count: int, watch: Watch) -> Iterator[Frame]:
+    """Blobs of other shades every few frames, which come and go for a network as people do."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         if number % 20 == 0:
             frame = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-        yield np.roll(frame, number % 20, axis=1)
+        moved = np.roll(frame, number % 20, axis=1)
+        watch.frames.append(weakref.ref(moved))
+        yield moved
+        del moved
 
 
 def dies_and_returns(restarts: int) -> list[str]:

@@ -157,7 +157,9 @@ class StreamPool:
         return stream.push(frame_bgr)
 
     def reset(self, name: str) -> None:
-        """Forget a stream's frames so far: its next one starts a new video. Waits for those that were pushed, or are at work.
+        """Forget a stream's frames so far: its next one starts a new video.
+
+        Waits for frames that were pushed, or are at work.
 
         Raises:
             InputError: there is no such stream.
