@@ -47,8 +47,9 @@ class StreamPool:
     Args:
         backend: a loaded model; closed with the pool. On a CPU a call at once for each core or two is what many streams
             gain by: `open_model(..., streams=2)` for two cores.
-        max_wait_ms: how long a clip may wait for those of other streams while the engine is free; see `SharedBackend`.
-            0 only takes together what has gathered while the engine was busy.
+        max_wait_ms: how long a clip may wait for those of other streams while the engine is free; for an engine that
+            works on one call at a time, as GPUs do, see `SharedBackend`. What gathers while the engine is busy goes
+            together anyway.
         max_batch: clips in an engine's call; by default 8, or what the model takes.
         confidence, iou: see `Detector`.
 

@@ -314,3 +314,27 @@ def test_a_file_with_a_fixed_batch_is_taken_or_refused_in_a_sentence(
 def alone_results(backend: Any, frames: list[Frame]) -> list[Result]:
     detector = Detector(backend, 0.05)
     return [detector.push(frame) for frame in frames]
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_the_default_model_finds_the_same_in_company(backend: str) -> None:
+    """A call's size does not change what it says of a clip: both engines gave the same bits for 1, 2, 3 and 4."""
+    pytest.importorskip(backend)
+    scene = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    videos = {str(name): [np.roll(scene, 7 * name * number, axis=1) for number in range(2)] for name in range(1, 4)}
+    wanted = {}
+    with Detector.open(confidence=0.0, backend=backend) as detector:
+        for name, frames in videos.items():
+            detector.reset()
+            wanted[name] = [detector.push(frame).detections for frame in frames]
+    with StreamPool.open(max_wait_ms=2000, confidence=0.0, backend=backend, streams=1) as pool:
+        for name, frames in videos.items():
+            pool.add(name, frames)
+        found = by_name(pool)
+        assert sum(size * count for size, count in pool.backend.calls.items()) == 6
+        assert max(pool.backend.calls) > 1
+    for name, results in found.items():
+        for result, same in zip(results, wanted[name], strict=True):
+            assert len(same) > 20
+            np.testing.assert_array_equal(result.detections.xyxy, same.xyxy)
+            np.testing.assert_array_equal(result.detections.scores, same.scores)

@@ -19,13 +19,14 @@ class SharedBackend(Engine):
     """An engine whose callers share its calls; what each gets is what it would get alone.
 
     Clips go in the order in which they came, and a caller waits for its answer before it asks again: nobody is served
-    twice before another is served once. While the engine is busy clips gather by themselves. The last free worker
-    of an engine also waits for company, unless every caller who `joined` is waiting or being served. A call that fails
-    is made again clip by clip, so that an error is its cause's alone.
+    twice before another is served once. While the engine is busy clips gather by themselves, and go in one call, or in
+    one for each of its streams that is free. An engine with one stream also waits for company, unless every
+    caller who `joined` is waiting already; one with several gains by calls side by side, and lets nobody wait. A call
+    that fails is made again clip by clip, so that an error is its cause's alone.
 
     Args:
         backend: closed with this one; each of its `streams` is served by a thread.
-        max_wait_ms: the longest that a clip waits for company while the engine is free.
+        max_wait_ms: the longest that a clip waits for company while the engine, of one stream, is free.
         max_batch: clips in a call; by default 8, or what the engine takes.
 
     Attributes:
@@ -125,7 +126,7 @@ class SharedBackend(Engine):
         if not self._waiting:
             return 1.0
         company_may_come = self._callers > len(self._waiting) + self._served
-        if self._free > 1 or len(self._waiting) >= self._max_batch or not company_may_come:
+        if len(self._workers) > 1 or len(self._waiting) >= self._max_batch or not company_may_come:
             return 0.0
         return self._wait_s - (perf_counter() - self._waiting[0].since)
 
