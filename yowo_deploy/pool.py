@@ -274,10 +274,11 @@ class _Stream:
         if self._given is not None:
             raise InputError(f"stream {self.name!r} reads a source: choose another name for frames that are pushed")
         self._room.acquire()
-        if self.over:
+        try:
+            future = self._pushed.submit(self._work, frame)
+        except RuntimeError as error:  # the executor was shut down
             self._room.release()
-            raise InputError(f"stream {self.name!r} is closed")
-        future = self._pushed.submit(self._work, frame)
+            raise InputError(f"stream {self.name!r} is closed: this frame comes too late") from error
         future.add_done_callback(lambda _: self._room.release())
         return future
 

@@ -24,8 +24,8 @@ FLOORS = {
     7: ("cli", "__main__"),
 }
 FLOORS[1] += ("gemm", "one_layer", "onnx_bytes", "onnx_file", "opening", "plan_file")
-FLOORS[2] += ("cameras",)
-FLOORS[3] += ("pool", "sources")
+FLOORS[2] += ("cameras", "sources")
+FLOORS[3] += ("pool",)
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
 FLOOR_OF |= {"yowo_training.__main__": 7, "yowo_training": 5, "yowo_export": 6}
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tests.local_camera import LocalCamera
 from yowo_deploy import pool as pool_module
+from yowo_deploy.backends.base import open_model
 from yowo_deploy.boxes import Float
 from yowo_deploy.detector import Detector, Result
 from yowo_deploy.errors import EngineError, InputError, ModelFileError, VideoError
@@ -323,11 +324,11 @@ def test_the_default_model_finds_the_same_in_company(backend: str) -> None:
     scene = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8).repeat(20, 0).repeat(20, 1)
     videos = {str(name): [np.roll(scene, 7 * name * number, axis=1) for number in range(2)] for name in range(1, 4)}
     wanted = {}
-    with Detector.open(confidence=0.0, backend=backend) as detector:
-        for name, frames in videos.items():
-            detector.reset()
-            wanted[name] = [detector.push(frame).detections for frame in frames]
-    with StreamPool.open(max_wait_ms=2000, confidence=0.0, backend=backend, streams=1) as pool:
+    engine = open_model("default", backend=backend)
+    for name, frames in videos.items():
+        detector = Detector(engine, 0.0)
+        wanted[name] = [detector.push(frame).detections for frame in frames]
+    with StreamPool(engine, max_wait_ms=2000, confidence=0.0) as pool:
         for name, frames in videos.items():
             pool.add(name, frames)
         found = by_name(pool)
@@ -338,3 +339,14 @@ def test_the_default_model_finds_the_same_in_company(backend: str) -> None:
             assert len(same) > 20
             np.testing.assert_array_equal(result.detections.xyxy, same.xyxy)
             np.testing.assert_array_equal(result.detections.scores, same.scores)
+
+
+def test_a_frame_for_a_stream_that_was_closed_meanwhile_is_refused(spec: ModelSpec, numpy_backend: Backends) -> None:
+    with StreamPool(numpy_backend(spec)) as pool:
+        pool.push("door", frames_of(1, 0)[0]).result(30)
+        stream = pool._streams["door"]
+        pool.remove("door")
+        for _ in range(pool_module.WAITING + 1):  # none of them takes the room of another
+            with pytest.raises(InputError, match="'door' is closed"):
+                stream.push(frames_of(1, 0)[0])
+        assert isinstance(pool.push("door", frames_of(1, 0)[0]).result(30), Result)
