@@ -82,8 +82,9 @@ class LocalCamera:
             while True:
                 viewer = listener.accept()[0]
                 viewer.settimeout(2)
-                viewer.sendall(self.greeting)
-                self._viewers.append(viewer)
+                with suppress(OSError):  # hung up already, as the one who only looked whether we are there
+                    viewer.sendall(self.greeting)
+                    self._viewers.append(viewer)
 
     def _send(self, listener: socket.socket) -> None:
         while self._listener is listener:
@@ -94,7 +95,7 @@ class LocalCamera:
                 for viewer in list(self._viewers):
                     try:
                         viewer.sendall(head + picture + b"\r\n")
-                    except OSError:  # gone, as the one who only looked whether we are there
+                    except OSError:  # gone
                         with suppress(ValueError):
                             self._viewers.remove(viewer)
                         viewer.close()

@@ -54,7 +54,7 @@ class SharedBackend(Engine):
         self._wait_s, self._max_batch = max_wait_ms / 1000, max_batch or min(8, most or 8)
         self._changed = threading.Condition()
         self._waiting: deque[_Asked] = deque()
-        self._callers = self._served = 0
+        self._callers = 0
         self._free, self._free_since, self._closed = backend.streams, perf_counter(), False
         self.calls: Counter[int] = Counter()
         self.held_ms: deque[float] = deque(maxlen=1000)
@@ -108,7 +108,6 @@ class SharedBackend(Engine):
             with self._changed:
                 self._free += 1
                 self._free_since = perf_counter()
-                self._served -= len(batch)
                 self._changed.notify_all()
 
     def _next_batch(self) -> list[_Asked]:
@@ -125,7 +124,7 @@ class SharedBackend(Engine):
         """How long to wait on before the next call begins."""
         if not self._waiting:
             return 1.0
-        company_may_come = self._callers > len(self._waiting) + self._served
+        company_may_come = self._callers > len(self._waiting)
         if len(self._workers) > 1 or len(self._waiting) >= self._max_batch or not company_may_come:
             return 0.0
         return self._wait_s - (perf_counter() - self._waiting[0].since)
@@ -138,7 +137,6 @@ class SharedBackend(Engine):
         self.held_ms.extend(1000 * (now - max(asked.since, self._free_since)) for asked in batch)
         self.calls[len(batch)] += 1
         self._free -= 1
-        self._served += len(batch)
         return batch
 
     def _answer(self, batch: Sequence[_Asked]) -> None:

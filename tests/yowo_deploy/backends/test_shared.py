@@ -61,16 +61,19 @@ def eventually(holds: Callable[[], bool]) -> None:
 class Asking:
     """Threads that ask, one for each number, in a known order."""
 
-    def __init__(self, shared: SharedBackend) -> None:
-        self._shared, self._threads = shared, ThreadPoolExecutor(32)
+    def __init__(self, shared: SharedBackend, engine: Gated) -> None:
+        self._shared, self._engine, self._threads = shared, engine, ThreadPoolExecutor(32)
 
     def __call__(self, *numbers: int) -> list[Future[Float]]:
         futures = []
         for number in numbers:
-            before = len(self._shared._waiting) + self._shared._served
+            before = self._came()
             futures.append(self._threads.submit(self._shared.infer, clip(self._shared.spec, number)))
-            eventually(lambda before=before: len(self._shared._waiting) + self._shared._served > before)
+            eventually(lambda before=before: self._came() > before)
         return futures
+
+    def _came(self) -> int:
+        return len(self._shared._waiting) + sum(map(len, self._engine.calls))
 
 
 def answers(futures: list[Future[Float]]) -> list[int]:
@@ -80,7 +83,7 @@ def answers(futures: list[Future[Float]]) -> list[int]:
 def test_what_gathers_while_the_engine_is_busy_goes_in_one_call(spec: ModelSpec) -> None:
     engine = Gated(spec)
     with SharedBackend(engine) as shared:
-        asking = Asking(shared)
+        asking = Asking(shared, engine)
         first = asking(1)
         assert engine.entered.acquire(timeout=30)
         others = asking(2, 3, 4)
@@ -93,7 +96,7 @@ def test_what_gathers_while_the_engine_is_busy_goes_in_one_call(spec: ModelSpec)
 def test_no_call_is_larger_than_allowed_and_first_come_is_first_served(spec: ModelSpec) -> None:
     engine = Gated(spec)
     with SharedBackend(engine, max_batch=2) as shared:
-        asking = Asking(shared)
+        asking = Asking(shared, engine)
         futures = asking(1)
         assert engine.entered.acquire(timeout=30)
         futures += asking(2, 3, 4, 5, 6)
@@ -105,7 +108,7 @@ def test_no_call_is_larger_than_allowed_and_first_come_is_first_served(spec: Mod
 def test_free_workers_share_what_waits(spec: ModelSpec) -> None:
     engine = Gated(spec, streams=2)
     with SharedBackend(engine, max_wait_ms=30_000) as shared:
-        asking = Asking(shared)
+        asking = Asking(shared, engine)
         futures = asking(1)  # at once, though company could come: another worker is free for that
         assert engine.entered.acquire(timeout=30)
         futures += asking(2)
@@ -150,7 +153,7 @@ def test_a_clip_waits_for_company_only_so_long(spec: ModelSpec) -> None:
 def test_an_error_is_its_causes_alone(spec: ModelSpec) -> None:
     engine = Gated(spec)
     with SharedBackend(engine) as shared:
-        asking = Asking(shared)
+        asking = Asking(shared, engine)
         first = asking(1)
         assert engine.entered.acquire(timeout=30)
         good, bad, fine = asking(2, 13, 4)
@@ -172,7 +175,7 @@ def test_a_clip_of_another_shape_is_refused_before_it_reaches_others(spec: Model
 def test_closing_refuses_who_waits_and_lets_who_is_served_end(spec: ModelSpec) -> None:
     engine = Gated(spec)
     shared = SharedBackend(engine)
-    asking = Asking(shared)
+    asking = Asking(shared, engine)
     served = asking(1)
     assert engine.entered.acquire(timeout=30)
     waiting = asking(2)
@@ -215,7 +218,7 @@ def test_limits_are_checked(
 def test_what_the_model_takes_limits_a_call(batch: tuple[int, int | None], largest: int, spec: ModelSpec) -> None:
     engine = Gated(spec, batch=batch)
     with SharedBackend(engine) as shared:
-        asking = Asking(shared)
+        asking = Asking(shared, engine)
         futures = asking(0)
         assert engine.entered.acquire(timeout=30)
         futures += asking(*range(1, 10))
