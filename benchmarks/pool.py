@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import cycle, islice
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -36,20 +38,22 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="of a stream, in a round")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--max-wait-ms", type=float, action="append")
+    parser.add_argument("--max-batch", type=int)
     parser.add_argument("--load", type=float, default=0.6, help="share of what the loops can do, offered by cameras")
     asked = parser.parse_args()
     FRAMES[:] = _frames(asked.video)
     for backend in asked.backend or list(ONNX_ENGINES):
         detectors = [Detector.open(asked.model, backend=backend) for _ in range(STREAMS)]
-        pools = {ms: StreamPool.open(asked.model, ms, backend=backend) for ms in asked.max_wait_ms or [0.0, 30.0]}
+        limits = asked.max_wait_ms or [0.0, 30.0]
+        pools = {ms: Pooled(StreamPool.open(asked.model, ms, asked.max_batch, backend=backend)) for ms in limits}
         forms: dict[str, Form] = {"four loops": partial(loops, detectors)}
-        forms |= {f"pool, {ms:g} ms": partial(pooled, pool) for ms, pool in pools.items()}
+        forms |= {f"pool, {ms:g} ms": pool for ms, pool in pools.items()}
         print(f"{backend}: {STREAMS} streams, {asked.rounds} rounds of {asked.frames} frames each, in turn")
         rate = _as_fast_as_it_goes(forms, asked.frames, asked.rounds)
         _at_a_rate(forms, asked.frames, asked.rounds, asked.load * rate / STREAMS)
         for ms, pool in pools.items():
-            held = np.array(pool.backend.held_ms)
-            calls = dict(sorted(pool.backend.calls.items()))
+            held = np.array(pool.pool.backend.held_ms)
+            calls = dict(sorted(pool.pool.backend.calls.items()))
             print(f"  pool, {ms:g} ms: held for company p95 {np.percentile(held, 95):.1f} ms; calls by clips {calls}")
             pool.close()
         for detector in detectors:
@@ -70,26 +74,35 @@ def loops(detectors: list[Detector], count: int, gap_s: float) -> list[float]:
         return [ms for each in threads.map(run, range(STREAMS)) for ms in each]
 
 
-def pooled(pool: StreamPool, count: int, gap_s: float) -> list[float]:
-    """The same through a pool."""
-    arrivals: dict[str, list[float]] = {str(number): [] for number in range(STREAMS)}
+class Pooled:
+    """The same through a pool, its streams open from round to round as the detectors are."""
 
-    def arriving(number: int) -> Iterator[Frame]:
-        for arrived, frame in _arriving(number, count, gap_s):
-            arrivals[str(number)].append(arrived)
-            yield frame
+    def __init__(self, pool: StreamPool) -> None:
+        self._rounds = [SimpleQueue[tuple[int, float] | None]() for _ in range(STREAMS)]
+        self._arrivals: dict[str, deque[float]] = {str(number): deque() for number in range(STREAMS)}
+        for number in range(STREAMS):
+            pool.add(str(number), self._frames(number))
+        self.pool, self._results = pool, iter(pool)
 
-    for number in range(STREAMS):
-        pool.add(str(number), arriving(number))
-    seen = dict.fromkeys(arrivals, 0)
-    latencies = []
-    for name, _ in pool:
-        latencies.append(1000 * (time.perf_counter() - arrivals[name][seen[name]]))
-        seen[name] += 1
-    assert pool.errors == {} and set(seen.values()) == {count}
-    for name in arrivals:
-        pool.remove(name)
-    return latencies
+    def __call__(self, count: int, gap_s: float) -> list[float]:
+        for rounds in self._rounds:
+            rounds.put((count, gap_s))
+        latencies = []
+        for name, _ in islice(self._results, STREAMS * count):
+            latencies.append(1000 * (time.perf_counter() - self._arrivals[name].popleft()))
+        assert len(latencies) == STREAMS * count and self.pool.errors == {}
+        return latencies
+
+    def _frames(self, number: int) -> Iterator[Frame]:
+        while (asked := self._rounds[number].get()) is not None:
+            for arrived, frame in _arriving(number, *asked):
+                self._arrivals[str(number)].append(arrived)
+                yield frame
+
+    def close(self) -> None:
+        for rounds in self._rounds:
+            rounds.put(None)
+        self.pool.close()
 
 
 def _arriving(number: int, count: int, gap_s: float) -> Iterator[tuple[float, Frame]]:

@@ -50,7 +50,8 @@ class StreamPool:
         max_wait_ms: how long a clip may wait for those of other streams while the engine is free; for an engine that
             works on one call at a time, as GPUs do, see `SharedBackend`. What gathers while the engine is busy goes
             together anyway.
-        max_batch: clips in an engine's call; by default 8, or what the model takes.
+        max_batch: clips in an engine's call; by default 8, or what the model takes, and 1 where the engine works on
+            several calls at once.
         confidence, iou: see `Detector`.
 
     Raises:

@@ -14,20 +14,22 @@ from yowo_deploy.backends.base import Backend, Engine, check_clips
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
 
+USUAL_BATCH = 8
+
 
 class SharedBackend(Engine):
     """An engine whose callers share its calls; what each gets is what it would get alone.
 
     Clips go in the order in which they came, and a caller waits for its answer before it asks again: nobody is served
-    twice before another is served once. While the engine is busy clips gather by themselves, and go in one call, or in
-    one for each of its streams that is free. An engine with one stream also waits for company, unless every
-    caller who `joined` is waiting already; one with several gains by calls side by side, and lets nobody wait. A call
-    that fails is made again clip by clip, so that an error is its cause's alone.
+    twice before another is served once. Clips that gather while the engine is busy go in one call. An engine with one
+    stream also waits for company, unless every caller who `joined` is waiting already. One with several streams,
+    as CPUs have them, gains by calls side by side: there nobody waits, and large calls are made only where asked for. A
+    call that fails is made again clip by clip, so that an error is its cause's alone.
 
     Args:
         backend: closed with this one; each of its `streams` is served by a thread.
         max_wait_ms: the longest that a clip waits for company while the engine, of one stream, is free.
-        max_batch: clips in a call; by default 8, or what the engine takes.
+        max_batch: clips in a call; by default 8, or what the engine takes; 1 if it has several streams.
 
     Attributes:
         calls: of the engine, by number of clips.
@@ -51,7 +53,8 @@ class SharedBackend(Engine):
         if not max_wait_ms >= 0:
             raise InputError(f"max_wait_ms is {max_wait_ms}, expected 0 or more")
         self.name, self.spec, self._backend = backend.name, backend.spec, backend
-        self._wait_s, self._max_batch = max_wait_ms / 1000, max_batch or min(8, most or 8)
+        usual = min(USUAL_BATCH, most or USUAL_BATCH) if backend.streams == 1 else 1
+        self._wait_s, self._max_batch = max_wait_ms / 1000, max_batch or usual
         self._changed = threading.Condition()
         self._waiting: deque[_Asked] = deque()
         self._callers = 0
