@@ -19,6 +19,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 class ImageFolder:
     """Frames in the order of the numbers that their names end with, as `VideoReader` gives those of a file.
 
+    Args:
+        pattern: of the names, where only some of the pictures are meant.
+
     Attributes:
         path: of the folder.
         size_wh: (width, height) of the first frame; all have it.
@@ -32,9 +35,9 @@ class ImageFolder:
 
     fps = 25.0
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], pattern: str = "*") -> None:
         self.path = Path(path)
-        found = [file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES]
+        found = [file for file in self.path.glob(pattern) if file.suffix.lower() in SUFFIXES]
         self._files = [file for _, file in sorted((_number(file), file) for file in found)]
         if not self._files:
             raise VideoError(f"{self.path} is a folder without any picture ({', '.join(SUFFIXES)})")

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import importlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -21,13 +20,11 @@ import numpy as np
 from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.errors import MissingExtraError, VideoError
 from yowo_deploy.image_folder import ImageFolder
+from yowo_deploy.opening import FILES_ONLY, capture_options
 from yowo_deploy.preprocess import Frame
 
 # FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-# Files only: FFmpeg would follow a playlist or an address inside a container (HARDENING, "Video"). Set only while
-# a file is opened: the application's own cameras must not meet it.
-_CAPTURE_OPTIONS, _FILES_ONLY = "OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file"
 
 MAX_PIXELS = 8192 * 8192
 BITS_A_PIXEL, MIN_BITS = 0.15, 1_000_000  # of a compressed video, the second a second; boxes and labels stay sharp
@@ -75,7 +72,7 @@ class VideoReader:
         self.path = existing_file(path, "video")
         self._allow_damaged = allow_damaged
         _refuse_other_formats(self.path)
-        with _environment(_CAPTURE_OPTIONS, _FILES_ONLY):
+        with capture_options(FILES_ONLY):
             self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError(f"{self.path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")
@@ -129,6 +126,11 @@ class VideoReader:
         while self._capture.grab():
             times.append(self._capture.get(cv2.CAP_PROP_POS_MSEC))
         return times
+
+    @property
+    def timestamp_s(self) -> float:
+        """When the frame that iterating gave last is shown, in seconds, as the file says."""
+        return self._timestamp_s
 
     def _read(self) -> Frame | None:
         decoded, frame = self._capture.read()
@@ -259,24 +261,6 @@ class _PyAv:
     def close(self) -> None:
         self._container.mux(self._stream.encode())
         self._container.close()
-
-
-_OPENING = threading.Lock()
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable for the length of a block; one thread at a time, or one would restore what another has set."""
-    with _OPENING:
-        before = os.environ.get(name)
-        os.environ[name] = value
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = before
 
 
 @contextlib.contextmanager

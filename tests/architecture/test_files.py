@@ -15,6 +15,9 @@ FOR_COMMANDS_ONLY = {"print", "sys.exit", "exit"}
 # Module -> why it must catch every error there is. Tidying up and a bare `raise` need no line here.
 MAY_CATCH_EVERYTHING = {
     "yowo_deploy.ahead": "a thread hands its error over to the reader, whatever it is",
+    "yowo_deploy.backends.shared": "whose clips fail gets the error, whatever it is, and in his own thread",
+    "yowo_deploy.pool": "an error of one stream, whatever it is, ends that stream alone",
+    "yowo_deploy.sources": "a thread hands its error over to the reader, whatever it is",
     "yowo_deploy.sinks": "a thread hands its error over to the writer, whatever it is",
 }
 

@@ -23,7 +23,9 @@ FLOORS = {
     4: ("anchors", "bench", "check", "doctor", "evaluate", "machine", "preview", "record", "stages", "statistics"),
     7: ("cli", "__main__"),
 }
-FLOORS[1] += ("gemm", "one_layer", "onnx_bytes", "onnx_file", "plan_file")
+FLOORS[1] += ("gemm", "one_layer", "onnx_bytes", "onnx_file", "opening", "plan_file")
+FLOORS[2] += ("cameras", "sources")
+FLOORS[3] += ("pool",)
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
 FLOOR_OF |= {"yowo_training.__main__": 7, "yowo_training": 5, "yowo_export": 6}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -223,24 +221,3 @@ def test_a_real_damaged_video_is_refused_unless_it_is_allowed(data_dir: Path) ->
         list(VideoReader(path))
     with VideoReader(path, allow_damaged=True) as reader:
         assert 0 < len(list(reader)) < reader.frames_declared
-
-
-def test_videos_may_be_opened_by_several_threads() -> None:
-    """The file-only whitelist is in the environment while a file is opened, and never after."""
-    before = dict(os.environ)
-    problems: list[BaseException] = []
-
-    def opens() -> None:
-        try:
-            for _ in range(2000):
-                with video_module._environment("YOWO_TEST_VARIABLE", "file"):
-                    assert os.environ["YOWO_TEST_VARIABLE"] == "file"
-        except BaseException as error:
-            problems.append(error)
-
-    threads = [threading.Thread(target=opens) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert problems == [] and dict(os.environ) == before

@@ -1,0 +1,116 @@
+"""What FFmpeg may open under OpenCV, and for how long it may try. Knows addresses and options; nothing of frames."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from yowo_deploy.errors import InputError, VideoError
+
+# OpenCV reads these when it opens something, and from the environment alone.
+_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# FFmpeg would follow a playlist or an address inside a container (HARDENING, "Video").
+FILES_ONLY = "protocol_whitelist;file"
+# By TCP no packet gets lost: a line that is too slow makes frames late, not wrong.
+_RTSP = (
+    "protocol_whitelist;rtsp,rtsps,rtp,udp,tcp,tls|format_whitelist;rtsp,sdp,rtp,mpegts|rtsp_transport;tcp"
+    "|allowed_media_types;video"
+)
+_FORMATS = "mpjpeg,mjpeg,jpeg_pipe,mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,ogg,asf,h264,hevc,hls"
+_HTTP = f"protocol_whitelist;http,https,httpproxy,tcp,tls,crypto|format_whitelist;{_FORMATS}"
+_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+_OPTIONS = {"rtsp": _RTSP, "rtsps": _RTSP, "http": _HTTP, "https": _HTTP}
+
+_TURN = threading.Lock()
+_FREE = threading.Condition()
+_holding: list[str] = []
+_before: list[str | None] = []
+
+
+@contextlib.contextmanager
+def capture_options(value: str) -> Iterator[None]:
+    """Whatever OpenCV opens inside the block gets these options.
+
+    Threads that want the same share the block: a camera that does not answer keeps no other camera waiting. Who wants
+    others waits, and then goes first. The application's own value is back when the last one leaves.
+    """
+    with _TURN, _FREE:
+        _FREE.wait_for(lambda: not _holding or _holding[0] == value)
+        if not _holding:
+            _before.append(os.environ.get(_VARIABLE))
+            os.environ[_VARIABLE] = value
+        _holding.append(value)
+    try:
+        yield
+    finally:
+        with _FREE:
+            _holding.pop()
+            if not _holding:
+                _restore(_before.pop())
+                _FREE.notify_all()
+
+
+def _restore(value: str | None) -> None:
+    if value is None:
+        del os.environ[_VARIABLE]
+    else:
+        os.environ[_VARIABLE] = value
+
+
+@dataclass(frozen=True)
+class Address:
+    """Of a stream.
+
+    Attributes:
+        url: all of it; passwords may be in it, so it is shown nowhere.
+        shown: scheme, host and path: what may stand in names and messages.
+        options: for `capture_options`: protocols and formats of this kind of address and no others.
+    """
+
+    url: str = field(repr=False)
+    shown: str
+    options: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """An address that begins with rtsp://, rtsps://, http:// or https://.
+
+        Raises:
+            InputError: it begins otherwise, or has no host; the message says nothing of what may be a password.
+        """
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise InputError("the address of a source is not one: expected rtsp://host:port/path") from error
+        if parts.scheme not in _OPTIONS:
+            allowed = ", ".join(f"{scheme}://" for scheme in _OPTIONS)
+            raise InputError(f"sources behind {parts.scheme}:// are not opened, expected {allowed}, a file or a webcam")
+        if not host or not text.isprintable() or " " in text:
+            raise InputError(f"the address of a source has no host: expected {parts.scheme}://host:port/path")
+        inside = f"[{host}]" if ":" in host else host
+        named = f"{parts.scheme}://{inside}{f':{port}' if port else ''}{parts.path}"
+        return cls(text, named, _OPTIONS[parts.scheme], host, port or _PORTS[parts.scheme])
+
+    def reach(self, timeout_s: float) -> None:
+        """Connect to the host and hang up, outside of `capture_options`: most dead cameras are found so.
+
+        Raises:
+            VideoError: it cannot be reached; the reason is in the message.
+        """
+        scheme = urlsplit(self.url).scheme
+        if scheme.startswith("http") and getproxies().get(scheme) and not proxy_bypass(self.host):
+            return  # FFmpeg asks the proxy, which may reach what we cannot
+        try:
+            socket.create_connection((self.host, self.port), timeout_s).close()
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise VideoError(f"{self.shown} cannot be reached: {reason}") from error
