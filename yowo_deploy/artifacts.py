@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from yowo_deploy.errors import InputError, OutputError
+
+MAX_BYTES = 256 << 20  # of a file of text. Of parsed JSON or XML a byte costs ten: ten times UCF101-24's boxes fit
 
 
 @contextlib.contextmanager
@@ -72,6 +76,33 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     if file.stat().st_size == 0:
         raise InputError(f"{file} is empty, expected a {what} file")
     return file
+
+
+def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
+    """What a file holds, unpacked if it is gzipped, if that is no more than `limit` bytes.
+
+    Raises:
+        InputError: it is more, or cannot be read or unpacked.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            packed = stream.read(limit + 1)
+            if packed[:2] == b"\x1f\x8b":
+                stream.seek(0)
+                with gzip.open(stream) as unpacked:
+                    packed = unpacked.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+    if len(packed) > limit:
+        raise InputError(f"{file} holds more than {limit >> 20} MiB, which is no annotation file: split it")
+    return packed
+
+
+def refuse_existing(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raise an OutputError where annotations, which may be somebody's work, would be replaced unasked."""
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path} is there already: give another name, or --overwrite to replace it")
 
 
 def writable_folder(path: str | os.PathLike[str]) -> Path:

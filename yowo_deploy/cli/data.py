@@ -8,9 +8,17 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.artifacts import atomic_write, refuse_existing
 from yowo_deploy.check import Finding, check_data
-from yowo_deploy.cli.terminal import json_option, progress_bar, require, show_table, talk, write_picture
+from yowo_deploy.cli.terminal import (
+    json_option,
+    progress_bar,
+    refuse_overwriting,
+    require,
+    show_table,
+    talk,
+    write_picture,
+)
 from yowo_deploy.datasets.formats.rows import Options
 from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
@@ -18,6 +26,8 @@ from yowo_deploy.errors import DatasetError, InputError, OutputError
 from yowo_deploy.preview import annotated_frames, sheet
 from yowo_deploy.statistics import statistics_of
 from yowo_deploy.video import VideoWriter, open_video
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace annotations that are there already.")
 
 SHOWN = 5  # findings of one kind; --json has all
 
@@ -37,6 +47,7 @@ def command() -> None:
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of videos that are not there.")
 @click.option("--present", is_flag=True, help="Leave out videos that are not there, and classes without any.")
 @click.option("--test-share", type=click.FloatRange(0, 0.9), help="Share of the tubes to test on, by whole recordings.")
+@overwrite_option
 def import_command(
     source: str,
     kind: str,
@@ -47,10 +58,13 @@ def import_command(
     fps: float | None,
     present: bool,
     test_share: float | None,
+    overwrite: bool,
 ) -> None:
     """Write the annotations of SOURCE, a file or folder, as data.json."""
     if not output.endswith((".json", ".json.gz")):
         raise OutputError(f"cannot write {output}: expected a name that ends in .json or .json.gz")
+    refuse_overwriting(source, output)
+    refuse_existing(output, overwrite)
     for folder in videos:
         if not Path(folder).is_dir():
             raise InputError(f"folder of videos not found: {folder}")
@@ -58,7 +72,7 @@ def import_command(
     options = Options(tuple(map(Path, videos)), action_from, start, fps)
     annotations, notes = import_annotations(Path(source), found, options)
     if present:
-        annotations, notes = only_present(annotations), []
+        annotations, notes = only_present(annotations), [note for note in notes if "not there" not in note]
     if test_share is not None:
         annotations = with_test_share(annotations, test_share)
     write_annotations(annotations, output)
@@ -75,14 +89,17 @@ def import_command(
 @click.argument("data", type=click.Path())
 @click.option("--to", "kind", required=True, type=click.Choice(list(WRITERS)), help="Format to write.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the files.")
-def export_command(data: str, kind: str, output: str) -> None:
+@overwrite_option
+def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
     """Write DATA, ground truth or what `detect --save-json` found, for an annotation tool."""
     annotations = read_annotations(data)
-    files = WRITERS[kind](annotations, Path(output))
+    written = WRITERS[kind](annotations, Path(output), overwrite)
     talk.print(f"{kind}: {_told(annotations)}")
-    if len(annotations.splits) > 1:
-        talk.print(f"only the first of {len(annotations.splits)} splits is in it")
-    for file in files:
+    for lost in written.lost:
+        talk.print(f"lost: {lost}")
+    for note in written.notes:
+        talk.print(note)
+    for file in written.files:
         click.echo(file)
 
 
@@ -91,11 +108,14 @@ def export_command(data: str, kind: str, output: str) -> None:
 @click.option("--fix", is_flag=True, help="Mend what is safe, in DATA itself or in -o.")
 @click.option("-o", "--output", type=click.Path(), help="Where --fix writes.  [default: DATA]")
 @click.option("--fast", is_flag=True, help="Believe what videos say of themselves: do not decode them.")
+@overwrite_option
 @json_option
-def check_command(data: str, fix: bool, output: str | None, fast: bool, as_json: bool) -> None:
+def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrite: bool, as_json: bool) -> None:
     """Find what is wrong with DATA and its videos; exit code 1 if an error is left."""
     if output is not None and not fix:
         raise InputError("-o says where --fix writes: give --fix as well")
+    if output is not None and Path(output).absolute() != Path(data).absolute():
+        refuse_existing(output, overwrite)
     with progress_bar("checking", total=None) as update:
         checked = check_data(Path(data), not fast, update)
     found = checked.findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,35 +20,46 @@ from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_pres
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, InputError
 
-LAWS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAWS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 @LAWS
 @given(expected=annotations())
-def test_what_is_exported_is_imported_again(
+def test_what_is_exported_is_imported_again_or_said_to_be_lost(
     kind: str, expected: Annotations, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp(kind)
-    files = WRITERS[kind](expected, folder)
-    assert all(file.is_file() for file in files)
+    written = WRITERS[kind](expected, folder, False)
+    assert all(file.is_file() and folder in file.parents for file in written.files)
     assert recognise(folder) == kind
     found, _ = import_annotations(folder, kind, Options())
-    order = {video.name: video for video in found.videos}
-    again = Annotations(
-        found.classes,
-        tuple(order[v.name] for v in expected.videos),
-        found.splits,
-        found.exclusive,
-        found.judged_classes,
+    assert bool(written.lost) == any(map(two_at_a_time, expected.videos))
+    if written.lost:
+        found, expected = without_tubes(found), without_tubes(expected)
+    assert_same(sides_sorted(found), sides_sorted(expected))
+
+
+def two_at_a_time(video: AnnotatedVideo) -> bool:
+    """Whether a person has two tubes of one class that share a time: what docs/own-data.md says is lost."""
+    return any(
+        one is not other
+        and (one.class_id, one.tracker_id) == (other.class_id, other.tracker_id)
+        and one.frames[0] <= other.frames[-1]
+        and other.frames[0] <= one.frames[-1]
+        for one in video.tubes
+        for other in video.tubes
     )
-    assert_same(_sides_sorted(again), _sides_sorted(expected))
 
 
-def _sides_sorted(data: Annotations) -> Annotations:
-    """Files of one video each come in the order of their names."""
+def without_tubes(data: Annotations) -> Annotations:
+    return replace(data, videos=tuple(replace(video, tubes=()) for video in data.videos))
+
+
+def sides_sorted(data: Annotations) -> Annotations:
+    """The order in a side means nothing."""
     splits = tuple({side: tuple(sorted(names)) for side, names in sides.items()} for sides in data.splits)
-    return Annotations(data.classes, data.videos, splits, data.exclusive, data.judged_classes)
+    return replace(data, splits=splits)
 
 
 @pytest.mark.parametrize("kind", ["ava", "cocovid"])
@@ -56,7 +68,7 @@ def test_frames_that_were_looked_at_with_nobody_there_survive(kind: str, tmp_pat
     judged = np.array([0, 30, 60, 90])
     video = AnnotatedVideo("a", "a", Path("/nowhere/a.mp4"), 100, (tube,), (64, 48), judged, 30.0)
     expected = annotations_of(["walk"], [video])
-    WRITERS[kind](expected, tmp_path)
+    WRITERS[kind](expected, tmp_path, False)
     assert_same(import_annotations(tmp_path, kind, Options())[0], expected)
 
 
@@ -87,7 +99,7 @@ def test_the_nine_clips_of_ucf24_go_through_every_tool_unchanged(
 ) -> None:
     nine = only_present(ucf24[0])
     assert (len(nine.videos), nine.splits) == (9, ())
-    WRITERS[kind](nine, tmp_path)
+    WRITERS[kind](nine, tmp_path, False)
     found, _ = import_annotations(tmp_path, kind, Options())
     assert found.classes == nine.classes
     by_name = {video.name: video for video in found.videos}

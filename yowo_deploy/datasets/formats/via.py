@@ -71,7 +71,7 @@ def _video(
     fps, name = footage.fps_of(path, facts), Path(str(about["fname"])).stem
     said = [(row, _labels(row, known, options_of)) for row in moments]
     stretches = [(row["z"], labels) for row, labels in said if not row.get("xy") and len(row["z"]) == 2]
-    rows = Rows()
+    rows = Rows(footage.allowance)
     for row, labels in said:
         if not row.get("xy"):
             continue
