@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from yowo_deploy.artifacts import atomic_write, refuse_existing
-from yowo_deploy.check import Finding, check_data
+from yowo_deploy.check import check_data
+from yowo_deploy.check_video import Finding
 from yowo_deploy.cli.terminal import (
     json_option,
     progress_bar,

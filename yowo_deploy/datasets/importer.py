@@ -52,7 +52,7 @@ def recognise(source: Path) -> str:
         InputError: it is not there.
         DatasetError: it is none that is known.
     """
-    if not source.exists():
+    if not os.path.exists(source):
         raise InputError(f"annotations not found: {source}")
     found = _of_folder(source) if source.is_dir() else _of_file(source)
     if found is None:
