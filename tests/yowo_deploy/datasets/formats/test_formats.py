@@ -454,3 +454,42 @@ def test_videos_are_found_by_path_by_name_or_said_to_be_two(tmp_path: Path) -> N
 )
 def test_a_recording_is_told_by_how_the_names_of_its_parts_end(name: str, expected: str) -> None:
     assert recording_of(name) == expected
+
+
+def test_mot_sequences_do_not_take_each_others_pictures(tmp_path: Path, write_pictures: Callable[..., None]) -> None:
+    write_pictures(tmp_path / "two" / "img1", range(1, 3))
+    for name in ("one", "two"):
+        (tmp_path / name / "gt").mkdir(parents=True)
+        (tmp_path / name / "gt" / "gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
+        (tmp_path / name / "seqinfo.ini").write_text(f"[Sequence]\nname={name}\nimDir=img1\n")
+    found, notes = import_annotations(tmp_path, "mot", Options(videos=(tmp_path,)))
+    assert [video.path for video in found.videos] == [tmp_path / "one" / "one", tmp_path / "two" / "img1"]
+    assert not any("both" in note for note in notes)
+
+
+def test_names_with_dots_are_not_cut_to_find_their_videos(tmp_path: Path, write_video: Callable[..., None]) -> None:
+    write_video(tmp_path / "clip.avi")
+    (tmp_path / "mine.csv").write_text("clip.v1,0,0,0,1,1,1\nclip.v2,0,0,0,1,1,1\nclip,0,0,0,1,1,1\n")
+    found, _ = import_annotations(tmp_path / "mine.csv", "ava", Options(fps=10.0))
+    assert [video.path.exists() for video in found.videos] == [False, False, True]
+
+
+def test_two_videos_of_one_file_are_said_and_stay_together(tmp_path: Path, write_video: Callable[..., None]) -> None:
+    write_video(tmp_path / "yard.mp4")
+    (tmp_path / "mine.csv").write_text("yard.mp4,0,0,0,1,1,1\nyard.avi,0,0,0,1,1,1\n")
+    found, notes = import_annotations(tmp_path / "mine.csv", "ava", Options())
+    assert notes[-1] == f"yard.mp4 and yard.avi are both of {tmp_path / 'yard.mp4'}"
+    assert len({video.group for video in found.videos}) == 1
+
+
+def test_text_may_have_a_mark_at_its_start_and_the_line_ends_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes("\ufeffwalk\r\nsit\r\n".encode())
+    (tmp_path / "mine.csv").write_bytes("\ufeffvideo,time,x1,y1,x2,y2,action\r\na,0,0,0,1,1,2\r\n".encode())
+    found = import_annotations(tmp_path, "ava", Options(fps=10.0))[0]
+    assert (found.classes, found.videos[0].name) == (("walk", "sit"), "a")
+    (tmp_path / "mot" / "gt").mkdir(parents=True)
+    (tmp_path / "mot" / "gt" / "labels.txt").write_bytes("\ufeffwalk\r\nsit\r\n".encode())
+    (tmp_path / "mot" / "gt" / "gt.txt").write_bytes("\ufeff1,1,1,1,9,9,1,2,1\r\n".encode())
+    (tmp_path / "mot" / "seqinfo.ini").write_bytes("\ufeff[Sequence]\r\nname=yard\r\n".encode())
+    found = import_annotations(tmp_path / "mot", "mot", Options())[0]
+    assert (found.classes, found.videos[0].name, found.videos[0].tubes[0].class_id) == (("walk", "sit"), "yard", 1)
