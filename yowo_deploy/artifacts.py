@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from yowo_deploy.errors import InputError, OutputError
@@ -87,16 +87,23 @@ def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
     file = Path(path)
     try:
         with file.open("rb") as stream:
-            packed = stream.read(limit + 1)
-            if packed[:2] == b"\x1f\x8b":
-                stream.seek(0)
-                with gzip.open(stream) as unpacked:
-                    packed = unpacked.read(limit + 1)
+            is_gzip = stream.read(2) == b"\x1f\x8b"
+            stream.seek(0)
+            with gzip.open(stream) if is_gzip else contextlib.nullcontext(stream) as content:
+                packed = _at_most(content.read, limit + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     if len(packed) > limit:
         raise InputError(f"{file} holds more than {limit >> 20} MiB, which is no annotation file: split it")
     return packed
+
+
+def _at_most(read: Callable[[int], bytes], count: int) -> bytes:
+    """Piece by piece, for one `read(count)` takes as much memory beforehand."""
+    found = bytearray()
+    while len(found) < count and (piece := read(min(1 << 20, count - len(found)))):
+        found += piece
+    return bytes(found)
 
 
 def refuse_existing(path: str | os.PathLike[str], overwrite: bool) -> None:

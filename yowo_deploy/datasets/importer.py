@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from yowo_deploy.artifacts import read_within
 from yowo_deploy.datasets.ava import CSV
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, open_dataset, split_present
 from yowo_deploy.datasets.formats.ava_csv import VIDEOS, read_ava_csv, write_ava_csv
@@ -152,7 +153,7 @@ def _of_file(file: Path) -> str | None:
         return "cvat"
     if name.endswith(".csv"):
         with file.open(encoding="utf-8", errors="replace") as stream:
-            return "ava" if len(stream.readline().split(",")) in (2, 7, 8) else None
+            return "ava" if len(stream.readline(4096).split(",")) in (2, 7, 8) else None
     if not name.endswith((".json", ".json.gz")):
         return None
     content = load_json(file)
@@ -252,7 +253,7 @@ def _release_labels(folder: Path) -> tuple[str, ...]:
     seen: dict[int, Counter[str]] = {}
     for kind in sorted(path for path in (folder / "labels").iterdir() if path.is_dir()):
         for file in sorted(kind.glob("*/*.txt")):
-            for line in file.read_text(encoding="utf-8").split("\n"):
+            for line in read_within(file).decode().split("\n"):
                 number = line.partition(" ")[0]
                 if number.isdecimal():
                     seen.setdefault(int(number), Counter())[kind.name] += 1

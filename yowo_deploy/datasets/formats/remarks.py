@@ -24,7 +24,7 @@ from yowo_deploy.datasets.native import Annotations, Sides, refuse_faults
 from yowo_deploy.errors import DatasetError
 
 KEY = "yowo_deploy"
-LONGEST_NAME = 100  # bytes of the names of files, to which suffixes are added
+LONGEST_NAME = 200  # bytes of the names of files, which suffixes are added to
 _SIDES = get_args(Split)
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -169,7 +169,8 @@ def lost_of(data: Annotations) -> list[str]:
         return []
     video, (name, person) = found[0][0], (data.classes[found[0][1][0]], found[0][1][1])
     where = f"the first: {video.name!r}, person {person}, {name!r}"
-    return [f"{len(found)} times one person has two tubes of one class at a time ({where}): they come back parted anew"]
+    total = sum(len(video.tubes) for video in data.videos)
+    return [f"{len(found)} of {total} tubes overlap in time with another of their person and class ({where})"]
 
 
 def _entangled(video: AnnotatedVideo) -> list[tuple[int, int]]:
