@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Float, Int, Tube, paired_iou
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.errors import VideoError
+from yowo_deploy.errors import InputError
 from yowo_deploy.video import VideoReader, open_video
 
 SLACK = 1.0  # pixels by which a box may leave the picture: annotators round
@@ -120,7 +120,7 @@ class VideoCheck:
             return None
         try:
             seen = probe(video.path, decode)
-        except VideoError as error:
+        except InputError as error:  # an empty file, too
             self._say("error", "unreadable video", str(error), "re-encode it, or take the video out")
             return None
         again = f"ffmpeg -i {video.path.name} -fps_mode cfr -r {seen.fps:g} even.mp4, and annotate that"

@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clean: videos of 16 frames, 128x96, labelled from frame 7 on."""
     made = tmp_path_factory.mktemp("clean")
     make_synthetic(made, *VIDEOS, seed=3)
+    (made / "videos" / "empty.avi").touch()
     return made
 
 
@@ -149,6 +150,7 @@ FAULTS: list[tuple[Callable[[Content], None], str, str, bool]] = [
     (set_box([0, 0, 10, 10]), "jump", r"tubes\[4\].*: 2 jumps, first from frame 8 to 9", False),
     (of_video(path="videos/gone.avi"), "absent video", r"gone.avi is not there.", False),
     (of_video(path="synthetic.json"), "unreadable video", "is not a video", False),
+    (of_video(path="videos/empty.avi"), "unreadable video", "is empty", False),
     (of_video(fps=25), "fps", "annotated at 25 frames/s, .* has 12", False),
     (of_video(frames=20), "length", "frames is 20, .* has 16", True),
     (of_video(size=[160, 160]), "size", "annotated in 160x160, the file has 128x96: another shape", False),

@@ -76,6 +76,8 @@ def import_command(
         annotations, notes = only_present(annotations), [note for note in notes if "not there" not in note]
     if test_share is not None:
         annotations = with_test_share(annotations, test_share)
+        if test_share and not annotations.splits[0]["test"]:
+            notes.append("nothing to test on: every class has one recording alone, which is to train on")
     write_annotations(annotations, output)
     talk.print(f"{found}: {_told(annotations)}")
     absent = [video for video in annotations.videos if not video.path.exists()]
@@ -204,9 +206,15 @@ def _told(annotations: Annotations) -> str:
     sides = annotations.splits[0] if annotations.splits else {}
     split = ", ".join(f"{len(names)} to {side}" for side, names in sides.items())
     many = ", several labels a box" if annotations.exclusive is not None else ""
-    counts = f"{len(annotations.videos)} videos{f' ({split})' if split else ''}, {len(tubes)} tubes, {boxes} boxes"
+    counts = f"{_some(len(annotations.videos), 'video')}{f' ({split})' if split else ''}, {_some(len(tubes), 'tube')}"
     names = ", ".join(annotations.classes[:8]) + (", ..." if len(annotations.classes) > 8 else "")
-    return f"{counts}, {len(annotations.classes)} classes{many}: {names}"
+    kinds = _some(len(annotations.classes), "class")
+    return f"{counts}, {_some(boxes, 'box')}, {kinds}{many}: {names}"
+
+
+def _some(count: int, thing: str) -> str:
+    """`1 box`, `2 boxes`."""
+    return f"{count} {thing}{'' if count == 1 else 'es' if thing.endswith(('s', 'x')) else 's'}"
 
 
 def _show(found: list[Finding]) -> None:

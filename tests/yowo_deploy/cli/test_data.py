@@ -108,6 +108,13 @@ def test_annotations_are_replaced_only_where_that_is_said(native: Path, tmp_path
     assert run("data", "check", mended, "--fast", "--fix").exit_code == 0  # in place, as it says
 
 
+def test_that_nothing_is_left_to_test_on_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("a,0,0,0,1,1,1\nb,0,0,0,1,1,2\n")
+    said = run("data", "import", tmp_path / "mine.csv", "--fps", 10, "--test-share", 0.5, "-o", tmp_path / "a.json")
+    assert "2 videos (2 to train, 0 to test), 2 tubes, 2 boxes, 2 classes: 1, 2" in said.stderr
+    assert "nothing to test on: every class has one recording alone" in said.stderr
+
+
 def test_what_is_lost_on_the_way_out_is_said(native: Path, tmp_path: Path) -> None:
     content = json.loads(native.read_text())
     content["tubes"] += [content["tubes"][0]]

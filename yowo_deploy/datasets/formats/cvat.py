@@ -31,7 +31,7 @@ from yowo_deploy.datasets.formats.remarks import (
     remarks_of,
     subset_of,
 )
-from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of, sides_of
+from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of, sides_of, unique
 from yowo_deploy.datasets.native import Annotations, plain_numbers, relative_to
 from yowo_deploy.errors import DatasetError, MissingExtraError
 
@@ -88,7 +88,8 @@ def read_cvat(files: Sequence[Path], options: Options) -> tuple[Annotations, lis
         labels = [label for label in labels if label in used]
     classes = [*labels, *(label for label in used if label not in labels)]
     videos = [replace(task.video, tubes=task.rows.tubes(classes, told=task.told)) for task in tasks]
-    sides = sides_of((task.video.name, task.subset) for task in tasks)
+    videos = unique(videos)
+    sides = sides_of((video.name, task.subset) for video, task in zip(videos, tasks, strict=True))
     notes = list(_notes(tasks, options.attribute, list(used)))
     return annotations_of(classes, videos, sides, [task.told for task in tasks]), notes
 

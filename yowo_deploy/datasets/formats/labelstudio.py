@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.faults import MAX_FRAMES
-from yowo_deploy.datasets.formats.rows import Facts, Footage, Options, Rows, annotations_of, recording_of
+from yowo_deploy.datasets.formats.rows import Facts, Footage, Options, Rows, annotations_of, recording_of, unique
 from yowo_deploy.datasets.native import Annotations
 from yowo_deploy.errors import DatasetError
 
@@ -23,7 +24,7 @@ class _Task(NamedTuple):
 
     video: AnnotatedVideo
     rows: Rows
-    rescaled: str
+    notes: list[str]
 
 
 class _Timeline(NamedTuple):
@@ -33,11 +34,13 @@ class _Timeline(NamedTuple):
         frames: of the file; 0 where nothing says.
         fps: of the file, or of the tool where there is none.
         scale: frames of the file to one of the tool.
+        size_wh: of the picture; None where the file is not there.
     """
 
     frames: int
     fps: float | None
     scale: float
+    size_wh: tuple[int, int] | None
 
 
 def read_labelstudio(file: Path, content: Sequence[dict[str, Any]], options: Options) -> tuple[Annotations, list[str]]:
@@ -45,11 +48,11 @@ def read_labelstudio(file: Path, content: Sequence[dict[str, Any]], options: Opt
 
     The tool counts frames at a rate of its own, 24 a second if its configuration does not say another: keyframes are
     placed by their time where the file has another rate. A last keyframe that is enabled lasts to the end of the video,
-    as the tool shows it. A region is a person; it may have several labels. Of several annotations of a task the newest
-    counts, and cancelled ones do not.
+    as the tool shows it. Of a box that is turned, about its first corner, the upright box around it is taken. A region
+    is a person; it may have several labels. Of several annotations of a task the newest counts, cancelled ones do not.
 
     Raises:
-        DatasetError: no such region, or one that is rotated or lacks a field; with its task.
+        DatasetError: no such region, one that lacks a field, or that is turned in a video that is not there.
     """
     footage = Footage(file.parent, options)
     tasks = [_task(f"{file}: task {number}", task, footage, options) for number, task in enumerate(content)]
@@ -60,7 +63,7 @@ def read_labelstudio(file: Path, content: Sequence[dict[str, Any]], options: Opt
     for video, rows, _ in tasks:
         scale = [side / 100 for side in video.size_wh or PERCENT_WH]
         videos.append(replace(video, tubes=rows.tubes(classes, scale)))
-    return annotations_of(classes, videos), [task.rescaled for task in tasks if task.rescaled]
+    return annotations_of(classes, unique(videos)), [note for task in tasks for note in task.notes]
 
 
 def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> _Task:
@@ -73,8 +76,10 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
         regions = [each for each in results if each.get("type") == "videorectangle"]
         facts, rows = footage.facts(path), Rows(options.allowance)
         line = _timeline([each["value"] for each in regions], facts, options.fps)
+        bare = 0
         for person, region in enumerate(regions):
             labels = _labels(region, results, options.attribute)
+            bare += not labels
             keys = sorted(region["value"]["sequence"], key=lambda key: int(key["frame"]))
             for frame, box in _moments(keys, line):
                 for label in labels:
@@ -85,7 +90,13 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
     frames = line.frames or max(rows.frame, default=-1) + 1
     video = AnnotatedVideo(path.stem, recording_of(path.stem), path, frames, (), size_wh, fps=line.fps)
     rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}: placed by time"
-    return _Task(video, rows, "" if line.scale == 1 else f"{path.name} was annotated at {rate}")
+    turned = sum(bool(float(key.get("rotation") or 0)) for each in regions for key in each["value"]["sequence"])
+    told = {
+        f"{path.name} was annotated at {rate}": line.scale != 1,
+        f"{path.name}: {bare} regions have no label and are left out": bare > 0,
+        f"{path.name}: taken as the upright boxes around them: {turned} turned boxes": turned > 0,
+    }
+    return _Task(video, rows, [note for note, is_so in told.items() if is_so])
 
 
 def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float | None) -> _Timeline:
@@ -93,11 +104,11 @@ def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float 
     seconds = max((float(value.get("duration") or 0) for value in values), default=0.0)
     told = length / seconds if length > 0 and seconds > 0 else None
     if facts is None:
-        return _Timeline(length, told or fps, 1.0)
+        return _Timeline(length, told or fps, 1.0, None)
     counted = told or (length * facts.fps / facts.frames if length and facts.frames else facts.fps)
     # The tool rounds its count to a whole frame.
     same = abs(counted / facts.fps - 1) <= max(SAME_RATE, 1 / max(length, 1))
-    return _Timeline(facts.frames or length, facts.fps, 1.0 if same else facts.fps / counted)
+    return _Timeline(facts.frames or length, facts.fps, 1.0 if same else facts.fps / counted, facts.size_wh)
 
 
 def _labels(region: dict[str, Any], results: Sequence[dict[str, Any]], attribute: str | None) -> list[str]:
@@ -110,7 +121,7 @@ def _labels(region: dict[str, Any], results: Sequence[dict[str, Any]], attribute
 
 def _moments(keys: Sequence[dict[str, Any]], line: _Timeline) -> Iterator[tuple[int, list[float]]]:
     """Frames from 0 and corners in percent, of a sequence of keyframes in the order of frames."""
-    placed = [_placed(key, line.scale) for key in keys]
+    placed = [_placed(key, line) for key in keys]
     for number, (first, box) in enumerate(placed):
         after = placed[number + 1] if number + 1 < len(placed) else None
         end = after[0] if after else max(line.frames, first + 1)
@@ -119,17 +130,24 @@ def _moments(keys: Sequence[dict[str, Any]], line: _Timeline) -> Iterator[tuple[
         target = box if after is None else after[1]
         for frame in range(first, end):
             share = (frame - first) / (after[0] - first) if after else 0.0
-            x, y, w, h = (a + share * (b - a) for a, b in zip(box, target, strict=True))
-            yield frame, [x, y, x + w, y + h]
+            yield frame, [a + share * (b - a) for a, b in zip(box, target, strict=True)]
 
 
-def _placed(key: dict[str, Any], scale: float) -> tuple[int, list[float]]:
-    """Frame of the file, from 0, and x y width height in percent."""
-    if float(key.get("rotation") or 0):
-        raise ValueError(f"the box of frame {key['frame']} is rotated; boxes here are upright")
+def _placed(key: dict[str, Any], line: _Timeline) -> tuple[int, list[float]]:
+    """Frame of the file, from 0, and corners in percent."""
     if int(key["frame"]) < 1:
         raise ValueError(f"frame {key['frame']}, but Label Studio counts from 1")
-    frame = round((int(key["frame"]) - 1) * scale)
+    frame = round((int(key["frame"]) - 1) * line.scale)
     if frame >= MAX_FRAMES:
         raise ValueError(f"frame {frame}, expected less than {MAX_FRAMES}")
-    return frame, [float(key[side]) for side in SIDES]
+    x, y, width, height = (float(key[side]) for side in SIDES)
+    angle = math.radians(float(key.get("rotation") or 0))
+    if not angle:
+        return frame, [x, y, x + width, y + height]
+    if line.size_wh is None:
+        raise ValueError(f"the box of frame {key['frame']} is turned, and its video is not there: give --videos")
+    shape = line.size_wh[1] / line.size_wh[0]  # percent of the height to one of the width
+    across = (width * math.cos(angle), -height * shape * math.sin(angle))
+    down = (width * math.sin(angle) / shape, height * math.cos(angle))
+    xs, ys = ([0.0, *of, sum(of)] for of in (across, down))
+    return frame, [x + min(xs), y + min(ys), x + max(xs), y + max(ys)]

@@ -31,6 +31,7 @@ from yowo_deploy.datasets.formats.rows import (
     is_footage,
     recording_of,
     sides_of,
+    unique,
 )
 from yowo_deploy.datasets.native import Annotations, relative_to
 from yowo_deploy.errors import DatasetError
@@ -53,14 +54,22 @@ def read_mot(files: Sequence[Path], options: Options) -> tuple[Annotations, list
         DatasetError: a row that does not fit, with file and line.
     """
     found = [(file, _sequence(file), _labels(file)) for file in files]
-    labels = next((names for *_, names in found if names), [])
-    parsed = [(file, info, list(_rows(file, len(labels)))) for file, info, _ in found]
-    highest = max((row[2] for *_, rows in parsed for row in rows), default=1)
-    classes = labels or (["person"] if highest == 1 else [str(number) for number in range(1, highest + 1)])
-    told = [read_remarks(f"{_folder(file) / INFO}", info.get(REMARKS.lower())) for file, info, _ in parsed]
-    videos = [_video(*row, classes, options, each) for row, each in zip(parsed, told, strict=True)]
-    sides = sides_of((video.name, info.get("split", "")) for video, (_, info, _) in zip(videos, parsed, strict=True))
-    notes = [] if labels else [f"no labels.txt: the classes are called {', '.join(classes[:5])}"]
+    labelled = next((names for *_, names in found if names), [])
+    # Each sequence has its own list, which may be in another order.
+    parsed = [(file, info, list(_rows(file, len(names or labelled))), names or labelled) for file, info, names in found]
+    highest = max((row[2] for _, _, rows, _ in parsed for row in rows), default=1)
+    unnamed = ["person"] if highest == 1 else [str(number) for number in range(1, highest + 1)]
+    classes = list(dict.fromkeys(name for *_, names in parsed for name in names or unnamed))
+    told = [read_remarks(f"{_folder(file) / INFO}", info.get(REMARKS.lower())) for file, info, *_ in parsed]
+    videos = unique(
+        [
+            _video(file, info, rows, names or unnamed, classes, options, each)
+            for (file, info, rows, names), each in zip(parsed, told, strict=True)
+        ]
+    )
+    subsets = (info.get("split", "") for _, info, *_ in parsed)
+    sides = sides_of((video.name, subset) for video, subset in zip(videos, subsets, strict=True))
+    notes = [] if labelled else [f"no labels.txt: the classes are called {', '.join(classes[:5])}"]
     return annotations_of(classes, videos, sides, told), notes
 
 
@@ -159,6 +168,7 @@ def _video(
     file: Path,
     info: dict[str, str],
     rows: Sequence[tuple[int, int, int, list[float]]],
+    labels: Sequence[str],
     classes: Sequence[str],
     options: Options,
     told: Remarks | None,
@@ -169,7 +179,7 @@ def _video(
     path = _path(footage, folder, info.get("imdir", "img1"), name)
     facts, boxes = footage.facts(path), Rows(options.allowance)
     for frame, person, action, corners in rows:
-        boxes.add(frame, person, classes[action - 1], corners)
+        boxes.add(frame, person, labels[action - 1], corners)
     try:
         said = int(info.get("imwidth", 0)), int(info.get("imheight", 0))
         frames = int(info.get("seqlength", 0)) or (facts.frames if facts else 0) or max(boxes.frame, default=-1) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.faults import MAX_FRAMES
 from yowo_deploy.datasets.formats.remarks import Remarks, with_remarks
 from yowo_deploy.datasets.native import Annotations, Sides
-from yowo_deploy.errors import DatasetError, VideoError
+from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.image_folder import SUFFIXES
 from yowo_deploy.video import open_video
 
@@ -130,7 +130,7 @@ class Footage:
         try:
             with open_video(path, allow_damaged=True) as reader:
                 return Facts(reader.fps, reader.size_wh, reader.frames_declared)
-        except VideoError:
+        except InputError:  # an empty file, too
             return None
 
     def fps_of(self, path: Path, facts: Facts | None) -> float:
@@ -256,6 +256,21 @@ def _parted(
             if high > low:
                 told.append((place, Tube(what, frame[low:high], boxes[low:high], tracker_id=who)))
     return tuple(tube for _, tube in sorted(told, key=lambda each: each[0]))
+
+
+def unique(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
+    """Videos of one name but of several files with the names of those put before: tools let tasks share a name."""
+    paths: dict[str, set[Path]] = {}
+    for video in videos:
+        paths.setdefault(video.name, set()).add(video.path)
+    found = []
+    for video in videos:
+        name = f"{video.path.parent.name}/{video.path.stem}"
+        if len(paths[video.name]) > 1:
+            group = name if video.group == video.name else video.group
+            video = replace(video, name=name, group=group)
+        found.append(video)
+    return found
 
 
 def annotations_of(

@@ -337,8 +337,25 @@ def test_via_asks_which_attribute_is_the_action(tmp_path: Path) -> None:
     assert from_json(tmp_path, "via", two, fps=10.0, action_from="attribute:action").classes == ("walk", "sit")
     with pytest.raises(DatasetError, match="give --videos or --fps"):
         from_json(tmp_path, "via", via())
-    with pytest.raises(DatasetError, match="shape 4, expected a rectangle"):
-        from_json(tmp_path, "via", via({"z": [0.0], "xy": [4, 1, 2, 3, 4], "av": {}}), fps=10.0)
+    with pytest.raises(DatasetError, match="shape 9, expected a rectangle"):
+        from_json(tmp_path, "via", via({"z": [0.0], "xy": [9, 1, 2, 3, 4], "av": {}}), fps=10.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("circle", [3, 20, 40, 10]),
+        ("ellipse", [4, 20, 40, 10, 20]),
+        ("polygon", [7, 10, 20, 30, 40, 12, 60]),
+        ("", [8, 10, 40, 20, 20, 30, 40, 20, 60]),
+    ],
+)
+def test_via_shapes_are_the_boxes_around_them_and_counted(name: str, numbers: list[int], tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(via({"z": [0.0], "xy": numbers, "av": {"1": "0"}})))
+    found, notes = import_annotations(tmp_path / "a.json", "via", Options(fps=10.0))
+    half = 10 if name == "circle" else 20
+    assert found.videos[0].tubes[0].xyxy.tolist() == [[10, 40 - half, 30, 40 + half]]
+    assert notes[1:] == ([f"taken as the upright boxes around them: 1 {name}"] if name else [])
 
 
 def studio(*sequence: dict[str, Any], labels: tuple[str, ...] = ("walk",), **more: Any) -> list[dict[str, Any]]:
@@ -360,6 +377,19 @@ def test_label_studio_counts_frames_from_1_and_percent_in_a_line(tmp_path: Path)
 def test_label_studio_regions_may_have_several_labels(tmp_path: Path) -> None:
     found = from_json(tmp_path, "labelstudio", studio({"frame": 10, "x": 0}, labels=("walk", "wave")))
     assert (found.classes, found.exclusive, len(found.videos[0].tubes)) == (("walk", "wave"), 0, 2)
+
+
+def test_label_studio_boxes_that_are_turned_are_the_boxes_around_them(
+    tmp_path: Path, write_video: Callable[..., None]
+) -> None:
+    write_video(tmp_path / "a.avi", frames=10, fps=20.0, size_wh=(200, 100))
+    # 20 x 40 pixels at 100, 40, turned by a quarter about that corner: 40 x 20 to its left.
+    content = studio({"frame": 1, "x": 50, "y": 40, "width": 10, "height": 40, "rotation": 90})
+    content[0]["data"]["video"] = "a.avi"
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found, [note] = import_annotations(tmp_path / "a.json", "labelstudio", Options())
+    assert found.videos[0].tubes[0].xyxy[0] == pytest.approx(np.array([60, 40, 100, 60]), abs=1e-4)  # float32 of 1e2
+    assert note == "a.avi: taken as the upright boxes around them: 1 turned boxes"
 
 
 def test_label_studio_frames_are_placed_by_time_where_the_file_has_another_rate(
@@ -386,7 +416,7 @@ def test_label_studio_frames_are_placed_by_time_where_the_file_has_another_rate(
     ("key", "expected"),
     [
         ({"frame": 0, "x": 1}, "task 0: .*Label Studio counts from 1"),
-        ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*rotated"),
+        ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*turned, and its video is not there: give --videos"),
         ({"frame": 1}, "task 0: KeyError.*'x'"),
     ],
 )
@@ -493,3 +523,30 @@ def test_text_may_have_a_mark_at_its_start_and_the_line_ends_of_windows(tmp_path
     (tmp_path / "mot" / "seqinfo.ini").write_bytes("\ufeff[Sequence]\r\nname=yard\r\n".encode())
     found = import_annotations(tmp_path / "mot", "mot", Options())[0]
     assert (found.classes, found.videos[0].name, found.videos[0].tubes[0].class_id) == (("walk", "sit"), "yard", 1)
+
+
+def test_mot_sequences_may_list_their_classes_in_another_order(tmp_path: Path) -> None:
+    for name, labels in (("one", "walk\nsit\n"), ("two", "sit\nwalk\n")):
+        (tmp_path / name / "gt").mkdir(parents=True)
+        (tmp_path / name / "gt" / "gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
+        (tmp_path / name / "gt" / "labels.txt").write_text(labels)
+    found, _ = import_annotations(tmp_path, "mot", Options())
+    assert [found.classes[video.tubes[0].class_id] for video in found.videos] == ["walk", "sit"]
+
+
+def test_tasks_of_one_name_are_called_after_their_videos(tmp_path: Path) -> None:
+    from_cvat(tmp_path, track(box(0, 1)))
+    text = (tmp_path / "a.xml").read_text()
+    (tmp_path / "b.xml").write_text(text.replace("yard.mp4", "roof.mp4"))
+    found, _ = import_annotations(tmp_path, "cvat", Options())
+    assert [video.name for video in found.videos] == [f"{tmp_path.name}/yard", f"{tmp_path.name}/roof"]
+    assert found.splits == ({"train": (), "test": tuple(video.name for video in found.videos)},)
+    (tmp_path / "c.xml").write_text(text)
+    (tmp_path / "b.xml").unlink()
+    with pytest.raises(DatasetError, match="two videos are called 'yard'"):  # one task, twice
+        import_annotations(tmp_path, "cvat", Options())
+
+
+def test_an_empty_video_does_not_stop_an_import(tmp_path: Path) -> None:
+    (tmp_path / "yard.mp4").touch()
+    assert from_cvat(tmp_path, track(box(0, 1))).videos[0].size_wh == (640, 480)
