@@ -241,8 +241,12 @@ class VideoCheck:
         else:
             last = max(last, int(video.judged[-1]) if video.judged is not None and len(video.judged) else last)
             fault = f"annotated up to frame {last}, but {video.path} ends with frame {frames - 1}"
-            self._say("error", "beyond the end", fault, "annotate this very file", "left out what lies beyond", row)
-            self._keep_frames(0, frames)
+            beyond = [tube.frames >= frames for _, tube in numbered]
+            most = bool(beyond and np.concatenate(beyond).mean() > MOST)  # of another file, or counted otherwise
+            mended = "" if most else "left out what lies beyond"
+            self._say("error", "beyond the end", fault, "annotate this very file", mended, row)
+            if not most:
+                self._keep_frames(0, frames)
 
     def _keep_frames(self, shift: int, frames: int) -> None:
         """Move boxes and judged frames, and leave out what the video does not have."""

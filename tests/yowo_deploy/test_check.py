@@ -253,6 +253,13 @@ def test_boxes_are_not_cut_where_most_leave_the_picture(folder: Path, clean: Con
     assert "outside" in kinds and mended["tubes"] == content["tubes"]
 
 
+def test_boxes_are_not_left_out_where_most_lie_beyond_the_end(folder: Path, clean: Content) -> None:
+    content = copy.deepcopy(clean)
+    frames_of_its_video(6)(content)  # from frame 7 to 15 of 16 at first: 3 of 9 are still in the video
+    mended, kinds = mended_by(content, folder)
+    assert kinds.count("beyond the end") == 1 and mended["tubes"] == content["tubes"]
+
+
 def test_two_boxes_that_may_be_either_are_told_and_left(folder: Path, clean: Content) -> None:
     content = copy.deepcopy(clean)
     all_boxes(lambda b: [10, 20, 40, 60])(content)  # fits as corners and as x y width height

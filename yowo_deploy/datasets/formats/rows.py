@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +70,20 @@ class Options:
     start_s: float = 0.0
     fps: float | None = None
     allowance: Allowance = field(default_factory=Allowance)
+    _listed: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def footage_below(self, root: Path) -> dict[str, list[Path]]:
+        """Videos and folders of pictures, by name and by name without its suffix; looked for once."""
+        if root not in self._listed:
+            found = self._listed[root] = {}
+            for place, _, names in os.walk(root):
+                files = [Path(place) / name for name in sorted(names) if name.lower().endswith(VIDEO_SUFFIXES)]
+                if any(name.lower().endswith(SUFFIXES) for name in names):
+                    files.append(Path(place))
+                for file in files:
+                    for name in {file.name, file.stem} if file.suffix else {file.name}:
+                        found.setdefault(name, []).append(file)
+        return self._listed[root]
 
     @property
     def attribute(self) -> str | None:
@@ -91,19 +104,9 @@ class Footage:
     def __init__(self, folder: Path, options: Options) -> None:
         self._folder, self._options, self.allowance = folder, options, options.allowance
 
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        """Videos and folders of pictures below the folders, by name and by name without its suffix."""
-        found: dict[str, list[Path]] = {}
-        for root in (self._folder, *self._options.videos):
-            for place, _, names in os.walk(root):
-                files = [Path(place) / name for name in sorted(names) if name.lower().endswith(VIDEO_SUFFIXES)]
-                if any(name.lower().endswith(SUFFIXES) for name in names):
-                    files.append(Path(place))
-                for file in files:
-                    for name in {file.name, file.stem} if file.suffix else {file.name}:
-                        found.setdefault(name, []).append(file)
-        return found
+    def _named(self, name: str) -> list[Path]:
+        roots = (self._folder, *self._options.videos)
+        return [file for root in roots for file in self._options.footage_below(root).get(name, ())]
 
     def find(self, said: str) -> Path:
         """The file that annotations call `said`: by its path, else by its name; the path itself where there is none.
@@ -117,7 +120,7 @@ class Footage:
         name = re.split(r"[/\\]", said.rstrip("/\\"))[-1]
         names = [name, re.sub(r"^[0-9a-f]{8}-", "", name)]  # which Label Studio puts before it
         names += [n.removesuffix(Path(n).suffix) for n in names if n.lower().endswith(VIDEO_SUFFIXES)]
-        found = next((self._files[n] for n in names if n in self._files), [place])
+        found = next((files for n in names if (files := self._named(n))), [place])
         whole = [file for file in found if file.as_posix().endswith(said)] or found
         if len({file.resolve() for file in whole}) > 1:
             raise DatasetError(f"video {said!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
@@ -198,7 +201,8 @@ class Rows:
         frame, person = np.array(self.frame, np.int64), np.array(self.person, np.int64)
         when = frame if looked_at is None else np.searchsorted(np.array(looked_at, np.int64), frame)
         class_id = np.array([numbers[label] for label in self.label], np.int64)
-        boxes = (np.array(self.box, np.float64) * np.tile(scale, 2)).astype(np.float32)
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused with its video
+            boxes = (np.array(self.box, np.float64) * np.tile(scale, 2)).astype(np.float32)
         person[_somebody_else(frame, person, class_id, boxes)] = NOBODY
         if (person == NOBODY).any():
             person = _told_by_overlap(when, person, boxes)

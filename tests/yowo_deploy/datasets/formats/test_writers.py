@@ -109,6 +109,11 @@ def test_ava_has_no_word_for_boxes_far_outside_the_picture(tmp_path: Path) -> No
         WRITERS["ava"](one_video(tmp_path / "a.mp4", xyxy=far), tmp_path / "out", False)
 
 
+def test_frames_that_would_each_be_a_row_are_not_without_end(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="10000000 frames, each a row in CocoVID, expected 5000000 at most"):
+        WRITERS["cocovid"](one_video(tmp_path / "a.mp4", frames=10_000_000), tmp_path, False)
+
+
 def test_what_a_format_has_no_word_for_is_said(tmp_path: Path) -> None:
     data = replace(one_video(tmp_path / "a.mp4"), splits=({"train": ("a",)}, {"test": ("a",)}), judged_classes=(0,))
     [note] = WRITERS["cvat"](data, tmp_path, False).notes
