@@ -135,7 +135,8 @@ def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrit
             if finding.mended:
                 talk.print(f"mended {finding.where}: {finding.mended}")
         talk.print(f"written: {output or data}")
-    talk.print(f"{len(found)} findings, {len(left)} errors left" if found else "nothing wrong was found")
+    told = f"{_some(len(found), 'finding')}, {_some(len(left), 'error')} left"
+    talk.print(told if found else "nothing wrong was found")
     if left:
         raise SystemExit(1)
 

@@ -39,8 +39,15 @@ def fault_of_names(names: Any) -> str | None:
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
         return f"{short(names)}, expected a list of names"
     if unwritable := next((name for name in names if _unwritable(name)), None):
-        return f"{unwritable!r} is no text that a file can hold"
+        return f"{unwritable!r} has characters that are none of a text: rename it"
     return "a name is there twice" if len(set(names)) < len(names) else None
+
+
+def fault_of_classes(names: Any) -> str | None:
+    """Of a list of different names that a model can carry."""
+    fault = fault_of_names(names)
+    unseen = [] if fault else [name for name in names if not name.isprintable()]
+    return f"{unseen[0]!r} has characters that cannot be seen: rename it" if unseen else fault
 
 
 def fault_of_video(row: dict[str, Any], taken: Iterable[str] = ()) -> str | None:
@@ -53,7 +60,7 @@ def fault_of_video(row: dict[str, Any], taken: Iterable[str] = ()) -> str | None
     fps, size, judged = row.get("fps"), row.get("size"), row.get("judged_frames", [])
     if not isinstance(name, str) or not name or _unwritable(name) or name in taken:
         return f"name {short(name)}, expected one that no other video has"
-    if not isinstance(path, str) or "\0" in path or _unwritable(path):
+    if not isinstance(path, str) or _unwritable(path):
         return f"path {short(path)}, expected that of a file or of a folder of frames"
     if any(len(part.encode()) > LONGEST_NAME for part in re.split(r"[/\\]", path)):
         return f"path {short(path)} has a part of more than {LONGEST_NAME} bytes: no file is called so"
@@ -84,5 +91,5 @@ def fault_of_boxes(frames: NDArray[Any], boxes: Float) -> str | None:
 
 
 def _unwritable(text: str) -> bool:
-    """Whether it holds halves of characters, as names of files that are not UTF-8 do."""
-    return re.search("[\ud800-\udfff]", text) is not None
+    """Whether it holds what would command a terminal, or halves of characters, as names that are not UTF-8 do."""
+    return re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text) is not None

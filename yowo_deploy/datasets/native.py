@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from yowo_deploy.artifacts import atomic_write, existing_file, read_within
 from yowo_deploy.boxes import Float, Int, Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
-from yowo_deploy.datasets.faults import fault_of_boxes, fault_of_names, fault_of_video, is_whole, short
+from yowo_deploy.datasets.faults import (
+    fault_of_boxes,
+    fault_of_classes,
+    fault_of_names,
+    fault_of_video,
+    is_whole,
+    short,
+)
 from yowo_deploy.datasets.jhmdb import ANCHOR_GRID, ANCHORS
 from yowo_deploy.errors import DatasetError
 
@@ -142,7 +149,7 @@ def refuse_faults(annotations: Annotations) -> None:
 
 def _faults(annotations: Annotations) -> Iterator[tuple[str, str | None]]:
     classes, seen = annotations.classes, set[str]()
-    yield "classes", fault_of_names(classes)
+    yield "classes", fault_of_classes(classes)
     for video in annotations.videos:
         yield f"video {video.name!r}", fault_of_video(_video_row(video, Path(video.path.absolute().anchor)), seen)
         seen.add(video.name)
@@ -246,7 +253,7 @@ class _Reader:
 
     def names(self, where: str, value: Any) -> list[str]:
         """A list of different names."""
-        if (fault := fault_of_names(value)) is not None:
+        if (fault := (fault_of_classes if where == "classes" else fault_of_names)(value)) is not None:
             self._refuse(where, fault)
         sound = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
         return list(dict.fromkeys(value)) if sound else []

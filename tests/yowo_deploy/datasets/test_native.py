@@ -91,6 +91,10 @@ BROKEN: list[tuple[tuple[Any, ...], Any, str]] = [
     (("exclusive_classes",), -1, "exclusive_classes: -1"),
 ]
 BEYOND_SCHEMA: list[tuple[tuple[Any, ...], Any, str]] = [
+    (("classes", 0), "walk\u200b", "classes: 'walk.u200b' has characters that cannot be seen"),
+    (("videos", 1, "name"), "\x1b[2J", r"videos\[1\]: name"),
+    (("videos", 0, "path"), "\ud800.mp4", r"videos\[0\]: path"),
+    (("videos", 0, "path"), "x" * 256, r"videos\[0\]: path .* more than 255 bytes"),
     (("videos", 1, "name"), "a", r"videos\[1\]: name \"a\", expected one that no other video has"),
     (("tubes", 0, "class"), "run", r"tubes\[0\]: class \"run\""),
     (("tubes", 0, "video"), "c", "video 'c' is not among the videos"),

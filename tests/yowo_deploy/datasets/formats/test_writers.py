@@ -40,7 +40,8 @@ def one_video(place: Path, name: str = "a", **change: Any) -> Annotations:
         ({"judged": np.array([3, 1])}, "video 'a': judged_frames are no ascending list"),
         ({"judged": np.array([10**12])}, "video 'a': judged_frames"),
         ({"path": Path("x" * 300)}, "path .* has a part of more than 255 bytes"),
-        ({"name": "a\nb"}, r"'a\\nb' has blanks at its ends, or characters that cannot be seen"),
+        ({"name": "a\nb"}, r"video 'a\\nb': name"),
+        ({"name": "a "}, "'a ' has blanks at its ends, or characters that cannot be seen"),
     ],
 )
 def test_what_could_not_be_read_is_not_written(
@@ -50,7 +51,7 @@ def test_what_could_not_be_read_is_not_written(
     with pytest.raises(DatasetError, match=expected):
         WRITERS[kind](data, tmp_path / "out", False)
     assert not (tmp_path / "out").exists()
-    if "name" not in change:  # which JSON holds as it is
+    if change.get("name") != "a ":  # which JSON holds as it is
         with pytest.raises(DatasetError, match=expected):
             write_annotations(data, tmp_path / "data.json")
         assert not (tmp_path / "data.json").exists()
