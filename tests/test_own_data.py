@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     videos = {video.name: video for video in data.videos}
     shutil.move(videos["test_0000"].path, tmp_path / "videos" / "new.avi")
     train = tuple(videos[name] for name in data.splits[0]["train"])
-    WRITERS["cvat"](type(data)(data.classes, train), tmp_path / "annotated")
+    WRITERS["cvat"](type(data)(data.classes, train), tmp_path / "annotated", False)
     for video in train:
         shutil.move(video.path, tmp_path / "videos")
     shutil.rmtree(tmp_path / "made")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from yowo_deploy.errors import InputError, OutputError
+
+MAX_BYTES = 256 << 20  # of a file of text. Of parsed JSON or XML a byte costs ten: ten times UCF101-24's boxes fit
 
 
 @contextlib.contextmanager
@@ -72,6 +76,40 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     if file.stat().st_size == 0:
         raise InputError(f"{file} is empty, expected a {what} file")
     return file
+
+
+def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
+    """What a file holds, unpacked if it is gzipped, if that is no more than `limit` bytes.
+
+    Raises:
+        InputError: it is more, or cannot be read or unpacked.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            is_gzip = stream.read(2) == b"\x1f\x8b"
+            stream.seek(0)
+            with gzip.open(stream) if is_gzip else contextlib.nullcontext(stream) as content:
+                packed = _at_most(content.read, limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+    if len(packed) > limit:
+        raise InputError(f"{file} holds more than {limit >> 20} MiB, which is no annotation file: split it")
+    return packed
+
+
+def _at_most(read: Callable[[int], bytes], count: int) -> bytes:
+    """Piece by piece, for one `read(count)` takes as much memory beforehand."""
+    found = bytearray()
+    while len(found) < count and (piece := read(min(1 << 20, count - len(found)))):
+        found += piece
+    return bytes(found)
+
+
+def refuse_existing(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raise an OutputError where annotations, which may be somebody's work, would be replaced unasked."""
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path} is there already: give another name, or --overwrite to replace it")
 
 
 def writable_folder(path: str | os.PathLike[str]) -> Path:

@@ -20,7 +20,19 @@ FLOORS = {
     1: ("ahead", "preprocess", "golden", "clip", "decode", "online", "tubes"),
     2: ("backends", "datasets", "image_folder", "metrics", "video"),
     3: ("draw", "plots", "detector", "sinks", "stream", "report"),
-    4: ("anchors", "bench", "check", "doctor", "evaluate", "machine", "preview", "record", "stages", "statistics"),
+    4: (
+        "anchors",
+        "bench",
+        "check",
+        "check_video",
+        "doctor",
+        "evaluate",
+        "machine",
+        "preview",
+        "record",
+        "stages",
+        "statistics",
+    ),
     7: ("cli", "__main__"),
 }
 FLOORS[1] += ("gemm", "one_layer", "onnx_bytes", "onnx_file", "opening", "plan_file")

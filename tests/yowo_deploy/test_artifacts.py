@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yowo_deploy.artifacts import atomic_write, existing_file, sha256_of, write_text
+from yowo_deploy.artifacts import atomic_write, existing_file, read_within, sha256_of, write_text
 from yowo_deploy.errors import InputError, OutputError
 
 
@@ -133,3 +136,29 @@ def test_the_hash_is_that_of_all_bytes(size: int, tmp_path: Path) -> None:
     content = bytes(range(251)) * (size // 251 + 1)
     (tmp_path / "a").write_bytes(content[:size])
     assert sha256_of(tmp_path / "a") == hashlib.sha256(content[:size]).hexdigest()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_no_more_is_read_than_may_be(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(pack(b"x" * 4096))
+    assert read_within(tmp_path / "data", 4096) == b"x" * 4096
+    with pytest.raises(InputError, match="data holds more than 0 MiB"):
+        read_within(tmp_path / "data", 4095)
+
+
+def test_a_bomb_of_gzip_takes_no_more_memory_than_may_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"\0" * (64 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="holds more than 1 MiB"):
+            read_within(tmp_path / "bomb.gz", 1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20  # 1 MiB that was read, a piece of 1 MiB, and copies
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8b", gzip.compress(b"x" * 99)[:-9], b"\x1f\x8b\x08\x00" + b"?" * 40])
+def test_damaged_gzip_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(content)
+    with pytest.raises(InputError, match="data cannot be read"):
+        read_within(tmp_path / "data")

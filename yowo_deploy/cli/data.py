@@ -8,9 +8,18 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.artifacts import atomic_write
-from yowo_deploy.check import Finding, check_data
-from yowo_deploy.cli.terminal import json_option, progress_bar, require, show_table, talk, write_picture
+from yowo_deploy.artifacts import atomic_write, refuse_existing
+from yowo_deploy.check import check_data
+from yowo_deploy.check_video import Finding
+from yowo_deploy.cli.terminal import (
+    json_option,
+    progress_bar,
+    refuse_overwriting,
+    require,
+    show_table,
+    talk,
+    write_picture,
+)
 from yowo_deploy.datasets.formats.rows import Options
 from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
@@ -18,6 +27,8 @@ from yowo_deploy.errors import DatasetError, InputError, OutputError
 from yowo_deploy.preview import annotated_frames, sheet
 from yowo_deploy.statistics import statistics_of
 from yowo_deploy.video import VideoWriter, open_video
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace annotations that are there already.")
 
 SHOWN = 5  # findings of one kind; --json has all
 
@@ -37,6 +48,7 @@ def command() -> None:
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of videos that are not there.")
 @click.option("--present", is_flag=True, help="Leave out videos that are not there, and classes without any.")
 @click.option("--test-share", type=click.FloatRange(0, 0.9), help="Share of the tubes to test on, by whole recordings.")
+@overwrite_option
 def import_command(
     source: str,
     kind: str,
@@ -47,10 +59,13 @@ def import_command(
     fps: float | None,
     present: bool,
     test_share: float | None,
+    overwrite: bool,
 ) -> None:
     """Write the annotations of SOURCE, a file or folder, as data.json."""
     if not output.endswith((".json", ".json.gz")):
         raise OutputError(f"cannot write {output}: expected a name that ends in .json or .json.gz")
+    refuse_overwriting(source, output)
+    refuse_existing(output, overwrite)
     for folder in videos:
         if not Path(folder).is_dir():
             raise InputError(f"folder of videos not found: {folder}")
@@ -58,9 +73,11 @@ def import_command(
     options = Options(tuple(map(Path, videos)), action_from, start, fps)
     annotations, notes = import_annotations(Path(source), found, options)
     if present:
-        annotations, notes = only_present(annotations), []
+        annotations, notes = only_present(annotations), [note for note in notes if "not there" not in note]
     if test_share is not None:
         annotations = with_test_share(annotations, test_share)
+        if test_share and not annotations.splits[0]["test"]:
+            notes.append("nothing to test on: every class has one recording alone, which is to train on")
     write_annotations(annotations, output)
     talk.print(f"{found}: {_told(annotations)}")
     absent = [video for video in annotations.videos if not video.path.exists()]
@@ -75,14 +92,17 @@ def import_command(
 @click.argument("data", type=click.Path())
 @click.option("--to", "kind", required=True, type=click.Choice(list(WRITERS)), help="Format to write.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the files.")
-def export_command(data: str, kind: str, output: str) -> None:
+@overwrite_option
+def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
     """Write DATA, ground truth or what `detect --save-json` found, for an annotation tool."""
     annotations = read_annotations(data)
-    files = WRITERS[kind](annotations, Path(output))
+    written = WRITERS[kind](annotations, Path(output), overwrite)
     talk.print(f"{kind}: {_told(annotations)}")
-    if len(annotations.splits) > 1:
-        talk.print(f"only the first of {len(annotations.splits)} splits is in it")
-    for file in files:
+    for lost in written.lost:
+        talk.print(f"lost: {lost}")
+    for note in written.notes:
+        talk.print(note)
+    for file in written.files:
         click.echo(file)
 
 
@@ -91,11 +111,14 @@ def export_command(data: str, kind: str, output: str) -> None:
 @click.option("--fix", is_flag=True, help="Mend what is safe, in DATA itself or in -o.")
 @click.option("-o", "--output", type=click.Path(), help="Where --fix writes.  [default: DATA]")
 @click.option("--fast", is_flag=True, help="Believe what videos say of themselves: do not decode them.")
+@overwrite_option
 @json_option
-def check_command(data: str, fix: bool, output: str | None, fast: bool, as_json: bool) -> None:
+def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrite: bool, as_json: bool) -> None:
     """Find what is wrong with DATA and its videos; exit code 1 if an error is left."""
     if output is not None and not fix:
         raise InputError("-o says where --fix writes: give --fix as well")
+    if output is not None and Path(output).absolute() != Path(data).absolute():
+        refuse_existing(output, overwrite)
     with progress_bar("checking", total=None) as update:
         checked = check_data(Path(data), not fast, update)
     found = checked.findings
@@ -112,7 +135,8 @@ def check_command(data: str, fix: bool, output: str | None, fast: bool, as_json:
             if finding.mended:
                 talk.print(f"mended {finding.where}: {finding.mended}")
         talk.print(f"written: {output or data}")
-    talk.print(f"{len(found)} findings, {len(left)} errors left" if found else "nothing wrong was found")
+    told = f"{_some(len(found), 'finding')}, {_some(len(left), 'error')} left"
+    talk.print(told if found else "nothing wrong was found")
     if left:
         raise SystemExit(1)
 
@@ -183,9 +207,15 @@ def _told(annotations: Annotations) -> str:
     sides = annotations.splits[0] if annotations.splits else {}
     split = ", ".join(f"{len(names)} to {side}" for side, names in sides.items())
     many = ", several labels a box" if annotations.exclusive is not None else ""
-    counts = f"{len(annotations.videos)} videos{f' ({split})' if split else ''}, {len(tubes)} tubes, {boxes} boxes"
+    counts = f"{_some(len(annotations.videos), 'video')}{f' ({split})' if split else ''}, {_some(len(tubes), 'tube')}"
     names = ", ".join(annotations.classes[:8]) + (", ..." if len(annotations.classes) > 8 else "")
-    return f"{counts}, {len(annotations.classes)} classes{many}: {names}"
+    kinds = _some(len(annotations.classes), "class")
+    return f"{counts}, {_some(boxes, 'box')}, {kinds}{many}: {names}"
+
+
+def _some(count: int, thing: str) -> str:
+    """`1 box`, `2 boxes`."""
+    return f"{count} {thing}{'' if count == 1 else 'es' if thing.endswith(('s', 'x')) else 's'}"
 
 
 def _show(found: list[Finding]) -> None:

@@ -148,7 +148,7 @@ def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
 
 def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:
     """Raise an OutputError when a result would replace the file that it is made from."""
-    if Path(output).exists() and Path(source).exists() and os.path.samefile(source, output):
+    if os.path.exists(output) and os.path.exists(source) and os.path.samefile(source, output):
         raise OutputError(f"{output} is the input itself: give another name for the result")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import zipfile
 import zlib
 from collections import Counter
@@ -13,16 +14,18 @@ from typing import Any, get_args
 
 import numpy as np
 
+from yowo_deploy.artifacts import read_within
 from yowo_deploy.datasets.ava import CSV
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, open_dataset, split_present
 from yowo_deploy.datasets.formats.ava_csv import VIDEOS, read_ava_csv, write_ava_csv
 from yowo_deploy.datasets.formats.cocovid import read_cocovid, write_cocovid
-from yowo_deploy.datasets.formats.cvat import read_cvat, write_cvat
+from yowo_deploy.datasets.formats.cvat import has_xml, read_cvat, write_cvat
 from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
 from yowo_deploy.datasets.formats.mot import read_mot, write_mot
+from yowo_deploy.datasets.formats.remarks import Written
 from yowo_deploy.datasets.formats.rows import Footage, Options
 from yowo_deploy.datasets.formats.via import read_via
-from yowo_deploy.datasets.native import FORMAT, Annotations, Sides, load_json
+from yowo_deploy.datasets.native import FORMAT, Annotations, Sides, load_json, refuse_faults
 from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
 from yowo_deploy.errors import DatasetError, InputError
@@ -30,7 +33,7 @@ from yowo_deploy.errors import DatasetError, InputError
 Imported = tuple[Annotations, list[str]]
 
 FORMATS = ("cvat", "ava", "cocovid", "via", "labelstudio", "jhmdb21", "ucf24", "release-folders", "mot")
-WRITERS: dict[str, Callable[[Annotations, Path], list[Path]]] = {
+WRITERS: dict[str, Callable[[Annotations, Path, bool], Written]] = {
     "cvat": write_cvat,
     "ava": write_ava_csv,
     "cocovid": write_cocovid,
@@ -50,7 +53,7 @@ def recognise(source: Path) -> str:
         InputError: it is not there.
         DatasetError: it is none that is known.
     """
-    if not source.exists():
+    if not os.path.exists(source):
         raise InputError(f"annotations not found: {source}")
     found = _of_folder(source) if source.is_dir() else _of_file(source)
     if found is None:
@@ -75,9 +78,28 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
         DatasetError: a file is not as its format has it; names file and place.
     """
     try:
-        return _read(source, kind, options)
+        annotations, notes = _read(source, kind, options)
+        refuse_faults(annotations)
+    except DatasetError as error:
+        if str(source) in str(error):
+            raise
+        raise DatasetError(f"{source}: {error}") from error
     except _MALFORMED as error:
         raise DatasetError(f"{source} is not as {kind} has it: {type(error).__name__}, {error}") from error
+    annotations, shared = _one_recording_a_file(annotations)
+    return annotations, [*notes, *shared]
+
+
+def _one_recording_a_file(data: Annotations) -> tuple[Annotations, list[str]]:
+    """Videos that are of one file never part into train and test; told, for two names may have found one file."""
+    first: dict[Path, AnnotatedVideo] = {}
+    videos, notes = [], []
+    for video in data.videos:
+        other = first.setdefault(video.path, video) if os.path.exists(video.path) else video
+        if other is not video:
+            notes.append(f"{other.name} and {video.name} are both of {video.path}")
+        videos.append(replace(video, group=other.group))
+    return replace(data, videos=tuple(videos)), notes
 
 
 def _read(source: Path, kind: str, options: Options) -> Imported:
@@ -92,8 +114,7 @@ def _read(source: Path, kind: str, options: Options) -> Imported:
         case "ava":
             return read_ava_csv(_files(source, "*.csv", (VIDEOS,)), options)
         case "cvat":
-            pattern = "*.zip" if source.is_dir() and not any(source.rglob("*.xml")) else "*.xml"
-            return read_cvat(_files(source, pattern), options)
+            return read_cvat(_cvat_files(source), options)
         case "mot":
             return read_mot(_files(source, "gt.txt"), options)
         case "cocovid" | "via" | "labelstudio":
@@ -132,7 +153,7 @@ def _of_file(file: Path) -> str | None:
         return "cvat"
     if name.endswith(".csv"):
         with file.open(encoding="utf-8", errors="replace") as stream:
-            return "ava" if len(stream.readline().split(",")) in (2, 7, 8) else None
+            return "ava" if len(stream.readline(4096).split(",")) in (2, 7, 8) else None
     if not name.endswith((".json", ".json.gz")):
         return None
     content = load_json(file)
@@ -155,6 +176,17 @@ def _files(source: Path, pattern: str, but: Sequence[str] = ()) -> list[Path]:
     found = [file for file in sorted(source.rglob(pattern)) if file.name not in but and "excluded" not in file.name]
     if not found:
         raise DatasetError(f"no {pattern} below {source}")
+    return found
+
+
+def _cvat_files(source: Path) -> list[Path]:
+    """XML and archives with one, of a folder; an archive of videos may lie beside them."""
+    if not source.is_dir():
+        return [source]
+    files = [(file, file.suffix.lower()) for file in sorted(source.rglob("*"))]
+    found = [file for file, suffix in files if suffix == ".xml" or (suffix == ".zip" and has_xml(file))]
+    if not found:
+        raise DatasetError(f"no .xml, nor a .zip with one, below {source}")
     return found
 
 
@@ -221,7 +253,7 @@ def _release_labels(folder: Path) -> tuple[str, ...]:
     seen: dict[int, Counter[str]] = {}
     for kind in sorted(path for path in (folder / "labels").iterdir() if path.is_dir()):
         for file in sorted(kind.glob("*/*.txt")):
-            for line in file.read_text(encoding="utf-8").split("\n"):
+            for line in read_within(file).decode().split("\n"):
                 number = line.partition(" ")[0]
                 if number.isdecimal():
                     seen.setdefault(int(number), Counter())[kind.name] += 1

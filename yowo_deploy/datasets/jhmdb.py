@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from yowo_deploy.artifacts import read_within
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.labels import JHMDB21
 from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.errors import DatasetError, InputError
 
 # The release's (OFFICIAL_YOWO, "Anchors").
 ANCHOR_GRID = (7, 7)
@@ -82,9 +81,8 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} not found: the J-HMDB-21 folder holds JHMDB-GT.json.gz and videos/<class>/<name>.avi"
         )
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            truth = json.load(stream)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        truth = json.loads(read_within(path))
+    except (InputError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); fetch it again") from error
     found = truth if isinstance(truth, dict) else {}
     if missing := [name for name, kind in _FIELDS.items() if not isinstance(found.get(name), kind)]:

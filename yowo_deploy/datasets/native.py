@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,17 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.artifacts import atomic_write, existing_file
+from yowo_deploy.artifacts import atomic_write, existing_file, read_within
 from yowo_deploy.boxes import Float, Int, Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
+from yowo_deploy.datasets.faults import (
+    fault_of_boxes,
+    fault_of_classes,
+    fault_of_names,
+    fault_of_video,
+    is_whole,
+    short,
+)
 from yowo_deploy.datasets.jhmdb import ANCHOR_GRID, ANCHORS
 from yowo_deploy.errors import DatasetError
 
@@ -123,11 +129,44 @@ def write_annotations(annotations: Annotations, path: str | os.PathLike[str]) ->
     """Write a data.json, gzipped where the name ends in .gz; `read_annotations` gives equal ones back.
 
     Paths of videos are written relative to the file where they can be.
+
+    Raises:
+        DatasetError: `read_annotations` would refuse them; names the fault.
     """
+    refuse_faults(annotations)
     text = "\n".join(_lines(annotations, Path(path).absolute().parent)) + "\n"
     packed = text.encode()
     with atomic_write(path) as temporary:
         temporary.write_bytes(gzip.compress(packed, 6, mtime=0) if str(path).endswith(".gz") else packed)
+
+
+def refuse_faults(annotations: Annotations) -> None:
+    """Raise a DatasetError that names the first fault for which a file of these annotations would not be read."""
+    for where, fault in _faults(annotations):
+        if fault is not None:
+            raise DatasetError(f"{where}: {fault}")
+
+
+def _faults(annotations: Annotations) -> Iterator[tuple[str, str | None]]:
+    classes, seen = annotations.classes, set[str]()
+    yield "classes", fault_of_classes(classes)
+    for video in annotations.videos:
+        yield f"video {video.name!r}", fault_of_video(_video_row(video, Path(video.path.absolute().anchor)), seen)
+        seen.add(video.name)
+        for number, tube in enumerate(video.tubes):
+            where, person = f"video {video.name!r}, tube {number}", tube.tracker_id
+            if not 0 <= tube.class_id < len(classes):
+                yield where, f"class {tube.class_id}, expected less than {len(classes)}"
+            if person is None or not is_whole(int(person)):
+                yield where, f"person {person}, expected a whole number"
+            yield where, fault_of_boxes(tube.frames, tube.xyxy)
+    judged = [class_id for class_id in annotations.judged_classes if not 0 <= class_id < len(classes)]
+    yield "judged_classes", f"class {judged[0]}, expected less than {len(classes)}" if judged else None
+    for number, sides in enumerate(annotations.splits):
+        for side, names in sides.items():
+            unknown = next((name for name in names if name not in seen), None)
+            fault = fault_of_names(names) if unknown is None else f"video {unknown!r} is not among the videos"
+            yield f"splits[{number}].{side}", fault
 
 
 def plain_numbers(values: NDArray[Any]) -> Any:
@@ -166,8 +205,9 @@ def _listed(key: str, rows: Sequence[Any], end: str = ",") -> Iterator[str]:
 
 
 def _video_row(video: AnnotatedVideo, folder: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": video.name, "path": relative_to(video.path, folder), "fps": video.fps}
-    row |= {"size": video.size_wh, "frames": video.frames}
+    row: dict[str, Any] = {"name": video.name, "path": relative_to(video.path, folder)}
+    row |= {"fps": None if video.fps is None else float(video.fps), "frames": int(video.frames)}
+    row |= {"size": None if video.size_wh is None else [int(side) for side in video.size_wh]}
     if video.group != video.name:
         row["recording"] = video.group
     if video.judged is not None:
@@ -176,7 +216,7 @@ def _video_row(video: AnnotatedVideo, folder: Path) -> dict[str, Any]:
 
 
 def _tube_row(video: AnnotatedVideo, tube: Tube, classes: Sequence[str]) -> dict[str, Any]:
-    row = {"video": video.name, "class": classes[tube.class_id], "person": tube.tracker_id}
+    row = {"video": video.name, "class": classes[tube.class_id], "person": int(tube.tracker_id or 0)}
     return row | {"frames": tube.frames.tolist(), "boxes": plain_numbers(tube.xyxy)}
 
 
@@ -184,12 +224,13 @@ def load_json(file: Path) -> Any:
     """What a JSON file holds, gzipped or not.
 
     Raises:
+        InputError: it cannot be read or unpacked, or is too large.
         DatasetError: it is none.
     """
+    packed = read_within(file)
     try:
-        packed = file.read_bytes()
-        return json.loads(gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+        return json.loads(packed)
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{file} is no JSON: {error}") from error
 
 
@@ -212,19 +253,16 @@ class _Reader:
 
     def names(self, where: str, value: Any) -> list[str]:
         """A list of different names."""
-        found = value if isinstance(value, list) else []
-        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in found):
-            self._refuse(where, f"{_short(value)}, expected a list of names")
-            return []
-        if len(set(found)) != len(found):
-            self._refuse(where, "a name is there twice")
-        return list(dict.fromkeys(found))
+        if (fault := (fault_of_classes if where == "classes" else fault_of_names)(value)) is not None:
+            self._refuse(where, fault)
+        sound = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+        return list(dict.fromkeys(value)) if sound else []
 
     def exclusive(self) -> int | None:
         """See `Annotations.exclusive`."""
         count = self._content.get("exclusive_classes", 0)
-        if not _is_whole(count):
-            self._refuse("exclusive_classes", f"{_short(count)}, expected a whole number")
+        if not is_whole(count):
+            self._refuse("exclusive_classes", f"{short(count)}, expected a whole number")
             count = 0
         return int(count) if self._content.get("multi_label") else None
 
@@ -235,11 +273,11 @@ class _Reader:
         for number, row in enumerate(self._rows("tubes")):
             where = f"tubes[{number}]"
             if row.get("class") not in numbers:
-                self._refuse(where, f"class {_short(row.get('class'))} is none of {', '.join(classes[:5])}, ...")
+                self._refuse(where, f"class {short(row.get('class'))} is none of {', '.join(classes[:5])}, ...")
             elif (placed := self._frames_and_boxes(where, row)) is not None:
                 person = row.get("person", number)
-                if not _is_whole(person):
-                    self._refuse(where, f"person {_short(person)}, expected a whole number")
+                if not is_whole(person):
+                    self._refuse(where, f"person {short(person)}, expected a whole number")
                     continue
                 tube = Tube(numbers[row["class"]], *placed, tracker_id=person)
                 found.setdefault(str(row.get("video")), []).append(tube)
@@ -249,14 +287,10 @@ class _Reader:
         """With their tubes."""
         found: dict[str, AnnotatedVideo] = {}
         for number, row in enumerate(self._rows("videos")):
-            where, name, path = f"videos[{number}]", row.get("name"), row.get("path")
-            if not isinstance(name, str) or not name or name in found:
-                self._refuse(where, f"name {_short(name)}, expected one that no other video has")
-            elif not isinstance(path, str) or "\0" in path:
-                self._refuse(where, f"path {_short(path)}, expected that of a file or of a folder of frames")
-            elif (fault := _fault_of_video(row)) is not None:
-                self._refuse(where, fault)
+            if (fault := fault_of_video(row, found)) is not None:
+                self._refuse(f"videos[{number}]", fault)
             else:
+                name, path = row["name"], row["path"]
                 judged = np.array(row["judged_frames"], np.int64) if "judged_frames" in row else None
                 size, group = row.get("size"), str(row.get("recording", name))
                 place = Path(os.path.normpath(self._folder / path))
@@ -287,7 +321,7 @@ class _Reader:
     def _rows(self, key: str, default: Any = None) -> list[dict[str, Any]]:
         rows = self._content.get(key, default)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            self._refuse(key, f"{_short(rows)}, expected a list of objects")
+            self._refuse(key, f"{short(rows)}, expected a list of objects")
             return []
         return rows
 
@@ -297,40 +331,8 @@ class _Reader:
         except (ValueError, TypeError, OverflowError):
             self._refuse(where, "boxes are not lists of four numbers")
             return None
-        fault = _fault_of_boxes(frames, boxes)
+        fault = fault_of_boxes(frames, boxes)
         if fault is not None:
             self._refuse(where, fault)
             return None
         return frames.astype(np.int64), boxes
-
-
-def _fault_of_boxes(frames: NDArray[Any], boxes: Float) -> str | None:
-    if frames.ndim != 1 or not len(frames) or frames.dtype.kind not in "iu":
-        return "frames are no list of whole numbers"
-    if boxes.shape != (len(frames), 4):
-        return f"{len(frames)} frames and boxes of shape {boxes.shape}, expected four numbers for each frame"
-    if frames.min() < 0 or frames.max() >= 1 << 31 or (frames[1:] <= frames[:-1]).any():
-        return "frames do not ascend from 0 or later"
-    return None if np.isfinite(boxes).all() else "a corner is not a finite number"
-
-
-def _fault_of_video(row: dict[str, Any]) -> str | None:
-    fps, size, judged = row.get("fps"), row.get("size"), row.get("judged_frames", [])
-    if not _is_whole(row.get("frames")):
-        return f"frames {_short(row.get('frames'))}, expected a whole number"
-    if fps is not None and not (isinstance(fps, (int, float)) and math.isfinite(fps) and fps > 0):
-        return f"fps {_short(fps)}, expected frames a second, or null"
-    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(_is_whole(s) and s for s in size)):
-        return f"size {_short(size)}, expected [width, height], or null"
-    if not isinstance(judged, list) or not all(map(_is_whole, judged)) or judged != sorted(set(judged)):
-        return "judged_frames are no ascending list of whole numbers"
-    return None
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import existing_file
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.artifacts import existing_file, read_within
+from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.metrics.table import FRAMES, BoxTable, frame_of
+
+MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are many
 
 # file, line, frame name, class, four numbers, score, tube
 _Row = tuple[str, int, tuple[str, int], str, Sequence[str] | Sequence[float], str | float, int]
@@ -86,9 +86,8 @@ def read_list(path: str | Path) -> tuple[set[str], set[tuple[str, int]]]:
 
 def _text(file: Path) -> str:
     try:
-        content = file.read_bytes()
-        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        return read_within(file, MAX_BYTES).decode("utf-8-sig")
+    except (InputError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file} is damaged, or is no text: {error}") from error
 
 

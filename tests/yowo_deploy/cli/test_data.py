@@ -62,7 +62,7 @@ def test_videos_that_are_not_there_are_said_and_may_be_left_out(native: Path, tm
     run("data", "export", tmp_path / "data.json", "--to", "cvat", "-o", tmp_path / "cvat")
     result = run("data", "import", tmp_path / "cvat", "-o", tmp_path / "back.json")
     assert "1 videos are not there, the first" in result.stderr and "give --videos" in result.stderr
-    run("data", "import", tmp_path / "cvat", "--present", "-o", tmp_path / "back.json")
+    run("data", "import", tmp_path / "cvat", "--present", "-o", tmp_path / "back.json", "--overwrite")
     assert len(read_annotations(tmp_path / "back.json").videos) == 11
 
 
@@ -85,6 +85,56 @@ def test_check_ends_with_1_and_mends_what_is_safe(native: Path, tmp_path: Path) 
     data.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="--fix would lose them"):
         raise run("data", "check", data, "--fix").exception  # type: ignore[misc]
+
+
+def test_annotations_are_replaced_only_where_that_is_said(native: Path, tmp_path: Path) -> None:
+    made, mended = tmp_path / "cvat", tmp_path / "mended.json"
+    content = json.loads(native.read_text())
+    content["tubes"][3]["boxes"][0] = [100, 50, 140, 90]
+    faulty = native.parent / "faulty.json"
+    faulty.write_text(json.dumps(content))
+    commands = [
+        ("data", "export", native, "--to", "cvat", "-o", made),
+        ("data", "import", made, "-o", tmp_path / "data.json"),
+        ("data", "check", faulty, "--fast", "--fix", "-o", mended),
+    ]
+    for command in commands:
+        assert run(*command).exit_code == 0
+        before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+        with pytest.raises(OutputError, match="is there already: give another name, or --overwrite to replace it"):
+            raise run(*command).exception  # type: ignore[misc]
+        assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+        assert run(*command, "--overwrite").exit_code == 0
+    assert run("data", "check", mended, "--fast", "--fix").exit_code == 0  # in place, as it says
+
+
+def test_that_nothing_is_left_to_test_on_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("a,0,0,0,1,1,1\nb,0,0,0,1,1,2\n")
+    said = run("data", "import", tmp_path / "mine.csv", "--fps", 10, "--test-share", 0.5, "-o", tmp_path / "a.json")
+    assert "2 videos (2 to train, 0 to test), 2 tubes, 2 boxes, 2 classes: 1, 2" in said.stderr
+    assert "nothing to test on: every class has one recording alone" in said.stderr
+
+
+def test_what_is_lost_on_the_way_out_is_said(native: Path, tmp_path: Path) -> None:
+    content = json.loads(native.read_text())
+    content["tubes"] += [content["tubes"][0]]
+    content["splits"] *= 2
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    said = run("data", "export", tmp_path / "data.json", "--to", "ava", "-o", tmp_path / "ava").stderr
+    assert "tubes overlap in time with another of their person and class (the first: 'train_0000', person 0" in said
+    assert "boxes lie between whole seconds: AVA's own tools know whole ones alone" in said
+    assert "for `data import` alone, as the format has no word for it: 1 more splits" in said
+
+
+def test_a_name_that_no_file_can_have_is_one_line(native: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300 + ".json")
+    for command in (
+        ("data", "import", long),
+        ("data", "import", native, "--from", "cocovid", "-o", long),
+        ("data", "export", native, "--to", "mot", "-o", long),
+        ("data", "check", long),
+    ):
+        assert isinstance(run(*command).exception, (InputError, OutputError)), command
 
 
 def test_figures_agree_with_the_file(native: Path, tmp_path: Path) -> None:

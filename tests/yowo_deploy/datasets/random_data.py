@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,55 +11,53 @@ from hypothesis import strategies as st
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Rows, annotations_of
-from yowo_deploy.datasets.native import Annotations
+from yowo_deploy.datasets.native import Annotations, Sides
 
 LENGTH = 12
-NAMES = st.text("ab <&>\"'é;=#%[]", min_size=1, max_size=6).map(str.strip).filter(bool)
+NAMES = st.text("ab /.\\<&>\"'é;:=#%[]{},", min_size=1, max_size=6).map(str.strip).filter(bool)
 
 
 @st.composite
-def annotations(draw: st.DrawFn, whole: bool = True, names: st.SearchStrategy[str] = NAMES) -> Annotations:
-    """Of videos that are not there.
+def annotations(draw: st.DrawFn, measured: bool = True, names: st.SearchStrategy[str] = NAMES) -> Annotations:
+    """Of videos that are not there: tubes with gaps, boxes that leave the picture, any number of splits and labels.
 
     Args:
-        whole: everything is known of a video, and every frame was looked at.
+        measured: fps and size of every video are known.
     """
-    classes = draw(st.lists(names, min_size=1, max_size=3, unique=True))
+    classes = tuple(draw(st.lists(names, min_size=1, max_size=3, unique=True)))
     called = draw(st.lists(names, min_size=1, max_size=3, unique=True))
-    videos = [_video(draw, name, classes, whole) for name in called]
-    test = set(draw(st.lists(st.sampled_from(called)))) if draw(st.booleans()) else None
-    sides = {} if test is None else {
-        "train": tuple(name for name in called if name not in test),
-        "test": tuple(name for name in called if name in test),
-    }  # fmt: skip
-    return annotations_of(classes, videos, sides)  # type: ignore[arg-type]
+    videos = tuple(_video(draw, name, len(classes), measured) for name in called)
+    splits = tuple(_sides(draw, called) for _ in range(draw(st.integers(0, 2))))
+    exclusive = draw(st.sampled_from([None, 0, 1]))
+    judged = tuple(sorted(draw(st.sets(st.integers(0, len(classes) - 1)))))
+    return Annotations(classes, videos, splits, exclusive, judged)
 
 
-def _video(draw: st.DrawFn, name: str, classes: list[str], whole: bool) -> AnnotatedVideo:
+def _sides(draw: st.DrawFn, names: list[str]) -> Sides:
+    train, test = (draw(st.lists(st.sampled_from(names), unique=True)) for _ in range(2))
+    return {"train": tuple(train), "test": tuple(test)}
+
+
+def _video(draw: st.DrawFn, name: str, classes: int, measured: bool) -> AnnotatedVideo:
     size_wh = draw(st.tuples(st.integers(1, 4000), st.integers(1, 4000)))
-    rows = Rows()
-    for person, label in draw(st.sets(st.tuples(st.integers(0, 3), st.sampled_from(classes)), max_size=4)):
-        for frame in draw(st.sets(st.integers(0, LENGTH - 1), min_size=1)):
-            corners = [draw(st.floats(0, side, width=32)) for side in size_wh for _ in range(2)]
-            xs, ys = sorted(corners[:2]), sorted(corners[2:])
-            rows.add(frame, person, label, (xs[0], ys[0], xs[1], ys[1]))
-    fps = draw(st.sampled_from([24.0, 25.0, 30000 / 1001, 59.94]))
+    tubes = tuple(_tube(draw, size_wh, classes) for _ in range(draw(st.integers(0, 4))))
+    fps = draw(st.sampled_from([1.0, 24.0, 25.0, 30000 / 1001, 59.94]))
     group = draw(st.sampled_from([name, "one recording"]))
-    path = Path(os.path.abspath("videos")) / f"{name.replace('/', '_')}.mp4"
-    if whole:
-        return AnnotatedVideo(name, group, path, LENGTH, rows.tubes(classes), size_wh, fps=fps)
+    path = Path(os.path.abspath("videos")) / f"{re.sub(r'[/.]', '_', name)}.mp4"
     judged = np.array(sorted(draw(st.sets(st.integers(0, LENGTH - 1)))), np.int64) if draw(st.booleans()) else None
-    return AnnotatedVideo(
-        name,
-        group,
-        path,
-        LENGTH,
-        rows.tubes(classes),
-        draw(st.sampled_from([size_wh, None])),
-        judged,
-        draw(st.sampled_from([fps, None])),
+    size, rate = (
+        (size_wh, fps) if measured else (draw(st.sampled_from([size_wh, None])), draw(st.sampled_from([fps, None])))
     )
+    return AnnotatedVideo(name, group, path, LENGTH, tubes, size, judged, rate)
+
+
+def _tube(draw: st.DrawFn, size_wh: tuple[int, int], classes: int) -> Tube:
+    frames = sorted(draw(st.sets(st.integers(0, LENGTH + 2), min_size=1, max_size=5)))
+    low, high = -np.array(size_wh * 2), 2 * np.array(size_wh * 2)
+    shares = np.random.default_rng(draw(st.integers(0, 2**31))).random((len(frames), 4))
+    boxes = np.asarray(np.round(low + shares * (high - low), draw(st.integers(0, 9))), np.float32)
+    boxes = np.clip(boxes, low, high).astype(np.float32)
+    return Tube(draw(st.integers(0, classes - 1)), np.array(frames), boxes, tracker_id=draw(st.integers(0, 3)))
 
 
 def assert_same(found: Annotations, expected: Annotations) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,42 +17,52 @@ from hypothesis import strategies as st
 
 from tests.yowo_deploy.datasets.random_data import annotations, assert_same
 from yowo_deploy.boxes import Tube
-from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Options, Rows, annotations_of
+from yowo_deploy.datasets.formats.rows import Allowance, Options, Rows, annotations_of
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, InputError
 
-LAWS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 @LAWS
 @given(expected=annotations())
-def test_what_is_exported_is_imported_again(
+def test_what_is_exported_is_imported_again_or_said_to_be_lost(
     kind: str, expected: Annotations, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp(kind)
-    files = WRITERS[kind](expected, folder)
-    assert all(file.is_file() for file in files)
+    written = WRITERS[kind](expected, folder, False)
+    assert all(file.is_file() and folder in file.parents for file in written.files)
     assert recognise(folder) == kind
     found, _ = import_annotations(folder, kind, Options())
-    order = {video.name: video for video in found.videos}
-    again = Annotations(
-        found.classes,
-        tuple(order[v.name] for v in expected.videos),
-        found.splits,
-        found.exclusive,
-        found.judged_classes,
+    assert bool(written.lost) == any(map(two_at_a_time, expected.videos))
+    if written.lost:
+        found, expected = without_tubes(found), without_tubes(expected)
+    assert_same(sides_sorted(found), sides_sorted(expected))
+
+
+def two_at_a_time(video: AnnotatedVideo) -> bool:
+    """Whether a person has two tubes of one class that share a time: what docs/own-data.md says is lost."""
+    return any(
+        one is not other
+        and (one.class_id, one.tracker_id) == (other.class_id, other.tracker_id)
+        and one.frames[0] <= other.frames[-1]
+        and other.frames[0] <= one.frames[-1]
+        for one in video.tubes
+        for other in video.tubes
     )
-    assert_same(_sides_sorted(again), _sides_sorted(expected))
 
 
-def _sides_sorted(data: Annotations) -> Annotations:
-    """Files of one video each come in the order of their names."""
+def without_tubes(data: Annotations) -> Annotations:
+    return replace(data, videos=tuple(replace(video, tubes=()) for video in data.videos))
+
+
+def sides_sorted(data: Annotations) -> Annotations:
+    """The order in a side means nothing."""
     splits = tuple({side: tuple(sorted(names)) for side, names in sides.items()} for sides in data.splits)
-    return Annotations(data.classes, data.videos, splits, data.exclusive, data.judged_classes)
+    return replace(data, splits=splits)
 
 
 @pytest.mark.parametrize("kind", ["ava", "cocovid"])
@@ -56,38 +71,64 @@ def test_frames_that_were_looked_at_with_nobody_there_survive(kind: str, tmp_pat
     judged = np.array([0, 30, 60, 90])
     video = AnnotatedVideo("a", "a", Path("/nowhere/a.mp4"), 100, (tube,), (64, 48), judged, 30.0)
     expected = annotations_of(["walk"], [video])
-    WRITERS[kind](expected, tmp_path)
+    WRITERS[kind](expected, tmp_path, False)
     assert_same(import_annotations(tmp_path, kind, Options())[0], expected)
 
 
-def test_jhmdb21_comes_in_whole(data_dir: Path) -> None:
-    found, _ = import_annotations(data_dir / "jhmdb21", "jhmdb21", Options())
-    assert len(found.videos) == 928
+def test_jhmdb21_comes_in_whole_within_a_gigabyte(data_dir: Path, tmp_path: Path) -> None:
+    found, _ = imported_within_a_gigabyte(data_dir / "jhmdb21", tmp_path)
+    # 31,838 annotated frames are published with the data; the YOWO family's file, read here, has 14 more.
+    assert counts(found) == (928, 928, 31_852)
     assert [[len(names) for names in sides.values()] for sides in found.splits] == [[660, 268], [658, 270], [663, 265]]
-    truth = open_dataset("jhmdb21", data_dir / "jhmdb21", 2)
-    assert sum(len(t) for v in found.videos for t in v.tubes) == sum(
-        len(t)
-        for side in ("train", "test")
-        for v in truth.videos(side)
-        for t in v.tubes  # type: ignore[arg-type]
-    )
     assert {(video.size_wh, video.fps is not None) for video in found.videos} == {((320, 240), True)}
+    with gzip.open(data_dir / "jhmdb21" / "JHMDB-GT.json.gz") as stream:
+        truth = json.load(stream)
+    videos = tubes = boxes = 0
+    for name, of_video in truth["gttubes"].items():
+        videos += 1
+        for of_class in of_video.values():
+            for tube in of_class:
+                tubes += 1
+                for frame, x1, y1, x2, y2 in tube:
+                    boxes += 1
+                    assert 1 <= frame <= truth["nframes"][name] and x1 <= x2 and y1 <= y2
+    assert (videos, tubes, boxes) == counts(found)
+
+
+def imported_within_a_gigabyte(source: Path, folder: Path) -> tuple[Annotations, str]:
+    """What `data import` makes of it in a process of its own, and says."""
+    program = (
+        "import resource, sys; from yowo_deploy.cli import cli\n"
+        "cli(sys.argv[1:], standalone_mode=False)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    made = folder / "data.json"
+    command = [sys.executable, "-c", program, "data", "import", str(source), "-o", str(made)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert 10_000 < int(result.stdout.split()[-1]) < 1 << 20  # kB; Python alone takes more than 10 MB
+    return read_annotations(made), result.stderr
+
+
+def counts(data: Annotations) -> tuple[int, int, int]:
+    """Videos, tubes and boxes."""
+    tubes = [tube for video in data.videos for tube in video.tubes]
+    return len(data.videos), len(tubes), sum(map(len, tubes))
 
 
 @pytest.fixture(scope="module")
-def ucf24(data_dir: Path) -> tuple[Annotations, list[str]]:
+def ucf24(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Annotations, str]:
     assert recognise(data_dir / "ucf24") == "ucf24"
-    return import_annotations(data_dir / "ucf24", "ucf24", Options())
+    return imported_within_a_gigabyte(data_dir / "ucf24", tmp_path_factory.mktemp("ucf24"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WRITERS)
 def test_the_nine_clips_of_ucf24_go_through_every_tool_unchanged(
-    kind: str, ucf24: tuple[Annotations, list[str]], tmp_path: Path
+    kind: str, ucf24: tuple[Annotations, str], tmp_path: Path
 ) -> None:
     nine = only_present(ucf24[0])
     assert (len(nine.videos), nine.splits) == (9, ())
-    WRITERS[kind](nine, tmp_path)
+    WRITERS[kind](nine, tmp_path, False)
     found, _ = import_annotations(tmp_path, kind, Options())
     assert found.classes == nine.classes
     by_name = {video.name: video for video in found.videos}
@@ -103,14 +144,12 @@ def test_the_nine_clips_of_ucf24_go_through_every_tool_unchanged(
 
 
 @pytest.mark.slow
-def test_ucf24_comes_in_whole_and_its_boxes_do_not_overflow(
-    ucf24: tuple[Annotations, list[str]], tmp_path: Path
+def test_ucf24_comes_in_whole_within_a_gigabyte_and_its_boxes_do_not_overflow(
+    ucf24: tuple[Annotations, str],
 ) -> None:
-    imported, notes = ucf24
-    assert "3185 of 3194 videos are not there" in notes[0]
-    write_annotations(imported, tmp_path / "data.json")
-    found = read_annotations(tmp_path / "data.json")
-    assert (len(found.videos), sum(len(t) for v in found.videos for t in v.tubes)) == (3194, 573_862)
+    found, said = ucf24
+    assert "3185 of 3194 videos are not there" in said and "573862 boxes" in said
+    assert counts(found) == (3194, 4458, 573_862)
     assert [[len(names) for names in sides.values()] for sides in found.splits] == [[2284, 910]]
     boxes = np.concatenate([tube.xyxy for video in found.videos for tube in video.tubes])
     assert (boxes[:, 2] > 255).sum() > 10_000
@@ -192,6 +231,54 @@ def test_a_malformed_file_is_one_error_and_no_traceback(kind: str, name: str, co
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=name):
         import_annotations(tmp_path / name, kind, Options())
+
+
+FAR = 10**12
+FAR_FRAMES = [
+    ("ava", "a.csv", f"v,{FAR},0.1,0.1,0.2,0.2,1,1\n"),
+    ("ava", "a.csv", f"v,0,0.1,0.1,0.2,0.2,1,1\nv,{FAR},0.1,0.1,0.2,0.2,1,1\n"),
+    ("mot", "gt.txt", f"{FAR},1,10,20,30,40,1,1,1\n"),
+    ("mot", "gt.txt", "inf,1,10,20,30,40,1,1,1\n"),
+    ("cvat", "a.xml", f"<annotations><track id='1' label='x'>{{}}<box frame='{FAR}' {{}}/></track></annotations>"),
+    ("cocovid", "a.json", {"frame_id": FAR}),
+    ("cocovid", "a.json", {"length": FAR}),
+    ("labelstudio", "a.json", {"frame": FAR}),
+    ("labelstudio", "a.json", {"framesCount": FAR}),
+    ("via", "a.json", {"z": FAR}),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "content"), FAR_FRAMES)
+def test_frames_that_no_video_has_are_an_error_and_take_no_memory(
+    kind: str, name: str, content: str | dict[str, int], tmp_path: Path
+) -> None:
+    sides = "xtl='1' ytl='1' xbr='2' ybr='2'"
+    text = content.format(f"<box frame='0' {sides}/>", sides) if isinstance(content, str) else far_json(kind, content)
+    (tmp_path / name).write_text(text)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match=name):
+            import_annotations(tmp_path / name, kind, Options(fps=25.0, allowance=Allowance(1000)))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def far_json(kind: str, change: dict[str, int]) -> str:
+    if kind == "cocovid":
+        video = {"id": 1, "name": "a", "width": 64, "height": 48, "length": change.get("length", 9)}
+        image = {"id": 1, "video_id": 1, "frame_id": change.get("frame_id", 1)}
+        box = {"id": 1, "image_id": 1, "category_id": 1, "instance_id": 1, "bbox": [1, 2, 3, 4]}
+        kinds = [{"id": 1, "name": "walk"}]
+        return json.dumps({"videos": [video], "images": [image], "annotations": [box], "categories": kinds})
+    if kind == "via":
+        row = {"vid": "1", "z": [change["z"]], "xy": [2, 1, 2, 3, 4], "av": {"1": "0"}}
+        about = {"attribute": {"1": {"aname": "action", "options": {"0": "walk"}}}, "metadata": {"1": row}}
+        return json.dumps(about | {"file": {"1": {"fname": "a.mp4"}}, "view": {"1": {"fid_list": ["1"]}}})
+    keys = [{"frame": frame, "x": 1, "y": 1, "width": 9, "height": 9} for frame in (1, change.get("frame", 2))]
+    value = {"framesCount": change.get("framesCount", 10), "duration": 1.0, "sequence": keys, "labels": ["walk"]}
+    region = {"type": "videorectangle", "id": "r", "value": value}
+    return json.dumps([{"data": {"video": "a.mp4"}, "annotations": [{"result": [region]}]}])
 
 
 def test_two_people_who_were_given_one_number_are_two() -> None:

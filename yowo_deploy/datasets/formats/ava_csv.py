@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import existing_file, writable_folder, write_text
+from yowo_deploy.artifacts import read_within, refuse_existing, writable_folder, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.faults import MAX_FRAMES, fault_of_video
+from yowo_deploy.datasets.formats.remarks import (
+    KEY,
+    Remarks,
+    Written,
+    lost_of,
+    notes_of,
+    read_remarks,
+    refuse_unspeakable,
+    remarks_of,
+    subset_of,
+)
 from yowo_deploy.datasets.formats.rows import (
     NOBODY,
     Footage,
@@ -21,13 +35,12 @@ from yowo_deploy.datasets.formats.rows import (
     annotations_of,
     recording_of,
     sides_of,
-    subset_of,
 )
-from yowo_deploy.datasets.native import Annotations, relative_to
+from yowo_deploy.datasets.native import Annotations, load_json, relative_to
 from yowo_deploy.errors import DatasetError
 
-VIDEOS = "videos.csv"  # beside ours: what the format does not say
-_COLUMNS = ("video", "path", "fps", "width", "height", "frames", "recording", "split", "multi_label")
+VIDEOS = "videos.json"  # beside ours: what the format does not say
+FARTHEST = 2  # pictures from the corner, beyond which numbers are pixels
 LABEL_MAPS = ("*.pbtxt", "classes.txt", "labels.txt")
 
 
@@ -43,45 +56,72 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[Annotations, 
     """
     folder, known = files[0].parent, _videos_beside(files[0].parent)
     labels = _label_map(folder)
-    rows: dict[str, list[tuple[float, int, int, list[float]]]] = {}
-    subsets: dict[str, str] = {}
+    rows: dict[str, list[tuple[float, int, int, list[float]]]] = {name: [] for name in known}
+    subsets = {name: str(row.get("split", "")) for name, row in known.items()}
     for file in files:
-        for name, *row in _rows(file if known else existing_file(file, "AVA csv"), len(labels)):
+        for name, *row in _rows(file, len(labels)):
             rows.setdefault(name, []).append(row)  # type: ignore[arg-type]
-            subsets.setdefault(name, known.get(name, {}).get("split", _subset(file) if len(files) > 1 else ""))
-    for name in known:
-        rows.setdefault(name, [])
-        subsets.setdefault(name, known[name]["split"])
+            subsets.setdefault(name, _subset(file) if len(files) > 1 else "")
     highest = max((action for of_video in rows.values() for _, action, *_ in of_video), default=0)
     classes = labels or [str(number) for number in range(1, highest + 1)]
-    footage, order = Footage(folder, options), [name for name in known if name in rows]
-    names = [*order, *(name for name in rows if name not in known)]
-    videos = [_video(name, rows[name], classes, footage, options, known.get(name)) for name in names]
-    many = next((row["multi_label"] == "1" for row in known.values()), None)
+    footage = Footage(folder, options)
+    told = [read_remarks(f"{folder / VIDEOS}: {name}", known.get(name, {}).get(KEY)) for name in rows]
+    videos = [
+        _video(name, of_video, classes, footage, options, known.get(name), each)
+        for (name, of_video), each in zip(rows.items(), told, strict=True)
+    ]
     notes = [] if labels else ["no label map (.pbtxt, classes.txt) beside the csv: classes are called by their numbers"]
-    return annotations_of(classes, videos, sides_of(subsets.items()), many), notes
+    return annotations_of(classes, videos, sides_of(subsets.items()), told), notes
 
 
-def write_ava_csv(annotations: Annotations, folder: Path) -> list[Path]:
-    """`annotations.csv`, `labels.pbtxt`, and `videos.csv` with what AVA's format does not say.
+def write_ava_csv(annotations: Annotations, folder: Path, overwrite: bool = False) -> Written:
+    """`annotations.csv`, `labels.pbtxt`, and `videos.json` with what AVA's format does not say.
 
     Raises:
-        DatasetError: frames a second, or the size, of a video are not known.
+        DatasetError: frames a second, or the size, of a video are not known, or a box lies far outside the picture.
+        OutputError: a file is there already, and `overwrite` is not said.
     """
-    writable_folder(folder)
+    refuse_unspeakable(annotations)
     for video in annotations.videos:
-        if video.fps is None or video.size_wh is None:
-            raise DatasetError(f"{video.name}: its fps or size is not known, and AVA counts seconds and shares")
+        _refuse_unwritable(video)
     items = [
         f'item {{\n  name: "{_quoted(name)}"\n  id: {number}\n}}' for number, name in enumerate(annotations.classes, 1)
     ]
     lines = [line for video in annotations.videos for line in _lines(video)]
-    many = str(int(annotations.exclusive is not None))
-    facts = [_fact_row(annotations, video, folder, many) for video in annotations.videos]
-    texts = {"annotations.csv": lines, "labels.pbtxt": items, VIDEOS: [",".join(_COLUMNS), *map(_csv_line, facts)]}
-    for name, content in texts.items():
-        write_text(folder / name, "".join(f"{line}\n" for line in content))
-    return [folder / name for name in texts]
+    facts = [_fact_row(annotations, place, folder) for place in range(len(annotations.videos))]
+    texts = {"annotations.csv": lines, "labels.pbtxt": items, VIDEOS: [json.dumps(facts, indent=1, allow_nan=False)]}
+    files = [folder / name for name in texts]
+    for file in files:
+        refuse_existing(file, overwrite)
+    writable_folder(folder)
+    for file, content in zip(files, texts.values(), strict=True):
+        write_text(file, "".join(f"{line}\n" for line in content))
+    return Written(files, lost_of(annotations), [*_between(annotations), *notes_of(annotations, judged=True)])
+
+
+def _refuse_unwritable(video: AnnotatedVideo) -> None:
+    if video.fps is None or video.size_wh is None:
+        raise DatasetError(f"{video.name}: its fps or size is not known, and AVA counts seconds and shares")
+    for tube in video.tubes:
+        far = (np.abs(tube.xyxy / np.tile(video.size_wh, 2)) > FARTHEST).any(axis=1)
+        if far.any():
+            raise DatasetError(
+                f"{video.name}: a box in frame {tube.frames[int(np.argmax(far))]} lies more than {FARTHEST} pictures "
+                "away, and AVA counts in shares of the picture: `yowo-deploy data check`"
+            )
+
+
+def _between(annotations: Annotations) -> list[str]:
+    """What AVA's own tools make of boxes that are not on a whole second: nothing."""
+    total = sum(len(tube) for video in annotations.videos for tube in video.tubes)
+    between = sum(
+        not _seconds(frame, video.fps or 1.0).isdecimal()
+        for video in annotations.videos
+        for tube in video.tubes
+        for frame in tube.frames.tolist()
+    )
+    said = f"{between} of {total} boxes lie between whole seconds: AVA's own tools know whole ones alone"
+    return [said] if between else []
 
 
 def _lines(video: AnnotatedVideo) -> Iterator[str]:
@@ -99,7 +139,8 @@ def _lines(video: AnnotatedVideo) -> Iterator[str]:
 
 
 def _seconds(frame: int, fps: float) -> str:
-    return f"{frame / fps:.6f}"
+    second = frame / fps
+    return str(int(second)) if second == int(second) else repr(second)
 
 
 def _csv_line(values: Sequence[str]) -> str:
@@ -108,38 +149,32 @@ def _csv_line(values: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def _fact_row(annotations: Annotations, video: AnnotatedVideo, folder: Path, many: str) -> list[str]:
-    assert video.size_wh is not None
-    size, split = map(str, video.size_wh), subset_of(annotations, video.name)
-    return [
-        video.name,
-        relative_to(video.path, folder),
-        repr(video.fps),
-        *size,
-        str(video.frames),
-        video.group,
-        split,
-        many,
-    ]
+def _fact_row(annotations: Annotations, place: int, folder: Path) -> dict[str, Any]:
+    video = annotations.videos[place]
+    row: dict[str, Any] = {"name": video.name, "path": relative_to(video.path, folder), "fps": float(video.fps or 0)}
+    row |= {"size": [int(side) for side in video.size_wh or ()], "frames": int(video.frames)}
+    return row | {"split": subset_of(annotations, video.name), KEY: remarks_of(annotations, place)}
 
 
-def _videos_beside(folder: Path) -> dict[str, dict[str, str]]:
-    file = folder / VIDEOS
+def _videos_beside(folder: Path) -> dict[str, dict[str, Any]]:
+    file, found = folder / VIDEOS, dict[str, dict[str, Any]]()
     if not file.is_file():
-        return {}
-    with file.open(encoding="utf-8", newline="") as stream:
-        found = list(csv.DictReader(stream))
-    if not found or tuple(found[0]) != _COLUMNS:
-        raise DatasetError(f"{file} is not as `data export` writes it: expected the columns {','.join(_COLUMNS)}")
-    return {row["video"]: row for row in found}
+        return found
+    rows = load_json(file)
+    for number, row in enumerate(rows if isinstance(rows, list) else [{}]):
+        fault = fault_of_video(row, found) if isinstance(row, dict) else "no object"
+        if fault is not None or not row.get("fps") or not row.get("size"):
+            raise DatasetError(f"{file}: [{number}]: {fault or 'no fps, or no size'}; `data export` writes such files")
+        found[row["name"]] = row
+    return found
 
 
 def _rows(file: Path, classes: int) -> Iterator[tuple[str, float, int, int, list[float]]]:
     """Video, second, action from 1 (0 where nobody is there), person, corners."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        for number, row in enumerate(csv.reader(stream), 1):
-            if row and not (number == 1 and not _is_number(row[1] if len(row) > 1 else "")):
-                yield _row(f"{file}:{number}", row, classes)
+    text = read_within(file).decode("utf-8-sig")
+    for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+        if row and not (number == 1 and not _is_number(row[1] if len(row) > 1 else "")):
+            yield _row(f"{file}:{number}", [value.strip() for value in row], classes)
 
 
 def _row(where: str, row: Sequence[str], classes: int) -> tuple[str, float, int, int, list[float]]:
@@ -157,7 +192,7 @@ def _row(where: str, row: Sequence[str], classes: int) -> tuple[str, float, int,
         raise DatasetError(f"{where}: action {action}, expected 1 to {classes or 100_000}: AVA counts them from 1")
     if not all(map(math.isfinite, (second, *corners))) or second < 0:
         raise DatasetError(f"{where}: the second or a corner is not a finite number from 0 on")
-    if max(map(abs, corners)) > 2:
+    if max(map(abs, corners)) > FARTHEST:
         raise DatasetError(
             f"{where}: corner {max(corners):g}; AVA's are shares of the picture, 0 to 1, these are pixels"
         )
@@ -170,25 +205,26 @@ def _video(
     classes: Sequence[str],
     footage: Footage,
     options: Options,
-    known: dict[str, str] | None,
+    known: dict[str, Any] | None,
+    told: Remarks | None,
 ) -> AnnotatedVideo:
     path = footage.find(known["path"] if known else name)
     facts = footage.facts(path)
     fps = options.fps or (float(known["fps"]) if known else footage.fps_of(path, facts))
-    size = (int(known["width"]), int(known["height"])) if known else facts.size_wh if facts else (1, 1)
-    boxes, seen = Rows(), []
+    size = (known["size"][0], known["size"][1]) if known else facts.size_wh if facts else (1, 1)
+    boxes, seen = Rows(options.allowance), []
     for second, action, person, corners in rows:
         frame = round((second - options.start_s) * fps)
         if frame < 0:
             raise DatasetError(f"{name}: second {second:g} lies before the start, {options.start_s:g} (--start)")
+        if frame >= MAX_FRAMES:
+            raise DatasetError(f"{name}: second {second:g} is frame {frame}, expected less than {MAX_FRAMES}")
         seen.append(frame)
         if action:
             boxes.add(frame, person, classes[action - 1], corners)
-    tubes = boxes.tubes(classes, size, _looked_at([second for second, *_ in rows], options.start_s, fps))
+    tubes = boxes.tubes(classes, size, _looked_at([second for second, *_ in rows], options.start_s, fps), told)
     frames = int(known["frames"]) if known else (facts.frames if facts else 0) or max(seen, default=-1) + 1
-    video = AnnotatedVideo(
-        name, known["recording"] if known else recording_of(name), path, frames, tubes, size, fps=fps
-    )
+    video = AnnotatedVideo(name, recording_of(name), path, frames, tubes, size, fps=fps)
     judged = np.unique(np.array(seen, np.int64))
     if np.array_equal(judged, video.annotated_frames()):
         return video
@@ -199,6 +235,8 @@ def _looked_at(seconds: Sequence[float], start_s: float, fps: float) -> list[int
     """Frames of every second where all are whole ones, else None: every frame."""
     if len(set(seconds)) < 2 or any(second != int(second) for second in seconds):
         return None
+    if max(seconds) - min(seconds) > MAX_FRAMES:  # as frames a thousand seconds long would have it
+        return None
     return [round((second - start_s) * fps) for second in range(int(min(seconds)), int(max(seconds)) + 1)]
 
 
@@ -207,11 +245,11 @@ def _label_map(folder: Path) -> list[str]:
     file = next((file for pattern in LABEL_MAPS for file in sorted(folder.glob(pattern))), None)
     if file is None:
         return []
-    text = existing_file(file, "label map").read_text(encoding="utf-8")
+    text = read_within(file).decode("utf-8-sig")
     if file.suffix == ".txt":
         return [line.strip() for line in text.splitlines() if line.strip()]
-    pairs = [_item(file, part) for part in re.split(r"\b(?:item|label)\s*\{", text)[1:]]
-    names = dict(pairs)
+    items = re.findall(r'\b(?:item|label)\s*\{((?:"(?:[^"\\]|\\.)*"|[^"}])*)\}', text)
+    names = dict(_item(file, item) for item in items)
     return [names.get(number, str(number)) for number in range(1, max(names, default=0) + 1)]
 
 

@@ -9,9 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import writable_folder, write_text
+from yowo_deploy.artifacts import refuse_existing, writable_folder, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.faults import MAX_FRAMES
+from yowo_deploy.datasets.formats.remarks import (
+    KEY,
+    Written,
+    file_names,
+    lost_of,
+    notes_of,
+    read_remarks,
+    refuse_unspeakable,
+    remarks_of,
+    subset_of,
+)
 from yowo_deploy.datasets.formats.rows import (
+    MAX_BOXES,
     NOBODY,
     Footage,
     Options,
@@ -19,7 +32,6 @@ from yowo_deploy.datasets.formats.rows import (
     annotations_of,
     recording_of,
     sides_of,
-    subset_of,
 )
 from yowo_deploy.datasets.native import Annotations, relative_to
 from yowo_deploy.errors import DatasetError
@@ -39,7 +51,7 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         kinds = sorted(content["categories"], key=lambda row: int(row["id"]))
         names = {int(row["id"]): str(row["name"]) for row in kinds}
         images = {row["id"]: row for row in content["images"]}
-        rows: dict[Any, Rows] = {row["id"]: Rows() for row in content["videos"]}
+        rows: dict[Any, Rows] = {row["id"]: Rows(options.allowance) for row in content["videos"]}
         frames: dict[Any, list[int]] = {row["id"]: [] for row in content["videos"]}
         for number, image in enumerate(content["images"]):
             _of(frames, image.get("video_id"), f"{file}: images[{number}]: video_id").append(int(image["frame_id"]))
@@ -55,11 +67,12 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
             )
         classes = list(names.values())
         first = {image["video_id"]: image for image in reversed(content["images"])}
-        videos = [
-            _video(row, rows[row["id"]].tubes(classes, looked_at=seen), seen, first.get(row["id"], {}), footage)
-            for row in content["videos"]
-            for seen in [sorted(set(frames[row["id"]]))]
-        ]
+        told = [read_remarks(f"{file}: videos[{n}]", row.get(KEY)) for n, row in enumerate(content["videos"])]
+        videos = []
+        for row, each in zip(content["videos"], told, strict=True):
+            seen = sorted(set(frames[row["id"]]))
+            tubes = rows[row["id"]].tubes(classes, looked_at=seen, told=each)
+            videos.append(_video(row, tubes, seen, first.get(row["id"], {}), footage))
         sides = sides_of(
             (video.name, str(row.get("split", ""))) for video, row in zip(videos, content["videos"], strict=True)
         )
@@ -67,25 +80,46 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         raise DatasetError(
             f"{file} is not CocoVID ({error!r}): expected categories, videos, images, annotations"
         ) from error
-    return annotations_of(classes, videos, sides, content.get("info", {}).get("multi_label")), []
+    return annotations_of(classes, videos, sides, told), []
 
 
-def write_cocovid(annotations: Annotations, folder: Path) -> list[Path]:
-    """`annotations.json`; what CocoVID has no word for (path, fps, recording, split) stands in fields of its own."""
+def write_cocovid(annotations: Annotations, folder: Path, overwrite: bool = False) -> Written:
+    """`annotations.json`; what CocoVID has no word for (path, fps, split, remarks) stands in fields of its own.
+
+    Raises:
+        DatasetError: the annotations cannot be written, or their videos have too many frames, each of which is a row.
+        OutputError: the file is there already, and `overwrite` is not said.
+    """
+    refuse_unspeakable(annotations)
+    if (total := sum(_looked_at(video) for video in annotations.videos)) > MAX_BOXES:
+        raise DatasetError(f"{total} frames, each a row in CocoVID, expected {MAX_BOXES} at most: another format")
+    file = folder / "annotations.json"
+    refuse_existing(file, overwrite)
     writable_folder(folder)
+    write_text(file, json.dumps(_content(annotations, folder), ensure_ascii=False, allow_nan=False) + "\n")
+    return Written([file], lost_of(annotations), notes_of(annotations, judged=True))
+
+
+def _looked_at(video: AnnotatedVideo) -> int:
+    return video.frames if video.judged is None else len(video.judged)
+
+
+def _content(annotations: Annotations, folder: Path) -> dict[str, Any]:
     videos: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
+    folders = file_names(video.name for video in annotations.videos)
     for video_id, video in enumerate(annotations.videos, 1):
         width, height = video.size_wh or (0, 0)
         row: dict[str, Any] = {"id": video_id, "name": video.name, "width": width, "height": height}
-        row |= {"fps": video.fps, "length": video.frames, "path": relative_to(video.path, folder)}
-        videos.append(row | {"recording": video.group, "split": subset_of(annotations, video.name)})
+        row |= {"fps": video.fps, "length": int(video.frames), "path": relative_to(video.path, folder)}
+        row |= {"split": subset_of(annotations, video.name), KEY: remarks_of(annotations, video_id - 1)}
+        videos.append(row)
         judged = np.arange(video.frames) if video.judged is None else video.judged
         seen = np.union1d(judged, video.annotated_frames()).astype(int).tolist()
         places = {frame: len(images) + place for place, frame in enumerate(seen, 1)}
         for frame, image_id in places.items():
-            picture = {"file_name": f"{video.name}/{frame + 1:06d}.jpg", "width": width, "height": height}
+            picture = {"file_name": f"{folders[video_id - 1]}/{frame + 1:06d}.jpg", "width": width, "height": height}
             images.append({"id": image_id, "video_id": video_id, "frame_id": frame, **picture})
         for tube in video.tubes:
             xywh = tube.xyxy.astype(np.float64)
@@ -93,13 +127,11 @@ def write_cocovid(annotations: Annotations, folder: Path) -> list[Path]:
             areas = xywh[:, 2:].prod(axis=1).tolist()
             for frame, bbox, area in zip(tube.frames.tolist(), xywh.tolist(), areas, strict=True):
                 about = {"id": len(boxes) + 1, "image_id": places[frame], "video_id": video_id, "bbox": bbox}
-                about |= {"category_id": tube.class_id + 1, "instance_id": tube.tracker_id}
+                about |= {"category_id": tube.class_id + 1, "instance_id": int(tube.tracker_id or 0)}
                 boxes.append(about | {"area": area, "iscrowd": 0})
     kinds = [{"id": number, "name": name} for number, name in enumerate(annotations.classes, 1)]
-    content = {"info": {"multi_label": annotations.exclusive is not None}, "categories": kinds}
-    content |= {"videos": videos, "images": images, "annotations": boxes}
-    write_text(folder / "annotations.json", json.dumps(content, ensure_ascii=False) + "\n")
-    return [folder / "annotations.json"]
+    content: dict[str, Any] = {"info": {"description": "written by yowo-deploy"}, "categories": kinds}
+    return content | {"videos": videos, "images": images, "annotations": boxes}
 
 
 def _video(
@@ -113,13 +145,15 @@ def _video(
     facts = footage.facts(path)
     size = (row.get("width") or image.get("width"), row.get("height") or image.get("height"))
     size_wh = (int(size[0]), int(size[1])) if size[0] and size[1] else facts.size_wh if facts else None
+    if seen and not 0 <= seen[0] <= seen[-1] < MAX_FRAMES:
+        raise ValueError(f"frame_id {seen[0]} to {seen[-1]}, expected 0 to {MAX_FRAMES - 1}")
     frames = int(row.get("length") or (facts.frames if facts else 0) or max(seen, default=-1) + 1)
-    judged = None if list(seen) == list(range(frames)) else np.array(seen, np.int64)
+    judged = None if len(seen) == frames and seen[-1:] == [frames - 1] else np.array(seen, np.int64)
     fps = float(row["fps"]) if row.get("fps") else facts.fps if facts else None
-    name = said.rpartition(".")[0] if said.lower().endswith((".mp4", ".avi", ".mkv", ".webm", ".mov")) else said
-    video = AnnotatedVideo(
-        name, str(row.get("recording") or recording_of(name)), path, frames, tubes, size_wh, judged, fps
-    )
+    is_ours = KEY in row  # and has the name itself
+    called = said.lower().endswith((".mp4", ".avi", ".mkv", ".webm", ".mov")) and not is_ours
+    name = said.rpartition(".")[0] if called else said
+    video = AnnotatedVideo(name, recording_of(name), path, frames, tubes, size_wh, judged, fps)
     if judged is not None and np.array_equal(judged, video.annotated_frames()):
         return AnnotatedVideo(name, video.group, path, frames, tubes, size_wh, None, fps)
     return video

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import importlib
+import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from yowo_deploy.artifacts import writable_folder, write_text
+from yowo_deploy.artifacts import MAX_BYTES, refuse_existing, writable_folder, write_text
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of, sides_of, subset_of
+from yowo_deploy.datasets.faults import MAX_FRAMES
+from yowo_deploy.datasets.formats.remarks import (
+    KEY,
+    Remarks,
+    Written,
+    file_names,
+    lost_of,
+    notes_of,
+    read_remarks,
+    refuse_unspeakable,
+    remarks_of,
+    subset_of,
+)
+from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of, sides_of, unique
 from yowo_deploy.datasets.native import Annotations, plain_numbers, relative_to
 from yowo_deploy.errors import DatasetError, MissingExtraError
 
 PERSON = "person"  # the attribute by which we tell persons, as CVAT tells tracks
-MAX_BYTES = 1 << 30  # of the XML in an archive
+MAX_ELEMENTS = 10_000_000  # of an XML: twice as many as boxes may be made of it
 NOTHING = ("", "__undefined__", "none")  # values of an attribute that name no action
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
+_SHAPES = ("box", "polygon", "polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
 
 
 class _Key(NamedTuple):
-    """A box as the file has it."""
+    """A shape as the file has it, or the box around it."""
 
     frame: int
     outside: bool
@@ -35,48 +52,68 @@ class _Key(NamedTuple):
     attributes: dict[str, str]
 
 
+@dataclass
+class _Task:
+    """What is read of one task; its video has no tubes yet."""
+
+    video: AnnotatedVideo
+    labels: list[str]
+    rows: Rows
+    subset: str
+    told: Remarks | None
+    boxed: Counter[str] = field(default_factory=Counter)  # shapes that the box around them stands for
+    left_out: list[str] = field(default_factory=list)  # tracks without the attribute that is the action
+    attributes: set[str] = field(default_factory=set)
+
+
 def read_cvat(files: Sequence[Path], options: Options) -> tuple[Annotations, list[str]]:
     """Tasks as CVAT exports them, XML or ZIP, or whole projects; a video each.
 
     Frames count from 0. Between two boxes of a track the corners move in a line; `outside` ends a tube; a box that is
-    occluded is a box. The action is the label, or what an attribute says from one keyframe to the next: several actions
-    are told apart by commas. A person is a track, or what the attribute "person" says.
+    occluded is a box; of a polygon, a mask and the like, and of a box that is turned, the upright box around it is
+    taken. The action is the label, or what an attribute says from one keyframe to the next: several actions are told
+    apart by commas. A person is a track, or what the attribute "person" says.
 
     Returns:
         The annotations, and notes for the user.
 
     Raises:
         MissingExtraError: defusedxml is not installed.
-        DatasetError: a file that is none of this, names what is wrong and where.
+        DatasetError: a file that is none of this, names what is wrong and where; no track has the attribute.
     """
     tasks = [task for file in files for task in _tasks(file, options)]
-    labels = list(dict.fromkeys(label for _, declared, *_ in tasks for label in declared))
-    used = dict.fromkeys(label for *_, rows, _ in tasks for label in rows.label)
+    labels = list(dict.fromkeys(label for task in tasks for label in task.labels))
+    used = dict.fromkeys(label for task in tasks for label in task.rows.label)
     if options.attribute is not None:
         labels = [label for label in labels if label in used]
     classes = [*labels, *(label for label in used if label not in labels)]
-    videos = [replace(video, tubes=rows.tubes(classes)) for video, _, rows, _ in tasks]
-    sides = sides_of((video.name, subset) for video, _, _, subset in tasks)
-    notes = _hints(files, classes) if options.attribute is None and len(used) == 1 else []
-    return annotations_of(classes, videos, sides), notes
+    videos = [replace(task.video, tubes=task.rows.tubes(classes, told=task.told)) for task in tasks]
+    videos = unique(videos)
+    sides = sides_of((video.name, task.subset) for video, task in zip(videos, tasks, strict=True))
+    notes = list(_notes(tasks, options.attribute, list(used)))
+    return annotations_of(classes, videos, sides, [task.told for task in tasks]), notes
 
 
-def write_cvat(annotations: Annotations, folder: Path) -> list[Path]:
-    """One XML a video, named after it; CVAT takes each as the annotations of a task with that video."""
+def write_cvat(annotations: Annotations, folder: Path, overwrite: bool = False) -> Written:
+    """One XML a video, named after it; CVAT takes each as the annotations of a task with that video.
+
+    Raises:
+        DatasetError: the annotations cannot be written.
+        OutputError: a file is there already, and `overwrite` is not said.
+    """
+    refuse_unspeakable(annotations)
+    files = [folder / f"{name}.xml" for name in file_names(video.name for video in annotations.videos)]
+    for file in files:
+        refuse_existing(file, overwrite)
     writable_folder(folder)
-    files = []
-    for video in annotations.videos:
-        file = folder / f"{video.name.replace('/', '_')}.xml"
-        if file in files:
-            raise DatasetError(f"two videos would be written to {file}: rename one")
-        write_text(file, "\n".join(_xml(annotations, video, folder)) + "\n")
-        files.append(file)
-    return files
+    for place, file in enumerate(files):
+        write_text(file, "\n".join(_xml(annotations, place, folder)) + "\n")
+    return Written(files, lost_of(annotations), notes_of(annotations, judged=False))
 
 
 def interpolated(keys: Sequence[_Key]) -> Iterator[_Key]:
     """Every frame of a track in which it is to be seen, from its boxes in the order of frames."""
-    for key, after in zip(keys, [*keys[1:], None], strict=True):
+    for key, after in zip_longest(keys, keys[1:]):
         if key.outside:
             continue
         yield key
@@ -97,22 +134,44 @@ def _tree(file: Path) -> Any:
         raise MissingExtraError("defusedxml, which reads CVAT's XML,", "data") from error
     try:
         if not zipfile.is_zipfile(file):
-            return parser.parse(file).getroot()
+            if file.stat().st_size > MAX_BYTES:
+                raise DatasetError(f"{file} has more than {MAX_BYTES >> 20} MiB: export the tasks one by one")
+            return _root(parser.iterparse(file, events=("start",)), file)
         with zipfile.ZipFile(file) as archive, _xml_of(archive, file) as stream:
-            return parser.parse(stream).getroot()
-    except (parser.ParseError, refused, OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+            return _root(parser.iterparse(stream, events=("start",)), file)
+    except (parser.ParseError, refused, OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
         raise DatasetError(f"{file} is no XML that can be trusted: {error}") from error
+
+
+def _root(parsed: Any, file: Path) -> Any:
+    """The first element, all others read into it."""
+    root = None
+    for number, (_, element) in enumerate(parsed):
+        root = element if root is None else root
+        if number > MAX_ELEMENTS:
+            raise DatasetError(f"{file} has more than {MAX_ELEMENTS} elements: export the tasks one by one")
+    return root
+
+
+def has_xml(file: Path) -> bool:
+    """Whether an archive holds an XML file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.lower().endswith(".xml") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _xml_of(archive: zipfile.ZipFile, file: Path) -> IO[bytes]:
     members = [member for member in archive.infolist() if member.filename.lower().endswith(".xml")]
     if len(members) != 1 or members[0].file_size > MAX_BYTES:
-        raise DatasetError(f"{file} holds {len(members)} XML files, expected CVAT's annotations.xml of 1 GiB at most")
+        limit = f"of {MAX_BYTES >> 20} MiB at most"
+        raise DatasetError(f"{file} holds {len(members)} XML files, expected CVAT's annotations.xml {limit}")
     return archive.open(members[0])
 
 
-def _tasks(file: Path, options: Options) -> Iterator[tuple[AnnotatedVideo, list[str], Rows, str]]:
-    """Each task of a file: its video without tubes, the labels it declares, its boxes and its subset."""
+def _tasks(file: Path, options: Options) -> Iterator[_Task]:
+    """Each task of a file."""
     root = _tree(file)
     if root.tag != "annotations":
         raise DatasetError(f"{file} begins with <{root.tag}>, expected CVAT's <annotations>")
@@ -120,17 +179,17 @@ def _tasks(file: Path, options: Options) -> Iterator[tuple[AnnotatedVideo, list[
         raise DatasetError(f"{file} is CVAT for images: export the task as `CVAT for video 1.1`")
     footage, tracks = Footage(file.parent, options), root.findall("track")
     tasks = list(root.iter("task")) or [root]
-    for task in tasks:
-        number = task.findtext("id")
+    for element in tasks:
+        number = element.findtext("id")
         own = [t for t in tracks if len(tasks) == 1 or t.get("task_id") == number]
-        declared = [
-            label.findtext("name") or "" for label in (*task.iter("label"), *root.iterfind("meta/project/labels/label"))
-        ]
-        video = _video(file, task, footage, own)
-        rows = Rows()
+        declared = [*element.iter("label"), *root.iterfind("meta/project/labels/label")]
+        labels = [label.findtext("name") or "" for label in declared]
+        video, told = _video(file, element, footage, own), read_remarks(str(file), element.findtext(KEY))
+        rows, subset = Rows(options.allowance), element.findtext("subset") or ""
+        task = _Task(video, list(filter(None, labels)), rows, subset, told)
         for track in own:
-            _add(rows, track, file, options.attribute)
-        yield video, list(filter(None, declared)), rows, task.findtext("subset") or ""
+            _add(task, track, file, options.attribute)
+        yield task
 
 
 def _video(file: Path, task: Any, footage: Footage, tracks: Sequence[Any]) -> AnnotatedVideo:
@@ -139,61 +198,126 @@ def _video(file: Path, task: Any, footage: Footage, tracks: Sequence[Any]) -> An
     path = footage.find(source)
     facts = footage.facts(path)
     size = (task.findtext("original_size/width"), task.findtext("original_size/height"))
-    last = max((int(box.get("frame", 0)) for track in tracks for box in track.iter("box")), default=-1)
     try:
+        last = max((int(box.get("frame", 0)) for track in tracks for box in _shapes(track)), default=-1)
         size_wh = (int(size[0]), int(size[1])) if size[0] and size[1] else facts.size_wh if facts else None
         stop = task.findtext("stop_frame")
         frames = int(stop) + 1 if stop else facts.frames if facts else last + 1
         fps = float(task.findtext("fps") or 0) or (facts.fps if facts else None)
     except ValueError as error:
         raise DatasetError(f"{file}: in <meta>: {error}") from error
-    return AnnotatedVideo(name, task.findtext("recording") or recording_of(name), path, frames, (), size_wh, fps=fps)
+    return AnnotatedVideo(name, recording_of(name), path, frames, (), size_wh, fps=fps)
 
 
-def _add(rows: Rows, track: Any, file: Path, attribute: str | None) -> None:
+def _shapes(track: Any) -> Iterator[Any]:
+    return (element for element in track if element.tag in _SHAPES)
+
+
+def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     """The boxes of one track, every frame of it."""
     where = f"{file}: track {track.get('id')}"
     try:
-        keys = sorted(map(_key, track.iter("box")), key=lambda key: key.frame)
+        keys = sorted((_key(shape, task.boxed) for shape in _shapes(track)), key=lambda key: key.frame)
         said = (key.attributes.get(PERSON, "") for key in keys)
         person = int(next(filter(str.isdecimal, said), track.get("id", "0")))
     except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"{where}: {error}") from error
     known = {name for key in keys for name in key.attributes}
-    if attribute is not None and keys and attribute not in known:
-        raise DatasetError(f"{where} has no attribute {attribute!r}, but {', '.join(sorted(known)) or 'none at all'}")
+    task.attributes |= known
+    if attribute is not None and attribute not in known:
+        task.left_out.append(where)
+        return
     action = ""
     for key in interpolated(keys):
         action = key.attributes.get(attribute, action) if attribute else track.get("label") or ""
-        for label in (part.strip() for part in action.split(",")) if attribute else [action]:
-            if label.lower() not in NOTHING:
-                rows.add(key.frame, person, label, key.corners)
+        said_here = (part.strip() for part in action.split(",")) if attribute else [action]
+        for label in said_here:
+            if label and not (attribute and label.lower() in NOTHING):
+                task.rows.add(key.frame, person, label, key.corners)
 
 
-def _key(box: Any) -> _Key:
-    if float(box.get("rotation", 0)):
-        raise ValueError(f"the box of frame {box.get('frame')} is rotated; boxes here are upright")
-    attributes = {each.get("name", ""): each.text or "" for each in box.iter("attribute")}
-    corners = tuple(float(box.attrib[side]) for side in _CORNERS)
-    return _Key(int(box.attrib["frame"]), box.get("outside") == "1", corners, attributes)
+def _key(shape: Any, boxed: Counter[str]) -> _Key:
+    frame, angle = int(shape.attrib["frame"]), float(shape.get("rotation", 0))
+    if not 0 <= frame < MAX_FRAMES:
+        raise ValueError(f"frame {frame}, expected 0 to {MAX_FRAMES - 1}")
+    if angle or shape.tag != "box":
+        boxed[f"turned {shape.tag}" if angle else shape.tag] += 1
+    attributes = {each.get("name", ""): each.text or "" for each in shape.iter("attribute")}
+    points = np.array(_outline(shape), np.float64).reshape(-1, 2)
+    if angle:
+        points = _turned(points, angle)
+    corners = tuple(points.reshape(-1).tolist()) if shape.tag == "box" and not angle else _around(points)
+    return _Key(frame, shape.get("outside") == "1", corners, attributes)
 
 
-def _hints(files: Sequence[Path], classes: Sequence[str]) -> list[str]:
-    """What to say where every track has one label, and attributes that could be the action."""
-    found = {each.get("name") for file in files for each in _tree(file).iter("attribute") if each.get("name")}
-    named = sorted(str(name) for name in found - {PERSON})
-    if not named:
-        return []
-    return [f"every label is {classes[0]!r}; if an attribute is the action: --action-from attribute:{named[0]}"]
+def _outline(shape: Any) -> list[float]:
+    """x y, x y, ... of points that the shape lies between."""
+
+    def numbers(*names: str) -> list[float]:
+        return [float(shape.attrib[name]) for name in names]
+
+    match shape.tag:
+        case "box":
+            return numbers(*_CORNERS)
+        case "ellipse":
+            x, y, across, down = numbers("cx", "cy", "rx", "ry")
+            return [x - across, y - down, x + across, y + down]
+        case "mask":
+            x, y, width, height = numbers("left", "top", "width", "height")
+            return [x, y, x + width, y + height]
+        case "cuboid":
+            xs, ys = ([float(v) for k, v in sorted(shape.attrib.items()) if k[:2] in of] for of in _CUBOID)
+            return [each for pair in zip(xs, ys, strict=True) for each in pair]
+        case "skeleton":
+            parts = [part for part in shape if part.tag == "points" and part.get("outside") != "1"]
+            return [each for part in parts or list(shape.iter("points")) for each in _outline(part)]
+        case _:
+            return [float(each) for point in shape.attrib["points"].split(";") for each in point.split(",")]
 
 
-def _xml(annotations: Annotations, video: AnnotatedVideo, folder: Path) -> Iterator[str]:
+_CUBOID = (("xt", "xb"), ("yt", "yb"))
+
+
+def _turned(points: Any, degrees: float) -> Any:
+    """Corners of the rectangle around the points after it turned about its middle."""
+    (low, high), angle = (points.min(axis=0), points.max(axis=0)), np.deg2rad(degrees)
+    middle, half = (low + high) / 2, (high - low) / 2
+    along = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return middle + (half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])) @ along.T
+
+
+def _around(points: Any) -> tuple[float, ...]:
+    if not len(points):
+        raise ValueError("a shape without points")
+    return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
+
+
+def _notes(tasks: Sequence[_Task], attribute: str | None, used: Sequence[str]) -> Iterator[str]:
+    """What to say of what was read."""
+    boxed = sum((task.boxed for task in tasks), Counter[str]())
+    if boxed:
+        shapes = ", ".join(f"{count} {shape}" for shape, count in sorted(boxed.items()))
+        yield f"taken as the upright boxes around them: {shapes}"
+    left_out = [where for task in tasks for where in task.left_out]
+    named = sorted(set().union(*(task.attributes for task in tasks)) - {PERSON})
+    if left_out and attribute is not None:
+        if not any(task.rows.label for task in tasks) and attribute not in named:
+            there = ", ".join(named) or "none at all"
+            raise DatasetError(f"{left_out[0]} has no attribute {attribute!r}, nor has any other; there is {there}")
+        yield f"{len(left_out)} tracks have no attribute {attribute!r} and are left out, the first: {left_out[0]}"
+    if attribute is None and len(used) == 1 and named:
+        yield f"every label is {used[0]!r}; if an attribute is the action: --action-from attribute:{named[0]}"
+
+
+def _xml(annotations: Annotations, place: int, folder: Path) -> Iterator[str]:
+    video = annotations.videos[place]
     width, height = video.size_wh or (0, 0)
     yield '<?xml version="1.0" encoding="utf-8"?>'
     yield "<annotations>\n <version>1.1</version>\n <meta>\n  <task>"
-    facts = {"name": video.name, "size": video.frames, "mode": "interpolation", "start_frame": 0}
+    facts: dict[str, object] = {"name": video.name, "size": video.frames, "mode": "interpolation", "start_frame": 0}
     facts |= {"stop_frame": video.frames - 1, "subset": subset_of(annotations, video.name)}
-    facts |= {"fps": video.fps, "recording": video.group, "source": relative_to(video.path, folder)}
+    facts |= {"fps": video.fps, "source": relative_to(video.path, folder)}
+    facts |= {KEY: json.dumps(remarks_of(annotations, place), allow_nan=False)}
     yield from (f"   <{key}>{escape(str(value))}</{key}>" for key, value in facts.items() if value is not None)
     yield "   <labels>"
     for label in annotations.classes:
@@ -215,10 +339,10 @@ def _xml(annotations: Annotations, video: AnnotatedVideo, folder: Path) -> Itera
 
 def _boxes(tube: Tube, frames: int) -> Iterator[str]:
     """Every box of a tube as a keyframe, and where the next frame has none, one that is outside."""
-    present = set(tube.frames.tolist())
+    present, last = set(tube.frames.tolist()), int(tube.frames[-1])
     for frame, corners in zip(tube.frames.tolist(), plain_numbers(tube.xyxy), strict=True):
         sides = " ".join(f'{side}="{value}"' for side, value in zip(_CORNERS, corners, strict=True))
         person = f'<attribute name="{PERSON}">{tube.tracker_id}</attribute>'
         yield f'  <box frame="{frame}" keyframe="1" outside="0" occluded="0" {sides} z_order="0">{person}</box>'
-        if frame + 1 not in present and frame + 1 < frames:
+        if frame + 1 not in present and frame + 1 < max(frames, last):
             yield f'  <box frame="{frame + 1}" keyframe="1" outside="1" occluded="0" {sides} z_order="0">{person}</box>'

@@ -2,65 +2,113 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of
+from yowo_deploy.datasets.faults import MAX_FRAMES
+from yowo_deploy.datasets.formats.rows import Facts, Footage, Options, Rows, annotations_of, recording_of, unique
 from yowo_deploy.datasets.native import Annotations
 from yowo_deploy.errors import DatasetError
 
 PERCENT_WH = (100, 100)  # the picture that boxes are measured in where the video is not there
+SAME_RATE = 0.005  # by which two rates may differ: 29.97 is written as 30
 SIDES = ("x", "y", "width", "height")
+
+
+class _Task(NamedTuple):
+    """What is read of one task; its video has no tubes yet, and boxes are in percent."""
+
+    video: AnnotatedVideo
+    rows: Rows
+    notes: list[str]
+
+
+class _Timeline(NamedTuple):
+    """How frames of the tool become frames of the file.
+
+    Attributes:
+        frames: of the file; 0 where nothing says.
+        fps: of the file, or of the tool where there is none.
+        scale: frames of the file to one of the tool.
+        size_wh: of the picture; None where the file is not there.
+    """
+
+    frames: int
+    fps: float | None
+    scale: float
+    size_wh: tuple[int, int] | None
 
 
 def read_labelstudio(file: Path, content: Sequence[dict[str, Any]], options: Options) -> tuple[Annotations, list[str]]:
     """Boxes in percent of the picture, frames from 1, in a line between keyframes; `enabled: false` ends a stretch.
 
-    A last keyframe that is enabled lasts to the end of the video, as the tool shows it. A region is a person; it may
-    have several labels. Of several annotations of a task the newest counts, and cancelled ones do not.
+    The tool counts frames at a rate of its own, 24 a second if its configuration does not say another: keyframes are
+    placed by their time where the file has another rate. A last keyframe that is enabled lasts to the end of the video,
+    as the tool shows it. Of a box that is turned, about its first corner, the upright box around it is taken. A region
+    is a person; it may have several labels. Of several annotations of a task the newest counts, cancelled ones do not.
 
     Raises:
-        DatasetError: no such region, or one that is rotated or lacks a field; with its task.
+        DatasetError: no such region, one that lacks a field, or that is turned in a video that is not there.
     """
     footage = Footage(file.parent, options)
-    parsed = [_task(f"{file}: task {number}", task, footage, options) for number, task in enumerate(content)]
-    classes = list(dict.fromkeys(label for *_, rows in parsed for label in rows.label))
+    tasks = [_task(f"{file}: task {number}", task, footage, options) for number, task in enumerate(content)]
+    classes = list(dict.fromkeys(label for task in tasks for label in task.rows.label))
     if not classes:
         raise DatasetError(f"{file}: no task has a region of type videorectangle with a label")
     videos = []
-    for name, path, frames, size_wh, fps, rows in parsed:
-        scale = tuple(side / 100 for side in size_wh)
-        facts = (path, frames, rows.tubes(classes, scale), size_wh)
-        videos.append(AnnotatedVideo(name, recording_of(name), *facts, fps=fps))
-    return annotations_of(classes, videos), []
+    for video, rows, _ in tasks:
+        scale = [side / 100 for side in video.size_wh or PERCENT_WH]
+        videos.append(replace(video, tubes=rows.tubes(classes, scale)))
+    return annotations_of(classes, unique(videos)), [note for task in tasks for note in task.notes]
 
 
-def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> tuple[Any, ...]:
-    """Name, path, frames, size, frames a second and boxes in percent of one task."""
+def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> _Task:
     try:
         data = task["data"]
         said = str(data["video"] if "video" in data else next(v for v in data.values() if isinstance(v, str)))
         done = [each for each in task["annotations"] if not each.get("was_cancelled")]
         results = done[-1]["result"] if done else []
         path = footage.find(said.partition("?d=")[2] or said)
-        facts, rows, length, seconds = footage.facts(path), Rows(), 0, 0.0
         regions = [each for each in results if each.get("type") == "videorectangle"]
+        facts, rows = footage.facts(path), Rows(options.allowance)
+        line = _timeline([each["value"] for each in regions], facts, options.fps)
+        bare = 0
         for person, region in enumerate(regions):
-            value = region["value"]
-            length, seconds = int(value.get("framesCount", 0)), float(value.get("duration", 0))
-            last = length or (facts.frames if facts else 0)
             labels = _labels(region, results, options.attribute)
-            for frame, box in _moments(sorted(value["sequence"], key=lambda key: int(key["frame"])), last):
+            bare += not labels
+            keys = sorted(region["value"]["sequence"], key=lambda key: int(key["frame"]))
+            for frame, box in _moments(keys, line):
                 for label in labels:
                     rows.add(frame, person, label, box)
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
         raise DatasetError(f"{where}: {error!r}; expected Label Studio's export as JSON") from error
     size_wh = facts.size_wh if facts else PERCENT_WH
-    fps = facts.fps if facts else length / seconds if length and seconds else options.fps
-    frames = length or (facts.frames if facts else 0) or max(rows.frame, default=-1) + 1
-    return path.stem, path, frames, size_wh, fps, rows
+    frames = line.frames or max(rows.frame, default=-1) + 1
+    video = AnnotatedVideo(path.stem, recording_of(path.stem), path, frames, (), size_wh, fps=line.fps)
+    rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}: placed by time"
+    turned = sum(bool(float(key.get("rotation") or 0)) for each in regions for key in each["value"]["sequence"])
+    told = {
+        f"{path.name} was annotated at {rate}": line.scale != 1,
+        f"{path.name}: {bare} regions have no label and are left out": bare > 0,
+        f"{path.name}: taken as the upright boxes around them: {turned} turned boxes": turned > 0,
+    }
+    return _Task(video, rows, [note for note, is_so in told.items() if is_so])
+
+
+def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float | None) -> _Timeline:
+    length = max((int(value.get("framesCount") or 0) for value in values), default=0)
+    seconds = max((float(value.get("duration") or 0) for value in values), default=0.0)
+    told = length / seconds if length > 0 and seconds > 0 else None
+    if facts is None:
+        return _Timeline(length, told or fps, 1.0, None)
+    counted = told or (length * facts.fps / facts.frames if length and facts.frames else facts.fps)
+    # The tool rounds its count to a whole frame.
+    same = abs(counted / facts.fps - 1) <= max(SAME_RATE, 1 / max(length, 1))
+    return _Timeline(facts.frames or length, facts.fps, 1.0 if same else facts.fps / counted, facts.size_wh)
 
 
 def _labels(region: dict[str, Any], results: Sequence[dict[str, Any]], attribute: str | None) -> list[str]:
@@ -71,18 +119,35 @@ def _labels(region: dict[str, Any], results: Sequence[dict[str, Any]], attribute
     return list(dict.fromkeys(choice for each in told for choice in each["value"].get("choices", [])))
 
 
-def _moments(keys: Sequence[dict[str, Any]], last: int) -> Iterator[tuple[int, list[float]]]:
+def _moments(keys: Sequence[dict[str, Any]], line: _Timeline) -> Iterator[tuple[int, list[float]]]:
     """Frames from 0 and corners in percent, of a sequence of keyframes in the order of frames."""
-    for number, key in enumerate(keys):
-        if float(key.get("rotation") or 0):
-            raise ValueError(f"the box of frame {key['frame']} is rotated; boxes here are upright")
-        first, box = int(key["frame"]) - 1, [float(key[side]) for side in SIDES]
-        if first < 0:
-            raise ValueError(f"frame {first + 1}, but Label Studio counts from 1")
-        after = keys[number + 1] if number + 1 < len(keys) else None
-        end = first + 1 if not key.get("enabled", True) else int(after["frame"]) - 1 if after else max(last, first + 1)
-        target = box if after is None else [float(after[side]) for side in SIDES]
+    placed = [_placed(key, line) for key in keys]
+    for number, (first, box) in enumerate(placed):
+        after = placed[number + 1] if number + 1 < len(placed) else None
+        end = after[0] if after else max(line.frames, first + 1)
+        if not keys[number].get("enabled", True):
+            end = min(end, first + 1)
+        target = box if after is None else after[1]
         for frame in range(first, end):
-            share = (frame - first) / (end - first)
-            x, y, w, h = (a + share * (b - a) for a, b in zip(box, target, strict=True))
-            yield frame, [x, y, x + w, y + h]
+            share = (frame - first) / (after[0] - first) if after else 0.0
+            yield frame, [a + share * (b - a) for a, b in zip(box, target, strict=True)]
+
+
+def _placed(key: dict[str, Any], line: _Timeline) -> tuple[int, list[float]]:
+    """Frame of the file, from 0, and corners in percent."""
+    if int(key["frame"]) < 1:
+        raise ValueError(f"frame {key['frame']}, but Label Studio counts from 1")
+    frame = round((int(key["frame"]) - 1) * line.scale)
+    if frame >= MAX_FRAMES:
+        raise ValueError(f"frame {frame}, expected less than {MAX_FRAMES}")
+    x, y, width, height = (float(key[side]) for side in SIDES)
+    angle = math.radians(float(key.get("rotation") or 0))
+    if not angle:
+        return frame, [x, y, x + width, y + height]
+    if line.size_wh is None:
+        raise ValueError(f"the box of frame {key['frame']} is turned, and its video is not there: give --videos")
+    shape = line.size_wh[1] / line.size_wh[0]  # percent of the height to one of the width
+    across = (width * math.cos(angle), -height * shape * math.sin(angle))
+    down = (width * math.sin(angle) / shape, height * math.cos(angle))
+    xs, ys = ([0.0, *of, sum(of)] for of in (across, down))
+    return frame, [x + min(xs), y + min(ys), x + max(xs), y + max(ys)]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of
+from yowo_deploy.datasets.formats.rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of, unique
 from yowo_deploy.datasets.native import Annotations
 from yowo_deploy.errors import DatasetError
 
-RECTANGLE = 2
+SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}
 ROUNDING_S = 0.0006  # times are written with three decimals
 
 
@@ -22,10 +23,10 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[Ann
 
     The action is an attribute, the only one or the one named; its value is an option, several parted by commas, or
     text. A box without it takes what stretches of time (without a box) say of that moment. There are no persons: boxes
-    that overlap from one annotated frame to the next are one.
+    that overlap from one annotated frame to the next are one. Of other shapes the upright box around them is taken.
 
     Raises:
-        DatasetError: several attributes and none named, a shape that is no rectangle, a field that is missing.
+        DatasetError: several attributes and none named, a shape that is not known, a field that is missing.
     """
     try:
         known, notes = _attribute(file, content["attribute"], options.attribute)
@@ -41,9 +42,13 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[Ann
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DatasetError(f"{file} is no project of VIA 3 ({error!r})") from error
     found = []
-    for video, rows in videos:
+    for video, rows, _ in videos:
         found.append(replace(video, tubes=rows.tubes(classes, looked_at=sorted(set(rows.frame)))))
-    return annotations_of(classes, found), notes
+    boxed = sum((each for *_, each in videos), Counter[str]())
+    if boxed:
+        shapes = ", ".join(f"{count} {shape}" for shape, count in sorted(boxed.items()))
+        notes.append(f"taken as the upright boxes around them: {shapes}")
+    return annotations_of(classes, unique(found)), notes
 
 
 def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tuple[str, list[str]]:
@@ -65,28 +70,41 @@ def _video(
     options_of: dict[str, str],
     classes: list[str],
     footage: Footage,
-) -> tuple[AnnotatedVideo, Rows]:
+) -> tuple[AnnotatedVideo, Rows, Counter[str]]:
+    """The video without tubes, its boxes, and how many shapes were no rectangles."""
     path = footage.find(str(about["fname"]))
     facts = footage.facts(path)
     fps, name = footage.fps_of(path, facts), Path(str(about["fname"])).stem
     said = [(row, _labels(row, known, options_of)) for row in moments]
     stretches = [(row["z"], labels) for row, labels in said if not row.get("xy") and len(row["z"]) == 2]
-    rows = Rows()
+    rows, boxed = Rows(footage.allowance), Counter[str]()
     for row, labels in said:
         if not row.get("xy"):
             continue
-        kind, *box = row["xy"]
-        if kind != RECTANGLE or len(box) != 4 or len(row["z"]) != 1:
+        kind, *numbers = row["xy"]
+        if kind not in SHAPES or len(row["z"]) != 1:
             raise DatasetError(f"{file}: {name} at {row['z']} s: shape {kind}, expected a rectangle at one time")
-        second = float(row["z"][0])
-        x, y, w, h = map(float, box)
+        if SHAPES[kind] != "rectangle":
+            boxed[SHAPES[kind]] += 1
+        second, box = float(row["z"][0]), _around(kind, list(map(float, numbers)))
         for label in labels or [each for (a, b), of in stretches if a <= second <= b for each in of]:
             if label not in classes:
                 classes.append(label)
-            rows.add(math.floor((second + ROUNDING_S) * fps), NOBODY, label, (x, y, x + w, y + h))
+            rows.add(math.floor((second + ROUNDING_S) * fps), NOBODY, label, box)
     frames = (facts.frames if facts else 0) or max(rows.frame, default=-1) + 1
     size_wh = facts.size_wh if facts else None
-    return AnnotatedVideo(name, recording_of(name), path, frames, (), size_wh, fps=fps), rows
+    return AnnotatedVideo(name, recording_of(name), path, frames, (), size_wh, fps=fps), rows, boxed
+
+
+def _around(kind: int, numbers: list[float]) -> tuple[float, float, float, float]:
+    """Corners of the upright box around a shape."""
+    x, y, *sizes = numbers
+    if SHAPES[kind] == "rectangle" and len(sizes) == 2:
+        return x, y, x + sizes[0], y + sizes[1]
+    if SHAPES[kind] in ("circle", "ellipse"):
+        across, down = (sizes * 2)[:2]
+        return x - across, y - down, x + across, y + down
+    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
 
 
 def _labels(row: dict[str, Any], known: str, options_of: dict[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.formats import cvat
-from yowo_deploy.datasets.formats.rows import Options, recording_of
+from yowo_deploy.datasets.formats.rows import Allowance, Options, recording_of
 from yowo_deploy.datasets.importer import import_annotations
 from yowo_deploy.datasets.native import Annotations
 from yowo_deploy.errors import DatasetError, MissingExtraError
@@ -85,10 +86,51 @@ def test_cvat_actions_may_be_an_attribute_that_changes_along_the_track(tmp_path:
     tubes = {found.classes[t.class_id]: t.frames.tolist() for t in found.videos[0].tubes}
     assert tubes == {"walk": [0, 1, 2, 3, 4], "wave": [3, 4], "sit": [6]}
     assert found.exclusive == 0  # somebody walks and waves at once
-    with pytest.raises(DatasetError, match="track 0 has no attribute 'deed', but action"):
+    with pytest.raises(DatasetError, match="track 0 has no attribute 'deed', nor has any other; there is action"):
         from_cvat(tmp_path, track(*boxes), options=Options(action_from="attribute:deed"))
     with pytest.raises(DatasetError, match="expected label or attribute:NAME"):
         from_cvat(tmp_path, track(*boxes), options=Options(action_from="action"))
+
+
+def test_cvat_tracks_without_the_attribute_are_counted_and_left_out(tmp_path: Path) -> None:
+    tracks = track(box(0, 1, attributes=attribute("action", "walk"))), track(box(0, 9), number=1), track(number=2)
+    from_cvat(tmp_path, *tracks)
+    found, [note] = import_annotations(tmp_path / "a.xml", "cvat", Options(action_from="attribute:action"))
+    assert [tube.tracker_id for tube in found.videos[0].tubes] == [0]
+    assert note.startswith("2 tracks have no attribute 'action' and are left out, the first: ") and "track 1" in note
+
+
+def test_cvat_labels_may_be_called_none(tmp_path: Path) -> None:
+    found = from_cvat(tmp_path, track(box(0, 1), label="None"), track(box(0, 9), number=1, label="none"))
+    assert [found.classes[tube.class_id] for tube in found.videos[0].tubes] == ["None", "none"]
+
+
+# Each lies within x 10 to 30 and y 20 to 60; the box, 20 wide and 40 high, is turned by a quarter.
+CVAT_SHAPES = [
+    ("polygon", 'points="10,20;30,40;12,60"'),
+    ("polyline", 'points="10,60;30,20"'),
+    ("points", 'points="10.0,60.0;30.0,20.0"'),
+    ("mask", 'left="10" top="20" width="20" height="40" rle="800"'),
+    ("ellipse", 'cx="20" cy="40" rx="10" ry="20"'),
+    ("box", 'xtl="0" ytl="30" xbr="40" ybr="50" rotation="90"'),
+    ("cuboid", " ".join(f'{x}{n}="{v}"' for x, of in (("xt", (10, 30)), ("yt", (20, 60))) for n, v in enumerate(of))),
+]
+
+
+@pytest.mark.parametrize(("tag", "sides"), CVAT_SHAPES, ids=[tag for tag, _ in CVAT_SHAPES])
+def test_cvat_shapes_that_are_no_upright_boxes_are_the_boxes_around_them_and_counted(
+    tag: str, sides: str, tmp_path: Path
+) -> None:
+    from_cvat(tmp_path, track(f'<{tag} frame="3" outside="0" {sides}/>'))
+    found, [note] = import_annotations(tmp_path / "a.xml", "cvat", Options())
+    assert found.videos[0].tubes[0].xyxy == pytest.approx(np.array([[10, 20, 30, 60]]), abs=1e-4)  # float32 of 1e2
+    assert note == f"taken as the upright boxes around them: 1 {'turned ' if tag == 'box' else ''}{tag}"
+
+
+def test_cvat_skeletons_are_the_box_around_their_points(tmp_path: Path) -> None:
+    parts = '<points points="10,20" outside="0"/><points points="30,60"/><points points="0,0" outside="1"/>'
+    [video] = from_cvat(tmp_path, track(f'<skeleton frame="3" outside="0">{parts}</skeleton>')).videos
+    assert video.tubes[0].xyxy.tolist() == [[10, 20, 30, 60]]
 
 
 def test_cvat_hints_at_an_attribute_where_every_label_is_the_same(tmp_path: Path) -> None:
@@ -113,6 +155,41 @@ def test_cvat_archives_are_read_as_they_come(tmp_path: Path) -> None:
     assert len(import_annotations(tmp_path, "cvat", Options())[0].videos[0].tubes) == 1
 
 
+def test_cvat_archives_beside_xml_are_read_too_and_other_archives_are_not(tmp_path: Path) -> None:
+    from_cvat(tmp_path, track(box(0, 1)))
+    text = (tmp_path / "a.xml").read_text().replace("<name>yard</name>", "<name>roof</name>")
+    for name, member in (("task.zip", "annotations.xml"), ("videos.zip", "yard.txt")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, text)
+    found = import_annotations(tmp_path, "cvat", Options())[0]
+    assert sorted(video.name for video in found.videos) == ["roof", "yard"]
+
+
+def test_keyframes_far_apart_do_not_make_boxes_without_end(tmp_path: Path) -> None:
+    few = Options(allowance=Allowance(1000))
+    with pytest.raises(DatasetError, match=r"a.xml: more than \d+ boxes, keyframes worked out"):
+        from_cvat(tmp_path, track(box(0, 1), box(9_999_999, 1)), options=few)
+    far = studio({"frame": 1, "x": 1}, {"frame": 9_000_000, "x": 1})
+    with pytest.raises(DatasetError, match=r"a.json: more than"):
+        from_json(tmp_path, "labelstudio", far, allowance=few.allowance)
+
+
+def test_an_xml_that_unpacks_to_too_much_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_cvat(tmp_path, track(*(box(n, 1) for n in range(100))))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "a.xml", "annotations.xml")
+    monkeypatch.setattr(cvat, "MAX_BYTES", 1 << 10)
+    for name in ("a.xml", "a.zip"):
+        with pytest.raises(DatasetError, match=f"{name} "):
+            import_annotations(tmp_path / name, "cvat", Options())
+    monkeypatch.undo()
+    monkeypatch.setattr(cvat, "MAX_ELEMENTS", 99)
+    with pytest.raises(DatasetError, match="more than 99 elements"):
+        import_annotations(tmp_path / "a.xml", "cvat", Options())
+
+
 BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]>'
 
 
@@ -125,7 +202,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]>'
         ("<data/>", "begins with <data>"),
         ("<annotations><image/></annotations>", "export the task as `CVAT for video 1.1`"),
         ('<annotations><track id="3" label="a"><box frame="0"/></track></annotations>', "track 3: 'xtl'"),
-        (f"<annotations>{track(box(0, 1, rotation=30))}</annotations>", "track 0: the box of frame 0 is rotated"),
+        (f"<annotations>{track(box(10**12, 1))}</annotations>", "track 0: frame 1000000000000, expected 0 to 9999999"),
     ],
 )
 def test_cvat_files_that_are_none_are_refused(text: str, expected: str, tmp_path: Path) -> None:
@@ -260,8 +337,25 @@ def test_via_asks_which_attribute_is_the_action(tmp_path: Path) -> None:
     assert from_json(tmp_path, "via", two, fps=10.0, action_from="attribute:action").classes == ("walk", "sit")
     with pytest.raises(DatasetError, match="give --videos or --fps"):
         from_json(tmp_path, "via", via())
-    with pytest.raises(DatasetError, match="shape 4, expected a rectangle"):
-        from_json(tmp_path, "via", via({"z": [0.0], "xy": [4, 1, 2, 3, 4], "av": {}}), fps=10.0)
+    with pytest.raises(DatasetError, match="shape 9, expected a rectangle"):
+        from_json(tmp_path, "via", via({"z": [0.0], "xy": [9, 1, 2, 3, 4], "av": {}}), fps=10.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("circle", [3, 20, 40, 10]),
+        ("ellipse", [4, 20, 40, 10, 20]),
+        ("polygon", [7, 10, 20, 30, 40, 12, 60]),
+        ("", [8, 10, 40, 20, 20, 30, 40, 20, 60]),
+    ],
+)
+def test_via_shapes_are_the_boxes_around_them_and_counted(name: str, numbers: list[int], tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(via({"z": [0.0], "xy": numbers, "av": {"1": "0"}})))
+    found, notes = import_annotations(tmp_path / "a.json", "via", Options(fps=10.0))
+    half = 10 if name == "circle" else 20
+    assert found.videos[0].tubes[0].xyxy.tolist() == [[10, 40 - half, 30, 40 + half]]
+    assert notes[1:] == ([f"taken as the upright boxes around them: 1 {name}"] if name else [])
 
 
 def studio(*sequence: dict[str, Any], labels: tuple[str, ...] = ("walk",), **more: Any) -> list[dict[str, Any]]:
@@ -285,11 +379,44 @@ def test_label_studio_regions_may_have_several_labels(tmp_path: Path) -> None:
     assert (found.classes, found.exclusive, len(found.videos[0].tubes)) == (("walk", "wave"), 0, 2)
 
 
+def test_label_studio_boxes_that_are_turned_are_the_boxes_around_them(
+    tmp_path: Path, write_video: Callable[..., None]
+) -> None:
+    write_video(tmp_path / "a.avi", frames=10, fps=20.0, size_wh=(200, 100))
+    # 20 x 40 pixels at 100, 40, turned by a quarter about that corner: 40 x 20 to its left.
+    content = studio({"frame": 1, "x": 50, "y": 40, "width": 10, "height": 40, "rotation": 90})
+    content[0]["data"]["video"] = "a.avi"
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found, [note] = import_annotations(tmp_path / "a.json", "labelstudio", Options())
+    assert found.videos[0].tubes[0].xyxy[0] == pytest.approx(np.array([60, 40, 100, 60]), abs=1e-4)  # float32 of 1e2
+    assert note == "a.avi: taken as the upright boxes around them: 1 turned boxes"
+
+
+def test_label_studio_frames_are_placed_by_time_where_the_file_has_another_rate(
+    tmp_path: Path, write_video: Callable[..., None]
+) -> None:
+    write_video(tmp_path / "a.avi", frames=60, fps=30.0)  # two seconds, 48 frames of the tool
+    content = studio({"frame": 1, "x": 0}, {"frame": 25, "x": 30, "enabled": False}, {"frame": 41, "x": 50})
+    content[0]["annotations"][0]["result"][0]["value"] |= {"framesCount": 48, "duration": 2.0}
+    content[0]["data"]["video"] = "a.avi"
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found, [note] = import_annotations(tmp_path / "a.json", "labelstudio", Options())
+    assert note == "a.avi was annotated at 24 frames/s, the file has 30: placed by time"
+    [video] = found.videos
+    assert (video.fps, video.frames) == (30.0, 60)
+    # One second is frame 24 of the tool, 30 of the file; from 0 to 30 percent of 64 pixels in 30 frames.
+    [walk, again] = video.tubes
+    assert walk.frames.tolist() == list(range(31)) and again.frames.tolist() == list(range(50, 60))
+    assert walk.xyxy[:, 0] == pytest.approx(0.64 * np.arange(31), abs=1e-5)
+    content[0]["annotations"][0]["result"][0]["value"]["framesCount"] = 60
+    assert from_json(tmp_path, "labelstudio", content).videos[0].tubes[0].frames.tolist() == list(range(25))
+
+
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
         ({"frame": 0, "x": 1}, "task 0: .*Label Studio counts from 1"),
-        ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*rotated"),
+        ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*turned, and its video is not there: give --videos"),
         ({"frame": 1}, "task 0: KeyError.*'x'"),
     ],
 )
@@ -357,3 +484,69 @@ def test_videos_are_found_by_path_by_name_or_said_to_be_two(tmp_path: Path) -> N
 )
 def test_a_recording_is_told_by_how_the_names_of_its_parts_end(name: str, expected: str) -> None:
     assert recording_of(name) == expected
+
+
+def test_mot_sequences_do_not_take_each_others_pictures(tmp_path: Path, write_pictures: Callable[..., None]) -> None:
+    write_pictures(tmp_path / "two" / "img1", range(1, 3))
+    for name in ("one", "two"):
+        (tmp_path / name / "gt").mkdir(parents=True)
+        (tmp_path / name / "gt" / "gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
+        (tmp_path / name / "seqinfo.ini").write_text(f"[Sequence]\nname={name}\nimDir=img1\n")
+    found, notes = import_annotations(tmp_path, "mot", Options(videos=(tmp_path,)))
+    assert [video.path for video in found.videos] == [tmp_path / "one" / "one", tmp_path / "two" / "img1"]
+    assert not any("both" in note for note in notes)
+
+
+def test_names_with_dots_are_not_cut_to_find_their_videos(tmp_path: Path, write_video: Callable[..., None]) -> None:
+    write_video(tmp_path / "clip.avi")
+    (tmp_path / "mine.csv").write_text("clip.v1,0,0,0,1,1,1\nclip.v2,0,0,0,1,1,1\nclip,0,0,0,1,1,1\n")
+    found, _ = import_annotations(tmp_path / "mine.csv", "ava", Options(fps=10.0))
+    assert [video.path.exists() for video in found.videos] == [False, False, True]
+
+
+def test_two_videos_of_one_file_are_said_and_stay_together(tmp_path: Path, write_video: Callable[..., None]) -> None:
+    write_video(tmp_path / "yard.mp4")
+    (tmp_path / "mine.csv").write_text("yard.mp4,0,0,0,1,1,1\nyard.avi,0,0,0,1,1,1\n")
+    found, notes = import_annotations(tmp_path / "mine.csv", "ava", Options())
+    assert notes[-1] == f"yard.mp4 and yard.avi are both of {tmp_path / 'yard.mp4'}"
+    assert len({video.group for video in found.videos}) == 1
+
+
+def test_text_may_have_a_mark_at_its_start_and_the_line_ends_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes("\ufeffwalk\r\nsit\r\n".encode())
+    (tmp_path / "mine.csv").write_bytes("\ufeffvideo,time,x1,y1,x2,y2,action\r\na,0,0,0,1,1,2\r\n".encode())
+    found = import_annotations(tmp_path, "ava", Options(fps=10.0))[0]
+    assert (found.classes, found.videos[0].name) == (("walk", "sit"), "a")
+    (tmp_path / "mot" / "gt").mkdir(parents=True)
+    (tmp_path / "mot" / "gt" / "labels.txt").write_bytes("\ufeffwalk\r\nsit\r\n".encode())
+    (tmp_path / "mot" / "gt" / "gt.txt").write_bytes("\ufeff1,1,1,1,9,9,1,2,1\r\n".encode())
+    (tmp_path / "mot" / "seqinfo.ini").write_bytes("\ufeff[Sequence]\r\nname=yard\r\n".encode())
+    found = import_annotations(tmp_path / "mot", "mot", Options())[0]
+    assert (found.classes, found.videos[0].name, found.videos[0].tubes[0].class_id) == (("walk", "sit"), "yard", 1)
+
+
+def test_mot_sequences_may_list_their_classes_in_another_order(tmp_path: Path) -> None:
+    for name, labels in (("one", "walk\nsit\n"), ("two", "sit\nwalk\n")):
+        (tmp_path / name / "gt").mkdir(parents=True)
+        (tmp_path / name / "gt" / "gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
+        (tmp_path / name / "gt" / "labels.txt").write_text(labels)
+    found, _ = import_annotations(tmp_path, "mot", Options())
+    assert [found.classes[video.tubes[0].class_id] for video in found.videos] == ["walk", "sit"]
+
+
+def test_tasks_of_one_name_are_called_after_their_videos(tmp_path: Path) -> None:
+    from_cvat(tmp_path, track(box(0, 1)))
+    text = (tmp_path / "a.xml").read_text()
+    (tmp_path / "b.xml").write_text(text.replace("yard.mp4", "roof.mp4"))
+    found, _ = import_annotations(tmp_path, "cvat", Options())
+    assert [video.name for video in found.videos] == [f"{tmp_path.name}/yard", f"{tmp_path.name}/roof"]
+    assert found.splits == ({"train": (), "test": tuple(video.name for video in found.videos)},)
+    (tmp_path / "c.xml").write_text(text)
+    (tmp_path / "b.xml").unlink()
+    with pytest.raises(DatasetError, match="two videos are called 'yard'"):  # one task, twice
+        import_annotations(tmp_path, "cvat", Options())
+
+
+def test_an_empty_video_does_not_stop_an_import(tmp_path: Path) -> None:
+    (tmp_path / "yard.mp4").touch()
+    assert from_cvat(tmp_path, track(box(0, 1))).videos[0].size_wh == (640, 480)
