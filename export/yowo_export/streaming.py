@@ -1,0 +1,262 @@
+"""From a network that takes clips to one that takes frames and what it kept of earlier ones. Knows onnx-ir.
+
+`yowo_deploy.backends.kept` says what the names of inputs and outputs mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from yowo_deploy.backends.kept import FRAMES, RAW, input_name, output_name
+from yowo_deploy.errors import InputError
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
+from yowo_export.chain import Chain, Layer, find_chain, ints, sides
+from yowo_export.new_nodes import Change, NewNodes
+from yowo_export.signals import Positions, Signal, Tap, levels_of, reads, signals
+
+# A byte moved takes about as long as so many multiply-adds: 200 M a millisecond were measured on two cores
+# (DEPLOYMENT_FACTS, "Where the time goes"), and about 4 MB.
+BYTE = 50
+
+Kept = tuple[Signal, bool]  # the map of a signal, or (True) the sum that the first convolution gave for it
+
+
+def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
+    """The same network for one frame at a time; the model given is used up.
+
+    Before: an ONNX file of ours in any precision, 3-D convolutions not taken apart.
+    After: inputs "frames", the newest frames of the clip one behind the other as channels, and maps that were put out at
+    earlier frames; outputs "raw", as before, and the maps to keep. Each sum over time is that of the clip's but for its
+    order.
+
+    Raises:
+        InputError: neighbouring clips share nothing, or less than keeping it would cost.
+    """
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
+    chain = find_chain(model, spec.clip_length)
+    positions = levels_of([layer.window for layer in chain.layers], spec.clip_length)
+    depth = _best_cut(chain, positions)
+    _Streaming(model, chain, positions[: depth + 1], spec).rewrite()
+    model.metadata_props[METADATA_KEY] = spec.replace(streaming=True).to_json()
+    return model
+
+
+def _best_cut(chain: Chain, positions: Sequence[Positions]) -> int:
+    """The layer behind which whole clips begin: that with the least to compute and to move for a frame."""
+    costs = {}
+    for depth, layer in enumerate(chain.layers):
+        if layer.whole:
+            costs[depth] = _saved(chain.layers, positions[: depth + 1])
+    best = max(costs, key=lambda depth: costs[depth])
+    if costs[best] <= 0:
+        raise InputError("keeping what neighbouring clips share would cost more than computing it again")
+    return best
+
+
+def _saved(layers: Sequence[Layer], positions: Sequence[Positions]) -> float:
+    """Multiply-adds, bytes among them, that a frame does not need if whole clips begin behind the last of the levels."""
+    saved = 0.0
+    for layer, found in zip(layers, positions, strict=False):
+        once = signals(found)
+        taps = sum(len(signal.taps) for signal, _ in found), sum(len(signal.taps) for signal in once)
+        saved += (taps[0] - taps[1]) * layer.cost_of_tap
+        saved += (len(found) - len(once)) * layer.numbers * 4 * BYTE
+    kept = [signal for signal, age in reads(positions[-1]) if age]
+    moved = sum(layers[signal.level].numbers for signal in [*kept, *set(kept)])
+    moved += 2 * len(positions[-1]) * layers[len(positions) - 1].numbers  # put together to a clip
+    return saved - 4 * moved * BYTE
+
+
+class _Streaming:
+    """The graph while it is rewritten."""
+
+    def __init__(self, model: ir.Model, chain: Chain, positions: Sequence[Positions], spec: ModelSpec) -> None:
+        self._model, self._chain, self._spec, self._positions = model, chain, spec, positions
+        self._new = NewNodes(model.graph, "stream")
+        self._now: dict[Kept, ir.Value] = {}
+        self._past: dict[tuple[Kept, int], ir.Value] = {}
+        stem = [signal for signal, _ in reads(positions[-1]) if signal.level == 0]
+        self._window = 1 + max(tap.age for signal in stem for tap in signal.taps)
+
+    def rewrite(self) -> None:
+        """Put the streaming form in place of the chain."""
+        graph, last = self._model.graph, self._chain.layers[len(self._positions) - 1]
+        width, height = self._spec.input_size
+        frames = ir.Value(name=FRAMES, type=self._chain.clips.type)
+        frames.shape = ir.Shape([1, 3 * self._window, height, width])
+        self._stem = self._new.node("Unsqueeze", [self._framewise(frames), self._new.constant(np.array([2]))])
+        pieces = [self._map(signal, age) for signal, age in self._positions[-1]]
+        whole = self._together(pieces, last.rounded)
+        whole.shape, whole.type = last.value.shape, last.value.type
+        last.value.replace_all_uses_with(whole)
+        self._declare(frames)
+        RemoveUnusedNodesPass()(self._model)
+        graph.sort()
+
+    def _framewise(self, frames: ir.Value) -> ir.Value:
+        """What the stem reads of the frames, the nodes before it and the key frame's Slice written anew."""
+        found = {self._chain.clips: frames}
+        for node in self._chain.framewise:
+            attributes = {}
+            if node.op_type == "AveragePool":
+                attributes = {name: ints(node, name, 1, 3)[1:] for name in ("kernel_shape", "strides")}
+                attributes["pads"] = [0] * 4
+            found[node.outputs[0]] = self._new.like(node, found[_source(node)], attributes)
+        channels = 3 * self._window
+        for piece in self._chain.key_frames:
+            [use] = piece.outputs[0].uses()  # a Squeeze
+            newest, old = self._new.channels(found[_source(piece)], channels - 3, channels), use.node.outputs[0]
+            newest.shape, newest.type = old.shape, old.type
+            old.replace_all_uses_with(newest)
+        return found[_source(self._chain.layers[0].node)]
+
+    def _map(self, signal: Signal, age: int) -> ir.Value:
+        """A signal of this frame, or of an earlier one."""
+        if age:
+            return self._earlier((signal, False), age)
+        if (signal, False) not in self._now:
+            made = self._sum(signal) if signal.level == 0 else self._slid(signal)
+            self._now[signal, False] = self._after(self._chain.layers[signal.level], made)
+        return self._now[signal, False]
+
+    def _slid(self, signal: Signal) -> ir.Value:
+        """What a layer makes of maps of the layer before."""
+        layer, before = self._chain.layers[signal.level], self._chain.layers[signal.level - 1]
+        sources = [self._map(tap.source, tap.age) for tap in signal.taps]
+        if layer.node.op_type == "MaxPool":
+            return self._new.node("Max", sources) if len(sources) > 1 else sources[0]
+        indices = [tap.index for tap in signal.taps]
+        whole = self._together(sources, before.rounded)
+        return self._conv(layer, whole, lambda weight: weight[:, :, indices], bias=True)
+
+    def _sum(self, signal: Signal) -> ir.Value:
+        """What the first convolution gives: some taps of frames, and a sum that other taps are in already."""
+        if (signal, True) not in self._now:
+            base, age = self._base(signal)
+            summed = {} if base is None else {tap.index for tap in base.taps}
+            part = self._taps([tap for tap in signal.taps if tap.index not in summed], bias=base is None)
+            if base is not None:
+                part = self._new.node("Add", [self._earlier((base, True), age) if age else self._sum(base), part])
+            self._now[signal, True] = part
+        return self._now[signal, True]
+
+    def _base(self, signal: Signal) -> tuple[Signal | None, int]:
+        """The cheapest sum to go on from, and its age; None for none."""
+        layer = self._chain.layers[0]
+        costs: dict[tuple[Signal | None, int], float] = {(None, 0): len(signal.taps) * layer.cost_of_tap}
+        if layer.node.outputs[0].dtype == ir.DataType.FLOAT:  # half precision would round in between
+            for other in signals([each for each in reads(self._positions[-1]) if each[0].level == 0]):
+                age = _shift(other, signal)
+                if age is not None:
+                    moved = 2 * layer.bytes_of_sum * BYTE if age else 0
+                    costs[other, age] = (len(signal.taps) - len(other.taps)) * layer.cost_of_tap + moved
+        return min(costs, key=lambda each: costs[each])
+
+    def _taps(self, taps: Sequence[Tap], bias: bool) -> ir.Value:
+        """The first convolution of some taps alone, the frames that they see one behind the other as channels."""
+        ages = [tap.age for tap in taps]
+        oldest, youngest = max(ages), min(ages)
+
+        def stacked(weight: NDArray[Any]) -> NDArray[Any]:
+            found = np.zeros((len(weight), oldest - youngest + 1, weight.shape[1], 1, *weight.shape[3:]), weight.dtype)
+            for tap in taps:
+                found[:, oldest - tap.age, :, 0] = weight[:, :, tap.index]
+            return found.reshape(len(weight), -1, 1, *weight.shape[3:])
+
+        seen = self._stem
+        if oldest - youngest + 1 < self._window:
+            seen = self._new.channels(seen, 3 * (self._window - 1 - oldest), 3 * (self._window - youngest))
+        return self._conv(self._chain.layers[0], seen, stacked, bias)
+
+    def _conv(self, layer: Layer, source: ir.Value, change: Change, bias: bool) -> ir.Value:
+        """The layer's convolution with changed weights, at one position."""
+        node = layer.node
+        weight = self._new.changed(node.inputs[1], change)
+        pads, strides, dilations = ints(node, "pads", 0, 6), ints(node, "strides", 1, 3), ints(node, "dilations", 1, 3)
+        attributes = {"strides": [1, *strides[1:]], "pads": [0, *pads[1:3], 0, *pads[4:]]}
+        attributes |= {"dilations": [1, *dilations[1:]], "group": node.attributes.get_int("group", 1)}  # type: ignore[dict-item]
+        return self._new.node("Conv", [source, weight, *(node.inputs[2:] if bias else [])], attributes)
+
+    def _after(self, layer: Layer, made: ir.Value) -> ir.Value:
+        """The nodes that follow the layer, on one position."""
+        for node in layer.after:
+            attributes = {}
+            if node.op_type == "MaxPool":
+                pads = ints(node, "pads", 0, 6)
+                attributes = {name: [1, *ints(node, name, 1, 3)[1:]] for name in ("kernel_shape", "strides")}
+                attributes["pads"] = [0, *pads[1:3], 0, *pads[4:]]
+            made = self._new.like(node, made, attributes)
+        return made
+
+    def _together(self, pieces: Sequence[ir.Value], rounded: ir.Node | None) -> ir.Value:
+        """Positions one behind the other in time, in float again."""
+        whole = self._new.node("Concat", pieces, {"axis": 2}) if len(pieces) > 1 else pieces[0]
+        return whole if rounded is None else self._new.like(rounded, whole)
+
+    def _made(self, kept: Kept) -> ir.Value:
+        signal, is_sum = kept
+        return self._sum(signal) if is_sum else self._map(signal, 0)
+
+    def _earlier(self, kept: Kept, age: int) -> ir.Value:
+        return self._past.setdefault((kept, age), ir.Value())
+
+    def _declare(self, frames: ir.Value) -> None:
+        """Inputs and outputs, with their names, types and shapes."""
+        graph, names = self._model.graph, dict[Kept, str]()
+        graph.inputs.clear()
+        graph.inputs.append(frames)
+        made = 0
+        while made < len(self._past):  # making one may need another
+            self._made([kept for kept, _ in self._past][made])
+            made += 1
+        for (kept, age), value in self._past.items():
+            now = self._made(kept)
+            if kept not in names:
+                names[kept] = now.name = output_name(self._depth(now), len(names))
+                graph.outputs.append(now)
+            value.name = input_name(names[kept], age)
+            value.shape, value.type = self._described(kept)
+            now.shape, now.type = value.shape, value.type
+            graph.inputs.append(value)
+        for value in graph.outputs:
+            if value.name == RAW:
+                assert value.shape is not None
+                value.shape = ir.Shape([1, *list(value.shape)[1:]])
+
+    def _described(self, kept: Kept) -> tuple[ir.Shape, ir.TypeProtocol | None]:
+        """Shape and type of what is kept."""
+        layer = self._chain.layers[kept[0].level]
+        value = layer.node.outputs[0] if kept[1] else layer.value
+        kind = value.type if kept[1] or layer.rounded is None else _source(layer.rounded).type
+        channels, _, height, width = sides(value)
+        return ir.Shape([1, channels, 1, height, width]), kind
+
+    def _depth(self, value: ir.Value) -> int:
+        """How many frames must have been seen before the value is what it would be after an endless row of them."""
+        for (kept, _), past in self._past.items():
+            if past is value:
+                return 1 + self._depth(self._made(kept))
+        producer = value.producer()
+        return max((self._depth(each) for each in producer.inputs if each is not None), default=0) if producer else 0
+
+
+def _source(node: ir.Node) -> ir.Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value
+
+
+def _shift(part: Signal, whole: Signal) -> int | None:
+    """How many frames ago one sum must have been made to be part of another; None if it never is."""
+    ages = {tap.index: tap.age for tap in whole.taps}
+    if len(part.taps) >= len(ages) or any(tap.index not in ages for tap in part.taps):
+        return None
+    shifts = {ages[tap.index] - tap.age for tap in part.taps}
+    return shifts.pop() if len(shifts) == 1 and min(shifts) >= 0 else None
