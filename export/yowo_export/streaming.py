@@ -28,7 +28,7 @@ BYTE = 50
 Kept = tuple[Signal, bool]  # the map of a signal, or (True) the sum that the first convolution gave for it
 
 
-def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
+def streamed(model: ir.Model, spec: ModelSpec, cut: int | None = None) -> ir.Model:
     """The same network for one frame at a time; the model given is used up.
 
     Before: an ONNX file of ours in any precision, 3-D convolutions not taken apart.
@@ -42,7 +42,7 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
     model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
     chain = find_chain(model, spec.clip_length)
     positions = levels_of([layer.window for layer in chain.layers], spec.clip_length)
-    depth = _best_cut(chain, positions)
+    depth = _best_cut(chain, positions) if cut is None else cut
     _Streaming(model, chain, positions[: depth + 1], spec).rewrite()
     model.metadata_props[METADATA_KEY] = spec.replace(streaming=True).to_json()
     return model
@@ -67,7 +67,8 @@ def _saved(layers: Sequence[Layer], positions: Sequence[Positions]) -> float:
         once = signals(found)
         taps = sum(len(signal.taps) for signal, _ in found), sum(len(signal.taps) for signal in once)
         saved += (taps[0] - taps[1]) * layer.cost_of_tap
-        saved += (len(found) - len(once)) * layer.numbers * 4 * BYTE
+        touched = 4 * layer.numbers + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
+        saved += (len(found) - len(once)) * touched * BYTE
     kept = [signal for signal, age in reads(positions[-1]) if age]
     moved = sum(layers[signal.level].numbers for signal in [*kept, *set(kept)])
     moved += 2 * len(positions[-1]) * layers[len(positions) - 1].numbers  # put together to a clip
@@ -233,10 +234,12 @@ class _Streaming:
     def _described(self, kept: Kept) -> tuple[ir.Shape, ir.TypeProtocol | None]:
         """Shape and type of what is kept."""
         layer = self._chain.layers[kept[0].level]
-        value = layer.node.outputs[0] if kept[1] else layer.value
-        kind = value.type if kept[1] or layer.rounded is None else _source(layer.rounded).type
-        channels, _, height, width = sides(value)
-        return ir.Shape([1, channels, 1, height, width]), kind
+        channels, _, height, width = sides(layer.node.outputs[0] if kept[1] else layer.value)
+        # Pooling changes no type, and the type of what it puts out in the graph as it was is another where numbers
+        # were rounded before it.
+        nodes = [n for each in self._chain.layers[: kept[0].level + 1] for n in (each.node, *each.after)]
+        made_it = layer.node if kept[1] else [n for n in nodes if n.op_type != "MaxPool"][-1]
+        return ir.Shape([1, channels, 1, height, width]), made_it.outputs[0].type
 
     def _depth(self, value: ir.Value) -> int:
         """How many frames must have been seen before the value is what it would be after an endless row of them."""
