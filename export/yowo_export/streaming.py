@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,8 +19,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.backends.base import Streaming, open_model
 from yowo_deploy.backends.kept import FRAMES, RAW, input_name, output_name
-from yowo_deploy.errors import InputError
+from yowo_deploy.clip import ClipBuffer
+from yowo_deploy.errors import InputError, ParityError
+from yowo_deploy.onnx_file import STREAMING_KEY, read_spec
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.chain import Chain, Layer, find_chain, ints, sides
 from yowo_export.new_nodes import Change, NewNodes
@@ -25,10 +34,14 @@ from yowo_export.signals import Positions, Signal, Tap, levels_of, reads, signal
 # (DEPLOYMENT_FACTS, "Where the time goes"), and about 4 MB.
 BYTE = 50
 
+# Largest difference from whole clips that is let pass, relative to the largest output. Sums in another order: see
+# `onnx_export.LIMIT`. In half precision and INT8 a sum next to the middle between two steps may fall to either side.
+LIMITS: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
+
 Kept = tuple[Signal, bool]  # the map of a signal, or (True) the sum that the first convolution gave for it
 
 
-def streamed(model: ir.Model, spec: ModelSpec, cut: int | None = None) -> ir.Model:
+def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
     """The same network for one frame at a time; the model given is used up.
 
     Before: an ONNX file of ours in any precision, 3-D convolutions not taken apart.
@@ -40,12 +53,73 @@ def streamed(model: ir.Model, spec: ModelSpec, cut: int | None = None) -> ir.Mod
         InputError: neighbouring clips share nothing, or less than keeping it would cost.
     """
     model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
-    chain = find_chain(model, spec.clip_length)
-    positions = levels_of([layer.window for layer in chain.layers], spec.clip_length)
-    depth = _best_cut(chain, positions) if cut is None else cut
-    _Streaming(model, chain, positions[: depth + 1], spec).rewrite()
+    chain, positions = _shared(model, spec)
+    _Streaming(model, chain, positions, spec).rewrite()
     model.metadata_props[METADATA_KEY] = spec.replace(streaming=True).to_json()
     return model
+
+
+def check_streamable(source: Path) -> None:
+    """Raises InputError where `export_streaming` would refuse a float32 file, or one made of it."""
+    _shared(ir.load(source), read_spec(source))
+
+
+def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
+    """Write a file of clips as a streaming one, once ONNX Runtime gave the same with both.
+
+    Returns:
+        The largest difference from whole clips that was seen, relative to the largest output: at the first frame, and
+        when a clip was half and wholly full.
+
+    Raises:
+        InputError: see `streamed`; or the file is a streaming one already, or in bfloat16.
+        ParityError: the difference exceeds what is allowed for the precision; nothing is written.
+        OutputError: the file cannot be written.
+    """
+    spec = read_spec(source)
+    if spec.streaming:
+        raise InputError(f"{source} is a streaming file already")
+    if spec.precision not in LIMITS:
+        raise InputError(f"--streaming takes no {spec.precision}: export fp32, and open it with --precision bf16")
+    model = streamed(ir.load(source), spec)
+    with atomic_write(output) as temporary:
+        ir.save(model, temporary)
+        onnx.checker.check_model(str(temporary), full_check=True)
+        difference = _difference(source, temporary, spec)
+        if not difference <= LIMITS[spec.precision]:
+            raise ParityError(f"frame by frame differs from whole clips by {difference:.1e}: not written")
+    return difference
+
+
+def _difference(source: Path, made: Path, spec: ModelSpec) -> float:
+    frames, buffer, worst = np.random.default_rng(0), ClipBuffer(spec), 0.0
+    with open_model(source, "onnxruntime") as clips, open_model(made, "onnxruntime") as streaming:
+        assert isinstance(streaming, Streaming)
+        stream = streaming.open_stream()
+        for number in range(spec.clip_span + 1):
+            planes = frames.random((3, *spec.clip_shape[2:]), np.float32)
+            clip, answer = buffer.push(planes), stream.push(planes)
+            if number in (0, spec.clip_span // 2, spec.clip_span):
+                expected = clips.infer(clip[None].copy())[0]
+                worst = max(worst, float(np.abs(answer - expected).max() / max(1.0, np.abs(expected).max())))
+    return worst
+
+
+def shared_nodes(model: ir.Model, spec: ModelSpec) -> set[ir.Node]:
+    """The nodes of a model of clips that `streamed` takes apart; none where it would refuse."""
+    try:
+        chain, _ = _shared(model, spec)
+    except InputError:
+        return set()
+    return {node for layer in chain.layers for node in (layer.node, *layer.after)}
+
+
+def _shared(model: ir.Model, spec: ModelSpec) -> tuple[Chain, list[Positions]]:
+    """The layers that are worth sharing, and the positions of each."""
+    chain = find_chain(model, spec.clip_length)
+    positions = levels_of([layer.window for layer in chain.layers], spec.clip_length)
+    depth = _best_cut(chain, positions)
+    return dataclasses.replace(chain, layers=chain.layers[: depth + 1]), positions[: depth + 1]
 
 
 def _best_cut(chain: Chain, positions: Sequence[Positions]) -> int:
@@ -88,7 +162,7 @@ class _Streaming:
 
     def rewrite(self) -> None:
         """Put the streaming form in place of the chain."""
-        graph, last = self._model.graph, self._chain.layers[len(self._positions) - 1]
+        graph, last = self._model.graph, self._chain.layers[-1]
         width, height = self._spec.input_size
         frames = ir.Value(name=FRAMES, type=self._chain.clips.type)
         frames.shape = ir.Shape([1, 3 * self._window, height, width])
@@ -100,6 +174,7 @@ class _Streaming:
         self._declare(frames)
         RemoveUnusedNodesPass()(self._model)
         graph.sort()
+        self._model.metadata_props[STREAMING_KEY] = json.dumps({"frames": self._window, "bytes": self._bytes()})
 
     def _framewise(self, frames: ir.Value) -> ir.Value:
         """What the stem reads of the frames, the nodes before it and the key frame's Slice written anew."""
@@ -240,6 +315,15 @@ class _Streaming:
         nodes = [n for each in self._chain.layers[: kept[0].level + 1] for n in (each.node, *each.after)]
         made_it = layer.node if kept[1] else [n for n in nodes if n.op_type != "MaxPool"][-1]
         return ir.Shape([1, channels, 1, height, width]), made_it.outputs[0].type
+
+    def _bytes(self) -> int:
+        """Of all maps of one stream, those to write into among them."""
+        ages = dict[Kept, int]()
+        for kept, age in self._past:
+            ages[kept] = max(age, ages.get(kept, 0))
+        numbers = {kept: (1 + age) * prod(self._described(kept)[0].numpy()) for kept, age in ages.items()}
+        widths = {kept: 4 if (kind := self._described(kept)[1]) is None else kind.dtype.itemsize for kept in ages}
+        return int(self._spec.frame_stride * sum(numbers[kept] * widths[kept] for kept in ages))
 
     def _depth(self, value: ir.Value) -> int:
         """How many frames must have been seen before the value is what it would be after an endless row of them."""
