@@ -13,7 +13,9 @@ from yowo_export.signals import Window
 # What treats every number, or every frame, by itself.
 _EACH = frozenset({"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "Tanh", "Cast"})
 _ROUNDS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-INT8_COST = 0.35  # of a multiply-add in float32: OpenVINO's stem took 52 and 21.5 ms (DEPLOYMENT_FACTS), here 340 and 120
+INT8_COST = (
+    0.35  # of a multiply-add in float32: OpenVINO's stem took 52 and 21.5 ms (DEPLOYMENT_FACTS), here 340 and 120
+)
 MAX_SLIDING = 6  # layers with a kernel in time; what lies behind that many is shared by no clips of a usual length
 
 
@@ -22,7 +24,8 @@ class Layer:
     """A layer that slides over time, and what follows it frame by frame.
 
     Attributes:
-        node: a Conv, or the MaxPool whose maximum over time is meant; that over space is the layer's before it.
+        node: a Conv, or the MaxPool whose maximum over time is meant, that over space being the layer's before it; or a
+            ReduceMean over colours, alone and first.
         window: its sliding.
         value: what comes out in the end, in the graph as it was.
         rounded: DequantizeLinear that gives `value`, where the layer's own numbers are INT8.
@@ -38,10 +41,15 @@ class Layer:
     whole: bool = True
 
     @property
-    def numbers(self) -> int:
-        """In one position of what comes out."""
-        channels, _, height, width = sides(self.value)
-        return channels * height * width
+    def map_shape(self) -> tuple[int, ...]:
+        """Of one position of what comes out, time being one of the axes."""
+        channels, *_, height, width = sides(self.value)
+        return (1, 1, height, width) if self.is_grey else (1, channels, 1, height, width)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the layer is the mean of a frame's colours: (B, T, H, W) comes out, time where channels were."""
+        return self.node.op_type == "ReduceMean"
 
     @property
     def cost_of_tap(self) -> float:
@@ -77,6 +85,12 @@ class Chain:
     key_frames: list[ir.Node] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
 
+    @property
+    def frame_bytes(self) -> int:
+        """Of one frame."""
+        channels, _, height, width = sides(self.clips)
+        return 4 * channels * height * width
+
 
 def sides(value: ir.Value | None) -> list[int]:
     """(C, T, H, W), or (C / groups, kT, kH, kW) of weights: all sides but the first."""
@@ -101,6 +115,8 @@ def find_chain(model: ir.Model, length: int) -> Chain:
                 if stem not in (None, node):
                     raise InputError("two 3-D convolutions read the clips: this network cannot be streamed")
                 stem = node
+            elif _is_grey(node) and stem is None:
+                stem = node
             elif _takes_newest(node, length):
                 chain.key_frames.append(node)
             elif _is_framewise(node):
@@ -109,12 +125,15 @@ def find_chain(model: ir.Model, length: int) -> Chain:
                 seen |= set(node.outputs)
             else:
                 raise InputError(
-                    f"the frames are read by {node.op_type} {node.name}, not by a 3-D convolution: neighbouring clips "
-                    "share nothing that --streaming could reuse"
+                    f"the frames are read by {node.op_type} {node.name}, which mixes them, not by a 3-D convolution: "
+                    "neighbouring clips share nothing that --streaming could reuse"
                 )
     if stem is None:
         raise InputError("no 3-D convolution reads the frames: neighbouring clips share nothing that could be reused")
-    _follow(chain, stem)
+    if stem.op_type == "ReduceMean":
+        chain.layers.append(Layer(stem, Window(1, 1, 0, length), stem.outputs[0]))
+    else:
+        _follow(chain, stem)
     return chain
 
 
@@ -179,6 +198,14 @@ def ints(node: ir.Node, name: str, default: int, length: int) -> list[int]:
 def _is_conv_3d(node: ir.Node) -> bool:
     weight = node.inputs[1] if node.op_type == "Conv" else None
     return weight is not None and weight.shape is not None and len(weight.shape) == 5
+
+
+def _is_grey(node: ir.Node) -> bool:
+    """Whether the node is the mean over the colours of (B, 3, T, H, W)."""
+    axes = node.inputs[1] if node.op_type == "ReduceMean" and len(node.inputs) > 1 else None
+    found = None if axes is None else ir.convenience.get_const_tensor(axes)
+    shape = node.outputs[0].shape
+    return found is not None and found.numpy().tolist() == [1] and shape is not None and len(shape) == 4
 
 
 def _is_each(node: ir.Node) -> bool:

@@ -25,7 +25,9 @@ class NewNodes:
     def __init__(self, graph: ir.Graph, prefix: str) -> None:
         self._graph, self._prefix, self._numbers = graph, prefix, count()
 
-    def node(self, operator: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any] | None = None) -> ir.Value:
+    def node(
+        self, operator: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any] | None = None
+    ) -> ir.Value:
         """What a new node puts out."""
         name = f"{self._prefix}_{operator.lower()}_{next(self._numbers)}"
         node = ir.node(operator, inputs, attributes=attributes or {}, name=name)
@@ -52,7 +54,9 @@ class NewNodes:
         if stored is not None:
             return self.constant(np.ascontiguousarray(change(stored.numpy())))
         if node is None or node.op_type not in ("Cast", "DequantizeLinear"):
-            raise ModelFileError(f"the weights {value.name} of the first layers are no constants: export the model again")
+            raise ModelFileError(
+                f"the weights {value.name} of the first layers are no constants: export the model again"
+            )
         return self.like(node, self.changed(node.inputs[0], change))
 
     def constant(self, array: NDArray[Any]) -> ir.Value:

@@ -9,8 +9,8 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,8 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
     """The same network for one frame at a time; the model given is used up.
 
     Before: an ONNX file of ours in any precision, 3-D convolutions not taken apart.
-    After: inputs "frames", the newest frames of the clip one behind the other as channels, and maps that were put out at
-    earlier frames; outputs "raw", as before, and the maps to keep. Each sum over time is that of the clip's but for its
-    order.
+    After: inputs "frames", the newest frames of the clip one behind the other as channels, and maps that were put out
+    at earlier frames; outputs "raw", as before, and the maps to keep. Sums over time are the clip's but for their order.
 
     Raises:
         InputError: neighbouring clips share nothing, or less than keeping it would cost.
@@ -127,25 +126,27 @@ def _best_cut(chain: Chain, positions: Sequence[Positions]) -> int:
     costs = {}
     for depth, layer in enumerate(chain.layers):
         if layer.whole:
-            costs[depth] = _saved(chain.layers, positions[: depth + 1])
+            costs[depth] = _saved(chain.layers, positions[: depth + 1], chain.frame_bytes)
     best = max(costs, key=lambda depth: costs[depth])
     if costs[best] <= 0:
         raise InputError("keeping what neighbouring clips share would cost more than computing it again")
     return best
 
 
-def _saved(layers: Sequence[Layer], positions: Sequence[Positions]) -> float:
-    """Multiply-adds, bytes among them, that a frame does not need if whole clips begin behind the last of the levels."""
+def _saved(layers: Sequence[Layer], positions: Sequence[Positions], frame_bytes: int) -> float:
+    """Multiply-adds, and bytes as such, that are saved of a frame if whole clips begin behind the last of the levels."""
     saved = 0.0
     for layer, found in zip(layers, positions, strict=False):
         once = signals(found)
         taps = sum(len(signal.taps) for signal, _ in found), sum(len(signal.taps) for signal in once)
         saved += (taps[0] - taps[1]) * layer.cost_of_tap
-        touched = 4 * layer.numbers + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
+        touched = 4 * prod(layer.map_shape) + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
         saved += (len(found) - len(once)) * touched * BYTE
+    looked_at = 1 + max(tap.age for signal, _ in positions[0] for tap in signal.taps)
+    saved += (len(positions[0]) - looked_at) * frame_bytes * BYTE
     kept = [signal for signal, age in reads(positions[-1]) if age]
-    moved = sum(layers[signal.level].numbers for signal in [*kept, *set(kept)])
-    moved += 2 * len(positions[-1]) * layers[len(positions) - 1].numbers  # put together to a clip
+    moved = sum(prod(layers[signal.level].map_shape) for signal in [*kept, *set(kept)])
+    moved += 2 * len(positions[-1]) * prod(layers[len(positions) - 1].map_shape)  # put together to a clip
     return saved - 4 * moved * BYTE
 
 
@@ -166,9 +167,11 @@ class _Streaming:
         width, height = self._spec.input_size
         frames = ir.Value(name=FRAMES, type=self._chain.clips.type)
         frames.shape = ir.Shape([1, 3 * self._window, height, width])
-        self._stem = self._new.node("Unsqueeze", [self._framewise(frames), self._new.constant(np.array([2]))])
+        self._stem = self._framewise(frames)
+        if not last.is_grey:
+            self._stem = self._new.node("Unsqueeze", [self._stem, self._new.constant(np.array([2]))])
         pieces = [self._map(signal, age) for signal, age in self._positions[-1]]
-        whole = self._together(pieces, last.rounded)
+        whole = self._together(pieces, last)
         whole.shape, whole.type = last.value.shape, last.value.type
         last.value.replace_all_uses_with(whole)
         self._declare(frames)
@@ -198,8 +201,12 @@ class _Streaming:
         if age:
             return self._earlier((signal, False), age)
         if (signal, False) not in self._now:
-            made = self._sum(signal) if signal.level == 0 else self._slid(signal)
-            self._now[signal, False] = self._after(self._chain.layers[signal.level], made)
+            layer = self._chain.layers[signal.level]
+            if layer.is_grey:
+                made = self._new.like(layer.node, self._stem, {"keepdims": 1})
+            else:
+                made = self._sum(signal) if signal.level == 0 else self._slid(signal)
+            self._now[signal, False] = self._after(layer, made)
         return self._now[signal, False]
 
     def _slid(self, signal: Signal) -> ir.Value:
@@ -209,7 +216,7 @@ class _Streaming:
         if layer.node.op_type == "MaxPool":
             return self._new.node("Max", sources) if len(sources) > 1 else sources[0]
         indices = [tap.index for tap in signal.taps]
-        whole = self._together(sources, before.rounded)
+        whole = self._together(sources, before)
         return self._conv(layer, whole, lambda weight: weight[:, :, indices], bias=True)
 
     def _sum(self, signal: Signal) -> ir.Value:
@@ -256,8 +263,8 @@ class _Streaming:
         node = layer.node
         weight = self._new.changed(node.inputs[1], change)
         pads, strides, dilations = ints(node, "pads", 0, 6), ints(node, "strides", 1, 3), ints(node, "dilations", 1, 3)
-        attributes = {"strides": [1, *strides[1:]], "pads": [0, *pads[1:3], 0, *pads[4:]]}
-        attributes |= {"dilations": [1, *dilations[1:]], "group": node.attributes.get_int("group", 1)}  # type: ignore[dict-item]
+        attributes: dict[str, Any] = {"strides": [1, *strides[1:]], "pads": [0, *pads[1:3], 0, *pads[4:]]}
+        attributes |= {"dilations": [1, *dilations[1:]], "group": node.attributes.get_int("group", 1)}
         return self._new.node("Conv", [source, weight, *(node.inputs[2:] if bias else [])], attributes)
 
     def _after(self, layer: Layer, made: ir.Value) -> ir.Value:
@@ -271,10 +278,11 @@ class _Streaming:
             made = self._new.like(node, made, attributes)
         return made
 
-    def _together(self, pieces: Sequence[ir.Value], rounded: ir.Node | None) -> ir.Value:
-        """Positions one behind the other in time, in float again."""
-        whole = self._new.node("Concat", pieces, {"axis": 2}) if len(pieces) > 1 else pieces[0]
-        return whole if rounded is None else self._new.like(rounded, whole)
+    def _together(self, pieces: Sequence[ir.Value], layer: Layer) -> ir.Value:
+        """Positions of a layer one behind the other in time, in float again."""
+        axis = {"axis": 1 if layer.is_grey else 2}
+        whole = self._new.node("Concat", pieces, axis) if len(pieces) > 1 else pieces[0]
+        return whole if layer.rounded is None else self._new.like(layer.rounded, whole)
 
     def _made(self, kept: Kept) -> ir.Value:
         signal, is_sum = kept
@@ -309,12 +317,15 @@ class _Streaming:
     def _described(self, kept: Kept) -> tuple[ir.Shape, ir.TypeProtocol | None]:
         """Shape and type of what is kept."""
         layer = self._chain.layers[kept[0].level]
-        channels, _, height, width = sides(layer.node.outputs[0] if kept[1] else layer.value)
+        shape = ir.Shape(layer.map_shape)
+        if kept[1]:
+            channels, _, height, width = sides(layer.node.outputs[0])
+            shape = ir.Shape([1, channels, 1, height, width])
         # Pooling changes no type, and the type of what it puts out in the graph as it was is another where numbers
         # were rounded before it.
         nodes = [n for each in self._chain.layers[: kept[0].level + 1] for n in (each.node, *each.after)]
         made_it = layer.node if kept[1] else [n for n in nodes if n.op_type != "MaxPool"][-1]
-        return ir.Shape([1, channels, 1, height, width]), made_it.outputs[0].type
+        return shape, made_it.outputs[0].type
 
     def _bytes(self) -> int:
         """Of all maps of one stream, those to write into among them."""

@@ -47,7 +47,12 @@ _PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
 # Of maps, by ONNX Runtime's names. numpy has no bfloat16.
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
 
 
 class _Loaded:
