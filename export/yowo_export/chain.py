@@ -47,6 +47,13 @@ class Layer:
         return (1, 1, height, width) if self.is_grey else (1, channels, 1, height, width)
 
     @property
+    def bytes_of_map(self) -> int:
+        """Of one position of what comes out, as it is kept."""
+        last = [node for node in self.after if node.op_type != "MaxPool"][-1:]
+        narrow = self.rounded is not None or [node.op_type for node in last] == ["QuantizeLinear"]
+        return prod(self.map_shape) * (1 if narrow else 4)
+
+    @property
     def is_grey(self) -> bool:
         """Whether the layer is the mean of a frame's colours: (B, T, H, W) comes out, time where channels were."""
         return self.node.op_type == "ReduceMean"

@@ -1,8 +1,8 @@
 """What the clips of neighbouring frames share, as arithmetic on time. Knows no graph and no numbers.
 
 A layer that slides over time gives the same at every position that sees as much of the padding: a *signal*, computed
-once, when the newest frame that it needs arrives, and read again by later clips. The stem of YOWO's ResNets has seven at
-sixteen positions: one inner, and three at either end of the clip, which see fewer frames.
+once, when the newest frame that it needs arrives, and read again by later clips. The stem of YOWO's ResNets has seven
+at sixteen positions: one inner, and three at either end of the clip, which see fewer frames.
 """
 
 from __future__ import annotations

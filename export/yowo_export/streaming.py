@@ -46,7 +46,7 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
 
     Before: an ONNX file of ours in any precision, 3-D convolutions not taken apart.
     After: inputs "frames", the newest frames of the clip one behind the other as channels, and maps that were put out
-    at earlier frames; outputs "raw", as before, and the maps to keep. Sums over time are the clip's but for their order.
+    at earlier frames; outputs "raw", as before, and the maps to keep. Sums over time are the clip's but for the order.
 
     Raises:
         InputError: neighbouring clips share nothing, or less than keeping it would cost.
@@ -127,27 +127,40 @@ def _best_cut(chain: Chain, positions: Sequence[Positions]) -> int:
     for depth, layer in enumerate(chain.layers):
         if layer.whole:
             costs[depth] = _saved(chain.layers, positions[: depth + 1], chain.frame_bytes)
-    best = max(costs, key=lambda depth: costs[depth])
-    if costs[best] <= 0:
+    best = max(costs, key=lambda depth: costs[depth], default=None)
+    if best is None or costs[best] <= 0:
         raise InputError("keeping what neighbouring clips share would cost more than computing it again")
     return best
 
 
 def _saved(layers: Sequence[Layer], positions: Sequence[Positions], frame_bytes: int) -> float:
-    """Multiply-adds, and bytes as such, that are saved of a frame if whole clips begin behind the last of the levels."""
+    """Multiply-adds, and bytes as such, that a frame is spared if whole clips begin behind the last of the levels."""
     saved = 0.0
     for layer, found in zip(layers, positions, strict=False):
         once = signals(found)
-        taps = sum(len(signal.taps) for signal, _ in found), sum(len(signal.taps) for signal in once)
-        saved += (taps[0] - taps[1]) * layer.cost_of_tap
-        touched = 4 * prod(layer.map_shape) + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
+        saved += sum(len(signal.taps) for signal, _ in found) * layer.cost_of_tap
+        first = found is positions[0]
+        saved -= sum(_base(s, once, layer)[2] if first else len(s.taps) * layer.cost_of_tap for s in once)
+        touched = layer.bytes_of_map + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
         saved += (len(found) - len(once)) * touched * BYTE
     looked_at = 1 + max(tap.age for signal, _ in positions[0] for tap in signal.taps)
     saved += (len(positions[0]) - looked_at) * frame_bytes * BYTE
     kept = [signal for signal, age in reads(positions[-1]) if age]
-    moved = sum(prod(layers[signal.level].map_shape) for signal in [*kept, *set(kept)])
-    moved += 2 * len(positions[-1]) * prod(layers[len(positions) - 1].map_shape)  # put together to a clip
-    return saved - 4 * moved * BYTE
+    moved = sum(layers[signal.level].bytes_of_map for signal in [*kept, *set(kept)])
+    moved += 2 * len(positions[-1]) * layers[len(positions) - 1].bytes_of_map  # put together to a clip
+    return saved - moved * BYTE
+
+
+def _base(signal: Signal, others: Sequence[Signal], layer: Layer) -> tuple[Signal | None, int, float]:
+    """The sum of the first convolution to go on from, or None, its age, and what the signal costs then."""
+    found: list[tuple[Signal | None, int, float]] = [(None, 0, len(signal.taps) * layer.cost_of_tap)]
+    if layer.node.op_type == "Conv" and layer.node.outputs[0].dtype == ir.DataType.FLOAT:  # half would round in between
+        for other in others:
+            age = _shift(other, signal)
+            if age is not None:
+                moved = 2 * layer.bytes_of_sum * BYTE if age else 0
+                found.append((other, age, (len(signal.taps) - len(other.taps)) * layer.cost_of_tap + moved))
+    return min(found, key=lambda each: each[2])
 
 
 class _Streaming:
@@ -158,8 +171,8 @@ class _Streaming:
         self._new = NewNodes(model.graph, "stream")
         self._now: dict[Kept, ir.Value] = {}
         self._past: dict[tuple[Kept, int], ir.Value] = {}
-        stem = [signal for signal, _ in reads(positions[-1]) if signal.level == 0]
-        self._window = 1 + max(tap.age for signal in stem for tap in signal.taps)
+        self._sums = signals([each for each in reads(positions[-1]) if each[0].level == 0])
+        self._window = 1 + max(tap.age for signal in self._sums for tap in signal.taps)
 
     def rewrite(self) -> None:
         """Put the streaming form in place of the chain."""
@@ -222,25 +235,13 @@ class _Streaming:
     def _sum(self, signal: Signal) -> ir.Value:
         """What the first convolution gives: some taps of frames, and a sum that other taps are in already."""
         if (signal, True) not in self._now:
-            base, age = self._base(signal)
+            base, age, _ = _base(signal, self._sums, self._chain.layers[0])
             summed = {} if base is None else {tap.index for tap in base.taps}
             part = self._taps([tap for tap in signal.taps if tap.index not in summed], bias=base is None)
             if base is not None:
                 part = self._new.node("Add", [self._earlier((base, True), age) if age else self._sum(base), part])
             self._now[signal, True] = part
         return self._now[signal, True]
-
-    def _base(self, signal: Signal) -> tuple[Signal | None, int]:
-        """The cheapest sum to go on from, and its age; None for none."""
-        layer = self._chain.layers[0]
-        costs: dict[tuple[Signal | None, int], float] = {(None, 0): len(signal.taps) * layer.cost_of_tap}
-        if layer.node.outputs[0].dtype == ir.DataType.FLOAT:  # half precision would round in between
-            for other in signals([each for each in reads(self._positions[-1]) if each[0].level == 0]):
-                age = _shift(other, signal)
-                if age is not None:
-                    moved = 2 * layer.bytes_of_sum * BYTE if age else 0
-                    costs[other, age] = (len(signal.taps) - len(other.taps)) * layer.cost_of_tap + moved
-        return min(costs, key=lambda each: costs[each])
 
     def _taps(self, taps: Sequence[Tap], bias: bool) -> ir.Value:
         """The first convolution of some taps alone, the frames that they see one behind the other as channels."""

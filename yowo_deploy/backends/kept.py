@@ -3,7 +3,7 @@
 A streaming file's network takes "frames", the newest K frames of the clip one behind the other as channels, oldest
 first, (1, 3 * K, H, W), and maps that it put out at earlier frames: "kept_L_N@A" is what "kept_L_N" was A frames ago. L
 is a level: maps of level 0 are made of frames alone, others of those and of maps of the levels before. It puts out
-"raw" and the maps. Frames are counted in steps of the spec's frame stride: with a stride of d, d sets of maps take turns.
+"raw" and the maps. Frames are counted in steps of the spec's frame stride: with a stride d, d sets of maps take turns.
 """
 
 from __future__ import annotations
