@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from yowo_deploy.backends.base import Backend, Streaming, open_model
 from yowo_deploy.boxes import Float
-from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.cli import cli
+from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.decode import detect
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.onnx_file import read_spec

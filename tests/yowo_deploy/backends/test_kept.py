@@ -21,7 +21,7 @@ OUTPUTS = {"raw": (1, 6, 1, 1), "kept_0_0": (1,), "kept_1_1": (1,)}
 
 
 class NumpyStep:
-    """A network of numbers: `even` = newest + 2 * the one before; `odd` = even + even@1 + even@2; raw = odd@3 + even."""
+    """A network of numbers: even = newest + 2 * the one before; odd = even + even@1 + even@2; raw = odd@3 + even."""
 
     def __init__(self) -> None:
         self.made, self.calls = Counter[str](), Counter[bool]()
