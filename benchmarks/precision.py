@@ -48,7 +48,7 @@ def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
     """Print milliseconds, ratio to the plain export on ONNX Runtime and megabytes of every form."""
     checkpoint = make_checkpoint(backbone, frames)
     plain, ours, apart = (folder / f"{name}.onnx" for name in ("plain", "fp32", "apart"))
-    _plain_export(checkpoint, plain)
+    plain_export(checkpoint, plain)
     export_onnx(checkpoint, ours)
     export_onnx(checkpoint, apart)
     print(f"frames apart, alone: {take_frames_apart_if_faster(apart)} times as fast", file=sys.stderr)
@@ -81,7 +81,7 @@ def _measure(rows: dict[str, Backend]) -> None:
         print(f"| {name} | {timing.percentile_ms(50):.0f} | {ratio:.2f} [{low:.2f}, {high:.2f}] |")
 
 
-def _plain_export(checkpoint: Checkpoint, path: Path) -> None:
+def plain_export(checkpoint: Checkpoint, path: Path) -> None:
     """What a user would write, and the spec so that our engines open it."""
     example = (torch.zeros(1, *checkpoint.spec.clip_shape),)
     with warnings.catch_warnings():

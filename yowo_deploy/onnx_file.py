@@ -22,6 +22,7 @@ from yowo_deploy.onnx_bytes import field, header
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 
 COST_KEY = "yowo_cost"  # metadata: parameters and multiply-adds by part, JSON
+STREAMING_KEY = "yowo_streaming"  # metadata: frames looked at and bytes kept by a stream, of a streaming file, JSON
 PRECISION_KEY = "yowo_precision"  # metadata: how a file of lower precision came about, JSON
 
 MAX_NODES = 20_000

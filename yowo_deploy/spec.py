@@ -48,6 +48,7 @@ class ModelSpec:
         precision: of the arithmetic that the file asks for.
         weights_sha256: hash of the weights that the file was made from; "" while there is none.
         name: of the architecture, for people.
+        streaming: whether the file takes frames and what it kept of earlier ones (see `backends/kept.py`), not clips.
     """
 
     labels: tuple[str, ...]
@@ -71,6 +72,7 @@ class ModelSpec:
     precision: Precision = "fp32"
     weights_sha256: str = ""
     name: str = "yowo"
+    streaming: bool = False
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ two frames a third of the work, of those down to one two thirds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -21,7 +21,7 @@ _EACH = frozenset({"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "Tanh", 
 Frames = list[ir.Value]
 
 
-def frames_apart(model: ir.Model) -> bool:
+def frames_apart(model: ir.Model, leave: Collection[ir.Node] = ()) -> bool:
     """Replace 3-D convolutions, and what stands between them, by 2-D nodes for each frame.
 
     Before: a float32 graph whose clip length is fixed; values (B, C, T, H, W) have their shapes.
@@ -29,13 +29,17 @@ def frames_apart(model: ir.Model) -> bool:
     activation functions and the mean over time are taken apart; before any other node that reads (B, C, T, H, W) the
     frames are put together again. Convolutions whose sum makes one of several taps are noted (`TAP_KEY`).
 
+    Args:
+        leave: nodes that stay as they are.
+
     Returns:
         Whether there was a 3-D convolution.
     """
-    if not any(_is_conv_3d(node) for node in model.graph):
+    nodes = [node for node in model.graph if node not in leave]
+    if not any(_is_conv_3d(node) for node in nodes):
         return False
     apart = _Apart(model.graph)
-    for node in list(model.graph):
+    for node in nodes:
         apart.rewrite(node)
     apart.clean()
     return True

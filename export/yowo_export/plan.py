@@ -89,12 +89,15 @@ def build_plan(
     Raises:
         ModelFileError: the ONNX file is none of ours, or TensorRT refuses it; with its first reason.
         SpecError: the ONNX file carries no spec.
-        InputError: the batch is not the graph's, or TensorRT finds no GPU.
+        InputError: the batch is not the graph's, or TensorRT finds no GPU; or the file is a streaming one.
         MissingExtraError: the library is not installed.
         OutputError: the plan cannot be written.
     """
     source = existing_file(onnx, "ONNX file")
-    spec, trt = read_spec(source), library(options.flavour)
+    spec = read_spec(source)
+    if spec.streaming:
+        raise InputError(f"{source} is a streaming file, which no plan can be so far: export it without --streaming")
+    trt = library(options.flavour)
     gpu = "" if options.flavour == "tensorrt-rtx" else _compute_capability()
     logger, errors = listen(trt)
     builder = trt.Builder(logger)

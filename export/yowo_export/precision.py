@@ -27,6 +27,7 @@ from yowo_export.half import HALF_MAX, lower, rehearse
 from yowo_export.int8 import POLICIES, RANGED, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
 from yowo_export.judge import Damage, Judge
 from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
+from yowo_export.streaming import shared_nodes
 
 Lower = Literal["fp16", "bf16", "int8"]
 
@@ -48,6 +49,7 @@ class Wish:
         fused: the attention as one node, see `fuse_attention`.
         max_drop: percent of detection scores that INT8 may cost (`Damage.score_lost`); None leaves it at what it is.
         rank: judge every block alone, even if nothing asks for it.
+        streaming: the file is to be made a streaming one, so what `streamed` takes stays together.
     """
 
     precision: Lower
@@ -56,6 +58,7 @@ class Wish:
     fused: bool = True
     max_drop: float | None = None
     rank: bool = False
+    streaming: bool = False
 
     def fits(self, damage: Damage) -> bool:
         """Whether a file with that damage may be written."""
@@ -140,7 +143,7 @@ class _Work:
         store_single(model)
         split_attention(model)  # ONNX Runtime's quantizer takes opset 20 at most
         if self.wish.precision == "int8" and POLICIES[self.wish.target].frames_apart and has_grouped_3d(model):
-            frames_apart(model)
+            frames_apart(model, shared_nodes(model, self.spec) if self.wish.streaming else ())
         ir.save(model, self.base)
         self.proto = onnx.load(self.base)
         if self.wish.precision == "int8":

@@ -9,21 +9,27 @@ import onnx_ir as ir
 
 from yowo_deploy.backends.base import open_model
 from yowo_deploy.bench import bench_models, ratio_interval
+from yowo_deploy.onnx_file import read_spec
 from yowo_export.frames_apart import frames_apart
+from yowo_export.streaming import shared_nodes
 
 SECONDS = 8.0
 
 
-def take_frames_apart_if_faster(path: Path, engine: str = "onnxruntime") -> float | None:
+def take_frames_apart_if_faster(path: Path, engine: str = "onnxruntime", streaming: bool = False) -> float | None:
     """Replace an ONNX file by its form with frames apart, if that is faster here on the engine.
 
     Both are run turn by turn for `SECONDS`; the lower end of the 95 % interval of the ratio decides.
+
+    Args:
+        streaming: leave what `streamed` would take.
 
     Returns:
         How many times as fast the other form is; the file was replaced if that is above 1. None if there is none.
     """
     model = ir.load(path)
-    if not frames_apart(model):
+    leave = shared_nodes(model, read_spec(path)) if streaming else ()
+    if not frames_apart(model, leave):
         return None
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / "apart.onnx"

@@ -397,7 +397,7 @@ std::string json_of(const std::string& value) {
 template <class Number, class = std::enable_if_t<std::is_arithmetic_v<Number>>>
 std::string json_of(Number value) {
   std::ostringstream stream;
-  stream << std::setprecision(17) << value;
+  stream << std::boolalpha << std::setprecision(17) << value;
   return stream.str();
 }
 

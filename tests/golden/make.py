@@ -51,6 +51,7 @@ def spec_cases() -> list[Case]:
     good, values = SMALL.to_json(), SMALL.to_dict()
     bare = {"labels": ["a"], "anchors": [[1, 2.5]]}
     texts = [good, JHMDB.to_json(indent=2), AVA.to_json(), json.dumps(bare), good + "\n "]
+    texts.append(SMALL.replace(streaming=True).to_json())
     texts.append(SMALL.replace(labels=("läuft", "走る", 'a "b" \\', "💃")).to_json())
     texts += [json.dumps(bare | {"labels": ["💃", "\u00e9"]}), '{"labels": ["a"], "anchors": [[1e0, 1E+1]]}']
     texts.append('{"labels": ["z"], "labels": ["a"], "anchors": [[1, 1]]}')
@@ -65,7 +66,7 @@ def spec_cases() -> list[Case]:
         {"start_rule": "zeros"}, {"class_activation": "sigmoid"}, {"softmax_classes": 4}, {"softmax_classes": -1},
         {"attention_sign": "minus"}, {"confidence_threshold": 1.5}, {"nms_threshold": -0.1}, {"precision": "fp8"},
         {"weights_sha256": 5}, {"name": []}, {"format_version": 0}, {"format_version": 2}, {"format_version": "1"},
-        {"format_version": 7, "invented": {}}, {"invented": 1},
+        {"format_version": 7, "invented": {}}, {"invented": 1}, {"streaming": 1}, {"streaming": "yes"},
     ]  # fmt: skip
     texts += [json.dumps(values | change) for change in changes]
     texts += [json.dumps({"labels": ["a"]}), json.dumps({"anchors": [[1, 1]]}), "", "[]", "5", "null", "nonsense"]

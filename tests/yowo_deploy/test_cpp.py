@@ -347,6 +347,16 @@ def test_a_wrong_file_is_one_line(model: str, said: str, built: Path, tmp_path: 
     assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_a_streaming_file_is_refused_with_the_way_out(
+    onnx_model: Callable[..., Any], spec: ModelSpec, built: Path, tmp_path: Path
+) -> None:
+    streaming = spec.replace(streaming=True)
+    (tmp_path / "m.onnx").write_bytes(onnx_model(streaming).SerializeToString())
+    assert spec_of(inspected(built, tmp_path / "m.onnx")[1]) == streaming
+    done = subprocess.run([built / "live", tmp_path / "m.onnx", "x", "8", "8", "0.1"], capture_output=True, text=True)
+    assert done.returncode == 1 and "is a streaming file" in done.stderr and "without --streaming" in done.stderr
+
+
 class Detection(ctypes.Structure):
     """`yowo_detection`."""
 

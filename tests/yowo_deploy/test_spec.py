@@ -149,6 +149,7 @@ def test_a_text_that_is_no_spec_is_a_spec_error(text: str) -> None:
         ({"colours": "rgb", "pad": 1}, "unknown field in the model's spec: 'colours', 'pad'"),
         ({"format_version": FORMAT_VERSION + 1, "novelty": 1}, "is newer than .*upgrade yowo-deploy"),
         ({"format_version": "1"}, "format_version is '1', expected int"),
+        ({"streaming": 1}, "streaming is 1, expected bool"),
     ],
 )
 def test_a_wrong_field_is_named_with_what_was_expected(change: dict[str, Any], expected: str) -> None:
@@ -166,3 +167,9 @@ def test_a_copy_with_changes_is_checked_again(spec: ModelSpec) -> None:
     assert dataclasses.asdict(spec.replace(clip_length=5)) == {**dataclasses.asdict(spec), "clip_length": 5}
     with pytest.raises(SpecError, match="clip_length"):
         spec.replace(clip_length=0)
+
+
+def test_a_file_of_before_there_were_streaming_ones_takes_clips(spec: ModelSpec) -> None:
+    values = spec.to_dict()
+    assert values.pop("streaming") is False
+    assert ModelSpec.from_dict(values) == spec

@@ -133,8 +133,8 @@ Look = Callable[[Float, int], Float]
 
 # name: (module and class, library, extra). In order of preference on a CPU (DEPLOYMENT_FACTS, "CPU engines").
 ONNX_ENGINES = {
-    "openvino": ("yowo_deploy.backends.ov:OpenVinoBackend", "openvino", "openvino"),
-    "onnxruntime": ("yowo_deploy.backends.ort:OnnxRuntimeBackend", "onnxruntime", "onnxruntime"),
+    "openvino": ("yowo_deploy.backends.ov:open_file", "openvino", "openvino"),
+    "onnxruntime": ("yowo_deploy.backends.ort:open_file", "onnxruntime", "onnxruntime"),
 }
 BACKENDS = (*ONNX_ENGINES, "tensorrt", "pytorch")
 

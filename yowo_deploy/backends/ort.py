@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import writable_folder
 from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
+from yowo_deploy.backends.kept import FRAMES, RAW, Keeping, Maps, Memory, StreamingEngine
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
@@ -45,8 +46,17 @@ _INSTALL = {"cuda": _GPU_WHEEL, "tensorrt": _GPU_WHEEL, "tensorrt-rtx": "pip ins
 _PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
-class OnnxRuntimeBackend(Engine):
-    """An ONNX file on ONNX Runtime.
+# Of maps, by ONNX Runtime's names. numpy has no bfloat16.
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+
+
+class _Loaded:
+    """An ONNX file in a session.
 
     Args:
         path: of an ONNX file with a spec.
@@ -63,8 +73,6 @@ class OnnxRuntimeBackend(Engine):
         ModelFileError: ONNX Runtime cannot load the file.
         OutputError: the cache cannot be written.
     """
-
-    name = "onnxruntime"
 
     def __init__(
         self,
@@ -90,24 +98,35 @@ class OnnxRuntimeBackend(Engine):
         providers = _providers(kind, index, cache, options)
         try:
             # With its fallback ONNX Runtime would print to stdout and go on without the provider.
-            self._session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+            self.session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
         except _ERRORS as error:
             raise ModelFileError(f"onnxruntime cannot load {path} on {device}: {str(error).splitlines()[0]}") from error
-        if self._session.get_providers()[0] != _PROVIDERS[kind]:
+        if self.session.get_providers()[0] != _PROVIDERS[kind]:
             raise InputError(
                 f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; its reason stands above on "
                 "stderr, and `yowo-deploy doctor` shows what lacks"
             )
+        self.kind, self.index = kind, index
+        # Not for the RTX plugin: beside it stands the plain wheel, which cannot allocate on a GPU.
+        self.binds = kind in ("cuda", "tensorrt")
+
+
+class OnnxRuntimeBackend(Engine):
+    """An ONNX file on ONNX Runtime; arguments and errors are those of `_Loaded`."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
+        loaded = _Loaded(path, streams=streams, **options)
+        self.spec, self._session, self._binds = loaded.spec, loaded.session, loaded.binds
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
         self.batch = batch_of(_shapes(inputs)[0])
         self._input = inputs[0].name
         self.streams = streams
-        # Not for the RTX plugin: beside it stands the plain wheel, which cannot allocate on a GPU.
         self._idle: SimpleQueue[DeviceMemory] = SimpleQueue()
-        self._binds = kind in ("cuda", "tensorrt")
         for _ in range(streams if self._binds else 0):
-            self._idle.put(DeviceMemory(self._session, self.spec, "cuda", index))
+            self._idle.put(DeviceMemory(self._session, self.spec, "cuda", loaded.index))
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
@@ -179,6 +198,60 @@ class DeviceMemory:
         return raw, spent
 
 
+class OnnxRuntimeStreaming(StreamingEngine):
+    """A streaming ONNX file on ONNX Runtime; else as `OnnxRuntimeBackend`. Maps stay on the GPU where it is CUDA's."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
+        loaded = _Loaded(path, streams=streams, **options)
+        session, device = loaded.session, ("cuda", loaded.index) if loaded.binds else ("cpu", 0)
+        keeping = Keeping.of(_named(session.get_inputs()), _named(session.get_outputs()), loaded.spec, path)
+        super().__init__(loaded.spec, keeping, lambda: _Step(session, device), streams)
+
+
+class _Step:
+    """See `Step`; a map is a value of ONNX Runtime."""
+
+    def __init__(self, session: Any, device: tuple[str, int]) -> None:
+        self._session, self._device = session, device
+        self._outputs = {each.name: each for each in session.get_outputs()}
+        self._maps_alone = ort.RunOptions()
+        self._maps_alone.only_execute_path_to_fetches = True
+        self._frames: Any = None
+
+    def memory(self, output: str) -> Memory:
+        """See `Step.memory`."""
+        found = self._outputs[output]
+        if found.type not in _TYPES:
+            raise ModelFileError(f"onnxruntime keeps no {found.type}: run this file on another engine")
+        return ort.OrtValue.ortvalue_from_numpy(np.zeros(found.shape, _TYPES[found.type]), *self._device)
+
+    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+        """See `Step`."""
+        binding = self._session.io_binding()
+        if self._device[0] == "cpu":
+            binding.bind_cpu_input(FRAMES, frames)
+        else:
+            if self._frames is None:
+                self._frames = ort.OrtValue.ortvalue_from_numpy(frames, *self._device)
+            self._frames.update_inplace(frames)
+            binding.bind_ortvalue_input(FRAMES, self._frames)
+        for name, value in reads.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in writes.items():
+            binding.bind_ortvalue_output(name, value)
+        if whole:
+            binding.bind_output(RAW)
+        self._session.run_with_iobinding(binding, None if whole else self._maps_alone)
+        return np.array(binding.get_outputs()[-1].numpy()[0], np.float32) if whole else None
+
+
+def open_file(path: Path, **options: Any) -> Engine:
+    """A file in the engine that it is for: of clips or of frames."""
+    return (OnnxRuntimeStreaming if read_spec(path).streaming else OnnxRuntimeBackend)(path, **options)
+
+
 def _parsed(device: str) -> tuple[str, int]:
     """ "cuda:1" to ("cuda", 1); refuses what is not of the grammar."""
     found = re.fullmatch(r"(cpu)|(cuda|tensorrt|tensorrt-rtx)(?::(\d{1,3}))?", device)
@@ -233,3 +306,7 @@ def _plugin_device(index: int) -> Any:
 def _shapes(tensors: list[Any]) -> list[Shape]:
     """Sides that are not fixed have a name there, or none at all."""
     return [tuple(side if isinstance(side, int) else -1 for side in tensor.shape or ()) for tensor in tensors]
+
+
+def _named(tensors: list[Any]) -> dict[str, Shape]:
+    return {tensor.name: shape for tensor, shape in zip(tensors, _shapes(tensors), strict=True)}

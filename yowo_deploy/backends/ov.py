@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.artifacts import writable_folder
 from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
+from yowo_deploy.backends.kept import FRAMES, RAW, Keeping, Maps, Memory, StreamingEngine
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.onnx_file import read_spec
@@ -25,8 +27,8 @@ from yowo_deploy.spec import Precision
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-class OpenVinoBackend(Engine):
-    """An ONNX file on OpenVINO.
+class _Loaded:
+    """An ONNX file as OpenVINO read it, and how it is to be compiled.
 
     Args:
         path: of an ONNX file with a spec.
@@ -37,14 +39,7 @@ class OpenVinoBackend(Engine):
         threads: of the CPU; OpenVINO's choice by default.
         streams: see `open_model`. One stream asks for the shortest time to an answer, more for throughput.
         cache: see `open_model`. Files of other models, or of other versions of OpenVINO, may lie in it.
-
-    Raises:
-        InputError: the device or the precision is none of these.
-        ModelFileError: OpenVINO cannot load the file.
-        OutputError: the cache cannot be written.
     """
-
-    name = "openvino"
 
     def __init__(
         self,
@@ -73,11 +68,43 @@ class OpenVinoBackend(Engine):
         if chosen == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             others = " or ".join(sorted(allowed - {"bf16"}))
             raise InputError(f"this CPU has no bf16, in which {path} was to run: give --precision {others}")
+        self._core, self._path, self._config = core, path, config
+        with self._saying_why():
+            self.model = core.read_model(path)
+
+    def compile(self, model: ov.Model) -> ov.CompiledModel:
+        """The model, or a part of it, ready to run."""
+        with self._saying_why():
+            return self._core.compile_model(model, "CPU", self._config)
+
+    @contextmanager
+    def _saying_why(self) -> Iterator[None]:
         try:
-            self._compiled = core.compile_model(core.read_model(path), "CPU", config)
+            yield
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
-            raise ModelFileError(f"openvino cannot load {path}: {reason}") from error
+            raise ModelFileError(f"openvino cannot load {self._path}: {reason}") from error
+
+
+class OpenVinoBackend(Engine):
+    """An ONNX file on OpenVINO.
+
+    Args:
+        path: of an ONNX file with a spec.
+        options: see `_Loaded`.
+
+    Raises:
+        InputError: the device or the precision is none of these.
+        ModelFileError: OpenVINO cannot load the file.
+        OutputError: the cache cannot be written.
+    """
+
+    name = "openvino"
+
+    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
+        loaded = _Loaded(path, streams=streams, **options)
+        self.spec = loaded.spec
+        self._compiled = loaded.compile(loaded.model)
         inputs = _shapes(self._compiled.inputs)
         check_shapes(inputs, _shapes(self._compiled.outputs), self.spec, path)
         self.batch = batch_of(inputs[0])
@@ -101,6 +128,54 @@ class OpenVinoBackend(Engine):
         request = self._compiled.create_infer_request()
         request.infer([check_clips(clips, self.spec, self.batch[1])])
         return {name: np.array(request.get_tensor(output).data, np.float32) for name, output in wanted.items()}
+
+
+class OpenVinoStreaming(StreamingEngine):
+    """A streaming ONNX file on OpenVINO; else as `OpenVinoBackend`. Maps are written and read where they lie."""
+
+    name = "openvino"
+
+    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
+        loaded = _Loaded(path, streams=streams, **options)
+        model, outputs = loaded.model, loaded.model.outputs
+        keeping = Keeping.of(_named(model.inputs), _named(outputs), loaded.spec, path)
+        maps = [each.get_node().input_value(0) for each in outputs if RAW not in each.names]
+        parts = {True: loaded.compile(model), False: loaded.compile(ov.Model(maps, model.get_parameters()))}
+        super().__init__(loaded.spec, keeping, lambda: _Step(parts), streams)
+
+
+class _Step:
+    """See `Step`; a map is a tensor of OpenVINO."""
+
+    def __init__(self, parts: Mapping[bool, ov.CompiledModel]) -> None:
+        self._requests = {whole: part.create_infer_request() for whole, part in parts.items()}
+        self._inputs = {whole: {each.any_name: each for each in part.inputs} for whole, part in parts.items()}
+        self._outputs = {whole: {each.any_name: each for each in part.outputs} for whole, part in parts.items()}
+
+    def memory(self, output: str) -> Memory:
+        """See `Step.memory`."""
+        port = self._outputs[True][output]
+        return ov.Tensor(port.element_type, port.shape)
+
+    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+        """See `Step`."""
+        request, outputs = self._requests[whole], self._outputs[whole]
+        tensors = {FRAMES: ov.Tensor(frames, shared_memory=True), **reads}
+        for name, port in self._inputs[whole].items():
+            request.set_tensor(port, tensors[name])
+        for name, tensor in writes.items():
+            request.set_tensor(outputs[name], tensor)
+        request.infer()
+        return np.array(request.get_tensor(outputs[RAW]).data[0], np.float32) if whole else None
+
+
+def open_file(path: Path, **options: Any) -> Engine:
+    """A file in the engine that it is for: of clips or of frames."""
+    return (OpenVinoStreaming if read_spec(path).streaming else OpenVinoBackend)(path, **options)
+
+
+def _named(ports: list[Any]) -> dict[str, Shape]:
+    return {port.any_name: shape for port, shape in zip(ports, _shapes(ports), strict=True)}
 
 
 def _shapes(tensors: list[Any]) -> list[Shape]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ from yowo_deploy.onnx_file import read_spec
     help="Engine that INT8 is laid out for; for onnxruntime, 3-D convolutions are also made 2-D ones if that is "
     "measured to be faster here.",
 )
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="For video frame by frame: what neighbouring clips share is kept, with the same answers.",
+)
 @precision_options
 def command(
     model: str,
@@ -42,6 +48,7 @@ def command(
     attention: str | None,
     half_weights: bool,
     target: str,
+    streaming: bool,
     **options: Any,
 ) -> None:
     """Write MODEL (a checkpoint, ours or of the original release) as an ONNX file that carries its spec.
@@ -50,6 +57,7 @@ def command(
     """
     require("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
     from yowo_export.onnx_export import store_anew
+    from yowo_export.streaming import check_streamable, export_streaming
     from yowo_export.tuning import take_frames_apart_if_faster
 
     source = existing_file(model_path(model), "model")
@@ -61,11 +69,16 @@ def command(
         raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
     if half_weights and target == "onnxruntime":
         raise InputError("--target onnxruntime cuts weights up, which it finds in single precision: no --half-weights")
+    if streaming and (target == "tensorrt" or options["bf16"]):
+        raise InputError("--streaming is for ONNX files in fp32, fp16 or int8 so far, not for tensorrt, nor in bf16")
     with tempfile.TemporaryDirectory() as folder:
-        single = Path(folder) / "fp32.onnx"
+        single, whole = Path(folder) / "fp32.onnx", Path(folder) / "clips.onnx" if streaming else path
         form = attention or ("fused" if fused else "plain")
         if source.suffix.lower() == ".onnx" and not is_checkpoint(source):
-            length = read_spec(source).clip_length
+            spec = read_spec(source)
+            length = spec.clip_length
+            if spec.streaming:
+                raise InputError(f"{model} is a streaming file: start from the checkpoint, or the file of clips")
             if clip not in (None, length):
                 raise InputError(
                     f"{model} is an ONNX file for clips of {length} frames; only a checkpoint takes others"
@@ -73,13 +86,17 @@ def command(
             store_anew(source, single, half_weights, attention)  # type: ignore[arg-type]  # click checked the choice
         else:
             _export_checkpoint(source, single, clip, form, half_weights)
+        if streaming:
+            check_streamable(single)
         if wish is not None:
-            lower(single, path, wish, options)
+            lower(single, whole, replace(wish, streaming=streaming), options)
         else:
             if target == "onnxruntime":
-                talk.print(_said(take_frames_apart_if_faster(single)))
-            with atomic_write(path) as temporary:
+                talk.print(_said(take_frames_apart_if_faster(single, streaming=streaming)))
+            with atomic_write(whole) as temporary:
                 temporary.write_bytes(single.read_bytes())
+        if streaming:
+            talk.print(f"frame by frame agrees with whole clips to {export_streaming(whole, path):.1e} on ONNX Runtime")
     click.echo(path)
 
 

@@ -12,7 +12,7 @@ from yowo_deploy.artifacts import existing_file, sha256_of
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.cli.terminal import json_option, require, show_table
 from yowo_deploy.default_model import model_path
-from yowo_deploy.onnx_file import PRECISION_KEY, read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.onnx_file import PRECISION_KEY, STREAMING_KEY, read_onnx_file, read_spec, recorded_cost
 from yowo_deploy.plan_file import check_hash, is_plan, read_plan
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
         facts |= {"kind": "onnx", "opset": found.opset, "nodes": found.operators.total()}
         facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}
         facts |= {"weights_sha256": spec.weights_sha256}
-        facts |= _lowering(found.metadata.get(PRECISION_KEY, "{}"))
+        facts |= _recorded("lowered", found.metadata.get(PRECISION_KEY, "{}"))
+        facts |= _recorded("streaming", found.metadata.get(STREAMING_KEY, "{}"))
         costs = recorded_cost(found.metadata)
     if as_json:
         click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))
@@ -65,15 +66,15 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
     show_table("spec", ("field", "value"), [(name, _text(value)) for name, value in spec.to_dict().items()], False)
 
 
-def _lowering(text: str) -> dict[str, Any]:
-    """How a file of lower precision came about, as `export` recorded it; nothing where something else stands there."""
+def _recorded(what: str, text: str) -> dict[str, Any]:
+    """What `export` recorded of how a file came about; nothing where something else stands there."""
     try:
         made = dict(json.loads(text))
     except (ValueError, TypeError):
         return {}
     if "reach" in made:
         made["reach"] = f"{len(made['reach'])} tensors"
-    return {f"lowered: {name}": value for name, value in made.items()}
+    return {f"{what}: {name}": value for name, value in made.items()}
 
 
 def _dtypes(model: Module) -> str:

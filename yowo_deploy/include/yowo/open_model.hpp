@@ -52,6 +52,9 @@ inline std::unique_ptr<Backend> open_model(const std::string& path, const Option
   if (backend == "tensorrt")
     throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
   ModelSpec spec = OnnxFile::read(stream, path).spec(path);
+  if (spec.streaming)
+    throw ModelFileError(path +
+                         " is a streaming file, which runs in Python alone so far: export it without --streaming");
 #if defined(YOWO_WITH_OPENVINO)
   if (backend.empty() || backend == "openvino")
     return std::make_unique<OpenVinoBackend>(path, std::move(spec), options);

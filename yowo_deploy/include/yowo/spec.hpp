@@ -43,6 +43,7 @@ struct ModelSpec {
   std::string precision = "fp32";
   std::string weights_sha256;
   std::string name = "yowo";
+  bool streaming = false;
   int format_version = newest_format;
 
   // Throws SpecError: not JSON, an unknown or missing field, a wrong type or value, or a newer format.
@@ -80,6 +81,11 @@ inline const char* kind_name(const Json& value) {
 inline void read(const Json& value, const char* field, std::string& out) {
   require(value.kind == Json::Kind::text, field, kind_name(value), "text");
   out = value.text;
+}
+
+inline void read(const Json& value, const char* field, bool& out) {
+  require(value.kind == Json::Kind::boolean, field, kind_name(value), "bool");
+  out = value.boolean;
 }
 
 inline void read(const Json& value, const char* field, double& out) {
@@ -139,6 +145,7 @@ void each_field(ModelSpec& spec, const Visit& visit) {
   visit("precision", spec.precision);
   visit("weights_sha256", spec.weights_sha256);
   visit("name", spec.name);
+  visit("streaming", spec.streaming);
   visit("format_version", spec.format_version);
 }
 

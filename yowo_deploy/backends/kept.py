@@ -1,0 +1,232 @@
+"""What neighbouring clips share, kept from frame to frame. Knows no engine, only what one must offer for it.
+
+A streaming file's network takes "frames", the newest K frames of the clip one behind the other as channels, oldest
+first, (1, 3 * K, H, W), and maps that it put out at earlier frames: "kept_L_N@A" is what "kept_L_N" was A frames ago. L
+is a level: maps of level 0 are made of frames alone, others of those and of maps of the levels before. It puts out
+"raw" and the maps. Frames are counted in steps of the spec's frame stride: with a stride d, d sets of maps take turns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.backends.base import Engine, check_clips
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.spec import ModelSpec
+
+FRAMES, RAW = "frames", "raw"
+MAX_AGE = 1024  # frames that a map may be kept: as long as a clip may be
+
+Memory = Any  # of one map, on the engine's device: nobody but the engine looks into it
+Maps = Mapping[str, Memory]
+
+
+def output_name(level: int, number: int) -> str:
+    """Of a map that is kept."""
+    return f"kept_{level}_{number}"
+
+
+def input_name(output: str, age: int) -> str:
+    """Of a map that was put out so many frames ago."""
+    return f"{output}@{age}"
+
+
+class Step(Protocol):
+    """One frame of one stream, on an engine."""
+
+    def memory(self, output: str) -> Memory:
+        """New memory for a map, whatever is in it."""
+        ...
+
+    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+        """Run the network, or the part of it that makes the maps.
+
+        Args:
+            frames: (1, 3 * K, H, W), contiguous.
+            reads: by input name.
+            writes: by output name, to be filled; none of them is among `reads`.
+            whole: whether "raw" is wanted.
+
+        Returns:
+            (A * (5 + C), rows, columns), the caller's own, or None.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What a streaming network looks at and keeps, as the names of its inputs and outputs say.
+
+    Attributes:
+        frames: K.
+        ages: by kept output, how many frames ago its oldest reader wants it.
+        inputs: by input, the output it is of and the age.
+        levels: of maps.
+    """
+
+    frames: int
+    ages: dict[str, int]
+    inputs: dict[str, tuple[str, int]]
+    levels: int
+
+    @classmethod
+    def of(
+        cls, inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tuple[int, ...]], spec: ModelSpec, path: Path
+    ) -> Keeping:
+        """What the shapes of a file's inputs and outputs, by name, say.
+
+        Raises:
+            ModelFileError: they are not those of a streaming file for this spec.
+        """
+        _, _, height, width = spec.clip_shape
+        columns, rows = spec.grid_size
+        frames = inputs.get(FRAMES, ())
+        fits = len(frames) == 4 and frames[1] > 0 and frames[1] % 3 == 0 and frames[2:] == (height, width)
+        if not fits or outputs.get(RAW, ())[1:] != (spec.output_channels, rows, columns):
+            raise ModelFileError(
+                f"{path} takes {dict(inputs)} and puts out {outputs.get(RAW)}: not what its spec says, export it again"
+            )
+        reads = {name: _parsed(name, path) for name in inputs if name != FRAMES}
+        ages = {name: 0 for name in outputs if name != RAW}
+        for name, (output, age) in reads.items():
+            if output not in ages or outputs[output] != inputs[name]:
+                raise ModelFileError(f"{path} reads {name}, which it does not put out so: export it again")
+            ages[output] = max(ages[output], age)
+        levels = 1 + max((int(name.split("_")[1]) for name in ages), default=0)
+        return cls(frames[1] // 3, ages, reads, levels)
+
+
+def _parsed(name: str, path: Path) -> tuple[str, int]:
+    found = re.fullmatch(r"(kept_\d{1,4}_\d{1,4})@(\d{1,4})", name)
+    if not found or not 1 <= int(found[2]) <= MAX_AGE:
+        raise ModelFileError(f"{path} reads {name!r}, which is no map of a streaming file: export it again")
+    return found[1], int(found[2])
+
+
+class KeptStream:
+    """A `FrameStream` over a step of an engine.
+
+    Args:
+        step: for this stream alone.
+        stride: frames between those of a clip.
+    """
+
+    def __init__(self, step: Step, keeping: Keeping, spec: ModelSpec, stride: int) -> None:
+        self._sets = [_Set(step, keeping, spec) for _ in range(stride)]
+        self._shape = (3, *spec.clip_shape[2:])
+        self._count = 0
+        self._first: Float | None = None
+
+    def push(self, planes: Float) -> Float:
+        """See `FrameStream.push`.
+
+        Raises:
+            InputError: another shape than (3, H, W).
+        """
+        if planes.shape != self._shape:
+            raise InputError(f"planes have shape {planes.shape}, expected {self._shape}")
+        if self._first is None:
+            self._first = np.array(planes, np.float32)
+        turn = self._sets[self._count % len(self._sets)]
+        if self._count < len(self._sets):
+            turn.start(self._first)
+        self._count += 1
+        return turn.push(planes)
+
+    def reset(self) -> None:
+        """See `FrameStream.reset`."""
+        self._count = 0
+        self._first = None
+
+    def last_of(self, clip: Float) -> Float:
+        """(3, T, H, W) to the raw output of this clip, whatever was pushed before; nothing may be pushed after."""
+        [turn] = self._sets
+        for index in range(clip.shape[1] - 1):
+            turn.push(clip[:, index], whole=False)
+        return turn.push(clip[:, -1])
+
+
+class _Set:
+    """The newest frames that lie a stride apart, and the maps made of them.
+
+    Frames stand in a mirrored ring, so that the newest are always one view. Of each map there are as many memories as
+    it is read back, and one to write into: which is which moves on with each frame, the numbers do not.
+    """
+
+    def __init__(self, step: Step, keeping: Keeping, spec: ModelSpec) -> None:
+        self._step, self._keeping = step, keeping
+        self._ring = np.zeros((2 * keeping.frames, 3, *spec.clip_shape[2:]), np.float32)
+        self._next = 0
+        self._spare = {name: [step.memory(name) for _ in range(age)] for name, age in keeping.ages.items()}
+        self._past = {name: deque([step.memory(name)] * age) for name, age in keeping.ages.items()}
+
+    def start(self, planes: Float) -> None:
+        """As if this frame had been pushed for ever."""
+        self._ring[:] = planes
+        for _ in range(self._keeping.levels):
+            made = self._run(whole=False)[1]
+            for name, memory in made.items():
+                past = self._past[name]
+                self._spare[name] += _different([*past], memory)
+                self._past[name] = deque([memory] * len(past))
+
+    def push(self, planes: Float, whole: bool = True) -> Float:
+        """The raw output at this frame; an empty one where only maps are wanted."""
+        for at in (self._next, self._next + self._keeping.frames):
+            self._ring[at] = planes
+        self._next = (self._next + 1) % self._keeping.frames
+        raw, made = self._run(whole)
+        for name, memory in made.items():
+            past = self._past[name]
+            past.appendleft(memory)
+            oldest = past.pop()
+            if not any(oldest is each for each in past):
+                self._spare[name].append(oldest)
+        return np.empty(0, np.float32) if raw is None else raw
+
+    def _run(self, whole: bool) -> tuple[Float | None, dict[str, Memory]]:
+        newest = self._ring[self._next : self._next + self._keeping.frames]
+        reads = {name: self._past[output][age - 1] for name, (output, age) in self._keeping.inputs.items()}
+        writes = {name: spare.pop() for name, spare in self._spare.items()}
+        return self._step(newest.reshape(1, -1, *newest.shape[2:]), reads, writes, whole), writes
+
+
+def _different(memories: Iterable[Memory], new: Memory) -> list[Memory]:
+    """Each once, without the new one."""
+    return list({id(each): each for each in memories if each is not new}.values())
+
+
+class StreamingEngine(Engine):
+    """An engine with a streaming file: what `Backend` and `Streaming` ask for, once it can make a step."""
+
+    def __init__(self, spec: ModelSpec, keeping: Keeping, make_step: Callable[[], Step], streams: int) -> None:
+        self.spec, self.streams = spec, streams
+        self._keeping, self._make_step = keeping, make_step
+        self._idle: SimpleQueue[KeptStream] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(self._stream(1))
+
+    def open_stream(self) -> KeptStream:
+        """See `Streaming.open_stream`."""
+        return self._stream(self.spec.frame_stride)
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """See `Backend.infer`. For what looks at clips: each is a video of its own, so nothing is saved."""
+        checked, stream = check_clips(clips, self.spec), self._idle.get()
+        try:
+            return np.stack([stream.last_of(clip) for clip in checked])
+        finally:
+            self._idle.put(stream)
+
+    def _stream(self, stride: int) -> KeptStream:
+        return KeptStream(self._make_step(), self._keeping, self.spec, stride)
