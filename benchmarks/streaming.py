@@ -1,7 +1,7 @@
 """What frame by frame gains over whole clips: `python -m benchmarks.streaming FOLDER [backbone] [frames] [seconds]`.
 
 Weights are random, the 2-D branch is Darknet-19. Every pair of files runs turn by turn in one run, streaming against
-whole clips on the same engine in the same precision; and a frame's whole way, from BGR to tubes, against that of a plain
+whole clips on the same engine in the same precision; and a frame's way from BGR to tubes against that of a plain
 `torch.onnx.export` on ONNX Runtime. What is in FOLDER already is not made again.
 """
 

@@ -133,6 +133,14 @@ class KeptStream:
         Raises:
             InputError: another shape than (3, H, W).
         """
+        return self._turn(planes).push(planes)
+
+    def skip(self, planes: Float) -> None:
+        """As `push`, for a frame whose answer nobody wants: what later ones need of it is kept, in less time."""
+        self._turn(planes).push(planes, whole=False)
+
+    def _turn(self, planes: Float) -> _Set:
+        """The set whose turn it is, begun if it is new."""
         if planes.shape != self._shape:
             raise InputError(f"planes have shape {planes.shape}, expected {self._shape}")
         if self._first is None:
@@ -141,7 +149,7 @@ class KeptStream:
         if self._count < len(self._sets):
             turn.start(self._first)
         self._count += 1
-        return turn.push(planes)
+        return turn
 
     def reset(self) -> None:
         """See `FrameStream.reset`."""

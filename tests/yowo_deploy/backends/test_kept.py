@@ -60,16 +60,24 @@ def keeping() -> Keeping:
 
 
 @settings(deadline=None)
-@given(moves=st.lists(st.integers(-9, 9) | st.none(), max_size=30), stride=st.integers(1, 3))
-def test_maps_are_as_old_as_their_names_say_from_the_first_frame_on(moves: list[int | None], stride: int) -> None:
+@given(
+    moves=st.lists(st.integers(-9, 9) | st.none(), max_size=30), stride=st.integers(1, 3), asked=st.integers(0, 2**30)
+)
+def test_maps_are_as_old_as_their_names_say_from_the_first_frame_on(
+    moves: list[int | None], stride: int, asked: int
+) -> None:
+    """Pushed, skipped where a bit of `asked` is zero, and reset."""
     step = NumpyStep()
     stream, video = KeptStream(step, keeping(), SPEC, stride), list[int]()
-    for move in moves:
+    for number, move in enumerate(moves):
         if move is None:
             stream.reset()
             video = []
+            continue
+        video.append(move)
+        if asked >> number & 1:
+            stream.skip(planes(move))
         else:
-            video.append(move)
             assert stream.push(planes(move))[0, 0, 0] == expected(video, stride)
     assert step.made == {"kept_0_0": 3 * stride, "kept_1_1": 4 * stride}  # as many as ages, and one to write
 
