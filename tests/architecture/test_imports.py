@@ -17,9 +17,9 @@ import pytest
 
 FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts", "cpp", "default_model"),
-    1: ("ahead", "preprocess", "golden", "clip", "decode", "online", "tubes"),
-    2: ("backends", "datasets", "image_folder", "metrics", "video"),
-    3: ("draw", "plots", "detector", "sinks", "stream", "report"),
+    1: ("ahead", "preprocess", "golden", "clip", "decode", "online", "picture", "tubes", "wanted"),
+    2: ("backends", "datasets", "image_folder", "metrics", "sources", "video"),
+    3: ("actions", "draw", "plots", "detector", "events", "report", "result", "sinks"),
     4: ("anchors", "bench", "check", "doctor", "evaluate", "machine", "preview", "record", "stages", "statistics"),
     7: ("cli", "__main__"),
 }

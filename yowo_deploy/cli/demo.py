@@ -12,7 +12,8 @@ import click
 import numpy as np
 
 from yowo_deploy.artifacts import write_text
-from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk, write_picture
+from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk
+from yowo_deploy.picture import write_picture
 
 if TYPE_CHECKING:
     from yowo_deploy.bench import Timing
