@@ -350,6 +350,20 @@ def test_people_keep_their_ids_and_their_tubes_end_once(spec: ModelSpec, numpy_b
     assert detector.finish() == ()
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_every_tube_is_told_once_and_then_forgotten(every: int, spec: ModelSpec, numpy_backend: Backends) -> None:
+    detector = Detector(numpy_backend(spec), 0.05, every=every, linker=OnlineLinker(patience=0, min_iou=0.5))
+    seen, ended = set(), []
+    for result in detector.stream(frames_of(60)):
+        seen |= set(result.detections.tracker_id.tolist())  # type: ignore[union-attr]
+        ended += [tube.tracker_id for tube in result.ended]
+        assert len(detector._linker._alive) <= 16  # as many as a frame of this model can have
+        assert detector._linker._ended == []
+    assert len(ended) > 30 // every
+    ended += [tube.tracker_id for tube in detector.finish()]
+    assert sorted(ended) == sorted(seen)  # type: ignore[type-var]
+
+
 def test_numbers_and_times_go_through_and_gaps_stay_gaps(spec: ModelSpec, numpy_backend: Backends) -> None:
     timed = [TimedFrame(frame, index, index / 10) for frame, index in zip(frames_of(3), (0, 4, 5), strict=True)]
     detector = Detector(numpy_backend(spec), 0.05)

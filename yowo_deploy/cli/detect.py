@@ -212,6 +212,7 @@ def _detect(job: Job, detector: Detector, source: Source, places: dict[str, str]
                 sinks.write(result.frame, result)
                 tally.add(result)
                 if not len(sinks):
+                    source.close()  # or leaving the loop would wait for the next frame of a camera
                     break
                 if perf_counter() - shown > SHOWN_EVERY_S:
                     shown = perf_counter()

@@ -103,7 +103,9 @@ def to_stdout(line: str) -> None:
 def _place(text: str, suffix: str, source: str, several: bool) -> str:
     if text == STDOUT:
         return text
-    name = re.sub(r"[^\w.-]+", "_", Path(source).stem if Path(source).exists() else source).strip("_.") or "source"
+    file = Path(source)
+    known = file.stem if file.is_file() else file.name if file.is_dir() else ""
+    name = known or re.sub(r"[^\w.-]+", "_", source).strip("_.") or "source"  # an address is no name for a file
     if "{name}" in text:
         return text.replace("{name}", name)
     if text.endswith(("/", os.sep)) or Path(text).is_dir():
