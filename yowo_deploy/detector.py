@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yowo_deploy.ahead import Prefetch, map_ahead
-from yowo_deploy.backends.base import Backend, FrameStream, Look, Streaming, open_model
+from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming, open_model
 from yowo_deploy.boxes import Detections, Float, Tube
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.decode import detect_and_best
@@ -51,13 +51,15 @@ class _Task(NamedTuple):
     """A frame in its place.
 
     Attributes:
-        given: what the engine is asked: a clip, (1, 3, T, H, W), or a stream's next planes, (3, H, W), or nothing.
+        given: what the engine gets: a clip, (1, 3, T, H, W), or a stream's next planes, (3, H, W).
+        asked: whether it is to answer.
         resized: the frame before had another size.
     """
 
     prepared: _Prepared
     number: int
-    given: Float | None
+    given: Float
+    asked: bool
     resized: bool
 
 
@@ -87,7 +89,7 @@ class Detector:
         every: ask the engine for the first frame and every so-many-th after it. In those between, results are marked
             `carried` and boxes stay where they were: on J-HMDB-21, with `every` 2, held boxes had an IoU of 0.906 with
             what the engine finds there, moved on as before 0.886. Tubes get boxes on a straight line there afterwards.
-            Such clips share too little for a `Streaming` engine, which is then asked for whole ones.
+            A `Streaming` engine whose streams cannot skip frames (`Skipping`) is then asked for whole clips.
         classes: labels to show; all by default. See `Wanted`.
         linker: as it is to follow people at the start of each video; `OnlineLinker()` by default.
     """
@@ -111,9 +113,10 @@ class Detector:
         self._wanted = Wanted(spec, classes, self._confidence)
         self._engine_stream: FrameStream | None = None
         self._buffer: ClipBuffer | None = None
-        if isinstance(backend, Streaming) and look is None and every == 1:
-            self._engine_stream = backend.open_stream()
-        else:
+        if isinstance(backend, Streaming) and look is None:
+            stream = backend.open_stream()
+            self._engine_stream = stream if every == 1 or isinstance(stream, Skipping) else None
+        if self._engine_stream is None:
             calls = backend.streams  # `map_ahead` asks for one clip more than it has calls at work
             self._buffer = ClipBuffer(spec, held=calls + 1 if calls > 1 else 1)
         self._fresh_linker = linker or OnlineLinker()
@@ -225,21 +228,22 @@ class Detector:
             raise InputError(f"frame {number} comes after frame {self._number}: call reset() where a new video begins")
         shape = prepared.image.shape[:2]
         resized = self._count > 0 and shape != self._shape
-        given: Float | None = prepared.planes
-        if self._buffer:
-            clip = self._buffer.push(prepared.planes)[None]
-            given = clip if self._count % self._every == 0 or resized else None
+        given = self._buffer.push(prepared.planes)[None] if self._buffer else prepared.planes
+        asked = self._count % self._every == 0 or resized
         self._number, self._shape = number, shape
         self._count += 1
-        return _Task(prepared, number, given, resized)
+        return _Task(prepared, number, given, asked, resized)
 
     def _ask(self, task: _Task) -> _Answer | None:
         """The engine's answer to a task, decoded; tasks may be here at once unless there is a stream."""
-        if task.given is None:
+        stream = self._engine_stream
+        if not task.asked:
+            if isinstance(stream, Skipping):
+                stream.skip(task.given)
             return None
         start = perf_counter()
-        if self._engine_stream:
-            raw = self._engine_stream.push(task.given)
+        if stream:
+            raw = stream.push(task.given)
         elif self._look:
             raw = self._look(task.given, task.number)[0]
         else:

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -271,46 +272,77 @@ def test_a_clip_stays_as_it_is_while_an_engine_works_on_it(
 
 
 class OneByOne:
-    """A backend that takes a video frame by frame, and one call at a time."""
+    """A backend that takes a video frame by frame, and one call at a time; its streams can skip frames if asked to."""
 
     name, streams = "one by one", 2
 
-    def __init__(self, backend: Any) -> None:
-        self.spec, self._backend = backend.spec, backend
-        self.opened = self.pushed = 0
-        self._buffer, self._busy = ClipBuffer(backend.spec), threading.Lock()
+    def __init__(self, backend: Any, skips: bool) -> None:
+        self.spec, self._backend, self._skips = backend.spec, backend, skips
+        self.calls: list[str] = []
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
-        raise AssertionError("a whole clip was asked for")
+        self.calls.append("infer")
+        return np.asarray(self._backend.infer(clips))
 
-    def open_stream(self) -> OneByOne:
-        self.opened += 1
-        return self
-
-    def push(self, planes: Float) -> Float:
-        assert self._busy.acquire(blocking=False)
-        self.pushed += 1
-        time.sleep(0.001)
-        raw = self._backend.infer(self._buffer.push(planes)[None])[0]
-        self._busy.release()
-        return np.asarray(raw)
-
-    def reset(self) -> None:
-        self._buffer.reset()
+    def open_stream(self) -> Frames:
+        return (SkippingFrames if self._skips else Frames)(self._backend, self.calls)
 
     def close(self) -> None: ...
 
 
-def test_an_engine_that_takes_frames_gets_each_once_and_in_order(spec: ModelSpec, numpy_backend: Backends) -> None:
-    engine, clips = OneByOne(numpy_backend(spec)), Detector(numpy_backend(spec), 0.05)
-    detector, frames = Detector(engine, 0.05), frames_of(12)  # type: ignore[arg-type]
-    for start in (0, 4):
-        detector.reset()
-        clips.reset()
-        expected = found_in([clips.push(frame) for frame in frames[start:]])
-        pushed = [detector.push(frame) for frame in frames[start : start + 3]]
-        assert found_in([*pushed, *detector.stream(frames[start + 3 :])]) == expected
-    assert (engine.opened, engine.pushed) == (1, 12 + 8)
+class Frames:
+    """A stream of `OneByOne`."""
+
+    def __init__(self, backend: Any, calls: list[str]) -> None:
+        self._backend, self._calls, self._busy = backend, calls, threading.Lock()
+        self._buffer = ClipBuffer(backend.spec)
+
+    def push(self, planes: Float) -> Float:
+        with self._alone("push"):
+            time.sleep(0.0002)
+            return np.asarray(self._backend.infer(self._buffer.push(planes)[None])[0])
+
+    def reset(self) -> None:
+        self._buffer.reset()
+
+    @contextmanager
+    def _alone(self, call: str) -> Iterator[None]:
+        assert self._busy.acquire(blocking=False)
+        self._calls.append(call)
+        yield
+        self._busy.release()
+
+
+class SkippingFrames(Frames):
+    def skip(self, planes: Float) -> None:
+        with self._alone("skip"):
+            self._buffer.push(planes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.booleans(), max_size=14), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.integers(0, 14))
+def test_an_engine_that_takes_frames_gets_each_once_and_in_order(
+    spec: ModelSpec, numpy_backend: Backends, resets: list[bool], frame_stride: int, every: int, skips: bool, cut: int
+) -> None:
+    spec = spec.replace(frame_stride=frame_stride)
+    engine, frames = OneByOne(numpy_backend(spec), skips), frames_of(len(resets))
+    detector = Detector(engine, 0.05, every=every)  # type: ignore[arg-type]
+    clips = Detector(numpy_backend(spec), 0.05, every=every)
+    found, expected = [], []
+    for frame, anew in zip(frames[:cut], resets, strict=False):
+        if anew:
+            detector.reset()
+            clips.reset()
+        found.append(detector.push(frame))
+        expected.append(clips.push(frame))
+    found += detector.stream(frames[cut:])
+    expected += clips.stream(frames[cut:])
+    assert found_in(found) == found_in(expected)
+    keys = [not result.carried for result in expected]
+    if every == 1 or skips:
+        assert engine.calls == ["push" if key else "skip" for key in keys]
+    else:
+        assert engine.calls.count("infer") == len(engine.calls) == sum(keys)
 
 
 @settings(max_examples=20, deadline=None)

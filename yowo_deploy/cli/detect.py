@@ -236,8 +236,9 @@ def nothing_found(threshold: float, best: float) -> str:
     said = f"0 detections above {threshold:g}; best score {best:.2g}"
     if not 0 < best <= threshold:
         return said
-    step = 0.05 if best > 0.05 else 10.0 ** math.floor(math.log10(best))
-    lower = step * (math.ceil(round(best / step, 6)) - 1)
+    shown = float(f"{best:.2g}")
+    step = 0.05 if shown > 0.05 else 10.0 ** math.floor(math.log10(shown))
+    lower = step * (math.ceil(round(shown / step, 6)) - 1)
     return f"{said} (try --conf {lower:.2g})"
 
 

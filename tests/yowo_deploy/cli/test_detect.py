@@ -158,7 +158,7 @@ def test_nothing_found_says_what_would_have_been(run: Callable[..., Result], vid
     ("best", "expected"),
     [
         (0.18, "best score 0.18 (try --conf 0.15)"),
-        (0.15, "best score 0.15 (try --conf 0.1)"),
+        (0.1549, "best score 0.15 (try --conf 0.1)"),
         (0.05, "best score 0.05 (try --conf 0.04)"),
         (0.0123, "best score 0.012 (try --conf 0.01)"),
         (0.0, "best score 0"),

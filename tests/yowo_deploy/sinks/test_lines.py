@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -52,6 +53,11 @@ def test_every_line_is_valid_by_its_schema(made_up: Callable[..., Result], tmp_p
 def test_what_the_cpp_runtime_prints_is_valid_too() -> None:
     row = {"label": "a", "class_id": 0, "confidence": 0.5, "xyxy": [1.0, 2.0, 3.0, 4.5]}
     validator(FRAMES_SCHEMA).validate({"frame": 7, "detections": [row]})
+
+
+def test_the_example_in_the_docs_is_valid_too(project_root: Path) -> None:
+    [example] = re.findall(r"```json\n(.*?)```", (project_root / "docs" / "detect.md").read_text(), flags=re.DOTALL)
+    validator(EVENTS_SCHEMA).validate(json.loads(example))
 
 
 @pytest.mark.parametrize("error", [None, VideoError("breaks off")])
