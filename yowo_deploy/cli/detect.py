@@ -23,7 +23,7 @@ from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.detector import AHEAD, Detector
 from yowo_deploy.errors import InputError, OutputError, YowoError
 from yowo_deploy.result import Result
-from yowo_deploy.sinks import Sinks
+from yowo_deploy.sinks import Sinks, VideoSink
 from yowo_deploy.sources import Counts, Source, find_sources, open_source
 from yowo_deploy.wanted import parse_classes
 
@@ -200,11 +200,13 @@ def _detect_all(job: Job, texts: list[str], places: list[dict[str, str]]) -> boo
 def _detect(job: Job, detector: Detector, source: Source, places: dict[str, str]) -> tuple[bool, list[str]]:
     """One source; whether it was interrupted, and the outputs that failed."""
     detector.reset(source.name)
+    video: VideoSink | None = None
     sinks = Sinks(lambda name, error: click.echo(f"{name} failed, the others go on: {_one_line(error)}", err=True))
     total = source.frames_declared or None
     with sinks:
         for name, sink in job.wish.sinks(places, source, detector.spec.labels):
             sinks.add(name, sink)
+            video = sink if isinstance(sink, VideoSink) else video
         bar = _silent() if job.quiet else progress_bar(f"detecting {Path(source.name).name}", total)
         with _interruptible(source) as interrupted, bar as update:
             tally, shown = Tally(), 0.0
@@ -217,18 +219,19 @@ def _detect(job: Job, detector: Detector, source: Source, places: dict[str, str]
                 if perf_counter() - shown > SHOWN_EVERY_S:
                     shown = perf_counter()
                     update(tally.frames, f"{tally.pace()}, {sum(source.counts.dropped.values())} dropped")
-    _summarise(job, detector, source, tally)
+    _summarise(job, detector, source, tally, video)
     return interrupted.is_set(), list(sinks.failures)
 
 
-def _summarise(job: Job, detector: Detector, source: Source, tally: Tally) -> None:
+def _summarise(job: Job, detector: Detector, source: Source, tally: Tally, video: VideoSink | None) -> None:
     if not tally.detections:
         job.say(nothing_found(detector.confidence, tally.best_score))
     declared = source.frames_declared if job.allow_damaged else 0
     lost = f" of {declared} declared" if declared > tally.frames else ""
     rate = tally.frames / max(perf_counter() - tally.start, 1e-9)
     job.say(f"{source.name}: {tally.detections} detections in {tally.frames} frames{lost}, {rate:.1f} frames/s")
-    job.say(f"{tally.account(source.counts, job.every)}; {tally.pace() or 'no pace'}")
+    encoding = f"drawing and encoding {video.encode_ms / max(1, tally.frames):.1f} ms a frame" if video else ""
+    job.say("; ".join(filter(None, (tally.account(source.counts, job.every), tally.pace(), encoding))))
 
 
 def nothing_found(threshold: float, best: float) -> str:

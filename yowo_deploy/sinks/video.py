@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from time import perf_counter
 from types import TracebackType
 
 import cv2
@@ -20,16 +21,23 @@ WAITING = 32  # frames between engine and encoder
 class VideoSink:
     """The video with detections drawn, encoded in a thread of its own so that the engine does not wait.
 
-    A frame of another size, as a camera may send in the middle, is drawn on and then scaled to the video's.
+    Where frames were dropped the one before stays, so that the video takes as long as what it shows: its frames are
+    numbered as the source's. A frame of another size, as a camera may send in the middle, is drawn on and then scaled.
 
     Args:
         path, fps, size_wh: see `VideoWriter`.
+
+    Attributes:
+        encode_ms: that drawing and encoding took in all, beside the engine.
     """
 
     def __init__(self, path: str | os.PathLike[str], fps: float, size_wh: tuple[int, int]) -> None:
         self._writer, self._size_wh = VideoWriter(path, fps, size_wh), size_wh
         self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(maxsize=WAITING)
         self._failure: BaseException | None = None
+        self._shown: Frame | None = None
+        self._next_number = 0
+        self.encode_ms = 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -60,10 +68,16 @@ class VideoSink:
                 self._encode(*item)
 
     def _encode(self, frame: Frame, result: Result) -> None:
+        start = perf_counter()
         try:
             drawn = result.plot(frame)
             if (drawn.shape[1], drawn.shape[0]) != self._size_wh:
                 drawn = np.asarray(cv2.resize(drawn, self._size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+            for _ in range(self._next_number, result.frame_index):
+                if self._shown is not None:
+                    self._writer.write(self._shown)
             self._writer.write(drawn)
+            self._shown, self._next_number = drawn, result.frame_index + 1
         except BaseException as error:  # handed over, not swallowed: `write` and `__exit__` raise it
             self._failure = error
+        self.encode_ms += 1000 * (perf_counter() - start)

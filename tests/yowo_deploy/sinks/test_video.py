@@ -38,6 +38,17 @@ def test_every_result_is_one_frame_with_its_boxes_drawn(made_up: Callable[..., R
         assert drawn < plain if len(each.detections) else drawn == plain < 5  # half of the step between two frames
 
 
+def test_where_frames_were_dropped_the_one_before_stays(made_up: Callable[..., Result], tmp_path: Path) -> None:
+    results = [made_up(number) for number in (2, 3, 7, 8, 0, 1)]  # two were dropped first, three later; a new video
+    with VideoSink(tmp_path / "out.webm", 25, SIZE) as sink:
+        for each in results:
+            sink.write(each.frame, each)
+    assert sink.encode_ms > 0
+    with VideoReader(tmp_path / "out.webm") as reader:
+        shown = [round(float(frame.mean()) / 10) for frame in reader]  # each as bright as ten times its number
+    assert shown == [2, 3, 3, 3, 3, 7, 8, 0, 1]
+
+
 def test_boxes_are_drawn_on_the_frame_that_is_given(made_up: Callable[..., Result], tmp_path: Path) -> None:
     white = np.full((SIZE[1], SIZE[0], 3), 255, np.uint8)
     with VideoSink(tmp_path / "out.webm", 25, SIZE) as sink:
