@@ -174,7 +174,7 @@ class Detector:
             frames: as `push` takes them, or with number and time, as a `Source` gives them. It is read in that thread.
             ahead: frames that wait between source and engine; 1 for the newest frames of a camera.
         """
-        calls = 1 if self._engine_stream else self.backend.streams  # of a stream one after the other, in order
+        calls = self.backend.streams if self._engine_stream is None else 1  # of a stream one by one, in order
         with Prefetch(self._prepared(frames), ahead) as prepared:
             answered = map_ahead(lambda task: (task, self._ask(task)), map(self._next, prepared), calls)
             for task, answer in answered:
@@ -190,9 +190,9 @@ class Detector:
         Args:
             source: its name, for the results.
         """
-        if self._engine_stream:
+        if self._engine_stream is not None:
             self._engine_stream.reset()
-        if self._buffer:
+        if self._buffer is not None:
             self._buffer.reset()
         self._linker = deepcopy(self._fresh_linker)
         self._last: Result | None = None
@@ -228,7 +228,7 @@ class Detector:
             raise InputError(f"frame {number} comes after frame {self._number}: call reset() where a new video begins")
         shape = prepared.image.shape[:2]
         resized = self._count > 0 and shape != self._shape
-        given = self._buffer.push(prepared.planes)[None] if self._buffer else prepared.planes
+        given = prepared.planes if self._buffer is None else self._buffer.push(prepared.planes)[None]
         asked = self._count % self._every == 0 or resized
         self._number, self._shape = number, shape
         self._count += 1
@@ -242,9 +242,9 @@ class Detector:
                 stream.skip(task.given)
             return None
         start = perf_counter()
-        if stream:
+        if stream is not None:
             raw = stream.push(task.given)
-        elif self._look:
+        elif self._look is not None:
             raw = self._look(task.given, task.number)[0]
         else:
             raw = self.backend.infer(task.given)[0]

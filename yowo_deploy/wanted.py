@@ -19,7 +19,7 @@ class Wanted:
     one exceeds the threshold. The scores of other classes become 0.
 
     Args:
-        classes: labels of the model; None for all.
+        classes: labels of the model, or one; None for all.
         confidence: the threshold.
 
     Raises:
@@ -27,7 +27,7 @@ class Wanted:
     """
 
     def __init__(self, spec: ModelSpec, classes: Iterable[str] | None, confidence: float) -> None:
-        names = spec.labels if classes is None else tuple(classes)
+        names = spec.labels if classes is None else (classes,) if isinstance(classes, str) else tuple(classes)
         if unknown := [name for name in names if name not in spec.labels]:
             raise InputError(f"the model has no class {unknown[0]!r}, expected some of {', '.join(spec.labels)}")
         self._mask = np.isin(np.array(spec.labels, object), np.array(names, object))

@@ -49,6 +49,7 @@ def test_boxes_of_wanted_classes_stay(
 def test_tubes_of_wanted_classes_stay() -> None:
     tubes = [Tube(class_id, np.arange(3), np.zeros((3, 4), np.float32)) for class_id in (0, 1, 1, 2)]
     assert Wanted(spec_of(False), ["walk"], 0.25).tubes(tubes) == (tubes[1], tubes[2])
+    assert Wanted(spec_of(False), "walk", 0.25).tubes(tubes) == (tubes[1], tubes[2])
 
 
 def test_a_class_that_the_model_lacks_is_refused() -> None:

@@ -266,6 +266,9 @@ def _interruptible(source: Source) -> Iterator[threading.Event]:
         interrupted.set()
         threading.Thread(target=source.close, daemon=True).start()
 
+    if threading.current_thread() is not threading.main_thread():  # no other may hear signals
+        yield interrupted
+        return
     for kind in kinds:
         signal.signal(kind, end)
     try:

@@ -16,6 +16,7 @@ from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.events import Events
 from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
+from yowo_deploy.sinks.lines import is_stream
 from yowo_deploy.sources import Source
 
 STDOUT = "-"
@@ -116,7 +117,11 @@ def _place(text: str, suffix: str, source: str, several: bool) -> str:
 
 
 def _refuse(source: str, model: str, places: Mapping[str, str], overwrite: bool) -> None:
-    for path in (path for path in places.values() if path != STDOUT):
+    for option, path in places.items():
+        if path == STDOUT or (option in _TO_STDOUT and is_stream(path)):
+            continue
+        if is_stream(path):
+            raise OutputError(f"{path} is no file: only --json and --events go to pipes and devices")
         refuse_overwriting(source, path)
         refuse_overwriting(str(model_path(model)), path)
         if Path(path).exists() and not overwrite:

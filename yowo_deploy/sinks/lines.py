@@ -22,13 +22,18 @@ EVENTS_SCHEMA = Path(__file__).parent / "events.schema.json"
 Target = str | os.PathLike[str] | Callable[[str], object]
 
 
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a pipe or a device, which no file may replace."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+
+
 class Lines:
     """Text, line by line, into a file or to a function.
 
     Args:
         target: where to; a function takes each line without its end.
         followed: write under the file's own name from the start, each line at once, for a program that reads along.
-            Such a file stays as it is when the block fails.
+            Such a file stays as it is when the block fails. Pipes and devices are always written so.
 
     Attributes:
         stack: to be left when the block ends.
@@ -43,6 +48,7 @@ class Lines:
             self.write = target
             return
         path = Path(target)
+        followed = followed or is_stream(path)
         if not followed:
             path = self.stack.enter_context(atomic_write(path))
         try:

@@ -184,6 +184,8 @@ def test_quiet_says_nothing(run: Callable[..., Result], videos: list[Path], tmp_
         (("--json", "{tmp}/a.json", "--tubes", "{tmp}/a.json"), "written twice"),
         (("--events", "{tmp}/a.jsonl", "--off", 0.9), "expected 0 <= off <= on"),
         (("--timeline", "{tmp}/a.pdf"), ".png"),
+        (("--tubes", "/dev/null"), "only --json and --events go to pipes and devices"),
+        (("-o", "/dev/null", "--overwrite"), "only --json and --events go to pipes and devices"),
     ],
 )
 def test_what_cannot_be_is_said_and_leaves_nothing(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -81,3 +83,15 @@ def test_who_reads_along_sees_each_line_at_once_and_keeps_it(made_up: Callable[.
     assert len(path.read_text(encoding="utf-8").splitlines()) == 3
     with pytest.raises(OutputError, match="cannot write"):
         JsonSink(tmp_path, followed=True)
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(made_up: Callable[..., Result], tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.extend(pipe.read_text().splitlines()), daemon=True)
+    reader.start()
+    with JsonSink(pipe) as sink:
+        for number in range(3):
+            sink.write(made_up(number).frame, made_up(number))
+    reader.join(10)
+    assert len(read) == 3 and pipe.is_fifo()
