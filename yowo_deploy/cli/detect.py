@@ -169,7 +169,7 @@ def _detect_all(job: Job, texts: list[str], places: list[dict[str, str]]) -> boo
     Raises:
         YowoError: of a source that is alone; or that some of several, or some outputs, failed.
     """
-    failed, lost = [], []
+    failed, lost, stopped, opening = [], [], False, False
     with ExitStack() as stack:
         detector: Detector | None = None
         for text, outputs in zip(texts, places, strict=True):
@@ -179,22 +179,25 @@ def _detect_all(job: Job, texts: list[str], places: list[dict[str, str]]) -> boo
                         raise InputError(
                             f"{source.name} has no end after which another source could come: give it alone"
                         )
+                    opening = detector is None
                     detector = detector or stack.enter_context(job.open(source.live))
+                    opening = False
                     interrupted, failures = _detect(job, detector, source, outputs)
             except YowoError as error:
-                if len(texts) == 1:
+                if len(texts) == 1 or opening:  # without a model no other source will do better
                     raise
                 click.echo(f"Error: {text}: {error}", err=True)
                 failed.append(text)
                 continue
             lost += failures
             if interrupted:
-                return not source.live
+                stopped = not source.live
+                break
     if lost:
         raise OutputError(f"{len(lost)} of {sum(map(len, places))} outputs failed: {', '.join(lost)}")
     if failed:
         raise InputError(f"{len(failed)} of {len(texts)} sources failed: {', '.join(failed)}")
-    return False
+    return stopped
 
 
 def _detect(job: Job, detector: Detector, source: Source, places: dict[str, str]) -> tuple[bool, list[str]]:

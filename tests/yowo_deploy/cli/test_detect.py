@@ -120,6 +120,12 @@ def test_one_broken_source_does_not_stop_the_others(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"yard.jsonl", "hall.jsonl"}
 
 
+def test_a_model_that_cannot_be_opened_is_told_once(videos: list[Path], tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["detect", *map(str, videos), "--json", f"{tmp_path}/", "--model", str(videos[0])])
+    assert isinstance(result.exception, YowoError) and "sources failed" not in str(result.exception)
+    assert result.stderr == "" and list(tmp_path.iterdir()) == []
+
+
 def test_what_is_there_is_not_overwritten_unless_asked(
     run: Callable[..., Result], videos: list[Path], tmp_path: Path
 ) -> None:
