@@ -14,7 +14,8 @@ import yowo_deploy
 from yowo_deploy.cli import COMMANDS, cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-COMMAND_LINES = re.findall(r"^yowo-deploy .*$", README, flags=re.MULTILINE)
+DETECT = (Path(__file__).parent.parent / "docs" / "detect.md").read_text(encoding="utf-8")
+COMMAND_LINES = re.findall(r"^yowo-deploy .*$", README + DETECT, flags=re.MULTILINE)
 
 
 def blocks(language: str) -> list[str]:
@@ -32,7 +33,7 @@ def test_every_command_but_the_demo_is_shown() -> None:
     assert set(COMMANDS) - {"demo"} <= set(re.findall(r"yowo-deploy (\w+)", README))
 
 
-def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     opened = []
 
     class Fake:
@@ -56,7 +57,7 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     exec(compile(first, "README.md", "exec"), {"frames": frames})
     assert opened == ["yowo.onnx"]
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [[str(i), "run"] for i in range(3)]
-    told: dict[str, object] = {"frames": frames}
-    exec(compile(second, "README.md", "exec"), told)
-    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()] == [["0", "run", "0"]] * 3
-    assert [len(tube) for tube in told["tubes"]] == [3]  # type: ignore[attr-defined]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(second, "README.md", "exec"), {"frames": frames})
+    assert capsys.readouterr().out.splitlines() == ["there: 0 run 0 2"]
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3

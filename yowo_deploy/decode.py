@@ -68,6 +68,17 @@ def detect(
     Raises:
         ModelFileError: the output holds NaN or infinity.
     """
+    return detect_and_best(raw, spec, frame_size, confidence, iou)[0]
+
+
+def detect_and_best(
+    raw: NDArray[Any],
+    spec: ModelSpec,
+    frame_size: tuple[int, int],
+    confidence: float | None = None,
+    iou: float | None = None,
+) -> tuple[Detections, float]:
+    """As `detect`, and the highest score of all, shown or not: a threshold below it would have shown something."""
     if not np.isfinite(raw).all():
         raise ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were")
     threshold = spec.confidence_threshold if confidence is None else confidence
@@ -81,7 +92,8 @@ def detect(
     extent = np.array(frame_size * 2, np.float32)
     xyxy = np.clip(cxcywh_to_xyxy(boxes[keep]), 0, 1) * extent
     best = scores[keep]
-    return Detections(xyxy.astype(np.float32), best.max(axis=1), best.argmax(axis=1), best)
+    found = Detections(xyxy.astype(np.float32), best.max(axis=1), best.argmax(axis=1), best)
+    return found, float(order_by.max())
 
 
 def _sigmoid(values: NDArray[Any]) -> Float:

@@ -18,36 +18,55 @@ class OnlineLinker:
     what is pushed later changes nothing that was said. A copied or pickled linker goes on as the original would.
 
     Args:
-        patience: frames without a box after which a tube ends.
+        patience: pushes without a box after which a tube ends.
         min_iou: a box that overlaps a tube's last one by less is not its next one. Among those that are left, scores
             decide (equation 12 without the overlap, for the class that links them best): with the overlap in the sum,
             video-mAP@0.5 on the J-HMDB-21 detections was 53 instead of 60.
         memory: frames that a tube remembers at least; older ones count in its scores alone.
+        max_gap: frames that were never pushed, in a row, after which every tube ends: nobody knows who went on.
 
     Attributes:
         tracker_id: (N,) person id of each detection that was pushed last.
     """
 
-    def __init__(self, patience: int = 5, min_iou: float = 0.2, memory: int = 1000, alpha: float = 0.5) -> None:
+    def __init__(
+        self, patience: int = 5, min_iou: float = 0.2, memory: int = 1000, alpha: float = 0.5, max_gap: int = 50
+    ) -> None:
         if patience < 0 or memory < 1:
             raise InputError(f"patience {patience} and memory {memory}: expected at least 0 and 1 frames")
         self._patience, self._min_iou, self._memory, self._alpha = patience, min_iou, memory, alpha
+        self._max_gap = max_gap
         self._alive: list[_Person] = []
         self._ended: list[Tube] = []
-        self._frame = self._next_id = 0
+        self._frame, self._pushes, self._next_id = -1, 0, 0
         self.tracker_id: Int = np.zeros(0, np.int64)
 
-    def push(self, detections: Detections) -> list[Tube]:
-        """Take the next frame's detections; returns the tubes that have a box in it, oldest first."""
+    def push(self, detections: Detections, frame: int | None = None) -> list[Tube]:
+        """Take the next frame's detections; returns the tubes that have a box in it, oldest first.
+
+        Args:
+            frame: its number, larger than the one before; by default the next one. In frames that are left out a tube
+                has boxes on a straight line.
+
+        Raises:
+            InputError: the number is not larger.
+        """
+        number = self._frame + 1 if frame is None else frame
+        if number <= self._frame:
+            raise InputError(f"frame {number} comes after frame {self._frame}: begin a new video with a new linker")
+        if number - self._frame - 1 > self._max_gap:
+            self._end(self._alive)
+        self._frame = number
+        self._pushes += 1
         going_on = self._matched(detections)
         seen = []
         for row in range(len(detections)):
             person = going_on.get(row) or self._welcome(detections.scores.shape[1])
             person.append(self._frame, detections.xyxy[row], detections.scores[row])
+            person.last_push = self._pushes
             seen.append(person)
         self.tracker_id = np.array([person.tracker_id for person in seen], np.int64)
-        self._end([person for person in self._alive if self._frame - person.last_frame > self._patience])
-        self._frame += 1
+        self._end([person for person in self._alive if self._pushes - person.last_push > self._patience])
         return [person.tube() for person in sorted(seen, key=lambda person: person.tracker_id)]
 
     def finished(self) -> list[Tube]:
@@ -95,10 +114,7 @@ class _Person:
         self.tracker_id, self._memory = tracker_id, memory
         self._rows = np.empty((16, 5 + classes))  # frame, corners, scores
         self._used, self._life, self._sum = 0, 0, np.zeros(classes)
-
-    @property
-    def last_frame(self) -> int:
-        return int(self._rows[self._used - 1, 0])
+        self.last_push = 0
 
     @property
     def last_xyxy(self) -> NDArray[np.float64]:

@@ -12,7 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from yowo_deploy.draw import colour_of, text_colour_on
+
 _SHOWN = 4000  # more dots than that are a blot
+_ROWS = 40  # of people, on a page that is still read
 
 
 def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequence[str], path: Path) -> None:
@@ -55,7 +58,7 @@ def data_plot(
     places, (train, test) = range(len(labels)), np.array(counts).reshape(-1, 2).T
     bars.barh(places, train, color="#0072b2", label="train")
     bars.barh(places, test, left=train, color="#e69f00", label="test")
-    bars.set_yticks(places, [label.replace("$", r"\$") for label in labels], fontsize=8)
+    bars.set_yticks(places, [escaped(label) for label in labels], fontsize=8)
     bars.invert_yaxis()
     bars.set(xlabel="tubes")
     bars.legend()
@@ -136,3 +139,57 @@ def latency_plot(names: Sequence[str], seconds: Sequence[NDArray[np.float64]], p
     course.set(xlabel="call", ylabel="latency, ms", ylim=(0, None))
     figure.legend(loc="outside upper left", fontsize=8)
     figure.savefig(path, dpi=110, format="png")
+
+
+def timeline_plot(
+    bars: Sequence[tuple[int, int, float, float, float]],
+    labels: Sequence[str],
+    span: tuple[float, float],
+    unit: str,
+    title: str,
+    path: Path,
+) -> None:
+    """Who does what from when to when: a row a person, a bar an action, its score in it where there is room.
+
+    Args:
+        bars: person, class, score, begin and end, as `span` counts.
+        labels: names by class.
+        span: of the video.
+        unit: of the axis.
+    """
+    spent: dict[int, float] = {}
+    for person, _, _, begin, end in bars:
+        spent[person] = spent.get(person, 0) + end - begin
+    people = sorted(sorted(spent, key=lambda person: -spent[person])[:_ROWS])
+    left_out = f", the {_ROWS} seen longest of {len(spent)} people" if len(spent) > _ROWS else ""
+    figure = Figure(figsize=(12, 1.6 + 0.38 * max(2, len(people))), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    length = max(span[1] - span[0], 1e-9)
+    for person, class_id, score, begin, end in bars:
+        if person not in people:
+            continue
+        blue, green, red = (channel / 255 for channel in colour_of(class_id))
+        ink = tuple(channel / 255 for channel in text_colour_on(colour_of(class_id)))
+        axes.barh(people.index(person), end - begin, left=begin, height=0.7, color=(red, green, blue), lw=0)
+        text = f"{labels[class_id]} {score:.2f}"
+        if (end - begin) / length > 0.0085 * len(text):
+            middle = (begin + end) / 2, people.index(person)
+            axes.annotate(escaped(text), middle, ha="center", va="center", fontsize=8, color=ink)
+    axes.set_yticks(range(len(people)), [f"#{person}" for person in people])
+    axes.set(xlabel=unit, ylabel="person", xlim=span, ylim=(max(1, len(people)) - 0.4, -0.6))
+    axes.set_title(escaped(title) + left_out, fontsize=10, loc="left")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    shown = sorted({class_id for person, class_id, *_ in bars if person in people})
+    colours = [tuple(channel / 255 for channel in reversed(colour_of(class_id))) for class_id in shown]
+    patches = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours]
+    if shown:
+        names = [escaped(labels[class_id]) for class_id in shown]
+        figure.legend(patches, names, loc="outside right upper", fontsize=8, ncols=1 + len(shown) // 30)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def escaped(text: str) -> str:
+    """Text as it is: matplotlib would read what stands between dollar signs as mathematics."""
+    return text.replace("$", r"\$")

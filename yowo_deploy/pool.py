@@ -307,11 +307,11 @@ class _Stream:
         self.results.clear()
 
     def _work(self, frame: Frame | TimedFrame) -> Result:
-        image = frame.image if isinstance(frame, TimedFrame) else frame
+        image, index, timestamp = frame if isinstance(frame, TimedFrame) else (frame, None, None)
         self._pool.backend.join()
         try:
             with self._turn:
-                return self._detector.push(image)
+                return self._detector.push(image, timestamp, index)
         finally:
             self._pool.backend.leave()
 

@@ -67,19 +67,40 @@ def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Float:
     """One frame as the model's planes: resized, in the spec's colour order, scaled and normalised.
 
     Args:
-        frame_bgr: (H, W, 3) uint8 of any size.
+        frame_bgr: (H, W, 3) uint8 of any size, or what `as_bgr` makes one of.
 
     Returns:
         (3, input height, input width) float32, contiguous.
 
     Raises:
-        InputError: the frame is not (H, W, 3) uint8.
+        InputError: the frame is neither.
     """
-    if frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3 or frame_bgr.dtype != np.uint8 or frame_bgr.size == 0:
+    return normalise(resize(as_bgr(frame_bgr), spec.input_size, spec.resize_filter), spec)
+
+
+def as_bgr(frame: Frame) -> Frame:
+    """A frame as (H, W, 3) uint8 BGR: itself, or what cameras and pictures give instead.
+
+    Args:
+        frame: uint8 of any size. (H, W) or (H, W, 1) is grey, which becomes three equal channels; (H, W, 4) is BGRA,
+            whose alpha is left out.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise InputError(f"frame is {type(frame).__name__}, expected a numpy array: did the video end?")
+    known = frame.dtype == np.uint8 and frame.size > 0 and frame.ndim in (2, 3)
+    channels = (*frame.shape, 1)[2] if known else None
+    if channels == 3:
+        return frame
+    if channels not in (1, 4):
         raise InputError(
-            f"frame is {frame_bgr.dtype} of shape {frame_bgr.shape}, expected uint8 of shape (height, width, 3) in BGR"
+            f"frame is {frame.dtype} of shape {frame.shape}, expected uint8 of shape (height, width, 3) in BGR, "
+            "(height, width, 4) in BGRA, or (height, width) in grey"
         )
-    return normalise(resize(frame_bgr, spec.input_size, spec.resize_filter), spec)
+    code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), code), np.uint8)
 
 
 def normalise(

@@ -69,7 +69,7 @@ class Live:
     def answer(self, frame_bgr: Frame) -> None:
         """As `Detector.push`, with tubes."""
         start = perf_counter()
-        clip = self.take(frame_bgr)[None].copy()
+        clip = self.take(frame_bgr)[None]
         ready = perf_counter()
         if isinstance(self._model, Staged):
             raw, inside = self._model.infer_in_stages(clip)

@@ -18,7 +18,8 @@ MAY_CATCH_EVERYTHING = {
     "yowo_deploy.backends.shared": "whose clips fail gets the error, whatever it is, and in his own thread",
     "yowo_deploy.pool": "an error of one stream, whatever it is, ends that stream alone",
     "yowo_deploy.sources": "a thread hands its error over to the reader, whatever it is",
-    "yowo_deploy.sinks": "a thread hands its error over to the writer, whatever it is",
+    "yowo_deploy.sinks.base": "a sink may fail with whatever it likes, a function of the user's among them",
+    "yowo_deploy.sinks.video": "a thread hands its error over to the writer, whatever it is",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

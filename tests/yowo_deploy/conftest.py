@@ -1,4 +1,5 @@
-"""A network small enough to write down: one convolution, as an ONNX model for the engines and in plain numpy."""
+"""A network small enough to write down: one convolution, as an ONNX model for the engines and in plain numpy. Results
+made up by hand: a person or two, who do what the test says."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from yowo_deploy.backends.base import Engine, check_clips
-from yowo_deploy.boxes import Float
+from yowo_deploy.boxes import Detections, Float
+from yowo_deploy.result import Result
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 
 
@@ -95,3 +97,25 @@ def onnx_model() -> Callable[..., Any]:
         return model
 
     return make
+
+
+_NAMES = ("歩く\n", "run $5", "sit")
+_SIZE_WH = (64, 48)
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Callable[..., Result]:
+    """`made_up(7, {0: [0.5, 0.1, 0]})`: frame 7, where person 0 has these scores; other fields of `Result` by name."""
+    return _made_up
+
+
+def _made_up(number: int, people: dict[int, list[float]] | None = None, **others: Any) -> Result:
+    people = people or {}
+    scores = np.array(list(people.values()), np.float32).reshape(-1, len(_NAMES))
+    boxes = np.array([[8 + who, 8, 40 + who, 40] for who in people], np.float32).reshape(-1, 4)
+    found = Detections(boxes, scores.max(axis=1), scores.argmax(axis=1), scores, np.array(list(people), np.int64))
+    frame = np.full((_SIZE_WH[1], _SIZE_WH[0], 3), 10 * number % 250, np.uint8)
+    kind = others.pop("kind", Result)
+    given: dict[str, Any] = {"timestamp": number / 25, "source": "yard.avi", **others}
+    made: Result = kind(number, frame, found, _NAMES, {"infer": 1.0}, **given)
+    return made

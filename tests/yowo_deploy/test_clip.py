@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yowo_deploy.backends.base import check_clips
 from yowo_deploy.boxes import Float
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.spec import ModelSpec
@@ -56,10 +58,35 @@ def test_primed_with_the_end_of_the_video_it_wraps_round(clip_length: int, frame
         assert np.array_equal(buffer.push(planes(now)), clip_of(wanted))
 
 
-def test_a_clip_is_a_view_so_that_no_frame_is_moved() -> None:
-    buffer = ClipBuffer(spec_of(3, 2))
-    clips = [buffer.push(planes(number)) for number in range(8)]
-    assert all(np.shares_memory(clip, clips[0].base) for clip in clips)
+@law
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.lists(st.booleans(), max_size=20))
+def test_as_many_clips_as_are_held_stay_as_they_are(
+    clip_length: int, frame_stride: int, held: int, resets: list[bool]
+) -> None:
+    spec = spec_of(clip_length, frame_stride)
+    buffer, alone = ClipBuffer(spec, held), ClipBuffer(spec)
+    clips, wanted = [], []
+    for now, new_video in enumerate(resets):
+        if new_video:
+            buffer.reset()
+            alone.reset()
+            clips, wanted = [], []  # a reset gives back what was held
+        clips.append(buffer.push(planes(now)))
+        wanted.append(alone.push(planes(now)).copy())
+        for clip, expected in zip(clips[-held:], wanted[-held:], strict=True):
+            assert np.array_equal(clip, expected)
+
+
+@pytest.mark.parametrize("held", [1, 3])
+@pytest.mark.parametrize("frame_stride", [1, 2])
+def test_a_clip_is_a_view_without_gaps_so_that_an_engine_reads_it_in_place(frame_stride: int, held: int) -> None:
+    spec = spec_of(3, frame_stride)
+    buffer = ClipBuffer(spec, held)
+    clips = [buffer.push(planes(number)) for number in range(50)]
+    assert all(clip.flags.c_contiguous and not clip.flags.owndata for clip in clips)
+    batches = [clip[None] for clip in clips]
+    assert all(check_clips(batch, spec) is batch for batch in batches)  # what every engine calls first
+    assert len({clip.__array_interface__["data"][0] for clip in clips}) <= held * frame_stride * 9
 
 
 def test_the_buffer_keeps_its_own_copy_of_a_frame() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 
 from yowo_deploy import detector as detector_module
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.boxes import Detections, Float
+from yowo_deploy.boxes import Float
+from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.decode import detect
 from yowo_deploy.detector import Detector, Result
-from yowo_deploy.draw import draw
 from yowo_deploy.errors import InputError, ModelFileError, VideoError
+from yowo_deploy.online import OnlineLinker
 from yowo_deploy.preprocess import Frame, preprocess
+from yowo_deploy.sources import TimedFrame
 from yowo_deploy.spec import ModelSpec
 
 Backends = Callable[[ModelSpec], Any]  # the factory of conftest.py
@@ -146,7 +149,7 @@ def test_the_model_is_closed_with_the_detector(spec: ModelSpec, numpy_backend: B
         assert backend.times_closed == 0
     assert backend.times_closed == 1
     with pytest.raises(InputError), Detector(backend) as detector:
-        detector.push(np.zeros((3, 3), np.uint8))
+        detector.push(np.zeros(3, np.uint8))
     assert backend.times_closed == 2
 
 
@@ -189,35 +192,13 @@ def test_a_stream_that_is_left_early_ends_its_thread(spec: ModelSpec, numpy_back
     assert threading.active_count() == threads
 
 
-def test_a_result_says_the_same_as_a_dict_and_as_a_line_of_json() -> None:
-    found = Detections(
-        np.array([[1.234567, 2, 30.005, 40]], np.float32),
-        np.array([0.123456789], np.float32),
-        np.array([1]),
-        np.array([[0.1, 0.123456789]], np.float32),
-    )
-    result = Result(7, frames_of(1)[0], found, ("歩く", 'si"t'), {"infer": 1.0})
-    row = {"label": 'si"t', "class_id": 1, "confidence": 0.12346, "xyxy": [1.23, 2.0, 30.0, 40.0]}
-    assert result.summary() == [{**row, "xyxy": pytest.approx([1.23, 2, 30.005, 40], abs=0.0051)}]
-    assert "\n" not in result.to_json()
-    assert json.loads(result.to_json()) == {"frame": 7, "detections": result.summary()}
-
-
-def test_a_plot_is_the_frame_with_its_detections_drawn(spec: ModelSpec, numpy_backend: Backends) -> None:
-    frame = frames_of(1, height=120, width=160)[0]
-    before = frame.copy()
-    result = Detector(numpy_backend(spec), 0.05).push(frame)
-    assert np.array_equal(result.plot(), draw(before, result.detections, spec.labels))
-    assert not np.array_equal(result.plot(), before)
-    assert np.array_equal(frame, before)
-
-
 def test_every_stage_is_timed_in_milliseconds(
     spec: ModelSpec, numpy_backend: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detector_module, "perf_counter", itertools.count(0.0, 0.25).__next__)
     result = Detector(numpy_backend(spec)).push(frames_of(1)[0])
-    assert result.speed == {"preprocess": 250, "infer": 250, "postprocess": 250}
+    assert result.speed == {"preprocess": 250, "infer": 250, "postprocess": 250, "link": 250}
+    assert result.latency_ms == 6 * 250  # the clock was asked seven times
 
 
 def test_a_file_is_opened_with_the_options_of_open_model(
@@ -237,3 +218,244 @@ def test_a_file_is_opened_with_the_options_of_open_model(
         assert np.allclose(found.detections.xyxy, wanted.detections.xyxy, atol=1e-3)
     with pytest.raises(InputError, match="not known"):
         Detector.open(file, backend="tensorflow")
+
+
+class Recording:
+    """A numpy backend that looks at its clips after a while, as engines that work on several do, and keeps them."""
+
+    def __init__(self, backend: Any, streams: int = 1, wait_s: float = 0.0) -> None:
+        self.spec, self.name, self.streams = backend.spec, "recording", streams
+        self.clips: list[NDArray[np.float32]] = []
+        self._backend, self._wait_s = backend, wait_s
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        time.sleep(self._wait_s)
+        self.clips.append(clips)
+        return np.asarray(self._backend.infer(clips))
+
+    def close(self) -> None: ...
+
+
+def memory_of(array: NDArray[Any]) -> int:
+    """The array that a view is a view of."""
+    while array.base is not None:
+        array = array.base  # type: ignore[assignment]  # arrays of ours are made by numpy
+    return id(array)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_frame_is_preprocessed_once_and_no_clip_is_copied(
+    streams: int, spec: ModelSpec, numpy_backend: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preprocessed = []
+    monkeypatch.setattr(
+        detector_module, "preprocess", lambda frame, spec: preprocessed.append(frame) or preprocess(frame, spec)
+    )
+    backend, frames = Recording(numpy_backend(spec), streams), frames_of(20)
+    detector = Detector(backend)  # type: ignore[arg-type]  # all of a backend that matters here
+    for frame in frames[:10]:
+        detector.push(frame)
+    assert len(list(detector.stream(frames[10:]))) == 10
+    assert len(backend.clips) == len(preprocessed) == 20
+    assert all(one is other for one, other in zip(preprocessed, frames, strict=True))
+    assert len({memory_of(clip) for clip in backend.clips}) == (1 if streams == 1 else streams + 1)
+
+
+@pytest.mark.parametrize("streams", [2, 3])
+def test_a_clip_stays_as_it_is_while_an_engine_works_on_it(
+    streams: int, spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    frames, slow = frames_of(25), Recording(numpy_backend(spec), streams, wait_s=0.003)
+    alone = Detector(numpy_backend(spec), 0.05)
+    together = Detector(slow, 0.05)  # type: ignore[arg-type]
+    assert found_in(list(together.stream(frames))) == found_in([alone.push(frame) for frame in frames])
+
+
+class OneByOne:
+    """A backend that takes a video frame by frame, and one call at a time; its streams can skip frames if asked to."""
+
+    name, streams = "one by one", 2
+
+    def __init__(self, backend: Any, skips: bool) -> None:
+        self.spec, self._backend, self._skips = backend.spec, backend, skips
+        self.calls: list[str] = []
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        self.calls.append("infer")
+        return np.asarray(self._backend.infer(clips))
+
+    def open_stream(self) -> Frames:
+        return (SkippingFrames if self._skips else Frames)(self._backend, self.calls)
+
+    def close(self) -> None: ...
+
+
+class Frames:
+    """A stream of `OneByOne`."""
+
+    def __init__(self, backend: Any, calls: list[str]) -> None:
+        self._backend, self._calls, self._busy = backend, calls, threading.Lock()
+        self._buffer = ClipBuffer(backend.spec)
+
+    def push(self, planes: Float) -> Float:
+        with self._alone("push"):
+            time.sleep(0.0002)
+            return np.asarray(self._backend.infer(self._buffer.push(planes)[None])[0])
+
+    def reset(self) -> None:
+        self._buffer.reset()
+
+    @contextmanager
+    def _alone(self, call: str) -> Iterator[None]:
+        assert self._busy.acquire(blocking=False)
+        self._calls.append(call)
+        yield
+        self._busy.release()
+
+
+class SkippingFrames(Frames):
+    def skip(self, planes: Float) -> None:
+        with self._alone("skip"):
+            self._buffer.push(planes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.booleans(), max_size=14), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.integers(0, 14))
+def test_an_engine_that_takes_frames_gets_each_once_and_in_order(
+    spec: ModelSpec, numpy_backend: Backends, resets: list[bool], frame_stride: int, every: int, skips: bool, cut: int
+) -> None:
+    spec = spec.replace(frame_stride=frame_stride)
+    engine, frames = OneByOne(numpy_backend(spec), skips), frames_of(len(resets))
+    detector = Detector(engine, 0.05, every=every)  # type: ignore[arg-type]
+    clips = Detector(numpy_backend(spec), 0.05, every=every)
+    found, expected = [], []
+    for frame, anew in zip(frames[:cut], resets, strict=False):
+        if anew:
+            detector.reset()
+            clips.reset()
+        found.append(detector.push(frame))
+        expected.append(clips.push(frame))
+    found += detector.stream(frames[cut:])
+    expected += clips.stream(frames[cut:])
+    assert found_in(found) == found_in(expected)
+    keys = [not result.carried for result in expected]
+    if every == 1 or skips:
+        assert engine.calls == ["push" if key else "skip" for key in keys]
+    else:
+        assert engine.calls.count("infer") == len(engine.calls) == sum(keys)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 14), st.integers(1, 2))
+def test_with_a_stride_every_so_many_frames_are_asked_for_and_the_others_carried(
+    spec: ModelSpec, numpy_backend: Backends, every: int, count: int, streams: int
+) -> None:
+    backend, frames = numpy_backend(spec), frames_of(count)
+    backend.streams = streams
+    detector = Detector(numpy_backend(spec), 0.05)
+    full = [detector.push(frame) for frame in frames]
+    strided = list(Detector(backend, 0.05, every=every).stream(frames))
+    assert len(backend.batches) == -(-count // every)
+    assert [result.frame_index for result in strided] == list(range(count))
+    assert [result.carried for result in strided] == [number % every != 0 for number in range(count)]
+    for number, result in enumerate(strided):
+        key = number - number % every
+        assert found_in([result])[0][1] == found_in([full[key]])[0][1]
+        assert np.array_equal(result.detections.tracker_id, strided[key].detections.tracker_id)  # type: ignore[arg-type]
+        assert result.frame is frames[number]
+        assert not (result.carried and (result.ended or result.best_score))
+
+
+def test_people_keep_their_ids_and_their_tubes_end_once(spec: ModelSpec, numpy_backend: Backends) -> None:
+    still = [np.full((12, 20, 3), 90, np.uint8)] * 8
+    detector = Detector(numpy_backend(spec), 0.05, linker=OnlineLinker(patience=1), every=2)
+    results = [detector.push(frame) for frame in still]
+    people = results[0].detections.tracker_id
+    assert people is not None and len(people) > 0
+    for result in results:
+        assert np.array_equal(result.detections.tracker_id, people)  # type: ignore[arg-type]
+        assert [tube.tracker_id for tube in result.tubes] == sorted(people.tolist())
+    assert not any(result.ended for result in results)
+    ended = detector.finish()
+    assert sorted(tube.tracker_id for tube in ended) == sorted(people.tolist())  # type: ignore[type-var]
+    assert all(tube.frames.tolist() == list(range(7)) for tube in ended)  # between key frames on a straight line
+    assert detector.finish() == ()
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_every_tube_is_told_once_and_then_forgotten(every: int, spec: ModelSpec, numpy_backend: Backends) -> None:
+    detector = Detector(numpy_backend(spec), 0.05, every=every, linker=OnlineLinker(patience=0, min_iou=0.5))
+    seen, ended = set(), []
+    for result in detector.stream(frames_of(60)):
+        seen |= set(result.detections.tracker_id.tolist())  # type: ignore[union-attr]
+        ended += [tube.tracker_id for tube in result.ended]
+        assert len(detector._linker._alive) <= 16  # as many as a frame of this model can have
+        assert detector._linker._ended == []
+    assert len(ended) > 30 // every
+    ended += [tube.tracker_id for tube in detector.finish()]
+    assert sorted(ended) == sorted(seen)  # type: ignore[type-var]
+
+
+def test_numbers_and_times_go_through_and_gaps_stay_gaps(spec: ModelSpec, numpy_backend: Backends) -> None:
+    timed = [TimedFrame(frame, index, index / 10) for frame, index in zip(frames_of(3), (0, 4, 5), strict=True)]
+    detector = Detector(numpy_backend(spec), 0.05)
+    detector.reset("yard")
+    streamed = list(detector.stream(timed))
+    detector.reset("yard")
+    pushed = [detector.push(image, timestamp, index) for image, index, timestamp in timed]
+    for results in (streamed, pushed):
+        assert [(r.frame_index, r.timestamp, r.source) for r in results] == [
+            (0, 0.0, "yard"), (4, 0.4, "yard"), (5, 0.5, "yard")
+        ]  # fmt: skip
+    with pytest.raises(InputError, match="frame 5 comes after frame 5"):
+        detector.push(frames_of(1)[0], index=5)
+    assert detector.push(frames_of(1)[0]).frame_index == 6
+
+
+def test_a_size_that_changes_ends_the_tubes_and_asks_the_engine(spec: ModelSpec, numpy_backend: Backends) -> None:
+    detector = Detector(numpy_backend(spec), 0.05, every=5)
+    small, large = (np.full((side, side, 3), 90, np.uint8) for side in (12, 120))
+    first, carried, other = [detector.push(frame) for frame in (small, small, large)]
+    assert (first.carried, carried.carried, other.carried) == (False, True, False)
+    assert {tube.tracker_id for tube in other.ended} == {tube.tracker_id for tube in first.tubes} != set()
+    assert not {tube.tracker_id for tube in other.tubes} & {tube.tracker_id for tube in other.ended}
+
+
+def test_only_wanted_classes_are_told(spec: ModelSpec, numpy_backend: Backends) -> None:
+    frames = frames_of(12)
+    detector, some = Detector(numpy_backend(spec), 0.05), Detector(numpy_backend(spec), 0.05, classes=["sit"])
+    everything = [detector.push(frame) for frame in frames]
+    told = [some.push(frame) for frame in frames]
+    assert 0 < sum(len(r.detections) for r in told) < sum(len(r.detections) for r in everything)
+    for one, other in zip(told, everything, strict=True):
+        rows = other.detections.class_id == 1
+        assert np.array_equal(one.detections.xyxy, other.detections.xyxy[rows])
+        assert np.array_equal(one.detections.tracker_id, other.detections.tracker_id[rows])  # type: ignore[index,arg-type]
+        assert not one.detections.scores[:, [0, 2]].any()
+        assert {tube.class_id for tube in (*one.tubes, *one.ended)} <= {1}
+    with pytest.raises(InputError, match="no class 'run', expected some of walk, sit, stand"):
+        Detector(numpy_backend(spec), classes=["run"])
+
+
+def test_the_best_score_is_told_though_nothing_is_shown(spec: ModelSpec, numpy_backend: Backends) -> None:
+    frame = frames_of(1)[0]
+    best = Detector(numpy_backend(spec), 0.0).push(frame)
+    nothing = Detector(numpy_backend(spec), 1.0).push(frame)
+    assert len(nothing.detections) == 0
+    assert nothing.best_score == best.best_score == best.detections.confidence.max() > 0
+
+
+@pytest.mark.parametrize(
+    "frame", [np.zeros((1, 1, 3), np.uint8), np.zeros((5, 7), np.uint8), np.zeros((5, 7, 4), np.uint8)]
+)
+def test_odd_frames_give_results_that_can_be_drawn(
+    frame: NDArray[Any], spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    result = Detector(numpy_backend(spec), 0.0).push(frame)
+    assert result.orig_shape == frame.shape[:2]
+    assert result.plot().shape == (*frame.shape[:2], 3)
+
+
+def test_a_stride_that_cannot_be_is_refused(spec: ModelSpec, numpy_backend: Backends) -> None:
+    with pytest.raises(InputError, match="every is 0"):
+        Detector(numpy_backend(spec), every=0)

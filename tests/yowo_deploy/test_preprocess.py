@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from yowo_deploy.errors import InputError
-from yowo_deploy.preprocess import Frame, normalise, preprocess, resize
+from yowo_deploy.preprocess import Frame, as_bgr, normalise, preprocess, resize
 from yowo_deploy.spec import ModelSpec, ResizeFilter
 
 law = settings(max_examples=60, deadline=None)
@@ -199,14 +199,38 @@ def test_a_frame_may_be_any_view(resize_filter: ResizeFilter, spec: ModelSpec) -
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [
-        ((8, 8), np.uint8),
-        ((8, 8, 4), np.uint8),
-        ((8, 8, 1), np.uint8),
+        ((8,), np.uint8),
+        ((), np.uint8),
+        ((8, 8, 2), np.uint8),
         ((1, 8, 8, 3), np.uint8),
         ((0, 8, 3), np.uint8),
+        ((0, 8), np.uint8),
+        ((8, 8), np.uint16),
         ((8, 8, 3), np.float32),
     ],
 )
 def test_what_is_no_frame_is_refused(shape: tuple[int, ...], dtype: type, spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="expected uint8 of shape \\(height, width, 3\\) in BGR"):
         preprocess(np.zeros(shape, dtype), spec)
+
+
+def test_what_is_no_array_is_refused(spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match="frame is NoneType, expected a numpy array"):
+        preprocess(None, spec)  # type: ignore[arg-type]  # what a camera gives when it has nothing
+
+
+def test_grey_becomes_three_equal_channels_and_alpha_is_left_out(spec: ModelSpec) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)
+    grey, alpha = frame[..., 0], np.concatenate([frame, frame[..., :1]], axis=2)
+    assert as_bgr(frame) is frame
+    assert np.array_equal(as_bgr(alpha), frame)
+    for view in (grey, grey[..., None], grey[::-1].copy()[::-1]):
+        assert np.array_equal(as_bgr(view), np.repeat(grey[..., None], 3, axis=2))
+    assert np.array_equal(preprocess(alpha, spec), preprocess(frame, spec))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1), (1, 500, 3), (4320, 7680)])
+def test_a_frame_may_be_a_pixel_or_8k(shape: tuple[int, ...], spec: ModelSpec) -> None:
+    planes = preprocess(np.full(shape, 51, np.uint8), spec)
+    assert planes.shape == (3, spec.input_size[1], spec.input_size[0])
+    assert np.allclose(planes, 0.2, atol=1e-6)  # whatever the size, a plain frame stays as bright as it is

@@ -98,6 +98,15 @@ class FrameStream(Protocol):
 
 
 @runtime_checkable
+class Skipping(Protocol):
+    """A `FrameStream` that can take a frame without an answer, which costs less."""
+
+    def skip(self, planes: Float) -> None:
+        """As `push`, for a frame that is no key frame."""
+        ...
+
+
+@runtime_checkable
 class Streaming(Protocol):
     """An engine that can take a video frame by frame, which costs less than clip by clip."""
 

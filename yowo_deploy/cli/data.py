@@ -18,12 +18,12 @@ from yowo_deploy.cli.terminal import (
     require,
     show_table,
     talk,
-    write_picture,
 )
 from yowo_deploy.datasets.formats.rows import Options
 from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, InputError, OutputError
+from yowo_deploy.picture import write_picture
 from yowo_deploy.preview import annotated_frames, sheet
 from yowo_deploy.statistics import statistics_of
 from yowo_deploy.video import VideoWriter, open_video

@@ -12,7 +12,8 @@ import click
 import numpy as np
 
 from yowo_deploy.artifacts import write_text
-from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk, write_picture
+from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk
+from yowo_deploy.picture import write_picture
 
 if TYPE_CHECKING:
     from yowo_deploy.bench import Timing
@@ -150,7 +151,7 @@ def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
             with VideoReader(video.path) as reader:
                 for result in detector.stream(reader):
                     shown = _enlarged(result)
-                    sink.write(shown)
+                    sink.write(shown.frame, shown)
             frames.append(shown.plot())
             captions.append(", ".join(dataset.labels[tube.class_id] for tube in video.tubes))
     sheet = contact_sheet(frames, columns=3, captions=captions, cell_width=SHOWN_SIZE[0])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.terminal import refuse_overwriting, require, write_picture
+from yowo_deploy.cli.terminal import refuse_overwriting, require
 from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.errors import InputError
+from yowo_deploy.picture import write_picture
 from yowo_deploy.video import open_video
 
 

@@ -13,18 +13,16 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import click
-import cv2
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from yowo_deploy.artifacts import atomic_write, existing_file
+from yowo_deploy.artifacts import existing_file
 from yowo_deploy.backends.base import BACKENDS, Look, is_checkpoint
 from yowo_deploy.datasets.base import DATASETS, Dataset, open_dataset
 from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, MissingExtraError, OutputError
-from yowo_deploy.preprocess import Frame
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,19 +129,6 @@ def long_term_looks(model: str, options: Mapping[str, Any]) -> Callable[[Path], 
 
     loaded = load_checkpoint(model, options["clip"])
     return lambda path: long_term(loaded, FeatureBank.load(path, loaded))
-
-
-def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
-    """Write a picture, whole or not at all.
-
-    Raises:
-        OutputError: the name does not end in .png or .jpg, or it cannot be written.
-    """
-    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise OutputError(f"cannot write {path}: expected a name that ends in .png or .jpg")
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), image_bgr):
-            raise OutputError(f"cannot write {path}: OpenCV did not encode it")
 
 
 def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.anchors import box_sizes, fit_anchors
-from yowo_deploy.cli.terminal import dataset_options, opened, progress_bar, require, talk, write_picture
+from yowo_deploy.cli.terminal import dataset_options, opened, progress_bar, require, talk
 from yowo_deploy.datasets import Dataset, split_present
 from yowo_deploy.datasets.base import DATASETS
 from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.errors import InputError
+from yowo_deploy.picture import write_picture
 
 if TYPE_CHECKING:
     from yowo_training.loop import Report, Run

@@ -1,0 +1,51 @@
+"""What a frame costs outside the engine, in CPU time: `python -m benchmarks.outside_engine VIDEO [MODEL]`.
+
+CPU time and not that of the clock, with one thread in the engine: on a shared machine the engine waits for its cores
+more than what runs beside it, and a share of the clock's time would flatter.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from yowo_deploy.boxes import Float
+from yowo_deploy.default_model import DEFAULT
+from yowo_deploy.detector import Detector
+from yowo_deploy.video import open_video
+
+WARM, ROUNDS = 10, 5
+
+
+def main() -> None:
+    """Print one line: milliseconds a frame in all, in the engine, outside, in linking, and the share outside."""
+    path, model = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else DEFAULT
+    with open_video(path, allow_damaged=True) as reader:
+        frames = list(reader)
+    with Detector.open(model, threads=1) as detector:
+        infer, inside = detector.backend.infer, [0.0]
+
+        def timed(clips: Any) -> Float:
+            start = time.process_time()
+            raw = infer(clips)
+            inside[0] += time.process_time() - start
+            return raw
+
+        for frame in frames[:WARM]:
+            detector.push(frame)
+        detector.backend.infer = timed  # type: ignore[method-assign]
+        linking, start = 0.0, time.process_time()
+        for _ in range(ROUNDS):
+            for frame in frames:
+                linking += detector.push(frame).speed["link"]
+        count = ROUNDS * len(frames)
+        total, engine, link = 1000 * (time.process_time() - start) / count, 1000 * inside[0] / count, linking / count
+    print(
+        f"{total:.2f} ms of CPU a frame: engine {engine:.2f}, link {link:.2f}, all else {total - engine - link:.2f} "
+        f"({100 * (total - engine - link) / total:.1f} %)"
+    )
+
+
+if __name__ == "__main__":
+    main()

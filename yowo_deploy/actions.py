@@ -1,0 +1,117 @@
+"""Who does what from when to when: people cut where they begin something else. Knows results; nothing of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from yowo_deploy.boxes import Float, Int, Tube
+from yowo_deploy.result import Result
+
+
+@dataclass(frozen=True)
+class Action:
+    """One person doing one thing.
+
+    Attributes:
+        tube: its frames without gaps; `tracker_id` is the person.
+        first_time, last_time: seconds since the video began, or None where nobody said.
+    """
+
+    tube: Tube
+    first_time: float | None
+    last_time: float | None
+
+
+class Actions:
+    """Gathers people from results and tells what each has done once it is over.
+
+    A person's frames get the classes with the greatest sum of scores, less `change_cost` for each change: a class of a
+    few frames is no action of its own. Where several classes may hold at once the best one is told.
+
+    Args:
+        change_cost: in scores; with 2, another class has to be better by 0.4 for five frames to be told, and as long
+            again if the first one returns.
+        patience: looked-at frames without a box after which an action is over. Boxes in gaps are interpolated.
+        memory: frames after which a person is told in pieces, so that memory stays flat.
+    """
+
+    def __init__(self, change_cost: float = 2.0, patience: int = 5, memory: int = 10_000) -> None:
+        self._change_cost, self._patience, self._memory = change_cost, patience, memory
+        self._people: dict[int, _Person] = {}
+        self._looked = 0
+
+    def push(self, result: Result) -> list[Action]:
+        """Take the next result; returns the actions that are over."""
+        found = result.detections
+        if result.carried:
+            return []
+        self._looked += 1
+        for row, who in enumerate([] if found.tracker_id is None else found.tracker_id.tolist()):
+            person = self._people.setdefault(who, _Person(who))
+            person.rows.append((result.frame_index, *found.xyxy[row].tolist(), *found.scores[row].tolist()))
+            person.times.append(result.timestamp)
+            person.last_look = self._looked
+        over = [
+            who
+            for who, person in self._people.items()
+            if self._looked - person.last_look > self._patience or len(person.rows) >= self._memory
+        ]
+        return self._told(over)
+
+    def close(self) -> list[Action]:
+        """What people do at the end."""
+        return self._told(list(self._people))
+
+    def _told(self, over: Sequence[int]) -> list[Action]:
+        return [action for who in over for action in self._people.pop(who).actions(self._change_cost)]
+
+
+class _Person:
+    """Rows of one person: frame, corners, scores."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.last_look = number, 0
+        self.rows: list[tuple[float, ...]] = []
+        self.times: list[float | None] = []
+
+    def actions(self, change_cost: float) -> list[Action]:
+        rows = np.array(self.rows)
+        runs = groupby(enumerate(smooth_classes(rows[:, 5:], change_cost).tolist()), key=lambda pair: pair[1])
+        return [self._action(rows, class_id, [place for place, _ in run]) for class_id, run in runs]
+
+    def _action(self, rows: Float, class_id: int, places: list[int]) -> Action:
+        part = rows[places]
+        frames = np.arange(part[0, 0], part[-1, 0] + 1).astype(np.int64)
+        columns = [np.interp(frames, part[:, 0], part[:, column]) for column in (1, 2, 3, 4, 5 + class_id)]
+        *corners, scores = (column.astype(np.float32) for column in columns)
+        mean = float(scores.mean(dtype=np.float64))
+        tube = Tube(class_id, frames, np.stack(corners, axis=1), mean, scores, self.number)
+        return Action(tube, self.times[places[0]], self.times[places[-1]])
+
+
+def smooth_classes(scores: Float, change_cost: float) -> Int:
+    """The class of each frame, so that the sum of their scores less the cost of each change is greatest (Viterbi).
+
+    Args:
+        scores: (F, C).
+
+    Returns:
+        (F,) int64.
+    """
+    reached, came = np.zeros(scores.shape[1]), np.empty(scores.shape, np.int64)
+    everyone = np.arange(scores.shape[1])
+    for frame, of_frame in enumerate(scores):
+        best = int(reached.argmax())
+        stays = reached >= reached[best] - change_cost
+        came[frame] = np.where(stays, everyone, best)
+        reached = np.where(stays, reached, reached[best] - change_cost) + of_frame
+    path = np.empty(len(scores), np.int64)
+    here = int(reached.argmax())
+    for frame in range(len(scores) - 1, -1, -1):
+        path[frame] = here
+        here = int(came[frame, here])
+    return path

@@ -1,0 +1,127 @@
+"""What begins, goes on and ends while a video runs, told once each. Knows results; nothing of files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from yowo_deploy.errors import InputError
+from yowo_deploy.result import Result, rounded_time
+
+EVENT_VERSION = 1
+Kind = Literal["new", "update", "end"]
+Json = dict[str, Any]
+
+
+class Events:
+    """Results in, messages out, in Frigate's words: `type` new, update or end. Of each id one new and one end.
+
+    An event is one person doing one thing. It begins with a score above `on` that then stays at `off` or above for
+    `min_frames` frames, and is over when the score has been below `off` for so many. Frames where the person is not
+    shown count as 0. Of classes that hold at once each has its own event.
+
+    Args:
+        on, off: scores.
+        min_frames: before "new", and before "end".
+        update_frames: from "new" or "update" to the next "update".
+
+    Raises:
+        InputError: `off` above `on`, or fewer than one frame.
+    """
+
+    def __init__(self, on: float = 0.5, off: float = 0.3, min_frames: int = 8, update_frames: int = 25) -> None:
+        if not 0 <= off <= on <= 1:
+            raise InputError(f"events begin above {on:g} and end below {off:g}: expected 0 <= off <= on <= 1")
+        if min_frames < 1 or update_frames < 1:
+            raise InputError(f"events need {min_frames} and {update_frames} frames: expected 1 or more")
+        self._on, self._off, self._min_frames, self._update_frames = on, off, min_frames, update_frames
+        self._events: dict[tuple[int, int], _Event] = {}
+        self._names: tuple[str, ...] = ()
+
+    def push(self, result: Result) -> list[Json]:
+        """Take the next result; returns what there is to tell."""
+        self._names = result.names
+        found, seen = result.detections, {}
+        for row, who in enumerate([] if found.tracker_id is None else found.tracker_id.tolist()):
+            for class_id in (found.scores[row] >= self._off).nonzero()[0].tolist():
+                seen[who, class_id] = row
+                if found.scores[row, class_id] > self._on and (who, class_id) not in self._events:
+                    self._events[who, class_id] = _Event(result.source, result.frame_index, result.timestamp)
+        told = []
+        for key in sorted(self._events):
+            event = self._events[key]
+            if key in seen:
+                event.see(result, seen[key], key[1])
+            else:
+                event.low += 1
+            kind = self._kind(event)
+            if kind is not None:
+                told.append(self._message(kind, key, event))
+            if kind == "end" or (event.low and not event.told):
+                del self._events[key]
+        return told
+
+    def close(self) -> list[Json]:
+        """The ends of what goes on."""
+        told = [self._message("end", key, event) for key, event in sorted(self._events.items()) if event.told]
+        self._events.clear()
+        return told
+
+    def _kind(self, event: _Event) -> Kind | None:
+        event.silent += 1
+        if not event.told:
+            return "new" if not event.low and event.seen >= self._min_frames else None
+        if event.low >= self._min_frames:
+            return "end"
+        return "update" if event.silent >= self._update_frames else None
+
+    def _message(self, kind: Kind, key: tuple[int, int], event: _Event) -> Json:
+        event.told, event.silent = True, 0
+        who, class_id = key
+        return {
+            "v": EVENT_VERSION,
+            "type": kind,
+            "id": f"{event.start_frame}-{who}-{class_id}",
+            "label": self._names[class_id],
+            "score": round(event.score, 5),
+            "top_score": round(event.top_score, 5),
+            "start_time": rounded_time(event.start_time),
+            "end_time": rounded_time(event.last_time) if kind == "end" else None,
+            "box": event.box,
+            "person_id": who,
+            "source": event.source,
+            "frame": event.frame,
+        }
+
+
+@dataclass
+class _Event:
+    """What is known of an event.
+
+    Attributes:
+        seen: frames with a score of `off` or above.
+        low: frames below it, in a row.
+        silent: frames since a message.
+        told: whether "new" was said.
+    """
+
+    source: str
+    start_frame: int
+    start_time: float | None
+    frame: int = 0
+    last_time: float | None = None
+    box: tuple[float, ...] = ()
+    score: float = 0.0
+    top_score: float = 0.0
+    seen: int = 0
+    low: int = 0
+    silent: int = 0
+    told: bool = False
+
+    def see(self, result: Result, row: int, class_id: int) -> None:
+        self.frame, self.last_time = result.frame_index, result.timestamp
+        self.box = tuple(round(float(side), 2) for side in result.detections.xyxy[row])
+        self.score = float(result.detections.scores[row, class_id])
+        self.top_score = max(self.top_score, self.score)
+        self.seen += 1
+        self.low = 0

@@ -1,0 +1,121 @@
+"""What was found in one frame, to look at, to print and to hand on. Knows detections, tubes and drawing; no model."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from yowo_deploy.boxes import Detections, Tube
+from yowo_deploy.draw import draw
+from yowo_deploy.errors import MissingExtraError
+from yowo_deploy.picture import write_picture
+from yowo_deploy.preprocess import Frame
+
+LINE_VERSION = 1  # of `Result.to_json`
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in one frame.
+
+    Attributes:
+        frame_index: from 0; where a source dropped frames, their numbers are missing.
+        frame: the BGR frame itself.
+        detections: boxes in its pixels, each with the `tracker_id` of its person.
+        names: label of each class.
+        speed: milliseconds by stage: "preprocess", "infer", "postprocess", "link".
+        timestamp: seconds since the video began, or None where nobody said.
+        tubes: of the people in it, as far as they have come; of a carried result, as of the frame before.
+        ended: tubes that ended since the result before; each is told once.
+        source: name of the video, "" where nobody said.
+        carried: the engine was not asked for this frame (`every`): boxes go on as they moved, with their last scores.
+        best_score: the highest of all scores, shown or not; 0 of a carried result.
+        latency_ms: from when the frame was there to this result, waits included.
+    """
+
+    frame_index: int
+    frame: Frame
+    detections: Detections
+    names: tuple[str, ...]
+    speed: dict[str, float]
+    timestamp: float | None = None
+    tubes: tuple[Tube, ...] = ()
+    ended: tuple[Tube, ...] = ()
+    source: str = ""
+    carried: bool = False
+    best_score: float = 0.0
+    latency_ms: float = 0.0
+
+    @property
+    def orig_shape(self) -> tuple[int, int]:
+        """(height, width) of the frame."""
+        return self.frame.shape[0], self.frame.shape[1]
+
+    def plot(self, frame_bgr: Frame | None = None) -> Frame:
+        """A copy of the frame, or of another one of its size, with boxes, labels and scores."""
+        return draw(self.frame if frame_bgr is None else frame_bgr, self.detections, self.names)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `plot` as a picture, .png or .jpg.
+
+        Raises:
+            OutputError: another name, or it cannot be written.
+        """
+        write_picture(path, self.plot())
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One plain dict a detection, best first; with "tracker_id" once it is linked."""
+        found = self.detections
+        rows = []
+        for index, (box, confidence, class_id) in enumerate(
+            zip(found.xyxy, found.confidence, found.class_id, strict=True)
+        ):
+            row = {
+                "label": self.names[int(class_id)],
+                "class_id": int(class_id),
+                "confidence": round(float(confidence), 5),
+            }
+            if found.tracker_id is not None:
+                row["tracker_id"] = int(found.tracker_id[index])
+            rows.append(row | {"xyxy": [round(float(value), 2) for value in box]})
+        return rows
+
+    def to_json(self) -> str:
+        """One line, by `frames.schema.json` in the package; what nobody said is left out."""
+        line: dict[str, Any] = {"v": LINE_VERSION}
+        if self.source:
+            line["source"] = self.source
+        line["frame"] = self.frame_index
+        if self.timestamp is not None:
+            line["time"] = rounded_time(self.timestamp)
+        if self.carried:
+            line["carried"] = True
+        return json.dumps({**line, "detections": self.summary()}, ensure_ascii=False)
+
+    def to_supervision(self) -> Any:
+        """As `supervision.Detections`, with "class_name" among its data.
+
+        Raises:
+            MissingExtraError: the library is not installed.
+        """
+        if find_spec("supervision") is None:
+            raise MissingExtraError("supervision", "supervision")
+        found = self.detections
+        return importlib.import_module("supervision").Detections(
+            xyxy=found.xyxy,
+            confidence=found.confidence,
+            class_id=found.class_id,
+            tracker_id=found.tracker_id,
+            data={"class_name": np.array([self.names[class_id] for class_id in found.class_id.tolist()], str)},
+        )
+
+
+def rounded_time(seconds: float | None) -> float | None:
+    """As files say it, to a tenth of a millisecond."""
+    return None if seconds is None else round(seconds, 4)

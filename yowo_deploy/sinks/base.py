@@ -1,0 +1,125 @@
+"""What every sink is, and several as one. Knows results; nothing of what sinks write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Protocol
+
+from yowo_deploy.errors import YowoError
+from yowo_deploy.preprocess import Frame
+from yowo_deploy.result import Result
+
+
+class Sink(Protocol):
+    """Takes every result of a video in order. What it writes is whole when its block ends well, else absent."""
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Take the next result, and its BGR frame, or another picture of that size to draw on."""
+        ...
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def finish_and_leave(
+    finish: Callable[[], None],
+    stack: ExitStack,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> None:
+    """The end of a sink's block: the last it has to write, then its files closed, whole or gone."""
+    try:
+        if error is None:
+            finish()
+    except BaseException as failure:
+        stack.__exit__(type(failure), failure, failure.__traceback__)
+        raise
+    stack.__exit__(kind, error, trace)
+
+
+class CallbackSink:
+    """Calls a function with every frame and result, in the thread that writes."""
+
+    def __init__(self, function: Callable[[Frame, Result], object]) -> None:
+        self._function = function
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Call it."""
+        self._function(frame, result)
+
+    def __enter__(self) -> CallbackSink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+
+class Sinks:
+    """Several sinks as one. A sink that fails is closed and left out; the stream and the others go on.
+
+        with Sinks() as sinks:
+            sinks.add("out.webm", VideoSink("out.webm", fps, size_wh))
+            sinks.add("my alarm", CallbackSink(alarm))
+            for result in detector.stream(frames):
+                sinks.write(result.frame, result)
+
+    Args:
+        on_failure: called at once with name and error of one that fails.
+
+    Attributes:
+        failures: the error of each that failed, by name.
+    """
+
+    def __init__(self, on_failure: Callable[[str, Exception], object] | None = None) -> None:
+        self._on_failure = on_failure
+        self._alive: dict[str, Sink] = {}
+        self.failures: dict[str, Exception] = {}
+
+    def __len__(self) -> int:
+        """Those that have not failed."""
+        return len(self._alive)
+
+    def add(self, name: str, sink: Sink) -> None:
+        """Enter a sink; one that cannot be made or entered has raised before the stream began."""
+        self._alive[name] = sink.__enter__()
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Give it to each."""
+        for name, sink in list(self._alive.items()):
+            try:
+                sink.write(frame, result)
+            except Exception as error:  # a sink may fail with whatever it likes: the stream goes on
+                self._fail(name, error)
+
+    def __enter__(self) -> Sinks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, sink in list(self._alive.items()):
+            try:
+                sink.__exit__(kind, error, trace)
+            except Exception as failure:  # as above; the others are closed all the same
+                if failure is not error:
+                    self._told(name, failure)
+        self._alive.clear()
+
+    def _fail(self, name: str, error: Exception) -> None:
+        sink = self._alive.pop(name)
+        try:
+            sink.__exit__(type(error), error, error.__traceback__)
+        except Exception as second:  # as above; what our own say on the way out names the file and the remedy
+            error = second if isinstance(second, YowoError) else error
+        self._told(name, error)
+
+    def _told(self, name: str, error: Exception) -> None:
+        self.failures[name] = error
+        if self._on_failure is not None:
+            self._on_failure(name, error)
