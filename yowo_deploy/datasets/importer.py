@@ -23,7 +23,7 @@ from yowo_deploy.datasets.formats.cvat import has_xml, read_cvat, write_cvat
 from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
 from yowo_deploy.datasets.formats.mot import read_mot, write_mot
 from yowo_deploy.datasets.formats.remarks import Written
-from yowo_deploy.datasets.formats.rows import Footage, Options
+from yowo_deploy.datasets.formats.rows import Allowance, Footage, Options
 from yowo_deploy.datasets.formats.via import read_via
 from yowo_deploy.datasets.native import FORMAT, Annotations, Sides, load_json, refuse_faults
 from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
@@ -77,6 +77,7 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
         InputError: there is no such file.
         DatasetError: a file is not as its format has it; names file and place.
     """
+    options = replace(options, allowance=Allowance(options.allowance.left))  # of this import
     try:
         annotations, notes = _read(source, kind, options)
         refuse_faults(annotations)

@@ -123,7 +123,7 @@ def test_what_is_lost_on_the_way_out_is_said(native: Path, tmp_path: Path) -> No
     said = run("data", "export", tmp_path / "data.json", "--to", "ava", "-o", tmp_path / "ava").stderr
     assert "tubes overlap in time with another of their person and class (the first: 'train_0000', person 0" in said
     assert "boxes lie between whole seconds: AVA's own tools know whole ones alone" in said
-    assert "for `data import` alone, as the format has no word for it: 1 more splits" in said
+    assert "for `data import` alone, as the format has no word for it: 1 more split" in said
 
 
 def test_a_name_that_no_file_can_have_is_one_line(native: Path, tmp_path: Path) -> None:

@@ -115,20 +115,23 @@ def with_remarks(data: Annotations, told: Sequence[Remarks | None]) -> Annotatio
     """`data` as it was before it went through a format, as far as that is noted.
 
     Args:
-        told: of each video. What concerns the whole set counts where every video has it. Where the file says another
-            side of the first split than was noted, it was changed since: the file is right.
+        told: of each video. What concerns the whole set counts where every video has it and all say the same: several
+            sets may have been put together since. Where the file says another side of the first split than was noted,
+            it was changed since: the file is right.
     """
     videos = [_noted(video, each) for video, each in zip(data.videos, told, strict=True)]
     known = [each for each in told if each is not None]
     if len(known) < len(videos):
         return replace(data, videos=tuple(videos))
     order = sorted(range(len(videos)), key=lambda number: known[number].place)
-    first, names = known[0], [data.videos[number].name for number in order]
+    names = [data.videos[number].name for number in order]
     splits = _splits(names, [known[number].sides for number in order])
     if any(_subset(data.splits, name) != known[n].subset for name, n in zip(names, order, strict=True)):
         splits = (*data.splits, *splits[1:]) if data.splits else ()
-    judged = tuple(data.classes.index(name) for name in first.judged_classes if name in data.classes)
-    return Annotations(data.classes, tuple(videos[number] for number in order), splits, first.exclusive, judged)
+    of_set = {(each.exclusive, each.judged_classes) for each in known}
+    exclusive, judged = of_set.pop() if len(of_set) == 1 else (data.exclusive, ())
+    places = tuple(data.classes.index(name) for name in judged if name in data.classes)
+    return Annotations(data.classes, tuple(videos[number] for number in order), splits, exclusive, places)
 
 
 def _noted(video: AnnotatedVideo, told: Remarks | None) -> AnnotatedVideo:
@@ -185,7 +188,7 @@ def notes_of(data: Annotations, judged: bool) -> list[str]:
         judged: the format has a word for frames that were looked at.
     """
     there = {
-        f"{len(data.splits) - 1} more splits": len(data.splits) > 1,
+        f"{len(data.splits) - 1} more split{'s' * (len(data.splits) != 2)}": len(data.splits) > 1,
         "classes that exclude each other": bool(data.exclusive),
         "judged classes": bool(data.judged_classes),
         "judged frames": not judged and any(video.judged is not None for video in data.videos),

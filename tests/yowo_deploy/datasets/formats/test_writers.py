@@ -11,7 +11,7 @@ import pytest
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Options
+from yowo_deploy.datasets.formats.rows import Allowance, Options
 from yowo_deploy.datasets.importer import WRITERS, import_annotations
 from yowo_deploy.datasets.native import Annotations, write_annotations
 from yowo_deploy.errors import DatasetError, OutputError
@@ -118,7 +118,7 @@ def test_frames_that_would_each_be_a_row_are_not_without_end(tmp_path: Path) -> 
 def test_what_a_format_has_no_word_for_is_said(tmp_path: Path) -> None:
     data = replace(one_video(tmp_path / "a.mp4"), splits=({"train": ("a",)}, {"test": ("a",)}), judged_classes=(0,))
     [note] = WRITERS["cvat"](data, tmp_path, False).notes
-    assert note.endswith("has no word for it: 1 more splits, judged classes")
+    assert note.endswith("has no word for it: 1 more split, judged classes")
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -128,6 +128,22 @@ def test_a_side_that_was_changed_in_the_file_counts(kind: str, tmp_path: Path) -
     for file in (file for file in tmp_path.rglob("*") if file.is_file()):
         file.write_text(file.read_text().replace("Train", "Test"))
     assert import_annotations(tmp_path, kind, Options())[0].splits == ({"train": (), "test": ("a",)},)
+
+
+def test_sets_that_were_put_together_keep_what_they_agree_on(tmp_path: Path) -> None:
+    one, other = (one_video(tmp_path / f"{name}.mp4", name) for name in "ab")
+    WRITERS["cvat"](replace(one, splits=({"train": ("a",), "test": ()},)), tmp_path, False)
+    WRITERS["cvat"](replace(other, exclusive=0, splits=({"train": (), "test": ("b",)},)), tmp_path, False)
+    found, _ = import_annotations(tmp_path, "cvat", Options())
+    assert found.splits == ({"train": ("a",), "test": ("b",)},)
+    assert found.exclusive is None  # nobody does two things at once
+
+
+def test_options_may_be_used_for_several_imports(tmp_path: Path) -> None:
+    WRITERS["cvat"](one_video(tmp_path / "a.mp4"), tmp_path, False)
+    options = Options(allowance=Allowance(2))  # as many as are in it
+    for _ in range(2):
+        assert len(import_annotations(tmp_path, "cvat", options)[0].videos[0].tubes[0]) == 2
 
 
 @pytest.mark.parametrize("kind", WRITERS)
