@@ -15,6 +15,7 @@ from yowo_deploy.backends.apart import Apart
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
+from yowo_deploy.onnx_file import read_spec
 from yowo_deploy.plan_file import is_plan
 from yowo_deploy.spec import Precision
 from yowo_export.layers import Layer, layers_of, show_values
@@ -141,13 +142,16 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, Layer]]:
     """The candidate's layers, before each what the reference calls its value; "" where it has none.
 
     Raises:
-        InputError: the candidate is a checkpoint, or neither of the two has a graph.
+        InputError: the candidate is a checkpoint, neither of the two has a graph, or one is a streaming file.
     """
     if is_checkpoint(candidate) or (is_plan(candidate) and (is_checkpoint(reference) or is_plan(reference))):
         raise InputError(
             f"layers are named by an ONNX file, and {candidate} is none: bisect from its checkpoint or ONNX file to "
             "the file made of it"
         )
+    for file in (reference, candidate):
+        if not is_checkpoint(file) and not is_plan(file) and read_spec(file).streaming:
+            raise InputError(f"{file} is a streaming file, whose first layers are none of a clip: bisect without it")
     graph = ir.load(reference if is_plan(candidate) else candidate)
     layers = layers_of(graph)
     if is_checkpoint(reference):
