@@ -15,7 +15,7 @@ from yowo_deploy.backends.apart import Apart
 from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
-from yowo_deploy.onnx_file import show_values
+from yowo_deploy.onnx_file import read_spec, show_values
 from yowo_deploy.plan_file import is_plan
 from yowo_export.layers import Layer, layers_of
 
@@ -158,7 +158,7 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Laye
     the value; "" where it has none.
 
     Raises:
-        InputError: neither of the two has a graph, or one is a plan and the other has none.
+        InputError: neither of the two has a graph, one is a plan and the other has none, or one is a streaming file.
     """
     graphs = [file for file in (candidate, reference) if not is_checkpoint(file) and not is_plan(file)]
     if not graphs:
@@ -166,6 +166,9 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Laye
             f"layers are named by an ONNX file, and neither {reference} nor {candidate} is one: bisect between an ONNX "
             "file and what it was made from, or what was made of it"
         )
+    for file in graphs:
+        if read_spec(file).streaming:
+            raise InputError(f"{file} is a streaming file, whose first layers are none of a clip: bisect without it")
     layers = layers_of(ir.load(graphs[0]))
     first, second = (_names(file, layers) for file in (reference, candidate))
     return [(first.get(layer.name, ""), second.get(layer.name, ""), layer) for layer in layers]

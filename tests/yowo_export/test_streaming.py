@@ -28,6 +28,7 @@ from yowo_deploy.preprocess import preprocess
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.video import open_video
 from yowo_export import streaming
+from yowo_export.bisect import paired_layers
 from yowo_export.calibration import made_up_clips
 from yowo_export.onnx_export import trace
 from yowo_export.plan import PlanOptions, build_plan
@@ -280,6 +281,12 @@ def test_a_file_that_differs_from_its_clips_is_not_written(
     with pytest.raises(ParityError, match="differs from whole clips by"):
         export_streaming(clip_file(folder, "small_resnet", SPEC), tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_layers_of_a_streaming_file_are_not_compared(folder: Path) -> None:
+    pair(folder, "small_mobile", SPEC, "openvino")
+    with pytest.raises(InputError, match="is a streaming file"):
+        paired_layers(folder / "small_mobile_8_1.onnx", folder / "small_mobile_8_1.streaming.onnx")
 
 
 def test_no_plan_is_built_of_a_streaming_file(folder: Path, tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ BAD_VIDEOS: list[tuple[str, Callable[[Path], Path], str]] = [
     ("missing", lambda folder: folder / "none.mp4", "not found"),
     ("text", _text_named_mp4, "not a video"),
     ("empty", _empty, "is empty"),
-    ("folder", lambda folder: folder, "is a folder"),
+    ("folder", lambda folder: folder, "holds no file to read"),
 ]
 
 
