@@ -77,7 +77,7 @@ def test_frames_that_were_looked_at_with_nobody_there_survive(kind: str, tmp_pat
 
 def test_jhmdb21_comes_in_whole_within_a_gigabyte(data_dir: Path, tmp_path: Path) -> None:
     found, _ = imported_within_a_gigabyte(data_dir / "jhmdb21", tmp_path)
-    # Published are 31,838 annotated frames; the YOWO family's file has 14 more, those by which three clips are cut short.
+    # Published are 31,838 annotated frames; the YOWO family's file has 14 more, by which three clips are cut short.
     assert counts(found) == (928, 928, 31_852)
     assert [[len(names) for names in sides.values()] for sides in found.splits] == [[660, 268], [658, 270], [663, 265]]
     assert {(video.size_wh, video.fps is not None) for video in found.videos} == {((320, 240), True)}
