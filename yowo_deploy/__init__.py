@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from yowo_deploy.cpp import get_cmake_dir, get_include
     from yowo_deploy.detector import Detector, Result
     from yowo_deploy.errors import YowoError
+    from yowo_deploy.pool import StreamPool
+    from yowo_deploy.sources import open_source
     from yowo_deploy.spec import ModelSpec
 
 __all__ = [
@@ -24,11 +26,13 @@ __all__ = [
     "Detector",
     "ModelSpec",
     "Result",
+    "StreamPool",
     "YowoError",
     "__version__",
     "get_cmake_dir",
     "get_include",
     "open_model",
+    "open_source",
 ]
 
 _HOME = {
@@ -40,7 +44,9 @@ _HOME = {
     "ModelSpec": "yowo_deploy.spec",
     "get_cmake_dir": "yowo_deploy.cpp",
     "get_include": "yowo_deploy.cpp",
+    "StreamPool": "yowo_deploy.pool",
     "YowoError": "yowo_deploy.errors",
+    "open_source": "yowo_deploy.sources",
 }
 
 
