@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -52,10 +53,15 @@ class StreamPool:
             together anyway.
         max_batch: clips in an engine's call; by default 8, or what the model takes, and 1 where the engine works on
             several calls at once.
-        confidence, iou: see `Detector`.
+        confidence, iou, every, classes: see `Detector`.
+
+    Attributes:
+        backend: as its streams share it.
+        confidence: what detections exceed.
 
     Raises:
         ModelFileError: the model takes no call with one clip.
+        InputError: see `Detector`.
     """
 
     def __init__(
@@ -65,9 +71,13 @@ class StreamPool:
         max_batch: int | None = None,
         confidence: float | None = None,
         iou: float | None = None,
+        every: int = 1,
+        classes: Iterable[str] | None = None,
     ) -> None:
         self.backend = SharedBackend(backend, max_wait_ms, max_batch)
-        self._thresholds = confidence, iou
+        shown = classes if classes is None or isinstance(classes, str) else tuple(classes)  # read for each stream
+        self._make = partial(Detector, self.backend, confidence, iou, every=every, classes=shown)
+        self.confidence = self._make().confidence  # what is wrong with the arguments is said now
         self._changed = threading.Condition()
         self._streams: dict[str, _Stream] = {}
         self._turns: deque[str] = deque()
@@ -82,6 +92,8 @@ class StreamPool:
         max_batch: int | None = None,
         confidence: float | None = None,
         iou: float | None = None,
+        every: int = 1,
+        classes: Iterable[str] | None = None,
         **options: Any,
     ) -> StreamPool:
         """Load a model file, by default the model of the package; `options` are those of `open_model`.
@@ -92,7 +104,7 @@ class StreamPool:
             options.setdefault("streams", max(1, min(MOST_STREAMS, os.cpu_count() or 1)))
         backend = open_model(path, **options)
         try:
-            return cls(backend, max_wait_ms, max_batch, confidence, iou)
+            return cls(backend, max_wait_ms, max_batch, confidence, iou, every, classes)
         except InputError:
             backend.close()
             raise
@@ -260,7 +272,8 @@ class _Stream:
         self.results: deque[Result] = deque()
         self.over = False
         self.ended = source is None  # nobody waits for the results of what is pushed
-        self._detector = Detector(pool.backend, *pool._thresholds)
+        self._detector = pool._make()
+        self._detector.reset(name)
         self._turn = threading.Lock()
         self._room = threading.Semaphore(WAITING)
         self._pushed = ThreadPoolExecutor(1, thread_name_prefix=f"stream {name}")
@@ -285,10 +298,10 @@ class _Stream:
 
     def reset(self) -> None:
         if self._given is None:
-            self._pushed.submit(self._detector.reset).result()
+            self._pushed.submit(self._detector.reset, self.name).result()
         else:
             with self._turn:
-                self._detector.reset()
+                self._detector.reset(self.name)
 
     def end(self) -> None:
         """Ask everything to stop, and wait for nothing."""

@@ -284,7 +284,7 @@ def find_sources(text: str | os.PathLike[str]) -> list[str]:
         InputError: a glob that fits nothing, or a folder with neither pictures nor other files.
     """
     said = os.fspath(text)
-    if _is_elsewhere(said):
+    if is_elsewhere(said):
         return [said]
     path = Path(said)
     if path.is_dir():
@@ -300,6 +300,20 @@ def find_sources(text: str | os.PathLike[str]) -> list[str]:
     if not found:
         raise InputError(f"{said} holds no file to read: expected a video, videos, or numbered pictures")
     return [str(file) for file in found]
+
+
+def is_elsewhere(text: str) -> bool:
+    """Whether a source is a webcam or behind an address, and no file here."""
+    return text.isdecimal() or "://" in text
+
+
+def shown_source(text: str) -> str:
+    """A source as it may stand in messages and names of files: of an address nothing that may be a password.
+
+    Raises:
+        InputError: it is no address that `open_source` takes.
+    """
+    return Address.parse(text).shown if "://" in text else text
 
 
 class _LocalFile:
@@ -348,10 +362,6 @@ def _stream(address: Address, allow_damaged: bool, timeout_s: float, patience_s:
         return Camera(connection)
     connection.patience_s = FILE_PATIENCE_S if patience_s is None else patience_s
     return RemoteFile(connection, allow_damaged)
-
-
-def _is_elsewhere(text: str) -> bool:
-    return text.isdecimal() or "://" in text
 
 
 def _is_pattern(text: str) -> bool:

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Backend, Engine, check_clips
+from yowo_deploy.backends.base import Backend, Engine, Streaming, check_clips
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
 
@@ -54,6 +54,8 @@ class SharedBackend(Engine):
             raise InputError(f"max_wait_ms is {max_wait_ms}, expected 0 or more")
         self.name, self.spec, self._backend = backend.name, backend.spec, backend
         usual = min(USUAL_BATCH, most or USUAL_BATCH) if backend.streams == 1 else 1
+        if isinstance(backend, Streaming):
+            self.open_stream = backend.open_stream  # streams keep what is their own, and have no clips to share calls
         self._wait_s, self._max_batch = max_wait_ms / 1000, max_batch or usual
         self._changed = threading.Condition()
         self._waiting: deque[_Asked] = deque()

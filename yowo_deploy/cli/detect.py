@@ -22,12 +22,14 @@ from yowo_deploy.cli.terminal import STREAMS, long_term_looks, model_options, pr
 from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.detector import AHEAD, Detector
 from yowo_deploy.errors import InputError, OutputError, YowoError
+from yowo_deploy.pool import StreamPool
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import Sinks, VideoSink
-from yowo_deploy.sources import Counts, Source, find_sources, open_source
+from yowo_deploy.sources import Counts, Source, find_sources, is_elsewhere, open_source, shown_source
 from yowo_deploy.wanted import parse_classes
 
 SHOWN_EVERY_S = 0.1
+MAX_WAIT_MS = 20.0  # that a clip waits for those of other sources, half a frame of a usual camera
 RECENT = 200  # frames that the figures of the live line are of
 INTERRUPTED = 130  # exit code, as shells have it
 
@@ -54,13 +56,16 @@ class Tally:
         self.best_score = max(self.best_score, result.best_score)
         self.recent.append((perf_counter(), result.latency_ms))
 
+    def latency_ms(self) -> float:
+        """That 95 % of the newest frames stay below."""
+        return float(np.percentile([latency for _, latency in self.recent] or [0.0], 95))
+
     def pace(self) -> str:
         """Frames a second and latency, of the newest frames."""
         if len(self.recent) < 2:
             return ""
-        latencies = np.percentile([latency for _, latency in self.recent], 95)
         seconds = max(self.recent[-1][0] - self.recent[0][0], 1e-9)
-        return f"{(len(self.recent) - 1) / seconds:.1f} frames/s, latency p95 {latencies:.0f} ms"
+        return f"{(len(self.recent) - 1) / seconds:.1f} frames/s, latency p95 {self.latency_ms():.0f} ms"
 
     def account(self, counts: Counts, every: int) -> str:
         """What became of every frame that was captured."""
@@ -92,6 +97,17 @@ class Job:
             wanted = parse_classes(self.classes, backend.spec.labels)
             return Detector(backend, *self.thresholds, look, self.every, wanted)
         except InputError:
+            backend.close()
+            raise
+
+    def open_pool(self) -> StreamPool:
+        """For several sources at once."""
+        backend = open_model(self.model, streams=STREAMS, **self.options)
+        try:
+            wanted = parse_classes(self.classes, backend.spec.labels)
+            confidence, iou = self.thresholds
+            return StreamPool(backend, MAX_WAIT_MS, None, confidence, iou, self.every, wanted)
+        except YowoError:
             backend.close()
             raise
 
@@ -150,7 +166,8 @@ def command(
 ) -> None:
     """Find people acting in each SOURCE: a video, a folder of numbered pictures, a webcam's number, an address.
 
-    Of several sources one comes after the other. Their outputs get folders, as `-o out/`, or names with {name}.
+    Of several files one comes after the other; webcams and addresses are watched at once. The outputs of several
+    sources get folders, as `-o out/`, or names with {name}.
     """
     given = {name: options.pop(name) for name in ("output", "json", "events", "tubes", "timeline", "save_json")}
     wish = Wish({name: text for name, text in given.items() if text is not None}, (on, off, min_frames))
@@ -159,7 +176,14 @@ def command(
         raise InputError(f"--features are of one video, and here are {len(texts)}")
     places = wish.places(texts, model, overwrite)
     job = Job(model, wish, (conf, iou), classes, stride, features, allow_damaged, quiet, options)
-    if _detect_all(job, texts, places):
+    elsewhere = [is_elsewhere(text) for text in texts]
+    if any(elsewhere) and not all(elsewhere) and len(texts) > 1:
+        raise InputError("files come one after the other, webcams and addresses at once: give either, not both")
+    if all(elsewhere) and len(texts) > 1:
+        from yowo_deploy.cli.detect_many import detect_many
+
+        detect_many(job, texts, places)
+    elif _detect_all(job, texts, places):
         context.exit(INTERRUPTED)
 
 
@@ -175,10 +199,6 @@ def _detect_all(job: Job, texts: list[str], places: list[dict[str, str]]) -> boo
         for text, outputs in zip(texts, places, strict=True):
             try:
                 with open_source(text, allow_damaged=job.allow_damaged) as source:
-                    if source.live and len(texts) > 1:
-                        raise InputError(
-                            f"{source.name} has no end after which another source could come: give it alone"
-                        )
                     opening = detector is None
                     detector = detector or stack.enter_context(job.open(source.live))
                     opening = False
@@ -186,8 +206,8 @@ def _detect_all(job: Job, texts: list[str], places: list[dict[str, str]]) -> boo
             except YowoError as error:
                 if len(texts) == 1 or opening:  # without a model no other source will do better
                     raise
-                click.echo(f"Error: {text}: {error}", err=True)
-                failed.append(text)
+                click.echo(f"Error: {shown_source(text)}: {error}", err=True)
+                failed.append(shown_source(text))
                 continue
             lost += failures
             if interrupted:
@@ -204,14 +224,14 @@ def _detect(job: Job, detector: Detector, source: Source, places: dict[str, str]
     """One source; whether it was interrupted, and the outputs that failed."""
     detector.reset(source.name)
     video: VideoSink | None = None
-    sinks = Sinks(lambda name, error: click.echo(f"{name} failed, the others go on: {_one_line(error)}", err=True))
+    sinks = telling_sinks()
     total = source.frames_declared or None
     with sinks:
         for name, sink in job.wish.sinks(places, source, detector.spec.labels):
             sinks.add(name, sink)
             video = sink if isinstance(sink, VideoSink) else video
-        bar = _silent() if job.quiet else progress_bar(f"detecting {Path(source.name).name}", total)
-        with _interruptible(source) as interrupted, bar as update:
+        bar = silent() if job.quiet else progress_bar(f"detecting {Path(source.name).name}", total)
+        with interruptible(source.close) as interrupted, bar as update:
             tally, shown = Tally(), 0.0
             for result in detector.stream(source, 1 if source.live else AHEAD):
                 sinks.write(result.frame, result)
@@ -222,13 +242,19 @@ def _detect(job: Job, detector: Detector, source: Source, places: dict[str, str]
                 if perf_counter() - shown > SHOWN_EVERY_S:
                     shown = perf_counter()
                     update(tally.frames, f"{tally.pace()}, {sum(source.counts.dropped.values())} dropped")
-    _summarise(job, detector, source, tally, video)
+    summarise(job, detector.confidence, source, tally, video)
     return interrupted.is_set(), list(sinks.failures)
 
 
-def _summarise(job: Job, detector: Detector, source: Source, tally: Tally, video: VideoSink | None) -> None:
+def telling_sinks() -> Sinks:
+    """Sinks of which one that fails is told of at once."""
+    return Sinks(lambda name, error: click.echo(f"{name} failed, the others go on: {one_line(error)}", err=True))
+
+
+def summarise(job: Job, confidence: float, source: Source, tally: Tally, video: VideoSink | None) -> None:
+    """Say what was found, and what became of every frame."""
     if not tally.detections:
-        job.say(nothing_found(detector.confidence, tally.best_score))
+        job.say(nothing_found(confidence, tally.best_score))
     declared = source.frames_declared if job.allow_damaged else 0
     lost = f" of {declared} declared" if declared > tally.frames else ""
     rate = tally.frames / max(perf_counter() - tally.start, 1e-9)
@@ -249,12 +275,12 @@ def nothing_found(threshold: float, best: float) -> str:
 
 
 @contextmanager
-def _silent() -> Iterator[Callable[..., None]]:
+def silent() -> Iterator[Callable[..., None]]:
     yield lambda *_: None
 
 
 @contextmanager
-def _interruptible(source: Source) -> Iterator[threading.Event]:
+def interruptible(close: Callable[[], object]) -> Iterator[threading.Event]:
     """The first Ctrl-C (or SIGTERM) ends reading, so that results come to an end and files are closed well."""
     interrupted = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
@@ -267,7 +293,7 @@ def _interruptible(source: Source) -> Iterator[threading.Event]:
     def end(*_: object) -> None:
         restore()  # a second one breaks off
         interrupted.set()
-        threading.Thread(target=source.close, daemon=True).start()
+        threading.Thread(target=close, daemon=True).start()
 
     if threading.current_thread() is not threading.main_thread():  # no other may hear signals
         yield interrupted
@@ -285,6 +311,7 @@ def _counted(what: str, reasons: dict[str, int]) -> str:
     return f"{sum(reasons.values())} {what}" + (f" ({said})" if said else "")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
+    """Of an error; of one that is not ours with its kind."""
     said = " ".join(str(error).split()) or "no reason given"
     return said if isinstance(error, YowoError) else f"{type(error).__name__}: {said}"

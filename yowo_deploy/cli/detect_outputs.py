@@ -17,7 +17,7 @@ from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.events import Events
 from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
 from yowo_deploy.sinks.lines import is_stream
-from yowo_deploy.sources import Source
+from yowo_deploy.sources import Source, shown_source
 
 STDOUT = "-"
 SUFFIXES = {
@@ -106,7 +106,9 @@ def _place(text: str, suffix: str, source: str, several: bool) -> str:
         return text
     file = Path(source)
     known = file.stem if file.is_file() else file.name if file.is_dir() else ""
-    name = known or re.sub(r"[^\w.-]+", "_", source).strip("_.") or "source"  # an address is no name for a file
+    name = (
+        known or re.sub(r"[^\w.-]+", "_", shown_source(source)).strip("_.") or "source"
+    )  # an address is no name for a file
     if "{name}" in text:
         return text.replace("{name}", name)
     if text.endswith(("/", os.sep)) or Path(text).is_dir():

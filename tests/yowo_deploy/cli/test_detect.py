@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.local_camera import LocalFiles
 from yowo_deploy.cli import cli
 from yowo_deploy.cli import detect as detect_module
 from yowo_deploy.cli.detect import nothing_found
@@ -263,3 +265,30 @@ def test_a_full_disk_costs_one_output_and_no_other(model: Path, tmp_path: Path) 
     [failure, *_] = [line for line in said.splitlines() if "failed, the others go on" in line]
     assert str(out) in failure and ("File too large" in failure or "is the disk full" in failure)
     assert f"Error: 1 of 3 outputs failed: {out}" in said and "Traceback" not in said
+
+
+def test_addresses_are_watched_at_once_and_find_what_their_files_give(
+    run: Callable[..., Result], videos: list[Path], tmp_path: Path
+) -> None:
+    """Two that answer, and one with a password where nobody is."""
+    for video in videos:
+        assert run(video, "--conf", "0", "--json", tmp_path / f"{video.stem}.jsonl").exit_code == 0
+    with ExitStack() as stack:
+        urls = [stack.enter_context(LocalFiles(video.read_bytes())).url for video in videos]
+        nobody = "http://user:hush@127.0.0.1:1/film"
+        ended = run(*urls, nobody, "--conf", "0", "--json", f"{tmp_path}/many/", "-o", f"{tmp_path}/many/")
+    assert "1 of 3 sources failed: http://127.0.0.1:1/film" in str(ended.exception)
+    assert f"{FRAMES} frames captured = {FRAMES} inferred + 0 skipped + 0 suspect" in ended.output
+    assert "hush" not in ended.output and not [path for path in (tmp_path / "many").iterdir() if "hush" in path.name]
+    for video, url in zip(videos, urls, strict=True):
+        place = tmp_path / "many" / f"http_127.0.0.1_{url.split(':')[2].replace('/', '_')}"
+        alone = [json.loads(line) for line in (tmp_path / f"{video.stem}.jsonl").read_text().splitlines()]
+        along = [json.loads(line) for line in place.with_name(f"{place.name}.jsonl").read_text().splitlines()]
+        assert [line["detections"] for line in along] == [line["detections"] for line in alone]
+        with VideoReader(place.with_name(f"{place.name}.webm")) as reader:
+            assert sum(1 for _ in reader) == FRAMES
+
+
+def test_files_and_addresses_do_not_mix(run: Callable[..., Result], videos: list[Path], tmp_path: Path) -> None:
+    ended = run(videos[0], "http://127.0.0.1:1/film", "--json", f"{tmp_path}/")
+    assert isinstance(ended.exception, InputError) and "give either, not both" in str(ended.exception)
