@@ -44,7 +44,7 @@ class Layer:
     def map_shape(self) -> tuple[int, ...]:
         """Of one position of what comes out, time being one of the axes."""
         channels, *_, height, width = sides(self.value)
-        return (1, 1, height, width) if self.is_grey else (1, channels, 1, height, width)
+        return (1, 1 if self.is_grey else channels, height, width)
 
     @property
     def bytes_of_map(self) -> int:

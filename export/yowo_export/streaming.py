@@ -184,8 +184,6 @@ class _Streaming:
         frames = ir.Value(name=FRAMES, type=self._chain.clips.type)
         frames.shape = ir.Shape([1, 3 * self._window, height, width])
         self._stem = self._framewise(frames)
-        if not last.is_grey:
-            self._stem = self._new.node("Unsqueeze", [self._stem, self._new.constant(np.array([2]))])
         pieces = [self._map(signal, age) for signal, age in self._positions[-1]]
         whole = self._together(pieces, last)
         whole.shape, whole.type = last.value.shape, last.value.type
@@ -232,8 +230,12 @@ class _Streaming:
         if layer.node.op_type == "MaxPool":
             return self._new.node("Max" if len(sources) > 1 else "Identity", sources)
         indices = [tap.index for tap in signal.taps]
+        if len(sources) == 1:  # in space alone
+            whole = sources[0] if before.rounded is None else self._new.like(before.rounded, sources[0])
+            return self._conv(layer, whole, lambda weight: weight[:, :, indices[0]], bias=True)
         whole = self._together(sources, before)
-        return self._conv(layer, whole, lambda weight: weight[:, :, indices], bias=True)
+        made = self._conv(layer, whole, lambda weight: weight[:, :, indices], bias=True, time=[1])
+        return self._new.node("Squeeze", [made, self._new.constant(np.array([2]))])
 
     def _sum(self, signal: Signal) -> ir.Value:
         """What the first convolution gives: some taps of frames, and a sum that other taps are in already."""
@@ -252,23 +254,24 @@ class _Streaming:
         oldest, youngest = max(ages), min(ages)
 
         def stacked(weight: NDArray[Any]) -> NDArray[Any]:
-            found = np.zeros((len(weight), oldest - youngest + 1, weight.shape[1], 1, *weight.shape[3:]), weight.dtype)
+            found = np.zeros((len(weight), oldest - youngest + 1, weight.shape[1], *weight.shape[3:]), weight.dtype)
             for tap in taps:
-                found[:, oldest - tap.age, :, 0] = weight[:, :, tap.index]
-            return found.reshape(len(weight), -1, 1, *weight.shape[3:])
+                found[:, oldest - tap.age] = weight[:, :, tap.index]
+            return found.reshape(len(weight), -1, *weight.shape[3:])
 
         seen = self._stem
         if oldest - youngest + 1 < self._window:
             seen = self._new.channels(seen, 3 * (self._window - 1 - oldest), 3 * (self._window - youngest))
         return self._conv(self._chain.layers[0], seen, stacked, bias)
 
-    def _conv(self, layer: Layer, source: ir.Value, change: Change, bias: bool) -> ir.Value:
-        """The layer's convolution with changed weights, at one position."""
+    def _conv(self, layer: Layer, source: ir.Value, change: Change, bias: bool, time: Sequence[int] = ()) -> ir.Value:
+        """The layer's convolution with changed weights, at one position; `time` is its stride there, if it sees any."""
         node = layer.node
         weight = self._new.changed(node.inputs[1], change)
         pads, strides, dilations = ints(node, "pads", 0, 6), ints(node, "strides", 1, 3), ints(node, "dilations", 1, 3)
-        attributes: dict[str, Any] = {"strides": [1, *strides[1:]], "pads": [0, *pads[1:3], 0, *pads[4:]]}
-        attributes |= {"dilations": [1, *dilations[1:]], "group": node.attributes.get_int("group", 1)}
+        none = [0] * len(time)
+        attributes: dict[str, Any] = {"strides": [*time, *strides[1:]], "pads": [*none, *pads[1:3], *none, *pads[4:]]}
+        attributes |= {"dilations": [*time, *dilations[1:]], "group": node.attributes.get_int("group", 1)}
         return self._new.node("Conv", [source, weight, *(node.inputs[2:] if bias else [])], attributes)
 
     def _after(self, layer: Layer, made: ir.Value) -> ir.Value:
@@ -277,13 +280,16 @@ class _Streaming:
             attributes = {}
             if node.op_type == "MaxPool":
                 pads = ints(node, "pads", 0, 6)
-                attributes = {name: [1, *ints(node, name, 1, 3)[1:]] for name in ("kernel_shape", "strides")}
-                attributes["pads"] = [0, *pads[1:3], 0, *pads[4:]]
+                attributes = {name: ints(node, name, 1, 3)[1:] for name in ("kernel_shape", "strides", "dilations")}
+                attributes["pads"] = [*pads[1:3], *pads[4:]]
             made = self._new.like(node, made, attributes)
         return made
 
     def _together(self, pieces: Sequence[ir.Value], layer: Layer) -> ir.Value:
         """Positions of a layer one behind the other in time, in float again."""
+        if not layer.is_grey:
+            axes = self._new.constant(np.array([2]))
+            pieces = [self._new.node("Unsqueeze", [piece, axes]) for piece in pieces]
         axis = {"axis": 1 if layer.is_grey else 2}
         whole = self._new.node("Concat", pieces, axis) if len(pieces) > 1 else pieces[0]
         return whole if layer.rounded is None else self._new.like(layer.rounded, whole)
@@ -327,7 +333,7 @@ class _Streaming:
         shape = ir.Shape(layer.map_shape)
         if kept[1]:
             channels, _, height, width = sides(layer.node.outputs[0])
-            shape = ir.Shape([1, channels, 1, height, width])
+            shape = ir.Shape([1, channels, height, width])
         # Pooling changes no type, and the type of what it puts out in the graph as it was is another where numbers
         # were rounded before it.
         nodes = [n for each in self._chain.layers[: kept[0].level + 1] for n in (each.node, *each.after)]

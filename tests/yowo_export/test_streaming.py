@@ -241,7 +241,7 @@ def test_lower_precision_is_kept_as_narrow_as_it_is(
 def test_a_residual_stem_costs_thirteen_taps_a_frame(folder: Path) -> None:
     path = clip_file(folder, "small_resnet", SPEC)
     made = streamed(ir.load(path), read_spec(path))
-    stem = [node for node in made.graph if node.op_type == "Conv" and node.inputs[1].shape[3:] == (7, 7)]  # type: ignore[union-attr,index]
+    stem = [node for node in made.graph if node.op_type == "Conv" and node.inputs[1].shape[2:] == (7, 7)]  # type: ignore[union-attr,index]
     channels = [int(node.inputs[1].shape[1]) for node in stem]  # type: ignore[union-attr,index,call-overload]
     assert sum(channels) == 3 * 13  # of 3 * 44 in a clip: seven of the inner sum, and six of the clip's end
 

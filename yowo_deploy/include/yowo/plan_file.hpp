@@ -140,11 +140,6 @@ inline void check_plan_fields(const PlanFile& plan) {
   if (!sound) throw InputError("its fields describe no plan");
 }
 
-inline void read(const Json& value, const char* field, bool& out) {
-  require(value.kind == Json::Kind::boolean, field, kind_name(value), "a boolean");
-  out = value.boolean;
-}
-
 inline PlanFile plan_from(const Json& values, const std::string& path) {
   PlanFile plan;
   if (values.kind != Json::Kind::object) throw InputError("it is no JSON object");

@@ -84,7 +84,7 @@ inline void read(const Json& value, const char* field, std::string& out) {
 }
 
 inline void read(const Json& value, const char* field, bool& out) {
-  require(value.kind == Json::Kind::boolean, field, kind_name(value), "bool");
+  require(value.kind == Json::Kind::boolean, field, kind_name(value), "a boolean");
   out = value.boolean;
 }
 
