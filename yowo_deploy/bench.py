@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.base import Backend, Streaming
 from yowo_deploy.errors import InputError
 
 PERCENTILES = (50, 90, 95, 99, 100)
@@ -71,7 +71,11 @@ def bench_models(
 
 
 def model_call(model: Backend, batch: int = 1) -> Callable[[], Any]:
-    """A call of a model on `batch` clips of noise, the same each time."""
+    """A call of a model on `batch` clips of noise, the same each time; of one that takes a video frame by frame, on a
+    frame of noise, for that is how it is used."""
+    if isinstance(model, Streaming) and batch == 1:
+        planes = np.random.default_rng(0).standard_normal((3, *model.spec.clip_shape[2:]), np.float32)
+        return partial(model.open_stream().push, planes)
     clips = np.random.default_rng(0).standard_normal((batch, *model.spec.clip_shape), np.float32)
     return partial(model.infer, clips)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.backends.base import Backend, Staged
+from yowo_deploy.backends.base import Backend, Skipping, Staged, Streaming
 from yowo_deploy.bench import Timing
 from yowo_deploy.boxes import Float
 from yowo_deploy.clip import ClipBuffer
@@ -59,31 +59,46 @@ class Live:
     """
 
     def __init__(self, model: Backend) -> None:
-        self._model, self._buffer, self._linker = model, ClipBuffer(model.spec), OnlineLinker()
+        self._model, self._linker = model, OnlineLinker()
+        self._stream = model.open_stream() if isinstance(model, Streaming) else None
+        self._buffer = None if self._stream else ClipBuffer(model.spec)
         self.seconds: dict[str, float] = {}
 
-    def take(self, frame_bgr: Frame) -> Float:
-        """Preprocess the next frame; returns the clip that ends with it, a view."""
-        return self._buffer.push(preprocess(frame_bgr, self._model.spec))
+    def pass_by(self, frame_bgr: Frame) -> None:
+        """Preprocess the next frame and keep it for the clips to come; it gets no answer."""
+        planes = preprocess(frame_bgr, self._model.spec)
+        if self._buffer:
+            self._buffer.push(planes)
+        elif isinstance(self._stream, Skipping):
+            self._stream.skip(planes)
+        elif self._stream:
+            self._stream.push(planes)
 
     def answer(self, frame_bgr: Frame) -> None:
         """As `Detector.push`, with tubes."""
         start = perf_counter()
-        clip = self.take(frame_bgr)[None]
+        planes = preprocess(frame_bgr, self._model.spec)
+        given = self._buffer.push(planes)[None] if self._buffer else planes
         ready = perf_counter()
-        if isinstance(self._model, Staged):
-            raw, inside = self._model.infer_in_stages(clip)
-        else:
-            raw = self._model.infer(clip)
-            inside = {"infer": perf_counter() - ready}
+        raw, inside = self._infer(given)
+        inside = inside or {"infer": perf_counter() - ready}
         inferred = perf_counter()
-        found = detect(raw[0], self._model.spec, (frame_bgr.shape[1], frame_bgr.shape[0]))
+        found = detect(raw, self._model.spec, (frame_bgr.shape[1], frame_bgr.shape[0]))
         decoded = perf_counter()
         self._linker.push(found)
         self._linker.finished()
         linked = perf_counter()
         self.seconds = {"preprocess": ready - start, **inside}
         self.seconds |= {"decode + NMS": decoded - inferred, "link": linked - decoded}
+
+    def _infer(self, given: Float) -> tuple[Float, dict[str, float]]:
+        """The raw output for a clip, or for a stream's next planes; and seconds by stage where the engine tells."""
+        if self._stream:
+            return self._stream.push(given), {}
+        if isinstance(self._model, Staged):
+            raw, inside = self._model.infer_in_stages(given)
+            return raw[0], inside
+        return self._model.infer(given)[0], {}
 
 
 def bench_stages(model: Backend, video: Path, seconds: float = 5.0) -> list[Timing]:
@@ -148,7 +163,7 @@ def open_loop(
             wait(early)
         newest = min(count - 1, int((clock() - start) * fps + 1e-6))
         for overtaken in range(due, newest):
-            live.take(frames[overtaken % len(frames)])
+            live.pass_by(frames[overtaken % len(frames)])
         live.answer(frames[newest % len(frames)])
         latency.append(clock() - (start + newest / fps))
         dropped += newest - due

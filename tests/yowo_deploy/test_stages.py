@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from yowo_deploy.bench import model_call
 from yowo_deploy.boxes import Float
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.errors import InputError
@@ -175,3 +176,41 @@ def slow(model: Any, seconds: float) -> Any:
 
     model.infer = busy
     return model
+
+
+def test_an_engine_that_takes_frames_gets_each_once_in_order_and_is_timed_so(
+    video: Path, spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    class ByFrame(type(numpy_backend(spec))):  # type: ignore[misc]
+        given: ClassVar[list[tuple[str, float]]] = []
+
+        def open_stream(self) -> ByFrame:
+            return self
+
+        def push(self, planes: Float) -> Float:
+            clock.now += 0.1
+            self.given.append(("push", float(planes.sum())))
+            return np.zeros((self.spec.output_channels, *self.spec.grid_size[::-1]), np.float32)
+
+        def skip(self, planes: Float) -> None:
+            self.given.append(("skip", float(planes.sum())))
+
+        def reset(self) -> None:
+            raise AssertionError("nobody asked for it")
+
+        def infer(self, clips: Float) -> Float:
+            raise AssertionError("it takes frames")
+
+    clock, model = Clock(), ByFrame(spec)
+    names = [stage.name for stage in bench_stages(model, video, seconds=0.1)]
+    assert "infer" in names and {kind for kind, _ in model.given} == {"push"}
+    frames = held_frames(video)
+    model.given.clear()
+    live = open_loop(model, frames, 30, 1.0, clock, clock.wait)
+    expected = [float(preprocess(frame, spec).sum()) for frame in frames]
+    offered = [total for _, total in model.given[WARM_FRAMES:]]
+    assert live.dropped and offered == [expected[k % len(frames)] for k in range(30)]
+    assert sum(kind == "skip" for kind, _ in model.given) == live.dropped
+    model.given.clear()
+    model_call(model)()
+    assert [kind for kind, _ in model.given] == ["push"]

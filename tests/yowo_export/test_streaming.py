@@ -22,8 +22,10 @@ from yowo_deploy.boxes import Float
 from yowo_deploy.cli import cli
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.decode import detect
+from yowo_deploy.detector import Detector
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.pool import StreamPool
 from yowo_deploy.preprocess import preprocess
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.video import open_video
@@ -200,6 +202,23 @@ def test_a_real_video_gives_the_same_detections(engine: str, folder: Path, data_
             np.testing.assert_allclose(one.xyxy, other.xyxy, atol=0.05)  # pixels: 1e-4 of a box of 500
             shown += len(one)
     assert shown
+
+
+def test_a_pool_takes_frames_of_many_and_finds_what_each_finds_alone(folder: Path) -> None:
+    _, frames = pair(folder, "small_resnet", SPEC, "openvino")
+    rng = np.random.default_rng(0)
+    videos = {name: list(rng.integers(0, 256, (6, 48, 64, 3), np.uint8)) for name in ("door", "yard")}
+    alone = {}
+    for name, video in videos.items():
+        detector = Detector(frames, confidence=0.0)
+        alone[name] = [detector.push(image).summary() for image in video]
+    pool = StreamPool(frames, confidence=0.0)  # not closed: the engine is every test's
+    for name, video in videos.items():
+        pool.add(name, video)
+    found: dict[str, list[object]] = {name: [] for name in videos}
+    for name, result in pool:
+        found[name].append(result.summary())
+    assert found == alone and all(alone["door"]) and not pool.errors and not pool.backend.calls
 
 
 def test_streams_of_one_engine_know_nothing_of_each_other(folder: Path) -> None:

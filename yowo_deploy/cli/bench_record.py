@@ -26,7 +26,7 @@ from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.gemm import MACS, write_gemm
 from yowo_deploy.machine import describe_machine, gpu_memory_bytes, peak_memory_bytes
-from yowo_deploy.onnx_file import read_onnx_file, recorded_cost
+from yowo_deploy.onnx_file import read_onnx_file, read_spec, recorded_cost
 from yowo_deploy.plan_file import is_plan, read_plan
 from yowo_deploy.record import FORMAT
 from yowo_deploy.stages import OpenLoop, bench_stages, held_frames, make_video, open_loop
@@ -136,7 +136,7 @@ def _arithmetic(
 
 
 def _macs(path: Path, clip: int | None) -> int | None:
-    """Of one clip; None for files of other exporters, and for plans made of them."""
+    """Of one clip; None for files of other exporters, for plans made of them, and where frames are answered."""
     if is_checkpoint(path):
         from yowo_training.checkpoint import load_checkpoint
         from yowo_training.cost import cost
@@ -145,6 +145,8 @@ def _macs(path: Path, clip: int | None) -> int | None:
         return cost(loaded.model, loaded.spec.clip_shape)["total"].macs
     if is_plan(path):
         return read_plan(path).macs or None
+    if read_spec(path).streaming:
+        return None
     return recorded_cost(read_onnx_file(path).metadata).get("total", {}).get("macs")
 
 
