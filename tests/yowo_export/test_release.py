@@ -64,31 +64,37 @@ def test_half_precision_answers_within_a_hundredth_and_its_attention_does_not_ov
     Of released weights it is softmax(-G), in which what overflows weighs nothing: it takes the paper's sign to provoke
     what is no number.
     """
-    found, expected = rounded(exported, release.clips, 1)
+    if release.backbone_3d != "resnext101":
+        pytest.skip("the largest network is enough")
+    expected = run(prepared(exported, 1), release.clips)
     np.testing.assert_allclose(expected, release.expected["out"], atol=LIMIT)
-    assert relative(found, expected) < HALF_LIMIT
-    found, expected = rounded(exported, release.clips, 40)
+    assert relative(run(rounded(prepared(exported, 1)), release.clips), expected) < HALF_LIMIT
+    expected, found = (run(model, release.clips) for model in (prepared(exported, 40), rounded(prepared(exported, 40))))
     assert np.isfinite(found).all() and relative(found, expected) < HALF_LIMIT
-    assert np.isfinite(rounded(exported, release.clips, 40, paper=True)[0]).all()
+    assert np.isfinite(run(rounded(prepared(exported, 40, paper=True)), release.clips)).all()
     monkeypatch.setattr(half, "GRAM", frozenset())
-    found, _ = rounded(exported, release.clips, 40, paper=True)
-    assert not np.isfinite(found).all()  # so the overflow was provoked
+    # So the overflow was provoked.
+    assert not np.isfinite(run(rounded(prepared(exported, 40, paper=True)), release.clips)).all()
 
 
-def rounded(file: Path, clips: Float, factor: float, paper: bool = False) -> tuple[Float, Float]:
-    """What a file answers with every value in half precision, and in float32."""
+def prepared(file: Path, factor: float, paper: bool = False) -> ir.Model:
+    """A file with features so many times as large before its attention, plain, with the paper's sign if asked for."""
     model = ir.load(file)
     split_attention(model)
     for node in model.graph:
         if paper and node.op_type == "Neg" and node.inputs[0] is not None:
             node.outputs[0].replace_all_uses_with(node.inputs[0])
-        if node.op_type == "Conv" and block_of(node) == "cfam.conv_bn_relu2":
+        if factor != 1 and node.op_type == "Conv" and block_of(node) == "cfam.conv_bn_relu2":
             for value in node.inputs[1:]:
                 assert value is not None and value.const_value is not None
                 value.const_value = ir.tensor(np.float32(factor) * value.const_value.numpy(), name=value.name)
-    expected = run(model, clips)
+    return model
+
+
+def rounded(model: ir.Model) -> ir.Model:
+    """With every value rounded to half precision."""
     half.rehearse(model, ir.DataType.FLOAT16, lambda node: False)
-    return run(model, clips), expected
+    return model
 
 
 def run(model: ir.Model, clips: Float) -> Float:
