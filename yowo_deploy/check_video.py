@@ -143,7 +143,7 @@ class VideoCheck:
 
     def _beyond(self, frames: int) -> bool:
         judged = self._video.judged is not None and (self._video.judged >= frames).any()
-        return bool(judged) or any(tube.frames[-1] >= frames for tube in self._video.tubes)
+        return bool(judged) or any(len(t) and t.frames[-1] >= frames for t in self._video.tubes)
 
     def _change(self, boxes_of: Callable[[Tube], Float]) -> None:
         self._video = replace(self._video, tubes=tuple(replace(t, xyxy=boxes_of(t)) for t in self._video.tubes))

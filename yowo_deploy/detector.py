@@ -18,7 +18,7 @@ from yowo_deploy.boxes import Detections, Float, Tube
 from yowo_deploy.clip import ClipBuffer
 from yowo_deploy.decode import detect_and_best
 from yowo_deploy.default_model import DEFAULT
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, YowoError
 from yowo_deploy.online import OnlineLinker
 from yowo_deploy.preprocess import Frame, as_bgr, preprocess
 from yowo_deploy.result import Result
@@ -136,7 +136,7 @@ class Detector:
         backend = open_model(path, **options)
         try:
             return cls(backend, confidence, iou, every=every, classes=classes)
-        except InputError:
+        except YowoError:
             backend.close()
             raise
 

@@ -70,7 +70,8 @@ class Events:
     def _kind(self, event: _Event) -> Kind | None:
         event.silent += 1
         if not event.told:
-            return "new" if not event.low and event.seen >= self._min_frames else None
+            believed = event.seen >= self._min_frames and event.looks >= min(2, self._min_frames)
+            return "new" if not event.low and believed else None
         if event.low >= self._min_frames:
             return "end"
         return "update" if event.silent >= self._update_frames else None
@@ -100,6 +101,7 @@ class _Event:
 
     Attributes:
         seen: frames with a score of `off` or above.
+        looks: those of them at which the engine was asked: one alone, held for a while, begins no event.
         low: frames below it, in a row.
         silent: frames since a message.
         told: whether "new" was said.
@@ -114,11 +116,13 @@ class _Event:
     score: float = 0.0
     top_score: float = 0.0
     seen: int = 0
+    looks: int = 0
     low: int = 0
     silent: int = 0
     told: bool = False
 
     def see(self, result: Result, row: int, class_id: int) -> None:
+        self.looks += not result.carried
         self.frame, self.last_time = result.frame_index, result.timestamp
         self.box = tuple(round(float(side), 2) for side in result.detections.xyxy[row])
         self.score = float(result.detections.scores[row, class_id])

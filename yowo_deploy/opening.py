@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ _FORMATS = "mpjpeg,mjpeg,jpeg_pipe,mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,ogg
 _HTTP = f"protocol_whitelist;http,https,httpproxy,tcp,tls,crypto|format_whitelist;{_FORMATS}"
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _OPTIONS = {"rtsp": _RTSP, "rtsps": _RTSP, "http": _HTTP, "https": _HTTP}
+
+# Recorders take name and password within the path, as /user=admin&password=secret&channel=1.
+_SECRET = re.compile(r"(user\w*|pass\w*|pwd|token|key)=[^&/]*", re.IGNORECASE)
 
 _TURN = threading.Lock()
 _FREE = threading.Condition()
@@ -96,8 +100,13 @@ class Address:
             raise InputError(f"sources behind {parts.scheme}:// are not opened, expected {allowed}, a file or a webcam")
         if not host or not text.isprintable() or " " in text:
             raise InputError(f"the address of a source has no host: expected {parts.scheme}://host:port/path")
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise InputError(
+                "the address of a source has an @ behind its host: write / as %2F, ? as %3F, # as %23 before"
+            )
         inside = f"[{host}]" if ":" in host else host
-        named = f"{parts.scheme}://{inside}{f':{port}' if port else ''}{parts.path}"
+        path = _SECRET.sub(r"\1=...", parts.path)
+        named = f"{parts.scheme}://{inside}{f':{port}' if port else ''}{path}"
         return cls(text, named, _OPTIONS[parts.scheme], host, port or _PORTS[parts.scheme])
 
     def reach(self, timeout_s: float) -> None:

@@ -27,11 +27,12 @@ import os
 import re
 import shlex
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from yowo_deploy.artifacts import atomic_write, existing_file, write_text
+from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.errors import ModelFileError, SpecError
 from yowo_deploy.spec import ModelSpec
 
@@ -147,9 +148,10 @@ def write_plan(path: Path, content: bytes | memoryview, beside: str) -> None:
     Raises:
         OutputError: they cannot be written.
     """
-    if beside:
-        write_text(_beside(path, "json"), beside)
-    with atomic_write(_beside(path, "sha256")) as hashed, atomic_write(path) as temporary:
+    with ExitStack() as stack:
+        if beside:
+            stack.enter_context(atomic_write(_beside(path, "json"))).write_text(beside, encoding="utf-8")
+        hashed, temporary = (stack.enter_context(atomic_write(name)) for name in (_beside(path, "sha256"), path))
         temporary.write_bytes(content)
         hashed.write_text(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n", encoding="utf-8")
 

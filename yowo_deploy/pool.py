@@ -15,7 +15,7 @@ from yowo_deploy.backends.base import Backend, open_model
 from yowo_deploy.backends.shared import SharedBackend
 from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.detector import Detector, Result
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.preprocess import Frame
 from yowo_deploy.sources import CLOSE_S, Source, TimedFrame, open_source
 from yowo_deploy.spec import ModelSpec
@@ -77,7 +77,11 @@ class StreamPool:
         self.backend = SharedBackend(backend, max_wait_ms, max_batch)
         shown = classes if classes is None or isinstance(classes, str) else tuple(classes)  # read for each stream
         self._make = partial(Detector, self.backend, confidence, iou, every=every, classes=shown)
-        self.confidence = self._make().confidence  # what is wrong with the arguments is said now
+        try:
+            self.confidence = self._make().confidence  # what is wrong with the arguments is said now
+        except InputError:
+            self.backend.close()
+            raise
         self._changed = threading.Condition()
         self._streams: dict[str, _Stream] = {}
         self._turns: deque[str] = deque()
@@ -105,7 +109,7 @@ class StreamPool:
         backend = open_model(path, **options)
         try:
             return cls(backend, max_wait_ms, max_batch, confidence, iou, every, classes)
-        except InputError:
+        except YowoError:
             backend.close()
             raise
 
@@ -298,7 +302,10 @@ class _Stream:
 
     def reset(self) -> None:
         if self._given is None:
-            self._pushed.submit(self._detector.reset, self.name).result()
+            try:
+                self._pushed.submit(self._detector.reset, self.name).result()
+            except RuntimeError as error:  # the executor was shut down
+                raise InputError(f"stream {self.name!r} is closed: there is nothing to reset") from error
         else:
             with self._turn:
                 self._detector.reset(self.name)

@@ -124,6 +124,8 @@ def _open_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
 def _change(what: str, unit: str, old: Any, new: Any) -> Change:
     (before, low_before, high_before), (after, low_after, high_after) = median_interval(old), median_interval(new)
     # Independent runs: widths of logarithms add up as the sides of a right angle.
+    if not low_before > 0 or not low_after > 0:  # one call alone tells no interval
+        return Change(what, unit, before, after, 100 * (after / before - 1), -math.inf, math.inf)
     half = math.hypot(math.log(high_before / low_before), math.log(high_after / low_after)) / 2
     ratio = after / before
     low, middle, high = (100 * (value - 1) for value in (ratio * math.exp(-half), ratio, ratio * math.exp(half)))

@@ -34,7 +34,7 @@ class Result:
         tubes: of the people in it, as far as they have come; of a carried result, as of the frame before.
         ended: tubes that ended since the result before; each is told once.
         source: name of the video, "" where nobody said.
-        carried: the engine was not asked for this frame (`every`): boxes go on as they moved, with their last scores.
+        carried: the engine was not asked for this frame (`every`): boxes stay where they were, with their scores.
         best_score: the highest of all scores, shown or not; 0 of a carried result.
         latency_ms: from when the frame was there to this result, waits included.
     """

@@ -228,7 +228,8 @@ class _OpenCvVp8:
     def close(self) -> None:
         """Raise an OSError if the file does not hold every frame: OpenCV keeps a full disk to itself."""
         self._writer.release()
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        with capture_options(FILES_ONLY):  # a thread that connects to a camera has others set
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         written = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if capture.isOpened() else 0
         capture.release()
         if written < self._count:

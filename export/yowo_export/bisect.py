@@ -204,4 +204,6 @@ def _values(model: Path, names: Sequence[str], clip: Float, options: Mapping[str
             file = Path(folder) / "shown.onnx"
             show_values(model, names, file)
         with Apart(file, **options) as engine:
-            return engine.outputs(clip[None], names)
+            count = engine.batch[0]  # of a file that takes no clip alone the first of equal ones is looked at
+            found = engine.outputs(np.repeat(clip[None], count, axis=0), names)
+            return found if count == 1 else {name: value[:1] for name, value in found.items()}

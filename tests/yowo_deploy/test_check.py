@@ -260,6 +260,12 @@ def test_boxes_are_not_left_out_where_most_lie_beyond_the_end(folder: Path, clea
     assert kinds.count("beyond the end") == 1 and mended["tubes"] == content["tubes"]
 
 
+def test_a_tube_of_which_no_box_has_an_area_is_told(folder: Path, clean: Content) -> None:
+    content = copy.deepcopy(clean)
+    all_boxes(lambda b: [b[0], b[1], b[0], b[3]])(content)
+    assert mended_by(content, folder)[1]
+
+
 def test_two_boxes_that_may_be_either_are_told_and_left(folder: Path, clean: Content) -> None:
     content = copy.deepcopy(clean)
     all_boxes(lambda b: [10, 20, 40, 60])(content)  # fits as corners and as x y width height

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,15 @@ COURSES: dict[str, tuple[list[float], list[tuple[int, str]]]] = {
 def test_hysteresis(course: str, made_up: MadeUp) -> None:
     scores, expected = COURSES[course]
     assert kinds(told(Events(0.5, 0.3, 3, 5), made_up, scores)) == expected
+
+
+def test_one_look_that_is_held_for_a_while_begins_nothing(made_up: MadeUp) -> None:
+    """As of `every` 4: one answer of the engine, three results that carry it."""
+    for looks, expected in ((1, []), (2, ["new", "end"])):
+        events, told_of = Events(0.5, 0.3, 4, 50), []
+        for number in range(4 * looks):
+            told_of += events.push(replace(made_up(number, {0: [0.9, 0.0, 0.0]}), carried=number % 4 > 0))
+        assert [message["type"] for message in told_of + events.close()] == expected
 
 
 def test_a_message_says_who_what_where_and_when(made_up: MadeUp) -> None:

@@ -129,3 +129,22 @@ def test_a_host_that_does_not_answer_is_named_with_the_reason() -> None:
         address.reach(5)
     with pytest.raises(VideoError, match=rf"^rtsp://127.0.0.1:{port}/live cannot be reached: \w+"):
         address.reach(5)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:hush@door:554/stream?key=hush", "rtsp://door:554/stream"),
+        ("rtsp://door/user=admin&password=hush&channel=1", "rtsp://door/user=...&password=...&channel=1"),
+        ("rtsp://door/live/token=hush/main", "rtsp://door/live/token=.../main"),
+    ],
+)
+def test_what_may_be_a_password_is_not_shown(address: str, shown: str) -> None:
+    assert Address.parse(address).shown == shown and Address.parse(address).url == address
+
+
+@pytest.mark.parametrize("password", ["12/34", "123?abc", "12#3"])
+def test_a_password_that_ends_the_host_early_is_refused_without_being_said(password: str) -> None:
+    with pytest.raises(InputError, match="%2F") as refusal:
+        Address.parse(f"rtsp://user:{password}@door/stream")
+    assert "34" not in str(refusal.value) and "abc" not in str(refusal.value)

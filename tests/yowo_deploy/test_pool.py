@@ -350,3 +350,10 @@ def test_a_frame_for_a_stream_that_was_closed_meanwhile_is_refused(spec: ModelSp
             with pytest.raises(InputError, match="'door' is closed"):
                 stream.push(frames_of(1, 0)[0])
         assert isinstance(pool.push("door", frames_of(1, 0)[0]).result(30), Result)
+
+
+def test_a_pool_that_cannot_be_made_leaves_nothing_behind(spec: ModelSpec, numpy_backend: Backends) -> None:
+    before = threading.active_count()
+    with pytest.raises(InputError, match="no class 'nope'"):
+        StreamPool(numpy_backend(spec), classes=["nope"])
+    assert threading.active_count() == before

@@ -123,3 +123,10 @@ def test_a_record_of_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
         read_record(tmp_path / "a.json")
     (tmp_path / "b.json").write_text(json.dumps(record(model([1, 2]))))
     assert read_record(tmp_path / "b.json")["models"][0]["seconds"] == [1, 2]
+
+
+def test_one_answer_alone_has_no_interval() -> None:
+    live = {"fps": 1, "seconds": [0.4], "offered": 1, "dropped": 0}
+    old, new = (record(model(noisy(0.1, 0)), open_loop=copy.deepcopy(live)) for _ in range(2))
+    _, loop, _ = compare_records(old, new)
+    assert (loop.percent, loop.low, loop.high) == (0, -np.inf, np.inf)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from yowo_deploy.backends.base import Backend, Streaming, open_model
+from yowo_deploy.backends.kept import StreamingEngine
 from yowo_deploy.boxes import Float
 from yowo_deploy.cli import cli
 from yowo_deploy.clip import ClipBuffer
@@ -300,6 +301,23 @@ def test_a_file_that_differs_from_its_clips_is_not_written(
     with pytest.raises(ParityError, match="differs from whole clips by"):
         export_streaming(clip_file(folder, "small_resnet", SPEC), tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_file_that_puts_out_no_numbers_is_not_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StreamingEngine, "open_stream", lambda engine: Odd())
+    with pytest.raises(ParityError, match="nan"):
+        export_streaming(clip_file(folder, "small_resnet", SPEC), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class Odd:
+    def push(self, planes: Float) -> Float:
+        return np.full((SPEC.output_channels, *SPEC.grid_size[::-1]), np.nan, np.float32)
+
+    def skip(self, planes: Float) -> None:
+        """Nothing is kept."""
 
 
 def test_layers_of_a_streaming_file_are_not_compared(folder: Path) -> None:

@@ -25,6 +25,7 @@ from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 
 FRAMES, RAW = "frames", "raw"
+_KEPT = r"kept_\d{1,2}_\d{1,4}"  # level and number
 MAX_AGE = 1024  # frames that a map may be kept: as long as a clip may be
 
 Memory = Any  # of one map, on the engine's device: nobody but the engine looks into it
@@ -98,16 +99,20 @@ class Keeping:
             )
         reads = {name: _parsed(name, path) for name in inputs if name != FRAMES}
         ages = {name: 0 for name in outputs if name != RAW}
+        if odd := [name for name in ages if not re.fullmatch(_KEPT, name)]:
+            raise ModelFileError(f"{path} puts out {odd[0]!r}, which is no map of a streaming file: export it again")
         for name, (output, age) in reads.items():
             if output not in ages or outputs[output] != inputs[name]:
                 raise ModelFileError(f"{path} reads {name}, which it does not put out so: export it again")
             ages[output] = max(ages[output], age)
+        if unread := [name for name, age in ages.items() if not age]:
+            raise ModelFileError(f"{path} puts out {unread[0]} and never reads it: export it again")
         levels = 1 + max((int(name.split("_")[1]) for name in ages), default=0)
         return cls(frames[1] // 3, ages, reads, levels)
 
 
 def _parsed(name: str, path: Path) -> tuple[str, int]:
-    found = re.fullmatch(r"(kept_\d{1,4}_\d{1,4})@(\d{1,4})", name)
+    found = re.fullmatch(rf"({_KEPT})@(\d{{1,4}})", name)
     if not found or not 1 <= int(found[2]) <= MAX_AGE:
         raise ModelFileError(f"{path} reads {name!r}, which is no map of a streaming file: export it again")
     return found[1], int(found[2])
@@ -206,7 +211,12 @@ class _Set:
         newest = self._ring[self._next : self._next + self._keeping.frames]
         reads = {name: self._past[output][age - 1] for name, (output, age) in self._keeping.inputs.items()}
         writes = {name: spare.pop() for name, spare in self._spare.items()}
-        return self._step(newest.reshape(1, -1, *newest.shape[2:]), reads, writes, whole), writes
+        try:
+            return self._step(newest.reshape(1, -1, *newest.shape[2:]), reads, writes, whole), writes
+        except BaseException:
+            for name, memory in writes.items():  # or there were none for the frames after a `reset`
+                self._spare[name].append(memory)
+            raise
 
 
 def _different(memories: Iterable[Memory], new: Memory) -> list[Memory]:

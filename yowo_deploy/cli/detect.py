@@ -16,12 +16,14 @@ from typing import Any
 import click
 import numpy as np
 
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.base import is_checkpoint, open_model
 from yowo_deploy.cli.detect_outputs import Wish
 from yowo_deploy.cli.terminal import STREAMS, long_term_looks, model_options, progress_bar, talk
-from yowo_deploy.default_model import DEFAULT
+from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.detector import AHEAD, Detector
 from yowo_deploy.errors import InputError, OutputError, YowoError
+from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.plan_file import is_plan
 from yowo_deploy.pool import StreamPool
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import Sinks, VideoSink
@@ -92,13 +94,19 @@ class Job:
 
     def open(self, live: bool) -> Detector:
         look = long_term_looks(self.model, self.options)(Path(self.features)) if self.features else None
-        backend = open_model(self.model, streams=1 if live else STREAMS, **self.options)
+        backend = open_model(self.model, streams=1 if live or self.streaming() else STREAMS, **self.options)
         try:
             wanted = parse_classes(self.classes, backend.spec.labels)
             return Detector(backend, *self.thresholds, look, self.every, wanted)
         except InputError:
             backend.close()
             raise
+
+    def streaming(self) -> bool:
+        """Whether the model takes frames, one after the other, so that two calls at once are of no use."""
+        file = model_path(self.model)
+        of_clips = not file.is_file() or is_checkpoint(file) or is_plan(file)
+        return not of_clips and read_spec(file).streaming
 
     def open_pool(self) -> StreamPool:
         """For several sources at once."""
@@ -254,7 +262,8 @@ def telling_sinks() -> Sinks:
 def summarise(job: Job, confidence: float, source: Source, tally: Tally, video: VideoSink | None) -> None:
     """Say what was found, and what became of every frame."""
     if not tally.detections:
-        job.say(nothing_found(confidence, tally.best_score))
+        said = nothing_found(confidence, tally.best_score)
+        job.say(said.partition(";")[0] if job.classes else said)  # the best score may be of another class
     declared = source.frames_declared if job.allow_damaged else 0
     lost = f" of {declared} declared" if declared > tally.frames else ""
     rate = tally.frames / max(perf_counter() - tally.start, 1e-9)

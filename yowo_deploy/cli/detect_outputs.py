@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,8 @@ class Wish:
             if text == STDOUT and option not in _TO_STDOUT:
                 raise OutputError(f"--{option.replace('_', '-')} cannot go to stdout: give the name of a file")
         places = [
-            {option: _place(text, SUFFIXES[option], source, len(sources) > 1) for option, text in self.texts.items()}
-            for source in sources
+            {option: _place(text, SUFFIXES[option], name, len(sources) > 1) for option, text in self.texts.items()}
+            for name in _names(sources)
         ]
         files = [file for each in places for file in each.values() if file != STDOUT]
         if doubled := sorted({file for file in files if files.count(file) > 1}):
@@ -101,14 +102,22 @@ def to_stdout(line: str) -> None:
         raise OutputError("nobody reads what goes to stdout any more") from error
 
 
-def _place(text: str, suffix: str, source: str, several: bool) -> str:
+def _names(sources: Sequence[str]) -> Iterator[str]:
+    """For files; channels of one recorder, whose addresses differ in what is not shown, are numbered."""
+    seen: Counter[str] = Counter()
+    for source in sources:
+        file = Path(source)
+        if known := file.stem if file.is_file() else file.name if file.is_dir() else "":
+            yield known
+            continue
+        name = re.sub(r"[^\w.-]+", "_", shown_source(source)).strip("_.") or "source"
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name}_{seen[name]}"
+
+
+def _place(text: str, suffix: str, name: str, several: bool) -> str:
     if text == STDOUT:
         return text
-    file = Path(source)
-    known = file.stem if file.is_file() else file.name if file.is_dir() else ""
-    name = (
-        known or re.sub(r"[^\w.-]+", "_", shown_source(source)).strip("_.") or "source"
-    )  # an address is no name for a file
     if "{name}" in text:
         return text.replace("{name}", name)
     if text.endswith(("/", os.sep)) or Path(text).is_dir():

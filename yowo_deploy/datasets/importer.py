@@ -160,6 +160,8 @@ def _of_file(file: Path) -> str | None:
     content = load_json(file)
     if isinstance(content, list):
         return "labelstudio" if content and isinstance(content[0], dict) and "data" in content[0] else None
+    if not isinstance(content, dict):
+        return None
     if content.get("format") == FORMAT:
         raise DatasetError(f"{file} is a data.json already: nothing to import")
     for kind, keys in {

@@ -121,6 +121,8 @@ def read_annotations(path: str | os.PathLike[str], refuse: Refuse | None = None)
     splits = tuple(reader.splits(known))
     exclusive = reader.exclusive()
     judged = reader.names("judged_classes", content.get("judged_classes", []))
+    for name in sorted(set(judged) - set(classes)):
+        (refuse or complain)("judged_classes", f"{short(name)} is none of the classes")
     places = tuple(classes.index(name) for name in judged if name in classes)
     return Annotations(classes, tuple(videos), splits, exclusive, places)
 
@@ -272,7 +274,7 @@ class _Reader:
         numbers = {name: number for number, name in enumerate(classes)}
         for number, row in enumerate(self._rows("tubes")):
             where = f"tubes[{number}]"
-            if row.get("class") not in numbers:
+            if not isinstance(row.get("class"), str) or row["class"] not in numbers:
                 self._refuse(where, f"class {short(row.get('class'))} is none of {', '.join(classes[:5])}, ...")
             elif (placed := self._frames_and_boxes(where, row)) is not None:
                 person = row.get("person", number)
@@ -292,7 +294,7 @@ class _Reader:
             else:
                 name, path = row["name"], row["path"]
                 judged = np.array(row["judged_frames"], np.int64) if "judged_frames" in row else None
-                size, group = row.get("size"), str(row.get("recording", name))
+                size, group = row.get("size"), str(row.get("recording") or name)
                 place = Path(os.path.normpath(self._folder / path))
                 facts = (
                     row["frames"],

@@ -21,8 +21,9 @@ WAITING = 32  # frames between engine and encoder
 class VideoSink:
     """The video with detections drawn, encoded in a thread of its own so that the engine does not wait.
 
-    Where frames were dropped the one before stays, so that the video takes as long as what it shows: its frames are
-    numbered as the source's. A frame of another size, as a camera may send in the middle, is drawn on and then scaled.
+    Where frames were dropped the one before stays: frames are numbered as the source's, and shown at its rate. Of a
+    camera that gives fewer frames than it says, or is away for a while, the video is so much shorter. A frame of
+    another size, as a camera may send in the middle, is drawn on and then scaled.
 
     Args:
         path, fps, size_wh: see `VideoWriter`.

@@ -124,3 +124,34 @@ def test_names_are_read_back() -> None:
     assert input_name(name, 3) in INPUTS
     assert keeping().inputs[input_name(name, 3)] == (name, 3)
     assert keeping().levels == 2 and keeping().ages == {"kept_0_0": 2, "kept_1_1": 3}
+
+
+def test_a_step_that_failed_once_costs_that_frame_alone() -> None:
+    """After a reset, for the frame itself may stand in the ring already."""
+
+    class Fragile(NumpyStep):
+        fails = False
+
+        def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+            if self.fails:
+                raise MemoryError("of the device")
+            return super().__call__(frames, reads, writes, whole)
+
+    step = Fragile()
+    stream = KeptStream(step, keeping(), SPEC, 1)
+    for number in range(9):
+        stream.push(planes(number))
+    step.fails = True
+    for _ in range(3):
+        with pytest.raises(MemoryError):
+            stream.push(planes(9))
+    step.fails = False
+    stream.reset()
+    found = [stream.push(planes(number)).item(0) for number in range(9)]
+    assert found == [expected(list(range(number + 1)), 1) for number in range(9)]
+
+
+@pytest.mark.parametrize("outputs", [{**OUTPUTS, "foo": (1,)}, {**OUTPUTS, "kept_0_7": (1,)}])
+def test_outputs_that_are_no_maps_or_that_nobody_reads_are_refused(outputs: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(ModelFileError, match="export it again"):
+        Keeping.of(INPUTS, outputs, SPEC, Path("m.onnx"))

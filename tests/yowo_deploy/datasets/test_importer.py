@@ -162,8 +162,9 @@ def test_what_is_in_no_known_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="say so with --from"):
         recognise(tmp_path)
     (tmp_path / "notes.json").write_text("{}")
+    (tmp_path / "number.json").write_text("42")
     (tmp_path / "notes.csv").write_text("a,b,c\n")
-    for name in ("notes.json", "notes.csv"):
+    for name in ("notes.json", "number.json", "notes.csv"):
         with pytest.raises(DatasetError, match="say so with --from"):
             recognise(tmp_path / name)
     write_annotations(Annotations(("walk",), ()), tmp_path / "data.json")

@@ -89,6 +89,7 @@ BROKEN: list[tuple[tuple[Any, ...], Any, str]] = [
     (("tubes", 0, "boxes"), [[1, 2, 3, 4], [1, 2, 3]], r"tubes\[0\]: boxes are not lists of four numbers"),
     (("splits", 0, "train"), "a", r"splits\[0\].train"),
     (("exclusive_classes",), -1, "exclusive_classes: -1"),
+    (("tubes", 0, "class"), ["walk"], r"tubes\[0\]: class .* is none of"),
 ]
 BEYOND_SCHEMA: list[tuple[tuple[Any, ...], Any, str]] = [
     (("classes", 0), "walk\u200b", "classes: 'walk.u200b' has characters that cannot be seen"),
@@ -97,6 +98,7 @@ BEYOND_SCHEMA: list[tuple[tuple[Any, ...], Any, str]] = [
     (("videos", 0, "path"), "x" * 256, r"videos\[0\]: path .* more than 255 bytes"),
     (("videos", 1, "name"), "a", r"videos\[1\]: name \"a\", expected one that no other video has"),
     (("tubes", 0, "class"), "run", r"tubes\[0\]: class \"run\""),
+    (("judged_classes",), ["Walk"], "judged_classes: .Walk. is none of the classes"),
     (("tubes", 0, "video"), "c", "video 'c' is not among the videos"),
     (("tubes", 0, "frames"), [4, 3], r"tubes\[0\]: frames do not ascend"),
     (("tubes", 0, "frames"), [3], r"tubes\[0\]: 1 frames and boxes of shape \(2, 4\)"),

@@ -210,7 +210,7 @@ def _video(
 ) -> AnnotatedVideo:
     path = footage.find(known["path"] if known else name)
     facts = footage.facts(path)
-    fps = options.fps or (float(known["fps"]) if known else footage.fps_of(path, facts))
+    fps = float(known["fps"]) if known else footage.fps_of(path, facts)
     size = (known["size"][0], known["size"][1]) if known else facts.size_wh if facts else (1, 1)
     boxes, seen = Rows(options.allowance), []
     for second, action, person, corners in rows:

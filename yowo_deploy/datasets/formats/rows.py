@@ -142,7 +142,7 @@ class Footage:
         Raises:
             DatasetError: nothing says.
         """
-        fps = self._options.fps or (facts.fps if facts else None)
+        fps = (facts.fps if facts else None) or self._options.fps
         if fps is None:
             raise DatasetError(f"{path} cannot be read, so its frames a second are not known: give --videos or --fps")
         return fps
