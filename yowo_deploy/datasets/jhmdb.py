@@ -14,7 +14,7 @@ from yowo_deploy.artifacts import read_within
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.labels import JHMDB21
-from yowo_deploy.datasets.release_layout import is_release_layout, release_videos
+from yowo_deploy.datasets.release_layout import is_release_layout, refuse_absent_split, release_videos
 from yowo_deploy.errors import DatasetError, InputError
 
 # The release's (OFFICIAL_YOWO, "Anchors").
@@ -46,6 +46,7 @@ class Jhmdb21:
         self._truth: dict[str, Any] = {}
         self.labels = JHMDB21
         if not file.is_file() and is_release_layout(self._folder):
+            refuse_absent_split(self._folder, split)
             return
         self._truth = _read(file)
         splits = len(self._truth["train_videos"])

@@ -55,6 +55,14 @@ def annotated(name: str, path: Path, tubes: Sequence[Tube]) -> AnnotatedVideo:
     return AnnotatedVideo(name, re.sub(r"_c?\d+$", "", name), path, frames, from_zero, ANNOTATED_WH)
 
 
+def refuse_absent_split(folder: Path, number: int) -> None:
+    """Raise a DatasetError where a folder has neither list of a split behind the first."""
+    if number > 1 and not [*folder.glob(f"trainlist{number:02d}.txt"), *folder.glob(f"testlist{number:02d}.txt")]:
+        raise DatasetError(
+            f"{folder}: trainlist{number:02d}.txt not found, needed for split {number}, nor its test list"
+        )
+
+
 def list_file(folder: Path, split: Split, number: int) -> Path:
     """`testlist02.txt` of a folder, or its only test list for split 1.
 

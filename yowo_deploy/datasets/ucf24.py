@@ -11,7 +11,13 @@ import numpy as np
 from yowo_deploy.datasets import labels as names
 from yowo_deploy.datasets.annotations import tubes_of
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
-from yowo_deploy.datasets.release_layout import annotated, is_release_layout, list_file, release_videos
+from yowo_deploy.datasets.release_layout import (
+    annotated,
+    is_release_layout,
+    list_file,
+    refuse_absent_split,
+    release_videos,
+)
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.readers import read_list, read_table
 from yowo_deploy.metrics.table import BoxTable
@@ -52,6 +58,8 @@ class Ucf24:
                 f"{self._folder / ANNOTATIONS[0]} not found: the UCF101-24 folder holds it with the videos, "
                 "or rgb-images/ and labels/ as the YOWO release has them"
             )
+        else:
+            refuse_absent_split(self._folder, split)
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side, whether their files are there or not, in the order of the annotations."""

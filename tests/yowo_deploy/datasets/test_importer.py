@@ -202,6 +202,20 @@ def test_the_releases_folders_name_their_classes(tmp_path: Path, write_pictures:
     assert (tube.class_id, tube.frames.tolist(), found.videos[0].size_wh) == (1, [0, 1], (320, 240))
 
 
+@pytest.mark.parametrize(("kind", "action"), [("jhmdb21", "walk"), ("ucf24", "Diving")])
+def test_a_public_set_in_the_release_s_folders_has_the_splits_that_it_lists(
+    kind: str, action: str, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        (tmp_path / "labels" / action / f"a_c0{number}").mkdir(parents=True)
+        (tmp_path / "labels" / action / f"a_c0{number}" / "00001.txt").write_text("1 10 20 30 40\n")
+    for number in (1, 2):
+        for side, video in (("train", number), ("test", 3 - number)):
+            (tmp_path / f"{side}list0{number}.txt").write_text(f"labels/{action}/a_c0{video}/00001.txt\n")
+    found, _ = import_annotations(tmp_path, kind, Options())
+    assert [sides["train"] for sides in found.splits] == [(f"{action}_a_c01",), (f"{action}_a_c02",)]
+
+
 @LAWS
 @given(given_data=annotations(), share=st.floats(0.1, 0.5))
 def test_a_share_to_test_on_takes_whole_recordings_and_leaves_every_class_to_train_on(

@@ -265,7 +265,7 @@ def _quoted(name: str) -> str:
 
 
 def _subset(file: Path) -> str:
-    return "test" if re.search(r"val|test", file.stem) else "train"
+    return "test" if re.search(r"(^|[_.-])(val(id|idation)?|test)([_.-]|$)", file.stem) else "train"
 
 
 def _is_number(text: str) -> bool:

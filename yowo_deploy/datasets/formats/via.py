@@ -45,10 +45,17 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[Ann
     for video, rows, _ in videos:
         found.append(replace(video, tubes=rows.tubes(classes, looked_at=sorted(set(rows.frame)))))
     boxed = sum((each for *_, each in videos), Counter[str]())
+    stray = sum(bool(row.get("xy")) and str(row["vid"]) not in views for row in content["metadata"].values())
+    for count, what in ((boxed.pop(_NO_ACTION, 0), "have no action"), (stray, "are of no view")):
+        if count:
+            notes.append(f"{count} boxes {what} and are left out")
     if boxed:
         shapes = ", ".join(f"{count} {shape}" for shape, count in sorted(boxed.items()))
         notes.append(f"taken as the upright boxes around them: {shapes}")
     return annotations_of(classes, unique(found)), notes
+
+
+_NO_ACTION = "no action"
 
 
 def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tuple[str, list[str]]:
@@ -87,7 +94,9 @@ def _video(
         if SHAPES[kind] != "rectangle":
             boxed[SHAPES[kind]] += 1
         second, box = float(row["z"][0]), _around(kind, list(map(float, numbers)))
-        for label in labels or [each for (a, b), of in stretches if a <= second <= b for each in of]:
+        labels = labels or [each for (a, b), of in stretches if a <= second <= b for each in of]
+        boxed[_NO_ACTION] += not labels
+        for label in labels:
             if label not in classes:
                 classes.append(label)
             rows.add(math.floor((second + ROUNDING_S) * fps), NOBODY, label, box)

@@ -330,6 +330,15 @@ def test_via_stretches_of_time_name_the_boxes_within_them(tmp_path: Path) -> Non
     assert [(found.classes[t.class_id], t.frames.tolist()) for t in found.videos[0].tubes] == [("sit", [10])]
 
 
+def test_via_boxes_that_are_left_out_are_told(tmp_path: Path) -> None:
+    box = {"z": [0.0], "xy": [2, 10, 20, 30, 40]}
+    rows = [box | {"av": {"1": "0"}}, box | {"av": {}}, box | {"av": {"1": "1"}, "vid": "9"}]
+    (tmp_path / "a.json").write_text(json.dumps(via(*rows)))
+    found, notes = import_annotations(tmp_path / "a.json", "via", Options(fps=10.0))
+    assert [found.classes[tube.class_id] for tube in found.videos[0].tubes] == ["walk"]
+    assert "1 boxes have no action and are left out" in notes and "1 boxes are of no view and are left out" in notes
+
+
 def test_via_asks_which_attribute_is_the_action(tmp_path: Path) -> None:
     two = via(**{"2": {"aname": "colour", "options": {}}})
     with pytest.raises(DatasetError, match="attributes action, colour: say --action-from attribute:NAME"):
