@@ -87,7 +87,7 @@ class Connection:
     def __init__(self, name: str, connect: Callable[[], Capture], patience_s: float | None) -> None:
         self.name, self._connect, self.patience_s = name, connect, patience_s
         self._stopping = threading.Event()
-        self.reconnects = 0
+        self.reconnects, self._pause = 0, FIRST_DELAY_S
         self.capture, self.first = self._open()
 
     def _open(self) -> tuple[Capture, Frame]:
@@ -115,14 +115,23 @@ class Connection:
                 return None
         return self.read()
 
-    def again(self) -> bool:
+    def again(self, after: int = 0) -> bool:
         """Connect anew, with ever longer pauses between tries; false when `stop` was called meanwhile.
+
+        Args:
+            after: frames that the connection gave, if that matters. After one alone, as a snapshot's address gives it,
+                or a camera that has too many viewers, there is a pause before the first try too, longer each time.
 
         Raises:
             VideoError: it did not come back within `patience_s`.
         """
         self.capture.release()
-        lost, delay = time.monotonic(), FIRST_DELAY_S
+        if after == 1:
+            self._stopping.wait(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_DELAY_S)
+        else:
+            self._pause = FIRST_DELAY_S
+        lost, delay = time.monotonic(), self._pause
         while not self._stopping.is_set():
             with suppress(VideoError):
                 self.capture, self.first = self._open()
@@ -179,14 +188,14 @@ class Camera(_Remote):
         before: Frame | None = None
         while True:
             image: Frame | None = self._connection.first
-            connected, whole = time.monotonic(), False
+            connected, whole, count = time.monotonic(), False, 0
             while image is not None:
                 now = time.monotonic()
                 whole = whole or now - connected > KEY_FRAME_WITHIN_S or self._may_be_a_key_frame()
                 reason = None if whole else "before a key frame"
                 yield Captured(image, now - start, reason or _fault(image, before))
-                before, image = image, self._connection.read()
-            if not self._connection.again():
+                before, image, count = image, self._connection.read(), count + 1
+            if not self._connection.again(count):
                 return
 
     def _may_be_a_key_frame(self) -> bool:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from time import monotonic
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.local_camera import LocalFiles
 from yowo_deploy import cameras
-from yowo_deploy.cameras import Camera, Captured, Connection, RemoteFile
+from yowo_deploy.cameras import FIRST_DELAY_S, Camera, Captured, Connection, RemoteFile
 from yowo_deploy.errors import VideoError
 from yowo_deploy.preprocess import Frame
+from yowo_deploy.sources import open_source
 
 Script = list[tuple[str, Frame]]
 
@@ -206,3 +209,14 @@ def test_a_file_that_breaks_off_at_the_same_frame_again_and_again_is_damaged() -
         list(frames)
     connection = Connection("film", connects(*(film(7, 20) for _ in range(4))), None)
     assert len(list(RemoteFile(connection, allow_damaged=True).frames())) == 7
+
+
+def test_an_address_that_gives_one_picture_a_time_is_not_asked_without_a_pause() -> None:
+    _, picture = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
+    with LocalFiles(picture.tobytes()) as server, open_source(server.url, give_suspect=True) as source:
+        start = monotonic()
+        for _ in source:
+            if source.counts.captured >= 3:
+                break
+        assert monotonic() - start >= 3 * FIRST_DELAY_S  # one before the second, two before the third
+        assert server.answers <= 4
