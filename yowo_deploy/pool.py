@@ -161,7 +161,7 @@ class StreamPool:
     def push(self, name: str, frame_bgr: Frame) -> Future[Result]:
         """The next frame of a stream without a source; an unknown name makes a new stream.
 
-        Frames of one stream are worked on in order, and the call waits while two are not begun. An error stands in its
+        Frames of one stream are worked on in order, and the call waits while two are not done. An error stands in its
         frame's future alone.
 
         Raises:
