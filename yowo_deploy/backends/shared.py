@@ -145,8 +145,8 @@ class SharedBackend(Engine):
         return batch
 
     def _answer(self, batch: Sequence[_Asked]) -> None:
-        clips = batch[0].clips if len(batch) == 1 else np.concatenate([asked.clips for asked in batch])
         try:
+            clips = batch[0].clips if len(batch) == 1 else np.concatenate([asked.clips for asked in batch])
             raw = self._backend.infer(clips)
         except BaseException as error:  # handed over, not swallowed: whose it is gets it
             if len(batch) == 1:
