@@ -46,6 +46,7 @@ _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
 _TENSOR_TYPE, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 2, 13, 14
 _TENSOR_DIMS, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW = 1, 4, 8, 9
+_TENSOR_VALUES = {4, 5, 7, 9, 10, 11}  # floats, whole numbers of two sizes, raw, doubles, unsigned ones
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64", 16: "bfloat16"}
 _FLOAT32, _FLOAT16 = 1, 10
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -132,7 +133,7 @@ def show_values(source: Path, names: Sequence[str], path: Path) -> None:
         content = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         for number, value in _fields(content):
             if number != _MODEL_GRAPH or isinstance(value, int):
-                written.write(field(number, value if isinstance(value, int) else bytes(value)))
+                written.write(_again(number, value))
                 continue
             shown = {
                 _text(dict(_fields(_message(each)))[1]) for place, each in _fields(value) if place == _GRAPH_OUTPUT
@@ -141,6 +142,34 @@ def show_values(source: Path, names: Sequence[str], path: Path) -> None:
             written.write(header(number, len(value) + len(outputs)))
             written.write(value)
             written.write(outputs)
+
+
+def without_weights(source: Path) -> bytes:
+    """An ONNX file whose weights keep their names, types and shapes and hold no values: it is as small as its graph.
+
+    Args:
+        source: an ONNX file that passes `read_onnx_file`.
+    """
+    with source.open("rb") as stream:
+        content = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        return b"".join(
+            field(number, b"".join(_hollow(*each) for each in _fields(_message(value))))
+            if number == _MODEL_GRAPH
+            else _again(number, value)
+            for number, value in _fields(content)
+        )
+
+
+def _hollow(number: int, value: int | memoryview) -> bytes:
+    """A field of a graph; a weight without its values."""
+    if number != _GRAPH_INITIALIZER:
+        return _again(number, value)
+    return field(number, b"".join(_again(*each) for each in _fields(_message(value)) if each[0] not in _TENSOR_VALUES))
+
+
+def _again(number: int, value: int | memoryview) -> bytes:
+    """A field as it was read."""
+    return field(number, value if isinstance(value, int) else bytes(value))
 
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:

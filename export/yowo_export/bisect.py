@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx_ir as ir
 
 from yowo_deploy.backends.apart import Apart
 from yowo_deploy.backends.base import is_checkpoint
@@ -169,7 +168,7 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Laye
     for file in graphs:
         if read_spec(file).streaming:
             raise InputError(f"{file} is a streaming file, whose first layers are none of a clip: bisect without it")
-    layers = layers_of(ir.load(graphs[0]))
+    layers = layers_of(graphs[0])
     first, second = (_names(file, layers) for file in (reference, candidate))
     return [(first.get(layer.name, ""), second.get(layer.name, ""), layer) for layer in layers]
 
@@ -178,7 +177,7 @@ def _names(file: Path, layers: Sequence[Layer]) -> dict[str, str]:
     """What a model calls the value of each layer; a plan has the names of the file that it was built from."""
     if is_checkpoint(file):
         return {layer.name: layer.module for layer in layers}
-    own = layers if is_plan(file) else layers_of(ir.load(file))
+    own = layers if is_plan(file) else layers_of(file)
     return {layer.name: layer.value for layer in own}
 
 

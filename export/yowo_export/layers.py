@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
+from yowo_deploy.onnx_file import without_weights
 from yowo_export.blocks import OUTPUT_KEY
 
 # What moves or rounds values and is no layer of a network: a lower precision puts them in.
@@ -38,8 +41,13 @@ class Layer:
         return 4 * math.prod(self.shape) if self.shape else 0
 
 
-def layers_of(model: ir.Model) -> list[Layer]:
-    """The layers of a graph in its order."""
+def layers_of(file: Path) -> list[Layer]:
+    """The layers of a file's graph in its order; its weights are not loaded.
+
+    Args:
+        file: an ONNX file that passes `read_onnx_file`.
+    """
+    model = ir.from_proto(onnx.load_model_from_string(without_weights(file)))
     found: list[Layer] = []
     # Of every value that comes of the input: the layers that it follows from.
     before: dict[ir.Value | None, tuple[str, ...]] = dict.fromkeys(model.graph.inputs, ())

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from yowo_deploy.artifacts import atomic_write, existing_file, sha256_of
 from yowo_deploy.backends.base import check_shapes
 from yowo_deploy.backends.gpu import open_cuda
@@ -140,7 +138,7 @@ def _key(record: str, options: PlanOptions) -> str:
 
 def _show_layers(trt: Any, network: Any, source: Path) -> None:
     """Mark what every layer puts out as an output, in float32 and under its name in the ONNX file."""
-    wanted = {layer.value for layer in layers_of(ir.load(source))}
+    wanted = {layer.value for layer in layers_of(source)}
     layers = list(map(network.get_layer, range(network.num_layers)))
     for tensor in [layer.get_output(index) for layer in layers for index in range(layer.num_outputs)]:
         if tensor.name not in wanted or tensor.is_network_output:

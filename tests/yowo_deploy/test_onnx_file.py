@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from yowo_deploy import onnx_file
 from yowo_deploy.errors import ModelFileError, SpecError, YowoError
-from yowo_deploy.onnx_file import OnnxFile, read_onnx_file, read_spec, show_values
+from yowo_deploy.onnx_file import OnnxFile, read_onnx_file, read_spec, show_values, without_weights
 from yowo_deploy.spec import ModelSpec
 
 onnx = pytest.importorskip("onnx")
@@ -273,3 +273,15 @@ def test_values_are_shown_behind_the_outputs_and_nothing_else_changes(content: b
     del after.graph.output[1:]
     assert after == before
     assert read_spec(file.with_name("shown.onnx")) == read_spec(file)
+
+
+def test_a_file_without_its_weights_has_the_same_graph(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    before, after = onnx.load(file), onnx.load_from_string(without_weights(file))
+    assert sum(len(each.raw_data) for each in before.graph.initializer) > 0
+    for one, other in zip(before.graph.initializer, after.graph.initializer, strict=True):
+        assert (one.name, one.dims, one.data_type) == (other.name, other.dims, other.data_type)
+        assert len(other.raw_data) == len(other.float_data) == 0
+    for graph in (before.graph, after.graph):
+        del graph.initializer[:]
+    assert before == after
