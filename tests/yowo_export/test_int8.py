@@ -124,6 +124,41 @@ def test_a_rounding_before_a_pool_gives_the_very_same_answers(single: Path) -> N
     assert not quantize_before_pooling(made)
 
 
+@pytest.mark.parametrize(("target", "rounded"), [("openvino", True), ("tensorrt", False)])
+def test_the_earlier_of_two_convolutions_that_are_added_is_rounded_too(
+    tmp_path: Path, target: Target, rounded: bool
+) -> None:
+    """A block of a residual network whose shortcut has a convolution: the sum reads that one in INT8."""
+    rng, path = np.random.default_rng(2), tmp_path / "block.onnx"
+    shapes = {"one": (8, 3, 1, 1), "aside": (8, 8, 1, 1), "two": (8, 8, 3, 3), "three": (8, 8, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["clips", "one"], ["a"], name="one"),
+        helper.make_node("Conv", ["a", "aside"], ["b"], name="aside"),
+        helper.make_node("Conv", ["a", "two"], ["c"], name="two", pads=[1] * 4),
+        helper.make_node("Conv", ["c", "three"], ["d"], name="three"),
+        helper.make_node("Add", ["d", "b"], ["raw"], name="sum"),
+    ]
+    place = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [place("clips", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [place("raw", TensorProto.FLOAT, [1, 8, 8, 8])],
+        [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32) / 3, n) for n, s in shapes.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(proto, path)
+    clips = rng.random((4, 3, 8, 8), np.float32)
+    ranges = tensor_ranges(path, [(clip, (8, 8)) for clip in clips], "minmax", RANGED)  # type: ignore[arg-type]
+    made = ir.from_proto(quantize(proto, ranges, ["aside", "two", "three"], target))
+    made.graph.sort()
+    [total] = [node for node in made.graph if node.op_type == "Add"]
+    producers = [str(value.producer().op_type) for value in total.inputs]  # type: ignore[union-attr]
+    assert producers == ["Conv", "DequantizeLinear" if rounded else "Conv"]
+    expected = run(ir.from_proto(proto), clips[:1])
+    assert np.abs(run(made, clips[:1]) - expected).max() < 0.05 * np.abs(expected).max()
+
+
 def test_no_node_asked_for_is_the_same_model(single: Path) -> None:
     proto = onnx.load(single)
     ranges = tensor_ranges(single, made_up_clips(read_spec(single), 1), "minmax", RANGED)
