@@ -14,6 +14,10 @@ from yowo_deploy.doctor import MODULES, TIMEOUT_S, find_gpus
 from yowo_deploy.version import __version__
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+_CONTAINER = (  # what a container may use and uses, of both kinds of control groups
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 _CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm")
 
 
@@ -59,6 +63,18 @@ def peak_memory_bytes() -> int | None:
     """
     found = re.search(r"^VmHWM:\s+(\d+) kB", _read("/proc/self/status"), re.M)
     return int(found[1]) * 1024 if found else None
+
+
+def free_memory_bytes() -> int | None:
+    """What can be taken without swapping, in a container within its limit; None where nobody says."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"), re.M)
+    if not found:
+        return None
+    free = int(found[1]) * 1024
+    for limit, used in ((_read(one).strip(), _read(other).strip()) for one, other in _CONTAINER):
+        if limit.isdecimal() and used.isdecimal():
+            free = min(free, max(0, int(limit) - int(used)))
+    return free
 
 
 def gpu_memory_bytes() -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +21,29 @@ Crop = tuple[float, float, float, float]
 
 # A dense matrix of weights is nearly all zero: of a 320x240 frame its product takes eleven times as long as its bands'.
 _BAND = 8  # output rows made of one block of input rows; with 4 or 16 a frame takes a fifth to a half longer
+# Frames a call: of 320x240, one and one take 1.6 times as long in two threads, which wait for the lock of Python; four
+# take more than a cache holds.
+_TOGETHER = 2
 _PRODUCTS_A_CALL = 2**18  # above, OpenBLAS wakes threads, which then spin on the cores of the engine or the training
+
+
+class _Scratch(threading.local):
+    """Each thread's own memory for what is between two roundings; new memory comes page by page, at a third of the time
+    of a frame."""
+
+    def __init__(self) -> None:
+        self._held = np.empty(0, np.float32)
+
+    def floats(self, *shapes: tuple[int, ...]) -> list[Float]:
+        """Arrays with anything in them, good until the next are asked for."""
+        ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+        if ends[-1] > self._held.size:
+            self._held = np.empty(ends[-1], np.float32)
+        starts = [0, *ends]
+        return [self._held[a:b].reshape(shape) for a, b, shape in zip(starts, ends, shapes, strict=False)]
+
+
+_scratch = _Scratch()
 
 
 class _Band(NamedTuple):
@@ -47,20 +71,35 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, 
     Returns:
         (height, width, 3) uint8.
     """
-    height, width = frame.shape[:2]
+    return resize_frames([frame], size_wh, resize_filter, crop_xyxy)[0]
+
+
+def resize_frames(
+    frames: Sequence[Frame], size_wh: tuple[int, int], resize_filter: ResizeFilter, crop_xyxy: Crop | None = None
+) -> list[Frame]:
+    """As `resize`, of frames that are all of one size."""
+    made: list[Frame] = []
+    for start in range(0, len(frames), _TOGETHER):
+        made += _resize(frames[start : start + _TOGETHER], size_wh, resize_filter, crop_xyxy)
+    return made
+
+
+def _resize(
+    frames: Sequence[Frame], size_wh: tuple[int, int], resize_filter: ResizeFilter, crop_xyxy: Crop | None
+) -> Sequence[Frame]:
+    height, width = frames[0].shape[:2]
     whole = (0.0, 0.0, float(width), float(height))
     left, top, right, bottom = window = crop_xyxy or whole
     if window == whole and (width, height) == size_wh:
-        return frame
+        return frames
     width_out, height_out = size_wh
     across, down = (width, width_out, left, right), (height, height_out, top, bottom)
     if resize_filter == "nearest":
-        return frame[_nearest(*down)[:, None], _nearest(*across)]
-    turned = cv2.transpose(frame).reshape(width, -1)  # columns first: the order shows where overshoot is cut off
+        return [frame[_nearest(*down)[:, None], _nearest(*across)] for frame in frames]
     overshoots = resize_filter == "bicubic"
-    columns = _resample_rows(turned, _bands(*across, resize_filter), overshoots).reshape(width_out, height, 3)
-    rows = cv2.transpose(columns).reshape(height, -1)
-    return _resample_rows(rows, _bands(*down, resize_filter), overshoots).reshape(height_out, width_out, 3)
+    # Columns first: the order shows where overshoot is cut off.
+    columns = _resample_rows([cv2.transpose(each) for each in frames], _bands(*across, resize_filter), overshoots)
+    return list(_resample_rows([cv2.transpose(each) for each in columns], _bands(*down, resize_filter), overshoots))
 
 
 def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Float:
@@ -113,33 +152,45 @@ def normalise(
         out: where to write, in place of a new array.
     """
     planes = np.empty((3, *frame_bgr.shape[:2]), np.float32) if out is None else out
-    sources = cv2.split(frame_bgr)
-    for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
-        bgr = 2 - channel if spec.colour == "rgb" else channel
-        plane = np.multiply(sources[bgr], np.float32(gains_bgr[bgr] / (255 * std)), out=planes[channel])
-        if gains_bgr[bgr] > 1:
-            np.minimum(plane, np.float32(1 / std), out=plane)
-        if mean:
-            plane -= np.float32(mean / std)
+    sources, gains = cv2.split(frame_bgr), tuple(gains_bgr)
+    if spec.colour == "rgb":
+        sources, gains = sources[::-1], gains[::-1]
+    for plane, source, table in zip(planes, sources, _normalised(spec.mean, spec.std, gains), strict=True):
+        made = cv2.LUT(source, table, plane)
+        if made is not plane:  # its memory does not suit OpenCV
+            plane[:] = made
     return planes
 
 
-def _resample_rows(rows: NDArray[Any], bands: Sequence[_Band], overshoots: bool) -> Frame:
-    """(n, K) to (length, K) along the first axis, rounded half up to uint8 between the passes as Pillow does."""
-    made = np.empty((bands[-1].made.stop, rows.shape[1]), np.uint8)
+@functools.lru_cache(maxsize=64)
+def _normalised(mean: Sequence[float], std: Sequence[float], gains: Sequence[float]) -> list[Float]:
+    """By channel: what becomes of each value of a byte."""
+    tables = []
+    for offset, scale, gain in zip(mean, std, gains, strict=True):
+        table = np.arange(256, dtype=np.uint8) * np.float32(gain / (255 * scale))
+        if gain > 1:
+            np.minimum(table, np.float32(1 / scale), out=table)
+        tables.append(table - np.float32(offset / scale))
+    return tables
+
+
+def _resample_rows(images: Sequence[NDArray[Any]], bands: Sequence[_Band], overshoots: bool) -> NDArray[np.uint8]:
+    """(n, K, 3) each to (length, K, 3), stacked; rounded half up to uint8 between the passes as Pillow does."""
+    count, length, width = len(images), bands[-1].made.stop, images[0].shape[1] * 3
+    made = np.empty((count, length, width), np.uint8)
     columns = max(1, _PRODUCTS_A_CALL // max(band.weights.size for band in bands))
-    values, sums = (np.empty((length, min(columns, rows.shape[1])), np.float32) for length in (len(rows), len(made)))
-    for start in range(0, rows.shape[1], columns):
-        part = rows[:, start : start + columns]
-        source, total = values[:, : part.shape[1]], sums[:, : part.shape[1]]
-        source[:] = part
+    for start in range(0, width, columns):
+        end = min(start + columns, width)
+        source, total = _scratch.floats((count, len(images[0]), end - start), (count, length, end - start))
+        for each, image in zip(source, images, strict=True):
+            each[:] = image.reshape(len(image), width)[:, start:end]
         for band in bands:
-            np.matmul(band.weights, source[band.sources], out=total[band.made])
+            np.matmul(band.weights, source[:, band.sources], out=total[:, band.made])
         if overshoots:
             np.clip(total, 0, 255, out=total)
         total += np.float32(0.5)
-        made[:, start : start + columns] = total
-    return made
+        made[..., start:end] = total
+    return made.reshape(count, length, -1, 3)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yowo_deploy.machine import describe_machine, gpu_memory_bytes, in_words
+from yowo_deploy import machine as machine_module
+from yowo_deploy.machine import describe_machine, free_memory_bytes, gpu_memory_bytes, in_words
 
 
 def test_the_machine_is_described_in_plain_values() -> None:
@@ -56,3 +57,18 @@ esac
     assert gpu["clocks.sm"] == gpu["clocks.max.sm"] == "1980 MHz" and gpu["clocks.mem"] == "2619 MHz"
     assert "NVIDIA L4 (driver 580.65.06)" in in_words(machine)
     assert gpu_memory_bytes() == 512 << 20
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "free"),
+    [("max", "5", 8 << 30), (str(6 << 30), str(5 << 30), 1 << 30), (str(1 << 62), "5", 8 << 30), ("5", "9", 0)],
+)
+def test_free_memory_is_what_the_container_leaves(
+    limit: str, used: str, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"/proc/meminfo": f"MemTotal: 1 kB\nMemAvailable:   {8 << 20} kB\n"}
+    said |= {"/sys/fs/cgroup/memory.max": limit + "\n", "/sys/fs/cgroup/memory.current": used + "\n"}
+    monkeypatch.setattr(machine_module, "_read", lambda path: said.get(path, ""))
+    assert free_memory_bytes() == free
+    said["/proc/meminfo"] = ""
+    assert free_memory_bytes() is None

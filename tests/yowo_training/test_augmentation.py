@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yowo_deploy.preprocess import resize
+from yowo_deploy.preprocess import Frame, resize
 from yowo_deploy.spec import ResizeFilter
-from yowo_training.augmentation import draw_augmentation, no_augmentation
+from yowo_training.augmentation import Augmentation, draw_augmentation, no_augmentation
 
 FRAME = (160, 120)
 INPUT = (64, 64)
+
+
+def shown(augmentation: Augmentation, frame: Frame) -> Frame:
+    """One frame as the training sees it."""
+    [window] = augmentation.frames([frame])
+    return window
 
 
 @settings(max_examples=40, deadline=None)
@@ -25,7 +31,7 @@ def test_a_bright_rectangle_lies_in_its_moved_box(seed: int) -> None:
     frame = np.zeros((FRAME[1], FRAME[0], 3), np.uint8)
     frame[40:90, 50:110] = 255
     moved, _ = augmentation.boxes(box)
-    rows, columns = np.nonzero(augmentation.frame(frame)[..., 0] > 127)
+    rows, columns = np.nonzero(shown(augmentation, frame)[..., 0] > 127)
     seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
     # The border pixel is bright or not by rounding: one pixel of the input either way.
     np.testing.assert_allclose(moved[0] * 64, seen, atol=1.01)
@@ -41,15 +47,15 @@ def test_nothing_drawn_is_a_plain_squash() -> None:
 @pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
 def test_nothing_drawn_gives_the_frame_that_the_runtime_sees(resize_filter: ResizeFilter) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
-    seen = no_augmentation(FRAME, INPUT, resize_filter).frame(frame)
+    seen = shown(no_augmentation(FRAME, INPUT, resize_filter), frame)
     np.testing.assert_array_equal(seen, resize(frame, INPUT, resize_filter))
 
 
 def test_a_flip_mirrors_the_frame_and_twice_gives_it_back() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     flip = replace(no_augmentation((64, 64), (64, 64), "bilinear"), flip=True)
-    assert (flip.frame(frame) == frame[:, ::-1]).all()
-    assert (flip.frame(flip.frame(frame)) == frame).all()
+    assert (shown(flip, frame) == frame[:, ::-1]).all()
+    assert (shown(flip, shown(flip, frame)) == frame).all()
     boxes, _ = flip.boxes(np.array([[0, 8, 16, 32]], np.float32))
     np.testing.assert_allclose(boxes, [[0.75, 0.125, 1, 0.5]])
 
@@ -65,3 +71,14 @@ def test_beyond_the_frame_its_edge_goes_on() -> None:
     frame[:, -1] = 200
     window = resize(frame, (10, 10), "bilinear", (60.0, 0.0, 70.0, 10.0))
     assert (window == 200).all()
+
+
+@pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
+def test_frames_together_are_what_each_is_alone_whatever_their_sizes(resize_filter: ResizeFilter) -> None:
+    rng = np.random.default_rng(3)
+    frames = [rng.integers(0, 256, (high, 160, 3), np.uint8) for high in (120, 120, 120, 96, 120, 120)]
+    augmentation = draw_augmentation(rng, FRAME, INPUT, resize_filter, jitter=0.2, colour=0.0)
+    together = list(augmentation.frames(frames))
+    assert len(together) == len(frames)
+    for one, frame in zip(together, frames, strict=True):
+        np.testing.assert_array_equal(one, shown(augmentation, frame))

@@ -16,6 +16,7 @@ from yowo_deploy.datasets import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.preprocess import normalise
 from yowo_deploy.spec import ModelSpec
+from yowo_training import clips as clips_module
 from yowo_training.clips import WORKERS, FrameCache, batches, sample
 from yowo_training.recipes import find_recipe
 
@@ -160,3 +161,27 @@ def test_the_cache_stops_growing_at_its_limit(tmp_path: Path) -> None:
     for _ in islice(batches(videos, SPEC, RECIPE, seed=0, cache=cache), 8):
         assert cache.held_bytes <= 2 * one + WORKERS * one  # what the threads decode at the moment it is full
     assert cache.held_bytes >= 2 * one
+
+
+def test_memory_of_a_batch_is_taken_again_only_when_nothing_looks_into_it(tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / f"{index}.avi", FRAMES, FRAMES) for index in range(4)]
+    made = batches(videos, SPEC, RECIPE, seed=0)
+    places, kept = set(), []
+    for number in range(12):
+        clips = next(made).clips
+        assert all(clip.data_ptr() != clips.data_ptr() for clip, _ in kept)
+        if number < 2:
+            kept.append((clips[0], clips[0].clone()))  # a view alone keeps it
+        places.add(clips.data_ptr())
+    assert len(places) < 12
+    assert all(torch.equal(view, copy) for view, copy in kept)
+
+
+def test_a_cache_takes_a_third_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FrameCache()._limit > 0
+    monkeypatch.setattr(clips_module, "free_memory_bytes", lambda: 6 << 30)
+    assert FrameCache()._limit == 2 << 30
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert FrameCache()._limit == 1 << 29
+    monkeypatch.setattr(clips_module, "free_memory_bytes", lambda: None)
+    assert FrameCache()._limit == 2 << 30

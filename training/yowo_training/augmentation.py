@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Float
-from yowo_deploy.preprocess import Crop, Frame, resize
+from yowo_deploy.preprocess import Crop, Frame, resize_frames
 from yowo_deploy.spec import ResizeFilter
 
 MIN_VISIBLE = 0.4  # share of a box that must be left in the crop for the box to stay
@@ -34,10 +36,11 @@ class Augmentation:
     resize_filter: ResizeFilter
     gains_bgr: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
-    def frame(self, frame_bgr: Frame) -> Frame:
-        """The frame cropped, squashed to the input size and flipped; its colours as they were."""
-        window = resize(frame_bgr, self.size_wh, self.resize_filter, self.crop_xyxy)
-        return np.asarray(cv2.flip(window, 1), np.uint8) if self.flip else window
+    def frames(self, frames_bgr: Iterable[Frame]) -> Iterator[Frame]:
+        """The frames cropped, squashed to the input size and flipped; their colours as they were."""
+        for _, alike in groupby(frames_bgr, key=np.shape):
+            for window in resize_frames(list(alike), self.size_wh, self.resize_filter, self.crop_xyxy):
+                yield np.asarray(cv2.flip(window, 1), np.uint8) if self.flip else window
 
     def boxes(self, boxes_xyxy: Float) -> tuple[Float, NDArray[np.bool_]]:
         """Corners in pixels of the frame to corners in 0..1 of the input, and which of them are still to be seen."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from yowo_deploy.ahead import map_ahead
 from yowo_deploy.boxes import Float, Int, xyxy_to_cxcywh
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.machine import free_memory_bytes
 from yowo_deploy.preprocess import Frame, normalise
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video import open_video
@@ -26,6 +29,7 @@ from yowo_training.augmentation import draw_augmentation
 from yowo_training.recipes import Recipe
 
 _PARALLEL = 2**18  # numbers that torch divides among threads
+_ROOM = 2 << 30  # bytes for frames where nobody says how much memory is free
 WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
 
 
@@ -86,18 +90,34 @@ def batches(
         _, boxes = sample(video, spec, recipe, rng, cache, clip)
         return torch.from_numpy(boxes), rng.random(), epoch
 
-    shape = (recipe.batch, 3, spec.clip_length, *spec.input_size[::-1])
+    memory = _Memory((recipe.batch, 3, spec.clip_length, *spec.input_size[::-1]))
     started: deque[Tensor] = deque()  # batches whose clips are being made, each in its place: no copy
 
     def places() -> Iterator[tuple[int, Float]]:
         for number in count(first):
-            started.append(torch.empty(shape))
+            started.append(memory.take())
             yield from enumerate(started[-1].numpy(), (number * processes + rank) * recipe.batch)
 
     clips = map_ahead(made, places(), WORKERS)
     while True:
         targets, luck, epochs = zip(*islice(clips, recipe.batch), strict=True)
         yield Batch(started.popleft(), list(targets), torch.tensor(luck), epochs[-1])
+
+
+class _Memory:
+    """Memory of batches, taken again when nothing looks into it any more: new memory comes page by page, which took a
+    third of the time of a clip."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._free: list[Float] = []
+
+    def take(self) -> Tensor:
+        """A tensor with anything in it."""
+        held = self._free.pop() if self._free else torch.empty(self._shape).numpy()
+        window = held[...]  # the tensor and all that is made of it keep this one
+        weakref.finalize(window, self._free.append, held).atexit = False
+        return torch.from_numpy(window)
 
 
 @lru_cache(maxsize=2)
@@ -120,8 +140,8 @@ def sample(
     frame_size = frames[0].shape[1], frames[0].shape[0]
     augmentation = draw_augmentation(rng, frame_size, spec.input_size, spec.resize_filter, recipe.jitter, recipe.colour)
     clip = np.empty((3, len(frames), *spec.input_size[::-1]), np.float32) if out is None else out
-    for index, frame in enumerate(frames):
-        normalise(augmentation.frame(frame), spec, augmentation.gains_bgr, clip[:, index])
+    for index, frame in enumerate(augmentation.frames(frames)):
+        normalise(frame, spec, augmentation.gains_bgr, clip[:, index])
     boxes, class_id = video.at(key)
     measured_wh = video.size_wh or frame_size
     scale = np.array([frame_size[side] / measured_wh[side] for side in (0, 1)] * 2, np.float32)
@@ -144,13 +164,14 @@ class FrameCache:
         held_bytes: of frames held now.
 
     Args:
-        limit_bytes: of frames held. A small data set fits and is decoded once; of a large one, what does not fit is
-            decoded at each visit, and of that no more than the clip is kept. Long films want folders of frames, which
-            need not be read from the start.
+        limit_bytes: of frames held; a third of the free memory by default, shared with other processes of the team. A
+            small data set fits and is decoded once; of a large one, what does not fit is decoded at each visit, and of
+            that no more than the clip is kept. Long films want folders of frames, which need not be read from the
+            start.
     """
 
-    def __init__(self, limit_bytes: int = 2 << 30) -> None:
-        self._limit, self.held_bytes = limit_bytes, 0
+    def __init__(self, limit_bytes: int | None = None) -> None:
+        self._limit, self.held_bytes = _room() if limit_bytes is None else limit_bytes, 0
         self._lock = threading.Lock()
         self._held: dict[str, list[Frame]] = {}
 
@@ -167,6 +188,11 @@ class FrameCache:
                     self._held[video.name] = frames
                     self.held_bytes += sum(frame.nbytes for frame in frames)
         return self._held[video.name][first : last + 1]
+
+
+def _room() -> int:
+    free = free_memory_bytes()
+    return _ROOM if free is None else free // (3 * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _clip_frames(

@@ -97,7 +97,7 @@ class Run:
         device: "cpu", "cuda" or "cuda:N".
         resume: go on from the state.pt in `output`, if there is one. By epochs and on a CPU, the weights at the end
                 are, bit for bit, those of a run that was never stopped.
-        cache_bytes: of decoded frames kept in memory.
+        cache_bytes: of decoded frames kept in memory, see `FrameCache`.
         start: checkpoint or ONNX file of the recipe's network whose branches and CFAM are kept (see `started`).
 
     Raises:
@@ -116,7 +116,7 @@ class Run:
         weights: Mapping[str, str] | None = None,
         device: str = "cpu",
         resume: bool = False,
-        cache_bytes: int = 2 << 30,
+        cache_bytes: int | None = None,
         start: str | None = None,
     ) -> None:
         torch.manual_seed(seed)

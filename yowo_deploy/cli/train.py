@@ -54,7 +54,9 @@ SMALL = 500  # training videos, below which the shipped model is a better start 
 @click.option(
     "--held-out", default=0.04, type=click.FloatRange(0, 0.9), help="Share of the recordings kept to choose by."
 )
-@click.option("--cache-gb", default=2.0, type=click.FloatRange(min=0), help="Memory for decoded frames.")
+@click.option(
+    "--cache-gb", type=click.FloatRange(min=0), help="Memory for decoded frames; by default a third of what is free."
+)
 @click.option("--tensorboard", is_flag=True, help="Curves for TensorBoard in the output folder.")
 @click.option("--show-batch", type=click.Path(), help="Write a picture of augmented clips, and train nothing.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for best.pt, last.pt and metrics.")
@@ -73,7 +75,7 @@ def command(
     device: str,
     resume: bool,
     held_out: float,
-    cache_gb: float,
+    cache_gb: float | None,
     tensorboard: bool,
     show_batch: str | None,
     output: str,
@@ -98,7 +100,8 @@ def command(
         trained_on.anchors = tuple((float(w), float(h)) for w, h in fitted)
     files = {"backbone_2d": weights_2d, "backbone_3d": weights_3d}
     given = {branch: path for branch, path in files.items() if path}
-    budget, cache_bytes = Budget(minutes, epochs or chosen.epochs), int(cache_gb * 2**30)
+    budget = Budget(minutes, epochs or chosen.epochs)
+    cache_bytes = None if cache_gb is None else int(cache_gb * 2**30)
     more = (given, device, resume, cache_bytes, beginning)
     run = Run(chosen, trained_on, Path(output), budget, seed, held_out, *more)
     if show_batch is not None:

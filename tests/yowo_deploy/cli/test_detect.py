@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.local_camera import LocalFiles
+from tests.local_camera import LocalCamera, LocalFiles
 from yowo_deploy.cli import cli
 from yowo_deploy.cli import detect as detect_module
 from yowo_deploy.cli.detect import nothing_found
@@ -287,6 +288,27 @@ def test_addresses_are_watched_at_once_and_find_what_their_files_give(
         assert [line["detections"] for line in along] == [line["detections"] for line in alone]
         with VideoReader(place.with_name(f"{place.name}.webm")) as reader:
             assert sum(1 for _ in reader) == FRAMES
+
+
+def test_ctrl_c_ends_several_cameras_with_whole_files(model: Path, tmp_path: Path) -> None:
+    with LocalCamera(20) as yard, LocalCamera(20) as hall:
+        process = detecting(yard.url, hall.url, "--model", model, "--json", f"{tmp_path}/", "-o", f"{tmp_path}/")
+        latest = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < latest:
+            seen = [path.read_text().count("\n") for path in tmp_path.glob("*.jsonl")]
+            if len(seen) == 2 and min(seen) >= 5:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said  # cameras have no end of their own
+    written = sorted(tmp_path.glob("*.jsonl"))
+    assert len(written) == 2 and "Traceback" not in said and "s3cret" not in said
+    for path in written:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(lines) >= 5 and "s3cret" not in path.name
+        with VideoReader(path.with_suffix(".webm")) as reader:
+            assert len(list(reader)) >= len(lines)  # those that came between are held
 
 
 def test_files_and_addresses_do_not_mix(run: Callable[..., Result], videos: list[Path], tmp_path: Path) -> None:
