@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 
 from benchmarks.forms import rows
 from benchmarks.model_cost import LENGTHS, PAPER
+from benchmarks.precision import ENGINES, figures_file, form_file
 from benchmarks.results import write_report
 from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import open_model
@@ -32,9 +32,6 @@ from yowo_deploy.bench import bench_calls, median_interval, model_call
 from yowo_deploy.default_model import model_path
 from yowo_deploy.machine import describe_machine
 from yowo_deploy.onnx_file import read_onnx_file, read_spec, recorded_cost
-from yowo_export.calibration import made_up_clips
-from yowo_export.onnx_export import store_anew
-from yowo_export.precision import Wish, lower_model
 from yowo_training.build import build
 from yowo_training.checkpoint import save_checkpoint
 from yowo_training.recipes import find_recipe
@@ -84,24 +81,22 @@ def scaling(work: Path, seconds: float) -> dict[str, Any]:
     return found
 
 
-def pareto(work: Path, seconds: float) -> dict[str, Any]:
-    """Speed of the default model in every precision; INT8 ranges from made-up clips, which costs no time to a call."""
-    with TemporaryDirectory() as name:
-        single = Path(name) / "fp32.onnx"
-        store_anew(model_path("default"), single, half_weights=False)
-        clips = made_up_clips(read_spec(single), 4)
-        models = {}
-        for engine in ("openvino", "onnxruntime"):
-            low = Path(name) / f"{engine}.onnx"
-            lower_model(single, low, clips, Wish("int8", engine), judged=1)
-            models[f"fp32, {engine}"] = open_model(single, engine, threads=1)
-            models[f"int8, {engine}"] = open_model(low, engine, threads=1)
-        half = Path(name) / "half.onnx"
-        lower_model(single, half, clips, Wish("fp16"), judged=1)
-        models["fp16, openvino"] = open_model(half, "openvino", threads=1)
-        models["bf16, openvino"] = open_model(single, "openvino", precision="bf16", threads=1)
-        macs = recorded_cost(read_onnx_file(single).metadata)["total"]["macs"]
-        return {"gmac": macs / 1e9, "rows": rows({name: model_call(model) for name, model in models.items()}, seconds)}
+def pareto(work: Path, seconds: float) -> dict[str, Any] | None:
+    """Speed of the default model's files that were evaluated; nothing where none were."""
+    folder = work / "accuracy"
+    if not folder.exists():
+        print(f"no accuracy: `python -m benchmarks.precision accuracy {folder} JHMDB21` first", file=sys.stderr)
+        return None
+    single, models, scores = folder / "fp32.onnx", {}, {}
+    for engine in ENGINES:
+        for form in ("fp32", "fp16", f"int8 for {engine}"):
+            name, file = f"{form.split()[0]}, {engine}", form_file(folder, form)
+            models[name] = open_model(file, engine, threads=1)
+            scores[name] = json.loads(figures_file(file, engine).read_text())[0]
+    models["bf16, openvino"] = open_model(single, "openvino", precision="bf16", threads=1)
+    found = rows({name: model_call(model) for name, model in models.items()}, seconds)
+    macs = recorded_cost(read_onnx_file(single).metadata)["total"]["macs"]
+    return {"gmac": macs / 1e9, "rows": [row | {"frame_map": scores.get(row["name"])} for row in found]}
 
 
 def postprocess(work: Path, seconds: float) -> dict[str, Any]:
@@ -147,16 +142,6 @@ def _process(code: str) -> tuple[float, float]:
     return perf_counter() - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def accuracy() -> dict[str, float]:
-    """Frame-mAP@0.5 of the default model by "precision, engine", from the README's table of all test frames."""
-    text = (HERE.parent / "README.md").read_text(encoding="utf-8")
-    found = {}
-    for form, engine, value in re.findall(r"^\| (fp32|FP16|INT8, everything) \| (\w[\w ]*) \| ([\d.]+) \|", text, re.M):
-        precision = form.removesuffix(", everything").lower()
-        found[f"{precision}, {engine.replace(' ', '').lower()}"] = float(value)
-    return found
-
-
 SECTIONS: dict[str, Callable[[Path, float], dict[str, Any] | None]] = {
     "backbones": backbones,
     "scaling": scaling,
@@ -186,7 +171,7 @@ def main() -> None:
         if figures is not None:
             loads = [round(load, 1), round(os.getloadavg()[0], 1)]
             write_text(file, json.dumps({"figures": figures, "load": loads, "machine": describe_machine()}, indent=1))
-    write_report(work, given.output, accuracy())
+    write_report(work, given.output)
 
 
 if __name__ == "__main__":

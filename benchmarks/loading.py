@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,26 +31,30 @@ def main() -> None:
     name, folder, *recipe = sys.argv[1:]
     chosen, dataset = find_recipe(recipe[0] if recipe else "yowo-lite"), open_dataset(name, Path(folder))
     with TemporaryDirectory() as output:
-        run = Run(chosen, dataset, Path(output), Budget(60.0, 1))
-        loader = batches(run.training, run.spec, chosen, seed=0, cache=run.cache)
-        steps: Iterator[object] = iter(run)
-        first, held = epochs(loader, run.cache, chosen.batch)
-        rates: dict[str, list[float]] = {"loading": [], "training": []}
-        cpu_ms: dict[str, list[float]] = {"loading": [], "training": []}
-        for _ in range(ROUNDS):
-            for what, source in (("loading", loader), ("training", steps)):
+        whole = Run(replace(chosen, first_3d=0.0), dataset, Path(output) / "whole", Budget(60.0, 1))
+        cache = whole.cache
+        loader = batches(whole.training, whole.spec, chosen, seed=0, cache=cache)
+        sources: dict[str, Iterator[object]] = {"no network": loader, "the whole network": iter(whole)}
+        if chosen.first_3d:
+            run = Run(chosen, dataset, Path(output) / "first", Budget(60.0, 1))
+            run.cache = cache
+            sources["the 3-D branch alone, as at first"] = iter(run)
+        first, held = epochs(loader, cache, chosen.batch)
+        clips, cpu_ms = (np.empty((ROUNDS, len(sources))) for _ in range(2))
+        for turn in range(ROUNDS):
+            for column, source in enumerate(sources.values()):
                 next(source)
                 start, cpu = perf_counter(), process_time()
                 for _ in islice(source, BATCHES):
                     pass
-                rates[what].append(BATCHES * chosen.batch / (perf_counter() - start))
-                cpu_ms[what].append(1000 * (process_time() - cpu) / (BATCHES * chosen.batch))
-    loading, training = (float(np.median(values)) for values in rates.values())
-    ours, all_of_it = (float(np.median(values)) for values in cpu_ms.values())
+                clips[turn, column] = BATCHES * chosen.batch / (perf_counter() - start)
+                cpu_ms[turn, column] = 1000 * (process_time() - cpu) / (BATCHES * chosen.batch)
     print(f"memory after each epoch of loading: {', '.join(f'{size:.2f}' for size in held)} GB")
-    print(f"CPU time of a clip: {ours:.0f} ms alone, {all_of_it:.0f} ms with the network")
-    for when, rate in (("first epoch", first), ("later epochs", loading)):
-        print(f"{when}: loading {rate:.1f} clips/s, training {training:.1f} clips/s: {rate / training:.1f} times")
+    print(f"first epoch, which decodes: {first:.1f} clips/s without a network; after it, medians of {ROUNDS} rounds:")
+    print("| | clips/s | CPU ms a clip | loading alone is so many times as fast |\n|---|---:|---:|---:|")
+    times = np.median(clips[:, :1] / clips, axis=0)
+    for row in zip(sources, np.median(clips, axis=0), np.median(cpu_ms, axis=0), times, strict=True):
+        print("| {} | {:.1f} | {:.0f} | {:.1f} |".format(*row))
 
 
 def epochs(loader: Iterator[Batch], cache: FrameCache, batch: int) -> tuple[float, list[float]]:

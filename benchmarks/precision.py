@@ -35,7 +35,7 @@ from yowo_export.tuning import take_frames_apart_if_faster
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint
 
-SECONDS = 90.0
+SECONDS = 200.0
 ENGINES = ("openvino", "onnxruntime")
 WISHES = {
     "fp16": Wish("fp16"),
@@ -101,7 +101,7 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
     store_anew(model_path("default"), single, half_weights=False)
     clips = None
     for name, wish in WISHES.items():
-        path = folder / f"{name.replace(' ', '_')}.onnx"
+        path = form_file(folder, name)
         if not path.exists():
             clips = clips or take_clips([video.path for video in dataset.videos("train")], read_spec(single), 128)
             found = lower_model(single, path, clips, wish, judged=64)
@@ -110,8 +110,8 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
     for engine in ENGINES:
         first = None
         for name in ("fp32", "fp16", f"int8 for {engine}"):
-            path = folder / f"{name.replace(' ', '_')}.onnx"
-            figures = path.with_suffix(f".{engine}.{every}.json")
+            path = form_file(folder, name)
+            figures = figures_file(path, engine, every)
             if not figures.exists():
                 with open_model(path, engine, streams=2) as backend:
                     found_map = evaluate(backend, dataset.videos("test"), every)
@@ -125,6 +125,16 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
                 f"| {right:.2f} |",
                 flush=True,
             )
+
+
+def form_file(folder: Path, form: str) -> Path:
+    """Where `accuracy` puts a form, as in `WISHES`."""
+    return folder / f"{form.replace(' ', '_')}.onnx"
+
+
+def figures_file(file: Path, engine: str, every: int = 1) -> Path:
+    """Where it puts frame-mAP, recall and class accuracy of a form's file, in points."""
+    return file.with_suffix(f".{engine}.{every}.json")
 
 
 def main() -> None:

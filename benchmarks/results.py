@@ -38,7 +38,7 @@ Machine: {machine}. Python {python}; {packages}.
 """
 
 
-def write_report(work: Path, output: Path, accuracy: Mapping[str, float]) -> None:
+def write_report(work: Path, output: Path) -> None:
     """Write `RESULTS.md` and pictures into `output`, from what is in `work`; what is missing is named."""
     networks = {(each["backbone"], each["frames"]): each for each in map(_read, _figures_files(work))}
     sections = {name: _read(work / f"{name}.json") for name in ("scaling", "pareto", "postprocess", "start")}
@@ -51,7 +51,7 @@ def write_report(work: Path, output: Path, accuracy: Mapping[str, float]) -> Non
         if section is None:
             text.append(f"## {name.capitalize()}\n\nNot measured yet: `python -m benchmarks.all --only {name}`.")
         elif name == "pareto":
-            text.append(_pareto(section, accuracy, output))
+            text.append(_pareto(section, output))
         else:
             text.append(makers[name](section))
     write_text(output / "RESULTS.md", "\n\n".join(part.strip() for part in text) + "\n")
@@ -169,16 +169,18 @@ def _pair(values: Sequence[float]) -> tuple[str, str]:
     return f"{values[0]:.1f}", _times(values[1:])
 
 
-def _pareto(section: dict[str, Any], accuracy: Mapping[str, float], output: Path) -> str:
+def _pareto(section: dict[str, Any], output: Path) -> str:
     rows = section["figures"]["rows"]
-    judged = {name: f"{value:.2f}" for name, value in accuracy.items()}
-    table = [(row["name"], f"{row['cpu_ms']:.1f}", _times(row["times"]), judged.get(row["name"], "-")) for row in rows]
-    known = [row for row in rows if row["name"] in accuracy]
+    known = [row for row in rows if row["frame_map"] is not None]
+    table = [
+        (row["name"], f"{row['cpu_ms']:.1f}", _times(row["times"]), f"{row['frame_map']:.2f}" if row in known else "-")
+        for row in rows
+    ]
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for row, marker in zip(known, "osD^v<>P", strict=False):
-        axes.plot(row["cpu_ms"], accuracy[row["name"]], marker, ms=9, alpha=0.8, label=row["name"])
+        axes.plot(row["cpu_ms"], row["frame_map"], marker, ms=9, alpha=0.8, label=row["name"])
     axes.legend(loc="best")
     axes.set(xlabel="CPU ms a clip, one thread", ylabel="frame-mAP@0.5 on J-HMDB-21, %")
     axes.margins(0.3, 0.2)
@@ -188,9 +190,8 @@ def _pareto(section: dict[str, Any], accuracy: Mapping[str, float], output: Path
         [
             "## Accuracy against speed, the default model",
             f"{section['figures']['gmac']:.2f} GMAC a clip; {_load(section)}. Frame-mAP@0.5 on all frames of "
-            "J-HMDB-21's test split 1 is from the table in the README (`python -m benchmarks.precision accuracy`); `-` "
-            "was not evaluated. INT8 here is everything in INT8, calibrated on made-up clips: its speed is that of the "
-            "evaluated file, its weights are not.",
+            "J-HMDB-21's test split 1 is of these very files (`python -m benchmarks.precision accuracy`); `-` was not "
+            "evaluated.",
             _table(("form", "CPU ms", "times fp32 on OpenVINO", "frame-mAP@0.5"), table, left=1),
             "![Accuracy against speed](pareto.png)",
         ]
