@@ -155,7 +155,8 @@ def normalise(
     sources, gains = cv2.split(frame_bgr), tuple(gains_bgr)
     if spec.colour == "rgb":
         sources, gains = sources[::-1], gains[::-1]
-    for plane, source, table in zip(planes, sources, _normalised(spec.mean, spec.std, gains), strict=True):
+    tables = _normalised(tuple(spec.mean), tuple(spec.std), gains)
+    for plane, source, table in zip(planes, sources, tables, strict=True):
         made = cv2.LUT(source, table, plane)
         if made is not plane:  # its memory does not suit OpenCV
             plane[:] = made
