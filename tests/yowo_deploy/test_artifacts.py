@@ -157,7 +157,9 @@ def test_a_bomb_of_gzip_takes_no_more_memory_than_may_be_read(tmp_path: Path) ->
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8b", gzip.compress(b"x" * 99, mtime=0)[:-9], b"\x1f\x8b\x08\x00" + b"?" * 40])
+@pytest.mark.parametrize(
+    "content", [b"\x1f\x8b", gzip.compress(b"x" * 99, mtime=0)[:-9], b"\x1f\x8b\x08\x00" + b"?" * 40]
+)
 def test_damaged_gzip_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(content)
     with pytest.raises(InputError, match="data cannot be read"):
