@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +16,8 @@ import numpy as np
 from yowo_deploy.preprocess import Frame
 
 _BITS, _SIDE = 16, 8
+
+_Server = TypeVar("_Server", bound="_LocalServer")
 
 
 def numbered(number: int, width: int = _BITS * _SIDE, height: int = 48) -> Frame:
@@ -102,7 +106,37 @@ class LocalCamera:
             time.sleep(self._seconds)
 
 
-class LocalFiles:
+class _LocalServer(ABC):
+    """Answers each who connects, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self: _Server) -> _Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _serve(self, viewer: socket.socket) -> None:
+        with suppress(OSError), viewer:
+            self._answer(viewer)
+
+    @abstractmethod
+    def _answer(self, viewer: socket.socket) -> None:
+        """Say everything; the connection is closed behind it, also where the viewer hangs up."""
+
+
+class LocalFiles(_LocalServer):
     """A web server for given bytes; it may break off.
 
     Attributes:
@@ -112,37 +146,22 @@ class LocalFiles:
 
     def __init__(self, content: bytes) -> None:
         self._content, self.cuts, self.answers = content, list[float](), 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
         """Of the one file."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/film"
-
-    def __enter__(self) -> LocalFiles:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=self._answer, args=(self._listener.accept()[0],), daemon=True).start()
+        return f"http://{self._address}/film"
 
     def _answer(self, viewer: socket.socket) -> None:
-        with suppress(OSError), viewer:
-            if not viewer.recv(4096):
-                return  # only looked whether we are there
-            self.answers += 1
-            share = self.cuts.pop(0) if self.cuts else 1.0
-            head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self._content)
-            viewer.sendall(head + self._content[: int(share * len(self._content))])
-            viewer.shutdown(socket.SHUT_WR)
-            viewer.recv(1)
+        if not viewer.recv(4096):
+            return  # only looked whether we are there
+        self.answers += 1
+        share = self.cuts.pop(0) if self.cuts else 1.0
+        head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self._content)
+        viewer.sendall(head + self._content[: int(share * len(self._content))])
+        viewer.shutdown(socket.SHUT_WR)
+        viewer.recv(1)
 
 
 _SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
@@ -152,34 +171,20 @@ _SAYS = {
 }
 
 
-class LocalRtsp:
+class LocalRtsp(_LocalServer):
     """An MPEG transport stream by RTSP, once to each who asks: RTP inside the connection, as cameras do it."""
 
     def __init__(self, stream: bytes) -> None:
         self._stream = stream
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
         """With a password, which must appear nowhere."""
-        return f"rtsp://user:s3cret@127.0.0.1:{self._listener.getsockname()[1]}/live"
+        return f"rtsp://user:s3cret@{self._address}/live"
 
-    def __enter__(self) -> LocalRtsp:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=self._talk, args=(self._listener.accept()[0],), daemon=True).start()
-
-    def _talk(self, viewer: socket.socket) -> None:
-        with suppress(OSError), viewer, viewer.makefile("rb") as lines:
+    def _answer(self, viewer: socket.socket) -> None:
+        with viewer.makefile("rb") as lines:
             while words := lines.readline().decode().split():
                 fields = dict(iter(lambda: lines.readline().decode().strip().split(": ", 1), [""]))
                 body = _SDP if words[0] == "DESCRIBE" else ""
