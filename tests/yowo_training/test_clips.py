@@ -72,6 +72,30 @@ def test_a_file_shorter_than_its_annotation_ends_at_its_last_frame(tmp_path: Pat
     assert brightness(clip)[-1] == 2
 
 
+def test_what_a_file_no_longer_has_is_not_drawn(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "short.avi", 6, 1000)
+    recipe = replace(RECIPE, train_strides=(1,))
+    for cache in (FrameCache(), FrameCache(0)):
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            clip, boxes = sample(video, SPEC, recipe, rng, cache)
+            assert brightness(clip)[-1] < 6 and len(boxes) == 1
+
+
+def test_colours_change_alike_in_all_frames(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.avi", FRAMES, FRAMES)
+    [tube] = video.tubes
+    video = replace(video, tubes=(replace(tube, frames=tube.frames[8:], xyxy=tube.xyxy[8:]),))  # the bright ones
+    for seed in range(5):
+        plain, coloured = (
+            sample(video, SPEC, replace(RECIPE, colour=colour), np.random.default_rng(seed), FrameCache())[0]
+            for colour in (0.0, 0.3)
+        )
+        gains = coloured / plain
+        assert np.ptp(gains, axis=(1, 2, 3)).max() < 0.02 and 0.5 < gains.min() < gains.max() < 1.5
+        assert np.ptp(gains.mean(axis=(1, 2, 3))) > 0.01
+
+
 def test_every_epoch_takes_every_video_once_and_a_seed_gives_the_same_batches(tmp_path: Path) -> None:
     videos = [write_video(tmp_path / f"{index}.avi", FRAMES, FRAMES, class_id=index % 2) for index in range(3)]
     seen = [batch.targets for batch in islice(batches(videos, SPEC, RECIPE, seed=5), 2)]

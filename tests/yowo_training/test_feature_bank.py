@@ -35,7 +35,7 @@ def frames(count: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("key", range(0, 200, 7))
 def test_the_mean_is_over_the_eight_clips_in_whose_middle_the_key_frame_stands(key: int) -> None:
     count = 25
-    bank = FeatureBank(np.arange(count, dtype=np.float32)[:, None, None, None], "")
+    bank = FeatureBank(np.arange(count, dtype=np.float32)[:, None, None, None], np.zeros((0, 3, 4, 4), np.float32), "")
     # By construction: the 64 frames whose middle is nearest to the key frame, in whole clips, where there are any.
     starts = np.arange(-AROUND, count + AROUND)
     first = min(starts, key=lambda start: abs(CLIP * (start + AROUND / 2) - (key + 0.5)))
@@ -71,10 +71,29 @@ def test_a_bank_comes_back_from_its_file_and_only_to_its_checkpoint(checkpoint: 
     with pytest.raises(InputError, match="another checkpoint"):
         FeatureBank.load(tmp_path / "a.npz", other)
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(ModelFileError, match="not a feature bank"):
-        FeatureBank.load(tmp_path / "a.npz", checkpoint)
+    with (tmp_path / "array.npz").open("wb") as stream:
+        np.save(stream, bank.features)
+    for name in ("a.npz", "array.npz"):
+        with pytest.raises(ModelFileError, match="not a feature bank"):
+            FeatureBank.load(tmp_path / name, checkpoint)
     with pytest.raises(InputError, match="not found"):
         FeatureBank.load(tmp_path / "b.npz", checkpoint)
+
+
+def test_a_bank_answers_for_its_own_video_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    rng, video = np.random.default_rng(2), frames(12)
+    make_bank(checkpoint, video).save(tmp_path / "a.npz")
+    look = long_term(checkpoint, FeatureBank.load(tmp_path / "a.npz", checkpoint))
+
+    def seen(picture: np.ndarray, key: int) -> np.ndarray:
+        return look(np.repeat(preprocess(picture, SPEC)[None, :, None], 8, axis=2), key)
+
+    for key in (0, 5, 11):
+        decoded_elsewhere = np.clip(video[key].astype(int) + rng.integers(-2, 3, video[key].shape), 0, 255)
+        assert np.isfinite(seen(decoded_elsewhere.astype(np.uint8), key)).all()
+    for picture, key in ((video[3], 4), (video[11], 12), (np.zeros_like(video[0]), 0)):
+        with pytest.raises(InputError, match=f"another video, or of less of it: frame {key} "):
+            seen(picture, key)
 
 
 def test_what_cannot_be_kept_is_refused(checkpoint: Checkpoint) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import math
+import resource
 import signal
 import socket
 import subprocess
@@ -24,6 +24,8 @@ from yowo_deploy.datasets import AnnotatedVideo, Dataset, open_dataset
 from yowo_deploy.datasets.base import Rules
 from yowo_deploy.datasets.synthetic import make_synthetic
 from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoError
+from yowo_deploy.evaluate import Evaluation
+from yowo_deploy.metrics import ClassAp
 from yowo_training import loop
 from yowo_training.average import Average
 from yowo_training.backbones.tiny import Tiny3d
@@ -31,7 +33,7 @@ from yowo_training.build import build
 from yowo_training.checkpoint import load_checkpoint
 from yowo_training.loop import Budget, Run, hold_out, many_labels
 from yowo_training.loss import LossWeights
-from yowo_training.optimizer import build_optimizer, rate_at
+from yowo_training.optimizer import build_optimizer, rate_at, rate_factor
 from yowo_training.recipes import Recipe, find_recipe
 
 TINY = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4, loss=LossWeights())
@@ -44,14 +46,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset("synthetic", folder)
 
 
-class Two:
-    """The first two videos of a data set, to be learnt by heart."""
+class Chosen:
+    """A data set with other training videos."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, videos: Sequence[AnnotatedVideo]) -> None:
         self.labels, self.anchors, self.anchor_grid = dataset.labels, dataset.anchors, dataset.anchor_grid
         self.rules: Rules = dataset.rules
-        self.judged_classes = dataset.judged_classes
-        self._videos = dataset.videos("train")[:2]
+        self.judged_classes, self.exclusive = dataset.judged_classes, dataset.exclusive
+        self._videos = videos
 
     def videos(self, split: str) -> Sequence[AnnotatedVideo]:
         return self._videos
@@ -62,7 +64,8 @@ def test_two_clips_are_learnt_by_heart(dataset: Dataset, tmp_path: Path) -> None
     # A grid of 4 x 4 cells: with 2 x 2, three people would share cells, and only one of them can be learnt.
     recipe = replace(TINY, input_size=(128, 128), jitter=0.0, colour=0.0, batch=2, epochs=250, ema=0.9)
     recipe = replace(recipe, weight_decay=0.0)
-    run = Run(recipe, Two(dataset), tmp_path, Budget(None, recipe.epochs), validation=0.0)
+    two = Chosen(dataset, dataset.videos("train")[:2])
+    run = Run(recipe, two, tmp_path, Budget(None, recipe.epochs), validation=0.0)
     reports = list(run)
     losses = [report.loss for report in reports]
     assert np.mean(losses[-20:]) < 0.01 * np.mean(losses[:3])
@@ -125,6 +128,15 @@ def test_a_run_goes_on_with_its_own_arguments_alone(
         arguments: dict[str, Any] = {"recipe": TINY, "budget": Budget(None, 3), **other}
         with pytest.raises(InputError, match="is of a run started with"):
             Run(dataset=dataset, output=tmp_path, resume=True, **arguments)
+    [first, *others] = dataset.videos("train")
+    moved = replace(first.tubes[0], xyxy=first.tubes[0].xyxy + 1)
+    redrawn = Chosen(dataset, [replace(first, tubes=(moved, *first.tubes[1:])), *others])
+    renamed, refitted = (Chosen(dataset, dataset.videos("train")) for _ in range(2))
+    renamed.labels = dataset.labels[::-1]
+    refitted.anchors = tuple((1.1 * w, h) for w, h in dataset.anchors)
+    for what, changed in (("annotations", redrawn), ("labels", renamed), ("anchors", refitted)):
+        with pytest.raises(InputError, match=f"started with another {what}: "):
+            Run(TINY, changed, tmp_path, Budget(None, 3), resume=True)
     (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:-100])
     with pytest.raises(ModelFileError, match="damaged"):
         Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True)
@@ -181,6 +193,8 @@ def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
     assert not (tmp_path / ".state.orphan.pt").exists()
     best = (tmp_path / "best.pt").read_bytes()
     assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True)) == []
+    with pytest.raises(InputError, match="started with another epochs"):
+        Run(TINY, dataset, tmp_path, Budget(None, 4), resume=True)
     assert (tmp_path / "best.pt").read_bytes() == best
 
 
@@ -223,17 +237,17 @@ def test_a_full_disk_leaves_the_last_good_files(
             break
     good = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert {"last.pt", "state.pt"} <= good.keys()
-    full = OSError(errno.ENOSPC, "No space left on device")
-    real = torch.save
-
-    def fails(content: Any, path: Path) -> None:
-        real(content, path)
-        raise full
-
-    monkeypatch.setattr(torch, "save", fails)
-    with pytest.raises(OutputError, match="No space left"):
-        list(Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == good
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (0, len(good["args.json"]), len(good["last.pt"]) // 2, len(good["state.pt"]) - 100):
+        rest = Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(OutputError, match="File too large"):
+                [*_] = rest
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items() >= good.items()
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_two_batches_whose_gradients_are_added_make_one_step_of_both(dataset: Dataset, tmp_path: Path) -> None:
@@ -337,6 +351,85 @@ def test_a_recording_is_never_on_both_sides(dataset: Dataset) -> None:
     assert not {v.group for v in training} & {v.group for v in held_out}
 
 
+def test_one_recording_is_not_held_out_whole(dataset: Dataset) -> None:
+    videos = [replace(video, group="yard 18") for video in dataset.videos("train")]
+    assert hold_out(videos, 0.9) == (videos, [])
+
+
+def test_videos_with_nobody_in_them_are_neither_shown_nor_judged(dataset: Dataset, tmp_path: Path) -> None:
+    people = dataset.videos("train")
+    empty = [replace(video, name=f"empty {number}", tubes=()) for number, video in enumerate(people[:10])]
+    run = Run(TINY, Chosen(dataset, [*empty, *people]), tmp_path, Budget(None, 2), validation=0.0)
+    reports = list(run)
+    assert run.unpeopled == len(empty) and len(run.training) == len(people)
+    assert len(reports) == 2 * len(people) / TINY.batch and run.best.exists()
+
+
+def test_what_is_kept_is_the_average_where_it_was_best_on_the_held_out_recordings(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[tuple[list[str], Rules]] = []
+    figures = iter((0.3, 0.5, 0.4, 0.2, 0.1))
+    averages = []
+    run = Run(TINY, dataset, tmp_path, Budget(None, 6), validation=0.3)
+
+    def judge(backend: Any, videos: Sequence[AnnotatedVideo], every: int, rules: Rules) -> Evaluation:
+        judged.append(([video.name for video in videos], rules))
+        averages.append({name: value.clone() for name, value in run.average.model.state_dict().items()})
+        return Evaluation(ClassAp(np.array([next(figures)])), {}, 0.0, 0.0, 1, 0)
+
+    monkeypatch.setattr(loop, "evaluate", judge)
+    run.rules = "ava"
+    [*_] = run
+    assert run.held_out and judged == [([video.name for video in run.held_out], "ava")] * 5
+    assert same(weights_of(run.best), averages[1]) and same(weights_of(tmp_path / "last.pt"), averages[-1])
+    assert not same(averages[-1], run.model.state_dict())
+
+
+def test_every_step_has_the_rate_of_its_place_in_the_run(dataset: Dataset, tmp_path: Path) -> None:
+    for name, recipe in (("cosine", TINY), ("halved", replace(TINY, optimizer="sgd", halve_at=(1, 3)))):
+        run = Run(recipe, dataset, tmp_path / name, Budget(None, 2), validation=0.0)
+        begun = 0.0
+        for report in run:
+            factor = rate_factor(recipe, report.step, begun)
+            for group in run._optimizer.param_groups:
+                assert group["lr"] == pytest.approx(recipe.learning_rate * factor)
+            begun = report.done
+    assert [rate_factor(replace(TINY, halve_at=(1, 3)), step, 0.0) for step in (1, 2, 3, 4)] == [1, 0.5, 0.5, 0.25]
+
+
+def test_a_step_goes_no_further_than_the_clipped_gradient(dataset: Dataset, tmp_path: Path) -> None:
+    steep = replace(TINY, optimizer="sgd", halve_at=(99,), momentum=0.0, weight_decay=0.0, loss=LossWeights(1e6))
+    run = Run(steep, dataset, tmp_path, Budget(None, 1), validation=0.0)
+    before = [p.detach().clone() for p in run.model.parameters()]
+    next(iter(run))
+    moved = math.sqrt(
+        sum(float((p.detach() - was).square().sum()) for p, was in zip(run.model.parameters(), before, strict=True))
+    )
+    assert moved == pytest.approx(loop.CLIP_NORM * steep.learning_rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("auxiliary", [0.0, 0.5])
+def test_what_each_branch_has_to_name_alone_counts_as_the_recipe_says(
+    dataset: Dataset, tmp_path: Path, auxiliary: float
+) -> None:
+    report = next(iter(Run(replace(TINY, auxiliary=auxiliary), dataset, tmp_path, Budget(None, 1), validation=0.0)))
+    chance = 2 * math.log(len(dataset.labels))  # both branches know nothing yet
+    assert report.loss - sum(report.parts.values()) == pytest.approx(auxiliary * chance, abs=0.5 * auxiliary + 1e-4)
+
+
+@pytest.mark.parametrize("heard", [0.0, 1.0])
+def test_a_3d_branch_that_is_not_heard_learns_nothing(dataset: Dataset, tmp_path: Path, heard: float) -> None:
+    recipe = replace(TINY, heard_3d=heard, weight_decay=0.0)
+    run = Run(recipe, dataset, tmp_path, Budget(None, 1), validation=0.0)
+    assert run.model.backbone_3d is not None and run.model.backbone_2d is not None
+    branches = (list(run.model.backbone_3d.parameters()), list(run.model.backbone_2d.parameters()))
+    before = [[p.detach().clone() for p in branch] for branch in branches]
+    [*_] = run
+    stayed = [all(map(torch.equal, *pair)) for pair in zip(branches, before, strict=True)]
+    assert stayed == [heard == 0.0, False]
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(dataset: Dataset, tmp_path: Path) -> None:
     run = Run(TINY, dataset, tmp_path, Budget(None, 1))
     with torch.no_grad():
@@ -370,8 +463,15 @@ def test_every_parameter_is_trained_once_and_norms_do_not_decay(dataset: Dataset
     stays = ("stem", *(f"blocks.{index}" for index in range(recipe.frozen_blocks)))
     prefixes = tuple(f"backbone_2d.{part}." for part in stays)
     assert frozen == {name for name, _ in model.named_parameters() if name.startswith(prefixes)} and frozen
+    begun = {id(p) for name, p in model.named_parameters() if name.startswith(recipe.pretrained)}
+    assert recipe.pretrained_rate != 1 and begun
     for group in groups:
         assert (group["weight_decay"] == 0) == all(p.ndim <= 1 for p in group["params"])
+        factor = recipe.pretrained_rate if id(group["params"][0]) in begun else 1.0
+        assert all((id(p) in begun) == (factor != 1.0) for p in group["params"])
+        assert group["lr"] == recipe.learning_rate * factor
+    sgd = build_optimizer(model, replace(recipe, optimizer="sgd", momentum=0.7)).param_groups
+    assert {group["momentum"] for group in sgd} == {0.7}
 
 
 def test_imagenet_weights_that_are_not_there_are_not_passed_over_in_silence(dataset: Dataset) -> None:

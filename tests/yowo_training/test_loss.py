@@ -58,6 +58,15 @@ def test_the_gradient_is_the_slope_of_a_naive_loop(weights: LossWeights) -> None
         assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(gradient.flatten()[index].item(), abs=1e-6)
 
 
+def test_of_two_boxes_in_one_cell_the_later_one_is_learnt() -> None:
+    torch.manual_seed(0)
+    raw = torch.randn(1, 27, 4, 5)
+    first, later = ([1.0, 0.51, 0.52, 0.3, 0.9], [3.0, 0.53, 0.57, 0.28, 0.95])
+    both, alone = (yowo_loss(raw, [torch.tensor(rows)], ANCHORS.float()) for rows in ([first, later], [later]))
+    for name in ("x", "y", "w", "h", "classes"):
+        assert getattr(both, name).item() == pytest.approx(getattr(alone, name).item()), name
+
+
 def test_two_equal_images_have_the_loss_of_one() -> None:
     torch.manual_seed(0)
     raw = torch.randn(1, 27, 4, 5)

@@ -65,3 +65,11 @@ def test_a_certain_gpu_is_refused_in_a_team(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="a GPU of its own: --device cuda, not cuda:1"):
         join_team("cuda:1")
+
+
+def test_half_of_what_torchrun_says_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="WORLD_SIZE is set and RANK, MASTER_ADDR, MASTER_PORT not"):
+        join_team("cpu")

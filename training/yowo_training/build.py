@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import torch
 
@@ -58,8 +58,11 @@ def fastest_layout(model: Yowo) -> Yowo:
     return model
 
 
-def freeze_3d(model: Yowo, filled: Mapping[str, Filled]) -> None:
+def freeze_3d(model: Yowo, filled: Collection[str]) -> None:
     """Keep the 3-D branch as its file has it.
+
+    Args:
+        filled: branches that were started from a file.
 
     Raises:
         InputError: there is no such branch, or no file that filled it.

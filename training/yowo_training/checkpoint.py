@@ -58,9 +58,23 @@ def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, 
         "weights": weights,
         "history": history,
     }
-    with atomic_write(path) as temporary:
-        torch.save(content, temporary)
+    write_tensors(path, content)
     return spec
+
+
+def write_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """`torch.save`, whole or not at all.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:  # torch closes its archive, and says that its end is not where it should be
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_checkpoint(path: str | os.PathLike[str], clip: int | None = None) -> Checkpoint:

@@ -134,9 +134,14 @@ def sample(
     out: Float | None = None,
 ) -> tuple[Float, Float]:
     """A random clip of a video, augmented: (3, T, H, W), in `out` if given; its boxes, (N, 5) class, cx, cy, w, h."""
-    key = int(rng.choice(_key_frames(video, rng.random() < recipe.negatives)))
-    stride = int(rng.choice(recipe.train_strides))
-    frames, key = _clip_frames(video, key, spec.clip_length, stride, cache)
+    keys = _key_frames(video, rng.random() < recipe.negatives)
+    key, stride = int(rng.choice(keys)), int(rng.choice(recipe.train_strides))
+    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache)):
+        keys = keys[keys < key]  # the file ends before that clip begins: draw an earlier one
+        if not len(keys):
+            raise DatasetError(f"{video.path} ends before its first annotated frame, {key}")
+        key = int(rng.choice(keys))
+    frames, key = found
     frame_size = frames[0].shape[1], frames[0].shape[0]
     augmentation = draw_augmentation(rng, frame_size, spec.input_size, spec.resize_filter, recipe.jitter, recipe.colour)
     clip = np.empty((3, len(frames), *spec.input_size[::-1]), np.float32) if out is None else out
@@ -197,12 +202,15 @@ def _room() -> int:
 
 def _clip_frames(
     video: AnnotatedVideo, key: int, length: int, stride: int, cache: FrameCache
-) -> tuple[list[Frame], int]:
-    """The frames of the clip that ends at `key`; at the last frame there is, where the file ends before it."""
+) -> tuple[list[Frame], int] | None:
+    """The frames of the clip that ends at `key`; at the last frame there is, where the file ends before it.
+
+    None where it ends before the clip begins.
+    """
     first = max(0, key - (length - 1) * stride)
     kept = cache.window(video, first, key)
     if not kept:
-        raise DatasetError(f"{video.path} ends before frame {first}, its annotations reach frame {key}")
+        return None
     last = first + len(kept) - 1
     wanted = (max(first, last - back * stride) for back in reversed(range(length)))
     return [kept[index - first] for index in wanted], last

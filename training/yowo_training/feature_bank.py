@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.boxes import Float
@@ -20,6 +21,8 @@ from yowo_training.checkpoint import Checkpoint
 CLIP = 8  # frames of a clip; the next one begins where it ends
 AROUND = 8  # clips whose features are averaged, the key frame in the middle: 64 frames
 BATCH = 4  # clips at once
+SMALL = 4  # cells a side of the small picture of each frame by which a bank knows its video
+GREY_LEVELS = 3  # by which a cell of the same frame may differ, decoded elsewhere
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class FeatureBank:
 
     Attributes:
         features: (M, C, H/32, W/32), of frames 0 to 7, 8 to 15, and so on; the last clip repeats the last frame.
+        small: (N, 3, 4, 4), every frame of the video very small.
         weights_sha256: of the network that saw them.
     """
 
     features: Float
+    small: Float
     weights_sha256: str
 
     def around(self, key: int) -> Float:
@@ -41,10 +46,24 @@ class FeatureBank:
         found = self.features[first : max(0, middle + AROUND // 2 + (key % CLIP >= CLIP // 2))]
         return np.asarray((found if len(found) else self.features[-1:]).mean(axis=0), np.float32)
 
+    def refuse_another_video(self, clip: Float, key: int, std: tuple[float, float, float]) -> None:
+        """Raise an InputError unless a frame looks as the one of that number did.
+
+        Args:
+            clip: (1, 3, T, H, W), the frame at its end.
+            std: of the spec.
+        """
+        if key < len(self.small):
+            levels = np.abs(_small(clip[0, :, -1]) - self.small[key]) * np.reshape(std, (3, 1, 1)) * 255
+            if levels.max() <= GREY_LEVELS:
+                return
+        raise InputError(f"the feature bank is of another video, or of less of it: frame {key} is not in it")
+
     def save(self, path: Path) -> None:
         """Write as .npz, in half precision."""
         with atomic_write(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, features=self.features.astype(np.float16), weights_sha256=self.weights_sha256)
+            half = {"features": self.features.astype(np.float16), "small": self.small.astype(np.float16)}
+            np.savez(stream, **half, weights_sha256=self.weights_sha256)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path, checkpoint: Checkpoint) -> FeatureBank:
@@ -57,12 +76,13 @@ class FeatureBank:
         file = existing_file(path, "feature bank")
         try:
             with np.load(file, allow_pickle=False) as stored:
-                features, made_by = stored["features"].astype(np.float32), str(stored["weights_sha256"])
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                features, small = (stored[name].astype(np.float32) for name in ("features", "small"))
+                made_by = str(stored["weights_sha256"])
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ModelFileError(f"{file} is not a feature bank, or is damaged: make it with `features`") from error
         if made_by != checkpoint.spec.weights_sha256:
             raise InputError(f"{file} was made with another checkpoint: make it anew with `yowo-deploy features`")
-        return cls(features, made_by)
+        return cls(features, small, made_by)
 
 
 def make_bank(checkpoint: Checkpoint, frames: Iterable[Frame]) -> FeatureBank:
@@ -73,23 +93,26 @@ def make_bank(checkpoint: Checkpoint, frames: Iterable[Frame]) -> FeatureBank:
     """
     if checkpoint.model.backbone_3d is None:
         raise InputError("this model has no 3-D branch, so there are no features to keep")
-    clips, seen = _clips(checkpoint, frames), []
+    small: list[Float] = []
+    clips, seen = _clips(checkpoint, frames, small), []
     with torch.inference_mode():
         while batch := list(islice(clips, BATCH)):
             seen.append(checkpoint.model.features(torch.from_numpy(np.stack(batch)), rest_2d=True)[0].numpy())
     if not seen:
         raise InputError("the video holds no frame, so there are no features to keep")
-    return FeatureBank(np.concatenate(seen), checkpoint.spec.weights_sha256)
+    return FeatureBank(np.concatenate(seen), np.stack(small), checkpoint.spec.weights_sha256)
 
 
 def long_term(checkpoint: Checkpoint, bank: FeatureBank) -> Callable[[Float, int], Float]:
     """A function from a clip, (1, 3, T, H, W), and the number of its key frame in the video to the raw output.
 
-    What the 3-D branch sees in the clip gives way to the bank's mean around the key frame.
+    What the 3-D branch sees in the clip gives way to the bank's mean around the key frame. The function raises an
+    InputError for a frame that the bank's video does not have.
     """
     model = checkpoint.model
 
     def look(clip: Float, key: int) -> Float:
+        bank.refuse_another_video(clip, key, checkpoint.spec.std)
         around = torch.from_numpy(bank.around(key))[None]
         with torch.inference_mode():
             of_2d = [] if model.backbone_2d is None else [model.backbone_2d(torch.from_numpy(clip[:, :, -1]))]
@@ -98,8 +121,15 @@ def long_term(checkpoint: Checkpoint, bank: FeatureBank) -> Callable[[Float, int
     return look
 
 
-def _clips(checkpoint: Checkpoint, frames: Iterable[Frame]) -> Iterator[Float]:
-    """(3, 8, H, W) each; the last one filled up with its last frame."""
+def _clips(checkpoint: Checkpoint, frames: Iterable[Frame], small: list[Float]) -> Iterator[Float]:
+    """(3, 8, H, W) each; the last one filled up with its last frame. Every frame is added to `small`."""
     planes = (preprocess(frame, checkpoint.spec) for frame in frames)
     while clip := list(islice(planes, CLIP)):
+        small += map(_small, clip)
         yield np.stack(clip + clip[-1:] * (CLIP - len(clip)), axis=1)
+
+
+def _small(planes: Float) -> Float:
+    """(3, H, W) to the means of 4 x 4 cells, (3, 4, 4)."""
+    cells: Float = F.adaptive_avg_pool2d(torch.from_numpy(planes), SMALL).numpy()
+    return cells

@@ -17,21 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from yowo_deploy.ahead import Prefetch
-from yowo_deploy.artifacts import atomic_write, write_text
-from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, split_present
+from yowo_deploy.artifacts import write_text
+from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.evaluate import evaluate
 from yowo_deploy.spec import ModelSpec
 from yowo_training.average import Average
 from yowo_training.backend import DTYPES, TorchBackend
 from yowo_training.build import build, fill, freeze_3d
-from yowo_training.checkpoint import Checkpoint, save_checkpoint
+from yowo_training.checkpoint import Checkpoint, save_checkpoint, write_tensors
 from yowo_training.clips import Batch, FrameCache, batches
 from yowo_training.loss import LossParts, ManyLabels, yowo_loss
 from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
 from yowo_training.parallel import join_team, mean_of, shared
 from yowo_training.recipes import Recipe
-from yowo_training.run_state import Progress, RunState
+from yowo_training.run_state import Progress, RunState, refuse_other_arguments
 from yowo_training.start import STARTED, fine_tuning, settle_norms, started
 from yowo_training.supervision import Supervised, clip_loss
 
@@ -125,12 +125,15 @@ class Run:
         self.device, self.team = join_team(device)
         self.spec: ModelSpec = recipe.spec(dataset)
         present, self.absent = split_present(dataset.videos("train"))
-        self.training, self.held_out = hold_out(present, validation)
+        peopled = [video for video in present if video.tubes]
+        self.training, self.held_out = hold_out(peopled, validation)
+        self.unpeopled = len(present) - len(peopled)
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
         self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
+        from_files = (*self.filled, *(STARTED if start else ()))
         if recipe.frozen_3d:
-            freeze_3d(self.model, self.filled)
+            freeze_3d(self.model, from_files)
         if folded:
             few = islice(batches(self.training, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
             settle_norms(self.model, (batch.clips for batch in few))
@@ -138,7 +141,7 @@ class Run:
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
         self._network = shared(supervised, self.team, self.device, sometimes_idle=recipe.first_3d > 0)
         self.average = Average(self.model, recipe.ema)
-        self._optimizer = build_optimizer(supervised, recipe, (*self.filled, *(STARTED if start else ())))
+        self._optimizer = build_optimizer(supervised, recipe, from_files)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
@@ -146,8 +149,8 @@ class Run:
         arguments = {"recipe": repr(recipe), "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
         arguments |= {"start": start} if start else {}
-        names = " ".join(video.name for video in (*self.training, *self.held_out))
-        arguments |= {"video_names": f"{zlib.crc32(names.encode()):08x}", "processes": self.team.size}
+        arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}
+        arguments |= {"annotations": annotations_hash((*self.training, *self.held_out)), "processes": self.team.size}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
         self._arguments = arguments
         self._open_folder(resume, arguments)
@@ -159,7 +162,7 @@ class Run:
         if self._state_file.exists():
             self._state.load(self._state_file)
         elif resume and (record := self.output / "args.json").exists():
-            self.progress.finished = record.read_text() == _record(arguments, finished=True)
+            self.progress.finished = _is_over(record, arguments)
         self.team.agree(self.progress.step, "steps of the run, from state.pt: several machines need one folder")
 
     @property
@@ -266,8 +269,7 @@ class Run:
         if math.isfinite(value):
             return
         kept = self.output / ("bad_batch.pt" if self.team.size == 1 else f"bad_batch.{self.team.rank}.pt")
-        with atomic_write(kept) as temporary:
-            torch.save(vars(batch), temporary)
+        write_tensors(kept, vars(batch))
         raise YowoError(f"the {what} is {value}, so the run stops; the batch at which it was seen is in {kept}")
 
     def _validate(self) -> float | None:
@@ -308,6 +310,22 @@ def _record(arguments: Mapping[str, Any], finished: bool) -> str:
     return json.dumps({**arguments, "finished": finished})
 
 
+def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
+    """Whether the record is of a finished run.
+
+    Raises:
+        InputError: it is, and the run had other arguments.
+    """
+    try:
+        given = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        given = {}
+    if not isinstance(given, dict) or not given.pop("finished", False):
+        return False
+    refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
+    return True
+
+
 def _shown(parts: LossParts) -> dict[str, float]:
     box = parts.x + parts.y + parts.w + parts.h
     return {"box": box.item(), "confidence": parts.confidence.item(), "class": parts.classes.item()}
@@ -316,10 +334,11 @@ def _shown(parts: LossParts) -> dict[str, float]:
 def hold_out(videos: Sequence[AnnotatedVideo], share: float) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
     """Training and validation videos; a recording is on one side only, and the choice never changes.
 
-    A video with nobody in it is not worth holding out.
+    Where all are of one recording, or of few that would all be held out, none is.
     """
 
     def held(video: AnnotatedVideo) -> bool:
-        return bool(video.tubes) and zlib.crc32(video.group.encode()) % 1000 < 1000 * share
+        return zlib.crc32(video.group.encode()) % 1000 < 1000 * share
 
-    return [v for v in videos if not held(v)], [v for v in videos if held(v)]
+    training = [video for video in videos if not held(video)]
+    return (training, [video for video in videos if held(video)]) if training else (list(videos), [])

@@ -51,12 +51,17 @@ def join_team(device: str) -> tuple[torch.device, Team]:
     """This process's device, and the team of which `torchrun` has told it by its environment: NCCL on GPUs, else gloo.
 
     Raises:
-        InputError: the device is not there, or a certain GPU is asked for in a team, whose processes have one each.
+        InputError: the device is not there, or a certain GPU is asked for in a team, whose processes have one each; or
+            the environment speaks of a team, but not as `torchrun` does.
     """
     if "WORLD_SIZE" not in os.environ:
         return device_of(device), Team()
     if device.startswith("cuda:"):
         raise InputError(f"under torchrun each process has a GPU of its own: --device cuda, not {device}")
+    if lacking := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise InputError(
+            f"WORLD_SIZE is set and {', '.join(lacking)} not: start with torchrun, or unset WORLD_SIZE to train alone"
+        )
     own = device_of(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device)
     if own.type == "cuda":
         torch.cuda.set_device(own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yowo_deploy.artifacts import atomic_write, existing_file
+from yowo_deploy.artifacts import existing_file
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_training.average import Average
-from yowo_training.checkpoint import read_tensors, weights_hash
+from yowo_training.checkpoint import read_tensors, weights_hash, write_tensors
 from yowo_training.model import Yowo
 
 
@@ -64,8 +65,7 @@ class RunState:
             "scaler": self.scaler.state_dict(),
         }
         content["sha256"] = _hash(content)
-        with atomic_write(path) as temporary:
-            torch.save(content, temporary)
+        write_tensors(path, content)
 
     def load(self, path: Path) -> None:
         """Take over what `save` wrote.
@@ -76,11 +76,7 @@ class RunState:
         """
         content = read_tensors(existing_file(path, "state of a run"))
         given = content.get("arguments")
-        given = given if isinstance(given, dict) else {}
-        if other := [name for name, value in self.arguments.items() if given.get(name) != value]:
-            raise InputError(
-                f"{path} is of a run started with another {', '.join(other)}: start this one in another folder"
-            )
+        refuse_other_arguments(path, given if isinstance(given, dict) else {}, self.arguments)
         try:
             if content.pop("sha256") != _hash(content):
                 raise ModelFileError(f"{path} is damaged: it does not have the hash that it records; start anew")
@@ -92,6 +88,15 @@ class RunState:
             vars(self.progress).update(content["progress"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{path} does not fit this run ({error}); start it anew") from error
+
+
+def refuse_other_arguments(path: Path, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Raise an InputError where a run that left `path` behind was started otherwise."""
+    names = sorted(given.keys() | arguments.keys())
+    if other := [name for name in names if given.get(name) != arguments.get(name)]:
+        raise InputError(
+            f"{path} is of a run started with another {', '.join(other)}: start this one in another folder"
+        )
 
 
 def _hash(content: dict[str, Any]) -> str:

@@ -93,6 +93,8 @@ class Job:
     options: dict[str, Any]
 
     def open(self, live: bool) -> Detector:
+        if live and self.features:
+            raise InputError("--features were kept of a whole video, and a live stream has no end yet: leave them out")
         look = long_term_looks(self.model, self.options)(Path(self.features)) if self.features else None
         backend = open_model(self.model, streams=1 if live or self.streaming() else STREAMS, **self.options)
         try:

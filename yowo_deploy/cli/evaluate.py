@@ -23,6 +23,7 @@ from yowo_deploy.cli.terminal import (
     talk,
 )
 from yowo_deploy.datasets import AnnotatedVideo, split_present
+from yowo_deploy.datasets.base import annotations_hash
 from yowo_deploy.errors import InputError
 from yowo_deploy.evaluate import Evaluation, evaluate
 from yowo_deploy.metrics.detections_file import DetectionsFile
@@ -49,9 +50,10 @@ def command(
 ) -> None:
     """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
     truth = opened(dataset, data, split)
-    if save and truth.rules == "ava":
+    if save and dataset == "ava":
         raise InputError("--save writes boxes in pixels and frames by number, which AVA's truth does not have")
-    videos, absent = split_present(truth.videos("test"))
+    tested = truth.videos("test")
+    videos, absent = split_present(tested)
     if absent:
         talk.print(f"{absent} of {absent + len(videos)} test videos are not in {data or dataset}: left out")
     with open_model(model, streams=STREAMS, **options) as backend:
@@ -64,7 +66,7 @@ def command(
         folder = Path(features or "")
         look_into = (lambda video: look(folder / f"{video.path.stem}.npz")) if look else None
         made_by: tuple[Any, ...] = (dataset, str(Path(data or dataset).resolve()), split, every, backend.name, options)
-        made_by += (backend.spec.to_json(), *([features] if features else []))
+        made_by += (annotations_hash(tested), backend.spec.to_json(), *([features] if features else []))
         kept = DetectionsFile(save, hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
         done = 0
         with progress_bar("evaluating", total=len(videos)) as update:

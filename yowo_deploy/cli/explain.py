@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.terminal import refuse_overwriting, require
-from yowo_deploy.default_model import DEFAULT
-from yowo_deploy.errors import InputError
+from yowo_deploy.cli.terminal import refuse_overwriting, refuse_without_branches, require
 from yowo_deploy.picture import write_picture
 from yowo_deploy.video import open_video
 
@@ -24,8 +22,7 @@ def command(checkpoint: str, video: str, number: int, output: str, conf: float |
     from yowo_training.checkpoint import load_checkpoint
     from yowo_training.explain import explain
 
-    if checkpoint == DEFAULT:
-        raise InputError("the default model is an ONNX file, which does not show its branches: give a checkpoint")
+    refuse_without_branches(checkpoint, "explain")
     for source in (checkpoint, video):
         refuse_overwriting(source, output)
     loaded = load_checkpoint(checkpoint, clip)

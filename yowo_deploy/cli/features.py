@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.terminal import progress_bar, require
+from yowo_deploy.cli.terminal import progress_bar, refuse_without_branches, require
 from yowo_deploy.errors import InputError
 from yowo_deploy.video import open_video
 
@@ -27,7 +27,8 @@ def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | N
 
     stems = [Path(video).stem for video in videos]
     if len(set(stems)) < len(stems):
-        raise InputError("two videos have the same name, and their features would have the same file: call it twice")
+        raise InputError("two videos have the same name, and their features would have the same file: use two folders")
+    refuse_without_branches(checkpoint, "features")
     loaded = load_checkpoint(checkpoint, clip)
     with progress_bar("looking", total=len(videos)) as update:
         for done, (video, stem) in enumerate(zip(videos, stems, strict=True), start=1):

@@ -122,13 +122,18 @@ def long_term_looks(model: str, options: Mapping[str, Any]) -> Callable[[Path], 
     require("train", "torch")
     if options["device"] not in (None, "cpu") or options["precision"] not in (None, "fp32") or options["threads"]:
         raise InputError("--features runs in plain PyTorch: leave out --device, --precision and --threads")
-    if not is_checkpoint(existing_file(model_path(model), "model")):
-        raise InputError(f"--features needs a checkpoint: the branches of {model} cannot be run apart")
+    refuse_without_branches(model, "--features")
     from yowo_training.checkpoint import load_checkpoint
     from yowo_training.feature_bank import FeatureBank, long_term
 
     loaded = load_checkpoint(model, options["clip"])
     return lambda path: long_term(loaded, FeatureBank.load(path, loaded))
+
+
+def refuse_without_branches(model: str, what: str) -> None:
+    """Raise an InputError unless a model is a checkpoint, whose branches can be run apart."""
+    if not is_checkpoint(existing_file(model_path(model), "model")):
+        raise InputError(f"{what} needs a checkpoint: the branches of {model} cannot be run apart")
 
 
 def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:

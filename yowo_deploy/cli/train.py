@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.anchors import box_sizes, fit_anchors
+from yowo_deploy.artifacts import writable_folder
 from yowo_deploy.cli.terminal import dataset_options, opened, progress_bar, require, talk
 from yowo_deploy.datasets import Dataset, split_present
 from yowo_deploy.datasets.base import DATASETS
@@ -144,6 +145,8 @@ def _announce(run: Run, data: str, start: str | None) -> None:
         talk.print(f"{branch}: {filled.tensors} tensors filled, {filled.dropped} of the file left out")
     if run.absent:
         talk.print(f"{run.absent} training videos are not in {data}: left out")
+    if run.unpeopled:
+        talk.print(f"{run.unpeopled} training videos have nobody in them: left out")
     if run.progress.step:
         talk.print(f"going on after step {run.progress.step}")
     clips = run.recipe.batch * run.team.size
@@ -183,5 +186,6 @@ class _Curves:
 def _curves(output: Path) -> Iterator[_Curves]:
     from torch.utils.tensorboard import SummaryWriter
 
+    writable_folder(output)
     with SummaryWriter(output / "tensorboard") as writer:
         yield _Curves(writer)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -89,6 +90,18 @@ class Dataset(Protocol):
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side of the official split."""
         ...
+
+
+def annotations_hash(videos: Iterable[AnnotatedVideo]) -> str:
+    """A hex digest of what is said of videos: names, boxes and the frames that are judged; not of the files."""
+    digest = hashlib.sha256()
+    for video in videos:
+        digest.update(f"{video.name} {video.group} {video.size_wh} {len(video.tubes)}\n".encode())
+        digest.update(video.judged_frames().astype(np.int64).tobytes())
+        for tube in video.tubes:
+            digest.update(f"{tube.class_id} {len(tube)}\n".encode())
+            digest.update(tube.frames.astype(np.int64).tobytes() + tube.xyxy.astype(np.float32).tobytes())
+    return digest.hexdigest()
 
 
 def split_present(videos: Sequence[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], int]:

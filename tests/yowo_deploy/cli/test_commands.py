@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -25,11 +26,12 @@ from click.testing import CliRunner, Result
 
 from yowo_deploy.cli import COMMANDS, cli
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.datasets.synthetic import make_synthetic
-from yowo_deploy.errors import YowoError
+from yowo_deploy.datasets.synthetic import ANNOTATIONS, make_synthetic
+from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.onnx_file import COST_KEY
 from yowo_training.build import build
 from yowo_training.checkpoint import save_checkpoint
+from yowo_training.loop import Budget, Run
 from yowo_training.recipes import find_recipe
 
 
@@ -86,6 +88,50 @@ def test_training_leaves_a_checkpoint_that_evaluates(data: Path, tmp_path: Path)
     result = run("evaluate", best, "synthetic", "--data", data, "--every", 8, "--json")
     figures = json.loads(result.stdout)
     assert 0 <= figures["frame_map"] <= 1 and len(figures["per_class"]) == 6 and figures["frames_missing"] == 0
+
+
+def test_detections_are_kept_for_the_annotations_that_they_were_judged_by(
+    data: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    arguments = ("synthetic", "--data", copy, "--every", 16, "--json", "--save", tmp_path / "found.txt")
+    first = run("evaluate", checkpoint, *arguments)
+    assert first.exit_code == 0 and run("evaluate", checkpoint, *arguments).stdout == first.stdout
+    annotations = json.loads((copy / ANNOTATIONS).read_text())
+    tested = open_dataset("synthetic", copy).videos("test")[0].name
+    tube = next(each for each in annotations["tubes"] if each["video"] == tested)
+    tube["boxes"], tube["frames"] = tube["boxes"][:-1], tube["frames"][:-1]
+    (copy / ANNOTATIONS).write_text(json.dumps(annotations))
+    assert "holds other detections" in str(run("evaluate", checkpoint, *arguments).exception)
+
+
+def test_what_the_user_asks_of_a_run_reaches_it(
+    data: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = inspect.signature(Run.__init__)
+    runs: list[dict[str, Any]] = []
+
+    def note(*arguments: Any) -> None:
+        runs.append(signature.bind(None, *arguments).arguments)
+        raise InputError("noted")
+
+    monkeypatch.setattr("yowo_training.loop.Run", note)
+    plain = ("train", "synthetic", "--data", data, "--recipe", "yowo-tiny", "-o", tmp_path / "run")
+    told = ("--epochs", 7, "--seed", 3, "--held-out", 0.2, "--resume", "--cache-gb", 0.5, "--device", "cuda:1")
+    calls = ((), (*told, "--weights-2d", "a.pt", "--weights-3d", "b.pt", "--fit-anchors"), ("--minutes", 5))
+    for more in (*calls, ("--start", checkpoint)):
+        assert "noted" in str(run(*plain, *more).exception)
+    names = ("budget", "seed", "validation", "weights", "device", "resume", "cache_bytes", "start")
+    ours, asked, timed, started = ([each[name] for name in names] for each in runs)
+    recipe = find_recipe("yowo-tiny")
+    files = {"backbone_2d": "a.pt", "backbone_3d": "b.pt"}
+    assert ours == [Budget(None, recipe.epochs), 0, 0.04, {}, "cpu", False, None, None]
+    assert asked == [Budget(None, 7), 3, 0.2, files, "cuda:1", True, 1 << 29, None]
+    assert timed[0] == Budget(5.0, recipe.epochs) and started[-1] == str(checkpoint)
+    own, fitted = (each["dataset"].anchors for each in runs[:2])
+    assert own == open_dataset("synthetic", data).anchors != fitted
+    assert {each["recipe"] for each in runs} == {recipe} and {each["output"] for each in runs} == {tmp_path / "run"}
 
 
 def test_training_draws_curves_and_has_a_second_name_for_torchrun(
@@ -203,6 +249,8 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
     arguments = ("synthetic", "--data", data, "--every", 8, "--json", "--features", tmp_path)
     assert json.loads(run("evaluate", checkpoint, *arguments).stdout)["frames"] > 0
     bank = tmp_path / f"{video.stem}.npz"
+    shutil.copy(bank, tmp_path / f"{videos[1].stem}.npz")
+    assert "of another video" in str(run("evaluate", checkpoint, *arguments).exception)
     found = [
         run("detect", video, "--model", checkpoint, "--json", "-", "--conf", 0, *more).stdout.splitlines()
         for more in ((), ("--features", bank))
@@ -210,6 +258,10 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
     assert len(found[0]) == len(found[1]) and found[0] != found[1]
     assert "needs a checkpoint" in str(run("evaluate", onnx, *arguments).exception)
     assert "same name" in str(run("features", checkpoint, video, video, "-o", tmp_path).exception)
+    for model in (onnx, "default"):
+        for call in (("features", model, video, "-o"), ("explain", model, video, "--frame", 0, "--out")):
+            refused = run(*call, tmp_path / "none")
+            assert "needs a checkpoint" in str(refused.exception), call
 
 
 def test_a_compiled_model_is_kept_where_it_is_asked_for(onnx: Path, tmp_path: Path) -> None:
