@@ -48,16 +48,18 @@ def check_golden(spec: ModelSpec, recorded: str, whose: str) -> None:
         expected = np.array(json.loads(recorded), np.float32)
         if expected.shape != (SAMPLES,) or not np.isfinite(expected).all():
             raise ValueError(f"shape {expected.shape}")
-    except (ValueError, TypeError) as error:
-        raise ModelFileError(f"the golden frame of {whose} cannot be read: export it again") from error
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ModelFileError(f"the golden frame of {whose} cannot be read: export its checkpoint again") from error
     if _agree(_samples(spec), expected, spec):
         return
     for name, other in _mistakes(spec).items():
         if _agree(_samples(other), expected, other):
-            raise ModelFileError(f"{whose} was made with {name}, its spec says {_said(spec, name)}: export it again")
+            raise ModelFileError(
+                f"{whose} was made with {name}, its spec says {_said(spec, name)}: export its checkpoint again"
+            )
     raise ModelFileError(
         f"preprocessing makes another picture of the golden frame here than where {whose} was written: "
-        "export it again, or install the version of yowo-deploy that wrote it"
+        "export its checkpoint again, or install the version of yowo-deploy that wrote it"
     )
 
 

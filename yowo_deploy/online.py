@@ -51,6 +51,14 @@ class OnlineLinker:
         Raises:
             InputError: the number is not larger.
         """
+        return [person.tube() for person in sorted(self._follow(detections, frame), key=lambda each: each.tracker_id)]
+
+    def follow(self, detections: Detections, frame: int | None = None) -> None:
+        """As `push`, but nothing is told of tubes until they end: a frame costs the same however long they are."""
+        self._follow(detections, frame)
+
+    def _follow(self, detections: Detections, frame: int | None) -> list[_Person]:
+        """Take the next frame's detections; who has them."""
         number = self._frame + 1 if frame is None else frame
         if number <= self._frame:
             raise InputError(f"frame {number} comes after frame {self._frame}: begin a new video with a new linker")
@@ -67,7 +75,7 @@ class OnlineLinker:
             seen.append(person)
         self.tracker_id = np.array([person.tracker_id for person in seen], np.int64)
         self._end([person for person in self._alive if self._pushes - person.last_push > self._patience])
-        return [person.tube() for person in sorted(seen, key=lambda person: person.tracker_id)]
+        return seen
 
     def finished(self) -> list[Tube]:
         """The tubes that have ended since this was last asked; they are forgotten then."""

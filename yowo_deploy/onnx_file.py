@@ -116,7 +116,7 @@ def recorded_cost(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
             name: {key: int(part[key]) for key in ("parameters", "macs")}
             for name, part in json.loads(metadata[COST_KEY]).items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return {}
 
 

@@ -24,7 +24,7 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.image_folder import SUFFIXES, ImageFolder
 from yowo_deploy.opening import Address
 from yowo_deploy.preprocess import Frame
-from yowo_deploy.video import FrameSource, VideoReader
+from yowo_deploy.video import VIDEO_SUFFIXES, FrameSource, VideoReader
 
 Policy = Literal["wait", "drop-oldest"]
 
@@ -289,7 +289,9 @@ def find_sources(text: str | os.PathLike[str]) -> list[str]:
     path = Path(said)
     if path.is_dir():
         found = _files(path, "*")
-        if any(_is_picture(file) for file in found):
+        if videos := [file for file in found if file.suffix.lower() in VIDEO_SUFFIXES]:
+            found = videos  # pictures and text beside them may be what was made of them
+        elif any(_is_picture(file) for file in found):
             return [said]
     elif path.exists() or not _is_pattern(said):
         return [said]
@@ -300,6 +302,11 @@ def find_sources(text: str | os.PathLike[str]) -> list[str]:
     if not found:
         raise InputError(f"{said} holds no file to read: expected a video, videos, or numbered pictures")
     return [str(file) for file in found]
+
+
+def is_choice(text: str) -> bool:
+    """Whether a source is some of the pictures of a folder, by a pattern."""
+    return not is_elsewhere(text) and _is_pattern(text) and not Path(text).exists()
 
 
 def is_elsewhere(text: str) -> bool:
@@ -321,8 +328,8 @@ class _LocalFile:
 
     live, reconnects = False, 0
 
-    def __init__(self, reader: FrameSource) -> None:
-        self._reader, self.name, self.fps = reader, str(reader.path), reader.fps
+    def __init__(self, reader: FrameSource, name: str = "") -> None:
+        self._reader, self.name, self.fps = reader, name or str(reader.path), reader.fps
         self.size_wh, self.frames_declared = reader.size_wh, reader.frames_declared
 
     def frames(self) -> Iterator[Captured]:
@@ -346,10 +353,10 @@ def _feed(text: str, allow_damaged: bool, timeout_s: float, patience_s: float | 
     path = Path(text)
     if path.is_dir():
         return _LocalFile(ImageFolder(path))
-    if not path.exists() and _is_pattern(text):
+    if is_choice(text):
         found = find_sources(text)
         if found == [text]:
-            return _LocalFile(ImageFolder(path.parent, path.name))
+            return _LocalFile(ImageFolder(path.parent, path.name), text)
         if len(found) > 1:
             raise InputError(f"{text} is {len(found)} files, {found[0]} and others: open one by one (`find_sources`)")
         path = Path(found[0])

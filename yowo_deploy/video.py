@@ -28,6 +28,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 MAX_PIXELS = 8192 * 8192
 BITS_A_PIXEL, MIN_BITS = 0.15, 1_000_000  # of a compressed video, the second a second; boxes and labels stay sharp
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".mpg4", ".flv", ".ogv", ".ts")
 CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.
@@ -172,6 +173,7 @@ class VideoWriter:
             raise VideoError(f"cannot write frames of {size_wh[0]}x{size_wh[1]}: expected 2x2 or larger")
         self._size_wh = size_wh
         self._stack = ExitStack()
+        self._written = 0
         temporary = self._stack.enter_context(atomic_write(self.path))
         try:
             self._encoder = encoders[self.path.suffix.lower()](temporary, fps, size_wh)
@@ -192,6 +194,7 @@ class VideoWriter:
                 f"frame is {found_wh[0]}x{found_wh[1]}, {self.path} is {self._size_wh[0]}x{self._size_wh[1]}"
             )
         self._encoder.write(frame_bgr)
+        self._written += 1
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -199,6 +202,10 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and not self._written:
+            nothing = VideoError(f"there was no frame to write to {self.path}")
+            self._stack.__exit__(VideoError, nothing, None)
+            raise nothing
         self._stack.__exit__(kind, error, trace)
 
 

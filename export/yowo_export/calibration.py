@@ -8,6 +8,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -84,8 +85,13 @@ class Clips:
         """
         frames: Sequence[NDArray[np.uint8]] = self.frames
         if spec.resize_filter != self.spec.resize_filter and self.places:
-            read = {file: _frames_of(file, spec)[0] for file in dict.fromkeys(file for file, _ in self.places)}
-            frames = [_clip_at(read[file], key, spec) for file, key in self.places]
+            keys: dict[Path, list[int]] = {}
+            for file, key in self.places:
+                keys.setdefault(file, []).append(key)
+            read = {file: _clips_at(file, wanted, spec) for file, wanted in keys.items()}
+            if gone := [file for file, key in self.places if key not in read[file]]:
+                raise InputError(f"{gone[0]} has fewer frames than before")
+            frames = [read[file][key] for file, key in self.places]
         return replace(self, spec=spec, frames=frames)
 
     def sha256(self) -> str:
@@ -128,7 +134,8 @@ def take_clips(
     if not found:
         raise InputError(f"none of {len(chosen)} videos can be read, first: {skipped[0]}")
     by_motion = np.argsort([_motion(frames) for frames, _, _ in found], kind="stable")
-    taken = [found[by_motion[i]] for i in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
+    spread = np.linspace(len(found) - 1, 0, count)  # one clip alone is the one in which most moves
+    taken = [found[by_motion[i]] for i in np.unique(spread.round().astype(int))]
     frames, sizes, places = zip(*taken, strict=True)
     return Clips(spec, frames, sizes, places, len(chosen) - len(skipped), len(skipped))
 
@@ -139,7 +146,7 @@ def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
     width, height = spec.input_size
     frames = []
     for number in range(count):
-        coarse, speed = rng.integers(0, 256, (9, 12, 3), np.uint8), 0.5 * (number % 16)
+        coarse, speed = rng.integers(0, 256, (9, 12, 3), np.uint8), 0.5 * ((number + 6) % 16)
         large = resize(coarse, (2 * width, height), "bicubic")
         starts = [round(speed * t) % width for t in range(spec.clip_length)]
         frames.append(np.stack([large[:, start : start + width] for start in starts]))
@@ -196,24 +203,40 @@ def _clips_of(
     file: Path, spec: ModelSpec, count: int
 ) -> list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]]:
     """Clips at key frames spread over a video."""
-    frames, size_wh = _frames_of(file, spec)
-    keys = np.unique(np.linspace(0, len(frames) - 1, count + 2)[1:-1].round().astype(int))
-    return [(_clip_at(frames, key, spec), size_wh, (file, int(key))) for key in keys]
 
+    def spread(frames: int) -> list[int]:
+        return np.unique(np.linspace(0, frames - 1, count + 2)[1:-1].round().astype(int)).tolist() if frames else []
 
-def _frames_of(file: Path, spec: ModelSpec) -> tuple[list[Frame], tuple[int, int]]:
     with open_video(file) as video:
-        frames: list[Frame] = [resize(frame, spec.input_size, spec.resize_filter) for frame in video]
-        size_wh = video.size_wh
-    if not frames:
+        size_wh, keys = video.size_wh, spread(video.frames_declared)
+    found = _clips_at(file, keys, spec)
+    if len(found) < max(1, len(keys)):  # the file says no number of frames, or one that it does not have
+        with open_video(file) as video:
+            keys = spread(sum(1 for _ in video))
+        found = _clips_at(file, keys, spec)
+    if not found:
         raise VideoError(f"{file} holds no frame")
-    return frames, size_wh
+    return [(clip, size_wh, (file, key)) for key, clip in found.items()]
 
 
-def _clip_at(frames: Sequence[Frame], key: int, spec: ModelSpec) -> NDArray[np.uint8]:
-    """The clip that ends at a frame; before the first one that is repeated, as the spec has it."""
+def _clips_at(file: Path, keys: Sequence[int], spec: ModelSpec) -> dict[int, NDArray[np.uint8]]:
+    """The clips that end at these frames, by frame; those that the file does not have are left out.
+
+    Before the first frame that one is repeated, as the spec has it. No more is held than the clips, and one more.
+    """
     back = spec.frame_stride * np.arange(spec.clip_length - 1, -1, -1)
-    return np.stack([frames[i] for i in np.maximum(key - back, 0)])
+    reads = {key: np.maximum(key - back, 0).tolist() for key in sorted(keys)}
+    kept: dict[int, Frame] = {}
+    found = {}
+    with open_video(file) as video:
+        for index, frame in enumerate(islice(video, max(keys, default=-1) + 1)):
+            if any(index in frames for frames in reads.values()):
+                kept[index] = resize(frame, spec.input_size, spec.resize_filter)
+            if index in reads:
+                found[index] = np.stack([kept[number] for number in reads.pop(index)])
+                earliest = min(min(frames) for frames in reads.values()) if reads else index
+                kept = {number: held for number, held in kept.items() if number >= earliest}
+    return found
 
 
 def _motion(frames: NDArray[np.uint8]) -> float:

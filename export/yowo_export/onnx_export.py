@@ -19,9 +19,9 @@ from torch import nn
 
 from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.backends.ort import OnnxRuntimeBackend
-from yowo_deploy.errors import ParityError
+from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.golden import GOLDEN_KEY, golden_record
-from yowo_deploy.onnx_file import COST_KEY, read_spec
+from yowo_deploy.onnx_file import COST_KEY
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export.blocks import name_blocks
 from yowo_export.rewrites import (
@@ -34,6 +34,7 @@ from yowo_export.rewrites import (
     store_half,
     store_single,
 )
+from yowo_export.source import spec_of_source
 from yowo_training.backend import TorchBackend
 from yowo_training.checkpoint import Checkpoint
 from yowo_training.cost import cost
@@ -100,12 +101,16 @@ def store_anew(
         attention: the form wanted; as it is by default.
 
     Raises:
-        ModelFileError: the source is not such a file.
+        ModelFileError: the source is not such a file, or is fed otherwise here than where it was written.
         SpecError: it carries no spec.
+        InputError: it is in bfloat16, and plain attention is wanted.
         OutputError: the file cannot be written.
     """
+    spec = spec_of_source(source)
+    if attention == "plain" and spec.precision == "bf16":
+        raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
     model = ir.load(source)
-    model.metadata_props[GOLDEN_KEY] = golden_record(read_spec(source))
+    model.metadata_props[GOLDEN_KEY] = golden_record(spec)
     name_blocks(model)
     (store_half if half_weights else store_single)(model)
     if attention is not None:

@@ -126,7 +126,8 @@ def prove(
         except EngineError as error:
             return Proof(f"{files[0].name} and {files[1].name}", LIMITS["fp32"], (str(error),), None)
         precisions = _precision(first, options[0]), _precision(second, options[1])
-        widest = max(precisions, key=list(LIMITS).index)
+        stored = first.spec.precision, second.spec.precision, *map(_weights, files)
+        widest = max((*precisions, *stored), key=list(LIMITS).index)
         limits = replace(LIMITS[widest], **wanted.limits)
         engines = f"{first.name} {precisions[0]} and {second.name} {precisions[1]}"
         refuse_different_tasks(first.spec, second.spec)
@@ -134,12 +135,14 @@ def prove(
         failures = (*badly_fed, *(f"they are fed differently, {what}" for what in fed))
         failures += tuple(f"their boxes are chosen differently, {what}" for what in shown)
         clips = _clips(wanted, first.spec)
-        on_step(f"{engines} on {len(clips)} clips")
+        lacking = f"; {clips.skipped} videos could not be read and were left out" if clips.skipped else ""
+        on_step(f"{engines} on {len(clips)} clips{lacking}")
+        proof = Proof(engines, limits, failures, None)
         try:
-            proof = _on_clips(first, second, clips, Proof(engines, limits, failures, None))
+            proof = _on_clips(first, second, clips, proof)
             proof = _on_videos(first, second, wanted, proof, on_step)
         except EngineError as error:
-            return Proof(engines, limits, (*failures, str(error)), None)
+            return replace(proof, failures=(*proof.failures, str(error)))
     assert proof.difference is not None
     if not wanted.bisect and np.isfinite(proof.difference.raw):
         return proof
@@ -256,6 +259,12 @@ def _badly_fed(files: Iterable[Path], on_step: Callable[[str], None]) -> list[st
 def _precision(backend: Backend, options: Options) -> Precision:
     precision: Precision = options.get("precision") or backend.spec.precision
     return precision
+
+
+def _weights(file: Path) -> Precision:
+    """ "fp16" of a file that keeps weights in half precision, whatever it computes in."""
+    held = {} if is_checkpoint(file) or is_plan(file) else read_onnx_file(file).dtypes
+    return "fp16" if held.get("float16") else "fp32"
 
 
 def _same_clip(file: Path, options: Options, spec: ModelSpec) -> Options:

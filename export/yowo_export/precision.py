@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnxruntime.quantization.calibrate import TensorsData
 
 from yowo_deploy.artifacts import atomic_write
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.golden import GOLDEN_KEY, golden_record
 from yowo_deploy.onnx_file import PRECISION_KEY, read_spec
 from yowo_deploy.report import Paragraph, Section, Table, html_report
@@ -27,6 +27,7 @@ from yowo_export.half import HALF_MAX, lower, rehearse
 from yowo_export.int8 import POLICIES, RANGED, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
 from yowo_export.judge import Damage, Judge
 from yowo_export.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
+from yowo_export.source import spec_of_source
 from yowo_export.streaming import shared_nodes
 
 Lower = Literal["fp16", "bf16", "int8"]
@@ -103,21 +104,29 @@ def lower_model(
 
     Raises:
         ModelFileError, SpecError: the source is not such a file.
-        InputError: it is of lower precision already.
+        InputError: it is of lower precision already; or a drop is limited, and nothing is detected on the clips.
+        ParityError: the limit of the drop cannot be held.
         OutputError: the file cannot be written.
     """
-    spec = read_spec(source)
+    spec = spec_of_source(source)
     if spec.precision != "fp32":
         raise InputError(f"{source} is {spec.precision} already: start from the checkpoint or the fp32 file")
     with tempfile.TemporaryDirectory() as name:
         work = _Work(Path(name), source, spec, clips, wish, on_step)
         judge = Judge(work.base, clips.some(judged))
         on_step(f"{judge.detections} detections on {judge.count} clips to compare with")
+        if wish.max_drop is not None and not judge.detections:
+            raise InputError("nothing is detected on the calibration clips, so --max-drop holds nothing: give others")
         if wish.precision == "int8" and POLICIES[wish.target].half_rest:
             half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), on_step)
             work.single, work.overflow = half.settle(judge)[0], half.overflow
             del half  # it holds the weights once more
         kept, ranking, damage = work.settle(judge)
+        if wish.max_drop is not None and not wish.fits(damage):
+            raise ParityError(
+                f"{damage.score_lost:.2f} % of the scores are lost with every block in higher precision, more than the "
+                f"{wish.max_drop:g} % of --max-drop: not written"
+            )
         _finish(work.write(kept, rehearsal=False), output, work.record(kept, damage))
     return Outcome(damage, tuple(ranking), kept, tuple(sorted(work.overflow)), judge.detections)
 

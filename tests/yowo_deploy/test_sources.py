@@ -257,6 +257,22 @@ def test_a_text_may_mean_several_sources(tmp_path: Path, webm: Path) -> None:
         open_source(f"{tmp_path}/*.webm")
 
 
+def test_videos_of_a_folder_go_before_the_pictures_beside_them(tmp_path: Path, webm: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    webm.rename(videos / "yard.webm")
+    for number in range(2):
+        assert cv2.imwrite(str(videos / f"yard_{number}.png"), np.zeros((48, 64, 3), np.uint8))
+    assert find_sources(videos) == [str(videos / "yard.webm")]
+
+
+def test_some_pictures_of_a_folder_are_called_as_they_were_asked_for(tmp_path: Path) -> None:
+    for name in ("left1", "left2", "right1"):
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((48, 64, 3), np.uint8))
+    with open_source(f"{tmp_path}/left*.png") as source:
+        assert source.name == f"{tmp_path}/left*.png" and len(list(source)) == 2
+
+
 def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path: Path, webm: Path) -> None:
     odd = tmp_path / "film[1]*.webm"
     webm.rename(odd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.onnx_file import read_spec
 from yowo_deploy.preprocess import preprocess
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video import VideoWriter, open_video
+from yowo_deploy.video import FrameSource, VideoWriter, open_video
+from yowo_export import calibration
 from yowo_export.calibration import made_up_clips, reach, take_clips, tensor_ranges
 
 SPEC = ModelSpec(labels=("run",), anchors=((1.0, 2.0),), clip_length=4, frame_stride=2, input_size=(96, 64))
@@ -38,6 +40,37 @@ def test_clips_come_from_every_video_and_from_little_to_much_motion(videos: Path
     amounts = [motion(clip) for clip, _ in clips]
     assert amounts == sorted(amounts) and amounts[-1] > 10 * amounts[0]
     assert set(clips.sizes) == {(160, 120)}
+
+
+def test_one_clip_alone_is_one_in_which_something_moves(videos: Path) -> None:
+    for clips in (take_clips([videos / "2.webm"], SPEC, 1), made_up_clips(SPEC, 1)):
+        [(clip, _)] = clips
+        assert motion(clip) > 0
+
+
+def test_frames_that_no_file_declares_are_counted(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = take_clips([videos / "2.webm"], SPEC, 3)
+
+    def opened(path: Path, declared: int) -> FrameSource:
+        source = open_video(path)
+        source.frames_declared = declared
+        return source
+
+    for declared, count in ((0, 3), (22, 40)):  # not at all, or two more than there are: as many clips as frames
+        monkeypatch.setattr(calibration, "open_video", partial(opened, declared=declared))
+        found = take_clips([videos / "2.webm"], SPEC, count)
+        assert len({key for _, key in found.places}) == len(found) == min(count, 20)
+        assert declared or found.sha256() == expected.sha256()
+
+
+def test_the_same_clips_are_made_for_another_filter(videos: Path) -> None:
+    other = SPEC.replace(resize_filter="nearest")
+    again = take_clips([videos], SPEC, 3).as_for(other)
+    for (file, key), (clip, _) in zip(again.places, again, strict=True):
+        buffer = ClipBuffer(other)
+        with open_video(file) as video:
+            seen = [buffer.push(preprocess(frame, other)).copy() for frame in video]
+        np.testing.assert_array_equal(clip, seen[key])
 
 
 def test_the_same_videos_give_the_same_clips_and_others_do_not(videos: Path) -> None:

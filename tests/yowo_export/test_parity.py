@@ -97,6 +97,37 @@ def test_a_file_that_is_fed_otherwise_fails_and_the_field_is_named(
 
 
 @pytest.mark.usefixtures("here")
+def test_the_wider_precision_counts_whoever_asks_for_the_narrower(
+    saved: Path, checkpoint: Checkpoint, lowered: dict[str, Path], tmp_path: Path
+) -> None:
+    """A file's own precision, that of its weights, and what an engine is asked for."""
+    halved = tmp_path / "half.onnx"
+    export_onnx(checkpoint, halved, half_weights=True)
+    asked = ({}, {"backend": "openvino", "precision": "fp32"})
+    for candidate, options, precision in (
+        (halved, ({}, {}), "fp16"),
+        (lowered["fp16"], asked, "fp16"),
+        (lowered["int8"], ({}, {}), "int8"),
+    ):
+        proof = prove(saved, candidate, Wanted(clips=1), options)
+        assert proof.limits == parity.LIMITS[precision] and proof.passed, proof.verdict()  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("here")
+def test_clips_in_another_order_are_seen_on_a_single_clip(single: Path, tmp_path: Path) -> None:
+    model = onnx.load(single)
+    backwards = {"starts": [-1], "ends": [-1000], "axes": [2], "steps": [-1]}
+    for name, values in backwards.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(values, np.int64), f"turn_{name}"))
+    for node in model.graph.node:
+        node.input[:] = ["turned" if name == "clips" else name for name in node.input]
+    turn = onnx.helper.make_node("Slice", ["clips", *(f"turn_{name}" for name in backwards)], ["turned"], "turn")
+    model.graph.node.insert(0, turn)
+    onnx.save(model, tmp_path / "turned.onnx")
+    assert not prove(single, tmp_path / "turned.onnx", Wanted(clips=1)).passed
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", ["confidence_threshold", "nms_threshold"])
 def test_a_file_that_chooses_other_boxes_fails(name: str, single: Path, tmp_path: Path) -> None:
     proof = prove(single, with_spec(single, tmp_path / "m.onnx", **{name: 0.9}), Wanted(clips=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import onnx_ir as ir
 import pytest
 
 from yowo_deploy.backends import open_model
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, ModelFileError, ParityError
 from yowo_deploy.onnx_file import PRECISION_KEY, read_onnx_file, read_spec
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.blocks import block_of
 from yowo_export.calibration import Clips, take_clips
 from yowo_export.judge import Damage, Judge
+from yowo_export.onnx_export import store_anew
 from yowo_export.precision import RAW_LIMITS, Wish, damage_report, lower_model
 
 
@@ -101,6 +104,40 @@ def test_a_file_of_lower_precision_is_not_lowered_again(single: Path, clips: Cli
     with pytest.raises(InputError, match="fp16 already"):
         lower_model(tmp_path / "low.onnx", tmp_path / "lower.onnx", clips, Wish("int8"))
     assert not (tmp_path / "lower.onnx").exists()
+
+
+def test_a_drop_that_cannot_be_judged_or_held_is_refused(
+    single: Path, clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = tmp_path / "blind.onnx"
+    model = onnx.load(single)
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = ModelSpec.from_json(entry.value).replace(confidence_threshold=0.9999).to_json()
+    onnx.save(model, blind)
+    with pytest.raises(InputError, match="nothing is detected"):
+        lower_model(
+            blind, tmp_path / "o.onnx", replace(clips, spec=read_spec(blind)), Wish("int8", max_drop=5.0), judged=1
+        )
+    monkeypatch.setattr(Wish, "fits", lambda wish, damage: False)
+    with pytest.raises(ParityError, match="lost with every block in higher precision, more than the 0 %"):
+        lower_model(single, tmp_path / "o.onnx", clips, Wish("int8", max_drop=0.0), judged=1)
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_file_that_is_fed_otherwise_than_it_says_is_not_written_anew(
+    single: Path, clips: Clips, tmp_path: Path
+) -> None:
+    spoiled = tmp_path / "bgr.onnx"
+    model = onnx.load(single)
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = ModelSpec.from_json(entry.value).replace(colour="bgr").to_json()
+    onnx.save(model, spoiled)
+    with pytest.raises(ModelFileError, match="its spec says 'bgr': export its checkpoint again"):
+        store_anew(spoiled, tmp_path / "o.onnx", half_weights=False)
+    with pytest.raises(ModelFileError, match="its spec says 'bgr'"):
+        lower_model(spoiled, tmp_path / "o.onnx", clips, Wish("fp16"), judged=1)
 
 
 def test_a_judge_finds_nothing_in_the_same_file_and_something_in_a_spoilt_one(

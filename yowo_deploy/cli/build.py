@@ -11,7 +11,7 @@ import click
 
 from yowo_deploy.artifacts import existing_file
 from yowo_deploy.backends.base import is_checkpoint
-from yowo_deploy.cli.lowering import lower, precision_options, wished
+from yowo_deploy.cli.lowering import lower, precision_options, refuse_report, wished
 from yowo_deploy.cli.terminal import parse_bytes, progress_bar, refuse_overwriting, talk
 from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.errors import InputError
@@ -59,6 +59,7 @@ def command(
         raise InputError(f"{model} is no ONNX file: `yowo-deploy export` writes one from a checkpoint")
     path = Path(output) if output else (Path(DEFAULT) if model == DEFAULT else source).with_suffix(".plan")
     refuse_overwriting(str(source), path)
+    refuse_report(precision["report"], source, path)
     flavour = target or next(iter(installed_flavours()), "tensorrt")
     options = PlanOptions(
         flavour,  # type: ignore[arg-type]  # click checked the choice

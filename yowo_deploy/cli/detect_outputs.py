@@ -18,7 +18,7 @@ from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.events import Events
 from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
 from yowo_deploy.sinks.lines import is_stream
-from yowo_deploy.sources import Source, shown_source
+from yowo_deploy.sources import Source, is_choice, shown_source
 
 STDOUT = "-"
 SUFFIXES = {
@@ -64,9 +64,11 @@ class Wish:
             {option: _place(text, SUFFIXES[option], name, len(sources) > 1) for option, text in self.texts.items()}
             for name in _names(sources)
         ]
-        files = [file for each in places for file in each.values() if file != STDOUT]
+        files = [os.path.realpath(file) for each in places for file in each.values() if file != STDOUT]
         if doubled := sorted({file for file in files if files.count(file) > 1}):
             raise InputError(f"{doubled[0]} would be written twice: give each output, and sources of one name, its own")
+        if "save_json" in self.texts and (some := [each for each in sources if is_choice(each)]):
+            raise InputError(f"--save-json names videos and whole folders of pictures: {some[0]} is neither")
         for source, each in zip(sources, places, strict=True):
             _refuse(source, model, each, overwrite)
         return places

@@ -11,7 +11,7 @@ import click
 
 from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.backends.base import is_checkpoint
-from yowo_deploy.cli.lowering import lower, precision_options, wished
+from yowo_deploy.cli.lowering import lower, precision_options, refuse_report, wished
 from yowo_deploy.cli.terminal import refuse_overwriting, require, talk
 from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.errors import InputError
@@ -63,6 +63,7 @@ def command(
     source = existing_file(model_path(model), "model")
     path = Path(output) if output else (Path(DEFAULT) if model == DEFAULT else source).with_suffix(".onnx")
     refuse_overwriting(str(source), path)
+    refuse_report(options["report"], source, path)
     fused = attention != "plain" if attention else target != "tensorrt"
     wish = wished(options, target, fused)
     if wish is not None and half_weights:
@@ -79,6 +80,8 @@ def command(
             length = spec.clip_length
             if spec.streaming:
                 raise InputError(f"{model} is a streaming file: start from the checkpoint, or the file of clips")
+            if spec.precision != "fp32" and target == "onnxruntime" and wish is None:
+                raise InputError(f"{model} is in {spec.precision}: --target onnxruntime takes float32 apart")
             if clip not in (None, length):
                 raise InputError(
                     f"{model} is an ONNX file for clips of {length} frames; only a checkpoint takes others"

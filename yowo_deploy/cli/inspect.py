@@ -70,9 +70,9 @@ def _recorded(what: str, text: str) -> dict[str, Any]:
     """What `export` recorded of how a file came about; nothing where something else stands there."""
     try:
         made = dict(json.loads(text))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
-    if "reach" in made:
+    if isinstance(made.get("reach"), dict):
         made["reach"] = f"{len(made['reach'])} tensors"
     return {f"{what}: {name}": value for name, value in made.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from yowo_deploy.artifacts import write_text
-from yowo_deploy.cli.terminal import progress_bar, talk
-from yowo_deploy.errors import InputError
+from yowo_deploy.cli.terminal import progress_bar, refuse_overwriting, talk
+from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.onnx_file import read_spec
 
 if TYPE_CHECKING:
     from yowo_export.precision import Wish
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_OF_A_PRECISION = ("calibration", "max_drop", "report")  # options that float32 has no use for
 
 
 def precision_options(function: F) -> F:
@@ -63,6 +66,8 @@ def wished(options: dict[str, Any], target: str, fused: bool) -> Wish | None:
     if len(asked) > 1:
         raise InputError(f"a file has one precision, not {' and '.join(asked)}")
     if not asked:
+        if useless := [f"--{name.replace('_', '-')}" for name in _OF_A_PRECISION if options[name] not in ((), None)]:
+            raise InputError(f"{', '.join(useless)} without --fp16, --bf16 or --int8: float32 needs none of it")
         return None
     if asked == ["int8"] and not options["calibration"]:
         raise InputError("INT8 is calibrated on videos like those it will see: give some with --calibration")
@@ -70,6 +75,15 @@ def wished(options: dict[str, Any], target: str, fused: bool) -> Wish | None:
         raise InputError("--max-drop is for --int8; 16 bits are held to 1 % of the raw outputs anyway")
     ranked = options["report"] is not None
     return Wish(asked[0], target, options["calibration_method"], fused, options["max_drop"], ranked)  # type: ignore[arg-type]
+
+
+def refuse_report(report: str | None, source: Path, output: Path) -> None:
+    """Raise an OutputError when the report would replace the model that is read or written."""
+    if report is None:
+        return
+    refuse_overwriting(str(source), report)
+    if os.path.realpath(report) == os.path.realpath(output):
+        raise OutputError(f"{report} is the model that is written: give another name for the report")
 
 
 def lower(source: Path, output: Path, wish: Wish, options: dict[str, Any]) -> None:

@@ -13,9 +13,10 @@ import click
 
 from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import BACKENDS
-from yowo_deploy.cli.terminal import json_option, parse_bytes, show_table, talk
+from yowo_deploy.cli.terminal import json_option, parse_bytes, refuse_overwriting, show_table, talk
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.base import DATASETS
+from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ def command(
 
     The first line is the verdict. Exit code 0 if they agree, 1 if not.
     """
+    if report:
+        for model in (reference, candidate):
+            refuse_overwriting(str(model_path(model)), report)
     from yowo_export.parity import Wanted, prove
     from yowo_export.parity_report import parity_report
 
@@ -81,12 +85,12 @@ def command(
     if engine["clip"]:
         first["clip"] = engine["clip"]
     proof = prove(reference, candidate, wanted, (first, engine), talk.print)
-    if report:
-        write_text(report, parity_report(reference, candidate, proof))
     if as_json:
         click.echo(json.dumps(_values(proof)))
     else:
         _show(proof)
+    if report:  # last: if it cannot be written, the verdict stands
+        write_text(report, parity_report(reference, candidate, proof))
     sys.exit(0 if proof.passed else 1)
 
 

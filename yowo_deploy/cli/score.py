@@ -128,6 +128,8 @@ def _judged(table: BoxTable, list_path: str | None, labels: str | None, exclude:
         left_out = read_excluded(exclude)
         pairs = zip(names.tolist(), table.frame.tolist(), strict=True)
         keep &= [(name, frame) not in left_out for name, frame in pairs]
+    if not keep.any():
+        raise InputError(f"the list, labels and excluded timestamps that are given leave no box of {table.source}")
     return table if keep.all() else table.rows(keep)
 
 

@@ -119,7 +119,8 @@ def _read(source: Path, kind: str, options: Options) -> Imported:
         case "mot":
             return read_mot(_files(source, "gt.txt"), options)
         case "cocovid" | "via" | "labelstudio":
-            [file, *others] = _files(source, "*.json")
+            found = _files(source, "*.json")
+            [file, *others] = [each for each in found if not (source.is_dir() and _is_ours(each))] or found
             if others:
                 raise DatasetError(f"{source} holds {1 + len(others)} JSON files: name one of them")
             return _JSON[kind](file, load_json(file), options)
@@ -138,10 +139,19 @@ def _of_folder(folder: Path) -> str | None:
     if any(folder.rglob("gt.txt")):
         return "mot"
     for pattern in ("*.xml", "*.zip", "*.json", "*.csv"):
-        kinds = {kind for file in sorted(folder.rglob(pattern))[:20] if (kind := _of_file(file))}
+        files = [file for file in sorted(folder.rglob(pattern)) if not _is_ours(file)]
+        kinds = {kind for file in files[:20] if (kind := _of_file(file))}
         if kinds:
             return min(kinds)
     return None
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether it is a data.json, as an import leaves one behind."""
+    if not file.name.lower().endswith((".json", ".json.gz")):
+        return False
+    content = load_json(file)
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def _of_file(file: Path) -> str | None:

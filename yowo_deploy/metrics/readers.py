@@ -168,9 +168,12 @@ def _ava_rows(file: Path, text: str, truth: bool) -> Iterator[_Row]:
         if len(row) == 2:  # a frame without anyone
             continue
         try:
-            place = (row[0].replace("/", "_"), min(int(float(row[1])), FRAMES))  # which is refused, and fits 64 bits
+            second = float(row[1])
+            place = (row[0].replace("/", "_"), min(int(second), FRAMES))  # which is refused, and fits 64 bits
         except (ValueError, OverflowError) as error:
             raise DatasetError(f"{file}:{number}: {row[1]!r} is no time in seconds") from error
+        if second != int(second):
+            raise DatasetError(f"{file}:{number}: {row[1]} is no whole second, and AVA judges one frame of each")
         yield str(file), number, place, row[6], row[2:6], 1.0 if truth else row[7], -1
 
 

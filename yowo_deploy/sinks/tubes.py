@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ import numpy as np
 
 from yowo_deploy.actions import Action, Actions
 from yowo_deploy.artifacts import atomic_write
+from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.native import Annotations, write_annotations
 from yowo_deploy.errors import MissingExtraError, OutputError
@@ -173,12 +175,18 @@ class AnnotationsSink:
     ) -> None:
         self._path, self._source, self._facts = path, Path(source), (fps, size_wh)
         self._classes, self._linker, self._frames = classes, OnlineLinker(memory=_ALL_FRAMES), 0
+        self._seen_wh, self._tubes = size_wh, list[Tube]()
 
     def write(self, frame: Frame, result: Result) -> None:
         """Take the next frame's detections."""
         self._frames = result.frame_index + 1
+        seen_wh = frame.shape[1], frame.shape[0]
+        if seen_wh != self._seen_wh:  # a camera's picture has another size now: nobody goes on
+            self._keep(self._linker.close())
+            self._seen_wh = seen_wh
         if not result.carried:
-            self._linker.push(result.detections, result.frame_index)
+            self._linker.follow(result.detections, result.frame_index)
+            self._keep(self._linker.finished())
 
     def __enter__(self) -> AnnotationsSink:
         return self
@@ -188,10 +196,16 @@ class AnnotationsSink:
     ) -> None:
         if error is not None:
             return
+        self._keep(self._linker.close())
         (fps, size_wh), name = self._facts, self._source.stem
-        tubes = tuple(sorted(self._linker.close(), key=lambda tube: tube.tracker_id or 0))
+        tubes = tuple(sorted(self._tubes, key=lambda tube: tube.tracker_id or 0))
         video = AnnotatedVideo(name, name, self._source, self._frames, tubes, size_wh, fps=fps)
         write_annotations(Annotations(self._classes, (video,)), self._path)
+
+    def _keep(self, ended: list[Tube]) -> None:
+        """Tubes in pixels of the size that the video had at first."""
+        scale = np.array([first / seen for first, seen in zip(self._facts[1], self._seen_wh, strict=True)] * 2)
+        self._tubes += [replace(tube, xyxy=(tube.xyxy * scale).astype(np.float32)) for tube in ended]
 
 
 def _told(action: Action, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -182,6 +182,26 @@ def test_parity_fails_with_exit_code_1_for_other_weights(data: Path, checkpoint:
     assert result.exit_code == 1 and result.stdout.startswith("FAILED")
 
 
+def test_a_report_never_takes_the_place_of_a_model_nor_of_the_verdict(onnx: Path, tmp_path: Path) -> None:
+    model, made = tmp_path / "m.onnx", tmp_path / "made.onnx"
+    shutil.copy(onnx, model)
+    for call in (
+        ("parity", model, onnx, "--report", model),
+        ("parity", onnx, model, "--report", model),
+        ("export", model, "--fp16", "-o", made, "--report", model),
+        ("build", model, "--fp16", "-o", made, "--report", model),
+    ):
+        assert "is the input itself" in str(run(*call).exception), call
+    for command in ("export", "build"):
+        written = run(command, model, "--fp16", "-o", made, "--report", tmp_path / "x" / ".." / made.name)
+        assert "is the model that is written" in str(written.exception)
+    useless = run("export", model, "--report", tmp_path / "r.html", "--max-drop", 1, "-o", made)
+    assert "--max-drop, --report without --fp16, --bf16 or --int8" in str(useless.exception)
+    assert model.read_bytes() == onnx.read_bytes() and [model] == list(tmp_path.iterdir())
+    ended = run("parity", onnx, model, "--clips", 1, "--report", "/proc/none/r.html")
+    assert "PASSED" in ended.stdout and "cannot write" in str(ended.exception)
+
+
 @pytest.mark.parametrize("text", ["score", "score=x", "score=-1", "height=3", "=1"])
 def test_a_limit_that_is_none_is_refused(text: str, onnx: Path) -> None:
     result = run("parity", onnx, onnx, "--limit", text)
@@ -335,7 +355,9 @@ def test_inspect_counts_the_same_parts_of_the_checkpoint_and_of_its_export(check
     assert "G multiply-adds" in run("inspect", onnx).stdout
 
 
-@pytest.mark.parametrize("entry", ["[1]", "no JSON", '{"total": {"macs": "many"}}'])
+@pytest.mark.parametrize(
+    "entry", ["[1]", "no JSON", '{"total": {"macs": "many"}}', '{"a": {"macs": 1e999, "parameters": 1}}', "[" * 200_000]
+)
 def test_inspect_leaves_out_a_cost_that_is_none(onnx: Path, tmp_path: Path, entry: str) -> None:
     model = onnx_package.load(onnx)
     onnx_package.helper.set_model_props(

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
@@ -191,6 +192,7 @@ def test_quiet_says_nothing(run: Callable[..., Result], videos: list[Path], tmp_
         (("-o", "-"), "--output cannot go to stdout"),
         (("--save-json", "-"), "--save-json cannot go to stdout"),
         (("--json", "{tmp}/a.json", "--tubes", "{tmp}/a.json"), "written twice"),
+        (("--json", "{tmp}/a.json", "--tubes", "{tmp}/b/../a.json"), "written twice"),
         (("--events", "{tmp}/a.jsonl", "--off", 0.9), "expected 0 <= off <= on"),
         (("--timeline", "{tmp}/a.pdf"), ".png"),
         (("--tubes", "/dev/null"), "only --json and --events go to pipes and devices"),
@@ -203,6 +205,12 @@ def test_what_cannot_be_is_said_and_leaves_nothing(
     result = run(videos[0], *(str(argument).replace("{tmp}", str(tmp_path)) for argument in arguments))
     assert isinstance(result.exception, YowoError) and message in str(result.exception), result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_some_pictures_of_a_folder_are_no_video_of_a_data_json(run: Callable[..., Result], tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "left1.png"), np.zeros((48, 64, 3), np.uint8))
+    ended = run(f"{tmp_path}/left*.png", "--save-json", tmp_path / "data.json")
+    assert "left*.png is neither" in str(ended.exception) and not (tmp_path / "data.json").exists()
 
 
 def test_several_sources_and_one_file_do_not_fit(

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.cli import cli
-from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.errors import DatasetError, InputError, YowoError
 from yowo_deploy.metrics import frame_map
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.frame_ap import FrameBoxes
@@ -160,6 +160,20 @@ def test_videos_are_matched_by_name_and_what_has_no_match_is_told(tmp_path: Path
     assert isinstance(notes, list)
     assert [note.split()[0] for note in notes] == ["1", "1", "1"]
     assert "first c" in notes[0] and "first a" in notes[1] and "count as wrong" in notes[2]
+
+
+def test_what_leaves_no_box_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d.txt").write_text("a_b_00001 1 0.5 1 2 3 4\n")
+    (tmp_path / "g.txt").write_text("a_b_00001 1 1 2 3 4\n")
+    (tmp_path / "list.txt").write_text("c/d\n")
+    with pytest.raises(InputError, match="leave no box of"):
+        score(tmp_path / "d.txt", tmp_path / "g.txt", "--list", tmp_path / "list.txt")
+
+
+def test_seconds_of_ava_are_whole(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("film,902.0,0.1,0.1,0.2,0.2,1,0.9\nfilm,902.04,0.1,0.1,0.2,0.2,1,0.9\n")
+    with pytest.raises(DatasetError, match=r"d.csv:2: 902.04 is no whole second"):
+        read_table(tmp_path / "d.csv", truth=False)
 
 
 def test_lists_labels_and_excluded_seconds_leave_rows_out(tmp_path: Path) -> None:

@@ -41,7 +41,13 @@ def made(folder: Path, name: str) -> Sink:
     return MAKERS[name](folder / name)
 
 
-@every_sink
+def test_a_video_without_a_frame_is_none(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no frame to write"), made(tmp_path, "out.webm"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "out.webm"])
 def test_nothing_written_is_a_whole_file_too(name: str, tmp_path: Path) -> None:
     with made(tmp_path, name):
         assert not [file for file in tmp_path.iterdir() if not file.name.startswith(".")]

@@ -31,7 +31,16 @@ from yowo_deploy.datasets.formats.remarks import (
     remarks_of,
     subset_of,
 )
-from yowo_deploy.datasets.formats.rows import Footage, Options, Rows, annotations_of, recording_of, sides_of, unique
+from yowo_deploy.datasets.formats.rows import (
+    NOBODY,
+    Footage,
+    Options,
+    Rows,
+    annotations_of,
+    recording_of,
+    sides_of,
+    unique,
+)
 from yowo_deploy.datasets.native import Annotations, plain_numbers, relative_to
 from yowo_deploy.errors import DatasetError, MissingExtraError
 
@@ -52,6 +61,30 @@ class _Key(NamedTuple):
     attributes: dict[str, str]
 
 
+class _People:
+    """Which person each track of a task is, by the attribute "person" or else by the track's number.
+
+    A track that is drawn anew in a task with told persons has no number, or one that is taken: it gets a fresh one.
+    """
+
+    def __init__(self, tracks: Sequence[Any]) -> None:
+        said = [each.text or "" for t in tracks for each in t.iter("attribute") if each.get("name") == PERSON]
+        self._told = any(map(str.isdecimal, said))
+        ids = [track.get("id") or "" for track in tracks]
+        self._fresh = 1 + max((int(text) for text in (*said, *ids) if text.isdecimal()), default=-1)
+        self._seen: dict[tuple[int, str, int], Sequence[float]] = {}
+
+    def number(self, track: Any, keys: Sequence[_Key], shown: Sequence[tuple[int, str, Sequence[float]]]) -> int:
+        """Of the next track, with the frame, action and corners of each of its boxes."""
+        said = next(filter(str.isdecimal, (key.attributes.get(PERSON, "") for key in keys)), None)
+        person = self._fresh if said is None and self._told else int(said or track.get("id", "0"))
+        if any(self._seen.get((person, label, frame), box) != box for frame, label, box in shown):
+            person = self._fresh  # nobody does the same in two places
+        self._fresh += person == self._fresh
+        self._seen |= {(person, label, frame): box for frame, label, box in shown}
+        return person
+
+
 @dataclass
 class _Task:
     """What is read of one task; its video has no tubes yet."""
@@ -61,6 +94,7 @@ class _Task:
     rows: Rows
     subset: str
     told: Remarks | None
+    people: _People
     boxed: Counter[str] = field(default_factory=Counter)  # shapes that the box around them stands for
     left_out: list[str] = field(default_factory=list)  # tracks without the attribute that is the action
     attributes: set[str] = field(default_factory=set)
@@ -186,7 +220,7 @@ def _tasks(file: Path, options: Options) -> Iterator[_Task]:
         labels = [label.findtext("name") or "" for label in declared]
         video, told = _video(file, element, footage, own), read_remarks(str(file), element.findtext(KEY))
         rows, subset = Rows(options.allowance), element.findtext("subset") or ""
-        task = _Task(video, list(filter(None, labels)), rows, subset, told)
+        task = _Task(video, list(filter(None, labels)), rows, subset, told, _People(own))
         for track in own:
             _add(task, track, file, options.attribute)
         yield task
@@ -218,8 +252,7 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     where = f"{file}: track {track.get('id')}"
     try:
         keys = sorted((_key(shape, task.boxed) for shape in _shapes(track)), key=lambda key: key.frame)
-        said = (key.attributes.get(PERSON, "") for key in keys)
-        person = int(next(filter(str.isdecimal, said), track.get("id", "0")))
+        int(track.get("id", "0"))
     except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"{where}: {error}") from error
     known = {name for key in keys for name in key.attributes}
@@ -227,13 +260,16 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     if attribute is not None and attribute not in known:
         task.left_out.append(where)
         return
-    action = ""
+    action, rows = "", task.rows
+    first = len(rows.frame)
     for key in interpolated(keys):
         action = key.attributes.get(attribute, action) if attribute else track.get("label") or ""
         said_here = (part.strip() for part in action.split(",")) if attribute else [action]
         for label in said_here:
             if label and not (attribute and label.lower() in NOTHING):
-                task.rows.add(key.frame, person, label, key.corners)
+                rows.add(key.frame, NOBODY, label, key.corners)
+    shown = list(zip(rows.frame[first:], rows.label[first:], rows.box[first:], strict=True))
+    rows.person[first:] = [task.people.number(track, keys, shown)] * len(shown)
 
 
 def _key(shape: Any, boxed: Counter[str]) -> _Key:
@@ -322,7 +358,7 @@ def _xml(annotations: Annotations, place: int, folder: Path) -> Iterator[str]:
     yield "   <labels>"
     for label in annotations.classes:
         person = f"<name>{PERSON}</name><mutable>False</mutable><input_type>number</input_type>"
-        limits = "<default_value>0</default_value><values>0\n1000000\n1</values>"
+        limits = "<default_value>-1</default_value><values>-1\n1000000\n1</values>"  # -1: who, `_People` tells
         attribute = f"<attributes><attribute>{person}{limits}</attribute></attributes>"
         yield f"    <label><name>{escape(label)}</name><type>rectangle</type>{attribute}</label>"
     yield "   </labels>"

@@ -23,7 +23,6 @@ from yowo_deploy.datasets.formats.remarks import (
     subset_of,
 )
 from yowo_deploy.datasets.formats.rows import (
-    VIDEO_SUFFIXES,
     Footage,
     Options,
     Rows,
@@ -35,6 +34,7 @@ from yowo_deploy.datasets.formats.rows import (
 )
 from yowo_deploy.datasets.native import Annotations, relative_to
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.video import VIDEO_SUFFIXES
 
 INFO, REMARKS = "seqinfo.ini", "yowoDeploy"
 _COLUMNS = "frame,id,left,top,width,height,confidence[,class[,visibility]]"

@@ -21,9 +21,8 @@ from yowo_deploy.datasets.formats.remarks import Remarks, with_remarks
 from yowo_deploy.datasets.native import Annotations, Sides
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.image_folder import SUFFIXES
-from yowo_deploy.video import open_video
+from yowo_deploy.video import VIDEO_SUFFIXES, open_video
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".mpg4", ".flv", ".ogv", ".ts")
 MAX_BOXES = 5_000_000  # of one import, nine times UCF101-24; keyframes far apart would make any number
 NOBODY = -1  # the person of a box that no person is told of
 

@@ -139,6 +139,19 @@ def test_cvat_hints_at_an_attribute_where_every_label_is_the_same(tmp_path: Path
     assert note.endswith("--action-from attribute:action")
 
 
+@pytest.mark.parametrize("said", ["", "-1", "7"])
+def test_cvat_tracks_drawn_anew_are_nobody_who_is_there_already(said: str, tmp_path: Path) -> None:
+    """Without a number, with the one that stands for none, or with that of somebody who is elsewhere."""
+    told = track(*(box(n, 2, attributes=attribute("person", "7")) for n in range(8)), number=0)
+    other = track(*(box(n, 90, attributes=attribute("person", "1")) for n in range(3)), number=1)
+    anew = track(*(box(n, 50, attributes=attribute("person", said) if said else "") for n in range(4, 12)), number=1)
+    found = from_cvat(tmp_path, told, other, anew)
+    assert found.exclusive is None  # nobody does two things at once
+    tubes = {tube.tracker_id: seen(tube) for tube in found.videos[0].tubes}
+    assert tubes.pop(7) == (list(range(8)), [2] * 8) and tubes.pop(1) == (list(range(3)), [90] * 3)
+    assert list(tubes.values()) == [(list(range(4, 12)), [50] * 8)]
+
+
 def test_cvat_projects_hold_several_tasks(tmp_path: Path) -> None:
     tasks = "".join(f"<task><id>{n}</id><name>v{n}</name><size>9</size></task>" for n in (3, 4))
     meta = f"<meta><project><labels><label><name>walk</name></label></labels><tasks>{tasks}</tasks></project></meta>"
