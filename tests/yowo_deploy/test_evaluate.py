@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +99,18 @@ def test_a_model_that_knows_the_truth_gets_full_marks(videos: list[AnnotatedVide
     assert np.isnan(found.frame_map.per_class[1:]).all()
     assert (found.frame_map.mean, found.recall, found.accuracy) == (1, 1, 1)
     assert (found.frames, found.frames_missing) == (10, 0)
+
+
+def test_clips_that_wait_for_their_turn_stay_as_they_were(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
+    class Slow(Knowing):
+        streams, turn = 2, threading.Lock()
+
+        def infer(self, clips: Float) -> Float:
+            time.sleep(0.02)  # in which the next frames are read
+            with self.turn:
+                return super().infer(clips)
+
+    assert evaluate(Slow(spec, 0), videos).recall == 1.0
 
 
 def test_a_model_that_takes_all_for_one_class_is_right_about_that_class(

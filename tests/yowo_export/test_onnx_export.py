@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +62,13 @@ def test_folding_the_output_layers_changes_no_answer(checkpoint: Checkpoint) -> 
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)  # float32 rounding of a product of two layers
 
 
+@pytest.mark.parametrize("factor", [1.01, math.nan])
 def test_an_export_that_disagrees_is_not_written(
-    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    factor: float, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoiled(model: torch.nn.Module) -> torch.nn.Module:
         folded = fold_output_layers(model)  # type: ignore[arg-type]
-        folded.conv_final.weight.data[0] *= 1.01
+        folded.conv_final.weight.data[0] *= factor
         return folded
 
     monkeypatch.setattr(onnx_export, "fold_output_layers", spoiled)

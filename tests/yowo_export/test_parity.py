@@ -14,14 +14,17 @@ import pytest
 
 from yowo_deploy.backends.apart import Apart
 from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.ort import OnnxRuntimeBackend
 from yowo_deploy.boxes import Detections, Float, Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.native import Annotations, NativeDataset, Sides
 from yowo_deploy.decode import detect
 from yowo_deploy.errors import InputError, ParityError
+from yowo_deploy.onnx_file import read_spec
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export import bisect as bisect_module
 from yowo_export import parity
+from yowo_export.bisect import Bisection, LayerError
 from yowo_export.calibration import made_up_clips
 from yowo_export.onnx_export import export_onnx
 from yowo_export.parity import Wanted, assert_parity, prove
@@ -94,6 +97,43 @@ def test_a_file_that_is_fed_otherwise_fails_and_the_field_is_named(
         assert repr(value) in proof.verdict()
         assert any("was written" in words or "was made with" in words for words in proof.failures)
         assert proof.bisection is not None and proof.bisection.culprit is None  # fed alike, the networks agree
+
+
+@pytest.mark.usefixtures("here")
+def test_a_fault_that_no_output_shows_fails_all_the_same(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = LayerError("backbone_2d.stem", 0.5, 0.0, 1e-4)
+    monkeypatch.setattr(parity, "bisect", lambda *arguments: Bisection((hidden,), 0))
+    proof = prove(single, single, Wanted(clips=1, bisect=True))
+    assert not proof.passed and "though the outputs do not show it" in proof.verdict()
+
+
+@pytest.mark.usefixtures("here")
+def test_the_clip_that_differs_most_is_taken_apart(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, seen = made_up_clips(read_spec(single), 4), []
+
+    class Odd(OnnxRuntimeBackend):
+        def infer(self, given: Float) -> Float:
+            return super().infer(given) + 9.0 * np.array_equal(given[0], clips.clip(2))
+
+    def opened(path: Path, odd: bool = False, **options: Any) -> OnnxRuntimeBackend:
+        return (Odd if odd else OnnxRuntimeBackend)(path, **options)
+
+    def looked(reference: Path, candidate: Path, clip: Float, *_: object) -> Bisection:
+        seen.append(clip)
+        return Bisection((LayerError("", 0.0, 0.0, 0.0),), 0)
+
+    monkeypatch.setattr(parity, "Apart", opened)
+    monkeypatch.setattr(parity, "bisect", looked)
+    prove(single, single, Wanted(clips=4, bisect=True), ({}, {"odd": True}))
+    np.testing.assert_array_equal(seen, [clips.clip(2)])
+
+
+@pytest.mark.usefixtures("here")
+def test_a_checkpoint_runs_at_the_clip_length_of_the_file(saved: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    shorter = Checkpoint(checkpoint.model, checkpoint.spec.replace(clip_length=4))
+    export_onnx(shorter, tmp_path / "four.onnx")
+    proof = prove(saved, tmp_path / "four.onnx", Wanted(clips=1))
+    assert proof.passed, proof.verdict()
 
 
 @pytest.mark.usefixtures("here")

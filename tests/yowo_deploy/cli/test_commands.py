@@ -208,6 +208,21 @@ def test_a_limit_that_is_none_is_refused(text: str, onnx: Path) -> None:
     assert result.exit_code == 1 and f"limit {text!r} is not understood" in str(result.exception)
 
 
+@pytest.mark.parametrize("trust", [False, True])
+def test_parity_trusts_plans_where_it_is_told_to_alone(
+    trust: bool, onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def note(reference: str, candidate: str, wanted: object, options: tuple[dict[str, Any], ...], *_: object) -> None:
+        asked.extend(options)
+        raise InputError("noted")
+
+    monkeypatch.setattr("yowo_export.parity.prove", note)
+    run("parity", onnx, onnx, *(["--trust"] * trust))
+    assert [options["trust"] for options in asked] == [trust, trust]
+
+
 def test_parity_writes_its_page_and_bisects(checkpoint: Path, onnx: Path, tmp_path: Path) -> None:
     page = tmp_path / "p.html"
     result = run("parity", checkpoint, onnx, "--clips", 1, "--bisect", "--memory", "64MiB", "--report", page, "--json")

@@ -298,20 +298,22 @@ def test_addresses_are_watched_at_once_and_find_what_their_files_give(
             assert sum(1 for _ in reader) == FRAMES
 
 
-def test_ctrl_c_ends_several_cameras_with_whole_files(model: Path, tmp_path: Path) -> None:
-    with LocalCamera(20) as yard, LocalCamera(20) as hall:
-        process = detecting(yard.url, hall.url, "--model", model, "--json", f"{tmp_path}/", "-o", f"{tmp_path}/")
+@pytest.mark.parametrize("count", [1, 2])
+def test_ctrl_c_ends_cameras_with_whole_files(count: int, model: Path, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        cameras = [stack.enter_context(LocalCamera(20)).url for _ in range(count)]
+        process = detecting(*cameras, "--model", model, "--json", f"{tmp_path}/", "-o", f"{tmp_path}/")
         latest = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < latest:
             seen = [path.read_text().count("\n") for path in tmp_path.glob("*.jsonl")]
-            if len(seen) == 2 and min(seen) >= 5:
+            if len(seen) == count and min(seen) >= 5:
                 break
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said  # cameras have no end of their own
     written = sorted(tmp_path.glob("*.jsonl"))
-    assert len(written) == 2 and "Traceback" not in said and "s3cret" not in said
+    assert len(written) == count and "Traceback" not in said and "s3cret" not in said
     for path in written:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         assert len(lines) >= 5 and "s3cret" not in path.name
