@@ -1,6 +1,6 @@
 """The paper's Tables 2 to 4 with small branches, equally trained: `python -m benchmarks.ablation DIR EPOCHS OUTPUT`.
 
-Seven models one after the other on J-HMDB-21, each trained for so many epochs and judged on every frame of the test
+Nine models one after the other on J-HMDB-21, each trained for so many epochs and judged on every frame of the test
 split. What is there already in OUTPUT is not trained again, and a run that was stopped goes on. Clips have 16 frames,
 d = 1, where a row does not say it.
 """
@@ -26,9 +26,11 @@ LITE = find_recipe("yowo-lite")
 ALONE_2D = replace(LITE, backbone_3d=None, pretrained=("backbone_2d",), first_3d=0.0, heard_3d=1.0, auxiliary=0.0)
 ALONE_3D = replace(LITE, backbone_2d=None, pretrained=("backbone_3d",), heard_3d=1.0)
 VARIANTS: Mapping[str, Recipe] = {
-    "2D": ALONE_2D,
-    "3D": ALONE_3D,
+    "2D": replace(ALONE_2D, fusion="concat"),
+    "3D": replace(ALONE_3D, fusion="concat"),
     "2D + 3D": replace(LITE, fusion="concat"),
+    "2D + CFAM": ALONE_2D,
+    "3D + CFAM": ALONE_3D,
     "2D + 3D + CFAM": LITE,
     "2D + 3D + CFAM, 8 frames": replace(LITE, clip_length=8, frame_stride=1, train_strides=(1,)),
     "2D + 3D + CFAM, 8 frames, d = 2": replace(LITE, clip_length=8, frame_stride=2, train_strides=(2,)),
@@ -65,7 +67,7 @@ def main() -> None:
             values = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
             write_text(figures, json.dumps(values))
         ours = " ".join(f"{100 * value:.1f}" for value in json.loads(figures.read_text()).values())
-        print(f"{name:35} ours {ours:20} paper {' '.join(map(str, PAPER[name]))}", flush=True)
+        print(f"{name:35} ours {ours:20} paper {' '.join(map(str, PAPER.get(name, '-')))}", flush=True)
 
 
 if __name__ == "__main__":

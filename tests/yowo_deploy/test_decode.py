@@ -180,6 +180,20 @@ def test_avas_classes_are_softmax_first_and_sigmoid_after(exclusive: int, spec: 
     assert np.allclose(found, wanted, rtol=1e-6)  # a few roundings of 2^-24
 
 
+@pytest.mark.parametrize(("activation", "found"), [("softmax", 0), ("softmax+sigmoid", 1)])
+def test_by_the_rules_of_ava_a_box_is_chosen_by_its_objectness_alone(
+    activation: str, found: int, spec: ModelSpec
+) -> None:
+    """Objectness 0.5, every class at most a third: the best score is below the threshold of 0.25."""
+    spec = spec.replace(class_activation=activation, softmax_classes=3 if activation != "softmax" else 0)
+    raw = np.zeros((len(spec.anchors), 5 + spec.classes, *spec.grid_size[::-1]), np.float32)
+    raw[:, 4] = -9.0
+    raw[0, 4, 0, 0] = 0.0
+    detections = detect(raw.reshape(spec.output_channels, *raw.shape[2:]), spec, (100, 100))
+    assert spec.classes >= 3 and len(detections) == found
+    assert all(score < 0.25 for score in detections.confidence)
+
+
 def differ_at_most(found: NDArray[Any], wanted: NDArray[Any]) -> float:
     """How far the rows of two tables are apart, whatever their order: the largest error, relative above 1."""
     apart = np.abs(found[:, None] - wanted[None]) / np.maximum(1, np.abs(wanted))
