@@ -134,7 +134,8 @@ def take_clips(
     if not found:
         raise InputError(f"none of {len(chosen)} videos can be read, first: {skipped[0]}")
     by_motion = np.argsort([_motion(frames) for frames, _, _ in found], kind="stable")
-    spread = np.linspace(len(found) - 1, 0, count)  # one clip alone is the one in which most moves
+    first = 0 if count > 1 else len(found) - 1  # one clip alone is the one in which most moves
+    spread = np.linspace(first, len(found) - 1, count)
     taken = [found[by_motion[i]] for i in np.unique(spread.round().astype(int))]
     frames, sizes, places = zip(*taken, strict=True)
     return Clips(spec, frames, sizes, places, len(chosen) - len(skipped), len(skipped))

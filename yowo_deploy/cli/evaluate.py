@@ -66,7 +66,7 @@ def command(
         folder = Path(features or "")
         look_into = (lambda video: look(folder / f"{video.path.stem}.npz")) if look else None
         made_by: tuple[Any, ...] = (dataset, str(Path(data or dataset).resolve()), split, every, backend.name, options)
-        made_by += (annotations_hash(tested), backend.spec.to_json(), *([features] if features else []))
+        made_by += (annotations_hash(tested) if save else "", backend.spec.to_json(), *([features] if features else []))
         kept = DetectionsFile(save, hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
         done = 0
         with progress_bar("evaluating", total=len(videos)) as update:

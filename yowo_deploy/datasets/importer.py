@@ -9,6 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -139,8 +140,8 @@ def _of_folder(folder: Path) -> str | None:
     if any(folder.rglob("gt.txt")):
         return "mot"
     for pattern in ("*.xml", "*.zip", "*.json", "*.csv"):
-        files = [file for file in sorted(folder.rglob(pattern)) if not _is_ours(file)]
-        kinds = {kind for file in files[:20] if (kind := _of_file(file))}
+        others = (file for file in sorted(folder.rglob(pattern)) if not _is_ours(file))
+        kinds = {kind for file in islice(others, 20) if (kind := _of_file(file))}
         if kinds:
             return min(kinds)
     return None

@@ -69,20 +69,24 @@ class _People:
 
     def __init__(self, tracks: Sequence[Any]) -> None:
         said = [each.text or "" for t in tracks for each in t.iter("attribute") if each.get("name") == PERSON]
-        self._told = any(map(str.isdecimal, said))
+        self._told = any(map(_is_number, said))
         ids = [track.get("id") or "" for track in tracks]
-        self._fresh = 1 + max((int(text) for text in (*said, *ids) if text.isdecimal()), default=-1)
+        self._fresh = 1 + max((int(text) for text in (*said, *ids) if _is_number(text)), default=-1)
         self._seen: dict[tuple[int, str, int], Sequence[float]] = {}
 
     def number(self, track: Any, keys: Sequence[_Key], shown: Sequence[tuple[int, str, Sequence[float]]]) -> int:
         """Of the next track, with the frame, action and corners of each of its boxes."""
-        said = next(filter(str.isdecimal, (key.attributes.get(PERSON, "") for key in keys)), None)
+        said = next(filter(_is_number, (key.attributes.get(PERSON, "") for key in keys)), None)
         person = self._fresh if said is None and self._told else int(said or track.get("id", "0"))
         if any(self._seen.get((person, label, frame), box) != box for frame, label, box in shown):
             person = self._fresh  # nobody does the same in two places
         self._fresh += person == self._fresh
         self._seen |= {(person, label, frame): box for frame, label, box in shown}
         return person
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 @dataclass
@@ -252,7 +256,8 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     where = f"{file}: track {track.get('id')}"
     try:
         keys = sorted((_key(shape, task.boxed) for shape in _shapes(track)), key=lambda key: key.frame)
-        int(track.get("id", "0"))
+        if not _is_number(track.get("id", "0")):
+            raise ValueError("its id is no number")
     except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"{where}: {error}") from error
     known = {name for key in keys for name in key.attributes}

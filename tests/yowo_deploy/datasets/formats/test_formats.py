@@ -139,7 +139,7 @@ def test_cvat_hints_at_an_attribute_where_every_label_is_the_same(tmp_path: Path
     assert note.endswith("--action-from attribute:action")
 
 
-@pytest.mark.parametrize("said", ["", "-1", "7"])
+@pytest.mark.parametrize("said", ["", "-1", "7", "9" * 5000])
 def test_cvat_tracks_drawn_anew_are_nobody_who_is_there_already(said: str, tmp_path: Path) -> None:
     """Without a number, with the one that stands for none, or with that of somebody who is elsewhere."""
     told = track(*(box(n, 2, attributes=attribute("person", "7")) for n in range(8)), number=0)
@@ -216,6 +216,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]>'
         ("<annotations><image/></annotations>", "export the task as `CVAT for video 1.1`"),
         ('<annotations><track id="3" label="a"><box frame="0"/></track></annotations>', "track 3: 'xtl'"),
         (f"<annotations>{track(box(10**12, 1))}</annotations>", "track 0: frame 1000000000000, expected 0 to 9999999"),
+        (f"<annotations>{track(box(0, 1), number=10**20)}</annotations>", f"track {10**20}: its id is no number"),
     ],
 )
 def test_cvat_files_that_are_none_are_refused(text: str, expected: str, tmp_path: Path) -> None:
