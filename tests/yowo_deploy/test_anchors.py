@@ -35,6 +35,13 @@ def test_more_anchors_never_fit_worse_and_order_of_boxes_does_not_matter(seed: i
     assert mean_iou(sizes[::-1], fit_anchors(sizes, count)) == pytest.approx(fitted)
 
 
+def test_a_box_of_an_odd_shape_moves_no_anchor() -> None:
+    """The middle of a cluster is its median, not its mean."""
+    sizes = np.concatenate([np.full((20, 2), 1.0), np.full((20, 2), 10.0), [[1.0, 1.9]]])
+    found = fit_anchors(sizes, count=2)
+    np.testing.assert_allclose(np.sort(found, axis=0), [[1, 1], [10, 10]])
+
+
 def test_the_same_seed_gives_the_same_anchors() -> None:
     sizes = shapes(3, 100)
     np.testing.assert_array_equal(fit_anchors(sizes, 5, seed=1), fit_anchors(sizes, 5, seed=1))

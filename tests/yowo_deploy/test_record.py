@@ -45,6 +45,14 @@ def test_how_much_slower_is_told_with_its_interval(factor: float) -> None:
     assert (change.what, change.unit) == ("yowo.onnx, openvino", "ms")
 
 
+@pytest.mark.parametrize("name", ["threads", "device", "fps"])
+def test_records_of_other_settings_are_not_compared(name: str) -> None:
+    old, new = (record(model(noisy(0.1, 0))) for _ in range(2))
+    new["settings"][name] = 7
+    with pytest.raises(InputError, match=f"{name}: None and 7"):
+        compare_records(old, new)
+
+
 def test_a_ratio_does_not_mind_another_machine_under_another_load() -> None:
     def shared(load: float, first: float, seed: int) -> dict[str, Any]:
         noise = noisy(load, seed, 0.2)

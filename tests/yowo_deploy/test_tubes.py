@@ -194,6 +194,14 @@ def test_ids_stay_with_people_who_cross_and_end_with_patience() -> None:
     assert back.tracker_id == 2 and back.frames.tolist() == [16]
 
 
+@pytest.mark.parametrize(("lacking", "people"), [(9, 1), (10, 1), (11, 2)])
+def test_after_too_many_frames_that_nobody_saw_everybody_is_new(lacking: int, people: int) -> None:
+    linker = OnlineLinker(max_gap=10)
+    for frame in (0, 1 + lacking):
+        linker.push(found(([0.0, 0.0, 20.0, 40.0], 0.9)), frame)
+    assert len(linker.close()) == people
+
+
 def test_an_endless_stream_needs_bounded_memory() -> None:
     linker, box = OnlineLinker(memory=50), [0.0, 0.0, 20.0, 40.0]
     for index in range(1000):
