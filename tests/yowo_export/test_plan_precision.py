@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,7 +52,10 @@ def _in_every_precision(name: str, folder: Path) -> dict[str, Path]:
         torch.manual_seed(0)
         model = Yowo(YowoConfig("darknet19", name, spec.output_channels)).eval()
         export_onnx(Checkpoint(model, spec), files["fp32"], "plain")
-    clips = made_up_clips(read_spec(files["fp32"]), 1)
+    some = made_up_clips(read_spec(files["fp32"]), 16)
+    still = next(at for at, frames in enumerate(some.frames) if (frames == frames[0]).all())
+    # Where nothing moves half precision holds the flow, and no search for what to keep takes its two minutes.
+    clips = replace(some, frames=some.frames[still : still + 1], sizes=some.sizes[:1])
     for precision, wish in WISHES.items():
         lower_model(files["fp32"], files[precision], clips, wish, judged=1)
     return files
