@@ -30,7 +30,7 @@ from yowo_training import loop
 from yowo_training.average import Average
 from yowo_training.backbones.tiny import Tiny3d
 from yowo_training.build import build
-from yowo_training.checkpoint import load_checkpoint
+from yowo_training.checkpoint import load_checkpoint, save_checkpoint
 from yowo_training.loop import Budget, Run, hold_out, many_labels
 from yowo_training.loss import LossWeights
 from yowo_training.optimizer import build_optimizer, rate_at, rate_factor
@@ -319,6 +319,10 @@ def test_a_frozen_3d_branch_stays_as_its_file_has_it(dataset: Dataset, tmp_path:
     recipe = replace(TINY, frozen_3d=True)
     with pytest.raises(InputError, match="--weights-3d"):
         Run(recipe, dataset, tmp_path, Budget(None, 1))
+    save_checkpoint(tmp_path / "start.pt", build(TINY, TINY.spec(dataset)), TINY.spec(dataset), {})
+    started = Run(recipe, dataset, tmp_path / "started", Budget(None, 1), start=str(tmp_path / "start.pt"))
+    assert started.model.backbone_3d is not None
+    assert not any(p.requires_grad for p in started.model.backbone_3d.parameters())
     given = Tiny3d(last_stride=1).state_dict()
     torch.save(given, tmp_path / "branch.pt")
     weights = {"backbone_3d": str(tmp_path / "branch.pt")}

@@ -12,7 +12,7 @@ import pytest
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.formats.rows import Allowance, Options
-from yowo_deploy.datasets.importer import WRITERS, import_annotations
+from yowo_deploy.datasets.importer import WRITERS, import_annotations, recognise
 from yowo_deploy.datasets.native import Annotations, write_annotations
 from yowo_deploy.errors import DatasetError, OutputError
 
@@ -137,6 +137,14 @@ def test_sets_that_were_put_together_keep_what_they_agree_on(tmp_path: Path) -> 
     found, _ = import_annotations(tmp_path, "cvat", Options())
     assert found.splits == ({"train": ("a",), "test": ("b",)},)
     assert found.exclusive is None  # nobody does two things at once
+
+
+def test_what_an_import_left_in_the_folder_is_not_read_by_the_next(tmp_path: Path) -> None:
+    WRITERS["cocovid"](one_video(tmp_path / "a.mp4"), tmp_path, False)
+    for _ in range(2):
+        assert recognise(tmp_path) == "cocovid"
+        found, _notes = import_annotations(tmp_path, "cocovid", Options())
+        write_annotations(found, tmp_path / "data.json")
 
 
 def test_options_may_be_used_for_several_imports(tmp_path: Path) -> None:
