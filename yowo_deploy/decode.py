@@ -16,6 +16,8 @@ def decode(raw: NDArray[Any], spec: ModelSpec) -> tuple[Float, Float, Float]:
     """Every prediction of one output, before any threshold.
 
     x = (sigmoid(tx) + column) / columns, w = exp(tw) * anchor_w / columns, likewise in y; OFFICIAL_YOWO, "Decode".
+    Computed in float64 and rounded to float32 once, so that processors whose exponentials differ by their last bit
+    agree.
 
     Args:
         raw: (A * (5 + C), rows, columns) float; channel a * (5 + C) + k is tx, ty, tw, th, conf, class 0...
@@ -25,23 +27,23 @@ def decode(raw: NDArray[Any], spec: ModelSpec) -> tuple[Float, Float, Float]:
         N = A * rows * columns, in that order.
     """
     columns, rows = spec.grid_size
-    cells = raw.astype(np.float32).reshape(len(spec.anchors), 5 + spec.classes, rows * columns)
-    sizes = np.asarray(spec.anchors, np.float32) / (columns, rows)
+    cells = raw.astype(np.float64).reshape(len(spec.anchors), 5 + spec.classes, rows * columns)
+    sizes = np.asarray(spec.anchors) / (columns, rows)
     x = (_sigmoid(cells[:, 0]) + np.tile(np.arange(columns), rows)) / columns
     y = (_sigmoid(cells[:, 1]) + np.repeat(np.arange(rows), columns)) / rows
     # exp(20) cells is far outside any frame, and stays finite where areas are multiplied
     w, h = (np.exp(np.minimum(cells[:, 2 + side], 20)) * sizes[:, side, None] for side in (0, 1))
     boxes = np.stack([x, y, w, h], axis=-1).reshape(-1, 4).astype(np.float32)
     classes = cells[:, 5:].transpose(0, 2, 1).reshape(-1, spec.classes)
-    return boxes, _sigmoid(cells[:, 4]).reshape(-1), class_probabilities(classes, spec)
+    return boxes, _sigmoid(cells[:, 4]).reshape(-1).astype(np.float32), class_probabilities(classes, spec)
 
 
 def class_probabilities(logits: NDArray[Any], spec: ModelSpec) -> Float:
     """(N, C) class logits to probabilities, by the spec's activation."""
-    if spec.class_activation == "softmax":
-        return _softmax(logits)
-    exclusive = spec.softmax_classes
-    return np.concatenate([_softmax(logits[:, :exclusive]), _sigmoid(logits[:, exclusive:])], axis=1)
+    logits = logits.astype(np.float64, copy=False)
+    exclusive = spec.classes if spec.class_activation == "softmax" else spec.softmax_classes
+    made = np.concatenate([_softmax(logits[:, :exclusive]), _sigmoid(logits[:, exclusive:])], axis=1)
+    return made.astype(np.float32)
 
 
 def detect(
@@ -53,7 +55,8 @@ def detect(
 ) -> Detections:
     """Decode, threshold, suppress: the detections of one output.
 
-    Suppression is class-agnostic and ordered by objectness alone, as in the release (OFFICIAL_YOWO, "Decode").
+    Suppression is class-agnostic and ordered by objectness alone, as in the release (OFFICIAL_YOWO, "Decode"); equal
+    ones in the order of anchor, row and column.
     For AVA's activation the threshold is on objectness, else on objectness times the best class probability.
 
     Args:
@@ -63,7 +66,7 @@ def detect(
         iou: suppression threshold; the spec's by default.
 
     Returns:
-        Detections sorted by confidence.
+        Detections sorted by confidence; equal ones as suppression orders them.
 
     Raises:
         ModelFileError: the output holds NaN or infinity.
@@ -86,8 +89,9 @@ def detect_and_best(
     scores = objectness[:, None] * probabilities
     order_by = objectness if spec.class_activation == "softmax+sigmoid" else scores.max(axis=1)
     keep = np.flatnonzero(order_by > threshold)
-    corners = cxcywh_to_xyxy(boxes[keep])
-    keep = keep[nms(corners, objectness[keep], spec.nms_threshold if iou is None else iou)]
+    # The logit orders as objectness does, and still tells apart what its sigmoid rounds to the same number.
+    logits = raw.reshape(len(spec.anchors), 5 + spec.classes, -1)[:, 4].reshape(-1)
+    keep = keep[nms(cxcywh_to_xyxy(boxes[keep]), logits[keep], spec.nms_threshold if iou is None else iou)]
     keep = keep[np.argsort(-scores[keep].max(axis=1), kind="stable")]
     extent = np.array(frame_size * 2, np.float32)
     xyxy = np.clip(cxcywh_to_xyxy(boxes[keep]), 0, 1) * extent
@@ -96,11 +100,11 @@ def detect_and_best(
     return found, float(order_by.max())
 
 
-def _sigmoid(values: NDArray[Any]) -> Float:
-    with np.errstate(over="ignore"):  # exp(-x) overflows to inf for x < -88, and 1 / inf is the right answer
-        return np.asarray(1 / (1 + np.exp(-values)), np.float32)
+def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # exp(-x) overflows to inf for x < -709, and 1 / inf is the right answer
+        return np.asarray(1 / (1 + np.exp(-values)))
 
 
-def _softmax(logits: NDArray[Any]) -> Float:
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))  # of no class as well
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

@@ -7,6 +7,7 @@ from a wrong network: by another version of this package, by the C++ runtime, or
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,10 @@ from yowo_deploy.spec import ModelSpec
 GOLDEN_KEY = "yowo_golden"  # in ONNX metadata_props and in plans
 SIZE_WH = (97, 61)  # of no common factor with any input, so that every filter has to work
 SAMPLES = 64
-GREY_LEVELS = 2  # that two machines' sums may differ by: `preprocess.resize` rounds twice
+_VERSION = 2  # of the definition of preprocessing
+# Grey levels by which a record of version 1, a bare list, may differ: its sums depended on the processor, and
+# `preprocess.resize` rounds twice. Since version 2 preprocessing is defined to the bit.
+_OLD_GREY_LEVELS = 2
 _STEP = 2654435761  # Knuth's multiplier: neighbouring pixels have nothing in common
 
 
@@ -30,8 +34,9 @@ def golden_frame() -> Frame:
 
 
 def golden_record(spec: ModelSpec) -> str:
-    """What the frame becomes under a spec: JSON of `SAMPLES` values spread evenly over its planes."""
-    return json.dumps([round(float(value), 4) for value in _samples(spec)])
+    """What the frame becomes under a spec: JSON of the version of preprocessing and `SAMPLES` values spread evenly over
+    its planes, `[2, [0.1, ...]]`."""
+    return json.dumps([_VERSION, [round(float(value), 4) for value in _samples(spec)]])
 
 
 def check_golden(spec: ModelSpec, recorded: str, whose: str) -> None:
@@ -45,15 +50,17 @@ def check_golden(spec: ModelSpec, recorded: str, whose: str) -> None:
         ModelFileError: it does not; the message names the colour order or the filter by which it would.
     """
     try:
-        expected = np.array(json.loads(recorded), np.float32)
-        if expected.shape != (SAMPLES,) or not np.isfinite(expected).all():
-            raise ValueError(f"shape {expected.shape}")
+        version, expected = _read(json.loads(recorded))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"the golden frame of {whose} cannot be read: export its checkpoint again") from error
-    if _agree(_samples(spec), expected, spec):
+    if version > _VERSION:
+        raise ModelFileError(
+            f"{whose} was made with preprocessing {version}, newer than {_VERSION}: upgrade yowo-deploy"
+        )
+    if _agree(spec, expected, version):
         return
     for name, other in _mistakes(spec).items():
-        if _agree(_samples(other), expected, other):
+        if _agree(other, expected, version):
             raise ModelFileError(
                 f"{whose} was made with {name}, its spec says {_said(spec, name)}: export its checkpoint again"
             )
@@ -68,9 +75,19 @@ def _samples(spec: ModelSpec) -> Float:
     return planes[np.linspace(0, len(planes) - 1, SAMPLES).astype(np.int64)]
 
 
-def _agree(found: Float, expected: Float, spec: ModelSpec) -> bool:
-    limit = GREY_LEVELS / (255 * min(spec.std)) + 1e-4  # the record is rounded
-    return float(np.abs(found - expected).max()) <= limit
+def _read(record: Any) -> tuple[int, Float]:
+    """The version of preprocessing and the values of a record."""
+    version, samples = record if len(record) == 2 else (1, record)
+    values = np.array(samples, np.float32)
+    if type(version) is not int or version < 1 or values.shape != (SAMPLES,) or not np.isfinite(values).all():
+        raise ValueError(f"version {version!r}, shape {values.shape}")
+    return version, values
+
+
+def _agree(spec: ModelSpec, expected: Float, version: int) -> bool:
+    rounded = 1e-4  # the record has four decimals; a grey level is 0.0039 / std
+    limit = rounded + (_OLD_GREY_LEVELS / (255 * min(spec.std)) if version == 1 else 0)
+    return float(np.abs(_samples(spec) - expected).max()) <= limit
 
 
 def _mistakes(spec: ModelSpec) -> dict[str, ModelSpec]:

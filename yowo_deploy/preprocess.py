@@ -6,7 +6,7 @@ import functools
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,10 @@ from yowo_deploy.spec import ModelSpec, ResizeFilter
 
 Frame = NDArray[np.uint8]
 Crop = tuple[float, float, float, float]
+KernelName = Literal["bilinear", "bicubic"]
+
+MAX_SIDE = 1 << 15  # pixels of a frame
+WEIGHT_ONE = 1 << 15  # a weight of 1; bicubic's absolute weights sum to less than 2, so 9 + 15 bits hold every sum
 
 # A dense matrix of weights is nearly all zero: of a 320x240 frame its product takes eleven times as long as its bands'.
 _BAND = 8  # output rows made of one block of input rows; with 4 or 16 a frame takes a fifth to a half longer
@@ -61,6 +65,9 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, 
     "Preprocessing"): "nearest" takes the pixel under the centre; "bilinear" (triangle) and "bicubic" (a = -0.5)
     widen when shrinking, so that a large frame does not alias. Within one grey level of Pillow 9.5, or two where both
     passes round a half; Pillow 13 may shrink columns first, which shows where bicubic overshoot is cut off.
+
+    The result is defined to the bit, on every processor (docs/parity.md, "Preprocessing to the bit"): columns first,
+    then rows; each pass sums bytes times the weights of `resample_weights`, rounds half up and clips to 0 to 255.
 
     Args:
         frame: (H, W, 3) uint8.
@@ -131,6 +138,8 @@ def as_bgr(frame: Frame) -> Frame:
         raise InputError(f"frame is {type(frame).__name__}, expected a numpy array: did the video end?")
     known = frame.dtype == np.uint8 and frame.size > 0 and frame.ndim in (2, 3)
     channels = (*frame.shape, 1)[2] if known else None
+    if known and max(frame.shape[:2]) > MAX_SIDE:
+        raise InputError(f"frame is {frame.shape[1]} x {frame.shape[0]}, expected at most {MAX_SIDE} pixels a side")
     if channels == 3:
         return frame
     if channels not in (1, 4):
@@ -146,6 +155,8 @@ def normalise(
     frame_bgr: Frame, spec: ModelSpec, gains_bgr: Sequence[float] = (1.0, 1.0, 1.0), out: Float | None = None
 ) -> Float:
     """(H, W, 3) uint8 BGR to (3, H, W) float32 in the spec's colour order: (value / 255 - mean) / std.
+
+    Computed in float64, in that order, and rounded to float32 once: the same bits on every processor.
 
     Args:
         gains_bgr: factors that values are multiplied by before, up to white.
@@ -166,13 +177,11 @@ def normalise(
 @functools.lru_cache(maxsize=64)
 def _normalised(mean: Sequence[float], std: Sequence[float], gains: Sequence[float]) -> list[Float]:
     """By channel: what becomes of each value of a byte."""
-    tables = []
-    for offset, scale, gain in zip(mean, std, gains, strict=True):
-        table = np.arange(256, dtype=np.uint8) * np.float32(gain / (255 * scale))
-        if gain > 1:
-            np.minimum(table, np.float32(1 / scale), out=table)
-        tables.append(table - np.float32(offset / scale))
-    return tables
+    shares = np.arange(256) / 255
+    return [
+        ((np.minimum(shares * gain, 1) - offset) / scale).astype(np.float32)
+        for offset, scale, gain in zip(mean, std, gains, strict=True)
+    ]
 
 
 def _resample_rows(images: Sequence[NDArray[Any]], bands: Sequence[_Band], overshoots: bool) -> NDArray[np.uint8]:
@@ -194,40 +203,78 @@ def _resample_rows(images: Sequence[NDArray[Any]], bands: Sequence[_Band], overs
     return made.reshape(count, length, -1, 3)
 
 
+def resample_weights(
+    length_in: int,
+    length_out: int,
+    resize_filter: KernelName,
+    window: tuple[float, float] | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """The weights of one pass of `resize` along one side, in units of 1 / `WEIGHT_ONE`.
+
+    A weight is the kernel at the distance between the centres of input and output pixel, in output pixels where the
+    side shrinks. Weights are rounded so that their running sums are the nearest to the exact ones: each row sums to
+    exactly `WEIGHT_ONE`. Then every product with a byte and every partial sum is a multiple of 2^-15 below 2^9, which
+    float32 holds exactly: any order of summation, fused or not, gives the same bits.
+
+    Args:
+        length_in, length_out: pixels before and after, 1 to `MAX_SIDE`.
+        window: edges of the part of the input that is resampled; all of it by default.
+
+    Returns:
+        (length_out, taps) input pixels, which may repeat at an edge, and their weights.
+    """
+    start, stop = (0, length_in) if window is None else window
+    # Distances in units of 1 / unit of an output pixel: whole numbers where the whole side is resampled, so that
+    # no rounding is left that a compiler or a processor could do otherwise.
+    extent, doubled = stop - start, 2 * np.arange(length_out)[:, None] + 1  # int64, or float64 for a window
+    unit = 2 * max(extent, length_out)
+    centres = 2 * length_out * start + doubled * extent
+    reach = 1 if resize_filter == "bilinear" else 2
+    wide = math.ceil(reach * max(extent / length_out, 1)) + 1
+    sources = (centres // (2 * length_out)).astype(np.intp) + np.arange(-wide, wide + 1)
+    distances = abs((2 * sources + 1) * length_out - centres)
+    kernel = _triangle(distances, unit) if resize_filter == "bilinear" else _cubic(distances, unit)
+    kernel[(sources < 0) | (sources >= length_in)] = 0
+    # Beyond the edge the outermost pixel goes on; a kernel cut off there could sum to nearly nothing.
+    beyond = (centres < 0) | (centres > 2 * length_out * length_in)
+    sources, kernel = np.where(beyond, centres // (2 * length_out), sources), np.where(beyond, 1, kernel)
+    running = kernel.astype(np.float64).cumsum(axis=1)  # one after the other: exact up to 2^53, then rounded alike
+    ends = np.floor(running / running[:, -1:] * WEIGHT_ONE + 0.5).astype(np.int64)
+    return np.clip(sources, 0, length_in - 1).astype(np.intp), np.diff(ends, axis=1, prepend=0)
+
+
 @functools.lru_cache(maxsize=64)
-def _bands(length_in: int, length_out: int, start: float, stop: float, resize_filter: ResizeFilter) -> list[_Band]:
-    """Which source rows make the output rows and by how much; the weights of each sum to 1."""
-    shrink = max((stop - start) / length_out, 1.0)
-    support = (1.0 if resize_filter == "bilinear" else 2.0) * shrink
-    centres = _centres(length_out, start, stop)
-    first = np.floor(centres - support + 0.5).astype(np.intp)
-    sources = first[:, None] + np.arange(2 * int(np.ceil(support)) + 1)
-    x = np.abs((sources + 0.5 - centres[:, None]) / shrink)
-    weights = np.clip(1 - x, 0, None) if resize_filter == "bilinear" else _cubic(x)
-    weights[(sources < 0) | (sources >= length_in)] = 0
-    weights[weights.sum(axis=1) <= 0] = 1  # wholly beyond the edge: every source is clipped to the outermost pixel
-    weights /= weights.sum(axis=1, keepdims=True)
-    sources = np.clip(sources, 0, length_in - 1)
+def _bands(length_in: int, length_out: int, start: float, stop: float, resize_filter: KernelName) -> list[_Band]:
+    """Which source rows make the output rows and by how much."""
+    window = None if (start, stop) == (0, length_in) else (start, stop)
+    sources, weights = resample_weights(length_in, length_out, resize_filter, window)
     bands = []
     for made in (slice(row, min(row + _BAND, length_out)) for row in range(0, length_out, _BAND)):
-        low, high = sources[made].min(), sources[made].max() + 1
+        used = sources[made][weights[made] != 0]
+        low, high = used.min(), used.max() + 1
         dense = np.zeros((made.stop - made.start, high - low), np.float32)
-        np.add.at(dense, (np.arange(len(dense))[:, None], sources[made] - low), weights[made])
+        rows, taps = np.nonzero(weights[made])
+        np.add.at(dense, (rows, sources[made][rows, taps] - low), weights[made][rows, taps] / np.float32(WEIGHT_ONE))
         bands.append(_Band(made, slice(low, high), dense))
     return bands
 
 
 @functools.lru_cache(maxsize=64)
 def _nearest(length_in: int, length_out: int, start: float, stop: float) -> NDArray[np.intp]:
-    return np.clip(np.floor(_centres(length_out, start, stop)).astype(np.intp), 0, length_in - 1)
+    """Which source pixel lies under the centre of each output pixel; the later one where it lies between two."""
+    if (start, stop) == (0, length_in):
+        return (2 * np.arange(length_out) + 1) * length_in // (2 * length_out)
+    centres = start + (np.arange(length_out) + 0.5) * (stop - start) / length_out
+    return np.clip(np.floor(centres).astype(np.intp), 0, length_in - 1)
 
 
-def _centres(length_out: int, start: float, stop: float) -> NDArray[np.float64]:
-    """Where the middle of each output pixel lies in the source."""
-    return start + (np.arange(length_out) + 0.5) * (stop - start) / length_out
+def _triangle(distances: NDArray[Any], unit: float) -> NDArray[Any]:
+    """unit - distance, down to 0."""
+    return np.maximum(unit - distances, 0)
 
 
-def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic with a = -0.5 at distances x >= 0."""
-    near, far = (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+def _cubic(distances: NDArray[Any], unit: float) -> NDArray[Any]:
+    """Keys' cubic with a = -0.5 (Keys 1981, equation 15), times 2 unit^3; below 2^53 for sides up to `MAX_SIDE`."""
+    near = (3 * distances - 5 * unit) * distances * distances + 2 * unit**3
+    far = ((5 * unit - distances) * distances - 8 * unit * unit) * distances + 4 * unit**3
+    return np.where(distances < unit, near, np.where(distances < 2 * unit, far, 0))

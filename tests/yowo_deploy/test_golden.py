@@ -53,21 +53,54 @@ def test_a_runtime_that_normalises_otherwise_is_told(monkeypatch: pytest.MonkeyP
         check_golden(spec, record, "m.onnx")
 
 
-@pytest.mark.parametrize("off", [-2, -1, 1, 2])
-def test_grey_levels_that_rounding_may_cost_do_not_count(off: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def old_record(spec: ModelSpec) -> str:
+    """As files carry it that were written before preprocessing was defined to the bit."""
+    return json.dumps(json.loads(golden_record(spec))[1])
+
+
+@pytest.mark.parametrize("off", [-3, -2, -1, 1, 2, 3])
+def test_grey_levels_that_rounding_cost_do_not_count_in_old_files_alone(
+    off: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = SPECS["rgb", "bilinear"].replace(std=(1.0, 1.0, 1.0))
-    record = golden_record(spec)
+    old, record = old_record(spec), golden_record(spec)
     real = golden.preprocess
 
     def otherwise(frame: Frame, spec: ModelSpec) -> np.ndarray:
         return real(frame, spec) + np.float32(off / 255)
 
     monkeypatch.setattr(golden, "preprocess", otherwise)
-    check_golden(spec, record, "m.onnx")
+    with pytest.raises(ModelFileError, match="makes another picture"):
+        check_golden(spec, record, "m.onnx")
+    if abs(off) > 2:
+        with pytest.raises(ModelFileError, match="makes another picture"):
+            check_golden(spec, old, "m.onnx")
+    else:
+        check_golden(spec, old, "m.onnx")
+
+
+def test_a_record_of_a_newer_definition_says_so() -> None:
+    spec = SPECS["rgb", "bilinear"]
+    newer = json.dumps([3, json.loads(golden_record(spec))[1]])
+    with pytest.raises(ModelFileError, match="newer than 2: upgrade yowo-deploy"):
+        check_golden(spec, newer, "m.onnx")
 
 
 @pytest.mark.parametrize(
-    "record", ["", "{", "null", "[1, 2]", json.dumps([None] * SAMPLES), "[" + "NaN, " * 63 + "NaN]"]
+    "record",
+    [
+        "",
+        "{",
+        "{}",
+        "null",
+        "[1, 2]",
+        json.dumps([None] * SAMPLES),
+        "[" + "NaN, " * 63 + "NaN]",
+        json.dumps([2, [1]]),
+        json.dumps(["2", [0] * SAMPLES]),
+        json.dumps([0, [0] * SAMPLES]),
+        json.dumps([[0] * SAMPLES]),
+    ],
 )
 def test_a_record_that_is_none_is_refused(record: str) -> None:
     with pytest.raises(ModelFileError, match=r"golden frame of m\.onnx cannot be read"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from fractions import Fraction
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pytest
@@ -12,9 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
-from yowo_deploy.preprocess import Frame, as_bgr, normalise, preprocess, resize
+from yowo_deploy.golden import golden_frame
+from yowo_deploy.preprocess import (
+    MAX_SIDE,
+    WEIGHT_ONE,
+    Frame,
+    KernelName,
+    as_bgr,
+    normalise,
+    preprocess,
+    resample_weights,
+    resize,
+)
 from yowo_deploy.spec import ModelSpec, ResizeFilter
+
+Number = TypeVar("Number", float, Fraction)
 
 law = settings(max_examples=60, deadline=None)
 FILTERS = st.sampled_from(get_args(ResizeFilter))
@@ -29,19 +45,22 @@ def frames(draw: st.DrawFn) -> Frame:
     return noise if draw(st.booleans()) else (noise // 128 * 255).astype(np.uint8)
 
 
-def triangle(x: float) -> float:
-    return max(0.0, 1 - abs(x))
+def triangle(x: Number) -> Number:
+    return max(x * 0, 1 - abs(x))
 
 
-def keys(x: float) -> float:
-    """Cubic convolution with a = -0.5 (Keys 1981, equation 15)."""
+def keys(x: Number) -> Number:
+    """Cubic convolution with a = -0.5 (Keys 1981, equation 15), in floats or fractions."""
     x = abs(x)
     if x < 1:
-        return 1.5 * x**3 - 2.5 * x**2 + 1
-    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+        return (3 * x**3 - 5 * x**2 + 2) / 2
+    return (-(x**3) + 5 * x**2 - 8 * x + 4) / 2 if x < 2 else x * 0
 
 
-KERNELS: dict[str, tuple[Callable[[float], float], int]] = {"bilinear": (triangle, 1), "bicubic": (keys, 2)}
+KERNELS: dict[str, tuple[Callable[[Any], Any], int]] = {"bilinear": (triangle, 1), "bicubic": (keys, 2)}
+
+
+KERNEL_NAMES = st.sampled_from(sorted(KERNELS))
 
 
 def plain_resample(line: list[int], length: int, resize_filter: str) -> list[int]:
@@ -73,22 +92,18 @@ def plain_resize(frame: Frame, size_wh: tuple[int, int], resize_filter: str) -> 
 
 
 @law
-@given(frames(), SIDES, SIDES, st.sampled_from(sorted(KERNELS)))
-def test_resizing_is_the_plain_convolution(
-    frame: Frame, width: int, height: int, resize_filter: Literal["bilinear", "bicubic"]
-) -> None:
+@given(frames(), SIDES, SIDES, KERNEL_NAMES)
+def test_resizing_is_the_plain_convolution(frame: Frame, width: int, height: int, resize_filter: KernelName) -> None:
     agrees_with_the_plain_convolution(frame, (width, height), resize_filter)
 
 
 @pytest.mark.parametrize("resize_filter", sorted(KERNELS))
-def test_what_takes_many_products_is_the_plain_convolution_too(resize_filter: Literal["bilinear", "bicubic"]) -> None:
+def test_what_takes_many_products_is_the_plain_convolution_too(resize_filter: KernelName) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (70, 900, 3), np.uint8)
     agrees_with_the_plain_convolution(frame, (20, 11), resize_filter)  # more than `_PRODUCTS_A_CALL` in the first pass
 
 
-def agrees_with_the_plain_convolution(
-    frame: Frame, size_wh: tuple[int, int], resize_filter: Literal["bilinear", "bicubic"]
-) -> None:
+def agrees_with_the_plain_convolution(frame: Frame, size_wh: tuple[int, int], resize_filter: KernelName) -> None:
     found = resize(frame, size_wh, resize_filter).astype(np.int64)
     # Single and double precision may round a sum that is all but a half apart. That is one grey level; a second pass
     # multiplies it by at most 1.25, the sum of bicubic's absolute weights, and may round apart once more.
@@ -96,18 +111,105 @@ def agrees_with_the_plain_convolution(
     assert np.abs(found - plain_resize(frame, size_wh, resize_filter)).max() <= passes
 
 
+def exact_weights(length_in: int, length_out: int, resize_filter: str) -> list[list[int]]:
+    """By the definition, in fractions: running sums of the kernel, rounded half up to multiples of 2^-15."""
+    kernel, _ = KERNELS[resize_filter]
+    scale = max(Fraction(1), Fraction(length_in, length_out))
+    rows = []
+    for i in range(length_out):
+        centre = (i + Fraction(1, 2)) * length_in / length_out
+        taps = [kernel((x + Fraction(1, 2) - centre) / scale) for x in range(length_in)]
+        ends = [math.floor(sum(taps[: x + 1]) / sum(taps) * 2**15 + Fraction(1, 2)) for x in range(length_in)]
+        rows.append([end - start for start, end in zip([0, *ends], ends, strict=False)])
+    return rows
+
+
+def dense(length_in: int, length_out: int, resize_filter: KernelName) -> NDArray[np.int64]:
+    sources, weights = resample_weights(length_in, length_out, resize_filter)
+    made = np.zeros((length_out, length_in), np.int64)
+    np.add.at(made, (np.arange(length_out)[:, None], sources), weights)
+    return made
+
+
 @law
-@given(st.integers(1, 700), st.integers(1, 420), st.booleans())
-def test_nearest_takes_the_pixel_under_the_centre(length: int, length_out: int, lengthwise: bool) -> None:
-    line = np.zeros((1, length, 3), np.uint8)
-    line[0, :, 0], line[0, :, 1] = np.arange(length) % 256, np.arange(length) // 256
-    size = (length_out, 1) if lengthwise else (1, length_out)
-    made = resize(line if lengthwise else line.transpose(1, 0, 2), size, "nearest").reshape(-1, 3).astype(int)
-    taken = made[:, 0] + 256 * made[:, 1]
-    doubled = 2 * np.arange(length_out) + 1  # the centre of output pixel i is at doubled * length / (2 * length_out)
-    under = doubled * length // (2 * length_out)
-    between_two = doubled * length % (2 * length_out) == 0
-    assert np.all((taken == under) | between_two & (taken == under - 1))
+@given(SIDES, SIDES, KERNEL_NAMES)
+def test_weights_are_the_definition_to_the_bit(length_in: int, length_out: int, resize_filter: KernelName) -> None:
+    made = dense(length_in, length_out, resize_filter)
+    assert made.tolist() == exact_weights(length_in, length_out, resize_filter)
+
+
+@law
+@given(st.integers(1, MAX_SIDE), st.integers(1, 900), KERNEL_NAMES)
+def test_every_sum_of_bytes_and_weights_is_exact_in_float32(
+    length_in: int, length_out: int, resize_filter: KernelName
+) -> None:
+    _, weights = resample_weights(length_in, length_out, resize_filter)
+    assert np.all(weights.sum(axis=1) == WEIGHT_ONE)
+    assert 255 * np.abs(weights).sum(axis=1).max() + WEIGHT_ONE // 2 < 2**24
+
+
+@law
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.floats(-80, 80), st.floats(0.5, 150), st.sampled_from(sorted(KERNELS))
+)
+def test_windows_beyond_the_edge_keep_weights_that_are_exact(
+    length_in: int, length_out: int, start: float, extent: float, resize_filter: KernelName
+) -> None:
+    sources, weights = resample_weights(length_in, length_out, resize_filter, (start, start + extent))
+    assert sources.min() >= 0 and sources.max() < length_in
+    assert np.all(weights.sum(axis=1) == WEIGHT_ONE)
+    assert 255 * np.abs(weights).sum(axis=1).max() + WEIGHT_ONE // 2 < 2**24
+
+
+@law
+@given(frames(), SIDES, SIDES, KERNEL_NAMES)
+def test_resizing_is_whole_numbers_to_the_bit(frame: Frame, width: int, height: int, resize_filter: KernelName) -> None:
+    if (width, height) == (frame.shape[1], frame.shape[0]):
+        return
+    across, down = dense(frame.shape[1], width, resize_filter), dense(frame.shape[0], height, resize_filter)
+    half = WEIGHT_ONE // 2
+    narrow = np.clip((np.einsum("ow,hwc->hoc", across, frame.astype(np.int64)) + half) // WEIGHT_ONE, 0, 255)
+    expected = np.clip((np.einsum("oh,hwc->owc", down, narrow) + half) // WEIGHT_ONE, 0, 255)
+    assert np.array_equal(resize(frame, (width, height), resize_filter), expected)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("resize_filter", sorted(KERNELS))
+def test_a_graph_resizes_to_the_same_bits(resize_filter: KernelName, engine: str) -> None:
+    """Two matrix products, each rounded half up and clipped: what a served model may do inside."""
+    onnx = pytest.importorskip("onnx")
+    across, down = (dense(*sides, resize_filter) / np.float32(WEIGHT_ONE) for sides in ((97, 64), (61, 96)))
+    constants = {"across": across.astype(np.float32).T, "down": down.astype(np.float32), "half": np.float32(0.5),
+                 "low": np.float32(0), "high": np.float32(255)}  # fmt: skip
+    nodes = []
+    for name, operands in (("narrow", ["frame", "across"]), ("made", ["down", "narrow"])):
+        nodes += [
+            onnx.helper.make_node("MatMul", operands, [f"{name}_sum"]),
+            onnx.helper.make_node("Add", [f"{name}_sum", "half"], [f"{name}_half"]),
+            onnx.helper.make_node("Floor", [f"{name}_half"], [f"{name}_floor"]),
+            onnx.helper.make_node("Clip", [f"{name}_floor", "low", "high"], [name]),
+        ]
+    tensor = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes, "resize",
+        [onnx.helper.make_tensor_value_info("frame", tensor, [3, 61, 97])],
+        [onnx.helper.make_tensor_value_info("made", tensor, [3, 96, 64])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    frame = golden_frame()
+    made = run_graph(model.SerializeToString(), engine, frame.transpose(2, 0, 1).astype(np.float32))
+    assert np.array_equal(made.transpose(1, 2, 0), resize(frame, (64, 96), resize_filter))
+
+
+def run_graph(model: bytes, engine: str, planes: Float) -> Float:
+    if engine == "onnxruntime":
+        session = pytest.importorskip("onnxruntime").InferenceSession(model, providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(None, {"frame": planes})[0])
+    openvino = pytest.importorskip("openvino")
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.array(compiled([planes])[0])
 
 
 @law
@@ -127,9 +229,9 @@ def test_a_frame_of_the_wanted_size_is_left_as_it_is(frame: Frame, resize_filter
 
 
 @law
-@given(frames(), SIDES, SIDES, st.sampled_from(sorted(KERNELS)))
+@given(frames(), SIDES, SIDES, KERNEL_NAMES)
 def test_a_mirrored_frame_is_mirrored_after_resizing(
-    frame: Frame, width: int, height: int, resize_filter: Literal["bilinear", "bicubic"]
+    frame: Frame, width: int, height: int, resize_filter: KernelName
 ) -> None:
     made = resize(frame, (width, height), resize_filter).astype(int)
     mirrored = resize(frame[::-1, ::-1], (width, height), resize_filter)[::-1, ::-1].astype(int)
@@ -227,6 +329,11 @@ def test_grey_becomes_three_equal_channels_and_alpha_is_left_out(spec: ModelSpec
     for view in (grey, grey[..., None], grey[::-1].copy()[::-1]):
         assert np.array_equal(as_bgr(view), np.repeat(grey[..., None], 3, axis=2))
     assert np.array_equal(preprocess(alpha, spec), preprocess(frame, spec))
+
+
+def test_a_frame_beyond_what_weights_reach_is_refused(spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match="expected at most 32768 pixels a side"):
+        preprocess(np.zeros((1, MAX_SIDE + 1, 3), np.uint8), spec)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1), (1, 500, 3), (4320, 7680)])

@@ -46,25 +46,31 @@ struct Tube {
   std::size_t size() const { return frames.size(); }
 };
 
-// Intersection over union, computed in `Number` as Python does: `iou_matrix` in float, `paired_iou` in double. 0 for
-// two boxes without area.
-template <class Number = float>
-Number iou(const Box& one, const Box& other) {
+// A product or sum rounded to double before anything is done to it: no compiler may fuse it with what follows, as
+// GCC does by default where the processor can, and numpy never.
+inline double rounded(double value) {
+  volatile double stored = value;
+  return stored;
+}
+
+// Intersection over union; 0 for two boxes without area. Products of two differences of floats are exact in double,
+// so that fused multiplication changes no bit.
+inline double iou(const Box& one, const Box& other) {
   const auto side = [](float low, float high) {
-    return std::max(static_cast<Number>(high) - static_cast<Number>(low), Number(0));
+    return std::max(static_cast<double>(high) - static_cast<double>(low), 0.0);
   };
-  const Number shared = side(std::max(one.x1, other.x1), std::min(one.x2, other.x2)) *
+  const double shared = side(std::max(one.x1, other.x1), std::min(one.x2, other.x2)) *
                         side(std::max(one.y1, other.y1), std::min(one.y2, other.y2));
-  const Number area = side(one.x1, one.x2) * side(one.y1, one.y2);
-  const Number united = area + side(other.x1, other.x2) * side(other.y1, other.y2) - shared;
-  return united > 0 ? shared / united : Number(0);
+  const double area = side(one.x1, one.x2) * side(one.y1, one.y2);
+  const double united = area + side(other.x1, other.x2) * side(other.y1, other.y2) - shared;
+  return united > 0 ? shared / united : 0.0;
 }
 
 // Indices of the boxes that survive greedy suppression, best first, written to `kept`.
 //
 // A box goes when it overlaps a better one by more than `iou_threshold`; ties keep the lower index. `order` is scratch.
 // Neither allocates once their capacity is that of the boxes.
-inline void nms(const std::vector<Box>& boxes, const std::vector<float>& scores, float iou_threshold,
+inline void nms(const std::vector<Box>& boxes, const std::vector<float>& scores, double iou_threshold,
                 std::vector<std::size_t>& order, std::vector<std::size_t>& kept) {
   order.resize(boxes.size());
   for (std::size_t at = 0; at < order.size(); ++at) order[at] = at;

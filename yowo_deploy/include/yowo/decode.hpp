@@ -25,8 +25,9 @@ class Decoder {
     apart_ = spec.class_activation == "softmax+sigmoid";
     if (apart_) exclusive_ = static_cast<std::size_t>(spec.softmax_classes);
     const std::size_t most = spec.anchors.size() * static_cast<std::size_t>(spec.cells());
-    for (auto* numbers : {&objectness_, &best_}) numbers->reserve(most);
+    for (auto* numbers : {&logits_, &best_}) numbers->reserve(most);
     for (auto* indices : {&order_, &kept_}) indices->reserve(most);
+    exponentials_.resize(exclusive_);
     boxes_.reserve(most);
     probabilities_.reserve(most * static_cast<std::size_t>(spec.classes()));
   }
@@ -46,32 +47,33 @@ class Decoder {
     if (!std::all_of(raw, raw + spec_.output_size(), [](float value) { return std::isfinite(value); }))
       throw ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were");
     collect(raw, static_cast<float>(confidence));
-    nms(boxes_, objectness_, static_cast<float>(iou), order_, kept_);
+    nms(boxes_, logits_, iou, order_, kept_);
     std::sort(kept_.begin(), kept_.end(), [&](std::size_t one, std::size_t other) {
       if (best_[one] != best_[other]) return best_[one] > best_[other];
-      return objectness_[one] != objectness_[other] ? objectness_[one] > objectness_[other] : one < other;
+      return logits_[one] != logits_[other] ? logits_[one] > logits_[other] : one < other;
     });
     write(static_cast<float>(frame_width), static_cast<float>(frame_height), found);
   }
 
  private:
-  static float sigmoid(float value) { return 1 / (1 + std::exp(-value)); }
+  // In double until the end, as in Python: so exponentials that differ by their last bit agree.
+  static double sigmoid(float value) { return 1 / (1 + std::exp(-static_cast<double>(value))); }
 
   // Candidates above the threshold, in the order anchor, row, column. No score exceeds its objectness: classes are
   // looked at only where that is enough.
   void collect(const float* raw, float threshold) {
     const auto columns = static_cast<std::size_t>(spec_.columns()), cells = static_cast<std::size_t>(spec_.cells());
-    boxes_.clear(), objectness_.clear(), best_.clear(), probabilities_.clear();
+    boxes_.clear(), logits_.clear(), best_.clear(), probabilities_.clear();
     for (const auto& anchor : spec_.anchors) {
       for (std::size_t cell = 0; cell < cells; ++cell) {
-        const float objectness = sigmoid(raw[4 * cells + cell]);
+        const float logit = raw[4 * cells + cell], objectness = static_cast<float>(sigmoid(logit));
         if (!(objectness > threshold)) continue;
         const float best = append_scores(raw + 5 * cells + cell, cells, objectness);
         if (!apart_ && !(best > threshold)) {
           probabilities_.resize(probabilities_.size() - static_cast<std::size_t>(spec_.classes()));
           continue;
         }
-        objectness_.push_back(objectness);
+        logits_.push_back(logit);
         best_.push_back(best);
         boxes_.push_back(box(raw + cell, cells, cell % columns, cell / columns, anchor));
       }
@@ -79,16 +81,15 @@ class Decoder {
     }
   }
 
-  // In double until the end, as numpy has it; exp(20) cells is far outside any frame, and stays finite.
+  // exp(20) cells is far outside any frame, and stays finite where areas are multiplied.
   Box box(const float* values, std::size_t step, std::size_t column, std::size_t row,
           const std::array<double, 2>& anchor) const {
     const auto centre = [&](std::size_t side, std::size_t place, int places) {
-      return static_cast<float>((static_cast<double>(sigmoid(values[side * step])) + static_cast<double>(place)) /
-                                places);
+      return static_cast<float>((sigmoid(values[side * step]) + static_cast<double>(place)) / places);
     };
     const auto size = [&](std::size_t side, int places) {
-      const double relative = static_cast<double>(static_cast<float>(anchor[side])) / places;
-      return static_cast<float>(static_cast<double>(std::exp(std::min(values[(2 + side) * step], 20.0f))) * relative);
+      const double grown = std::exp(std::min(static_cast<double>(values[(2 + side) * step]), 20.0));
+      return static_cast<float>(grown * (anchor[side] / places));
     };
     return cxcywh_to_xyxy(centre(0, column, spec_.columns()), centre(1, row, spec_.rows()), size(0, spec_.columns()),
                           size(1, spec_.rows()));
@@ -97,17 +98,15 @@ class Decoder {
   // Objectness times each class probability, behind those of the candidates before; returns the best.
   float append_scores(const float* logits, std::size_t step, float objectness) {
     const std::size_t start = probabilities_.size(), classes = static_cast<std::size_t>(spec_.classes());
-    float highest = -INFINITY, sum = 0, best = 0;
-    for (std::size_t at = 0; at < exclusive_; ++at) highest = std::max(highest, logits[at * step]);
-    for (std::size_t at = 0; at < exclusive_; ++at) {
-      probabilities_.push_back(std::exp(logits[at * step] - highest));
-      sum += probabilities_.back();
-    }
-    for (std::size_t at = exclusive_; at < classes; ++at) probabilities_.push_back(sigmoid(logits[at * step]));
+    double highest = -INFINITY, sum = 0;
+    const auto logit = [&](std::size_t at) { return static_cast<double>(logits[at * step]); };
+    for (std::size_t at = 0; at < exclusive_; ++at) highest = std::max(highest, logit(at));
+    for (std::size_t at = 0; at < exclusive_; ++at) sum += exponentials_[at] = std::exp(logit(at) - highest);
+    float best = 0;
     for (std::size_t at = 0; at < classes; ++at) {
-      float& score = probabilities_[start + at];
-      score = objectness * (at < exclusive_ ? score / sum : score);
-      best = std::max(best, score);
+      const double probability = at < exclusive_ ? exponentials_[at] / sum : sigmoid(logits[at * step]);
+      probabilities_.push_back(objectness * static_cast<float>(probability));
+      best = std::max(best, probabilities_[start + at]);
     }
     return best;
   }
@@ -132,7 +131,8 @@ class Decoder {
   std::size_t exclusive_;  // classes of which one is right: softmax; the others have a sigmoid each
   bool apart_ = false;
   std::vector<Box> boxes_;
-  std::vector<float> objectness_, best_, probabilities_;
+  std::vector<float> logits_, best_, probabilities_;
+  std::vector<double> exponentials_;
   std::vector<std::size_t> order_, kept_;
 };
 

@@ -82,7 +82,7 @@ class Track {
       if (rows() == room_) forget(memory);
       for (std::size_t at = 0; at < width(); ++at) {
         const double share = static_cast<double>(step) / static_cast<double>(steps);
-        values_.push_back(before_[at] + (row_[at] - before_[at]) * share);
+        values_.push_back(before_[at] + rounded((row_[at] - before_[at]) * share));
         if (at >= 4) sums_[at - 4] += values_.back();
       }
       ++life_;
@@ -182,8 +182,8 @@ class OnlineLinker {
         throw InputError(
             detail::text("detections have ", detections.classes, " classes, those before had ", person.classes_));
       for (std::size_t row = 0; row < detections.size(); ++row)
-        if (const double overlap = iou<double>(person.xyxy(), detections.xyxy[row]); overlap >= min_iou_)
-          links_.push_back({strength(person, detections.scores_of(row)) + 1e-3 * overlap, links_.size(), &person, row});
+        if (const double overlap = iou(person.xyxy(), detections.xyxy[row]); overlap >= min_iou_)
+          links_.push_back({strength(person, detections.scores_of(row)) + rounded(1e-3 * overlap), links_.size(), &person, row});
     }
     std::sort(links_.begin(), links_.end(), [](const Link& one, const Link& other) {
       return one.strength != other.strength ? one.strength > other.strength : one.order < other.order;
@@ -201,7 +201,7 @@ class OnlineLinker {
     double best = -1;
     for (std::size_t each = 0; each < person.classes_; ++each) {
       const double before = person.mean(each), now = scores[each];
-      best = std::max(best, before + now + alpha_ * before * now);
+      best = std::max(best, before + now + rounded(alpha_ * before * now));
     }
     return best;
   }

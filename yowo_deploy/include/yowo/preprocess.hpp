@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -46,32 +47,33 @@ struct FrameView {
 
 namespace detail {
 
-// One output row from `taps` rows of `source`, `step` bytes apart: sum = fma(weight, source, sum) for each tap in turn,
-// one rounding a step, as BLAS has it on processors with that instruction, and as it is defined here on all others.
-// Rounded half up to uint8, as Pillow does between its passes.
+constexpr int weight_one = 1 << 15;  // see `resample_weights` in Python
+
+// One output row from `taps` rows of `source`, `step` bytes apart, rounded half up and clipped to uint8. Weights are
+// multiples of 2^-15, so that every sum is exact in float: in any order, fused or not, the bits are the same.
 YOWO_INLINE void resample_row(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step,
                               std::size_t length, std::uint8_t* made) {
   constexpr std::size_t most = 256;  // stays in the cache; and a length that is not constant, or GCC unrolls it all
   float sum[most];
   for (std::size_t start = 0; start < length; start += most) {
     const std::size_t count = std::min(most, length - start);
-    std::fill_n(sum, count, 0.0f);
+    std::fill_n(sum, count, 0.5f);
     for (std::size_t tap = 0; tap < taps; ++tap) {
       const std::uint8_t* values = source + tap * step + start;
       const float weight = weights[tap];
-      for (std::size_t at = 0; at < count; ++at) sum[at] = std::fma(weight, static_cast<float>(values[at]), sum[at]);
+      for (std::size_t at = 0; at < count; ++at) sum[at] += weight * static_cast<float>(values[at]);
     }
     for (std::size_t at = 0; at < count; ++at)
-      made[start + at] = static_cast<std::uint8_t>(std::clamp(static_cast<int>(sum[at] + 0.5f), 0, 255));
+      made[start + at] = static_cast<std::uint8_t>(std::clamp(static_cast<int>(sum[at]), 0, 255));
   }
 }
 
 using Resample = void (*)(const float*, std::size_t, const std::uint8_t*, std::size_t, std::size_t, std::uint8_t*);
 
 #if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("avx2,fma"))) inline void resample_fma(const float* weights, std::size_t taps,
-                                                             const std::uint8_t* source, std::size_t step,
-                                                             std::size_t length, std::uint8_t* made) {
+__attribute__((target("avx2,fma"))) inline void resample_avx2(const float* weights, std::size_t taps,
+                                                              const std::uint8_t* source, std::size_t step,
+                                                              std::size_t length, std::uint8_t* made) {
   resample_row(weights, taps, source, step, length, made);
 }
 #endif
@@ -84,7 +86,7 @@ inline void resample_anywhere(const float* weights, std::size_t taps, const std:
 // The same results, the fastest way this processor has.
 inline Resample resample() {
 #if defined(__x86_64__) && defined(__GNUC__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return resample_fma;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return resample_avx2;
 #endif
   return resample_anywhere;
 }
@@ -115,22 +117,22 @@ inline void transpose(const std::uint8_t* source, std::ptrdiff_t stride, std::si
     }
 }
 
-// Which source pixels make each output pixel along one side, and by how much; the weights of each sum to 1.
+// Which source pixels make each output pixel along one side, and by how much; the weights of each sum to exactly 1.
+// `resample_weights` in Python says how they are rounded. All in whole numbers, but for one division: no compiler can
+// make other bits of it.
 class Taps {
  public:
   Taps() = default;
 
   Taps(int length_in, int length_out, const std::string& filter) {
-    const double shrink = std::max(static_cast<double>(length_in) / length_out, 1.0);
-    const double support = (filter == "bilinear" ? 1.0 : 2.0) * shrink;
-    const int most = filter == "nearest" ? 1 : 2 * static_cast<int>(std::ceil(support)) + 1;
-    for (int made = 0; made < length_out; ++made) {
-      const double centre = (made + 0.5) * length_in / length_out;
-      const int start = static_cast<int>(std::floor(filter == "nearest" ? centre : centre - support + 0.5));
-      const int low = std::clamp(start, 0, length_in - 1), high = std::clamp(start + most, low + 1, length_in);
-      add(low, high, [&](int source) {
-        const double x = std::abs((source + 0.5 - centre) / shrink);
-        return filter == "nearest" ? 1.0 : filter == "bilinear" ? std::max(1 - x, 0.0) : cubic(x);
+    const std::int64_t in = length_in, out = length_out, unit = 2 * std::max(in, out);
+    const std::int64_t reach = filter == "nearest" ? 0 : filter == "bilinear" ? 1 : 2;
+    const std::int64_t wide = reach * ((unit / 2 + out - 1) / out) + (reach ? 1 : 0);
+    for (std::int64_t made = 0; made < out; ++made) {
+      const std::int64_t centre = (2 * made + 1) * in, under = centre / (2 * out);
+      add(std::max<std::int64_t>(under - wide, 0), std::min(under + wide + 1, in), [&](std::int64_t source) {
+        const std::int64_t distance = std::abs((2 * source + 1) * out - centre);
+        return reach == 0 ? 1 : reach == 1 ? std::max<std::int64_t>(unit - distance, 0) : cubic(distance, unit);
       });
     }
   }
@@ -142,19 +144,30 @@ class Taps {
 
  private:
   template <class Weigh>
-  void add(int low, int high, const Weigh& weigh) {
-    double sum = 0;
-    for (int source = low; source < high; ++source) sum += weigh(source);
-    while (high - low > 1 && weigh(high - 1) == 0) --high;
-    while (high - low > 1 && weigh(low) == 0) ++low;
-    for (int source = low; source < high; ++source) weights_.push_back(static_cast<float>(weigh(source) / sum));
+  void add(std::int64_t low, std::int64_t high, const Weigh& weigh) {
+    double sum = 0, running = 0;  // exact up to 2^53, then rounded as in Python
+    std::int64_t given = 0;
+    for (std::int64_t source = low; source < high; ++source) sum += static_cast<double>(weigh(source));
     first_.push_back(static_cast<std::size_t>(low));
+    for (std::int64_t source = low; source < high; ++source) {
+      running += static_cast<double>(weigh(source));
+      const auto end = static_cast<std::int64_t>(std::floor(running / sum * weight_one + 0.5));
+      const bool leads = end == given && weights_.size() == (ends_.empty() ? 0 : ends_.back());
+      if (leads && source + 1 < high)
+        first_.back() = static_cast<std::size_t>(source + 1);
+      else
+        weights_.push_back(static_cast<float>(end - given) / weight_one);
+      given = end;
+    }
+    while (weights_.size() - (ends_.empty() ? 0 : ends_.back()) > 1 && weights_.back() == 0) weights_.pop_back();
     ends_.push_back(weights_.size());
   }
 
-  // Keys' cubic with a = -0.5 at distances x >= 0.
-  static double cubic(double x) {
-    return x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((2.5 - 0.5 * x) * x - 4) * x + 2 : 0;
+  // Keys' cubic with a = -0.5, times 2 unit^3; below 2^53 for frames of up to `FrameView::max_side`.
+  static std::int64_t cubic(std::int64_t distance, std::int64_t unit) {
+    if (distance < unit) return (3 * distance - 5 * unit) * distance * distance + 2 * unit * unit * unit;
+    if (distance >= 2 * unit) return 0;
+    return ((5 * unit - distance) * distance - 8 * unit * unit) * distance + 4 * unit * unit * unit;
   }
 
   std::vector<std::size_t> first_, ends_;
@@ -175,15 +188,15 @@ class Preprocessor {
         resized_(3 * spec.plane_size()) {
     for (std::size_t channel = 0; channel < 3; ++channel) {
       bgr_[channel] = spec.colour == "rgb" ? 2 - channel : channel;
-      gain_[channel] = static_cast<float>(1.0 / (255 * spec.std[channel]));
-      offset_[channel] = static_cast<float>(spec.mean[channel] / spec.std[channel]);
+      for (std::size_t value = 0; value < 256; ++value)
+        normalised_[channel][value] =
+            static_cast<float>((static_cast<double>(value) / 255 - spec.mean[channel]) / spec.std[channel]);
     }
   }
 
   // Squash a frame to the input size: (3, H, W) uint8, the blue plane first; valid until the next call.
   //
-  // "nearest" is Python's to the last bit. "bilinear" and "bicubic" are so where Python's BLAS multiplies and adds in
-  // one rounding, as on every x86 processor with FMA; elsewhere a grey level may differ by one where a sum is a half.
+  // The same bits as in Python, whatever the compiler, its flags and the processor.
   // Throws InputError, see `FrameView::check`.
   const std::uint8_t* resize(const FrameView& frame) {
     frame.check();
@@ -222,9 +235,7 @@ class Preprocessor {
       for (std::size_t y = 0; y < height_; ++y) {
         const std::uint8_t* source = pixels + (bgr_[channel] * height_ + y) * width_;
         float* row = planes[channel] + y * width_;
-        // Two loops for two roundings, as in Python: in one the compiler may make one of them.
-        for (std::size_t x = 0; x < width_; ++x) row[x] = static_cast<float>(source[x]) * gain_[channel];
-        for (std::size_t x = 0; x < width_; ++x) row[x] -= offset_[channel];
+        for (std::size_t x = 0; x < width_; ++x) row[x] = normalised_[channel][source[x]];
       }
   }
 
@@ -244,7 +255,7 @@ class Preprocessor {
   std::string filter_;
   detail::Resample resample_;
   std::array<std::size_t, 3> bgr_{};
-  std::array<float, 3> gain_{}, offset_{};
+  std::array<std::array<float, 256>, 3> normalised_{};  // what becomes of each byte
   std::array<std::size_t, 2> known_wh_{};
   detail::Taps across_, down_;
   std::vector<std::uint8_t> turned_, narrow_, resized_;

@@ -45,7 +45,7 @@ inline double tube_iou(const Tube& one, const Tube& other) {
       ++(one.frames[row] < other.frames[other_row] ? row : other_row);
       continue;
     }
-    sum += iou<double>(one.xyxy[row++], other.xyxy[other_row++]);
+    sum += iou(one.xyxy[row++], other.xyxy[other_row++]);
     ++shared;
   }
   if (!shared) return 0;
@@ -250,7 +250,7 @@ inline std::vector<Tube> acting(const Tube& tube, double cost, double threshold)
 // The tube, cut where consecutive boxes do not meet, without gaps, trimmed, scored.
 inline void append_pieces(const Tube& tube, const LinkRule& rule, std::vector<Tube>& tubes) {
   for (std::size_t start = 0, row = 1; row <= tube.size(); ++row) {
-    if (row < tube.size() && !(rule.gate && iou<double>(tube.xyxy[row - 1], tube.xyxy[row]) <= 0)) continue;
+    if (row < tube.size() && !(rule.gate && iou(tube.xyxy[row - 1], tube.xyxy[row]) <= 0)) continue;
     const Tube part = without_gaps(rows_of(tube, start, row));
     start = row;
     for (Tube& piece : rule.trim ? acting(part, *rule.trim, rule.trim_score) : std::vector<Tube>{part}) {
