@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import open_model
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.evaluate import evaluate
-from yowo_export.onnx_export import export_onnx
-from yowo_training.checkpoint import load_checkpoint
-from yowo_training.loop import Budget, Run
+from yowo_deploy.evaluation import evaluate
+from yowo_deploy.files import write_text
+from yowo_export.exporter import export_onnx
+from yowo_training.checkpoints.checkpoint import load_checkpoint
 from yowo_training.recipes import Recipe, find_recipe
+from yowo_training.trainer import Budget, Run
 
 LITE = find_recipe("yowo-lite")
 ALONE_2D = replace(LITE, backbone_3d=None, pretrained=("backbone_2d",), first_3d=0.0, heard_3d=1.0, auxiliary=0.0)

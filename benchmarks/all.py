@@ -26,14 +26,14 @@ from benchmarks.forms import rows
 from benchmarks.model_cost import LENGTHS, PAPER
 from benchmarks.precision import ENGINES, figures_file, form_file
 from benchmarks.results import write_report
-from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.bench import bench_calls, median_interval, model_call
-from yowo_deploy.default_model import model_path
-from yowo_deploy.machine import describe_machine
-from yowo_deploy.onnx_file import read_onnx_file, read_spec, recorded_cost
-from yowo_training.build import build
-from yowo_training.checkpoint import save_checkpoint
+from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
+from yowo_deploy.diagnostics.system_info import describe_machine
+from yowo_deploy.files import write_text
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
+from yowo_training.checkpoints.checkpoint import save_checkpoint
+from yowo_training.model_init import build
 from yowo_training.recipes import find_recipe
 
 HERE = Path(__file__).parent

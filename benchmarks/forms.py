@@ -18,19 +18,19 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.bench import bench_calls, median_interval, model_call
-from yowo_deploy.machine import describe_machine
+from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
+from yowo_deploy.diagnostics.system_info import describe_machine
+from yowo_deploy.files import write_text
 from yowo_deploy.spec import ModelSpec
-from yowo_export.calibration import made_up_clips
-from yowo_export.int8 import Target
-from yowo_export.onnx_export import export_onnx
-from yowo_export.precision import Wish, lower_model
-from yowo_training.backend import TorchBackend
-from yowo_training.checkpoint import Checkpoint
-from yowo_training.cost import cost
-from yowo_training.model import Yowo, YowoConfig
+from yowo_export.exporter import export_onnx
+from yowo_export.precision.convert import Wish, lower_model
+from yowo_export.precision.int8 import Target
+from yowo_export.sample_clips import made_up_clips
+from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.models.flops import cost
+from yowo_training.models.yowo import Yowo, YowoConfig
+from yowo_training.torch_backend import TorchBackend
 
 LABELS = tuple(f"action {number}" for number in range(24))
 ANCHORS = ((0.7, 1.0), (1.1, 2.1), (1.6, 3.0), (2.2, 4.5), (4.0, 5.9))

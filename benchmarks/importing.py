@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
-from yowo_deploy.datasets.formats.rows import Options
+from yowo_deploy.datasets.data_json import write_annotations
+from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import import_annotations
-from yowo_deploy.datasets.native import write_annotations
 
 
 def main() -> None:

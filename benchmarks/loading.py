@@ -18,9 +18,9 @@ from time import perf_counter, process_time
 import numpy as np
 
 from yowo_deploy.datasets import open_dataset
-from yowo_training.clips import Batch, FrameCache, batches
-from yowo_training.loop import Budget, Run
+from yowo_training.data.clip_sampler import Batch, FrameCache, batches
 from yowo_training.recipes import find_recipe
+from yowo_training.trainer import Budget, Run
 
 ROUNDS, BATCHES, EPOCHS = 5, 10, 3
 

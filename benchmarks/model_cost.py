@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from yowo_training.cost import cost
-from yowo_training.model import Yowo, YowoConfig
+from yowo_training.models.flops import cost
+from yowo_training.models.yowo import Yowo, YowoConfig
 
 LENGTHS = (8, 16, 32)
 OUTPUTS = 5 * (5 + 24)

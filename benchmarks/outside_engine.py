@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from yowo_deploy.boxes import Float
-from yowo_deploy.default_model import DEFAULT
 from yowo_deploy.detector import Detector
-from yowo_deploy.video import open_video
+from yowo_deploy.model_files.default import DEFAULT
+from yowo_deploy.video.reader import open_video
 
 WARM, ROUNDS = 10, 5
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from yowo_deploy.backends.base import ONNX_ENGINES
 from yowo_deploy.detector import Detector
-from yowo_deploy.pool import StreamPool
-from yowo_deploy.preprocess import Frame
-from yowo_deploy.sources import open_source
+from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.video.sources import open_source
 
 STREAMS = 4
 FRAMES: list[Frame] = []

@@ -10,10 +10,10 @@ import numpy as np
 
 from yowo_deploy.boxes import Float, Int
 from yowo_deploy.datasets.jhmdb import ANCHORS
-from yowo_deploy.decode import detect
 from yowo_deploy.metrics import FrameBoxes, frame_map
+from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.postprocess.tubes import RELEASE_RULE, link_class
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.tubes import RELEASE_RULE, link_class
 
 SPEC = ModelSpec(labels=tuple(map(str, range(24))), anchors=ANCHORS, clip_length=8)
 FRAMES, BOXES = 200, 30

@@ -20,20 +20,20 @@ import onnx
 import torch
 
 from benchmarks.forms import make_checkpoint
-from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import Backend, open_model
-from yowo_deploy.bench import bench_models, ratio_interval
+from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.default_model import model_path
-from yowo_deploy.evaluate import evaluate
-from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.evaluation import evaluate
+from yowo_deploy.files import write_text
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.spec import METADATA_KEY
-from yowo_export.calibration import made_up_clips, take_clips
-from yowo_export.onnx_export import export_onnx, store_anew
-from yowo_export.precision import Wish, lower_model
-from yowo_export.tuning import take_frames_apart_if_faster
-from yowo_training.backend import TorchBackend
-from yowo_training.checkpoint import Checkpoint
+from yowo_export.conv3d_tuning import take_frames_apart_if_faster
+from yowo_export.exporter import export_onnx, store_anew
+from yowo_export.precision.convert import Wish, lower_model
+from yowo_export.sample_clips import made_up_clips, take_clips
+from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.torch_backend import TorchBackend
 
 SECONDS = 200.0
 ENGINES = ("openvino", "onnxruntime")

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.forms import COMPILED, EAGER
 from benchmarks.model_cost import LENGTHS, PAPER
-from yowo_deploy.artifacts import atomic_write, write_text
-from yowo_deploy.machine import in_words
+from yowo_deploy.diagnostics.system_info import in_words
+from yowo_deploy.files import atomic_write, write_text
 
 FORMS = (  # beside eager PyTorch, in the order of the report
     "PyTorch, bf16",

@@ -26,11 +26,11 @@ from tests.local_camera import LocalCamera, number_in
 from yowo_deploy.backends.base import Engine, check_clips
 from yowo_deploy.boxes import Float, Tube
 from yowo_deploy.detector import Detector
-from yowo_deploy.online import OnlineLinker
-from yowo_deploy.pool import StreamPool
-from yowo_deploy.preprocess import Frame
-from yowo_deploy.sources import open_source
+from yowo_deploy.postprocess.linker import OnlineLinker
+from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.spec import ModelSpec
+from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.video.sources import open_source
 
 STREAMS = 4
 FRAMES_ALIVE = 10 * STREAMS  # results that wait, their detectors' last ones, what is at work; not what was
@@ -56,10 +56,10 @@ def main() -> None:
 
 def small_lite(path: Path) -> Path:
     """The default model's network and weights, for pictures of 64x64."""
-    from yowo_deploy.default_model import DEFAULT, model_path
-    from yowo_export.onnx_export import export_onnx
-    from yowo_training.checkpoint import Checkpoint
-    from yowo_training.start import load_onnx
+    from yowo_deploy.model_files.default import DEFAULT, model_path
+    from yowo_export.exporter import export_onnx
+    from yowo_training.checkpoints.checkpoint import Checkpoint
+    from yowo_training.finetune import load_onnx
 
     given = load_onnx(Path(model_path(DEFAULT)))
     export_onnx(Checkpoint(given.model, given.spec.replace(input_size=(64, 64))), path)

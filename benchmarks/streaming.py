@@ -19,15 +19,15 @@ import numpy as np
 from benchmarks.forms import make_checkpoint
 from benchmarks.precision import plain_export
 from yowo_deploy.backends.base import Backend, Streaming, open_model
-from yowo_deploy.bench import bench_calls, median_interval
-from yowo_deploy.clip import ClipBuffer
-from yowo_deploy.decode import detect
-from yowo_deploy.preprocess import preprocess
-from yowo_deploy.tubes import OnlineLinker
-from yowo_export.calibration import made_up_clips
-from yowo_export.onnx_export import export_onnx
-from yowo_export.precision import Wish, lower_model
-from yowo_export.streaming import export_streaming
+from yowo_deploy.benchmark.timing import bench_calls, median_interval
+from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.postprocess.tubes import OnlineLinker
+from yowo_deploy.preprocess.clip_buffer import ClipBuffer
+from yowo_deploy.preprocess.frames import preprocess
+from yowo_export.exporter import export_onnx
+from yowo_export.precision.convert import Wish, lower_model
+from yowo_export.sample_clips import made_up_clips
+from yowo_export.streaming.rewrite import export_streaming
 
 SECONDS = 60.0
 PAIRS = (("openvino", "fp32"), ("onnxruntime", "fp32"), ("openvino", "int8"))

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from yowo_deploy.cli import cli
+from yowo_deploy.datasets.data_json import SCHEMA, read_annotations
 from yowo_deploy.datasets.importer import WRITERS
-from yowo_deploy.datasets.native import SCHEMA, read_annotations
-from yowo_deploy.datasets.synthetic import make_synthetic
+from yowo_deploy.datasets.synthetic.generator import make_synthetic
 
 TUTORIAL = (Path(__file__).parent.parent / "docs" / "own-data.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^yowo-deploy .*$", TUTORIAL, flags=re.MULTILINE)

@@ -23,11 +23,11 @@ import hashlib, json, sys
 import cv2
 import numpy as np
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.decode import decode, detect
-from yowo_deploy.default_model import model_path
-from yowo_deploy.preprocess import preprocess, resize
+from yowo_deploy.postprocess.decode import decode, detect
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.preprocess.frames import preprocess, resize
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.tubes import OnlineLinker
+from yowo_deploy.postprocess.tubes import OnlineLinker
 
 cv2.setNumThreads(int(sys.argv[1]))
 bits = hashlib.sha256()

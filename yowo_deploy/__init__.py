@@ -13,12 +13,12 @@ from yowo_deploy.version import __version__
 if TYPE_CHECKING:
     from yowo_deploy.backends.base import Backend, open_model
     from yowo_deploy.boxes import Detections
-    from yowo_deploy.cpp import get_cmake_dir, get_include
+    from yowo_deploy.cpp_paths import get_cmake_dir, get_include
     from yowo_deploy.detector import Detector, Result
     from yowo_deploy.errors import YowoError
-    from yowo_deploy.pool import StreamPool
-    from yowo_deploy.sources import open_source
     from yowo_deploy.spec import ModelSpec
+    from yowo_deploy.stream_pool import StreamPool
+    from yowo_deploy.video.sources import open_source
 
 __all__ = [
     "Backend",
@@ -42,11 +42,11 @@ _HOME = {
     "Detector": "yowo_deploy.detector",
     "Result": "yowo_deploy.detector",
     "ModelSpec": "yowo_deploy.spec",
-    "get_cmake_dir": "yowo_deploy.cpp",
-    "get_include": "yowo_deploy.cpp",
-    "StreamPool": "yowo_deploy.pool",
+    "get_cmake_dir": "yowo_deploy.cpp_paths",
+    "get_include": "yowo_deploy.cpp_paths",
+    "StreamPool": "yowo_deploy.stream_pool",
     "YowoError": "yowo_deploy.errors",
-    "open_source": "yowo_deploy.sources",
+    "open_source": "yowo_deploy.video.sources",
 }
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.boxes import Detections, Tube
-from yowo_deploy.draw import draw
 from yowo_deploy.errors import MissingExtraError
-from yowo_deploy.picture import write_picture
-from yowo_deploy.preprocess import Frame
+from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.visuals.draw import draw
+from yowo_deploy.visuals.image_io import write_picture
 
 LINE_VERSION = 1  # of `Result.to_json`
 

@@ -48,7 +48,7 @@ class ModelSpec:
         precision: of the arithmetic that the file asks for.
         weights_sha256: hash of the weights that the file was made from; "" while there is none.
         name: of the architecture, for people.
-        streaming: whether the file takes frames and what it kept of earlier ones (see `backends/kept.py`), not clips.
+        streaming: whether the file takes frames and its state (see `backends/streaming.py`), not clips.
     """
 
     labels: tuple[str, ...]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yowo_deploy.golden import GOLDEN_KEY, check_golden
-from yowo_deploy.onnx_file import read_onnx_file, read_spec
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
+from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden
 from yowo_deploy.spec import ModelSpec
 
 

@@ -14,10 +14,10 @@ SAYS_NOTHING = {"utils", "util", "misc", "common", "helpers", "helper", "core"}
 FOR_COMMANDS_ONLY = {"print", "sys.exit", "exit"}
 # Module -> why it must catch every error there is. Tidying up and a bare `raise` need no line here.
 MAY_CATCH_EVERYTHING = {
-    "yowo_deploy.ahead": "a thread hands its error over to the reader, whatever it is",
-    "yowo_deploy.backends.shared": "whose clips fail gets the error, whatever it is, and in his own thread",
-    "yowo_deploy.pool": "an error of one stream, whatever it is, ends that stream alone",
-    "yowo_deploy.sources": "a thread hands its error over to the reader, whatever it is",
+    "yowo_deploy.prefetch": "a thread hands its error over to the reader, whatever it is",
+    "yowo_deploy.backends.batching": "whose clips fail gets the error, whatever it is, and in his own thread",
+    "yowo_deploy.stream_pool": "an error of one stream, whatever it is, ends that stream alone",
+    "yowo_deploy.video.sources": "a thread hands its error over to the reader, whatever it is",
     "yowo_deploy.sinks.base": "a sink may fail with whatever it likes, a function of the user's among them",
     "yowo_deploy.sinks.video": "a thread hands its error over to the writer, whatever it is",
 }
@@ -99,7 +99,7 @@ def _handler(clause: str, *body: str) -> str:
         ("yowo_deploy.boxes", _handler("except Exception as e:", "raise E from e"), ":4: catches everything"),
         ("yowo_deploy.boxes", "from numpy import *", ":2: imports *"),
         ("yowo_deploy.boxes", "print('hello')", ":2: a library never calls print"),
-        ("yowo_export.parity", "def f():\n    sys.exit(1)", ":3: a library never calls sys.exit"),
+        ("yowo_export.parity.prove", "def f():\n    sys.exit(1)", ":3: a library never calls sys.exit"),
     ],
 )
 def test_a_broken_rule_is_found(name: str, source: str, expected: str) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Detections, Tube
-from yowo_deploy.decode import detect
 from yowo_deploy.errors import SpecError
-from yowo_deploy.preprocess import normalise, resize
+from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.postprocess.tubes import LinkRule, OnlineLinker, link
+from yowo_deploy.preprocess.frames import normalise, resize
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.tubes import LinkRule, OnlineLinker, link
 
 FOLDER = Path(__file__).parent
 Case = dict[str, Any]

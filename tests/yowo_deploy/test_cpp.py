@@ -21,17 +21,17 @@ import pytest
 from numpy.typing import NDArray
 
 import yowo_deploy
-from yowo_deploy import plan_file
 from yowo_deploy.boxes import Tube
-from yowo_deploy.default_model import model_path
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import YowoError
-from yowo_deploy.onnx_file import read_spec
-from yowo_deploy.plan_file import PlanFile, read_plan, write_plan
-from yowo_deploy.preprocess import Frame, resize
+from yowo_deploy.model_files import plan_record
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
+from yowo_deploy.postprocess.tubes import OnlineLinker, link
+from yowo_deploy.preprocess.frames import Frame, resize
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.tubes import OnlineLinker, link
-from yowo_deploy.video import open_video
+from yowo_deploy.video.reader import open_video
 
 # Names of the tests in core.cpp that need the golden data alone.
 CORE = (
@@ -179,7 +179,7 @@ def test_onnx_files_are_accepted_and_refused_as_in_python(
 
 def said_by_python(file: Path) -> str:
     try:
-        return "plan" if plan_file.is_plan(file) and read_plan(file) else "onnx" if read_spec(file) else ""
+        return "plan" if plan_record.is_plan(file) and read_plan(file) else "onnx" if read_spec(file) else ""
     except YowoError as error:
         return type(error).__name__
 
@@ -205,7 +205,7 @@ def plan_of(spec: ModelSpec) -> PlanFile:
 
 def in_plan(plan: PlanFile) -> tuple[bytes, str]:
     """The bytes of what TensorRT would write around our record, and the text beside it."""
-    name, beside = plan_file.to_name(plan)
+    name, beside = plan_record.to_name(plan)
     return b"ftrt" + b"\0" * 999 + name.encode() + b"\0" * 99, beside
 
 
@@ -270,11 +270,11 @@ def test_a_plan_for_another_machine_is_refused_as_in_python(
     file.write_bytes(in_plan(plan)[0])
     said = core(built, "plan_fits", file, flavour, version, capability)
     if fits:
-        plan_file.check_plan(file, plan, plan_file.Machine(flavour, version, capability))
+        plan_record.check_plan(file, plan, plan_record.Machine(flavour, version, capability))
         assert said == "fits"
     else:
         with pytest.raises(YowoError, match=r"built for SM 8\.9"):
-            plan_file.check_plan(file, plan, plan_file.Machine(flavour, version, capability))
+            plan_record.check_plan(file, plan, plan_record.Machine(flavour, version, capability))
         assert "built for SM 8.9 with tensorrt 10.8.0" in said and "rebuild" in said
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from yowo_deploy import result as result_module
 from yowo_deploy.boxes import Detections
-from yowo_deploy.draw import draw
 from yowo_deploy.errors import MissingExtraError, OutputError
 from yowo_deploy.result import Result
+from yowo_deploy.visuals.draw import draw
 
 FRAME = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video import VideoWriter
-from yowo_export.onnx_export import export_onnx
-from yowo_training.checkpoint import Checkpoint, weights_hash
-from yowo_training.model import Yowo, YowoConfig
+from yowo_deploy.video.reader import VideoWriter
+from yowo_export.exporter import export_onnx
+from yowo_training.checkpoints.checkpoint import Checkpoint, weights_hash
+from yowo_training.models.yowo import Yowo, YowoConfig
 
 
 def small_checkpoint(sign: str = "release", seed: int = 0) -> Checkpoint:

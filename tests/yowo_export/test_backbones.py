@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from yowo_deploy.backends import open_model
-from yowo_deploy.onnx_file import read_onnx_file
+from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.spec import ModelSpec
-from yowo_export.compare import LIMITS, compare
-from yowo_export.onnx_export import LIMIT, export_onnx
-from yowo_training.backbones import BACKBONES_3D
-from yowo_training.backend import TorchBackend
-from yowo_training.checkpoint import Checkpoint
-from yowo_training.model import Yowo, YowoConfig
+from yowo_export.exporter import LIMIT, export_onnx
+from yowo_export.parity.compare import LIMITS, compare
+from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.models.backbones import BACKBONES_3D
+from yowo_training.models.yowo import Yowo, YowoConfig
+from yowo_training.torch_backend import TorchBackend
 
 pytestmark = pytest.mark.slow
 

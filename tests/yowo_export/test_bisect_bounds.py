@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from yowo_deploy.spec import ModelSpec
-from yowo_export.onnx_export import export_onnx
-from yowo_training.checkpoint import Checkpoint, save_checkpoint
-from yowo_training.model import Yowo, YowoConfig
+from yowo_export.exporter import export_onnx
+from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from yowo_training.models.yowo import Yowo, YowoConfig
 
 pytestmark = pytest.mark.slow
 

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from yowo_deploy.backends import open_model
 from yowo_deploy.boxes import Float
 from yowo_deploy.cli import cli
-from yowo_export import half
-from yowo_export.blocks import block_of
-from yowo_export.onnx_export import HALF_LIMIT
-from yowo_export.rewrites import split_attention
+from yowo_export.exporter import HALF_LIMIT
+from yowo_export.graph.module_names import block_of
+from yowo_export.graph.rewrites import split_attention
+from yowo_export.precision import fp16
 
 if TYPE_CHECKING:
     from tests.conftest import Release
@@ -72,7 +72,7 @@ def test_half_precision_answers_within_a_hundredth_and_its_attention_does_not_ov
     expected, found = (run(model, release.clips) for model in (prepared(exported, 40), rounded(prepared(exported, 40))))
     assert np.isfinite(found).all() and relative(found, expected) < HALF_LIMIT
     assert np.isfinite(run(rounded(prepared(exported, 40, paper=True)), release.clips)).all()
-    monkeypatch.setattr(half, "GRAM", frozenset())
+    monkeypatch.setattr(fp16, "GRAM", frozenset())
     # So the overflow was provoked.
     assert not np.isfinite(run(rounded(prepared(exported, 40, paper=True)), release.clips)).all()
 
@@ -93,7 +93,7 @@ def prepared(file: Path, factor: float, paper: bool = False) -> ir.Model:
 
 def rounded(model: ir.Model) -> ir.Model:
     """With every value rounded to half precision."""
-    half.rehearse(model, ir.DataType.FLOAT16, lambda node: False)
+    fp16.rehearse(model, ir.DataType.FLOAT16, lambda node: False)
     return model
 
 

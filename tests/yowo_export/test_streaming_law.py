@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.backends.kept import StreamingEngine
-from yowo_deploy.clip import ClipBuffer
+from yowo_deploy.backends.streaming import StreamingEngine
+from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import ModelSpec
-from yowo_export import streaming
-from yowo_export.onnx_export import export_onnx
-from yowo_export.streaming import export_streaming
-from yowo_training.backbones import BACKBONES_3D
-from yowo_training.checkpoint import Checkpoint
-from yowo_training.model import Yowo, YowoConfig
+from yowo_export.exporter import export_onnx
+from yowo_export.streaming import rewrite
+from yowo_export.streaming.rewrite import export_streaming
+from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.models.backbones import BACKBONES_3D
+from yowo_training.models.yowo import Yowo, YowoConfig
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_frame_by_frame_is_as_near_to_the_truth_as_whole_clips(
     model = live_model(backbone)
     truth = copy.deepcopy(model).double()
     export_onnx(Checkpoint(model, SPEC), tmp_path / "clips.onnx")
-    monkeypatch.setitem(streaming.LIMITS, "fp32", 1e-2)
+    monkeypatch.setitem(rewrite.LIMITS, "fp32", 1e-2)
     export_streaming(tmp_path / "clips.onnx", tmp_path / "frames.onnx")
     frames = np.random.default_rng(0).random((SPEC.clip_length + 5, *SPEC.clip_shape[:1], 64, 64), np.float32)
     for engine in ("onnxruntime", "openvino"):

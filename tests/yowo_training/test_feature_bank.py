@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from yowo_deploy.errors import InputError, ModelFileError
-from yowo_deploy.preprocess import preprocess
+from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
-from yowo_training.checkpoint import Checkpoint
+from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.feature_bank import AROUND, CLIP, FeatureBank, long_term, make_bank
-from yowo_training.model import Yowo, YowoConfig
+from yowo_training.models.yowo import Yowo, YowoConfig
 
 SPEC = ModelSpec(
     labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=8, input_size=(64, 64), weights_sha256="a" * 64

@@ -12,10 +12,10 @@ import pytest
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets import AnnotatedVideo, open_dataset
-from yowo_deploy.datasets.native import Annotations, write_annotations
-from yowo_training.backend import TorchBackend
-from yowo_training.loop import Budget, Run
+from yowo_deploy.datasets.data_json import Annotations, write_annotations
 from yowo_training.recipes import find_recipe
+from yowo_training.torch_backend import TorchBackend
+from yowo_training.trainer import Budget, Run
 
 SIZES = ((96, 128), (200, 80))  # upright and wide
 

@@ -10,7 +10,7 @@ from torch._subclasses import FakeTensorMode
 
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules
 from yowo_deploy.errors import InputError
-from yowo_training.model import Yowo
+from yowo_training.models.yowo import Yowo
 from yowo_training.recipes import RECIPES, find_recipe
 
 

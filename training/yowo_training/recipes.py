@@ -8,9 +8,9 @@ from typing import Literal
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import AttentionSign, ModelSpec, Precision
-from yowo_training.backbones.efficientnet import MEAN, STD
 from yowo_training.loss import LossWeights
-from yowo_training.model import Fusion, YowoConfig
+from yowo_training.models.backbones.efficientnet import MEAN, STD
+from yowo_training.models.yowo import Fusion, YowoConfig
 
 
 @dataclass(frozen=True)

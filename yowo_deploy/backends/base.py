@@ -14,12 +14,12 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.artifacts import existing_file
-from yowo_deploy.backends.gpu import CudaLibrary
+from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.boxes import Float
-from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
-from yowo_deploy.plan_file import is_plan
+from yowo_deploy.files import existing_file
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.plan_record import is_plan
 from yowo_deploy.spec import ModelSpec, Precision
 
 Shape = tuple[int, ...]

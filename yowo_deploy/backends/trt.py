@@ -13,11 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.backends.base import Engine, check_clips, check_shapes
-from yowo_deploy.backends.device_array import device_array
-from yowo_deploy.backends.gpu import CudaLibrary, open_cuda
+from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
+from yowo_deploy.backends.dlpack import device_array
 from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
-from yowo_deploy.plan_file import FLAVOURS, Flavour, Machine, PlanFile, check_plan, read_plan, read_verified
+from yowo_deploy.model_files.plan_record import (
+    FLAVOURS,
+    Flavour,
+    Machine,
+    PlanFile,
+    check_plan,
+    read_plan,
+    read_verified,
+)
 from yowo_deploy.spec import Precision
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cpp import get_cmake_dir, get_include
+from yowo_deploy.cpp_paths import get_cmake_dir, get_include
 from yowo_deploy.errors import YowoError
 from yowo_deploy.version import __version__
 

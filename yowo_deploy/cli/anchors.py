@@ -1,4 +1,4 @@
-"""`yowo-deploy anchors`: a thin sheet over `yowo_deploy.anchors`."""
+"""`yowo-deploy anchors`: a thin sheet over `yowo_deploy.datasets.anchors`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from yowo_deploy.anchors import box_sizes, fit_anchors, mean_iou
-from yowo_deploy.artifacts import atomic_write
-from yowo_deploy.cli.terminal import dataset_options, json_option, opened, require, show_table, talk
+from yowo_deploy.cli.console import dataset_options, json_option, opened, require, show_table, talk
+from yowo_deploy.datasets.anchors import box_sizes, fit_anchors, mean_iou
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import atomic_write
 
 
 @click.command("anchors")
@@ -48,7 +48,7 @@ def command(
     present = np.array(boxes_of.anchors) * np.array(grid) / np.array(boxes_of.anchor_grid)
     reached = {"fitted": mean_iou(sizes, anchors), "data set's own": mean_iou(sizes, present)}
     if plot:
-        from yowo_deploy.plots import anchor_plot
+        from yowo_deploy.visuals.plots import anchor_plot
 
         with atomic_write(plot) as temporary:
             anchor_plot(sizes, anchors, temporary)

@@ -1,4 +1,4 @@
-"""`yowo-deploy bench`: a thin sheet over `yowo_deploy.bench`, `stages`, `machine` and `record`."""
+"""`yowo-deploy bench`: a thin sheet over `yowo_deploy.benchmark.timing`, `stages`, `machine` and `record`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import click
 import numpy as np
 
-from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.backends.base import BACKENDS
-from yowo_deploy.bench import median_interval
+from yowo_deploy.benchmark.compare import Change, compare_records, read_record
+from yowo_deploy.benchmark.timing import median_interval
 from yowo_deploy.cli.bench_record import HEADERS, KEYS, measure
-from yowo_deploy.cli.terminal import json_option, model_options, require, show_table
+from yowo_deploy.cli.console import json_option, model_options, require, show_table
+from yowo_deploy.diagnostics.system_info import in_words
 from yowo_deploy.errors import InputError, OutputError
-from yowo_deploy.machine import in_words
-from yowo_deploy.record import Change, compare_records, read_record
+from yowo_deploy.files import atomic_write
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
@@ -144,7 +144,7 @@ def _change_row(change: Change) -> tuple[str, ...]:
 
 
 def _draw(path: Path, record: dict[str, Any]) -> None:
-    from yowo_deploy.plots import latency_plot
+    from yowo_deploy.visuals.plots import latency_plot
 
     live = record["open_loop"]
     names = [model["name"] for model in record["models"]]

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import sha256_of
 from yowo_deploy.backends.base import Backend, is_checkpoint, open_model
-from yowo_deploy.bench import (
+from yowo_deploy.benchmark.compare import FORMAT
+from yowo_deploy.benchmark.peak_model import MACS, write_gemm
+from yowo_deploy.benchmark.stages import OpenLoop, bench_stages, held_frames, make_video, open_loop
+from yowo_deploy.benchmark.timing import (
     PERCENTILES,
     Timing,
     bench_calls,
@@ -21,16 +23,14 @@ from yowo_deploy.bench import (
     model_call,
     ratio_interval,
 )
-from yowo_deploy.cli.terminal import progress_bar, talk
-from yowo_deploy.default_model import model_path
+from yowo_deploy.cli.console import progress_bar, talk
+from yowo_deploy.diagnostics.system_info import describe_machine, gpu_memory_bytes, peak_memory_bytes
 from yowo_deploy.errors import InputError, ModelFileError
-from yowo_deploy.gemm import MACS, write_gemm
-from yowo_deploy.machine import describe_machine, gpu_memory_bytes, peak_memory_bytes
-from yowo_deploy.onnx_file import read_onnx_file, read_spec, recorded_cost
-from yowo_deploy.plan_file import is_plan, read_plan
-from yowo_deploy.record import FORMAT
-from yowo_deploy.stages import OpenLoop, bench_stages, held_frames, make_video, open_loop
-from yowo_deploy.video import open_video
+from yowo_deploy.files import sha256_of
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.model_files.plan_record import is_plan, read_plan
+from yowo_deploy.video.reader import open_video
 
 HEADERS = tuple(f"p{percent} ms" if percent < 100 else "max ms" for percent in PERCENTILES)
 KEYS = tuple(header.replace(" ", "_") for header in HEADERS)
@@ -138,8 +138,8 @@ def _arithmetic(
 def _macs(path: Path, clip: int | None) -> int | None:
     """Of one clip; None for files of other exporters, for plans made of them, and where frames are answered."""
     if is_checkpoint(path):
-        from yowo_training.checkpoint import load_checkpoint
-        from yowo_training.cost import cost
+        from yowo_training.checkpoints.checkpoint import load_checkpoint
+        from yowo_training.models.flops import cost
 
         loaded = load_checkpoint(path, clip)
         return cost(loaded.model, loaded.spec.clip_shape)["total"].macs
@@ -154,7 +154,7 @@ def _gemm(model: Backend, options: dict[str, Any], folder: Path) -> Backend | No
     """Matrix products in the model's place: same engine, device, precision and threads; None where it has none."""
     precision = options["precision"] or model.spec.precision
     if model.name == "pytorch":
-        from yowo_training.backend import TorchGemm
+        from yowo_training.torch_backend import TorchGemm
 
         return TorchGemm(options["device"] or "cpu", precision, options["threads"])
     if model.name == "onnxruntime" and precision == "bf16":

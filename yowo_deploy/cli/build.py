@@ -1,4 +1,4 @@
-"""`yowo-deploy build`: a thin sheet over `yowo_export.plan`."""
+"""`yowo-deploy build`: a thin sheet over `yowo_export.plan_builder`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from yowo_deploy.artifacts import existing_file
 from yowo_deploy.backends.base import is_checkpoint
-from yowo_deploy.cli.lowering import lower, precision_options, refuse_report, wished
-from yowo_deploy.cli.terminal import parse_bytes, progress_bar, refuse_overwriting, talk
-from yowo_deploy.default_model import DEFAULT, model_path
+from yowo_deploy.cli.console import parse_bytes, progress_bar, refuse_overwriting, talk
+from yowo_deploy.cli.precision_options import lower, precision_options, refuse_report, wished
 from yowo_deploy.errors import InputError
-from yowo_deploy.plan_file import FLAVOURS, is_plan
+from yowo_deploy.files import existing_file
+from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.model_files.plan_record import FLAVOURS, is_plan
 
 
 @click.command("build")
@@ -52,7 +52,7 @@ def command(
     which it is not loaded.
     """
     from yowo_deploy.backends.trt import installed_flavours
-    from yowo_export.plan import PlanOptions, build_plan
+    from yowo_export.plan_builder import PlanOptions, build_plan
 
     source = existing_file(model_path(model), "ONNX file")
     if is_checkpoint(source) or is_plan(source):

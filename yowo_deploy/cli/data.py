@@ -8,10 +8,7 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.artifacts import atomic_write, refuse_existing
-from yowo_deploy.check import check_data
-from yowo_deploy.check_video import Finding
-from yowo_deploy.cli.terminal import (
+from yowo_deploy.cli.console import (
     json_option,
     progress_bar,
     refuse_overwriting,
@@ -19,14 +16,17 @@ from yowo_deploy.cli.terminal import (
     show_table,
     talk,
 )
-from yowo_deploy.datasets.formats.rows import Options
+from yowo_deploy.datasets.checks.dataset import check_data
+from yowo_deploy.datasets.checks.video import Finding
+from yowo_deploy.datasets.data_json import Annotations, read_annotations, write_annotations
+from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, only_present, recognise, with_test_share
-from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
+from yowo_deploy.datasets.preview import annotated_frames, sheet
+from yowo_deploy.datasets.statistics import statistics_of
 from yowo_deploy.errors import DatasetError, InputError, OutputError
-from yowo_deploy.picture import write_picture
-from yowo_deploy.preview import annotated_frames, sheet
-from yowo_deploy.statistics import statistics_of
-from yowo_deploy.video import VideoWriter, open_video
+from yowo_deploy.files import atomic_write, refuse_existing
+from yowo_deploy.video.reader import VideoWriter, open_video
+from yowo_deploy.visuals.image_io import write_picture
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace annotations that are there already.")
 
@@ -153,7 +153,7 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
             raise InputError(f"cannot plot to {plot}: expected a name that ends in .png")
     found = statistics_of(read_annotations(data))
     if plot:
-        from yowo_deploy.plots import data_plot
+        from yowo_deploy.visuals.plots import data_plot
 
         names, counts = [row.name for row in found.classes], [(row.train, row.test) for row in found.classes]
         with atomic_write(plot) as temporary:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from yowo_deploy.artifacts import write_text
-from yowo_deploy.cli.terminal import progress_bar, require, results, show_table, talk
-from yowo_deploy.picture import write_picture
+from yowo_deploy.cli.console import progress_bar, require, results, show_table, talk
+from yowo_deploy.files import write_text
+from yowo_deploy.visuals.image_io import write_picture
 
 if TYPE_CHECKING:
-    from yowo_deploy.bench import Timing
+    from yowo_deploy.benchmark.timing import Timing
     from yowo_deploy.datasets import Dataset
     from yowo_deploy.detector import Result
-    from yowo_deploy.evaluate import Evaluation
-    from yowo_deploy.preprocess import Frame
-    from yowo_export.parity import Proof
+    from yowo_deploy.evaluation import Evaluation
+    from yowo_deploy.preprocess.frames import Frame
+    from yowo_export.parity.prove import Proof
 
 RECIPE = "yowo-tiny"
 SHOWN_SIZE, SHOWN_FPS = (480, 360), 12.0
@@ -73,7 +73,7 @@ def command(output: str, minutes: float) -> None:
 
 def _data(folder: Path) -> Dataset:
     from yowo_deploy.datasets import open_dataset
-    from yowo_deploy.datasets.synthetic import make_synthetic
+    from yowo_deploy.datasets.synthetic.generator import make_synthetic
 
     talk.print("making videos of people who sit, stand, wave, walk and raise and lower their arms")
     make_synthetic(folder)
@@ -81,8 +81,8 @@ def _data(folder: Path) -> Dataset:
 
 
 def _train(dataset: Dataset, folder: Path, minutes: float, flat: bool) -> Path:
-    from yowo_training.loop import Budget, Run
     from yowo_training.recipes import find_recipe
+    from yowo_training.trainer import Budget, Run
 
     recipe = find_recipe(RECIPE)
     if flat:
@@ -95,8 +95,8 @@ def _train(dataset: Dataset, folder: Path, minutes: float, flat: bool) -> Path:
 
 
 def _export(checkpoint: Path, path: Path) -> Path:
-    from yowo_export.onnx_export import export_onnx
-    from yowo_training.checkpoint import load_checkpoint
+    from yowo_export.exporter import export_onnx
+    from yowo_training.checkpoints.checkpoint import load_checkpoint
 
     difference = export_onnx(load_checkpoint(checkpoint), path)
     talk.print(f"exported {path}: agrees with PyTorch to {difference:.1e}")
@@ -105,7 +105,7 @@ def _export(checkpoint: Path, path: Path) -> Path:
 
 def _evaluate(model: Path, dataset: Dataset) -> Evaluation:
     from yowo_deploy.backends.base import open_model
-    from yowo_deploy.evaluate import evaluate
+    from yowo_deploy.evaluation import evaluate
 
     videos = dataset.videos("test")
     with open_model(model) as backend, progress_bar(f"evaluating {model.name}", total=len(videos)) as update:
@@ -118,7 +118,7 @@ def _counter(update: Callable[..., None]) -> Callable[[object], None]:
 
 
 def _parity(reference: Path, candidate: Path, videos: Path) -> Proof:
-    from yowo_export.parity import Wanted, prove
+    from yowo_export.parity.prove import Wanted, prove
 
     return prove(reference, candidate, Wanted(videos, clips=32))
 
@@ -127,7 +127,7 @@ def _bench(checkpoint: Path, onnx: Path) -> list[Timing]:
     from contextlib import ExitStack
 
     from yowo_deploy.backends.base import open_model
-    from yowo_deploy.bench import bench_models
+    from yowo_deploy.benchmark.timing import bench_models
 
     with ExitStack() as stack, progress_bar("measuring", total=1.0) as update:
         chosen = ((checkpoint, "pytorch"), (onnx, "onnxruntime"), (onnx, "openvino"))
@@ -138,9 +138,9 @@ def _bench(checkpoint: Path, onnx: Path) -> list[Timing]:
 def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
     """One annotated video of twelve test videos in a row, and a sheet with the last frame of each."""
     from yowo_deploy.detector import Detector
-    from yowo_deploy.draw import contact_sheet
     from yowo_deploy.sinks import VideoSink
-    from yowo_deploy.video import VideoReader
+    from yowo_deploy.video.reader import VideoReader
+    from yowo_deploy.visuals.draw import contact_sheet
 
     frames, captions = [], []
     name = "detections.webm"
@@ -161,7 +161,7 @@ def _pictures(model: Path, dataset: Dataset, folder: Path) -> tuple[Frame, str]:
 
 def _enlarged(result: Result) -> Result:
     """The result on a frame of the size that is shown."""
-    from yowo_deploy.preprocess import resize
+    from yowo_deploy.preprocess.frames import resize
 
     (height, width), (shown_width, shown_height) = result.orig_shape, SHOWN_SIZE
     scale = (shown_width / width, shown_height / height) * 2
@@ -204,7 +204,7 @@ def _parity_table(story: Story) -> TableText:
 
 
 def _speed_table(story: Story) -> TableText:
-    from yowo_deploy.bench import ratio_interval
+    from yowo_deploy.benchmark.timing import ratio_interval
 
     rows = []
     for timing in story.timings:
@@ -217,8 +217,8 @@ def _speed_table(story: Story) -> TableText:
 
 
 def _page(story: Story) -> str:
-    from yowo_deploy.datasets.figures import REVERSED
-    from yowo_deploy.report import Figure, Paragraph, Section, Table, Video, html_report
+    from yowo_deploy.datasets.synthetic.stick_figures import REVERSED
+    from yowo_deploy.visuals.html_report import Figure, Paragraph, Section, Table, Video, html_report
 
     def section(table: TableText, text: str) -> Section:
         title, headers, rows = table

@@ -17,18 +17,18 @@ import click
 import numpy as np
 
 from yowo_deploy.backends.base import is_checkpoint, open_model
+from yowo_deploy.cli.console import STREAMS, long_term_looks, model_options, progress_bar, talk
 from yowo_deploy.cli.detect_outputs import Wish
-from yowo_deploy.cli.terminal import STREAMS, long_term_looks, model_options, progress_bar, talk
-from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.detector import AHEAD, Detector
 from yowo_deploy.errors import InputError, OutputError, YowoError
-from yowo_deploy.onnx_file import read_spec
-from yowo_deploy.plan_file import is_plan
-from yowo_deploy.pool import StreamPool
+from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.plan_record import is_plan
+from yowo_deploy.postprocess.class_filter import parse_classes
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import Sinks, VideoSink
-from yowo_deploy.sources import Counts, Source, find_sources, is_elsewhere, open_source, shown_source
-from yowo_deploy.wanted import parse_classes
+from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.video.sources import Counts, Source, find_sources, is_elsewhere, open_source, shown_source
 
 SHOWN_EVERY_S = 0.1
 MAX_WAIT_MS = 20.0  # that a clip waits for those of other sources, half a frame of a usual camera

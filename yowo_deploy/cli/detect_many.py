@@ -9,6 +9,7 @@ from time import perf_counter
 
 import click
 
+from yowo_deploy.cli.console import progress_bar
 from yowo_deploy.cli.detect import (
     SHOWN_EVERY_S,
     Job,
@@ -19,11 +20,10 @@ from yowo_deploy.cli.detect import (
     summarise,
     telling_sinks,
 )
-from yowo_deploy.cli.terminal import progress_bar
 from yowo_deploy.errors import InputError, OutputError, YowoError
-from yowo_deploy.pool import StreamPool
 from yowo_deploy.sinks import Sinks, VideoSink
-from yowo_deploy.sources import Source, open_source, shown_source
+from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.video.sources import Source, open_source, shown_source
 
 
 @dataclass

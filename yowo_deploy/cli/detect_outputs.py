@@ -12,13 +12,13 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.terminal import refuse_overwriting
-from yowo_deploy.default_model import model_path
+from yowo_deploy.cli.console import refuse_overwriting
 from yowo_deploy.errors import InputError, OutputError
-from yowo_deploy.events import Events
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.postprocess.events import Events
 from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
-from yowo_deploy.sinks.lines import is_stream
-from yowo_deploy.sources import Source, is_choice, shown_source
+from yowo_deploy.sinks.jsonl import is_stream
+from yowo_deploy.video.sources import Source, is_choice, shown_source
 
 STDOUT = "-"
 SUFFIXES = {

@@ -1,4 +1,4 @@
-"""`yowo-deploy doctor`: a thin sheet over `yowo_deploy.doctor`."""
+"""`yowo-deploy doctor`: a thin sheet over `yowo_deploy.diagnostics.doctor`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 
 import click
 
-from yowo_deploy.cli.terminal import json_option, progress_bar, show_table
-from yowo_deploy.doctor import MODULES, TRIALS, Health, examine, install
+from yowo_deploy.cli.console import json_option, progress_bar, show_table
+from yowo_deploy.diagnostics.doctor import MODULES, TRIALS, Health, examine, install
 
 
 @click.command("doctor")

@@ -1,4 +1,4 @@
-"""`yowo-deploy evaluate`: a thin sheet over `yowo_deploy.evaluate`."""
+"""`yowo-deploy evaluate`: a thin sheet over `yowo_deploy.evaluation`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.cli.terminal import (
+from yowo_deploy.cli.console import (
     STREAMS,
     dataset_options,
     json_number,
@@ -25,8 +25,8 @@ from yowo_deploy.cli.terminal import (
 from yowo_deploy.datasets import AnnotatedVideo, split_present
 from yowo_deploy.datasets.base import annotations_hash
 from yowo_deploy.errors import InputError
-from yowo_deploy.evaluate import Evaluation, evaluate
-from yowo_deploy.metrics.detections_file import DetectionsFile
+from yowo_deploy.evaluation import Evaluation, evaluate
+from yowo_deploy.metrics.detections_log import DetectionsFile
 
 
 @click.command("evaluate")

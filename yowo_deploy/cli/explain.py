@@ -1,12 +1,12 @@
-"""`yowo-deploy explain`: a thin sheet over `yowo_training.explain`."""
+"""`yowo-deploy explain`: a thin sheet over `yowo_training.activation_maps`."""
 
 from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.terminal import refuse_overwriting, refuse_without_branches, require
-from yowo_deploy.picture import write_picture
-from yowo_deploy.video import open_video
+from yowo_deploy.cli.console import refuse_overwriting, refuse_without_branches, require
+from yowo_deploy.video.reader import open_video
+from yowo_deploy.visuals.image_io import write_picture
 
 
 @click.command("explain")
@@ -19,8 +19,8 @@ from yowo_deploy.video import open_video
 def command(checkpoint: str, video: str, number: int, output: str, conf: float | None, clip: int | None) -> None:
     """Show where the branches of CHECKPOINT look in a frame of VIDEO (the paper's Figure 4)."""
     require("train", "torch")
-    from yowo_training.checkpoint import load_checkpoint
-    from yowo_training.explain import explain
+    from yowo_training.activation_maps import explain
+    from yowo_training.checkpoints.checkpoint import load_checkpoint
 
     refuse_without_branches(checkpoint, "explain")
     for source in (checkpoint, video):

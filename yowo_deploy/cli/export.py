@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from yowo_deploy.artifacts import atomic_write, existing_file
 from yowo_deploy.backends.base import is_checkpoint
-from yowo_deploy.cli.lowering import lower, precision_options, refuse_report, wished
-from yowo_deploy.cli.terminal import refuse_overwriting, require, talk
-from yowo_deploy.default_model import DEFAULT, model_path
+from yowo_deploy.cli.console import refuse_overwriting, require, talk
+from yowo_deploy.cli.precision_options import lower, precision_options, refuse_report, wished
 from yowo_deploy.errors import InputError
-from yowo_deploy.onnx_file import read_spec
+from yowo_deploy.files import atomic_write, existing_file
+from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.model_files.onnx_reader import read_spec
 
 
 @click.command("export")
@@ -56,9 +56,9 @@ def command(
     An ONNX file of ours, or `default`, is written again in the precision asked for.
     """
     require("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
-    from yowo_export.onnx_export import store_anew
-    from yowo_export.streaming import check_streamable, export_streaming
-    from yowo_export.tuning import take_frames_apart_if_faster
+    from yowo_export.conv3d_tuning import take_frames_apart_if_faster
+    from yowo_export.exporter import store_anew
+    from yowo_export.streaming.rewrite import check_streamable, export_streaming
 
     source = existing_file(model_path(model), "model")
     path = Path(output) if output else (Path(DEFAULT) if model == DEFAULT else source).with_suffix(".onnx")
@@ -110,8 +110,8 @@ def _said(ratio: float | None) -> str:
 
 
 def _export_checkpoint(source: Path, output: Path, clip: int | None, attention: str, half_weights: bool) -> None:
-    from yowo_export.onnx_export import export_onnx
-    from yowo_training.checkpoint import load_checkpoint
+    from yowo_export.exporter import export_onnx
+    from yowo_training.checkpoints.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(source, clip)
     talk.print(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.terminal import progress_bar, refuse_without_branches, require
+from yowo_deploy.cli.console import progress_bar, refuse_without_branches, require
 from yowo_deploy.errors import InputError
-from yowo_deploy.video import open_video
+from yowo_deploy.video.reader import open_video
 
 
 @click.command("features")
@@ -22,7 +22,7 @@ def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | N
     Each key frame then hears of the 64 frames around it (the paper's long-term feature bank).
     """
     require("train", "torch")
-    from yowo_training.checkpoint import load_checkpoint
+    from yowo_training.checkpoints.checkpoint import load_checkpoint
     from yowo_training.feature_bank import make_bank
 
     stems = [Path(video).stem for video in videos]

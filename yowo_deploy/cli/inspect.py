@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.artifacts import existing_file, sha256_of
 from yowo_deploy.backends.base import is_checkpoint
-from yowo_deploy.cli.terminal import json_option, require, show_table
-from yowo_deploy.default_model import model_path
-from yowo_deploy.onnx_file import PRECISION_KEY, STREAMING_KEY, read_onnx_file, read_spec, recorded_cost
-from yowo_deploy.plan_file import check_hash, is_plan, read_plan
+from yowo_deploy.cli.console import json_option, require, show_table
+from yowo_deploy.files import existing_file, sha256_of
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.model_files.plan_record import check_hash, is_plan, read_plan
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -33,8 +33,8 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if is_checkpoint(path):
         require("train", "torch")
-        from yowo_training.checkpoint import load_checkpoint
-        from yowo_training.cost import cost
+        from yowo_training.checkpoints.checkpoint import load_checkpoint
+        from yowo_training.models.flops import cost
 
         loaded = load_checkpoint(path, clip)
         spec = loaded.spec

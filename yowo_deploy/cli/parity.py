@@ -1,4 +1,4 @@
-"""`yowo-deploy parity`: a thin sheet over `yowo_export.parity`."""
+"""`yowo-deploy parity`: a thin sheet over `yowo_export.parity.prove`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.artifacts import write_text
 from yowo_deploy.backends.base import BACKENDS
-from yowo_deploy.cli.terminal import json_option, parse_bytes, refuse_overwriting, show_table, talk
+from yowo_deploy.cli.console import json_option, parse_bytes, refuse_overwriting, show_table, talk
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.base import DATASETS
-from yowo_deploy.default_model import model_path
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import write_text
+from yowo_deploy.model_files.default import model_path
 
 if TYPE_CHECKING:
-    from yowo_export.parity import Proof
+    from yowo_export.parity.prove import Proof
 
 LIMITED = ("raw", "missing", "score", "box_px", "map_points", "layer")
 
@@ -76,8 +76,8 @@ def command(
     if report:
         for model in (reference, candidate):
             refuse_overwriting(str(model_path(model)), report)
-    from yowo_export.parity import Wanted, prove
-    from yowo_export.parity_report import parity_report
+    from yowo_export.parity.prove import Wanted, prove
+    from yowo_export.parity.report import parity_report
 
     opened = open_dataset(dataset[0], Path(dataset[1]), split) if dataset else None
     wanted = Wanted(data, clips, parse_limits(limits), bisect, parse_bytes(memory, "memory"), opened, every)

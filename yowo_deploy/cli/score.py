@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from yowo_deploy.artifacts import atomic_write
-from yowo_deploy.cli.terminal import json_number, json_option, require, show_table, talk
+from yowo_deploy.cli.console import json_number, json_option, require, show_table, talk
+from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
+from yowo_deploy.datasets.box_table import BoxTable, Matched, match
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import atomic_write
 from yowo_deploy.metrics import ClassAp, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
-from yowo_deploy.metrics.readers import read_excluded, read_label_map, read_list, read_table
-from yowo_deploy.metrics.table import BoxTable, Matched, match
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
-from yowo_deploy.tubes import RELEASE_RULE, LinkRule
+from yowo_deploy.postprocess.tubes import RELEASE_RULE, LinkRule
 
 
 @click.command("score")
@@ -82,7 +82,7 @@ def command(
         pair = matched.detections, matched.truth
         extra = {"recall": localization_recall(*pair), "accuracy": classification_accuracy(*pair)}
     if plot:
-        from yowo_deploy.plots import precision_recall_plot
+        from yowo_deploy.visuals.plots import precision_recall_plot
 
         with atomic_write(plot) as temporary:
             precision_recall_plot(figures[0].curves, matched.labels, temporary)

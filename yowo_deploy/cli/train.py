@@ -1,4 +1,4 @@
-"""`yowo-deploy train`: a thin sheet over `yowo_training.loop`."""
+"""`yowo-deploy train`: a thin sheet over `yowo_training.trainer`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.anchors import box_sizes, fit_anchors
-from yowo_deploy.artifacts import writable_folder
-from yowo_deploy.cli.terminal import dataset_options, opened, progress_bar, require, talk
+from yowo_deploy.cli.console import dataset_options, opened, progress_bar, require, talk
 from yowo_deploy.datasets import Dataset, split_present
+from yowo_deploy.datasets.anchors import box_sizes, fit_anchors
 from yowo_deploy.datasets.base import DATASETS
-from yowo_deploy.default_model import DEFAULT, model_path
 from yowo_deploy.errors import InputError
-from yowo_deploy.picture import write_picture
+from yowo_deploy.files import writable_folder
+from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.visuals.image_io import write_picture
 
 if TYPE_CHECKING:
-    from yowo_training.loop import Report, Run
+    from yowo_training.trainer import Report, Run
 
 RECIPE_OF_DEFAULT = "yowo-lite"
 SMALL = 500  # training videos, below which the shipped model is a better start than ImageNet
@@ -90,8 +90,8 @@ def command(
         raise InputError("--minutes and --epochs both say how long to train: give one of them")
     if tensorboard:
         require("tensorboard", "tensorboard")
-    from yowo_training.loop import Budget, Run
     from yowo_training.recipes import find_recipe
+    from yowo_training.trainer import Budget, Run
 
     chosen = find_recipe(recipe)
     trained_on = opened(dataset, data, split)
@@ -158,8 +158,8 @@ def _silent(done: float, note: str = "") -> None:
 
 
 def _write_batch(run: Run, path: Path) -> None:
-    from yowo_training.clips import batches
-    from yowo_training.show_batch import show_batch
+    from yowo_training.data.batch_preview import show_batch
+    from yowo_training.data.clip_sampler import batches
 
     sheet = show_batch(next(batches(run.training, run.spec, run.recipe, run.seed)), run.spec)
     write_picture(path, sheet)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from yowo_deploy.boxes import Int, Tube
-from yowo_deploy.datasets import labels as names
-from yowo_deploy.datasets.annotations import tubes_of
+from yowo_deploy.datasets import class_names as names
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
+from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_table
+from yowo_deploy.datasets.box_table import BoxTable
+from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.metrics.readers import read_excluded, read_label_map, read_table
-from yowo_deploy.metrics.table import BoxTable
-from yowo_deploy.video import open_video
+from yowo_deploy.video.reader import open_video
 
 FIRST_S, LAST_S = 902, 1798  # annotated seconds of the film
 SLACK = 0.01  # by which real corners leave the picture

@@ -23,7 +23,7 @@ DATASETS = {
     "jhmdb21": "yowo_deploy.datasets.jhmdb:Jhmdb21",
     "ucf24": "yowo_deploy.datasets.ucf24:Ucf24",
     "ava": "yowo_deploy.datasets.ava:Ava",
-    "synthetic": "yowo_deploy.datasets.synthetic:Synthetic",
+    "synthetic": "yowo_deploy.datasets.synthetic.generator:Synthetic",
 }
 
 
@@ -144,6 +144,6 @@ def _open_native(name: str, folder: Path | None, split: int) -> Dataset:
         )
     if folder is not None:
         raise DatasetError(f"{name} says itself where its videos are: leave --data out")
-    from yowo_deploy.datasets.native import NativeDataset, read_annotations
+    from yowo_deploy.datasets.data_json import NativeDataset, read_annotations
 
     return NativeDataset(read_annotations(name), name, split)

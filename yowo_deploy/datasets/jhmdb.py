@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import read_within
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
-from yowo_deploy.datasets.labels import JHMDB21
-from yowo_deploy.datasets.release_layout import is_release_layout, refuse_absent_split, release_videos
+from yowo_deploy.datasets.class_names import JHMDB21
+from yowo_deploy.datasets.yowo_folders import is_release_layout, refuse_absent_split, release_videos
 from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.files import read_within
 
 # The release's (OFFICIAL_YOWO, "Anchors").
 ANCHOR_GRID = (7, 7)

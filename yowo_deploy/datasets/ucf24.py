@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from yowo_deploy.datasets import labels as names
-from yowo_deploy.datasets.annotations import tubes_of
+from yowo_deploy.datasets import class_names as names
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
-from yowo_deploy.datasets.release_layout import (
+from yowo_deploy.datasets.box_files import read_list, read_table
+from yowo_deploy.datasets.box_table import BoxTable
+from yowo_deploy.datasets.tube_builder import tubes_of
+from yowo_deploy.datasets.yowo_folders import (
     annotated,
     is_release_layout,
     list_file,
@@ -19,8 +21,6 @@ from yowo_deploy.datasets.release_layout import (
     release_videos,
 )
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.metrics.readers import read_list, read_table
-from yowo_deploy.metrics.table import BoxTable
 
 ANNOTATIONS = ("pyannot.json.gz", "pyannot.json")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm")

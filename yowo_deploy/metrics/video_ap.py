@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Int, Tube
+from yowo_deploy.datasets.box_table import FRAMES, Matched
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap
-from yowo_deploy.metrics.table import FRAMES, Matched
-from yowo_deploy.tubes import LinkRule, link_class, tube_iou
+from yowo_deploy.postprocess.tubes import LinkRule, link_class, tube_iou
 
 MAX_SPAN = 1_000_000  # frames of a video, nine hours
 Located = tuple[int, Tube]  # the number of a video, and a tube in it

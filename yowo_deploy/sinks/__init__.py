@@ -1,7 +1,7 @@
 """Where results go: videos, JSON, pictures, functions. Context managers with `write(frame, result)`."""
 
 from yowo_deploy.sinks.base import CallbackSink, Sink, Sinks
-from yowo_deploy.sinks.lines import EventSink, JsonSink
+from yowo_deploy.sinks.jsonl import EventSink, JsonSink
 from yowo_deploy.sinks.tubes import AnnotationsSink, TimelineSink, TubesSink
 from yowo_deploy.sinks.video import VideoSink
 

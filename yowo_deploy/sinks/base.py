@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol
 
 from yowo_deploy.errors import YowoError
-from yowo_deploy.preprocess import Frame
+from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.result import Result
 
 

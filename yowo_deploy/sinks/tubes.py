@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yowo_deploy.actions import Action, Actions
-from yowo_deploy.artifacts import atomic_write
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.native import Annotations, write_annotations
+from yowo_deploy.datasets.data_json import Annotations, write_annotations
 from yowo_deploy.errors import MissingExtraError, OutputError
-from yowo_deploy.online import OnlineLinker
-from yowo_deploy.preprocess import Frame
+from yowo_deploy.files import atomic_write
+from yowo_deploy.postprocess.actions import Action, Actions
+from yowo_deploy.postprocess.linker import OnlineLinker
+from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.result import Result, rounded_time
 from yowo_deploy.sinks.base import finish_and_leave
 
@@ -143,7 +143,7 @@ class TimelineSink:
             start, stop = bar.times if timed else bar.frames
             rows.append((bar.person, bar.class_id, bar.score, float(start or 0), float(stop or 0) + frame))
         unit = "seconds" if timed else "frames"
-        plots = importlib.import_module("yowo_deploy.plots")
+        plots = importlib.import_module("yowo_deploy.visuals.plots")
         plots.timeline_plot(rows, self._classes, (begin, end + frame), unit, self._title, self._temporary)
 
     def _keep(self, actions: list[Action]) -> None:

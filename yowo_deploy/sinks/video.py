@@ -11,9 +11,9 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from yowo_deploy.preprocess import Frame
+from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.result import Result
-from yowo_deploy.video import VideoWriter
+from yowo_deploy.video.reader import VideoWriter
 
 WAITING = 32  # frames between engine and encoder
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yowo_deploy.ahead import map_ahead
 from yowo_deploy.backends.base import Staged, open_model
 from yowo_deploy.errors import InputError, ModelFileError, OutputError
+from yowo_deploy.prefetch import map_ahead
 from yowo_deploy.spec import ModelSpec
 
 pytest.importorskip("onnxruntime")

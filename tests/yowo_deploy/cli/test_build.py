@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from yowo_deploy.cli import cli
 from yowo_deploy.cli.build import parse_batch
-from yowo_deploy.cli.terminal import parse_bytes
+from yowo_deploy.cli.console import parse_bytes
 from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoError
-from yowo_deploy.plan_file import read_plan
+from yowo_deploy.model_files.plan_record import read_plan
 from yowo_deploy.spec import ModelSpec
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it builds plans without a GPU")

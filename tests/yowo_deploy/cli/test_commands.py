@@ -26,13 +26,13 @@ from click.testing import CliRunner, Result
 
 from yowo_deploy.cli import COMMANDS, cli
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.datasets.synthetic import ANNOTATIONS, make_synthetic
+from yowo_deploy.datasets.synthetic.generator import ANNOTATIONS, make_synthetic
 from yowo_deploy.errors import InputError, YowoError
-from yowo_deploy.onnx_file import COST_KEY
-from yowo_training.build import build
-from yowo_training.checkpoint import save_checkpoint
-from yowo_training.loop import Budget, Run
+from yowo_deploy.model_files.onnx_reader import COST_KEY
+from yowo_training.checkpoints.checkpoint import save_checkpoint
+from yowo_training.model_init import build
 from yowo_training.recipes import find_recipe
+from yowo_training.trainer import Budget, Run
 
 
 def run(*arguments: object) -> Result:
@@ -116,7 +116,7 @@ def test_what_the_user_asks_of_a_run_reaches_it(
         runs.append(signature.bind(None, *arguments).arguments)
         raise InputError("noted")
 
-    monkeypatch.setattr("yowo_training.loop.Run", note)
+    monkeypatch.setattr("yowo_training.trainer.Run", note)
     plain = ("train", "synthetic", "--data", data, "--recipe", "yowo-tiny", "-o", tmp_path / "run")
     told = ("--epochs", 7, "--seed", 3, "--held-out", 0.2, "--resume", "--cache-gb", 0.5, "--device", "cuda:1")
     calls = ((), (*told, "--weights-2d", "a.pt", "--weights-3d", "b.pt", "--fit-anchors"), ("--minutes", 5))
@@ -218,7 +218,7 @@ def test_parity_trusts_plans_where_it_is_told_to_alone(
         asked.extend(options)
         raise InputError("noted")
 
-    monkeypatch.setattr("yowo_export.parity.prove", note)
+    monkeypatch.setattr("yowo_export.parity.prove.prove", note)
     run("parity", onnx, onnx, *(["--trust"] * trust))
     assert [options["trust"] for options in asked] == [trust, trust]
 

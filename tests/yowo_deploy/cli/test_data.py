@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 
 from yowo_deploy.cli import cli, train
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.datasets.native import read_annotations
-from yowo_deploy.datasets.synthetic import make_synthetic
+from yowo_deploy.datasets.data_json import read_annotations
+from yowo_deploy.datasets.statistics import statistics_of
+from yowo_deploy.datasets.synthetic.generator import make_synthetic
 from yowo_deploy.errors import DatasetError, InputError, OutputError, YowoError
-from yowo_deploy.statistics import statistics_of
 
 
 def run(*arguments: object) -> Result:
@@ -240,6 +240,6 @@ def test_what_is_detected_is_a_data_json_to_correct(native: Path, tmp_path: Path
 
 
 def test_clips_to_calibrate_on_come_from_the_training_videos(native: Path) -> None:
-    calibration = pytest.importorskip("yowo_export.calibration")
+    calibration = pytest.importorskip("yowo_export.sample_clips")
     found = list(calibration._videos([native]))
     assert found == [video.path for video in open_dataset(str(native)).videos("train")]

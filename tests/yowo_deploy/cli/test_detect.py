@@ -23,11 +23,11 @@ from yowo_deploy.cli import cli
 from yowo_deploy.cli import detect as detect_module
 from yowo_deploy.cli.detect import nothing_found
 from yowo_deploy.errors import InputError, OutputError, YowoError
-from yowo_deploy.sinks.lines import EVENTS_SCHEMA, FRAMES_SCHEMA
+from yowo_deploy.sinks.jsonl import EVENTS_SCHEMA, FRAMES_SCHEMA
 from yowo_deploy.sinks.tubes import TUBES_SCHEMA
-from yowo_deploy.sources import Counts
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video import VideoReader, VideoWriter
+from yowo_deploy.video.reader import VideoReader, VideoWriter
+from yowo_deploy.video.sources import Counts
 
 pytest.importorskip("openvino")
 FRAMES = 20

@@ -9,9 +9,9 @@ import sys
 import pytest
 from click.testing import CliRunner, Result
 
-from yowo_deploy import doctor
 from yowo_deploy.cli import cli
-from yowo_deploy.doctor import Trial
+from yowo_deploy.diagnostics import doctor
+from yowo_deploy.diagnostics.doctor import Trial
 
 CHATTY = Trial("chatty", "engine", "numpy", "", "print('EP Error: falling back')")
 CRASHES = Trial("crashes", "engine", "numpy", "", "import os; os.abort()")

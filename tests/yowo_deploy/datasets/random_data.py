@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.native import Annotations, Sides
+from yowo_deploy.datasets.data_json import Annotations, Sides
 
 LENGTH = 12
 NAMES = st.text("ab /.\\<&>\"'é;:=#%[]{},", min_size=1, max_size=6).map(str.strip).filter(bool)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tests.yowo_deploy.datasets.random_data import annotations, assert_same
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Allowance, Options, Rows, annotations_of
+from yowo_deploy.datasets.data_json import Annotations, read_annotations, write_annotations
+from yowo_deploy.datasets.formats.box_rows import Allowance, Options, Rows, annotations_of
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_present, recognise, with_test_share
-from yowo_deploy.datasets.native import Annotations, read_annotations, write_annotations
 from yowo_deploy.errors import DatasetError, InputError
 
 LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -98,7 +98,9 @@ def test_jhmdb21_comes_in_whole_within_a_gigabyte(data_dir: Path, tmp_path: Path
 def imported_within_a_gigabyte(source: Path, folder: Path) -> tuple[Annotations, str]:
     """What `data import` makes of it in a process of its own, and says."""
     program = (
-        "import sys; from yowo_deploy.cli import cli; from yowo_deploy.machine import peak_memory_bytes\n"
+        "import sys\n"
+        "from yowo_deploy.cli import cli\n"
+        "from yowo_deploy.diagnostics.system_info import peak_memory_bytes\n"
         "cli(sys.argv[1:], standalone_mode=False)\n"
         "print(peak_memory_bytes())"
     )

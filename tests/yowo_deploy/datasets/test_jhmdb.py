@@ -14,7 +14,7 @@ import pytest
 from yowo_deploy.datasets import AnnotatedVideo, Split, open_dataset
 from yowo_deploy.datasets.jhmdb import ANCHORS, Jhmdb21
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.video import VideoReader
+from yowo_deploy.video.reader import VideoReader
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 SMALL: dict[str, Any] = {

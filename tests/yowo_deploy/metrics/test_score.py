@@ -14,14 +14,14 @@ from click.testing import CliRunner
 
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.cli import cli
+from yowo_deploy.datasets.box_files import read_list, read_table
+from yowo_deploy.datasets.box_table import FRAMES, BoxTable, match
 from yowo_deploy.errors import DatasetError, InputError, YowoError
 from yowo_deploy.metrics import frame_map
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.frame_ap import FrameBoxes
-from yowo_deploy.metrics.readers import read_list, read_table
-from yowo_deploy.metrics.table import FRAMES, BoxTable, match
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
-from yowo_deploy.tubes import LinkRule, OnlineLinker, by_class
+from yowo_deploy.postprocess.tubes import LinkRule, OnlineLinker, by_class
 
 
 def score(*arguments: object) -> dict[str, object]:

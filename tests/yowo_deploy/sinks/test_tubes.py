@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from yowo_deploy.datasets.native import read_annotations
+from yowo_deploy.datasets.data_json import read_annotations
 from yowo_deploy.errors import MissingExtraError, OutputError
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import AnnotationsSink, TimelineSink, TubesSink
@@ -69,7 +69,7 @@ def test_without_times_and_without_anybody_it_is_valid_too(made_up: Callable[...
 def test_a_timeline_has_a_bar_an_action(
     timed: bool, made_up: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plots: Any = pytest.importorskip("yowo_deploy.plots")
+    plots: Any = pytest.importorskip("yowo_deploy.visuals.plots")
     given, draw = [], plots.timeline_plot
     monkeypatch.setattr(plots, "timeline_plot", lambda *arguments: (given.append(arguments), draw(*arguments)))
     others = {} if timed else {"timestamp": None}

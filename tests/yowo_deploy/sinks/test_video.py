@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from yowo_deploy.preprocess import Frame
+from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import VideoSink
-from yowo_deploy.video import VideoReader
+from yowo_deploy.video.reader import VideoReader
 
 SIZE = (64, 48)
 SEEN = {3: [0.5, 0.0, 0.0]}

@@ -13,10 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import read_within, refuse_existing, writable_folder, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.faults import MAX_FRAMES, fault_of_video
-from yowo_deploy.datasets.formats.remarks import (
+from yowo_deploy.datasets.data_json import Annotations, load_json, relative_to
+from yowo_deploy.datasets.formats.box_rows import (
+    NOBODY,
+    Footage,
+    Options,
+    Rows,
+    annotations_of,
+    recording_of,
+    sides_of,
+)
+from yowo_deploy.datasets.formats.sidecar import (
     KEY,
     Remarks,
     Written,
@@ -27,17 +35,9 @@ from yowo_deploy.datasets.formats.remarks import (
     remarks_of,
     subset_of,
 )
-from yowo_deploy.datasets.formats.rows import (
-    NOBODY,
-    Footage,
-    Options,
-    Rows,
-    annotations_of,
-    recording_of,
-    sides_of,
-)
-from yowo_deploy.datasets.native import Annotations, load_json, relative_to
+from yowo_deploy.datasets.validation import MAX_FRAMES, fault_of_video
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.files import read_within, refuse_existing, writable_folder, write_text
 
 VIDEOS = "videos.json"  # beside ours: what the format does not say
 FARTHEST = 2  # pictures from the corner, beyond which numbers are pixels

@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.artifacts import refuse_existing, writable_folder, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.faults import MAX_FRAMES
-from yowo_deploy.datasets.formats.remarks import (
+from yowo_deploy.datasets.data_json import Annotations, relative_to
+from yowo_deploy.datasets.formats.box_rows import (
+    MAX_BOXES,
+    NOBODY,
+    Footage,
+    Options,
+    Rows,
+    annotations_of,
+    recording_of,
+    sides_of,
+)
+from yowo_deploy.datasets.formats.sidecar import (
     KEY,
     Written,
     file_names,
@@ -23,18 +32,9 @@ from yowo_deploy.datasets.formats.remarks import (
     remarks_of,
     subset_of,
 )
-from yowo_deploy.datasets.formats.rows import (
-    MAX_BOXES,
-    NOBODY,
-    Footage,
-    Options,
-    Rows,
-    annotations_of,
-    recording_of,
-    sides_of,
-)
-from yowo_deploy.datasets.native import Annotations, relative_to
+from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.files import refuse_existing, writable_folder, write_text
 
 
 def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple[Annotations, list[str]]:

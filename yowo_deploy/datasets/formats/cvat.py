@@ -15,11 +15,20 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from yowo_deploy.artifacts import MAX_BYTES, refuse_existing, writable_folder, write_text
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.faults import MAX_FRAMES
-from yowo_deploy.datasets.formats.remarks import (
+from yowo_deploy.datasets.data_json import Annotations, plain_numbers, relative_to
+from yowo_deploy.datasets.formats.box_rows import (
+    NOBODY,
+    Footage,
+    Options,
+    Rows,
+    annotations_of,
+    recording_of,
+    sides_of,
+    unique,
+)
+from yowo_deploy.datasets.formats.sidecar import (
     KEY,
     Remarks,
     Written,
@@ -31,18 +40,9 @@ from yowo_deploy.datasets.formats.remarks import (
     remarks_of,
     subset_of,
 )
-from yowo_deploy.datasets.formats.rows import (
-    NOBODY,
-    Footage,
-    Options,
-    Rows,
-    annotations_of,
-    recording_of,
-    sides_of,
-    unique,
-)
-from yowo_deploy.datasets.native import Annotations, plain_numbers, relative_to
+from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, MissingExtraError
+from yowo_deploy.files import MAX_BYTES, refuse_existing, writable_folder, write_text
 
 PERSON = "person"  # the attribute by which we tell persons, as CVAT tells tracks
 MAX_ELEMENTS = 10_000_000  # of an XML: twice as many as boxes may be made of it

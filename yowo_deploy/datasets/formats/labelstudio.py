@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.faults import MAX_FRAMES
-from yowo_deploy.datasets.formats.rows import Facts, Footage, Options, Rows, annotations_of, recording_of, unique
-from yowo_deploy.datasets.native import Annotations
+from yowo_deploy.datasets.data_json import Annotations
+from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows, annotations_of, recording_of, unique
+from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError
 
 PERCENT_WH = (100, 100)  # the picture that boxes are measured in where the video is not there

@@ -9,9 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from yowo_deploy.artifacts import read_within, refuse_existing, writable_folder, write_text
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.remarks import (
+from yowo_deploy.datasets.data_json import Annotations, relative_to
+from yowo_deploy.datasets.formats.box_rows import (
+    Footage,
+    Options,
+    Rows,
+    annotations_of,
+    is_footage,
+    recording_of,
+    sides_of,
+    unique,
+)
+from yowo_deploy.datasets.formats.sidecar import (
     Remarks,
     Written,
     file_names,
@@ -22,19 +32,9 @@ from yowo_deploy.datasets.formats.remarks import (
     remarks_of,
     subset_of,
 )
-from yowo_deploy.datasets.formats.rows import (
-    Footage,
-    Options,
-    Rows,
-    annotations_of,
-    is_footage,
-    recording_of,
-    sides_of,
-    unique,
-)
-from yowo_deploy.datasets.native import Annotations, relative_to
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.video import VIDEO_SUFFIXES
+from yowo_deploy.files import read_within, refuse_existing, writable_folder, write_text
+from yowo_deploy.video.reader import VIDEO_SUFFIXES
 
 INFO, REMARKS = "seqinfo.ini", "yowoDeploy"
 _COLUMNS = "frame,id,left,top,width,height,confidence[,class[,visibility]]"

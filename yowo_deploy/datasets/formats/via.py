@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of, unique
-from yowo_deploy.datasets.native import Annotations
+from yowo_deploy.datasets.data_json import Annotations
+from yowo_deploy.datasets.formats.box_rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of, unique
 from yowo_deploy.errors import DatasetError
 
 SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}

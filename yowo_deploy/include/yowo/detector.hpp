@@ -12,12 +12,12 @@
 
 #include "yowo/backends/base.hpp"
 #include "yowo/boxes.hpp"
-#include "yowo/clip.hpp"
-#include "yowo/decode.hpp"
+#include "yowo/preprocess/clip_buffer.hpp"
+#include "yowo/postprocess/decode.hpp"
 #include "yowo/errors.hpp"
 #include "yowo/json.hpp"
-#include "yowo/open_model.hpp"
-#include "yowo/preprocess.hpp"
+#include "yowo/backends/loader.hpp"
+#include "yowo/preprocess/frames.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {

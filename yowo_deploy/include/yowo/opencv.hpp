@@ -11,7 +11,7 @@
 
 #include "yowo/detector.hpp"
 #include "yowo/errors.hpp"
-#include "yowo/preprocess.hpp"
+#include "yowo/preprocess/frames.hpp"
 
 namespace yowo {
 
@@ -23,7 +23,7 @@ inline FrameView frame_view(const cv::Mat& image) {
   return {image.data, image.cols, image.rows, static_cast<std::ptrdiff_t>(image.step[0])};
 }
 
-// A class's colour, always the same; Okabe and Ito's palette, as `yowo_deploy/draw.py`.
+// A class's colour, always the same; Okabe and Ito's palette, as `yowo_deploy/visuals/draw.py`.
 inline cv::Scalar colour_of(int class_id) {
   static const std::array<cv::Scalar, 7> palette{
       cv::Scalar(0, 159, 230), cv::Scalar(233, 180, 86), cv::Scalar(115, 158, 0),  cv::Scalar(66, 228, 240),

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "yowo/boxes.hpp"
-#include "yowo/clip.hpp"
-#include "yowo/decode.hpp"
+#include "yowo/preprocess/clip_buffer.hpp"
+#include "yowo/postprocess/decode.hpp"
 #include "yowo/detector.hpp"
 #include "yowo/errors.hpp"
-#include "yowo/online.hpp"
-#include "yowo/preprocess.hpp"
+#include "yowo/postprocess/linker.hpp"
+#include "yowo/preprocess/frames.hpp"
 #include "yowo/spec.hpp"
-#include "yowo/tubes.hpp"
+#include "yowo/postprocess/tubes.hpp"
 #include "yowo/version.hpp"

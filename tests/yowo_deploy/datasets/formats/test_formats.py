@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats import cvat
-from yowo_deploy.datasets.formats.rows import Allowance, Options, recording_of
+from yowo_deploy.datasets.formats.box_rows import Allowance, Options, recording_of
 from yowo_deploy.datasets.importer import import_annotations
-from yowo_deploy.datasets.native import Annotations
 from yowo_deploy.errors import DatasetError, MissingExtraError
 
 META = """<version>1.1</version><meta><task><id>7</id><name>yard</name><size>20</size><mode>interpolation</mode>

@@ -11,9 +11,9 @@ import pytest
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.formats.rows import Allowance, Options
+from yowo_deploy.datasets.data_json import Annotations, write_annotations
+from yowo_deploy.datasets.formats.box_rows import Allowance, Options
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, recognise
-from yowo_deploy.datasets.native import Annotations, write_annotations
 from yowo_deploy.errors import DatasetError, OutputError
 
 

@@ -17,7 +17,7 @@
 
 #include "yowo/backends/base.hpp"
 #include "yowo/errors.hpp"
-#include "yowo/plan_file.hpp"
+#include "yowo/model_files/plan_record.hpp"
 #include "yowo/spec.hpp"
 
 #if defined(YOWO_WITH_TENSORRT_RTX)

@@ -1,0 +1,177 @@
+"""From a checkpoint to one ONNX file that carries its spec and was seen to agree with PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from yowo_deploy.backends.ort import OnnxRuntimeBackend
+from yowo_deploy.errors import InputError, ParityError
+from yowo_deploy.files import atomic_write
+from yowo_deploy.model_files.onnx_reader import COST_KEY
+from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
+from yowo_deploy.spec import METADATA_KEY
+from yowo_export.graph.module_names import name_blocks
+from yowo_export.graph.rewrites import (
+    ATTENTION_OPSET,
+    PLAIN_OPSET,
+    fuse_attention,
+    key_frame_as_slice,
+    reorg_as_space_to_depth,
+    split_attention,
+    store_half,
+    store_single,
+)
+from yowo_export.source import spec_of_source
+from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.models.flops import cost
+from yowo_training.models.yowo import Yowo
+from yowo_training.torch_backend import TorchBackend
+
+Attention = Literal["fused", "plain"]
+
+# Sums of 10^4 products in another order, over a hundred layers, of outputs of size 10: 1.6e-5 was seen on
+# ResNeXt-101. Ten times that is still a hundredth of what moves a box by a pixel.
+LIMIT = 2e-4
+
+# Half precision moves each weight by up to 2^-11 = 4.9e-4 of itself at random; over a hundred layers that grows by
+# sqrt(100) to 5e-3. Twice that.
+HALF_LIMIT = 1e-2
+
+
+def export_onnx(
+    checkpoint: Checkpoint,
+    output: str | os.PathLike[str],
+    attention: Attention = "fused",
+    half_weights: bool = False,
+) -> float:
+    """Write a checkpoint as ONNX: input "clips" (batch, 3, T, H, W), output "raw", any batch.
+
+    The file is checked by onnx and run by ONNX Runtime beside PyTorch, alone and as a batch of two, before it
+    appears under its name.
+
+    Args:
+        attention: "fused" as one Attention node (opset 23), or "plain" as MatMul, Softmax, MatMul (opset 20), for
+            engines that do not know it.
+        half_weights: keep large weights in half precision, see `store_half`; the arithmetic stays as it is.
+
+    Returns:
+        The largest difference from PyTorch that was seen, relative to the largest output.
+
+    Raises:
+        ParityError: it exceeds `LIMIT`, or `HALF_LIMIT` with half weights; nothing is written.
+        OutputError: the file cannot be written.
+    """
+    spec = checkpoint.spec
+    with atomic_write(output) as temporary:
+        model = trace(checkpoint, attention)
+        model.metadata_props[METADATA_KEY] = spec.to_json()
+        model.metadata_props[GOLDEN_KEY] = golden_record(spec)
+        parts = {name: dataclasses.asdict(part) for name, part in cost(checkpoint.model, spec.clip_shape).items()}
+        model.metadata_props[COST_KEY] = json.dumps(parts)
+        if half_weights:
+            store_half(model)
+        ir.save(model, temporary)
+        onnx.checker.check_model(str(temporary), full_check=True)
+        difference = _difference(checkpoint, temporary)
+        limit = HALF_LIMIT if half_weights else LIMIT
+        if not difference <= limit:
+            raise ParityError(f"ONNX and PyTorch differ by {difference:.1e}, more than {limit:.0e}: not written")
+    return difference
+
+
+def store_anew(
+    source: Path, output: str | os.PathLike[str], half_weights: bool, attention: Attention | None = None
+) -> None:
+    """Write an ONNX file of ours again, its weights in half or in single precision.
+
+    Args:
+        attention: the form wanted; as it is by default.
+
+    Raises:
+        ModelFileError: the source is not such a file, or is fed otherwise here than where it was written.
+        SpecError: it carries no spec.
+        InputError: it is in bfloat16, and plain attention is wanted.
+        OutputError: the file cannot be written.
+    """
+    spec = spec_of_source(source)
+    if attention == "plain" and spec.precision == "bf16":
+        raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
+    model = ir.load(source)
+    model.metadata_props[GOLDEN_KEY] = golden_record(spec)
+    name_blocks(model)
+    (store_half if half_weights else store_single)(model)
+    if attention is not None:
+        split_attention(model)
+    if attention == "fused":
+        model.graph.opset_imports[""] = max(ATTENTION_OPSET, model.graph.opset_imports[""])
+        fuse_attention(model)
+    with atomic_write(output) as temporary:
+        ir.save(model, temporary)
+        onnx.checker.check_model(str(temporary), full_check=True)
+
+
+def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
+    """The graph of a checkpoint, batch norms and the two last layers folded."""
+    model = fold_output_layers(checkpoint.model)
+    example = torch.zeros(2, *checkpoint.spec.clip_shape)  # a batch of one is taken for a constant
+    with warnings.catch_warnings():
+        # The exporter's own deprecations, and its regret that torchvision is absent: nothing a user can act on.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            opset_version=ATTENTION_OPSET if attention == "fused" else PLAIN_OPSET,
+            input_names=["clips"],
+            output_names=["raw"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+    assert program is not None  # only the older exporter returns nothing
+    graph: ir.Model = program.model
+    name_blocks(graph)
+    key_frame_as_slice(graph)
+    reorg_as_space_to_depth(graph)
+    if attention == "fused" and not fuse_attention(graph) and checkpoint.model.cfam is not None:
+        raise ParityError("no attention was found in the traced graph: is this PyTorch newer? try --attention plain")
+    return graph
+
+
+def fold_output_layers(model: Yowo) -> Yowo:
+    """A copy in evaluation mode in which CFAM's output and the final layer, both linear, are one 1x1 convolution."""
+    folded = copy.deepcopy(model).eval()
+    if folded.cfam is None:
+        return folded
+    hidden, final = folded.cfam.conv_out[1], folded.conv_final
+    assert isinstance(hidden, nn.Conv2d) and hidden.bias is not None
+    outer, inner = final.weight.detach().flatten(1).double(), hidden.weight.detach().flatten(1).double()
+    head = nn.Conv2d(hidden.in_channels, final.out_channels, 1)
+    with torch.no_grad():
+        head.weight.copy_((outer @ inner)[..., None, None])
+        head.bias.copy_(outer @ hidden.bias.double())  # type: ignore[union-attr]
+    folded.cfam.conv_out = nn.Sequential()
+    folded.conv_final = head
+    return folded
+
+
+def _difference(checkpoint: Checkpoint, path: Path) -> float:
+    rng = np.random.default_rng(0)
+    clips = rng.standard_normal((2, *checkpoint.spec.clip_shape), np.float32)
+    with TorchBackend.of(checkpoint) as reference, OnnxRuntimeBackend(path) as candidate:
+        expected = reference.infer(clips)
+        answers = np.concatenate([candidate.infer(clips[:1]), candidate.infer(clips)[1:]])
+    return float(np.abs(answers - expected).max() / max(1.0, np.abs(expected).max()))

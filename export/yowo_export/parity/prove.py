@@ -1,0 +1,292 @@
+"""Are two model files the same model? Each runs in a process of its own; raw outputs, detections, mAP and layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yowo_deploy.backends.base import Backend, is_checkpoint
+from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.boxes import Float
+from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, split_present
+from yowo_deploy.errors import EngineError, InputError, ModelFileError, ParityError
+from yowo_deploy.evaluation import evaluate
+from yowo_deploy.files import existing_file
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
+from yowo_deploy.model_files.plan_record import is_plan, read_plan
+from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden
+from yowo_deploy.spec import ModelSpec, Precision
+from yowo_export.parity.bisect import MEMORY, Bisection, bisect
+from yowo_export.parity.compare import (
+    FEED,
+    LIMITS,
+    SHOWN,
+    Difference,
+    Limits,
+    Pair,
+    answer_of,
+    compare,
+    differences,
+    refuse_different_tasks,
+)
+from yowo_export.sample_clips import Clips, made_up_clips, take_clips
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be proved, and on what.
+
+    Attributes:
+        data: "random", a video, or a folder that is searched for videos.
+        clips: to compare on, spread over the videos.
+        limits: for some fields of `Limits`, other values than those of the precision.
+        bisect: find the first layer that differs, whatever the verdict.
+        memory: see `bisect`.
+        dataset: whose test videos both models are evaluated on.
+        every: of its frames judge only every so-many-th.
+    """
+
+    data: str | os.PathLike[str] = "random"
+    clips: int = 16
+    limits: Mapping[str, float] = field(default_factory=dict)
+    bisect: bool = False
+    memory: int = MEMORY
+    dataset: Dataset | None = None
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What came out.
+
+    Attributes:
+        engines: both, in words.
+        limits: by which was judged.
+        failures: a few words for each thing that is wrong; none if the two are the same model.
+        difference: on the clips; None if an engine died or the specs forbid it.
+        bisection: layer by layer, if it was asked for or a number was none.
+        maps: frame-mAP at IoU 0.5 of the reference and of the candidate, if a data set was given.
+    """
+
+    engines: str
+    limits: Limits
+    failures: tuple[str, ...]
+    difference: Difference | None
+    bisection: Bisection | None = None
+    maps: tuple[float, float] | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Nothing is wrong."""
+        return not self.failures
+
+    def verdict(self) -> str:
+        """The answer in one line."""
+        found = self.difference
+        seen = f"{self.engines}, {found.clips} clips" if found else self.engines
+        if self.passed and found:
+            return f"PASSED: {seen}: raw {found.raw:.1e}, {found.detections} detections, {found.missing} missing"
+        where = f"; {self.bisection.sentence()}" if self.bisection else ""
+        return f"FAILED: {seen}: {'; '.join(self.failures)}{where}"
+
+
+def prove(
+    reference: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    wanted: Wanted = Wanted(),
+    options: tuple[Options, Options] = ({}, {}),
+    on_step: Callable[[str], None] = lambda text: None,
+) -> Proof:
+    """Compare two model files: checkpoints, ONNX files, plans, on any engines.
+
+    Args:
+        options: of `open_model`, for each of the two.
+        on_step: called with a line at each step.
+
+    Raises:
+        InputError: they are for different tasks, or there is nothing to compare on.
+        YowoError: a file cannot be opened.
+    """
+    files = existing_file(model_path(reference), "model"), existing_file(model_path(candidate), "model")
+    badly_fed = _badly_fed(files, on_step)
+    with ExitStack() as stack:
+        try:
+            second = stack.enter_context(Apart(files[1], **options[1]))
+            options = _same_clip(files[0], options[0], second.spec), options[1]
+            first = stack.enter_context(Apart(files[0], **options[0]))
+        except EngineError as error:
+            return Proof(f"{files[0].name} and {files[1].name}", LIMITS["fp32"], (str(error),), None)
+        precisions = _precision(first, options[0]), _precision(second, options[1])
+        stored = first.spec.precision, second.spec.precision, *map(_weights, files)
+        widest = max((*precisions, *stored), key=list(LIMITS).index)
+        limits = replace(LIMITS[widest], **wanted.limits)
+        engines = f"{first.name} {precisions[0]} and {second.name} {precisions[1]}"
+        refuse_different_tasks(first.spec, second.spec)
+        fed, shown = (differences(first.spec, second.spec, fields) for fields in (FEED, SHOWN))
+        failures = (*badly_fed, *(f"they are fed differently, {what}" for what in fed))
+        failures += tuple(f"their boxes are chosen differently, {what}" for what in shown)
+        clips = _clips(wanted, first.spec)
+        lacking = f"; {clips.skipped} videos could not be read and were left out" if clips.skipped else ""
+        on_step(f"{engines} on {len(clips)} clips{lacking}")
+        proof = Proof(engines, limits, failures, None)
+        try:
+            proof = _on_clips(first, second, clips, proof)
+            proof = _on_videos(first, second, wanted, proof, on_step)
+        except EngineError as error:
+            return replace(proof, failures=(*proof.failures, str(error)))
+    assert proof.difference is not None
+    if not wanted.bisect and np.isfinite(proof.difference.raw):
+        return proof
+    clip = clips.clip(proof.difference.worst)
+    if all(is_checkpoint(file) for file in files) and not np.isfinite(proof.difference.raw):
+        return _with_odd_modules(files, options, clip, proof)
+    on_step("layer by layer, on the clip that differs most")
+    try:
+        found = bisect(*files, clip, limits.layer, options, wanted.memory)
+    except (EngineError, InputError) as error:  # what was compared so far is not lost for it
+        return replace(proof, failures=(*proof.failures, f"no layers were compared: {error}"))
+    hidden = ("a layer differs, though the outputs do not show it on these clips",)
+    return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
+
+
+def _with_odd_modules(files: tuple[Path, Path], options: tuple[Options, Options], clip: Float, proof: Proof) -> Proof:
+    """With the first module of each checkpoint that puts out what is no number."""
+    found = []
+    for file, chosen in zip(files, options, strict=True):
+        with Apart(file, **chosen) as engine:
+            if name := engine.first_odd(clip[None]):
+                found.append(f"the first to put out what is no number is {name}, in {file}")
+    return replace(proof, failures=(*proof.failures, *found))
+
+
+def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Proof:
+    """With raw outputs and detections compared."""
+    found = compare(first, second, _pairs(clips, second.spec), proof.limits)
+    failures = [*proof.failures, *found.beyond(proof.limits)]
+    if not found.raw <= proof.limits.raw and _wants_other_colours(
+        first, second, clips.clip(found.worst), proof.limits.raw
+    ):
+        failures.append("with its colours in the other order the candidate agrees: BGR stands for RGB in it")
+    return replace(proof, difference=found, failures=tuple(failures))
+
+
+def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on_step: Callable[[str], None]) -> Proof:
+    """With frame-mAP compared, if there is a data set."""
+    if wanted.dataset is None:
+        return proof
+    failures, limit = proof.failures, proof.limits.map_points
+    videos, absent = split_present(wanted.dataset.videos("test"))
+    on_step(f"frame-mAP on {len(videos)} test videos, {absent} absent")
+    try:
+        one, other = (_frame_map(model, videos, wanted.dataset, wanted.every) for model in (first, second))
+    except ModelFileError as error:  # no number: the verdict is out, and what was compared so far is not lost
+        return replace(proof, failures=(*failures, f"no frame-mAP: {error}"))
+    if not one - other <= limit / 100:
+        failures += (f"frame-mAP falls from {100 * one:.2f} to {100 * other:.2f}, limit {limit:g} points",)
+    return replace(proof, maps=(one, other), failures=failures)
+
+
+def _frame_map(model: Backend, videos: Sequence[AnnotatedVideo], dataset: Dataset, every: int) -> float:
+    if model.spec.labels != dataset.labels:
+        raise InputError(f"the models' classes, {', '.join(model.spec.labels[:3])} ..., are not those of the data set")
+    found = evaluate(model, videos, every, rules=dataset.rules, judged_classes=dataset.judged_classes)
+    return found.frame_map.mean
+
+
+def assert_parity(
+    reference: str | os.PathLike[str],
+    candidate: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] = "random",
+    clips: int = 8,
+    options: tuple[Options, Options] = ({}, {}),
+    **limits: float,
+) -> Proof:
+    """For tests of your own: two model files are the same model, or the test fails and says where they part.
+
+    Args:
+        data, clips: see `Wanted`.
+        options: of `open_model`, for each of the two.
+        limits: fields of `Limits`, as in ``assert_parity(a, b, score=0.01)``.
+
+    Raises:
+        ParityError: they are not; the message is the verdict, with the first layer that differs.
+        YowoError: what `prove` raises.
+    """
+    wanted = Wanted(data, clips, limits)
+    proof = prove(reference, candidate, wanted, options)
+    if proof.passed:
+        return proof
+    if proof.difference and proof.bisection is None and _is_onnx(Path(model_path(candidate))):
+        proof = prove(reference, candidate, replace(wanted, bisect=True), options)
+    raise ParityError(proof.verdict())
+
+
+def _is_onnx(file: Path) -> bool:
+    return not is_checkpoint(file) and not is_plan(file)
+
+
+def _badly_fed(files: Iterable[Path], on_step: Callable[[str], None]) -> list[str]:
+    """What the golden frames of files say against their preprocessing here; a file without one is told of."""
+    found = []
+    for file in files:
+        if is_checkpoint(file):
+            continue
+        if is_plan(file):
+            plan = read_plan(file)
+            spec, recorded = plan.spec, plan.golden
+        else:
+            spec, recorded = read_spec(file), read_onnx_file(file).metadata.get(GOLDEN_KEY, "")
+        if not recorded:
+            on_step(f"{file} carries no golden frame: how it is fed is compared by the specs alone; export it again")
+            continue
+        try:
+            check_golden(spec, recorded, str(file))
+        except ModelFileError as error:
+            found.append(str(error))
+    return found
+
+
+def _precision(backend: Backend, options: Options) -> Precision:
+    precision: Precision = options.get("precision") or backend.spec.precision
+    return precision
+
+
+def _weights(file: Path) -> Precision:
+    """ "fp16" of a file that keeps weights in half precision, whatever it computes in."""
+    held = {} if is_checkpoint(file) or is_plan(file) else read_onnx_file(file).dtypes
+    return "fp16" if held.get("float16") else "fp32"
+
+
+def _same_clip(file: Path, options: Options, spec: ModelSpec) -> Options:
+    """A checkpoint runs at any clip length: at the other's, unless one is asked for."""
+    return options if options.get("clip") or not is_checkpoint(file) else {**options, "clip": spec.clip_length}
+
+
+def _clips(wanted: Wanted, spec: ModelSpec) -> Clips:
+    if wanted.data == "random":
+        return made_up_clips(spec, wanted.clips)
+    return take_clips([os.fspath(wanted.data)], spec, wanted.clips)
+
+
+def _pairs(clips: Clips, other: ModelSpec) -> Iterator[Pair]:
+    for (one, size_wh), (two, _) in zip(clips, clips.as_for(other), strict=True):
+        yield one, two, size_wh
+
+
+def _wants_other_colours(first: Backend, second: Backend, clip: Float, limit: float) -> bool:
+    """Whether colours in the other order bring the candidate to the reference, and much nearer than as they are."""
+    expected, plain, turned = answer_of(first, clip), answer_of(second, clip), answer_of(second, clip[::-1])
+    if not all(np.isfinite(answer).all() for answer in (expected, plain, turned)):
+        return False
+    near, far = (float(np.abs(expected - answer).max()) for answer in (turned, plain))
+    return near <= limit * max(1.0, float(np.abs(expected).max())) and near < far / 5

@@ -1,0 +1,273 @@
+"""From an ONNX file of ours to a TensorRT plan that carries its spec. One way for TensorRT and TensorRT-RTX.
+
+Both are strongly typed here: they compute in the types that stand in the graph, so a plan's precision is its ONNX
+file's. TensorRT builds for the GPU of this machine; TensorRT-RTX needs none (DEPLOYMENT_FACTS, "TensorRT").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yowo_deploy.backends.base import check_shapes
+from yowo_deploy.backends.cuda import open_cuda
+from yowo_deploy.backends.trt import library, listen
+from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.files import atomic_write, existing_file, sha256_of
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.model_files.plan_record import Flavour, PlanFile, read_plan, read_verified, to_name, write_plan
+from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY
+from yowo_deploy.spec import ModelSpec
+from yowo_export.graph.layers import layers_of
+
+OnProgress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """How a plan is built.
+
+    Attributes:
+        flavour: the library that builds it and that will load it.
+        batch: smallest, usual and largest number of clips in a call; None for 1, or for what the graph fixes.
+        workspace: bytes that one layer may use at most; 0 for the library's own limit.
+        tf32: let float32 products be rounded to TF32, which is the library's default; off for parity.
+        version_compatible: let newer versions of TensorRT load the plan.
+        timing_cache: file in which TensorRT keeps what it measured, for the next build.
+        show_layers: put out what every layer makes as well, for `parity --bisect`. Slower, for nothing else.
+    """
+
+    flavour: Flavour
+    batch: tuple[int, int, int] | None = None
+    workspace: int = 0
+    tf32: bool = True
+    version_compatible: bool = False
+    timing_cache: Path | None = None
+    show_layers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
+            raise InputError(f"batch is {self.batch}, expected smallest, usual and largest in this order, from 1 on")
+        if self.workspace < 0:
+            raise InputError(f"workspace is {self.workspace} bytes, expected 0 or more")
+        if self.flavour == "tensorrt-rtx" and self.version_compatible:
+            raise InputError("TensorRT-RTX loads plans of its very version alone: leave --version-compatible out")
+        if self.flavour == "tensorrt-rtx" and self.timing_cache:
+            raise InputError("TensorRT-RTX measures nothing when it builds: leave --timing-cache out")
+
+
+def build_plan(
+    onnx: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: PlanOptions,
+    cache: str | os.PathLike[str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> bool:
+    """Write a plan, its hash beside it; see `plan_file`.
+
+    Ctrl-C ends the build at its next step, with a KeyboardInterrupt and nothing written.
+
+    Args:
+        onnx: a file that `export_onnx` or a pass over it wrote; the plan has its precision.
+        output: the plan.
+        cache: a folder of plans. One of the same ONNX file, options, library version and GPU is taken from there.
+        on_progress: called with the share of the build that is done, up to 1; in another thread.
+
+    Returns:
+        Whether the plan came from the cache.
+
+    Raises:
+        ModelFileError: the ONNX file is none of ours, or TensorRT refuses it; with its first reason.
+        SpecError: the ONNX file carries no spec.
+        InputError: the batch is not the graph's, or TensorRT finds no GPU; or the file is a streaming one.
+        MissingExtraError: the library is not installed.
+        OutputError: the plan cannot be written.
+    """
+    source = existing_file(onnx, "ONNX file")
+    spec = read_spec(source)
+    if spec.streaming:
+        raise InputError(f"{source} is a streaming file, which no plan can be so far: export it without --streaming")
+    trt = library(options.flavour)
+    gpu = "" if options.flavour == "tensorrt-rtx" else _compute_capability()
+    logger, errors = listen(trt)
+    builder = trt.Builder(logger)
+    # Without its flag TensorRT 10 would choose precisions itself; 11 ignores it.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)  # kept until the end: the network reads its memory
+    if not parser.parse_from_file(str(source)):
+        first = parser.get_error(0)
+        node = f"{first.node_operator()} {first.node_name()}"
+        raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(first.desc())} ({node})")
+    batch = _batch(trt, network, options, spec, source)
+    made = (options.workspace, options.tf32, options.version_compatible)
+    told = read_onnx_file(source).metadata
+    of_file = (told.get(GOLDEN_KEY, ""), recorded_cost(told).get("total", {}).get("macs", 0))
+    plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made, *of_file)
+    network.name, beside = to_name(plan)
+    if options.show_layers:
+        _show_layers(trt, network, source)
+    kept = None if cache is None else Path(cache) / f"{_key(network.name, options)}.plan"
+    content = kept and _from_cache(kept, plan)
+    if content:
+        write_plan(Path(output), content, beside)
+        return True
+    _let_attention_decompose(trt, network)
+    config = _configure(trt, builder, network, options, batch)
+    built = _build(trt, builder, network, config, on_progress)
+    if built is None:
+        raise ModelFileError(f"{options.flavour} cannot build {source}: {_first_line(*errors)}")
+    for path in filter(None, (Path(output), kept)):
+        write_plan(path, memoryview(built), beside)
+    if options.timing_cache:
+        with atomic_write(options.timing_cache) as temporary:
+            temporary.write_bytes(memoryview(config.get_timing_cache().serialize()))
+    return False
+
+
+def _key(record: str, options: PlanOptions) -> str:
+    return hashlib.sha256(f"{record}{' layers' if options.show_layers else ''}".encode()).hexdigest()
+
+
+def _show_layers(trt: Any, network: Any, source: Path) -> None:
+    """Mark what every layer puts out as an output, in float32 and under its name in the ONNX file."""
+    wanted = {layer.value for layer in layers_of(source)}
+    layers = list(map(network.get_layer, range(network.num_layers)))
+    for tensor in [layer.get_output(index) for layer in layers for index in range(layer.num_outputs)]:
+        if tensor.name not in wanted or tensor.is_network_output:
+            continue
+        if tensor.dtype != trt.float32:
+            name, tensor.name = tensor.name, f"{tensor.name}_narrow"
+            tensor = network.add_cast(tensor, trt.float32).get_output(0)
+            tensor.name = name
+        network.mark_output(tensor)
+
+
+def _compute_capability() -> str:
+    gpu = open_cuda()
+    gpu.close()
+    return gpu.compute_capability
+
+
+def _batch(trt: Any, network: Any, options: PlanOptions, spec: ModelSpec, source: Path) -> tuple[int, int, int]:
+    """The batch sizes to build for, the network's inputs and outputs checked against the spec."""
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    check_shapes([tuple(each.shape) for each in inputs], [tuple(each.shape) for each in outputs], spec, source)
+    if any(each.dtype != trt.float32 for each in (*inputs, *outputs)):
+        raise ModelFileError(f"{source} takes or puts out other numbers than float32: export it again")
+    fixed = inputs[0].shape[0]
+    if fixed == -1:
+        return options.batch or (1, 1, 1)
+    if options.batch not in (None, (fixed, fixed, fixed)):
+        raise InputError(f"{source} takes exactly {fixed} clips a call, so --batch can only be {fixed}")
+    return fixed, fixed, fixed
+
+
+def _from_cache(kept: Path, plan: PlanFile) -> bytes | None:
+    """A plan's content; None if the cache has it not, or has it damaged."""
+    try:
+        return read_verified(kept) if kept.exists() and read_plan(kept) == plan else None
+    except InputError:
+        return None
+
+
+def _let_attention_decompose(trt: Any, network: Any) -> None:
+    """Allow the Attention operator to be built of simple layers where no kernel of its own fits, as for one head."""
+    kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
+    for index in range(network.num_layers if kind is not None else 0):
+        layer = network.get_layer(index)
+        if layer.type == kind:
+            layer.__class__ = trt.IAttentionInputLayer  # get_layer gives the base class, which has no `attention`
+            layer.attention.decomposable = True
+
+
+def _configure(trt: Any, builder: Any, network: Any, options: PlanOptions, batch: tuple[int, int, int]) -> Any:
+    config = builder.create_builder_config()
+    clips = network.get_input(0)
+    if clips.shape[0] == -1:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(clips.name, *((count, *tuple(clips.shape)[1:]) for count in batch))
+        config.add_optimization_profile(profile)
+    if options.workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
+    if not options.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.timing_cache:
+        known = options.timing_cache.read_bytes() if options.timing_cache.exists() else b""
+        if not config.set_timing_cache(config.create_timing_cache(known), False):
+            raise InputError(f"{options.timing_cache} is of another GPU or TensorRT: give another --timing-cache")
+    return config
+
+
+def _build(trt: Any, builder: Any, network: Any, config: Any, on_progress: OnProgress | None) -> Any:
+    """The plan in TensorRT's memory, or None. In a thread, so that this one is free to hear of Ctrl-C."""
+    monitor = _monitor(trt, on_progress)
+    config.progress_monitor = monitor
+    with _interrupts_go_to(monitor.cancel), ThreadPoolExecutor(1) as pool:
+        built = pool.submit(builder.build_serialized_network, network, config).result()
+    if monitor.cancelled:
+        raise KeyboardInterrupt
+    if on_progress is not None and built is not None:
+        on_progress(1.0)  # the last step is not told
+    return built
+
+
+@contextmanager
+def _interrupts_go_to(cancel: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C calls `cancel`: an exception, wherever it met the main thread, would leave a build running behind."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # the application has its own way
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: cancel())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _monitor(trt: Any, on_progress: OnProgress | None) -> Any:
+    """What TensorRT tells its progress, in phases within phases; a share is made of that, which never falls."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # a class of a library without types
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.cancelled, self._share = False, 0.0
+            self._phases: dict[str, tuple[str | None, int, int]] = {}  # parent, steps, steps done
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            self._phases[name] = (parent, steps, 0)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            parent, steps, _ = self._phases[name]
+            self._phases[name] = (parent, steps, step + 1)
+            share = (step + 1) / steps
+            while parent in self._phases:
+                parent, steps, done = self._phases[parent]
+                share = (done + min(share, 1)) / steps
+            self._share = max(self._share, min(share, 1.0))
+            if on_progress is not None:
+                on_progress(self._share)
+            return not self.cancelled
+
+        def phase_finish(self, name: str) -> None:
+            self._phases.pop(name, None)
+
+    return Monitor()
+
+
+def _first_line(*reasons: str) -> str:
+    return reasons[0].strip().splitlines()[0] if reasons and reasons[0].strip() else "it gives no reason"

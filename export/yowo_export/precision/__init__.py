@@ -1,0 +1,1 @@
+"""Convert ONNX files to FP16 and INT8."""

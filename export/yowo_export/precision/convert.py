@@ -1,0 +1,287 @@
+"""From a float32 ONNX file to FP16, bfloat16 or INT8, with what matters left as it was. Precision is in the graph."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+import onnx_ir as ir
+from onnxruntime.quantization.calibrate import TensorsData
+
+from yowo_deploy.errors import InputError, ParityError
+from yowo_deploy.files import atomic_write
+from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_spec
+from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
+from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
+from yowo_export.graph.conv3d_as_2d import frames_apart
+from yowo_export.graph.module_names import block_of, name_blocks
+from yowo_export.graph.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
+from yowo_export.precision.accuracy_drop import Damage, Judge
+from yowo_export.precision.fp16 import HALF_MAX, lower, rehearse
+from yowo_export.precision.int8 import (
+    POLICIES,
+    RANGED,
+    Target,
+    has_grouped_3d,
+    quantizable,
+    quantize,
+    quantize_before_pooling,
+)
+from yowo_export.sample_clips import Clips, Method, reach, tensor_ranges
+from yowo_export.source import spec_of_source
+from yowo_export.streaming.rewrite import shared_nodes
+
+Lower = Literal["fp16", "bf16", "int8"]
+
+# Largest difference of raw outputs that is let pass; blocks stay in float32 until it holds. Half precision: see
+# `onnx_export.HALF_LIMIT`. bfloat16 has 3 bits less, and 5e-2 was measured of engines that use it (DEPLOYMENT_FACTS).
+RAW_LIMITS: Mapping[Lower, float] = {"fp16": 1e-2, "bf16": 1e-1}
+HEADROOM = 2.0  # values on other clips may be twice what these show before half precision overflows
+TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a file is to become.
+
+    Attributes:
+        precision: of everything that the clips do not show to need more.
+        target: the engine that INT8 is for, see `POLICIES`.
+        method: how INT8 ranges are taken from the values seen.
+        fused: the attention as one node, see `fuse_attention`.
+        max_drop: percent of detection scores that INT8 may cost (`Damage.score_lost`); None leaves it at what it is.
+        rank: judge every block alone, even if nothing asks for it.
+        streaming: the file is to be made a streaming one, so what `streamed` takes stays together.
+    """
+
+    precision: Lower
+    target: Target = "openvino"
+    method: Method = "percentile"
+    fused: bool = True
+    max_drop: float | None = None
+    rank: bool = False
+    streaming: bool = False
+
+    def fits(self, damage: Damage) -> bool:
+        """Whether a file with that damage may be written."""
+        if self.precision == "int8":
+            return self.max_drop is None or damage.score_lost <= self.max_drop
+        return damage.raw <= RAW_LIMITS[self.precision]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of it.
+
+    Attributes:
+        damage: of the file as written, on the clips that were judged.
+        ranking: each block's damage when it alone is lowered, worst first; empty unless it was needed.
+        kept: blocks that were left in higher precision.
+        overflow: nodes left in float32, because values on the clips come within `HEADROOM` of what half can hold.
+        detections: of the float32 file on those clips, above its threshold.
+    """
+
+    damage: Damage
+    ranking: tuple[tuple[str, Damage], ...]
+    kept: tuple[str, ...]
+    overflow: tuple[str, ...]
+    detections: int
+
+
+def lower_model(
+    source: Path,
+    output: str | os.PathLike[str],
+    clips: Clips,
+    wish: Wish,
+    judged: int = 32,
+    on_step: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Write a float32 ONNX file of ours in lower precision; inputs and outputs stay float32.
+
+    Args:
+        clips: what values are like, for INT8 ranges and half precision's overflow.
+        judged: so many of the clips, spread over them, are run to see what is lost.
+        on_step: called with a line at each step.
+
+    Raises:
+        ModelFileError, SpecError: the source is not such a file.
+        InputError: it is of lower precision already; or a drop is limited, and nothing is detected on the clips.
+        ParityError: the limit of the drop cannot be held.
+        OutputError: the file cannot be written.
+    """
+    spec = spec_of_source(source)
+    if spec.precision != "fp32":
+        raise InputError(f"{source} is {spec.precision} already: start from the checkpoint or the fp32 file")
+    with tempfile.TemporaryDirectory() as name:
+        work = _Work(Path(name), source, spec, clips, wish, on_step)
+        judge = Judge(work.base, clips.some(judged))
+        on_step(f"{judge.detections} detections on {judge.count} clips to compare with")
+        if wish.max_drop is not None and not judge.detections:
+            raise InputError("nothing is detected on the calibration clips, so --max-drop holds nothing: give others")
+        if wish.precision == "int8" and POLICIES[wish.target].half_rest:
+            half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), on_step)
+            work.single, work.overflow = half.settle(judge)[0], half.overflow
+            del half  # it holds the weights once more
+        kept, ranking, damage = work.settle(judge)
+        if wish.max_drop is not None and not wish.fits(damage):
+            raise ParityError(
+                f"{damage.score_lost:.2f} % of the scores are lost with every block in higher precision, more than the "
+                f"{wish.max_drop:g} % of --max-drop: not written"
+            )
+        _finish(work.write(kept, rehearsal=False), output, work.record(kept, damage))
+    return Outcome(damage, tuple(ranking), kept, tuple(sorted(work.overflow)), judge.detections)
+
+
+@dataclass
+class _Work:
+    """Candidates for one wish, written one after the other into a folder."""
+
+    folder: Path
+    source: Path
+    spec: ModelSpec
+    clips: Clips
+    wish: Wish
+    on_step: Callable[[str], None]
+    overflow: set[str] = field(default_factory=set)
+    ranges: TensorsData | None = None
+    single: tuple[str, ...] = ()  # blocks that stay in float32 where INT8 stands in a graph of half precision
+
+    def __post_init__(self) -> None:
+        self.base = self.folder / "fp32.onnx"
+        model = ir.load(self.source)
+        name_blocks(model)
+        store_single(model)
+        split_attention(model)  # ONNX Runtime's quantizer takes opset 20 at most
+        if self.wish.precision == "int8" and POLICIES[self.wish.target].frames_apart and has_grouped_3d(model):
+            frames_apart(model, shared_nodes(model, self.spec) if self.wish.streaming else ())
+        ir.save(model, self.base)
+        self.proto = onnx.load(self.base)
+        if self.wish.precision == "int8":
+            self.on_step(f"ranges by {self.wish.method} on {len(self.clips)} clips")
+            self.ranges = tensor_ranges(self.base, self.clips, self.wish.method, RANGED)
+        if self.wish.precision == "fp16":
+            self.on_step("values that half precision cannot hold")
+            self.overflow = _overflowing(model, tensor_ranges(self.base, self.clips, "minmax"))
+
+    def settle(self, judge: Judge) -> tuple[tuple[str, ...], list[tuple[str, Damage]], Damage]:
+        """Blocks to be kept, the ranking that says so if one was needed, and what is lost then."""
+        damage = judge.damage(self.write(()))
+        if self.wish.fits(damage) and not self.wish.rank:
+            return (), [], damage
+        ranking = self.ranking(judge)
+        kept = self.keep_least(judge, [block for block, _ in ranking])
+        return kept, ranking, judge.damage(self.write(kept))
+
+    def blocks(self) -> list[str]:
+        """Names of what can be lowered or left, in the order of the graph."""
+        model = ir.load(self.base)
+        nodes = list(model.graph) if self.wish.precision != "int8" else quantizable(model, self.wish.target)
+        return list(dict.fromkeys(map(block_of, nodes)))
+
+    def write(self, kept: Collection[str], rehearsal: bool = True) -> Path:
+        """The file with those blocks left in higher precision, to be judged (see `rehearse`) or in earnest."""
+        path = self.folder / "candidate.onnx"
+        proto = self.proto
+        if self.ranges is not None:
+            wanted = [str(n.name) for n in quantizable(ir.load(self.base), self.wish.target) if block_of(n) not in kept]
+            proto = quantize(proto, self.ranges, wanted, self.wish.target)
+        if self._half() is not None:
+            proto = onnx.shape_inference.infer_shapes(proto)
+        model = ir.from_proto(proto)
+        model.graph.sort()  # the quantizer puts its nodes at the end
+        quantize_before_pooling(model)
+        if self.wish.fused:
+            model.graph.opset_imports[""] = max(ATTENTION_OPSET, model.graph.opset_imports[""])
+            fuse_attention(model)
+        half = self._half()
+        if half is not None:
+            left = set(self.single if self.wish.precision == "int8" else kept)
+            (rehearse if rehearsal else lower)(
+                model, half, lambda node: node.name in self.overflow or block_of(node) in left
+            )
+        if self.ranges is not None and POLICIES[self.wish.target].frames_apart:
+            store_half(model)  # weights that stay float, 20 MB of 140 in ResNeXt-101
+        model.metadata_props[METADATA_KEY] = self.spec.replace(precision=self.wish.precision).to_json()
+        model.metadata_props[GOLDEN_KEY] = golden_record(self.spec)
+        ir.save(model, path)
+        return path
+
+    def ranking(self, judge: Judge) -> list[tuple[str, Damage]]:
+        """Damage of every block when it alone is lowered, worst first."""
+        blocks, found = self.blocks(), []
+        for done, block in enumerate(blocks, 1):
+            found.append((block, judge.damage(self.write([other for other in blocks if other != block]))))
+            self.on_step(f"block {done} of {len(blocks)}: {block or '(none)'}, {found[-1][1].score_lost:.2f} % lost")
+        return sorted(found, key=lambda pair: pair[1], reverse=True)
+
+    def keep_least(self, judge: Judge, worst_first: list[str]) -> tuple[str, ...]:
+        """As few of the worst blocks as make the rest fit, found by halving: keeping more is taken to lose less."""
+        low, high = 0, len(worst_first)
+        while low < high:
+            middle = (low + high) // 2
+            damage = judge.damage(self.write(worst_first[:middle]))
+            self.on_step(f"{middle} blocks kept: {damage.score_lost:.2f} % lost, raw {damage.raw:.1e}")
+            low, high = (low, middle) if self.wish.fits(damage) else (middle + 1, high)
+        return tuple(worst_first[:low])
+
+    def record(self, kept: Collection[str], damage: Damage) -> dict[str, Any]:
+        """What the file says of how it came about."""
+        made: dict[str, Any] = {"precision": self.wish.precision, "kept": list(kept), "overflow": sorted(self.overflow)}
+        made["single"] = list(self.single)
+        made["clips"] = {"sha256": self.clips.sha256(), "count": len(self.clips), "videos": self.clips.videos}
+        made |= {"score_lost": damage.score_lost, "raw": damage.raw}
+        if self.ranges is not None:
+            # As good as the scales: 127 of them reach so far.
+            made |= {"target": self.wish.target, "method": self.wish.method, "reach": reach(self.ranges)}
+        return made
+
+    def _half(self) -> ir.DataType | None:
+        """The 16-bit type that the rest of the graph goes to, if it does."""
+        if self.wish.precision == "int8":
+            return ir.DataType.FLOAT16 if POLICIES[self.wish.target].half_rest else None
+        return TYPES[self.wish.precision]
+
+
+def damage_report(title: str, outcome: Outcome) -> str:
+    """An HTML page: what was lost, the ranking of the blocks, and which were kept."""
+    lead = (
+        f"{outcome.damage.score_lost:.2f} % of the scores of {outcome.detections} detections are lost; raw outputs "
+        f"differ by {outcome.damage.raw:.1e} of the largest."
+    )
+    rows = [
+        (block or "(outside of all)", f"{d.score_lost:.2f}", f"{d.raw:.1e}", "kept" if block in outcome.kept else "")
+        for block, d in outcome.ranking
+    ]
+    how = "Each block lowered alone, the rest in float32; worst first."
+    pieces: list[Paragraph | Table] = [Paragraph(how), Table(("block", "score lost %", "raw difference", ""), rows)]
+    if outcome.overflow:
+        pieces.append(Paragraph("In float32 because half precision might overflow: " + ", ".join(outcome.overflow)))
+    return html_report(title, [Section("Sensitivity", pieces)], lead)
+
+
+def _finish(model: Path, output: str | os.PathLike[str], record: dict[str, Any]) -> None:
+    """Check a candidate and give it its place and its record."""
+    proto = ir.load(model)
+    proto.metadata_props[PRECISION_KEY] = json.dumps(record)
+    with atomic_write(output) as temporary:
+        ir.save(proto, temporary)
+        onnx.checker.check_model(str(temporary), full_check=True)
+        read_spec(temporary)
+
+
+def _overflowing(model: ir.Model, ranges: TensorsData) -> set[str]:
+    """Nodes that read or write values too large for half precision."""
+    limit = HALF_MAX / HEADROOM
+    large = {name for name, far in reach(ranges).items() if not far <= limit}
+    return {
+        str(node.name)
+        for node in model.graph
+        if any(value is not None and value.name in large for value in (*node.inputs, *node.outputs))
+    }

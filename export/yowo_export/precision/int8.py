@@ -1,0 +1,161 @@
+"""INT8 as explicit Q/DQ nodes around convolutions: which ones, for which engine. Knows ONNX Runtime's quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import onnx
+import onnx_ir as ir
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from yowo_export.graph.conv3d_as_2d import TAP_KEY
+
+RANGED = ("Conv", "Relu", "Clip")  # operators whose inputs and outputs `quantize` wants ranges of
+Target = Literal["openvino", "onnxruntime", "tensorrt"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an engine runs well in INT8.
+
+    Attributes:
+        stem: whether the 3-D convolution that reads the frames is quantized.
+        grouped_3d: whether 3-D convolutions in groups are.
+        grouped_2d: whether 2-D ones are, depthwise among them.
+        outputs: whether what a convolution puts out is quantized before its activation function too: ONNX Runtime
+            has INT8 kernels for that form alone.
+        unsigned: whether activations go to 0...255 with a zero of their own, which gives what comes out of a ReLU twice
+            as many steps; else to -127...127 around 0.
+        half_rest: whether the rest of the graph goes to half precision.
+        frames_apart: whether 3-D convolutions in groups are taken apart first (see `frames_apart`).
+        shortcuts: whether the earlier of two convolutions whose sum is taken puts out INT8 too: the later one then adds
+            to that, and writes INT8 at once, where else both would move four bytes a number.
+    """
+
+    stem: bool
+    grouped_3d: bool
+    grouped_2d: bool
+    outputs: bool
+    unsigned: bool
+    half_rest: bool
+    frames_apart: bool
+    shortcuts: bool = False
+
+
+# Milliseconds are DEPLOYMENT_FACTS', of ResNeXt-101 at T = 16 on two cores.
+POLICIES: Mapping[Target, Policy] = {
+    # 75 ms for all in INT8: stem 52 -> 21.5, grouped 35 -> 15, 1x1x1 98 -> 27. Shortcuts made the whole 1.03 times as
+    # fast.
+    "openvino": Policy(True, True, True, False, unsigned=True, half_rest=False, frames_apart=False, shortcuts=True),
+    # A grouped 3x3x3 takes 2.8 -> 18.7 ms there, the stem 17.5 -> 58.8, dense ones a third. These two in float and
+    # frame by frame, the 1x1x1 ones in INT8, take 1.37 times less CPU time of one thread than with frames together.
+    # Depthwise ones in float cost yowo-lite 4 to 7 % of its speed there and won 0.3 points of frame-mAP.
+    "onnxruntime": Policy(False, False, False, outputs=True, unsigned=True, half_rest=False, frames_apart=True),
+    # Reports: no INT8 gain on grouped Conv3d; groups and inputs want multiples of four channels. Not measured here.
+    "tensorrt": Policy(False, False, True, outputs=False, unsigned=False, half_rest=True, frames_apart=False),
+}
+
+
+def quantizable(model: ir.Model, target: Target) -> list[ir.Node]:
+    """The convolutions that the target's policy allows."""
+    policy = POLICIES[target]
+    return [node for node in model.graph if node.op_type == "Conv" and _allowed(node, policy)]
+
+
+def has_grouped_3d(model: ir.Model) -> bool:
+    """Whether a 3-D convolution works in groups of channels."""
+    return any(
+        node.op_type == "Conv" and _kernel_axes(node) == 3 and node.attributes.get_int("group", 1) > 1
+        for node in model.graph
+    )
+
+
+def quantize(model: onnx.ModelProto, ranges: TensorsData, nodes: Collection[str], target: Target) -> onnx.ModelProto:
+    """A copy with the named convolutions in INT8: weights by output channel around 0, activations by tensor.
+
+    Before: float32 at opset 20, which is the newest that ONNX Runtime's quantizer takes; every node has a name.
+
+    Args:
+        ranges: of the inputs and outputs of `RANGED`.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if not nodes:
+        return copy
+    policy, wanted, operators = POLICIES[target], list(nodes), ["Conv"]
+    options: dict[str, Any] = {"ActivationSymmetric": not policy.unsigned, "WeightSymmetric": True}
+    options["QuantizeBias"] = False
+    if not policy.outputs:
+        options["OpTypesToExcludeOutputQuantization"] = ["Conv"]
+    else:  # the quantizer leaves out a Relu or Clip behind a convolution: 0...255 cuts off just so
+        written = {node.output[0] for node in copy.graph.node if node.name in nodes}
+        operators += ["Relu", "Clip"]
+        wanted += [n.name for n in copy.graph.node if n.op_type in operators and n.input[0] in written]
+    activation = QuantType.QUInt8 if policy.unsigned else QuantType.QInt8
+    quantizer = QDQQuantizer(copy, True, False, QuantType.QInt8, activation, ranges, wanted, [], operators, options)
+    for name in _shortcuts(copy, nodes) if policy.shortcuts else ():
+        quantizer.quantize_activation_tensor(name)
+    quantizer.quantize_model()
+    made: onnx.ModelProto = quantizer.model.model
+    return made
+
+
+def _shortcuts(model: onnx.ModelProto, nodes: Collection[str]) -> list[str]:
+    """What the earlier of two of the named convolutions puts out, of those that are added up."""
+    by_output = {node.output[0]: node.name for node in model.graph.node if node.op_type == "Conv"}
+    order = {name: place for place, name in enumerate(by_output)}
+    sums = [node.input for node in model.graph.node if node.op_type == "Add"]
+    return [min(pair, key=order.__getitem__) for pair in sums if all(by_output.get(value) in nodes for value in pair)]
+
+
+def quantize_before_pooling(model: ir.Model) -> bool:
+    """Let a MaxPool read INT8 where only INT8 is read of it: rounding commutes with the maximum, so nothing changes.
+
+    What goes into the pool is a quarter of the bytes then, and the convolution before it can write them at once.
+
+    Before: any graph. After: no MaxPool whose only reader is a QuantizeLinear.
+
+    Returns:
+        Whether anything was moved.
+    """
+    moved = False
+    for pool in list(model.graph):
+        uses = list(pool.outputs[0].uses()) if pool.op_type == "MaxPool" else []
+        if len(uses) != 1 or uses[0].node.op_type != "QuantizeLinear" or pool.outputs[0].is_graph_output():
+            continue
+        round_, source = uses[0].node, pool.inputs[0]
+        backs = [use.node for use in round_.outputs[0].uses()]
+        if len(backs) != 1:
+            continue
+        [back] = backs
+        back.outputs[0].replace_all_uses_with(pool.outputs[0])
+        round_.replace_input_with(0, source)
+        pool.replace_input_with(0, back.outputs[0])
+        for value in (round_.outputs[0], back.outputs[0]):
+            value.shape = source.shape if source is not None and value.type is not None else None
+        model.graph.remove([round_, back])
+        model.graph.insert_before(pool, [round_, back])
+        moved = True
+    return moved
+
+
+def _kernel_axes(node: ir.Node) -> int:
+    weights = node.inputs[1]
+    return 0 if weights is None or weights.shape is None else len(weights.shape) - 2
+
+
+def _allowed(node: ir.Node, policy: Policy) -> bool:
+    weights = node.inputs[1]
+    if weights is None or weights.shape is None:
+        return False
+    if TAP_KEY in node.metadata_props:
+        return False  # rounding parts of a sum, one by one, would add up
+    is_3d = _kernel_axes(node) == 3
+    if weights.shape[1] == 3:  # reads frames
+        return is_3d and policy.stem  # in 2-D little is to be won, and it cost yowo-lite more than any other block
+    grouped = node.attributes.get_int("group", 1) > 1
+    return not grouped or (policy.grouped_3d if is_3d else policy.grouped_2d)

@@ -1,0 +1,245 @@
+"""Clips of real videos, and what they bring about in a network. Knows videos and ONNX Runtime's calibrators."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime.quantization.calibrate import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    TensorsData,
+    create_calibrator,
+)
+
+from yowo_deploy.boxes import Float
+from yowo_deploy.datasets import open_dataset, split_present
+from yowo_deploy.errors import InputError, VideoError
+from yowo_deploy.preprocess.frames import Frame, normalise, resize
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video.reader import open_video
+
+Method = Literal["minmax", "entropy", "percentile"]
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".webm")
+CANDIDATES = 2  # clips looked at for each that is taken, so that there is motion to choose from
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips as the network's preprocessing makes them, kept small.
+
+    Attributes:
+        spec: of the model that they are for.
+        frames: (T, height, width, 3) uint8 BGR of each clip, resized.
+        sizes: (width, height) of the video that each is from.
+        places: file and number of the key frame of each; none where they are made up.
+        videos: files they are from.
+        skipped: files that could not be read.
+    """
+
+    spec: ModelSpec
+    frames: Sequence[NDArray[np.uint8]]
+    sizes: Sequence[tuple[int, int]]
+    places: Sequence[tuple[Path, int]]
+    videos: int
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[tuple[Float, tuple[int, int]]]:
+        """(3, T, H, W) float32 and the video's (width, height), one after the other."""
+        for index, size_wh in enumerate(self.sizes):
+            yield self.clip(index), size_wh
+
+    def clip(self, index: int) -> Float:
+        """One of them, (3, T, H, W) float32."""
+        return np.stack([normalise(frame, self.spec) for frame in self.frames[index]], axis=1)
+
+    def some(self, count: int) -> Clips:
+        """So many of them, spread evenly."""
+        picks = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
+        frames, sizes, places = ([kind[i] for i in picks if kind] for kind in (self.frames, self.sizes, self.places))
+        return Clips(self.spec, frames, sizes, places, self.videos, self.skipped)
+
+    def as_for(self, spec: ModelSpec) -> Clips:
+        """The same clips as another model's preprocessing makes them; its input and its clips are as large.
+
+        Raises:
+            InputError: a video cannot be read any more.
+        """
+        frames: Sequence[NDArray[np.uint8]] = self.frames
+        if spec.resize_filter != self.spec.resize_filter and self.places:
+            keys: dict[Path, list[int]] = {}
+            for file, key in self.places:
+                keys.setdefault(file, []).append(key)
+            read = {file: _clips_at(file, wanted, spec) for file, wanted in keys.items()}
+            if gone := [file for file, key in self.places if key not in read[file]]:
+                raise InputError(f"{gone[0]} has fewer frames than before")
+            frames = [read[file][key] for file, key in self.places]
+        return replace(self, spec=spec, frames=frames)
+
+    def sha256(self) -> str:
+        """Of all pixels in their order."""
+        digest = hashlib.sha256()
+        for frames in self.frames:
+            digest.update(np.ascontiguousarray(frames).data)
+        return digest.hexdigest()
+
+
+def take_clips(
+    sources: Sequence[str | Path], spec: ModelSpec, count: int, on_video: Callable[[float], None] | None = None
+) -> Clips:
+    """Clips spread evenly over videos and, among twice as many candidates, over how much moves in them.
+
+    Args:
+        sources: videos, folders that are searched for videos at any depth, and data.json, whose training videos
+            are taken.
+        count: clips wanted; fewer where the videos are too short to give so many.
+        on_video: called with the share of the videos that is done.
+
+    Raises:
+        InputError: a source is not there, no video among them, or none that can be read.
+    """
+    files = list(_videos(sources))
+    if not files:
+        searched = ", ".join(map(str, sources))
+        raise InputError(f"no video ({', '.join(SUFFIXES)}) in {searched}: give a video, or a folder that holds some")
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, CANDIDATES * count).round().astype(int))]
+    each = -(-CANDIDATES * count // len(chosen))
+    found: list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]] = []
+    skipped: list[VideoError] = []
+    for done, file in enumerate(chosen, 1):
+        try:
+            found += _clips_of(file, spec, each)
+        except VideoError as error:
+            skipped.append(error)
+        if on_video:
+            on_video(done / len(chosen))
+    if not found:
+        raise InputError(f"none of {len(chosen)} videos can be read, first: {skipped[0]}")
+    by_motion = np.argsort([_motion(frames) for frames, _, _ in found], kind="stable")
+    first = 0 if count > 1 else len(found) - 1  # one clip alone is the one in which most moves
+    spread = np.linspace(first, len(found) - 1, count)
+    taken = [found[by_motion[i]] for i in np.unique(spread.round().astype(int))]
+    frames, sizes, places = zip(*taken, strict=True)
+    return Clips(spec, frames, sizes, places, len(chosen) - len(skipped), len(skipped))
+
+
+def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
+    """Clips of blurred random pictures that drift, some hardly and some fast, for who has no video at hand."""
+    rng = np.random.default_rng(seed)
+    width, height = spec.input_size
+    frames = []
+    for number in range(count):
+        coarse, speed = rng.integers(0, 256, (9, 12, 3), np.uint8), 0.5 * ((number + 6) % 16)
+        large = resize(coarse, (2 * width, height), "bicubic")
+        starts = [round(speed * t) % width for t in range(spec.clip_length)]
+        frames.append(np.stack([large[:, start : start + width] for start in starts]))
+    return Clips(spec, frames, [(320, 240)] * count, (), 0, 0)
+
+
+def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
+    """What each value that goes into or comes out of the operators reaches on the clips.
+
+    Args:
+        model: a float32 ONNX file.
+        operators: of which; all by default.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        augmented = str(Path(folder) / "augmented.onnx")
+        calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
+        with contextlib.redirect_stdout(io.StringIO()):  # where the calibrators print what they do
+            for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
+                calibrator.collect_data(_One({"clips": clip[None]}))
+            data: TensorsData = calibrator.compute_data()
+        return data
+
+
+def reach(ranges: TensorsData) -> dict[str, float]:
+    """The largest absolute value of each tensor in ranges."""
+    return {name: float(np.abs(np.asarray(data.range_value, np.float64)).max()) for name, data in ranges.items()}
+
+
+class _One(CalibrationDataReader):  # type: ignore[misc]  # untyped base
+    """One set of inputs, then no more."""
+
+    def __init__(self, inputs: dict[str, Float]) -> None:
+        self._inputs: dict[str, Float] | None = inputs
+
+    def get_next(self) -> dict[str, Float] | None:
+        inputs, self._inputs = self._inputs, None
+        return inputs
+
+
+def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:
+    for source in map(Path, sources):
+        if source.is_dir():
+            yield from sorted(file for file in source.rglob("*") if file.suffix.lower() in SUFFIXES)
+        elif source.suffix == ".json":
+            present, _ = split_present(open_dataset(str(source)).videos("train"))
+            yield from (video.path for video in present)
+        elif source.exists():
+            yield source
+        else:
+            raise InputError(f"calibration video not found: {source}")
+
+
+def _clips_of(
+    file: Path, spec: ModelSpec, count: int
+) -> list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]]:
+    """Clips at key frames spread over a video."""
+
+    def spread(frames: int) -> list[int]:
+        return np.unique(np.linspace(0, frames - 1, count + 2)[1:-1].round().astype(int)).tolist() if frames else []
+
+    with open_video(file) as video:
+        size_wh, keys = video.size_wh, spread(video.frames_declared)
+    found = _clips_at(file, keys, spec)
+    if len(found) < max(1, len(keys)):  # the file says no number of frames, or one that it does not have
+        with open_video(file) as video:
+            keys = spread(sum(1 for _ in video))
+        found = _clips_at(file, keys, spec)
+    if not found:
+        raise VideoError(f"{file} holds no frame")
+    return [(clip, size_wh, (file, key)) for key, clip in found.items()]
+
+
+def _clips_at(file: Path, keys: Sequence[int], spec: ModelSpec) -> dict[int, NDArray[np.uint8]]:
+    """The clips that end at these frames, by frame; those that the file does not have are left out.
+
+    Before the first frame that one is repeated, as the spec has it. No more is held than the clips, and one more.
+    """
+    back = spec.frame_stride * np.arange(spec.clip_length - 1, -1, -1)
+    reads = {key: np.maximum(key - back, 0).tolist() for key in sorted(keys)}
+    kept: dict[int, Frame] = {}
+    found = {}
+    with open_video(file) as video:
+        for index, frame in enumerate(islice(video, max(keys, default=-1) + 1)):
+            if any(index in frames for frames in reads.values()):
+                kept[index] = resize(frame, spec.input_size, spec.resize_filter)
+            if index in reads:
+                found[index] = np.stack([kept[number] for number in reads.pop(index)])
+                earliest = min(min(frames) for frames in reads.values()) if reads else index
+                kept = {number: held for number, held in kept.items() if number >= earliest}
+    return found
+
+
+def _motion(frames: NDArray[np.uint8]) -> float:
+    """Mean change from the first frame to the last, in grey levels."""
+    return float(np.abs(frames[-1].astype(np.int16) - frames[0]).mean())

@@ -1,0 +1,1 @@
+"""Make streaming ONNX files, which take frames and keep state."""

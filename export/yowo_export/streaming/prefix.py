@@ -1,0 +1,240 @@
+"""The beginning of a 3-D network, which reads the frames: layer after layer until the graph forks. Knows onnx-ir."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+import onnx_ir as ir
+
+from yowo_deploy.errors import InputError
+from yowo_export.streaming.reuse import Window
+
+# What treats every number, or every frame, by itself.
+_EACH = frozenset({"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "Tanh", "Cast"})
+_ROUNDS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+INT8_COST = (
+    0.35  # of a multiply-add in float32: OpenVINO's stem took 52 and 21.5 ms (DEPLOYMENT_FACTS), here 340 and 120
+)
+MAX_SLIDING = 6  # layers with a kernel in time; what lies behind that many is shared by no clips of a usual length
+
+
+@dataclass
+class Layer:
+    """A layer that slides over time, and what follows it frame by frame.
+
+    Attributes:
+        node: a Conv, or the MaxPool whose maximum over time is meant, that over space being the layer's before it; or a
+            ReduceMean over colours, alone and first.
+        window: its sliding.
+        value: what comes out in the end, in the graph as it was.
+        rounded: DequantizeLinear that gives `value`, where the layer's own numbers are INT8.
+        after: nodes that treat every frame by itself, behind the node and before `rounded`.
+        whole: whether `value` is all of what the layer puts out: not where a maximum over time follows.
+    """
+
+    node: ir.Node
+    window: Window
+    value: ir.Value
+    rounded: ir.Node | None = None
+    after: list[ir.Node] = field(default_factory=list)
+    whole: bool = True
+
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        """Of one position of what comes out, time being one of the axes."""
+        channels, *_, height, width = sides(self.value)
+        return (1, 1 if self.is_grey else channels, height, width)
+
+    @property
+    def bytes_of_map(self) -> int:
+        """Of one position of what comes out, as it is kept."""
+        last = [node for node in self.after if node.op_type != "MaxPool"][-1:]
+        narrow = self.rounded is not None or [node.op_type for node in last] == ["QuantizeLinear"]
+        return prod(self.map_shape) * (1 if narrow else 4)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the layer is the mean of a frame's colours: (B, T, H, W) comes out, time where channels were."""
+        return self.node.op_type == "ReduceMean"
+
+    @property
+    def cost_of_tap(self) -> float:
+        """Multiply-adds in float32 that take as long as one tap of the kernel does at one position."""
+        if self.node.op_type != "Conv":
+            return 0.0
+        weight, (channels, _, height, width) = self.node.inputs[1], sides(self.node.outputs[0])
+        producer = None if weight is None else weight.producer()
+        rounded = producer is not None and producer.op_type == "DequantizeLinear"
+        inputs, _, *kernel = sides(weight)
+        return channels * height * width * inputs * prod(kernel) * (INT8_COST if rounded else 1)
+
+    @property
+    def bytes_of_sum(self) -> int:
+        """Of what the node puts out at one position."""
+        channels, _, height, width = sides(self.node.outputs[0])
+        return 4 * channels * height * width
+
+
+@dataclass
+class Chain:
+    """What reads the clips.
+
+    Attributes:
+        clips: the graph's input.
+        framewise: nodes that treat every frame by itself before any other, in the order of the graph.
+        key_frames: Slice nodes that take the newest frame out.
+        layers: from the first 3-D convolution on.
+    """
+
+    clips: ir.Value
+    framewise: list[ir.Node] = field(default_factory=list)
+    key_frames: list[ir.Node] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one frame."""
+        channels, _, height, width = sides(self.clips)
+        return 4 * channels * height * width
+
+
+def sides(value: ir.Value | None) -> list[int]:
+    """(C, T, H, W), or (C / groups, kT, kH, kW) of weights: all sides but the first."""
+    assert value is not None and value.shape is not None
+    return [int(side) for side in list(value.shape)[1:] if isinstance(side, int)]
+
+
+def find_chain(model: ir.Model, length: int) -> Chain:
+    """The chain of a model that takes clips of so many frames.
+
+    Raises:
+        InputError: its first layer is no 3-D convolution, so that neighbouring clips share nothing that is known of.
+    """
+    [clips] = model.graph.inputs
+    chain = Chain(clips)
+    stem = None
+    waiting, seen = [clips], {clips}
+    while waiting:
+        for use in waiting.pop(0).uses():
+            node = use.node
+            if _is_conv_3d(node) and node.attributes.get_int("group", 1) == 1:
+                if stem not in (None, node):
+                    raise InputError("two 3-D convolutions read the clips: this network cannot be streamed")
+                stem = node
+            elif _is_grey(node) and stem is None:
+                stem = node
+            elif _takes_newest(node, length):
+                chain.key_frames.append(node)
+            elif _is_framewise(node):
+                chain.framewise.append(node)
+                waiting += [value for value in node.outputs if value not in seen]
+                seen |= set(node.outputs)
+            else:
+                raise InputError(
+                    f"the frames are read by {node.op_type} {node.name}, which mixes them, not by a 3-D convolution: "
+                    "neighbouring clips share nothing that --streaming could reuse"
+                )
+    if stem is None:
+        raise InputError("no 3-D convolution reads the frames: neighbouring clips share nothing that could be reused")
+    if stem.op_type == "ReduceMean":
+        chain.layers.append(Layer(stem, Window(1, 1, 0, length), stem.outputs[0]))
+    else:
+        _follow(chain, stem)
+    return chain
+
+
+def _follow(chain: Chain, node: ir.Node) -> None:
+    """Add layers from the node on, until the graph forks or something else stands there."""
+    sliding = 0
+    while True:
+        window, value = _window(node), node.outputs[0]
+        sliding += window is not None and window.kernel > 1
+        if not (_grows(chain.layers, node, window) if sliding <= MAX_SLIDING else False):
+            return
+        chain.layers[-1].value = value
+        uses = list(value.uses())
+        if len(uses) != 1 or value.is_graph_output():
+            return
+        node = uses[0].node
+
+
+def _grows(layers: list[Layer], node: ir.Node, window: Window | None) -> bool:
+    """Whether the node belongs to the chain; it was added then."""
+    value = node.outputs[0]
+    last = layers[-1] if layers else None
+    if node.op_type == "Conv" and window is not None:
+        layers.append(Layer(node, window, value))
+    elif last is None:
+        return False
+    elif node.op_type == "MaxPool" and window is not None:
+        last.after.append(node)  # a maximum over space and time is one over space, and then one over time
+        if (window.kernel, window.stride) != (1, 1):
+            rounded, last.rounded = last.rounded, None  # the largest of rounded numbers is one of them
+            last.value, last.whole = value, False
+            layers.append(Layer(node, window, value, rounded))
+    elif node.op_type == "DequantizeLinear" and last.rounded is None:
+        last.rounded = node
+    elif _is_each(node):
+        if last.rounded is not None:
+            last.after.append(last.rounded)
+            last.rounded = None
+        last.after.append(node)
+    else:
+        return False
+    return True
+
+
+def _window(node: ir.Node) -> Window | None:
+    """How a 3-D convolution or pooling slides over time; None for others, and for those that skip frames within."""
+    is_pool = node.op_type == "MaxPool" and len(node.attributes.get_ints("kernel_shape", ())) == 3
+    if not is_pool and not _is_conv_3d(node):
+        return None
+    value = node.outputs[0]
+    if value.shape is None or len(value.shape) != 5 or len(sides(value)) != 4 or ints(node, "dilations", 1, 3)[0] != 1:
+        return None
+    kernel = ints(node, "kernel_shape", 1, 3)[0] if is_pool else sides(node.inputs[1])[1]
+    return Window(kernel, ints(node, "strides", 1, 3)[0], ints(node, "pads", 0, 6)[0], sides(value)[1], not is_pool)
+
+
+def ints(node: ir.Node, name: str, default: int, length: int) -> list[int]:
+    """An attribute that is a list of whole numbers."""
+    return list(node.attributes.get_ints(name, [default] * length))
+
+
+def _is_conv_3d(node: ir.Node) -> bool:
+    weight = node.inputs[1] if node.op_type == "Conv" else None
+    return weight is not None and weight.shape is not None and len(weight.shape) == 5
+
+
+def _is_grey(node: ir.Node) -> bool:
+    """Whether the node is the mean over the colours of (B, 3, T, H, W)."""
+    axes = node.inputs[1] if node.op_type == "ReduceMean" and len(node.inputs) > 1 else None
+    found = None if axes is None else ir.convenience.get_const_tensor(axes)
+    shape = node.outputs[0].shape
+    return found is not None and found.numpy().tolist() == [1] and shape is not None and len(shape) == 4
+
+
+def _is_each(node: ir.Node) -> bool:
+    """Whether the node treats every number by itself, by constants."""
+    return node.op_type in _EACH | _ROUNDS and all(
+        value is None or (ir.convenience.get_const_tensor(value) is not None and value.shape in (None, ir.Shape([])))
+        for value in node.inputs[1:]
+    )
+
+
+def _is_framewise(node: ir.Node) -> bool:
+    pool = node.op_type == "AveragePool" and ints(node, "kernel_shape", 1, 3)[0] == ints(node, "strides", 1, 3)[0] == 1
+    return _is_each(node) or (pool and not any(ints(node, "pads", 0, 6)))
+
+
+def _takes_newest(node: ir.Node, length: int) -> bool:
+    """Whether the node is a Slice of the last frame, followed by nothing but a Squeeze of its axis."""
+    if node.op_type != "Slice":
+        return False
+    found = [ir.convenience.get_const_tensor(value) for value in node.inputs[1:] if value is not None]
+    bounds = [None if each is None else each.numpy().ravel().tolist() for each in found]
+    uses = list(node.outputs[0].uses())
+    if len(bounds) < 3 or bounds[2] != [2] or [use.node.op_type for use in uses] != ["Squeeze"]:
+        return False
+    return bounds[0] in ([-1], [length - 1]) and bounds[1] is not None and bounds[1][0] >= length

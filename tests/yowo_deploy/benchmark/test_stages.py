@@ -1,0 +1,225 @@
+"""A frame's way through the runtime, timed stage by stage, and frames that come whether anybody is ready or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from yowo_deploy.benchmark.stages import (
+    HELD_FRAMES,
+    STAGES,
+    WARM_FRAMES,
+    WHOLE,
+    bench_stages,
+    held_frames,
+    make_video,
+    open_loop,
+)
+from yowo_deploy.benchmark.timing import model_call
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError
+from yowo_deploy.preprocess.clip_buffer import ClipBuffer
+from yowo_deploy.preprocess.frames import preprocess
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video.reader import VideoReader, VideoWriter
+
+Backends = Callable[[ModelSpec], Any]  # the factory of conftest.py
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "made-up.webm"
+    make_video(path, (64, 48))
+    return path
+
+
+def test_the_made_up_video_moves(video: Path) -> None:
+    with VideoReader(video) as reader:
+        frames = list(reader)
+    assert reader.size_wh == (64, 48) and 10 < len(frames) < HELD_FRAMES
+    assert all(np.abs(a.astype(int) - b).max() > 20 for a, b in zip(frames, frames[5:], strict=False))
+    assert len(held_frames(video)) == len(frames)
+
+
+def test_every_stage_is_timed_and_the_whole_is_their_sum(video: Path, spec: ModelSpec, numpy_backend: Backends) -> None:
+    stages = bench_stages(numpy_backend(spec), video, seconds=0.2)
+    names = [stage.name for stage in stages]
+    assert names == ["decode video", "preprocess", "infer", "decode + NMS", "link", WHOLE]
+    assert len({len(stage.seconds) for stage in stages}) == 1 and all(np.all(stage.seconds > 0) for stage in stages)
+    parts = np.sum([stage.seconds for stage in stages[:-1]], axis=0)
+    assert stages[-1].seconds == pytest.approx(parts)
+
+
+def test_the_engine_is_timed_as_by_a_stopwatch_inside_it(video: Path, spec: ModelSpec, numpy_backend: Backends) -> None:
+    model = slow(numpy_backend(spec), 0.03)  # as long as a small model's call; a loaded core adds 50 us between clocks
+    stages = {stage.name: stage.seconds for stage in bench_stages(model, video, seconds=0.6)}
+    own = np.array(model.own[WARM_FRAMES : WARM_FRAMES + len(stages["infer"])])
+    assert np.all(stages["infer"] >= own)
+    # By the quieter calls: one that loses its core between two clocks gains what is not ours.
+    assert np.percentile(stages["infer"] / own, 25) <= 1.01
+    assert np.all(stages[WHOLE] > stages["infer"])
+
+
+def test_copies_are_shown_where_the_engine_has_them(video: Path, spec: ModelSpec, numpy_backend: Backends) -> None:
+    class OnGpu(type(numpy_backend(spec))):  # type: ignore[misc]
+        def infer_in_stages(self, clips: Float) -> tuple[Float, dict[str, float]]:
+            return self.infer(clips), {"copy in": 1.0, "infer": 2.0, "copy out": 3.0}
+
+    stages = bench_stages(OnGpu(spec), video, seconds=1e-9)
+    assert [stage.name for stage in stages] == [*STAGES, WHOLE]
+    assert [stage.seconds[0] for stage in stages if stage.name in ("copy in", "infer", "copy out")] == [1, 2, 3]
+    assert np.all(stages[-1].seconds > 6)
+
+
+def test_a_video_is_read_again_until_the_time_is_over(tmp_path: Path, spec: ModelSpec, numpy_backend: Backends) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), np.uint8)
+    for name, count in (("short.webm", 4), ("picture.webm", 1)):
+        with VideoWriter(tmp_path / name, 25.0, (64, 48)) as writer:
+            for frame in frames[:count]:
+                writer.write(frame)
+    [*_, whole] = bench_stages(numpy_backend(spec), tmp_path / "short.webm", seconds=1e-9)
+    assert len(whole.seconds) >= 5
+    with pytest.raises(InputError, match="one frame alone"):
+        bench_stages(numpy_backend(spec), tmp_path / "picture.webm")
+
+
+class Clock:
+    """Time that passes when somebody waits or works, and not else."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def offered(
+    spec: ModelSpec, numpy_backend: Backends, work: Callable[[int], float], fps: float, seconds: float
+) -> tuple[Any, Any]:
+    """The open loop over random frames; call number n takes `work(n)` seconds after the warm-up."""
+    clock, model = Clock(), numpy_backend(spec)
+    infer, calls = model.infer, iter(range(-WARM_FRAMES, 10_000))
+    model.clips = []
+
+    def timed(clips: Float) -> Float:
+        number = next(calls)
+        clock.now += work(number) if number >= 0 else 7.0
+        model.clips.append(clips.copy())
+        return infer(clips)  # type: ignore[no-any-return]
+
+    model.infer = timed
+    frames = np.random.default_rng(0).integers(0, 256, (1000, 6, 10, 3), np.uint8)
+    return open_loop(model, list(frames), fps, seconds, clock, clock.wait), model
+
+
+def test_an_engine_that_keeps_up_drops_nothing(spec: ModelSpec, numpy_backend: Backends) -> None:
+    found, _ = offered(spec, numpy_backend, lambda _: 0.01, 30, 2)
+    assert (found.offered, found.dropped) == (60, 0)
+    assert found.latency == pytest.approx(0.01)
+
+
+def test_the_newest_frame_is_worked_on_and_latency_counts_from_its_arrival(
+    spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    found, _ = offered(spec, numpy_backend, lambda _: 0.25, 10, 0.8)
+    # Frames come at 0, 0.1, ... 0.7. Answered: 0 until 0.25, then 2 (came at 0.2) until 0.5, then 5 until 0.75, then 7.
+    assert found.latency == pytest.approx([0.25, 0.3, 0.25, 0.3])
+    assert (found.offered, found.dropped) == (8, 4)
+
+
+def test_a_stall_is_not_forgiven(spec: ModelSpec, numpy_backend: Backends) -> None:
+    """A loop that asks only when it is ready sees one slow call in sixty; a camera loses thirty frames."""
+    found, _ = offered(spec, numpy_backend, lambda number: 1.01 if number == 10 else 0.005, 30, 2)
+    assert found.dropped == 29 and found.offered == 60
+    assert found.latency.max() == pytest.approx(1.01)
+    assert found.latency[11] > 0.005  # the frame after the stall had waited as well
+
+
+def test_frames_that_are_dropped_belong_into_the_clip(spec: ModelSpec, numpy_backend: Backends) -> None:
+    found, model = offered(spec, numpy_backend, lambda _: 0.25, 10, 0.8)
+    frames = np.random.default_rng(0).integers(0, 256, (1000, 6, 10, 3), np.uint8)
+    buffer = ClipBuffer(spec)
+    for frame in frames[:WARM_FRAMES]:
+        buffer.push(preprocess(frame, spec))
+    clips = [buffer.push(preprocess(frame, spec)).copy() for frame in frames[:8]]
+    answered = [clips[number] for number in (0, 2, 5, 7)]
+    assert len(answered) == len(found.latency)
+    for seen, expected in zip(model.clips[WARM_FRAMES:], answered, strict=True):
+        assert np.array_equal(seen[0], expected)
+
+
+def test_by_the_real_clock_latency_holds_the_work(spec: ModelSpec, numpy_backend: Backends) -> None:
+    model = slow(numpy_backend(spec), 0.01)
+    frames = list(np.zeros((5, 6, 10, 3), np.uint8))
+    start = perf_counter()
+    found = open_loop(model, frames, fps=40, seconds=0.5)
+    assert perf_counter() - start > 0.475 + 0.01  # the last of 20 frames comes after 19 / 40 s
+    assert found.offered == 20 and np.all(found.latency >= model.own[WARM_FRAMES:])
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(0.1, 1), (30, 0)])
+def test_nothing_to_offer_is_an_error(fps: float, frames: int, spec: ModelSpec, numpy_backend: Backends) -> None:
+    with pytest.raises(InputError, match="nothing to offer"):
+        open_loop(numpy_backend(spec), [np.zeros((6, 10, 3), np.uint8)] * frames, fps, 1)
+
+
+def slow(model: Any, seconds: float) -> Any:
+    """Busy for so long by the clock, with a stopwatch of its own."""
+    infer, model.own = model.infer, []
+
+    def busy(clips: Float) -> Float:
+        start = perf_counter()
+        raw = infer(clips)
+        while perf_counter() - start < seconds:
+            pass
+        model.own.append(perf_counter() - start)
+        return raw  # type: ignore[no-any-return]
+
+    model.infer = busy
+    return model
+
+
+def test_an_engine_that_takes_frames_gets_each_once_in_order_and_is_timed_so(
+    video: Path, spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    class ByFrame(type(numpy_backend(spec))):  # type: ignore[misc]
+        given: ClassVar[list[tuple[str, float]]] = []
+
+        def open_stream(self) -> ByFrame:
+            return self
+
+        def push(self, planes: Float) -> Float:
+            clock.now += 0.1
+            self.given.append(("push", float(planes.sum())))
+            return np.zeros((self.spec.output_channels, *self.spec.grid_size[::-1]), np.float32)
+
+        def skip(self, planes: Float) -> None:
+            self.given.append(("skip", float(planes.sum())))
+
+        def reset(self) -> None:
+            raise AssertionError("nobody asked for it")
+
+        def infer(self, clips: Float) -> Float:
+            raise AssertionError("it takes frames")
+
+    clock, model = Clock(), ByFrame(spec)
+    names = [stage.name for stage in bench_stages(model, video, seconds=0.1)]
+    assert "infer" in names and {kind for kind, _ in model.given} == {"push"}
+    frames = held_frames(video)
+    model.given.clear()
+    live = open_loop(model, frames, 30, 1.0, clock, clock.wait)
+    expected = [float(preprocess(frame, spec).sum()) for frame in frames]
+    offered = [total for _, total in model.given[WARM_FRAMES:]]
+    assert live.dropped and offered == [expected[k % len(frames)] for k in range(30)]
+    assert sum(kind == "skip" for kind, _ in model.given) == live.dropped
+    model.given.clear()
+    model_call(model)()
+    assert [kind for kind, _ in model.given] == ["push"]

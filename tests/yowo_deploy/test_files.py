@@ -1,0 +1,166 @@
+"""Files are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.files import atomic_write, existing_file, read_within, sha256_of, write_text
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_text_comes_back_as_it_was_written(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("text") / "a.txt"
+    write_text(file, text)
+    assert file.read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(errno.ENOSPC, "disk full")])
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_block_that_fails_changes_nothing(error: BaseException, before: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    if before is not None:
+        file.write_text(before)
+    expected = OutputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected), atomic_write(file) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == ([("a.txt", before)] if before else [])
+
+
+def test_a_full_disk_is_named_with_the_space_that_is_left(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"a\.txt: disk full \(\d+ MB free there\)"), atomic_write(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "disk full")
+
+
+def test_the_temporary_file_lies_beside_the_target_under_its_suffix(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "folder" / "film.webm"
+    with atomic_write(file) as temporary:
+        assert temporary.parent == file.parent
+        assert temporary.suffix == ".webm"
+        temporary.write_bytes(b"all")
+        assert not file.exists()
+    assert file.read_bytes() == b"all"
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_file_has_the_permissions_of_any_new_file(umask: int, tmp_path: Path) -> None:
+    old = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (steps.append(f"fsync {os.fstat(file).st_size}"), fsync(file)))
+    monkeypatch.setattr(Path, "replace", lambda old, new: (steps.append("rename"), replace(old, new)))
+    write_text(tmp_path / "a.txt", "hello")
+    assert steps == ["fsync 5", "rename"]
+
+
+def test_a_process_killed_in_the_block_leaves_the_old_file(tmp_path: Path, project_root: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    code = (
+        "import os, signal, sys\n"
+        "from yowo_deploy.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(file)], cwd=project_root, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert file.read_text() == "old"
+    write_text(file, "new")
+    assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["file/a.txt", "folder", "x" * 300, "file/deeper/a.txt"])
+def test_a_place_that_cannot_be_written_is_an_output_error(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="cannot write"):
+        write_text(tmp_path / name, "x")
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["file", "folder"]
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_a_folder_that_goes_away_meanwhile_is_an_output_error(tmp_path: Path) -> None:
+    folder = tmp_path / "going"
+    with pytest.raises(OutputError, match="cannot write"), atomic_write(folder / "a.txt"):
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("absent", "video not found"), (".", "is a folder, expected a video file"), ("empty", "is empty")],
+)
+def test_what_is_no_file_with_content_is_refused(name: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(InputError, match=expected):
+        existing_file(tmp_path / name, "video")
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a"
+    file.write_text("x")
+    assert existing_file(file, "video") == file
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root, who runs tests in containers, may read all
+    with pytest.raises(InputError, match="no permission"):
+        existing_file(file, "video")
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_the_hash_is_that_of_all_bytes(size: int, tmp_path: Path) -> None:
+    content = bytes(range(251)) * (size // 251 + 1)
+    (tmp_path / "a").write_bytes(content[:size])
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(content[:size]).hexdigest()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_no_more_is_read_than_may_be(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(pack(b"x" * 4096))
+    assert read_within(tmp_path / "data", 4096) == b"x" * 4096
+    with pytest.raises(InputError, match="data holds more than 0 MiB"):
+        read_within(tmp_path / "data", 4095)
+
+
+def test_a_bomb_of_gzip_takes_no_more_memory_than_may_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"\0" * (64 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="holds more than 1 MiB"):
+            read_within(tmp_path / "bomb.gz", 1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20  # 1 MiB that was read, a piece of 1 MiB, and copies
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x1f\x8b", gzip.compress(b"x" * 99, mtime=0)[:-9], b"\x1f\x8b\x08\x00" + b"?" * 40]
+)
+def test_damaged_gzip_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(content)
+    with pytest.raises(InputError, match="data cannot be read"):
+        read_within(tmp_path / "data")

@@ -1,0 +1,145 @@
+"""The shipped model as a beginning: its answers come out of its ONNX file, and its boxes stay under a new head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from yowo_deploy.backends.ort import OnnxRuntimeBackend
+from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.model_files.onnx_reader import read_weights
+from yowo_deploy.postprocess.decode import decode
+from yowo_deploy.spec import ModelSpec
+from yowo_training import finetune
+from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from yowo_training.model_init import build
+from yowo_training.recipes import find_recipe
+
+SHIPPED = model_path(DEFAULT)
+# The same float32 weights, their sums in another order: `onnx_export.LIMIT`, which exporting is held to.
+LIMIT = 2e-4
+
+
+@pytest.fixture(scope="module")
+def clips() -> Tensor:
+    rng = np.random.default_rng(0)
+    spec = finetune.read_spec(SHIPPED)
+    return torch.from_numpy(rng.standard_normal((1, *spec.clip_shape)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def expected(clips: Tensor) -> np.ndarray:
+    with OnnxRuntimeBackend(SHIPPED) as backend:
+        return backend.infer(clips.numpy())
+
+
+@pytest.fixture
+def shipped() -> Checkpoint:
+    return finetune.load_onnx(SHIPPED)
+
+
+def answer(model: torch.nn.Module, clips: Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return np.asarray(model.eval()(clips))
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def test_the_network_answers_as_its_onnx_file(shipped: Checkpoint, clips: Tensor, expected: np.ndarray) -> None:
+    assert difference(answer(shipped.model, clips), expected) < LIMIT
+    shipped.model.cfam.conv_bn_relu1[1].bias.data += 0.1  # type: ignore[union-attr, operator]
+    assert difference(answer(shipped.model, clips), expected) > LIMIT
+
+
+def test_settled_norms_change_no_answer_but_make_training_begin_where_it_stood(
+    shipped: Checkpoint, clips: Tensor, expected: np.ndarray
+) -> None:
+    def in_training() -> np.ndarray:
+        torch.manual_seed(0)
+        shipped.model.train()
+        for module in shipped.model.modules():
+            if isinstance(module, torch.nn.Dropout2d):
+                module.eval()
+        with torch.no_grad():
+            found = np.asarray(shipped.model(clips))
+        return found
+
+    before = {name: value.clone() for name, value in shipped.model.state_dict().items()}
+    unsettled = difference(in_training(), expected)
+    shipped.model.load_state_dict(before)
+    finetune.settle_norms(shipped.model, [clips])
+    assert difference(answer(shipped.model, clips), expected) < LIMIT
+    # The statistics are those of this very batch, so that both ways to normalise are one but for rounding, which a
+    # hundred norms carry on: ten times the limit.
+    assert difference(in_training(), expected) < 10 * LIMIT < unsettled
+
+
+def boxes_of(raw: np.ndarray, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
+    boxes, objectness, _ = decode(raw, spec)
+    return boxes, objectness
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.3], ids=["the same anchors", "other anchors"])
+@pytest.mark.parametrize("labels", [("walk",), tuple(f"class {n}" for n in range(30))], ids=["one class", "30 classes"])
+def test_people_stay_where_they_were_under_a_head_for_other_classes(
+    labels: tuple[str, ...], scale: float, clips: Tensor, expected: np.ndarray
+) -> None:
+    given = finetune.read_spec(SHIPPED)
+    spec = given.replace(labels=labels, anchors=tuple((w * scale, h * scale) for w, h in given.anchors))
+    recipe = finetune.fine_tuning(find_recipe("yowo-lite"))
+    model, folded = finetune.started(recipe, spec, SHIPPED)
+    assert folded and model.config.outputs == 5 * (5 + len(labels))
+    for found, wanted in zip(boxes_of(answer(model, clips)[0], spec), boxes_of(expected[0], given), strict=True):
+        assert difference(found, wanted) < LIMIT
+
+
+def test_stem_and_first_blocks_stay_frozen_and_no_branch_learns_alone() -> None:
+    recipe = finetune.fine_tuning(find_recipe("yowo-lite"))
+    model, _ = finetune.started(recipe, finetune.read_spec(SHIPPED), SHIPPED)
+    assert not any(weight.requires_grad for weight in model.backbone_2d.stem.parameters())  # type: ignore[union-attr, operator]
+    assert (recipe.first_3d, recipe.imagenet) == (0.0, False)
+
+
+def test_a_checkpoint_is_a_start_as_well(tmp_path: Path, clips: Tensor) -> None:
+    recipe = find_recipe("yowo-tiny")
+    spec = ModelSpec(labels=("a", "b"), anchors=((1.0, 2.0), (0.5, 1.0)), clip_length=8, input_size=(128, 96))
+    torch.manual_seed(0)
+    first = build(recipe, spec).eval()
+    save_checkpoint(tmp_path / "first.pt", first, spec, {})
+    other = spec.replace(labels=("c", "d", "e"))
+    model, folded = finetune.started(recipe, other, tmp_path / "first.pt")
+    assert not folded
+    some = torch.rand(2, *spec.clip_shape)
+    for found, wanted in zip(
+        boxes_of(answer(model, some)[0], other), boxes_of(answer(first, some)[0], spec), strict=True
+    ):
+        assert difference(found, wanted) < LIMIT
+    again, _ = finetune.started(recipe, spec, tmp_path / "first.pt")
+    assert difference(answer(again, some), answer(first, some)) == 0
+    with pytest.raises(InputError, match="of another network than the recipe yowo-tiny"):
+        finetune.started(recipe, spec, SHIPPED)
+
+
+def test_files_that_cannot_be_trained_on_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="not found"):
+        finetune.started(find_recipe("yowo-lite"), finetune.read_spec(SHIPPED), tmp_path / "absent.onnx")
+    spec = finetune.read_spec(SHIPPED)
+    for change in ({"name": "other"}, {"precision": "int8"}):
+        monkeypatch.setattr(finetune, "read_spec", lambda path, change=change: spec.replace(**change))
+        with pytest.raises(ModelFileError, match="only float32 files of our recipes"):
+            finetune.load_onnx(SHIPPED)
+    monkeypatch.setattr(finetune, "read_spec", lambda path: spec)
+    weights = read_weights(SHIPPED)
+    del weights["backbone_2d.blocks.3.expand.1.weight_bias"]
+    monkeypatch.setattr(finetune, "read_weights", lambda path: weights)
+    with pytest.raises(
+        ModelFileError, match=r"lacks weights of yowo-lite: 'backbone_2d.blocks.3.expand.1.weight_bias'"
+    ):
+        finetune.load_onnx(SHIPPED)

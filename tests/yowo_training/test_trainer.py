@@ -1,0 +1,514 @@
+"""The loop learns, goes on where it was stopped, is the same in several processes, and never loses a good file."""
+
+from __future__ import annotations
+
+import math
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from yowo_deploy.datasets import AnnotatedVideo, Dataset, open_dataset
+from yowo_deploy.datasets.base import Rules
+from yowo_deploy.datasets.synthetic.generator import make_synthetic
+from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoError
+from yowo_deploy.evaluation import Evaluation
+from yowo_deploy.metrics import ClassAp
+from yowo_training import trainer
+from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from yowo_training.loss import LossWeights
+from yowo_training.model_init import build
+from yowo_training.models.backbones.tiny import Tiny3d
+from yowo_training.models.ema import Average
+from yowo_training.optimizer import build_optimizer, rate_at, rate_factor
+from yowo_training.recipes import Recipe, find_recipe
+from yowo_training.trainer import Budget, Run, hold_out, many_labels
+
+TINY = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4, loss=LossWeights())
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("synthetic")
+    make_synthetic(folder, videos_train=12, videos_test=6)
+    return open_dataset("synthetic", folder)
+
+
+class Chosen:
+    """A data set with other training videos."""
+
+    def __init__(self, dataset: Dataset, videos: Sequence[AnnotatedVideo]) -> None:
+        self.labels, self.anchors, self.anchor_grid = dataset.labels, dataset.anchors, dataset.anchor_grid
+        self.rules: Rules = dataset.rules
+        self.judged_classes, self.exclusive = dataset.judged_classes, dataset.exclusive
+        self._videos = videos
+
+    def videos(self, split: str) -> Sequence[AnnotatedVideo]:
+        return self._videos
+
+
+@pytest.mark.slow
+def test_two_clips_are_learnt_by_heart(dataset: Dataset, tmp_path: Path) -> None:
+    # A grid of 4 x 4 cells: with 2 x 2, three people would share cells, and only one of them can be learnt.
+    recipe = replace(TINY, input_size=(128, 128), jitter=0.0, colour=0.0, batch=2, epochs=250, ema=0.9)
+    recipe = replace(recipe, weight_decay=0.0)
+    two = Chosen(dataset, dataset.videos("train")[:2])
+    run = Run(recipe, two, tmp_path, Budget(None, recipe.epochs), validation=0.0)
+    reports = list(run)
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[-20:]) < 0.01 * np.mean(losses[:3])
+    assert reports[-1].done == 1.0 and reports[-1].frame_map is not None
+    assert run.progress.best_map > 0.95  # every person found, in the right class, in every frame judged
+    loaded = load_checkpoint(run.best)
+    assert loaded.spec.labels == dataset.labels
+    assert {path.name for path in tmp_path.iterdir()} == {"best.pt", "last.pt", "args.json", "metrics.jsonl"}
+
+
+def test_the_same_seed_gives_the_same_losses(dataset: Dataset, tmp_path: Path) -> None:
+    def losses(seed: int) -> list[float]:
+        run = Run(TINY, dataset, tmp_path / str(seed), Budget(None, 1), seed=seed)
+        return [report.loss for report in run]
+
+    assert losses(1) == losses(1) != losses(2)
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).model.state_dict()
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_that_was_left_goes_on_to_the_same_weights(
+    dataset: Dataset, tmp_path: Path, accumulate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
+    recipe = replace(TINY, auxiliary=0.5, heard_3d=0.7, accumulate=accumulate)
+    whole = Run(recipe, dataset, tmp_path / "whole", Budget(None, 3))
+    losses = [report.loss for report in whole]
+    for report in Run(recipe, dataset, tmp_path / "cut", Budget(None, 3)):
+        if report.step == 5:
+            break
+    assert (tmp_path / "cut" / "state.pt").exists()
+    rest = Run(recipe, dataset, tmp_path / "cut", Budget(None, 3), resume=True)
+    went_on = {report.step: report.loss for report in rest}
+    saved = 5 - 5 % accumulate  # between two steps of the optimizer nothing is saved
+    assert went_on == {step: loss for step, loss in enumerate(losses, start=1) if step > saved}
+    assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "cut" / "last.pt"))
+    assert not (tmp_path / "cut" / "state.pt").exists()
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+
+
+def leave_after_two_steps(dataset: Dataset, folder: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
+    for report in Run(TINY, dataset, folder, budget):
+        if report.step == 2:
+            return
+
+
+def test_a_run_goes_on_with_its_own_arguments_alone(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_after_two_steps(dataset, tmp_path, Budget(None, 3), monkeypatch)
+    for other in ({"seed": 1}, {"budget": Budget(None, 4)}, {"recipe": replace(TINY, learning_rate=1e-4)}):
+        arguments: dict[str, Any] = {"recipe": TINY, "budget": Budget(None, 3), **other}
+        with pytest.raises(InputError, match="is of a run started with"):
+            Run(dataset=dataset, output=tmp_path, resume=True, **arguments)
+    [first, *others] = dataset.videos("train")
+    moved = replace(first.tubes[0], xyxy=first.tubes[0].xyxy + 1)
+    redrawn = Chosen(dataset, [replace(first, tubes=(moved, *first.tubes[1:])), *others])
+    renamed, refitted = (Chosen(dataset, dataset.videos("train")) for _ in range(2))
+    renamed.labels = dataset.labels[::-1]
+    refitted.anchors = tuple((1.1 * w, h) for w, h in dataset.anchors)
+    for what, changed in (("annotations", redrawn), ("labels", renamed), ("anchors", refitted)):
+        with pytest.raises(InputError, match=f"started with another {what}: "):
+            Run(TINY, changed, tmp_path, Budget(None, 3), resume=True)
+    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="damaged"):
+        Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from yowo_deploy.datasets import open_dataset
+from yowo_training import trainer
+from yowo_training.recipes import find_recipe
+import torch
+torch.set_num_threads(1)
+trainer.SAVE_EVERY_S = 0.0
+recipe = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4)
+folder, output, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
+for report in trainer.Run(recipe, open_dataset("synthetic", folder), output, trainer.Budget(None, 8), resume=resume):
+    print(report.step, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "data", videos_train=12, videos_test=6)
+
+    def start(output: str, resume: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path / output), resume]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with start("whole", "anew") as unbroken:
+        assert unbroken.wait() == 0
+    rng = np.random.default_rng()
+    for _ in range(3):
+        with start("killed", "resume") as process:
+            assert process.stdout is not None
+            for _ in range(int(rng.integers(2, 6))):
+                process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))  # in the middle of a step, or of writing
+            process.send_signal(signal.SIGKILL)
+    with start("killed", "resume") as last:
+        assert last.wait() == 0
+    assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "killed" / "last.pt"))
+
+
+def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_after_two_steps(dataset, tmp_path, Budget(None, 2), monkeypatch)
+    (tmp_path / ".state.orphan.pt").touch()  # of a process that was killed while it wrote
+    with pytest.raises(InputError, match="holds a run that was stopped: go on with --resume"):
+        Run(TINY, dataset, tmp_path, Budget(None, 2))
+    assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True))
+    assert not (tmp_path / ".state.orphan.pt").exists()
+    best = (tmp_path / "best.pt").read_bytes()
+    assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True)) == []
+    with pytest.raises(InputError, match="started with another epochs"):
+        Run(TINY, dataset, tmp_path, Budget(None, 4), resume=True)
+    assert (tmp_path / "best.pt").read_bytes() == best
+
+
+def test_a_flipped_bit_in_the_state_is_noticed(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_after_two_steps(dataset, tmp_path, Budget(None, 2), monkeypatch)
+    content = torch.load(tmp_path / "state.pt")
+    content["network"]["yowo.conv_final.weight"].view(-1)[0] += 1
+    torch.save(content, tmp_path / "state.pt")
+    with pytest.raises(ModelFileError, match="does not have the hash"):
+        Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True)
+
+
+def test_the_last_batches_count_when_they_do_not_fill_a_step(dataset: Dataset, tmp_path: Path) -> None:
+    run = Run(replace(TINY, accumulate=50), dataset, tmp_path, Budget(None, 1), validation=0.0)
+    before = run.model.conv_final.weight.clone()
+    [*_] = run
+    assert not torch.equal(run.model.conv_final.weight, before)
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_the_weights_are_lost(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(TINY, dataset, tmp_path, Budget(None, 1))
+    before = run.model.conv_final.weight.clone()
+    run.model.conv_final.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(YowoError, match="the gradient is nan"):
+        list(run)
+    assert torch.equal(run.model.conv_final.weight, before) and (tmp_path / "bad_batch.pt").exists()
+
+
+def test_a_full_disk_leaves_the_last_good_files(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
+    run = Run(TINY, dataset, tmp_path, Budget(None, 3))
+    for report in run:
+        if report.frame_map is not None:
+            break
+    good = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {"last.pt", "state.pt"} <= good.keys()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (0, len(good["args.json"]), len(good["last.pt"]) // 2, len(good["state.pt"]) - 100):
+        rest = Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(OutputError, match="File too large"):
+                [*_] = rest
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items() >= good.items()
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_two_batches_whose_gradients_are_added_make_one_step_of_both(dataset: Dataset, tmp_path: Path) -> None:
+    # Without batch norm, whose statistics are those of each batch alone, and without dropout.
+    def trained(batch: int, accumulate: int) -> list[torch.Tensor]:
+        recipe = replace(TINY, batch=batch, accumulate=accumulate, optimizer="sgd", halve_at=(99,))
+        run = Run(recipe, dataset, tmp_path / str(batch), Budget(None, 1), validation=0.0)
+        for module in run.model.modules():
+            if isinstance(module, _BatchNorm | torch.nn.Dropout2d):
+                module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
+                module.training = False
+        [*_] = run
+        return [p.detach().clone() for p in run.model.parameters()]
+
+    for one, two in zip(trained(4, 1), trained(2, 2), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)  # sums in another order
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_the_batch_doubled(tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "data", videos_train=16, videos_test=6)
+    for output, batch, processes in (("one", 8, 1), ("two", 4, 2)):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        command += ["--master-port", str(_free_port()), "--no-python", sys.executable, "-c", SHARED]
+        done = subprocess.run(
+            [*command, str(tmp_path / "data"), str(tmp_path / output), str(batch)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (torch.load(tmp_path / output / "weights.pt") for output in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+SHARED = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+import torch
+from yowo_deploy.datasets import open_dataset
+from yowo_training import trainer
+from yowo_training.recipes import find_recipe
+torch.set_num_threads(1)
+# In float32 the order of sums shows after a step: fresh batch norms pass almost no gradient through, and magnify it.
+torch.set_default_dtype(torch.float64)
+recipe = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=int(sys.argv[3]), optimizer="sgd",
+                 learning_rate=1e-3, halve_at=(99,))
+folder, output = Path(sys.argv[1]), Path(sys.argv[2])
+run = trainer.Run(recipe, open_dataset("synthetic", folder), output, trainer.Budget(None, 3), validation=0.0)
+for module in run.model.modules():
+    if isinstance(module, torch.nn.Dropout2d):
+        module.p = 0.0
+run._validate = lambda: None  # engines take float32
+for report in run:
+    pass
+if run.team.leads:
+    torch.save(run.model.state_dict(), output / "weights.pt")
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def test_a_frozen_3d_branch_stays_as_its_file_has_it(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = replace(TINY, frozen_3d=True)
+    with pytest.raises(InputError, match="--weights-3d"):
+        Run(recipe, dataset, tmp_path, Budget(None, 1))
+    save_checkpoint(tmp_path / "start.pt", build(TINY, TINY.spec(dataset)), TINY.spec(dataset), {})
+    started = Run(recipe, dataset, tmp_path / "started", Budget(None, 1), start=str(tmp_path / "start.pt"))
+    assert started.model.backbone_3d is not None
+    assert not any(p.requires_grad for p in started.model.backbone_3d.parameters())
+    given = Tiny3d(last_stride=1).state_dict()
+    torch.save(given, tmp_path / "branch.pt")
+    weights = {"backbone_3d": str(tmp_path / "branch.pt")}
+    run = Run(recipe, dataset, tmp_path / "run", Budget(None, 1), weights=weights)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    [*_] = run
+    changed = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith("backbone_3d.") for name in changed)  # norms and their statistics included
+    assert any(name.startswith("backbone_2d.") for name in changed)
+
+
+def test_the_3d_branch_first_learns_what_clips_are_about_and_alone(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = replace(TINY, first_3d=0.5, auxiliary=0.5)
+    run = Run(recipe, dataset, tmp_path, Budget(None, 4), validation=0.0)
+    of_2d = {name: value.clone() for name, value in run.model.state_dict().items() if "backbone_3d" not in name}
+    seen = []
+    for report in run:
+        seen.append(set(report.parts))
+        if report.done < 0.5:
+            now = run.model.state_dict()
+            assert all(torch.equal(now[name], value) for name, value in of_2d.items())
+    half = len(seen) // 2
+    assert seen == [{"clip"}] * half + [{"box", "confidence", "class"}] * half
+
+
+def test_a_recording_is_never_on_both_sides(dataset: Dataset) -> None:
+    videos = [replace(video, group=f"group {index // 3}") for index, video in enumerate(dataset.videos("train"))]
+    training, held_out = hold_out(videos, 0.4)
+    assert len(training) + len(held_out) == len(videos) and training and held_out
+    assert not {v.group for v in training} & {v.group for v in held_out}
+
+
+def test_one_recording_is_not_held_out_whole(dataset: Dataset) -> None:
+    videos = [replace(video, group="yard 18") for video in dataset.videos("train")]
+    assert hold_out(videos, 0.9) == (videos, [])
+
+
+def test_videos_with_nobody_in_them_are_neither_shown_nor_judged(dataset: Dataset, tmp_path: Path) -> None:
+    people = dataset.videos("train")
+    empty = [replace(video, name=f"empty {number}", tubes=()) for number, video in enumerate(people[:10])]
+    run = Run(TINY, Chosen(dataset, [*empty, *people]), tmp_path, Budget(None, 2), validation=0.0)
+    reports = list(run)
+    assert run.unpeopled == len(empty) and len(run.training) == len(people)
+    assert len(reports) == 2 * len(people) / TINY.batch and run.best.exists()
+
+
+def test_what_is_kept_is_the_average_where_it_was_best_on_the_held_out_recordings(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[tuple[list[str], Rules]] = []
+    figures = iter((0.3, 0.5, 0.4, 0.2, 0.1))
+    averages = []
+    run = Run(TINY, dataset, tmp_path, Budget(None, 6), validation=0.3)
+
+    def judge(backend: Any, videos: Sequence[AnnotatedVideo], every: int, rules: Rules) -> Evaluation:
+        judged.append(([video.name for video in videos], rules))
+        averages.append({name: value.clone() for name, value in run.average.model.state_dict().items()})
+        return Evaluation(ClassAp(np.array([next(figures)])), {}, 0.0, 0.0, 1, 0)
+
+    monkeypatch.setattr(trainer, "evaluate", judge)
+    run.rules = "ava"
+    [*_] = run
+    assert run.held_out and judged == [([video.name for video in run.held_out], "ava")] * 5
+    assert same(weights_of(run.best), averages[1]) and same(weights_of(tmp_path / "last.pt"), averages[-1])
+    assert not same(averages[-1], run.model.state_dict())
+
+
+def test_every_step_has_the_rate_of_its_place_in_the_run(dataset: Dataset, tmp_path: Path) -> None:
+    for name, recipe in (("cosine", TINY), ("halved", replace(TINY, optimizer="sgd", halve_at=(1, 3)))):
+        run = Run(recipe, dataset, tmp_path / name, Budget(None, 2), validation=0.0)
+        begun = 0.0
+        for report in run:
+            factor = rate_factor(recipe, report.step, begun)
+            for group in run._optimizer.param_groups:
+                assert group["lr"] == pytest.approx(recipe.learning_rate * factor)
+            begun = report.done
+    assert [rate_factor(replace(TINY, halve_at=(1, 3)), step, 0.0) for step in (1, 2, 3, 4)] == [1, 0.5, 0.5, 0.25]
+
+
+def test_a_step_goes_no_further_than_the_clipped_gradient(dataset: Dataset, tmp_path: Path) -> None:
+    steep = replace(TINY, optimizer="sgd", halve_at=(99,), momentum=0.0, weight_decay=0.0, loss=LossWeights(1e6))
+    run = Run(steep, dataset, tmp_path, Budget(None, 1), validation=0.0)
+    before = [p.detach().clone() for p in run.model.parameters()]
+    next(iter(run))
+    moved = math.sqrt(
+        sum(float((p.detach() - was).square().sum()) for p, was in zip(run.model.parameters(), before, strict=True))
+    )
+    assert moved == pytest.approx(trainer.CLIP_NORM * steep.learning_rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("auxiliary", [0.0, 0.5])
+def test_what_each_branch_has_to_name_alone_counts_as_the_recipe_says(
+    dataset: Dataset, tmp_path: Path, auxiliary: float
+) -> None:
+    report = next(iter(Run(replace(TINY, auxiliary=auxiliary), dataset, tmp_path, Budget(None, 1), validation=0.0)))
+    chance = 2 * math.log(len(dataset.labels))  # both branches know nothing yet
+    assert report.loss - sum(report.parts.values()) == pytest.approx(auxiliary * chance, abs=0.5 * auxiliary + 1e-4)
+
+
+@pytest.mark.parametrize("heard", [0.0, 1.0])
+def test_a_3d_branch_that_is_not_heard_learns_nothing(dataset: Dataset, tmp_path: Path, heard: float) -> None:
+    recipe = replace(TINY, heard_3d=heard, weight_decay=0.0)
+    run = Run(recipe, dataset, tmp_path, Budget(None, 1), validation=0.0)
+    assert run.model.backbone_3d is not None and run.model.backbone_2d is not None
+    branches = (list(run.model.backbone_3d.parameters()), list(run.model.backbone_2d.parameters()))
+    before = [[p.detach().clone() for p in branch] for branch in branches]
+    [*_] = run
+    stayed = [all(map(torch.equal, *pair)) for pair in zip(branches, before, strict=True)]
+    assert stayed == [heard == 0.0, False]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(dataset: Dataset, tmp_path: Path) -> None:
+    run = Run(TINY, dataset, tmp_path, Budget(None, 1))
+    with torch.no_grad():
+        run.model.conv_final.weight.fill_(math.nan)
+    with pytest.raises(YowoError, match="nan"):
+        list(run)
+    assert (tmp_path / "bad_batch.pt").exists() and not (tmp_path / "last.pt").exists()
+
+
+@pytest.mark.parametrize(("minutes", "epochs"), [(0.0, 5), (-1.0, 5), (None, 0)])
+def test_a_run_without_time_is_refused(minutes: float | None, epochs: int) -> None:
+    with pytest.raises(InputError, match="needs time"):
+        Budget(minutes, epochs)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [rate_at(done) for done in np.linspace(0, 1, 101)]
+    top = int(np.argmax(rates))
+    assert rates[top] == pytest.approx(1.0) and 4 <= top <= 6
+    assert rates[:top] == sorted(rates[:top]) and rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_every_parameter_is_trained_once_and_norms_do_not_decay(dataset: Dataset) -> None:
+    recipe: Recipe = find_recipe("yowo-lite")
+    model = build(recipe, recipe.spec(dataset))
+    groups = build_optimizer(model, recipe).param_groups
+    chosen = [id(p) for group in groups for p in group["params"]]
+    assert sorted(chosen) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    stays = ("stem", *(f"blocks.{index}" for index in range(recipe.frozen_blocks)))
+    prefixes = tuple(f"backbone_2d.{part}." for part in stays)
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith(prefixes)} and frozen
+    begun = {id(p) for name, p in model.named_parameters() if name.startswith(recipe.pretrained)}
+    assert recipe.pretrained_rate != 1 and begun
+    for group in groups:
+        assert (group["weight_decay"] == 0) == all(p.ndim <= 1 for p in group["params"])
+        factor = recipe.pretrained_rate if id(group["params"][0]) in begun else 1.0
+        assert all((id(p) in begun) == (factor != 1.0) for p in group["params"])
+        assert group["lr"] == recipe.learning_rate * factor
+    sgd = build_optimizer(model, replace(recipe, optimizer="sgd", momentum=0.7)).param_groups
+    assert {group["momentum"] for group in sgd} == {0.7}
+
+
+def test_imagenet_weights_that_are_not_there_are_not_passed_over_in_silence(dataset: Dataset) -> None:
+    recipe = replace(TINY, imagenet=True)
+    with pytest.raises(InputError, match="no ImageNet weights for tiny2d, tiny3d_s16"):
+        build(recipe, recipe.spec(dataset))
+
+
+def test_the_average_trails_the_weights_and_never_leaves_their_range() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = Average(network, decay=0.9)
+    seen = []
+    for value in (0.0, 1.0, 1.0, 1.0):
+        network.weight.data.fill_(value)
+        average.update(network)
+        seen.append(average.model.weight.item())
+    assert seen[1:] == sorted(seen[1:]) and 0 < seen[-1] <= 1
+
+
+def test_people_with_many_labels_are_trained_on_and_judged_by_the_rules_of_ava(tmp_path: Path) -> None:
+    frames = tmp_path / "frames" / "film"
+    frames.mkdir(parents=True)
+    for number in range(1, 101):  # from second 900 on, 30 a second
+        assert cv2.imwrite(str(frames / f"film_{number:06d}.jpg"), np.full((48, 64, 3), number, np.uint8))
+    rows = [f"film,{second},0.2,0.2,0.6,0.9,{label},0\n" for second in (902, 903) for label in (12, 17, 80)]
+    for part in ("train", "val"):
+        (tmp_path / f"ava_{part}_v2.2.csv").write_text("".join(rows))
+    dataset = open_dataset("ava", tmp_path)
+    run = Run(TINY, dataset, tmp_path / "run", Budget(None, 160), validation=0.0)
+    assert run.spec.class_activation == "softmax+sigmoid" and run.spec.softmax_classes == 14
+    many = many_labels(run.spec, run.training)
+    assert many is not None and np.flatnonzero(many.shares.numpy()).tolist() == [11, 16, 79]
+    assert many.shares.max() == 1
+    reports = list(run)
+    assert reports[-1].parts["class"] < 0.5 * reports[0].parts["class"]
+    assert load_checkpoint(run.best).spec.labels == dataset.labels

@@ -1,0 +1,108 @@
+"""Weights for one branch: backbone files of the 3D-ResNet and Efficient-3DCNN releases, and Darknet's own format."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from yowo_deploy.backends.base import is_checkpoint
+from yowo_deploy.errors import ModelFileError
+from yowo_deploy.files import existing_file
+from yowo_training.checkpoints.checkpoint import named_tensors, read_tensors
+from yowo_training.checkpoints.release_format import COUNTER, our_names
+from yowo_training.models.backbones.base import Backbone
+from yowo_training.models.backbones.darknet import Darknet19, Darknet19Bare
+
+CLASSIFIERS = ("fc.", "classifier.")  # what such files hold beyond the backbone
+_BRANCHES = ("backbone_2d.", "backbone_3d.")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a file gave: tensors of the branch that were filled (all of them), and what was left out of the file."""
+
+    tensors: int
+    dropped: int
+
+
+def load_branch(backbone: Backbone, path: str | os.PathLike[str]) -> Filled:
+    """Fill every tensor of a backbone from a file, or change nothing.
+
+    Args:
+        path: a PyTorch file (bare, or under `state_dict`; of the backbone alone or of a whole YOWO), its classifier
+            dropped; or, for Darknet-19, a `.weights` file.
+
+    Raises:
+        InputError: no such file.
+        ModelFileError: any tensor would stay unfilled or has another shape, or the file holds something else.
+    """
+    file = existing_file(path, "weights")
+    if is_checkpoint(file):
+        return _load_state(backbone, file)
+    if not isinstance(backbone, (Darknet19, Darknet19Bare)):
+        raise ModelFileError(f"{file} is no PyTorch file, and only Darknet-19 reads Darknet's .weights format")
+    return _load_darknet(backbone, file)
+
+
+def _load_state(backbone: Backbone, file: Path) -> Filled:
+    content = read_tensors(file)
+    weights = our_names(named_tensors(file, content.get("state_dict", content.get("weights", content))))
+    wanted = {key: value for key, value in backbone.state_dict().items() if not key.endswith(COUNTER)}
+    own = _of_this_branch(weights, wanted)
+    missing = [key for key in wanted if key not in own]
+    misshapen = [key for key in wanted if key in own and own[key].shape != wanted[key].shape]
+    strange = [key for key in own if key not in backbone.state_dict() and not key.startswith(CLASSIFIERS)]
+    if missing or misshapen or strange:
+        raise ModelFileError(
+            f"{file} does not fit this backbone, nothing was loaded: {len(missing)} of {len(wanted)} tensors missing, "
+            f"{len(misshapen)} of another shape, {len(strange)} unknown ({(missing + misshapen + strange)[0]!r}, ...)"
+        )
+    backbone.load_state_dict({key: own[key] for key in wanted}, strict=False)
+    return Filled(len(wanted), sum(key.startswith(CLASSIFIERS) for key in own))
+
+
+def _of_this_branch(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights themselves, or those under the branch's prefix if the file holds a whole YOWO."""
+    for branch in _BRANCHES:
+        inside = {key.removeprefix(branch): value for key, value in weights.items() if key.startswith(branch)}
+        if set(wanted) <= set(inside):
+            return inside
+    return weights
+
+
+def _load_darknet(backbone: Darknet19 | Darknet19Bare, file: Path) -> Filled:
+    """Header, then per layer norm bias, weight, mean, variance and filters; or bias and filters (OFFICIAL_YOWO)."""
+    content = file.read_bytes()
+    major, minor = np.frombuffer(content[:8].ljust(8, b"\0"), "<i4")
+    body = content[20 if major * 10 + minor >= 2 else 16 :]  # the count of images seen is 8 bytes long, or 4
+    values = torch.from_numpy(np.frombuffer(body[: len(body) // 4 * 4], "<f4").copy())
+    targets = [tensor for layer in backbone.models.values() for tensor in _darknet_order(layer)]
+    needed = sum(tensor.numel() for tensor in targets)
+    whole = isinstance(backbone, Darknet19)
+    if len(values) < needed or (whole and len(values) != needed) or not values.isfinite().all():
+        raise ModelFileError(
+            f"{file} holds {len(values)} numbers after its header, this Darknet-19 needs "
+            f"{'exactly' if whole else 'at least'} {needed}; nothing was loaded"
+        )
+    parts = torch.split(values[:needed], [tensor.numel() for tensor in targets])
+    with torch.no_grad():
+        for tensor, part in zip(targets, parts, strict=True):
+            tensor.copy_(part.reshape(tensor.shape))
+    return Filled(len(targets), len(values) - needed)
+
+
+def _darknet_order(layer: nn.Module) -> list[Tensor]:
+    if not isinstance(layer, nn.Sequential):
+        return []
+    tensors: list[Tensor | None] = []
+    for part in reversed(layer):  # the norm stands before its convolution in the file
+        if isinstance(part, nn.BatchNorm2d):
+            tensors += [part.bias, part.weight, part.running_mean, part.running_var]
+        elif isinstance(part, nn.Conv2d):
+            tensors += [part.bias, part.weight]
+    return [tensor for tensor in tensors if tensor is not None]

@@ -1,0 +1,114 @@
+"""All that a stopped run needs to go on as if it had never stopped. Knows files; nothing of how to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.files import existing_file
+from yowo_training.checkpoints.checkpoint import read_tensors, weights_hash, write_tensors
+from yowo_training.models.ema import Average
+from yowo_training.models.yowo import Yowo
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: batches seen.
+        seconds: of wall clock, over all its parts.
+        next_validation: share of the run at which the next one is due.
+        best_map: of the validations so far; -1 before the first.
+        metrics: a JSON line for each validation.
+        finished: nothing is left to do.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    next_validation: float = 0.0
+    best_map: float = -1.0
+    metrics: list[str] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The parts of a run whose values change.
+
+    Attributes:
+        arguments: what the run was started with; a run goes on with the same alone.
+    """
+
+    arguments: dict[str, Any]
+    network: nn.Module
+    average: Average[Yowo]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    progress: Progress
+
+    def save(self, path: Path) -> None:
+        """Write everything, whole or not at all."""
+        content = {
+            "arguments": self.arguments,
+            "progress": asdict(self.progress),
+            "network": self.network.state_dict(),
+            "average": self.average.model.state_dict(),
+            "updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        content["sha256"] = _hash(content)
+        write_tensors(path, content)
+
+    def load(self, path: Path) -> None:
+        """Take over what `save` wrote.
+
+        Raises:
+            InputError: no such file, or it is of a run with other arguments.
+            ModelFileError: it is damaged, or of another network.
+        """
+        content = read_tensors(existing_file(path, "state of a run"))
+        given = content.get("arguments")
+        refuse_other_arguments(path, given if isinstance(given, dict) else {}, self.arguments)
+        try:
+            if content.pop("sha256") != _hash(content):
+                raise ModelFileError(f"{path} is damaged: it does not have the hash that it records; start anew")
+            self.network.load_state_dict(content["network"])
+            self.average.model.load_state_dict(content["average"])
+            self.average.updates = content["updates"]
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scaler.load_state_dict(content["scaler"])
+            vars(self.progress).update(content["progress"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ModelFileError(f"{path} does not fit this run ({error}); start it anew") from error
+
+
+def refuse_other_arguments(path: Path, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Raise an InputError where a run that left `path` behind was started otherwise."""
+    names = sorted(given.keys() | arguments.keys())
+    if other := [name for name in names if given.get(name) != arguments.get(name)]:
+        raise InputError(
+            f"{path} is of a run started with another {', '.join(other)}: start this one in another folder"
+        )
+
+
+def _hash(content: dict[str, Any]) -> str:
+    """Over every tensor in it."""
+    tensors: dict[str, Tensor] = {}
+
+    def gather(name: str, value: Any) -> None:
+        if isinstance(value, Tensor):
+            tensors[name] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                gather(f"{name}.{key}", inner)
+
+    gather("", content)
+    return weights_hash(tensors)

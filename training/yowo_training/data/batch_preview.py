@@ -1,0 +1,46 @@
+"""What a network really gets to see: clips of a training batch on a sheet of pictures. Knows drawing, not training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from yowo_deploy.boxes import Detections, cxcywh_to_xyxy
+from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.visuals.draw import contact_sheet, draw
+from yowo_training.data.clip_sampler import Batch
+
+SHOWN = 4  # frames of a clip, the first and the last among them
+CLIPS = 8
+
+
+def show_batch(batch: Batch, spec: ModelSpec) -> Frame:
+    """A sheet with a row for each clip, at most eight: frames from first to last, boxes on the last, the key frame."""
+    length = spec.clip_length
+    chosen = np.unique(np.linspace(0, length - 1, min(SHOWN, length)).round().astype(int)).tolist()
+    pictures, captions = [], []
+    for clip, targets in zip(batch.clips[:CLIPS].numpy(), batch.targets[:CLIPS], strict=True):
+        rows = targets.numpy()
+        width, height = spec.input_size
+        boxes = cxcywh_to_xyxy(rows[:, 1:]) * (width, height, width, height)
+        class_id = rows[:, 0].astype(np.int64)
+        certain = np.eye(spec.classes, dtype=np.float32)[class_id]
+        people = Detections(boxes.astype(np.float32), certain.max(axis=1, initial=0), class_id, certain)
+        for index in chosen:
+            frame = _picture(clip[:, index], spec)
+            pictures.append(draw(frame, people, spec.labels) if index == length - 1 else frame)
+            captions.append(f"{index + 1 - length:d}" if index < length - 1 else _names(rows[:, 0], spec.labels))
+    return contact_sheet(pictures, columns=len(chosen), captions=captions)
+
+
+def _picture(planes: np.ndarray, spec: ModelSpec) -> Frame:
+    """The inverse of `normalise`."""
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
+    shown = np.rint((planes * std + mean) * 255).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.ascontiguousarray(shown[..., ::-1] if spec.colour == "rgb" else shown)
+
+
+def _names(class_ids: np.ndarray, labels: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(labels[int(each)] for each in class_ids)) or "nobody"

@@ -1,0 +1,216 @@
+"""Random training batches from annotated videos: decode, sample, augment. Knows no network."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count, islice
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from yowo_deploy.boxes import Float, Int, xyxy_to_cxcywh
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.diagnostics.system_info import free_memory_bytes
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.prefetch import map_ahead
+from yowo_deploy.preprocess.frames import Frame, normalise
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video.reader import open_video
+from yowo_training.data.augmentation import draw_augmentation
+from yowo_training.recipes import Recipe
+
+_PARALLEL = 2**18  # numbers that torch divides among threads
+_ROOM = 2 << 30  # bytes for frames where nobody says how much memory is free
+WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's worth.
+
+    Attributes:
+        clips: (B, 3, T, H, W) float32.
+        targets: for each clip (N, 5): class, cx, cy, w, h relative to the input.
+        luck: (B,) uniform in 0 to 1, for choices that the training makes clip by clip.
+        epoch: how often every video had been seen before the last clip of this batch.
+    """
+
+    clips: Tensor
+    targets: list[Tensor]
+    luck: Tensor
+    epoch: int
+
+
+def batches(
+    videos: Sequence[AnnotatedVideo],
+    spec: ModelSpec,
+    recipe: Recipe,
+    seed: int,
+    first: int = 0,
+    share: tuple[int, int] = (0, 1),
+    cache: FrameCache | None = None,
+) -> Iterator[Batch]:
+    """Batches without end: every epoch takes one random clip of each video, in random order.
+
+    Each clip follows from the seed and its place in the order alone, so that a run can go on anywhere and several
+    processes can share it.
+
+    Args:
+        first: number of the first batch.
+        share: (rank, processes); each has `recipe.batch` clips of every step, the first process the first ones.
+        cache: of decoded frames, shared by the threads that make clips.
+
+    Raises:
+        DatasetError: there are no annotated videos, or one cannot be decoded.
+    """
+    annotated = [video for video in videos if video.tubes]
+    if not annotated:
+        raise DatasetError("no annotated video to train on")
+    cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
+    cache = cache or FrameCache()
+    # A team of OpenMP threads beside the training's: with more threads than cores, libgomp puts those that wait to
+    # sleep. One team spins, which beside the threads of this module made a training step three times as long.
+    torch.zeros(_PARALLEL).exp_()
+    rank, processes = share
+
+    def made(place_and_clip: tuple[int, Float]) -> tuple[Tensor, float, int]:
+        place, clip = place_and_clip
+        epoch, index = divmod(place, len(annotated))
+        rng = np.random.default_rng((seed, place))
+        video = annotated[_order(seed, epoch, len(annotated))[index]]
+        _, boxes = sample(video, spec, recipe, rng, cache, clip)
+        return torch.from_numpy(boxes), rng.random(), epoch
+
+    memory = _Memory((recipe.batch, 3, spec.clip_length, *spec.input_size[::-1]))
+    started: deque[Tensor] = deque()  # batches whose clips are being made, each in its place: no copy
+
+    def places() -> Iterator[tuple[int, Float]]:
+        for number in count(first):
+            started.append(memory.take())
+            yield from enumerate(started[-1].numpy(), (number * processes + rank) * recipe.batch)
+
+    clips = map_ahead(made, places(), WORKERS)
+    while True:
+        targets, luck, epochs = zip(*islice(clips, recipe.batch), strict=True)
+        yield Batch(started.popleft(), list(targets), torch.tensor(luck), epochs[-1])
+
+
+class _Memory:
+    """Memory of batches, taken again when nothing looks into it any more: new memory comes page by page, which took a
+    third of the time of a clip."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._free: list[Float] = []
+
+    def take(self) -> Tensor:
+        """A tensor with anything in it."""
+        held = self._free.pop() if self._free else torch.empty(self._shape).numpy()
+        window = held[...]  # the tensor and all that is made of it keep this one
+        weakref.finalize(window, self._free.append, held).atexit = False
+        return torch.from_numpy(window)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, videos: int) -> list[int]:
+    return np.random.default_rng((seed, epoch, videos)).permutation(videos).tolist()  # type: ignore[no-any-return]
+
+
+def sample(
+    video: AnnotatedVideo,
+    spec: ModelSpec,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    cache: FrameCache,
+    out: Float | None = None,
+) -> tuple[Float, Float]:
+    """A random clip of a video, augmented: (3, T, H, W), in `out` if given; its boxes, (N, 5) class, cx, cy, w, h."""
+    keys = _key_frames(video, rng.random() < recipe.negatives)
+    key, stride = int(rng.choice(keys)), int(rng.choice(recipe.train_strides))
+    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache)):
+        keys = keys[keys < key]  # the file ends before that clip begins: draw an earlier one
+        if not len(keys):
+            raise DatasetError(f"{video.path} ends before its first annotated frame, {key}")
+        key = int(rng.choice(keys))
+    frames, key = found
+    frame_size = frames[0].shape[1], frames[0].shape[0]
+    augmentation = draw_augmentation(rng, frame_size, spec.input_size, spec.resize_filter, recipe.jitter, recipe.colour)
+    clip = np.empty((3, len(frames), *spec.input_size[::-1]), np.float32) if out is None else out
+    for index, frame in enumerate(augmentation.frames(frames)):
+        normalise(frame, spec, augmentation.gains_bgr, clip[:, index])
+    boxes, class_id = video.at(key)
+    measured_wh = video.size_wh or frame_size
+    scale = np.array([frame_size[side] / measured_wh[side] for side in (0, 1)] * 2, np.float32)
+    relative, visible = augmentation.boxes((boxes * scale).astype(np.float32))
+    rows = np.column_stack([class_id.astype(np.float32), xyxy_to_cxcywh(relative)])
+    return clip, rows[visible].astype(np.float32)
+
+
+def _key_frames(video: AnnotatedVideo, negative: bool) -> Int:
+    """Frames with boxes; or those without, if such are wanted and there are any."""
+    annotated = video.annotated_frames()
+    bare = np.setdiff1d(np.arange(video.frames), annotated) if negative else annotated[:0]
+    return bare if len(bare) else annotated
+
+
+class FrameCache:
+    """Decoded videos, kept as long as there is room; the first ones asked for stay.
+
+    Attributes:
+        held_bytes: of frames held now.
+
+    Args:
+        limit_bytes: of frames held; a third of the free memory by default, shared with other processes of the team. A
+            small data set fits and is decoded once; of a large one, what does not fit is decoded at each visit, and of
+            that no more than the clip is kept. Long films want folders of frames, which need not be read from the
+            start.
+    """
+
+    def __init__(self, limit_bytes: int | None = None) -> None:
+        self._limit, self.held_bytes = _room() if limit_bytes is None else limit_bytes, 0
+        self._lock = threading.Lock()
+        self._held: dict[str, list[Frame]] = {}
+
+    def window(self, video: AnnotatedVideo, first: int, last: int) -> list[Frame]:
+        """Frames `first` to `last` of a video, fewer where the file ends before."""
+        if video.name not in self._held:
+            with open_video(video.path, allow_damaged=True) as reader:
+                size = 3 * math.prod(reader.size_wh) * max(reader.frames_declared, last + 1)
+                if self.held_bytes + size > self._limit:
+                    return list(reader.window(first, last))
+                frames = list(reader)
+            with self._lock:
+                if video.name not in self._held:  # another thread may have been quicker
+                    self._held[video.name] = frames
+                    self.held_bytes += sum(frame.nbytes for frame in frames)
+        return self._held[video.name][first : last + 1]
+
+
+def _room() -> int:
+    free = free_memory_bytes()
+    return _ROOM if free is None else free // (3 * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _clip_frames(
+    video: AnnotatedVideo, key: int, length: int, stride: int, cache: FrameCache
+) -> tuple[list[Frame], int] | None:
+    """The frames of the clip that ends at `key`; at the last frame there is, where the file ends before it.
+
+    None where it ends before the clip begins.
+    """
+    first = max(0, key - (length - 1) * stride)
+    kept = cache.window(video, first, key)
+    if not kept:
+        return None
+    last = first + len(kept) - 1
+    wanted = (max(first, last - back * stride) for back in reversed(range(length)))
+    return [kept[index - first] for index in wanted], last

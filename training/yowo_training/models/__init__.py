@@ -1,0 +1,1 @@
+"""The YOWO network and its backbones."""

@@ -1,0 +1,89 @@
+"""A light temporal branch with ImageNet weights: optical flow inside the network, then EfficientNet-Lite0."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yowo_training.models.backbones.base import Backbone
+from yowo_training.models.backbones.efficientnet import EfficientNetLite0
+
+PAIRS = 8  # of neighbouring frames, spread over the clip
+WINDOW = 7  # pixels over which motion is taken to be one
+SCALES = (1, 2)
+STIFFNESS = 1e-3  # of the least squares: a flat patch does not move
+LONGEST = 4.0  # pixels of the scale at hand; longer steps are beyond first derivatives
+
+
+class MotionLite0(Backbone):
+    """(B, 3, T, H, W) to (B, 1280, 1, H/16, W/16).
+
+    What moved where between neighbouring frames is computed, not learnt: a few hundred videos teach no network optical
+    flow from its beginnings. A network trained on pictures reads the flow fields as it would read a picture.
+    """
+
+    out_channels = EfficientNetLite0.out_channels
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = PAIRS * (1 + 2 * len(SCALES))
+        self.norm = nn.BatchNorm2d(channels)
+        self.network = EfficientNetLite0(channels, last_stride=1)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.network(self.norm(motion(clips))).unsqueeze(2)
+
+    def load_imagenet(self) -> None:
+        """As `EfficientNetLite0.load_imagenet`; each motion channel begins as the mean of the colours."""
+        self.network.load_imagenet()
+
+
+def motion(clips: Tensor) -> Tensor:
+    """(B, 3, T, H, W) to (B, PAIRS * 5, H, W): of each pair the change of brightness and, by scale, the flow.
+
+    The flow of the whole frame, which is the camera's, is taken away.
+    """
+    grey = clips.mean(dim=1)
+    last = grey.shape[1] - 1
+    first = [round(i * max(0, last - 1) / (PAIRS - 1)) for i in range(PAIRS)]
+    pairs = (first, [min(i + 1, last) for i in first])
+    # Not grey[:, first], which is exported as GatherND.
+    before, after = (torch.cat([grey[:, i : i + 1] for i in frames], dim=1) for frames in pairs)
+    found = [after - before]
+    for scale in SCALES:
+        flow = lucas_kanade(_shrunk(before, scale), _shrunk(after, scale))
+        flow = flow - flow.mean(dim=(-2, -1), keepdim=True)
+        found.append(flow if scale == 1 else F.interpolate(flow, scale_factor=float(scale), mode="bilinear"))
+    return torch.cat(found, dim=1)
+
+
+def lucas_kanade(before: Tensor, after: Tensor) -> Tensor:
+    """(B, N, H, W) twice to (B, 2N, H, W): steps to the right, then steps down, in pixels.
+
+    Least squares over a window (Lucas and Kanade, 1981), from first derivatives alone.
+    """
+    middle = (before + after) / 2
+    right, down = _slope(middle, 3), _slope(middle, 2)
+    change = after - before
+    xx, yy = _window(right * right) + STIFFNESS, _window(down * down) + STIFFNESS
+    xy, xt, yt = _window(right * down), _window(right * change), _window(down * change)
+    determinant = xx * yy - xy * xy
+    x, y = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
+    return torch.cat([x, y], dim=1).clamp(-LONGEST, LONGEST)
+
+
+def _slope(x: Tensor, axis: int) -> Tensor:
+    """Central differences along an axis, zero at its ends."""
+    size = x.shape[axis]
+    inside = (x.narrow(axis, 2, size - 2) - x.narrow(axis, 0, size - 2)) / 2
+    return F.pad(inside, (1, 1) if axis == 3 else (0, 0, 1, 1))
+
+
+def _window(x: Tensor) -> Tensor:
+    across = F.avg_pool2d(x, (1, WINDOW), 1, (0, WINDOW // 2))
+    return F.avg_pool2d(across, (WINDOW, 1), 1, (WINDOW // 2, 0))
+
+
+def _shrunk(x: Tensor, scale: int) -> Tensor:
+    return x if scale == 1 else F.avg_pool2d(x, scale)

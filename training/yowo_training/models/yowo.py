@@ -1,0 +1,127 @@
+"""The YOWO network: two backbones, their fusion, one output layer. Returns raw tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yowo_deploy.errors import InputError
+from yowo_deploy.spec import AttentionSign
+from yowo_training.models.backbones import BACKBONES_2D, BACKBONES_3D
+from yowo_training.models.backbones.base import Backbone
+from yowo_training.models.cfam import Cfam
+
+Fusion = Literal["cfam", "concat"]
+
+
+@dataclass(frozen=True)
+class YowoConfig:
+    """The shape of a network; with a `ModelSpec` it says all that a checkpoint must.
+
+    Attributes:
+        backbone_2d: sees the key frame; a name of `BACKBONES_2D`, or None.
+        backbone_3d: sees the clip; a name of `BACKBONES_3D`, or None.
+        outputs: A * (5 + C).
+        width: channels inside CFAM.
+        attention_sign: see `GramAttention`.
+        shrink_3d: the 3-D branch sees frames shrunk by this whole factor.
+        fusion: "cfam", or "concat": the output layer right on the concatenated features (paper, Table 2).
+        backbone_extra: a third branch over another modality of the clip (paper, section 4.3); a 3-D backbone or None.
+        channels_extra: of that modality, for example 2 of optical flow.
+    """
+
+    backbone_2d: str | None
+    backbone_3d: str | None
+    outputs: int
+    width: int = 1024
+    attention_sign: AttentionSign = "paper"
+    shrink_3d: int = 1
+    fusion: Fusion = "cfam"
+    backbone_extra: str | None = None
+    channels_extra: int = 2
+
+    def __post_init__(self) -> None:
+        branches = ((self.backbone_2d, BACKBONES_2D), (self.backbone_3d, BACKBONES_3D))
+        for name, zoo in (*branches, (self.backbone_extra, BACKBONES_3D)):
+            if name is not None and name not in zoo:
+                raise InputError(f"backbone {name!r} is not known, expected one of {', '.join(zoo)}")
+        if self.backbone_2d is None and self.backbone_3d is None:
+            raise InputError("a model needs a 2-D or a 3-D backbone, both are None")
+
+
+class Yowo(nn.Module):
+    """(B, 3, T, H, W), key frame last, to (B, A * (5 + C), H/32, W/32)."""
+
+    def __init__(self, config: YowoConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone_2d = BACKBONES_2D[config.backbone_2d]() if config.backbone_2d else None
+        self.backbone_3d = BACKBONES_3D[config.backbone_3d]() if config.backbone_3d else None
+        self.backbone_extra: Backbone | None = None
+        if config.backbone_extra:
+            self.backbone_extra = with_input_channels(BACKBONES_3D[config.backbone_extra](), config.channels_extra)
+        channels = sum(self.branch_channels())
+        self.cfam: Cfam | None = None
+        if config.fusion == "cfam":
+            self.cfam = Cfam(channels, config.width, config.width, config.attention_sign)
+            channels = config.width
+        self.conv_final = nn.Conv2d(channels, config.outputs, 1, bias=False)
+
+    def forward(self, clips: Tensor, extra: Tensor | None = None) -> Tensor:
+        """See the class.
+
+        Args:
+            extra: (B, C, T, H, W) of the third modality, for a model that has that branch.
+        """
+        return self.fused(self.features(clips, extra))
+
+    def features(self, clips: Tensor, extra: Tensor | None = None, rest_2d: bool = False) -> list[Tensor]:
+        """What the branches see, 3-D first as in the release, the third modality last: (B, C, H/32, W/32) each.
+
+        Args:
+            rest_2d: the 2-D branch is not run; it has no features.
+        """
+        found = []
+        if self.backbone_2d is not None and not rest_2d:
+            found.append(self.backbone_2d(clips[:, :, -1]))
+        if self.backbone_3d is not None:
+            found.insert(0, self.backbone_3d(self._shrunk(clips)).mean(dim=2))
+        if self.backbone_extra is not None and extra is not None:
+            found.append(self.backbone_extra(extra).mean(dim=2))
+        return found
+
+    def fused(self, features: list[Tensor], heard_3d: Tensor | None = None) -> Tensor:
+        """From what the branches see to the output.
+
+        Args:
+            heard_3d: (B,) 1 or 0 for each clip, in training: where 0, the 3-D features, the first, are taken for zeros.
+        """
+        if heard_3d is not None:
+            features = [features[0] * heard_3d[:, None, None, None], *features[1:]]
+        together = torch.cat(features, dim=1)
+        return self.conv_final(together if self.cfam is None else self.cfam(together))  # type: ignore[no-any-return]
+
+    def branch_channels(self) -> list[int]:
+        """Channels of each of `features`."""
+        branches = (self.backbone_3d, self.backbone_2d, self.backbone_extra)
+        return [branch.out_channels for branch in branches if branch is not None]
+
+    def _shrunk(self, clips: Tensor) -> Tensor:
+        factor = self.config.shrink_3d
+        return clips if factor == 1 else F.avg_pool3d(clips, (1, factor, factor))
+
+
+def with_input_channels(backbone: Backbone, channels: int) -> Backbone:
+    """The same backbone with a fresh first convolution that takes so many channels."""
+    for parent in backbone.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv3d):
+                kernel, stride, padding = child.kernel_size, child.stride, child.padding
+                fresh = nn.Conv3d(channels, child.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+                setattr(parent, name, fresh)
+                return backbone
+    raise InputError("this backbone has no 3-D convolution to widen")

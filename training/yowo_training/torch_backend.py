@@ -1,0 +1,183 @@
+"""The PyTorch checkpoint as an engine like the others, so that every command takes it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from yowo_deploy.backends.base import Engine, check_clips
+from yowo_deploy.benchmark.peak_model import ANSWER, SIDE, SPEC, gemm_weights
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import InputError
+from yowo_deploy.spec import ModelSpec, Precision
+from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchBackend(Engine):
+    """Eager PyTorch on a CPU or a CUDA device.
+
+    Args:
+        path: of a checkpoint.
+        device: as PyTorch names it: "cpu", "cuda", "cuda:1".
+        precision: "fp32", or "bf16" or "fp16" by autocast.
+        threads: of the CPU, for the whole process.
+
+    Raises:
+        InputError: the device is not there, or the precision is none of these.
+    """
+
+    name = "pytorch"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+        clip: int | None = None,
+    ) -> None:
+        self._setup(load_checkpoint(path, clip), device, precision, threads)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> TorchBackend:
+        """A network that is in memory already, on the device where it is."""
+        backend = cls.__new__(cls)
+        device = str(next(checkpoint.model.parameters()).device)
+        backend._setup(checkpoint, device, "fp32", None)
+        return backend
+
+    def _setup(self, checkpoint: Checkpoint, device: str, precision: Precision, threads: int | None) -> None:
+        self._setup_model(checkpoint.model, checkpoint.spec, device, precision, threads)
+
+    def _setup_model(
+        self, model: nn.Module, spec: ModelSpec, device: str, precision: Precision, threads: int | None
+    ) -> None:
+        if precision not in DTYPES:
+            raise InputError(f"PyTorch runs {', '.join(DTYPES)} here, not {precision}")
+        self._device = device_of(device)
+        if threads:
+            torch.set_num_threads(threads)
+        self.spec = spec
+        self._dtype = DTYPES[precision]
+        self._model = model.to(self._device).eval()
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """See `Backend.infer`."""
+        return np.asarray(self._run(self._upload(clips)).cpu().numpy(), np.float32)
+
+    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+        """See `Staged`."""
+        start = perf_counter()
+        if self._device.type == "cpu":
+            return self.infer(clips), {"infer": perf_counter() - start}
+        batch = self._upload(clips)
+        torch.cuda.synchronize(self._device)
+        copied = perf_counter()
+        answer = self._run(batch)
+        torch.cuda.synchronize(self._device)
+        inferred = perf_counter()
+        raw = np.asarray(answer.cpu().numpy(), np.float32)
+        spent = {"copy in": copied - start, "infer": inferred - copied, "copy out": perf_counter() - inferred}
+        return raw, spent
+
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`."""
+        found: dict[str, Float] = {}
+        calls = Counter[str]()
+
+        def keep(name: str, output: object) -> None:
+            calls[name] += 1
+            numbered = name if calls[name] == 1 else f"{name}#{calls[name]}"
+            if numbered in wanted and isinstance(output, torch.Tensor):
+                found[numbered] = np.array(output.float().cpu().numpy(), np.float32)  # copied: a ReLU may write into it
+
+        wanted = set(names)
+        of_modules = {name.partition("#")[0] for name in wanted}
+        hooks = [
+            module.register_forward_hook(lambda module, inputs, output, name=name: keep(name, output))
+            for name, module in self._model.named_modules()
+            if name in of_modules
+        ]
+        try:
+            self.infer(clips)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
+    def first_odd(self, clips: NDArray[np.float32]) -> str:
+        """The first module, in the order in which they finish, that puts out what is no number; "" if none does."""
+        found: list[str] = []
+
+        def look(name: str, output: object) -> None:
+            if not found and isinstance(output, torch.Tensor) and not torch.isfinite(output).all():
+                found.append(name or type(self._model).__name__)
+
+        hooks = [
+            module.register_forward_hook(lambda module, inputs, output, name=name: look(name, output))
+            for name, module in self._model.named_modules()
+        ]
+        try:
+            self.infer(clips)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found[0] if found else ""
+
+    def _upload(self, clips: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(check_clips(clips, self.spec)).to(self._device)
+
+    def _run(self, batch: torch.Tensor) -> torch.Tensor:
+        autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+        with torch.inference_mode(), autocast:
+            answer: torch.Tensor = self._model(batch)
+            return answer.float()
+
+
+class TorchGemm(TorchBackend):
+    """The matrix products of `benchmark.peak_model` in PyTorch: the peak rate of arithmetic of this device."""
+
+    def __init__(self, device: str = "cpu", precision: Precision = "fp32", threads: int | None = None) -> None:
+        layers: list[nn.Module] = []
+        *weights, last = gemm_weights()
+        for weight in weights:
+            layers += [_product(weight), nn.ReLU()]
+        whole = nn.Sequential(
+            nn.Flatten(0), nn.Unflatten(0, (-1, SIDE)), *layers, _Mean(), _product(last), nn.Unflatten(0, ANSWER)
+        )
+        self._setup_model(whole, SPEC, device, precision, threads)
+
+
+class _Mean(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(rows, columns) to (columns,)."""
+        return x.mean(0)
+
+
+def _product(weight: Float) -> nn.Linear:
+    layer = nn.Linear(weight.shape[0], weight.shape[1], bias=False)
+    layer.weight.data = torch.from_numpy(weight.T.copy())
+    return layer
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: the name is not "cpu", "cuda" or "cuda:N", or there is no such device.
+    """
+    kind, _, number = name.partition(":")
+    if not ((kind == "cpu" and not number) or (kind == "cuda" and (not number or number.isdecimal()))):
+        raise InputError(f"device {name!r} is not known, expected cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name!r} asked for, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
+    return torch.device(name)

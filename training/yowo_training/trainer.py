@@ -1,0 +1,344 @@
+"""The training loop: recipe and data set in, best checkpoint out. Shows nothing itself; it reports by yielding."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
+from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.evaluation import evaluate
+from yowo_deploy.files import write_text
+from yowo_deploy.prefetch import Prefetch
+from yowo_deploy.spec import ModelSpec
+from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint, write_tensors
+from yowo_training.checkpoints.resume import Progress, RunState, refuse_other_arguments
+from yowo_training.data.clip_sampler import Batch, FrameCache, batches
+from yowo_training.distributed import join_team, mean_of, shared
+from yowo_training.finetune import STARTED, fine_tuning, settle_norms, started
+from yowo_training.loss import LossParts, ManyLabels, yowo_loss
+from yowo_training.model_init import build, fill, freeze_3d
+from yowo_training.models.auxiliary_heads import Supervised, clip_loss
+from yowo_training.models.ema import Average
+from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
+from yowo_training.recipes import Recipe
+from yowo_training.torch_backend import DTYPES, TorchBackend
+
+CLIP_NORM = 10.0
+BATCHES_TO_SETTLE = 2  # that norms take their statistics from
+FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
+VALIDATIONS = 5
+VALIDATION_EVERY = 8  # frames: neighbours say the same
+FRAMES_NOT_HELD_OUT = 40  # about so many are judged where no recording is held out
+SAVE_EVERY_S = 120.0  # what a killed run loses at most
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of a run after one step.
+
+    Attributes:
+        step: from 1.
+        done: share of the run, 0 to 1.
+        parts: of the loss of the network's output, box, confidence and class; or of the 3-D branch's alone, clip.
+        loss: all that was minimised in this step.
+        clips_per_s: over this process's part of the run, loading included.
+        frame_map: of the validation that followed this step, if one did.
+    """
+
+    step: int
+    epoch: int
+    done: float
+    parts: dict[str, float]
+    loss: float
+    clips_per_s: float
+    frame_map: float | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: wall-clock minutes if given, else epochs."""
+
+    minutes: float | None
+    epochs: int
+
+    def __post_init__(self) -> None:
+        if (self.minutes is not None and self.minutes <= 0) or self.epochs <= 0:
+            raise InputError(f"a run needs time: --minutes {self.minutes}, --epochs {self.epochs}")
+
+    def done(self, seconds: float, clips_seen: int, clips_an_epoch: int) -> float:
+        """Share of the run that lies behind, 0 to 1."""
+        if self.minutes is not None:
+            return min(1.0, seconds / (60 * self.minutes))
+        return min(1.0, clips_seen / (self.epochs * clips_an_epoch))
+
+
+class Run:
+    """One training run; `best` is the checkpoint file to use when it is over.
+
+    Started by `torchrun`, each process is one `Run`, and they train one network (see `parallel`).
+
+    Args:
+        output: folder for best.pt, last.pt, args.json, metrics.jsonl and, until the run is over, state.pt.
+        validation: share of the training recordings that is held out to choose the best checkpoint.
+                The test split is never looked at.
+        weights: files to start branches from, by the name of the branch: "backbone_2d" or "backbone_3d".
+        device: "cpu", "cuda" or "cuda:N".
+        resume: go on from the state.pt in `output`, if there is one. By epochs and on a CPU, the weights at the end
+                are, bit for bit, those of a run that was never stopped.
+        cache_bytes: of decoded frames kept in memory, see `FrameCache`.
+        start: checkpoint or ONNX file of the recipe's network whose branches and CFAM are kept (see `started`).
+
+    Raises:
+        InputError: the device is not there; a stopped run is in the folder and is not to be resumed, or was started
+            with other arguments.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        output: Path,
+        budget: Budget,
+        seed: int = 0,
+        validation: float = 0.04,
+        weights: Mapping[str, str] | None = None,
+        device: str = "cpu",
+        resume: bool = False,
+        cache_bytes: int | None = None,
+        start: str | None = None,
+    ) -> None:
+        torch.manual_seed(seed)
+        recipe = recipe if start is None else fine_tuning(recipe)
+        self.recipe, self.budget, self.seed, self.rules = recipe, budget, seed, dataset.rules
+        self.device, self.team = join_team(device)
+        self.spec: ModelSpec = recipe.spec(dataset)
+        present, self.absent = split_present(dataset.videos("train"))
+        peopled = [video for video in present if video.tubes]
+        self.training, self.held_out = hold_out(peopled, validation)
+        self.unpeopled = len(present) - len(peopled)
+        self.output, self.cache = Path(output), FrameCache(cache_bytes)
+        self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
+        self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
+        from_files = (*self.filled, *(STARTED if start else ()))
+        if recipe.frozen_3d:
+            freeze_3d(self.model, from_files)
+        if folded:
+            few = islice(batches(self.training, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
+            settle_norms(self.model, (batch.clips for batch in few))
+        self.model.to(self.device)
+        supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
+        self._network = shared(supervised, self.team, self.device, sometimes_idle=recipe.first_3d > 0)
+        self.average = Average(self.model, recipe.ema)
+        self._optimizer = build_optimizer(supervised, recipe, from_files)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
+        self._anchors = torch.tensor(self.spec.anchors, device=self.device)
+        self._many = many_labels(self.spec, self.training)
+        self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
+        arguments = {"recipe": repr(recipe), "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
+        arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
+        arguments |= {"start": start} if start else {}
+        arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}
+        arguments |= {"annotations": annotations_hash((*self.training, *self.held_out)), "processes": self.team.size}
+        self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
+        self._arguments = arguments
+        self._open_folder(resume, arguments)
+
+    def _open_folder(self, resume: bool, arguments: dict[str, Any]) -> None:
+        """Go on from what is there, or begin anew; every process does the same."""
+        if self._state_file.exists() and not resume:
+            raise InputError(f"{self.output} holds a run that was stopped: go on with --resume, or take another folder")
+        if self._state_file.exists():
+            self._state.load(self._state_file)
+        elif resume and (record := self.output / "args.json").exists():
+            self.progress.finished = _is_over(record, arguments)
+        self.team.agree(self.progress.step, "steps of the run, from state.pt: several machines need one folder")
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that was best on the held-out recordings."""
+        return self.output / "best.pt"
+
+    @property
+    def _state_file(self) -> Path:
+        return self.output / "state.pt"
+
+    def __iter__(self) -> Iterator[Report]:
+        """Train, one report a step; best.pt and last.pt are there when it ends. A finished run has no steps left."""
+        if self.progress.finished:
+            return
+        if self.team.leads:
+            self._tidy()
+            write_text(self.output / "args.json", _record(self._arguments, finished=False))
+        progress, before = self.progress, self.progress.seconds
+        first, start, saved = progress.step, monotonic(), monotonic()
+        share = (self.team.rank, self.team.size)
+        source = batches(self.training, self.spec, self.recipe, self.seed, first, share, self.cache)
+        with Prefetch(source, depth=4) as stream:
+            for batch in stream:
+                done = self._done()
+                parts, loss = self._step(batch, done)
+                progress.step += 1
+                progress.seconds = before + monotonic() - start
+                done, frame_map = self._done(), None
+                whole = progress.step % self.recipe.accumulate == 0
+                if done >= 1 and not whole:
+                    self._update()
+                validated = done >= min(progress.next_validation, 1.0)
+                if validated:
+                    frame_map = self._validate()
+                    progress.next_validation += (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
+                due = validated or monotonic() - saved > SAVE_EVERY_S
+                if self.team.leads and whole and done < 1 and due:
+                    self._state.save(self._state_file)
+                    saved = monotonic()
+                clips = (progress.step - first) * self.recipe.batch * self.team.size
+                rate = clips / (monotonic() - start)
+                yield Report(progress.step, batch.epoch, done, parts, loss, rate, frame_map)
+                if done >= 1.0:
+                    break
+        if self.team.leads:
+            write_text(self.output / "args.json", _record(self._arguments, finished=True))
+            self._state_file.unlink(missing_ok=True)
+
+    def _tidy(self) -> None:
+        """Remove what a process that was killed was writing."""
+        for orphan in self.output.glob(".*.*"):
+            if orphan.name.startswith((".state.", ".last.", ".best.")):
+                orphan.unlink()
+
+    def _done(self) -> float:
+        clips = self.progress.step * self.recipe.batch * self.team.size
+        seconds = mean_of(self.progress.seconds, self.team, self.device)
+        return self.budget.done(seconds, clips, len(self.training))
+
+    def _step(self, batch: Batch, done: float) -> tuple[dict[str, float], float]:
+        recipe, step = self.recipe, self.progress.step + 1
+        # Of the step alone, so that a run can go on anywhere; each process throws its own dice.
+        torch.manual_seed(zlib.crc32(f"{self.seed} {step} {self.team.rank}".encode()))
+        set_rate(self._optimizer, rate_factor(recipe, (step - 1) // recipe.accumulate + 1, done))
+        self._network.train()
+        if recipe.frozen_3d and self.model.backbone_3d is not None:
+            self.model.backbone_3d.eval()  # its norms keep their statistics
+        loss, parts = self._loss(batch, done)
+        self._refuse_non_finite("loss", loss.item(), batch)
+        torch.autograd.backward(self._scaler.scale(loss / recipe.accumulate))
+        if step % recipe.accumulate == 0:
+            norm = self._update()
+            if not self._scaler.is_enabled():  # which leaves such a step out itself
+                self._refuse_non_finite("gradient", norm, batch)
+        return parts, loss.item()
+
+    def _update(self) -> float:
+        """One step of the optimizer, unless the gradient is no number; its norm."""
+        self._scaler.unscale_(self._optimizer)
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_NORM).item()
+        if math.isfinite(norm) or self._scaler.is_enabled():
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            self.average.update(self.model)
+        self._optimizer.zero_grad()
+        return norm
+
+    def _loss(self, batch: Batch, done: float) -> tuple[Tensor, dict[str, float]]:
+        recipe, smoothing = self.recipe, self.recipe.loss.label_smoothing
+        clips, targets = batch.clips.to(self._anchors), [boxes.to(self.device) for boxes in batch.targets]
+        heard_3d = None if recipe.heard_3d == 1 else (batch.luck < recipe.heard_3d).to(clips)
+        dtype = DTYPES[recipe.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            if done < recipe.first_3d:
+                loss = clip_loss(self._network(clips, only_3d=True), targets, smoothing)
+                return loss, {"clip": loss.item()}
+            output, named = self._network(clips, heard_3d)
+            parts = yowo_loss(output, targets, self._anchors, recipe.loss, self._many)
+            alone = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
+        return parts.total + recipe.auxiliary * alone, _shown(parts)
+
+    def _refuse_non_finite(self, what: str, value: float, batch: Batch) -> None:
+        if math.isfinite(value):
+            return
+        kept = self.output / ("bad_batch.pt" if self.team.size == 1 else f"bad_batch.{self.team.rank}.pt")
+        write_tensors(kept, vars(batch))
+        raise YowoError(f"the {what} is {value}, so the run stops; the batch at which it was seen is in {kept}")
+
+    def _validate(self) -> float | None:
+        """Score the averaged weights on the held-out recordings; keep them, as best if they are. The leader does."""
+        if not self.team.leads:
+            return None
+        backend = TorchBackend.of(Checkpoint(self.average.model, self.spec))
+        videos = [replace(video, judged=None) for video in self.held_out or self.training[:8]]
+        every = VALIDATION_EVERY
+        if not self.held_out:  # which shows little, and must not take a short run's time
+            every = max(every, sum(len(video.annotated_frames()) for video in videos) // FRAMES_NOT_HELD_OUT)
+        found = evaluate(backend, videos, every, rules=self.rules)
+        measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
+        figures: dict[str, float | None] = {"step": self.progress.step}
+        figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}
+        self.progress.metrics.append(json.dumps(figures))
+        write_text(self.output / "metrics.jsonl", "\n".join(self.progress.metrics) + "\n")
+        save_checkpoint(self.output / "last.pt", self.average.model, self.spec, figures)
+        if found.frame_map.mean >= self.progress.best_map:
+            self.progress.best_map = found.frame_map.mean
+            save_checkpoint(self.best, self.average.model, self.spec, figures)
+        return found.frame_map.mean
+
+
+def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels | None:
+    """How the classes of these videos are to be learnt where a box has many labels; None where it has one."""
+    if spec.class_activation == "softmax":
+        return None
+    counts, boxes = torch.zeros(spec.classes), 0
+    for video in (video for video in videos if video.tubes):
+        boxes += len(np.unique(np.concatenate([np.column_stack([t.frames, t.xyxy]) for t in video.tubes]), axis=0))
+        for tube in video.tubes:
+            counts[tube.class_id] += len(tube)
+    return ManyLabels(spec.softmax_classes, counts / max(1, boxes))
+
+
+def _record(arguments: Mapping[str, Any], finished: bool) -> str:
+    return json.dumps({**arguments, "finished": finished})
+
+
+def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
+    """Whether the record is of a finished run.
+
+    Raises:
+        InputError: it is, and the run had other arguments.
+    """
+    try:
+        given = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        given = {}
+    if not isinstance(given, dict) or not given.pop("finished", False):
+        return False
+    refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
+    return True
+
+
+def _shown(parts: LossParts) -> dict[str, float]:
+    box = parts.x + parts.y + parts.w + parts.h
+    return {"box": box.item(), "confidence": parts.confidence.item(), "class": parts.classes.item()}
+
+
+def hold_out(videos: Sequence[AnnotatedVideo], share: float) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
+    """Training and validation videos; a recording is on one side only, and the choice never changes.
+
+    Where all are of one recording, or of few that would all be held out, none is.
+    """
+
+    def held(video: AnnotatedVideo) -> bool:
+        return zlib.crc32(video.group.encode()) % 1000 < 1000 * share
+
+    training = [video for video in videos if not held(video)]
+    return (training, [video for video in videos if held(video)]) if training else (list(videos), [])

@@ -1,0 +1,165 @@
+"""An engine in a process of its own: if it crashes, it alone ends. Knows processes; the engine is `open_model`'s."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, Pipe
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.backends.base import Engine, open_model
+from yowo_deploy.boxes import Float
+from yowo_deploy.errors import EngineError, YowoError
+
+_PATIENCE_S = 10.0  # for a process that was asked to end
+LIMIT_S = 3600.0  # for one answer: TensorRT behind ONNX Runtime may compile for half an hour
+
+
+class Apart(Engine):
+    """A backend like the one `open_model` would give, in a process of its own.
+
+    Args:
+        path, options: as for `open_model`.
+        limit_s: seconds that it may take for one answer.
+
+    Raises:
+        EngineError: the process died, here or in any call, or took longer; the message says of what. A call that was
+            interrupted, by Ctrl-C or so, ends the process too.
+        YowoError: what `open_model` raises.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, limit_s: float = LIMIT_S, **options: Any) -> None:
+        self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
+        here, there = Pipe()
+        self._connection = here
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
+        # What can be imported here can be imported there.
+        environment = (
+            os.environ
+            | {"PYTHONSAFEPATH": "1"}
+            | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)}
+        )
+        code = f"from yowo_deploy.backends.isolated import serve; serve({there.fileno()})"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            pass_fds=[there.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._complaints,
+            env=environment,
+        )
+        there.close()
+        try:
+            self.name, self.spec, self.streams, self.batch = self._ask(self._path, options)
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """See `Backend.infer`."""
+        answer: Float = self._ask("infer", clips)["raw"]
+        return answer
+
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`."""
+        answers: dict[str, Float] = self._ask("outputs", clips, list(names))
+        return answers
+
+    def first_odd(self, clips: NDArray[np.float32]) -> str:
+        """See `TorchBackend.first_odd`, for a checkpoint."""
+        name: str = self._ask("first_odd", clips)
+        return name
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._connection.close()
+        self._end()
+        self._complaints.close()
+
+    def _end(self) -> int:
+        """Wait for the process, not for ever; its exit code."""
+        try:
+            return self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _ask(self, *request: Any) -> Any:
+        with self._turn:
+            if self._connection.closed:
+                raise EngineError(f"{self._path} is closed, or its process has died: open it again")
+            try:
+                self._connection.send(request)
+                if not self._connection.poll(self._limit_s):
+                    self._process.kill()
+                    raise EngineError(f"the process that ran {self._path} gave no answer in {self._limit_s:g} s")
+                kind, content = self._connection.recv()
+                if kind == "arrays":
+                    content = {name: _receive(self._connection, shape) for name, shape in content}
+            except (OSError, EOFError) as error:
+                self._connection.close()
+                raise EngineError(f"the process that ran {self._path} died: {self._last_words()}") from error
+            except BaseException:
+                self._connection.close()  # half an answer may be in it, which the next call would take for its own
+                raise
+        if kind == "error":
+            raise content
+        return content
+
+    def _last_words(self) -> str:
+        code = self._end()
+        if code < 0:
+            return signal.strsignal(-code) or f"signal {-code}"
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
+
+
+def serve(descriptor: int) -> None:
+    """The other end: open what is asked for, then answer calls until the connection closes."""
+    connection = Connection(descriptor)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        path, options = connection.recv()
+        try:
+            engine = open_model(path, **options)
+        except YowoError as error:
+            connection.send(("error", error))
+            return
+        connection.send(("value", (engine.name, engine.spec, engine.streams, engine.batch)))
+        with engine:
+            while True:
+                _serve_one(engine, connection, *connection.recv())
+
+
+def _serve_one(engine: Any, connection: Connection, method: str, *arguments: Any) -> None:
+    try:
+        answer = getattr(engine, method)(*arguments)
+    except YowoError as error:
+        connection.send(("error", error))
+        return
+    if isinstance(answer, str):
+        connection.send(("value", answer))
+        return
+    arrays = {"raw": answer} if method == "infer" else answer
+    connection.send(("arrays", [(name, array.shape) for name, array in arrays.items()]))
+    for name in list(arrays):
+        array = np.ascontiguousarray(arrays.pop(name), np.float32)
+        if array.size:
+            connection.send_bytes(array.data.cast("B"))
+
+
+def _receive(connection: Connection, shape: tuple[int, ...]) -> Float:
+    """One array, straight into its memory."""
+    array = np.empty(shape, np.float32)
+    if array.size:
+        connection.recv_bytes_into(array.data.cast("B"))
+    return array

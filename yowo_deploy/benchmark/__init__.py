@@ -1,0 +1,1 @@
+"""Measure model files and compare measurements."""

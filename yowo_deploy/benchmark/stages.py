@@ -1,0 +1,200 @@
+"""Where the time of a frame goes, from file to tubes, and whether it keeps up with a camera. Knows no engine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, sleep
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.backends.base import Backend, Skipping, Staged, Streaming
+from yowo_deploy.benchmark.timing import Timing
+from yowo_deploy.boxes import Float
+from yowo_deploy.datasets.synthetic.generator import make_scene, render
+from yowo_deploy.datasets.synthetic.stick_figures import LABELS
+from yowo_deploy.errors import InputError
+from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.postprocess.tubes import OnlineLinker
+from yowo_deploy.preprocess.clip_buffer import ClipBuffer
+from yowo_deploy.preprocess.frames import Frame, preprocess
+from yowo_deploy.video.reader import VideoWriter, open_video
+
+STAGES = ("decode video", "preprocess", "copy in", "infer", "copy out", "decode + NMS", "link")
+WHOLE = "whole frame"
+LEAST_FRAMES = 5
+WARM_FRAMES = 2
+HELD_FRAMES = 300  # of a video, for the open loop, in memory: 69 MB at 320x240
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """How frames fared that came when they came, whether anybody was ready or not.
+
+    Attributes:
+        fps: frames offered a second.
+        latency: (N,) seconds from when a frame was to arrive to its boxes and tubes, for each frame answered.
+        dropped: frames that were overtaken by newer ones while the one before was worked on.
+    """
+
+    fps: float
+    latency: NDArray[np.float64]
+    dropped: int
+
+    @property
+    def offered(self) -> int:
+        """Frames that came."""
+        return len(self.latency) + self.dropped
+
+
+class Live:
+    """What happens to a frame: into the clip, through the engine, to boxes, to tubes; each stage timed.
+
+    Attributes:
+        seconds: by stage, of the frame that was answered last.
+    """
+
+    def __init__(self, model: Backend) -> None:
+        self._model, self._linker = model, OnlineLinker()
+        self._stream = model.open_stream() if isinstance(model, Streaming) else None
+        self._buffer = None if self._stream else ClipBuffer(model.spec)
+        self.seconds: dict[str, float] = {}
+
+    def pass_by(self, frame_bgr: Frame) -> None:
+        """Preprocess the next frame and keep it for the clips to come; it gets no answer."""
+        planes = preprocess(frame_bgr, self._model.spec)
+        if self._buffer:
+            self._buffer.push(planes)
+        elif isinstance(self._stream, Skipping):
+            self._stream.skip(planes)
+        elif self._stream:
+            self._stream.push(planes)
+
+    def answer(self, frame_bgr: Frame) -> None:
+        """As `Detector.push`, with tubes."""
+        start = perf_counter()
+        planes = preprocess(frame_bgr, self._model.spec)
+        given = self._buffer.push(planes)[None] if self._buffer else planes
+        ready = perf_counter()
+        raw, inside = self._infer(given)
+        inside = inside or {"infer": perf_counter() - ready}
+        inferred = perf_counter()
+        found = detect(raw, self._model.spec, (frame_bgr.shape[1], frame_bgr.shape[0]))
+        decoded = perf_counter()
+        self._linker.push(found)
+        self._linker.finished()
+        linked = perf_counter()
+        self.seconds = {"preprocess": ready - start, **inside}
+        self.seconds |= {"decode + NMS": decoded - inferred, "link": linked - decoded}
+
+    def _infer(self, given: Float) -> tuple[Float, dict[str, float]]:
+        """The raw output for a clip, or for a stream's next planes; and seconds by stage where the engine tells."""
+        if self._stream:
+            return self._stream.push(given), {}
+        if isinstance(self._model, Staged):
+            raw, inside = self._model.infer_in_stages(given)
+            return raw[0], inside
+        return self._model.infer(given)[0], {}
+
+
+def bench_stages(model: Backend, video: Path, seconds: float = 5.0) -> list[Timing]:
+    """Time of each stage of a frame, one frame after the other, nothing at the same time; last the whole frame.
+
+    Args:
+        video: read again from the start when it ends, or breaks off.
+        seconds: to measure for; at least `LEAST_FRAMES` frames.
+
+    Returns:
+        The stages of `STAGES` that the engine has, copies on GPUs alone, and `WHOLE`.
+
+    Raises:
+        InputError: the video cannot be read, or has one frame alone.
+    """
+    live, table = Live(model), defaultdict[str, list[float]](list)
+    start = perf_counter()
+    for number, (frame, decoding) in enumerate(_decoded(video)):
+        if number >= WARM_FRAMES + LEAST_FRAMES and perf_counter() - start > seconds:
+            break
+        live.answer(frame)
+        if number == WARM_FRAMES - 1:
+            start = perf_counter()
+        if number >= WARM_FRAMES:
+            spent = {"decode video": decoding, **live.seconds}
+            for name, value in {**spent, WHOLE: sum(spent.values())}.items():
+                table[name].append(value)
+    return [Timing(name, np.array(table[name]), 1) for name in (*STAGES, WHOLE) if name in table]
+
+
+def open_loop(
+    model: Backend,
+    frames: Sequence[Frame],
+    fps: float,
+    seconds: float,
+    clock: Callable[[], float] = perf_counter,
+    wait: Callable[[float], None] = sleep,
+) -> OpenLoop:
+    """Offer frames at a fixed rate, as a camera does, and see how late the answers are.
+
+    Frame k is to arrive k / fps after the start, and its latency counts from there, not from when somebody found the
+    time for it: an engine that falls behind is not let off by being asked less (no coordinated omission). As in live
+    video the newest frame is worked on; those that it overtook are preprocessed, for they belong into the clip, and
+    counted as dropped. Decoding is left out: cameras give frames.
+
+    Args:
+        frames: offered one after the other, again and again.
+        clock, wait: seconds now, and to sleep so long.
+
+    Raises:
+        InputError: nothing to offer.
+    """
+    count = round(fps * seconds)
+    if count < 1 or not frames:
+        raise InputError(f"{len(frames)} frames at {fps:g} frames/s for {seconds:g} s: nothing to offer")
+    live, latency, dropped, due = Live(model), [], 0, 0
+    for frame in frames[:WARM_FRAMES]:
+        live.answer(frame)
+    start = clock()
+    while due < count:
+        while (early := start + due / fps - clock()) > 0:
+            wait(early)
+        newest = min(count - 1, int((clock() - start) * fps + 1e-6))
+        for overtaken in range(due, newest):
+            live.pass_by(frames[overtaken % len(frames)])
+        live.answer(frames[newest % len(frames)])
+        latency.append(clock() - (start + newest / fps))
+        dropped += newest - due
+        due = newest + 1
+    return OpenLoop(fps, np.array(latency), dropped)
+
+
+def held_frames(video: Path) -> list[Frame]:
+    """The first `HELD_FRAMES` frames of a video."""
+    with open_video(video, allow_damaged=True) as reader:
+        return [frame for frame, _ in zip(reader, range(HELD_FRAMES), strict=False)]
+
+
+def make_video(path: Path, size_wh: tuple[int, int] = (320, 240)) -> None:
+    """A made-up `.webm` of people moving, for who has no video at hand."""
+    with VideoWriter(path, 25.0, size_wh) as writer:
+        for number, label in enumerate(LABELS[:2]):
+            for frame in render(make_scene(np.random.default_rng(number), label)):
+                writer.write(np.asarray(cv2.resize(frame, size_wh, interpolation=cv2.INTER_CUBIC), np.uint8))
+
+
+def _decoded(video: Path) -> Iterator[tuple[Frame, float]]:
+    """Frames without end, each with the seconds it took; the first of a file is left out, opening decodes it."""
+    while True:
+        with open_video(video, allow_damaged=True) as reader:
+            frames, alone = iter(reader), True
+            next(frames)
+            start = perf_counter()
+            for frame in frames:
+                alone = False
+                yield frame, perf_counter() - start
+                start = perf_counter()
+        if alone:
+            raise InputError(f"{video} has one frame alone: give a video with more")

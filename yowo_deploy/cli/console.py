@@ -1,0 +1,198 @@
+"""What commands share in front of a person: options of the same meaning, tables, progress bars."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from yowo_deploy.backends.base import BACKENDS, Look, is_checkpoint
+from yowo_deploy.datasets.base import DATASETS, Dataset, open_dataset
+from yowo_deploy.errors import InputError, MissingExtraError, OutputError
+from yowo_deploy.files import existing_file
+from yowo_deploy.model_files.default import model_path
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# For work on files, where frames a second count and not the time to one answer. Measured with yowo-lite on OpenVINO,
+# two cores: 66 clips/s with two streams, 46 to 55 with one.
+STREAMS = min(2, os.cpu_count() or 1)
+
+PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
+
+talk = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+results = Console(highlight=False)
+if not results.is_terminal:
+    results.width = max(results.width, 120)  # a pipe has no width of its own
+
+
+def model_options(function: F) -> F:
+    """`--backend --device --precision --threads --clip --engine-cache --trust`, the arguments of `open_model`."""
+    options = (
+        click.option("--backend", type=click.Choice(BACKENDS), help="Engine.  [default: the fastest installed]"),
+        click.option(
+            "--device",
+            help="cpu, cuda or cuda:N; for onnxruntime also tensorrt or tensorrt-rtx.  [default: cuda for a plan, "
+            "else cpu]",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+            help="Of the arithmetic.  [default: the file's own]",
+        ),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]"),
+        click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
+        click.option(
+            "--engine-cache", "cache", type=click.Path(), help="Folder for compiled models: the next start is quicker."
+        ),
+        click.option("--trust", is_flag=True, help="Load a plan although its hash is not recorded, or is another."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def dataset_options(function: F) -> F:
+    """DATASET --data DIR --split N, the arguments of `open_dataset`; DATASET is a name or a data.json."""
+    options = (
+        click.argument("dataset", metavar=f"[{'|'.join(DATASETS)}|data.json]"),
+        click.option("--data", type=click.Path(), help="Folder of a data set that is called by its name."),
+        click.option("--split", default=1, help="Number of the official split."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def opened(dataset: str, data: str | None, split: int) -> Dataset:
+    """What `dataset_options` name."""
+    return open_dataset(dataset, None if data is None else Path(data), split)
+
+
+def json_option(function: F) -> F:
+    """`--json`: results for machines."""
+    return click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")(function)
+
+
+def json_number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """`512MiB`, `4GiB` or a number of bytes.
+
+    Raises:
+        InputError: it is none of them; `what` names it in the message.
+    """
+    found = re.fullmatch(r"(\d{1,15})\s*(|KiB|MiB|GiB)", text, re.ASCII)
+    if found is None:
+        raise InputError(f"{what} {text!r} is not understood, expected a size as 4GiB or 512MiB")
+    return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
+
+
+def require(extra: str, *libraries: str) -> None:
+    """Raise a MissingExtraError unless all libraries are installed."""
+    for library in libraries:
+        if find_spec(library) is None:
+            raise MissingExtraError(library, extra)
+
+
+def long_term_looks(model: str, options: Mapping[str, Any]) -> Callable[[Path], Look]:
+    """From a file that `features` wrote to what a checkpoint answers with it.
+
+    Args:
+        options: of `model_options`.
+
+    Raises:
+        InputError: the model is no checkpoint, or an option asks for more than plain PyTorch on a CPU.
+    """
+    require("train", "torch")
+    if options["device"] not in (None, "cpu") or options["precision"] not in (None, "fp32") or options["threads"]:
+        raise InputError("--features runs in plain PyTorch: leave out --device, --precision and --threads")
+    refuse_without_branches(model, "--features")
+    from yowo_training.checkpoints.checkpoint import load_checkpoint
+    from yowo_training.feature_bank import FeatureBank, long_term
+
+    loaded = load_checkpoint(model, options["clip"])
+    return lambda path: long_term(loaded, FeatureBank.load(path, loaded))
+
+
+def refuse_without_branches(model: str, what: str) -> None:
+    """Raise an InputError unless a model is a checkpoint, whose branches can be run apart."""
+    if not is_checkpoint(existing_file(model_path(model), "model")):
+        raise InputError(f"{what} needs a checkpoint: the branches of {model} cannot be run apart")
+
+
+def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:
+    """Raise an OutputError when a result would replace the file that it is made from."""
+    if os.path.exists(output) and os.path.exists(source) and os.path.samefile(source, output):
+        raise OutputError(f"{output} is the input itself: give another name for the result")
+
+
+def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> None:
+    """A table on stdout; the first column to the left, the others to the right if they are numbers."""
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    for index, header in enumerate(headers):
+        table.add_column(escape(header), justify="right" if index and numbers else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    results.print(table)
+
+
+@contextmanager
+def progress_bar(label: str, total: float | None, thread: bool = True) -> Iterator[Callable[..., None]]:
+    """Yields a function that takes the amount done and a note.
+
+    A bar with time left on a terminal; elsewhere a plain line on stderr now and then.
+
+    Args:
+        thread: draws the bar between the calls too; without it nothing runs beside what is measured.
+    """
+    if not talk.is_terminal:
+        yield _plain_lines(label, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=talk, transient=False, auto_refresh=thread) as progress:
+        task = progress.add_task(escape(label), total=total, note="")
+
+        def update(completed: float, note: str = "") -> None:
+            progress.update(task, completed=completed, note=escape(note), refresh=not thread)
+
+        yield update
+
+
+def _plain_lines(label: str, total: float | None) -> Callable[..., None]:
+    start = last = monotonic()
+
+    def update(completed: float, note: str = "") -> None:
+        nonlocal last
+        now = monotonic()
+        if now - last < PLAIN_EVERY_S:
+            return
+        last = now
+        share = f"{100 * completed / total:.0f} %" if total else f"{completed:g}"
+        left = f", {(now - start) * (total - completed) / completed / 60:.1f} min left" if total and completed else ""
+        talk.print(f"{label}: {share}{left}  {note}")
+
+    return update

@@ -1,0 +1,235 @@
+"""Detections and ground truth in the files of others, told apart by content. Knows formats; computes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
+from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.files import existing_file, read_within
+
+MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are many
+
+# file, line, frame name, class, four numbers, score, tube
+_Row = tuple[str, int, tuple[str, int], str, Sequence[str] | Sequence[float], str | float, int]
+
+
+def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1) -> BoxTable:
+    """Read boxes; what the file is decides, not its name.
+
+    - Text, a row a box: `frame_id class score x1 y1 x2 y2`, ground truth without the score; classes from 1 or names.
+      Lines that start with # are comments.
+    - A folder of such files, one a frame and named after it, without the first column.
+    - AVA csv: `video,seconds,x1,y1,x2,y2,class,score`; ground truth ends with a person id, or with the class.
+    - Ground truth alone: J-HMDB's JSON (`gttubes`), UCF101-24's (`annotations`), and a list of the release, whose lines
+      name frames in `labels/` or `rgb-images/`.
+    - Any of these gzipped.
+
+    Args:
+        truth: the file is ground truth.
+        xywh: boxes in text are corner and size.
+        split: of a JSON with official test splits, from 1.
+
+    Raises:
+        InputError: no such file.
+        DatasetError: a format that is none of these, a row that does not fit, a box that is none; names file and line.
+    """
+    given = Path(path)
+    if given.is_dir():
+        files = sorted(given.glob("*.txt"))
+        return _table(str(given), _folder_rows(files, truth), xywh)
+    file = existing_file(given, "ground truth" if truth else "detections")
+    text = _text(file)
+    first = next((line.strip() for line in text.split("\n") if line.strip() and not line.startswith("#")), "")[:4096]
+    if first.startswith("{"):
+        if truth:
+            return _json_table(file, text, split)
+        raise DatasetError(f"{file} is JSON; detections are text (`yowo-deploy evaluate --save`) or AVA csv")
+    if first.count(",") >= 6 or (truth and re.fullmatch(r"[^\s,]+,\d+", first)):
+        return _table(str(file), _ava_rows(file, text, truth), False)
+    if truth and len(first.split()) == 1:
+        return _table(str(file), _listed_rows(file, text), xywh)
+    return _table(str(file), _text_rows(str(file), text, truth), xywh)
+
+
+def read_excluded(path: str | Path) -> set[tuple[str, int]]:
+    """AVA's excluded timestamps: `video,seconds` a line."""
+    file = existing_file(path, "excluded timestamps")
+    pairs = [line.strip().split(",") for line in _text(file).splitlines() if line.strip()]
+    try:
+        return {(video.replace("/", "_"), int(float(seconds))) for video, seconds in pairs}
+    except ValueError as error:
+        raise DatasetError(f"{file}: expected `video,seconds` in every line") from error
+
+
+def read_label_map(path: str | Path) -> tuple[str, ...]:
+    """Ids of the classes of an AVA label map (`.pbtxt`), as text."""
+    file = existing_file(path, "label map")
+    ids = re.findall(r"\b(?:label_)?id:\s*(\d+)", _text(file))
+    if not ids:
+        raise DatasetError(f"{file} names no class: expected an AVA label map with `id: 1` in each item")
+    return tuple(ids)
+
+
+def read_list(path: str | Path) -> tuple[set[str], set[tuple[str, int]]]:
+    """A test list: the videos it names, and the frames where its lines name frames (`.../labels/a/b/00001.txt`)."""
+    file = existing_file(path, "list")
+    entries = [_listed(line) for line in _text(file).split()]
+    return {video for video, _ in entries}, {(video, frame) for video, frame in entries if frame is not None}
+
+
+def _text(file: Path) -> str:
+    try:
+        return read_within(file, MAX_BYTES).decode("utf-8-sig")
+    except (InputError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{file} is damaged, or is no text: {error}") from error
+
+
+def _table(source: str, rows: Iterable[_Row], xywh: bool, **known: Any) -> BoxTable:
+    listed = list(rows)
+    files, lines, frames, classes, boxes, scores, tubes = zip(*listed, strict=True) if listed else ((),) * 7
+    xyxy = _numbers(listed, boxes).reshape(-1, 4)
+    if xywh:
+        xyxy[:, 2:] += xyxy[:, :2]
+    (videos, video), (names, class_id), (paths, file) = map(_coded, ([f[0] for f in frames], classes, files))
+    return BoxTable(
+        source,
+        videos,
+        video,
+        np.array([frame[1] for frame in frames], np.int64),
+        names,
+        class_id,
+        xyxy,
+        _numbers(listed, scores),
+        paths,
+        file,
+        np.array(lines, np.int64),
+        np.array(tubes, np.int64),
+        **known,
+    )
+
+
+def _numbers(rows: Sequence[_Row], values: Sequence[Any]) -> Any:
+    try:
+        return np.array(values, np.float64)
+    except ValueError:
+        for (file, line, *_), value in zip(rows, values, strict=True):
+            try:
+                np.array(value, np.float64)
+            except ValueError as error:
+                raise DatasetError(f"{file}:{line}: {error}") from error
+        raise
+
+
+def _coded(values: Sequence[str]) -> tuple[tuple[str, ...], Any]:
+    """The different values in the order of their first appearance, and each value's place among them."""
+    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return tuple(places), np.array([places[value] for value in values], np.int64)
+
+
+def _text_rows(file: str, text: str, truth: bool, frame: tuple[str, int] | None = None) -> Iterator[_Row]:
+    columns = ["frame_id"] * (frame is None) + ["class"] + ["score"] * (not truth) + ["x1", "y1", "x2", "y2"]
+    frames: dict[str, tuple[str, int]] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        tokens = line.split()
+        if not tokens or line.startswith("#"):
+            continue
+        if len(tokens) != len(columns):
+            raise DatasetError(f"{file}:{number}: {len(tokens)} columns, expected {' '.join(columns)}")
+        if frame is None:
+            name = tokens.pop(0)
+            place = frames[name] if name in frames else frames.setdefault(name, frame_of(name))
+        else:
+            place = frame
+        score: str | float = 1.0 if truth else tokens[1]
+        yield file, number, place, tokens[0], tokens[-4:], score, -1
+
+
+def _folder_rows(files: Sequence[Path], truth: bool) -> Iterator[_Row]:
+    for file in files:
+        yield from _text_rows(str(file), _text(file), truth, frame_of(file.stem))
+
+
+def _ava_rows(file: Path, text: str, truth: bool) -> Iterator[_Row]:
+    lengths = (2, 7, 8) if truth else (8,)
+    for number, line in enumerate(text.splitlines(), start=1):
+        row = line.split(",")
+        if not line.strip():
+            continue
+        if len(row) not in lengths:
+            wanted = "video,seconds,x1,y1,x2,y2,class" + (",score" if not truth else "")
+            raise DatasetError(f"{file}:{number}: {len(row)} columns, expected {wanted}")
+        if len(row) == 2:  # a frame without anyone
+            continue
+        try:
+            second = float(row[1])
+            place = (row[0].replace("/", "_"), min(int(second), FRAMES))  # which is refused, and fits 64 bits
+        except (ValueError, OverflowError) as error:
+            raise DatasetError(f"{file}:{number}: {row[1]!r} is no time in seconds") from error
+        if second != int(second):
+            raise DatasetError(f"{file}:{number}: {row[1]} is no whole second, and AVA judges one frame of each")
+        yield str(file), number, place, row[6], row[2:6], 1.0 if truth else row[7], -1
+
+
+def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
+    for line in dict.fromkeys(text.split()):  # the release's lists name some frames twice
+        video, frame = _listed(line)
+        if frame is None:
+            raise DatasetError(f"{file}: {line} names a video; ground truth needs its frames: .../labels/a/b/00001.txt")
+        relative = Path(line.replace("rgb-images", "labels")).with_suffix(".txt")
+        moved = relative.parts[relative.parts.index("labels") :] if "labels" in relative.parts else ()
+        places = (*(folder / relative for folder in file.resolve().parents), file.parent.joinpath(*moved))
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            raise DatasetError(f"{file}: {relative} is in no folder above the list")
+        yield from _text_rows(str(found), _text(found), True, (video, frame))
+
+
+def _listed(line: str) -> tuple[str, int | None]:
+    """Video and frame of `labels/Biking/v_Biking_g01/00001.txt`; the video alone of `Biking/v_Biking_g01`."""
+    parts = Path(line).parts
+    if Path(line).suffix in (".txt", ".jpg", ".png") and len(parts) >= 3:
+        return f"{parts[-3]}_{parts[-2]}", frame_of(Path(line).stem)[1]
+    name = "_".join(parts[-2:])
+    return (name.rpartition(".")[0] if name.lower().endswith((".avi", ".mp4")) else name), None
+
+
+def _json_table(file: Path, text: str, split: int) -> BoxTable:
+    try:
+        content = json.loads(text)
+        if "gttubes" in content:
+            if not 1 <= split <= len(content.get("test_videos", [0])):
+                raise DatasetError(f"{file} has no split {split}")
+            names = content["test_videos"][split - 1] if "test_videos" in content else list(content["gttubes"])
+            lengths = {name.replace("/", "_"): int(content["nframes"][name]) for name in names}
+            rows = list(_jhmdb_rows(file, content["gttubes"], names))
+            return _table(str(file), rows, False, labels=tuple(content["labels"]), lengths=lengths)
+        return _table(str(file), list(_ucf24_rows(file, content)), True)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DatasetError(f"{file} is neither J-HMDB's JSON nor UCF101-24's: {error!r}") from error
+
+
+def _jhmdb_rows(file: Path, tubes: dict[str, Any], names: Sequence[str]) -> Iterator[_Row]:
+    for name in names:
+        number = 0
+        for class_id, of_class in tubes[name].items():
+            for tube in of_class:
+                for frame, *box in tube:
+                    place = (name.replace("/", "_"), int(frame))
+                    yield str(file), 0, place, str(int(class_id) + 1), box, 1.0, number
+                number += 1
+
+
+def _ucf24_rows(file: Path, videos: dict[str, Any]) -> Iterator[_Row]:
+    """Frames count from 0 there and pixels from 1; in text it is the other way round, and here."""
+    for name, video in videos.items():
+        for number, tube in enumerate(video["annotations"]):
+            for frame, (x, y, w, h) in enumerate(tube["boxes_xywh"], start=int(tube["sf"]) + 1):
+                place, class_id = (name.replace("/", "_"), frame), str(int(tube["label"]) + 1)
+                yield str(file), 0, place, class_id, [x - 1, y - 1, w, h], 1.0, number

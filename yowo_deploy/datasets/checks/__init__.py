@@ -1,0 +1,1 @@
+"""Check data sets and videos before training."""

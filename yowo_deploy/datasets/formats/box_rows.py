@@ -1,0 +1,325 @@
+"""From boxes that a file lists one by one to videos with tubes. Knows where videos lie; nothing of any one format."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.boxes import Float, Int, Tube
+from yowo_deploy.datasets.base import AnnotatedVideo, Split
+from yowo_deploy.datasets.data_json import Annotations, Sides
+from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
+from yowo_deploy.datasets.tube_builder import chains
+from yowo_deploy.datasets.validation import MAX_FRAMES
+from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.video.image_folder import SUFFIXES
+from yowo_deploy.video.reader import VIDEO_SUFFIXES, open_video
+
+MAX_BOXES = 5_000_000  # of one import, nine times UCF101-24; keyframes far apart would make any number
+NOBODY = -1  # the person of a box that no person is told of
+
+
+class Facts(NamedTuple):
+    """What a video file says of itself."""
+
+    fps: float
+    size_wh: tuple[int, int]
+    frames: int
+
+
+@dataclass
+class Allowance:
+    """How many boxes one import may still make; counts down."""
+
+    left: int = MAX_BOXES
+
+    def take(self) -> None:
+        """One box.
+
+        Raises:
+            DatasetError: there have been enough.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise DatasetError(f"more than {MAX_BOXES} boxes, keyframes worked out: import the videos in parts")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may have to say, because the format does not.
+
+    Attributes:
+        videos: folders to look for videos in, besides that of the annotations.
+        action_from: "label", or "attribute:NAME".
+        start_s: second of the annotation at which a video begins.
+        fps: of videos whose files are not there.
+        allowance: of boxes.
+    """
+
+    videos: tuple[Path, ...] = ()
+    action_from: str = "label"
+    start_s: float = 0.0
+    fps: float | None = None
+    allowance: Allowance = field(default_factory=Allowance)
+    _listed: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def footage_below(self, root: Path) -> dict[str, list[Path]]:
+        """Videos and folders of pictures, by name and by name without its suffix; looked for once."""
+        if root not in self._listed:
+            found = self._listed[root] = {}
+            for place, _, names in os.walk(root):
+                files = [Path(place) / name for name in sorted(names) if name.lower().endswith(VIDEO_SUFFIXES)]
+                if any(name.lower().endswith(SUFFIXES) for name in names):
+                    files.append(Path(place))
+                for file in files:
+                    for name in {file.name, file.stem} if file.suffix else {file.name}:
+                        found.setdefault(name, []).append(file)
+        return self._listed[root]
+
+    @property
+    def attribute(self) -> str | None:
+        """The attribute that names the action, or None where the label does.
+
+        Raises:
+            DatasetError: `action_from` is neither.
+        """
+        kind, _, name = self.action_from.partition(":")
+        if self.action_from != "label" and (kind != "attribute" or not name):
+            raise DatasetError(f"--action-from is {self.action_from!r}, expected label or attribute:NAME")
+        return name or None
+
+
+class Footage:
+    """Finds the videos that annotations name, and looks into them."""
+
+    def __init__(self, folder: Path, options: Options) -> None:
+        self._folder, self._options, self.allowance = folder, options, options.allowance
+
+    def _named(self, name: str) -> list[Path]:
+        roots = (self._folder, *self._options.videos)
+        return [file for root in roots for file in self._options.footage_below(root).get(name, ())]
+
+    def find(self, said: str) -> Path:
+        """The file that annotations call `said`: by its path, else by its name; the path itself where there is none.
+
+        Raises:
+            DatasetError: several files have that name.
+        """
+        place = Path(os.path.normpath(self._folder / said))
+        if is_footage(place):
+            return place
+        name = re.split(r"[/\\]", said.rstrip("/\\"))[-1]
+        names = [name, re.sub(r"^[0-9a-f]{8}-", "", name)]  # which Label Studio puts before it
+        names += [n.removesuffix(Path(n).suffix) for n in names if n.lower().endswith(VIDEO_SUFFIXES)]
+        found = next((files for n in names if (files := self._named(n))), [place])
+        whole = [file for file in found if file.as_posix().endswith(said)] or found
+        if len({file.resolve() for file in whole}) > 1:
+            raise DatasetError(f"video {said!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
+        return whole[0]
+
+    def facts(self, path: Path) -> Facts | None:
+        """What the file says; None where it is not there or cannot be read."""
+        if not os.path.exists(path):
+            return None
+        try:
+            with open_video(path, allow_damaged=True) as reader:
+                return Facts(reader.fps, reader.size_wh, reader.frames_declared)
+        except InputError:  # an empty file, too
+            return None
+
+    def fps_of(self, path: Path, facts: Facts | None) -> float:
+        """Frames a second, for formats that count seconds.
+
+        Raises:
+            DatasetError: nothing says.
+        """
+        fps = (facts.fps if facts else None) or self._options.fps
+        if fps is None:
+            raise DatasetError(f"{path} cannot be read, so its frames a second are not known: give --videos or --fps")
+        return fps
+
+
+def is_footage(place: Path) -> bool:
+    """Whether it is a file, or a folder with pictures: a video may be called as some other folder is."""
+    if not os.path.isdir(place):
+        return os.path.isfile(place)
+    with os.scandir(place) as entries:
+        return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+
+
+@dataclass
+class Rows:
+    """Boxes of one video, one row a box and label."""
+
+    allowance: Allowance = field(default_factory=Allowance)
+    frame: list[int] = field(default_factory=list)
+    person: list[int] = field(default_factory=list)
+    label: list[str] = field(default_factory=list)
+    box: list[Sequence[float]] = field(default_factory=list)
+
+    def add(self, frame: int, person: int, label: str, box: Sequence[float]) -> None:
+        """Append a row; `box` is corners in any one unit.
+
+        Raises:
+            DatasetError: no video has such a frame, or there are too many boxes.
+        """
+        if not 0 <= frame < MAX_FRAMES:
+            raise DatasetError(f"frame {frame}, expected 0 to {MAX_FRAMES - 1}")
+        self.allowance.take()
+        self.frame.append(frame)
+        self.person.append(person)
+        self.label.append(label)
+        self.box.append(box)
+
+    def tubes(
+        self,
+        classes: Sequence[str],
+        scale: Sequence[float] = (1, 1),
+        looked_at: Sequence[int] | None = None,
+        told: Remarks | None = None,
+    ) -> tuple[Tube, ...]:
+        """Each stretch of frames in which one person does one thing; persons that no row tells are told by overlap.
+
+        Args:
+            scale: pixels to a unit, across and down.
+            looked_at: frames that were annotated, ascending, all of the boxes' among them; a tube ends where it lacks
+                one of them. Every frame by default.
+            told: how the boxes were parted into tubes, where that is known.
+        """
+        if not self.frame:
+            return ()
+        numbers = {name: number for number, name in enumerate(classes)}
+        frame, person = np.array(self.frame, np.int64), np.array(self.person, np.int64)
+        when = frame if looked_at is None else np.searchsorted(np.array(looked_at, np.int64), frame)
+        class_id = np.array([numbers[label] for label in self.label], np.int64)
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused with its video
+            boxes = (np.array(self.box, np.float64) * np.tile(scale, 2)).astype(np.float32)
+        person[_somebody_else(frame, person, class_id, boxes)] = NOBODY
+        if (person == NOBODY).any():
+            person = _told_by_overlap(when, person, boxes)
+        starts = [(p, numbers[name], first) for name, p, first in told.tubes if name in numbers] if told else []
+        return _parted(frame, when, person, class_id, boxes, starts)
+
+
+def _somebody_else(frame: Int, person: Int, class_id: Int, boxes: Float) -> Int:
+    """Rows whose person does the same in the same frame in another box: two who were given one number."""
+    order = np.lexsort((frame, class_id, person))
+    keys = np.column_stack([person, class_id, frame])[order]
+    again = np.flatnonzero((np.diff(keys, axis=0) == 0).all(axis=1) & (keys[1:, 0] != NOBODY)) + 1
+    others = (boxes[order[again]] != boxes[order[again - 1]]).any(axis=1)
+    found: Int = order[again[others]]
+    return found
+
+
+def _told_by_overlap(when: Int, person: Int, boxes: Float) -> Int:
+    """Persons for the rows that have none: a box with several labels is one person, and goes on where it overlaps."""
+    unknown = np.flatnonzero(person == NOBODY)
+    rows, back = np.unique(np.column_stack([when[unknown], boxes[unknown]]), axis=0, return_inverse=True)
+    chain = chains(rows[:, 0].astype(np.int64), np.zeros(len(rows), np.int64), rows[:, 1:].astype(np.float32))
+    told = person.copy()
+    told[unknown] = np.unique(chain, return_inverse=True)[1][back.reshape(-1)] + person.max(initial=NOBODY) + 1
+    return told
+
+
+def _parted(
+    frame: Int, when: Int, person: Int, class_id: Int, boxes: Float, starts: Sequence[tuple[int, int, int]]
+) -> tuple[Tube, ...]:
+    """Tubes as they start, in that order; then each stretch of frames of a person and class that has no start.
+
+    Args:
+        starts: person, class and first frame.
+    """
+    order = np.lexsort((frame, class_id, person))
+    same = (np.diff(person[order]) == 0) & (np.diff(class_id[order]) == 0)
+    order = order[np.concatenate([[True], ~(same & (np.diff(frame[order]) == 0))])]  # the same box twice is one box
+    frame, when, person, class_id, boxes = (each[order] for each in (frame, when, person, class_id, boxes))
+    opened: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for place, (who, what, first) in enumerate(starts):
+        opened.setdefault((who, what), []).append((first, place))
+    anew = (np.diff(person) != 0) | (np.diff(class_id) != 0)
+    groups = [0, *(np.flatnonzero(anew) + 1).tolist(), len(frame)]
+    told: list[tuple[int, Tube]] = []
+    for a, b in pairwise(groups):
+        who, what = int(person[a]), int(class_id[a])
+        known = sorted(opened.get((who, what), ()))
+        bounds = [a + int(np.searchsorted(frame[a:b], first)) for first, _ in known[1:]]
+        places = [place for _, place in known]
+        if not known:
+            bounds = (a + 1 + np.flatnonzero(np.diff(when[a:b]) > 1)).tolist()
+            places = [len(starts)] * (len(bounds) + 1)
+        for place, (low, high) in zip(places, pairwise([a, *bounds, b]), strict=True):
+            if high > low:
+                told.append((place, Tube(what, frame[low:high], boxes[low:high], tracker_id=who)))
+    return tuple(tube for _, tube in sorted(told, key=lambda each: each[0]))
+
+
+def unique(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
+    """Videos of one name but of several files with the names of those put before: tools let tasks share a name."""
+    paths: dict[str, set[Path]] = {}
+    for video in videos:
+        paths.setdefault(video.name, set()).add(video.path)
+    found = []
+    for video in videos:
+        name = f"{video.path.parent.name}/{video.path.stem}"
+        if len(paths[video.name]) > 1:
+            group = name if video.group == video.name else video.group
+            video = replace(video, name=name, group=group)
+        found.append(video)
+    return found
+
+
+def annotations_of(
+    classes: Iterable[str],
+    videos: Sequence[AnnotatedVideo],
+    sides: Sides | None = None,
+    told: Sequence[Remarks | None] = (),
+) -> Annotations:
+    """The videos as they are, or with their sides. A box may have several classes if one has.
+
+    Args:
+        told: of each video, what was noted when it was written.
+
+    Raises:
+        DatasetError: two videos have one name, or there is none.
+    """
+    if not videos:
+        raise DatasetError("no video in it")
+    names = [video.name for video in videos]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DatasetError(f"two videos are called {twice!r}: import them one by one, or rename one")
+    many = any(_several_labels(video) for video in videos)
+    splits = (sides,) if sides and any(sides.values()) else ()
+    found = Annotations(tuple(classes), tuple(videos), splits, 0 if many else None)
+    return with_remarks(found, told) if told else found
+
+
+def _several_labels(video: AnnotatedVideo) -> bool:
+    """Whether somebody does two things at once."""
+    rows: list[NDArray[np.int64]] = [
+        np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes
+    ]
+    together = np.concatenate(rows) if rows else np.zeros((0, 2))
+    return len(np.unique(together, axis=0)) < len(together)
+
+
+def sides_of(names: Iterable[tuple[str, str]]) -> Sides:
+    """From pairs of a video and what a tool calls its subset: train; or val, test."""
+    sides: dict[Split, list[str]] = {"train": [], "test": []}
+    for name, subset in names:
+        if subset:
+            sides["test" if subset.lower().startswith(("val", "test")) else "train"].append(name)
+    return {side: tuple(found) for side, found in sides.items()} if any(sides.values()) else {}
+
+
+def recording_of(name: str) -> str:
+    """The recording that a video was cut from, where its name ends as a part's does: `yard_c02`, `yard-part3`."""
+    return re.sub(r"[_-](?:c|clip|part|seg|segment|chunk)[_-]?\d+$", "", name, flags=re.IGNORECASE) or name

@@ -1,0 +1,1 @@
+"""Make videos of stick figures with exact annotations."""

@@ -1,0 +1,76 @@
+"""Folders of frames and of labels as the YOWO release reads them. Knows their names; nothing of any one data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets.base import AnnotatedVideo, Split
+from yowo_deploy.datasets.box_files import read_table
+from yowo_deploy.datasets.tube_builder import tubes_of
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.video.image_folder import SUFFIXES
+
+ANNOTATED_WH = (320, 240)  # whatever the size of the pictures is (OFFICIAL_YOWO, "Preprocessing")
+
+
+def is_release_layout(folder: Path) -> bool:
+    """Whether a folder has the release's `labels/` in it."""
+    return (folder / "labels").is_dir()
+
+
+def release_videos(folder: Path, split: Split, number: int, labels: Sequence[str]) -> list[AnnotatedVideo]:
+    """`rgb-images/<class>/<name>/00001.jpg`, `labels/<class>/<name>/00001.txt`, `trainlist.txt` and `testlist.txt`.
+
+    The labels name no persons, so boxes are chained to tubes by overlap. Clips of one recording are told by the number
+    that their names end with.
+
+    Raises:
+        DatasetError: the list, or a label that it names, is missing or cannot be read.
+    """
+    table = read_table(list_file(folder, split, number), truth=True)
+    frames = {f"{path.parent.name}_{path.name}": path for path in (folder / "rgb-images").glob("*/*") if path.is_dir()}
+    for path in frames.values():
+        _refuse_other_start(path)
+    absent = folder / "rgb-images"
+    return [annotated(name, frames.get(name, absent / name), tubes) for name, tubes in tubes_of(table, labels).items()]
+
+
+def _refuse_other_start(folder: Path) -> None:
+    """Labels name the picture that they are of; a folder's frames are counted from its first picture."""
+    numbers = (re.search(r"(\d+)$", path.stem) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    first = min((int(number.group(1)) for number in numbers if number), default=1)
+    if first != 1:
+        raise DatasetError(f"{folder} begins with picture {first}, expected 1: labels are told by the picture's number")
+
+
+def annotated(name: str, path: Path, tubes: Sequence[Tube]) -> AnnotatedVideo:
+    """A video whose tubes count frames from 1, in pixels of `ANNOTATED_WH`."""
+    from_zero = tuple(Tube(tube.class_id, tube.frames - 1, tube.xyxy) for tube in tubes)
+    if any(tube.frames[0] < 0 for tube in from_zero):
+        raise DatasetError(f"{name} is annotated before its first frame; its frames count from 1 in files")
+    frames = max(int(tube.frames[-1]) + 1 for tube in from_zero)
+    return AnnotatedVideo(name, re.sub(r"_c?\d+$", "", name), path, frames, from_zero, ANNOTATED_WH)
+
+
+def refuse_absent_split(folder: Path, number: int) -> None:
+    """Raise a DatasetError where a folder has neither list of a split behind the first."""
+    if number > 1 and not [*folder.glob(f"trainlist{number:02d}.txt"), *folder.glob(f"testlist{number:02d}.txt")]:
+        raise DatasetError(
+            f"{folder}: trainlist{number:02d}.txt not found, needed for split {number}, nor its test list"
+        )
+
+
+def list_file(folder: Path, split: Split, number: int) -> Path:
+    """`testlist02.txt` of a folder, or its only test list for split 1.
+
+    Raises:
+        DatasetError: it is not there.
+    """
+    found = sorted(folder.glob(f"{split}list*.txt"))
+    numbered = [path for path in found if path.stem.endswith(f"{number:02d}")]
+    if not numbered and (len(found) != 1 or number != 1):
+        raise DatasetError(f"{folder}: {split}list{number:02d}.txt not found, needed for split {number}")
+    return (numbered or found)[0]

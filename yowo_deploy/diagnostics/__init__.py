@@ -1,0 +1,1 @@
+"""Describe the system and try what works on it."""

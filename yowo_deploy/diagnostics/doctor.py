@@ -1,0 +1,286 @@
+"""What is installed here, what works, what is missing. Knows processes and packages; imports no engine.
+
+That an engine works is known when it has run. Where a driver is broken it may also hang, or take its process down, so
+each is tried in a process of its own, on a model of one layer whose answer is known.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+
+from yowo_deploy.backends.base import open_model
+from yowo_deploy.diagnostics.probe_model import clip_kernel_answer, write_one_layer
+from yowo_deploy.errors import ModelFileError, VideoError
+from yowo_deploy.video.reader import VideoReader, VideoWriter
+
+TIMEOUT_S = 60.0  # for one trial; PyTorch takes 10 s to load from a cold, slow disk
+_GPU_FIELDS = ("name", "driver_version", "compute_cap", "memory.total")
+
+# Top-level module -> the extra that brings it; "" for what every installation has.
+MODULES = {"numpy": "", "cv2": "", "openvino": "openvino", "onnxruntime": "onnxruntime", "torch": "train"}
+MODULES |= {"onnx": "export", "onnx_ir": "export", "onnxscript": "export", "tensorrt": "tensorrt"}
+MODULES |= {"tensorrt_rtx": "tensorrt-rtx", "cuda": "tensorrt", "av": "video", "matplotlib": "plots"}
+# Modules that several wheels carry, each over the other's files, and which wheel to keep: the first that is there.
+ONE_WHEEL = {
+    "cv2": (("opencv-python-headless", "opencv-python-headless"),),
+    "onnxruntime": (("onnxruntime-gpu", "'yowo-deploy[cuda]'"), ("onnxruntime", "'yowo-deploy[onnxruntime]'")),
+}
+
+Kind = Literal["engine", "builder", "preprocessing", "video"]
+State = Literal["works", "fails", "missing", "no gpu"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One thing to try.
+
+    Attributes:
+        name: for people.
+        kind: engines run models; builders make plans.
+        library: module that it cannot do without.
+        extra: of the package, which brings that.
+        code: Python, raises where it does not work.
+        arguments: `sys.argv` of the code after the file of the one-layer model.
+        needs_gpu: not tried without one.
+    """
+
+    name: str
+    kind: Kind
+    library: str
+    extra: str
+    code: str
+    arguments: tuple[str, ...] = ()
+    needs_gpu: bool = False
+
+
+_RUN = "import sys; from yowo_deploy.diagnostics.doctor import run_one_layer; run_one_layer(*sys.argv[1:])"
+_WRITE = "import sys; from yowo_deploy.diagnostics.doctor import write_video; write_video(sys.argv[2])"
+_TORCH = """
+import sys, torch
+from yowo_deploy.diagnostics.probe_model import STRIDES, clip_kernel_answer
+clip, kernel, answer = (torch.from_numpy(array).to(sys.argv[2]) for array in clip_kernel_answer())
+if not torch.equal(torch.nn.functional.conv3d(clip, kernel, stride=STRIDES).squeeze(2), answer):
+    raise SystemExit("the answer is wrong")
+"""
+_GOLDEN = """
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
+path = model_path("default")
+check_golden(read_spec(path), read_onnx_file(path).metadata[GOLDEN_KEY], str(path))
+"""
+_BUILD = """
+import importlib, sys
+trt = importlib.import_module(sys.argv[2])
+logger = trt.Logger(trt.Logger.ERROR)
+builder = trt.Builder(logger)
+network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+if not trt.OnnxParser(network, logger).parse_from_file(sys.argv[1]):
+    raise SystemExit("the ONNX file was refused")
+if builder.build_serialized_network(network, builder.create_builder_config()) is None:
+    raise SystemExit("no plan came out")
+"""
+
+
+def _engine(library: str, device: str, extra: str) -> Trial:
+    return Trial(f"{library}, {device}", "engine", library, extra, _RUN, (library, device), device != "cpu")
+
+
+TRIALS = (
+    _engine("openvino", "cpu", "openvino"),
+    _engine("onnxruntime", "cpu", "onnxruntime"),
+    _engine("onnxruntime", "cuda", "cuda"),
+    _engine("onnxruntime", "tensorrt", "cuda"),
+    _engine("onnxruntime", "tensorrt-rtx", "cuda,onnxruntime-rtx"),
+    Trial("pytorch, cpu", "engine", "torch", "train", _TORCH, ("cpu",)),
+    Trial("pytorch, cuda", "engine", "torch", "train", _TORCH, ("cuda",), True),
+    Trial("tensorrt, building a plan", "builder", "tensorrt", "tensorrt", _BUILD, ("tensorrt",), True),
+    Trial("tensorrt-rtx, building a plan", "builder", "tensorrt_rtx", "tensorrt-rtx", _BUILD, ("tensorrt_rtx",)),
+    Trial("the golden frame of the default model", "preprocessing", "cv2", "", _GOLDEN),
+    Trial("VP8 in .webm", "video", "cv2", "", _WRITE, ("a.webm",)),
+    Trial("H.264 in .mp4", "video", "av", "video", _WRITE, ("a.mp4",)),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of a trial: a note in one line, and the command that installs what is missing, else ""."""
+
+    name: str
+    kind: Kind
+    state: State
+    note: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Everything the doctor found.
+
+    Attributes:
+        python, system: versions.
+        packages: for each of `MODULES` the wheels that carry it, as "onnxruntime 1.31.1"; "" where it is missing.
+        gpus: name, driver, compute capability and memory of each, as nvidia-smi names them.
+        gpu_note: CUDA's version by the driver, or why there is no GPU.
+        findings: one for each trial.
+        clashes: a sentence with its command for wheels that lie over each other.
+    """
+
+    python: str
+    system: str
+    packages: dict[str, str]
+    gpus: tuple[dict[str, str], ...]
+    gpu_note: str
+    findings: tuple[Finding, ...]
+    clashes: tuple[str, ...]
+
+    @property
+    def runs_models(self) -> bool:
+        """At least one engine works."""
+        return any(finding.kind == "engine" and finding.state == "works" for finding in self.findings)
+
+
+def examine(on_trial: Callable[[int, str], None] = lambda done, name: None) -> Health:
+    """Look at everything; 5 s with all engines installed and warm. `on_trial` hears what is tried next."""
+    wheels = importlib.metadata.packages_distributions()
+    gpus, gpu_note = find_gpus()
+    findings = []
+    for done, trial in enumerate(TRIALS):
+        on_trial(done, trial.name)
+        findings.append(attempt(trial, bool(gpus)))
+    return Health(
+        platform.python_version(),
+        platform.platform(),
+        {module: _versions(wheels.get(module, [])) for module in MODULES},
+        gpus,
+        gpu_note,
+        tuple(findings),
+        tuple(filter(None, (clash(module, wheels.get(module, [])) for module in ONE_WHEEL))),
+    )
+
+
+def attempt(trial: Trial, has_gpu: bool, timeout_s: float = TIMEOUT_S) -> Finding:
+    """Try one thing in a process of its own. Whatever happens there, this returns."""
+    if trial.needs_gpu and not has_gpu:
+        return Finding(trial.name, trial.kind, "no gpu", "needs an NVIDIA GPU")
+    if find_spec(trial.library) is None:
+        return Finding(
+            trial.name, trial.kind, "missing", f"{trial.library} is not installed", install(trial.extra, has_gpu)
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "one_layer.onnx"
+        write_one_layer(model)
+        start = perf_counter()
+        # What can be imported here can be imported there, and nothing from the folder where the user stands.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)}
+        command = [sys.executable, "-c", trial.code, str(model), *trial.arguments]
+        failure = _failure(command, timeout_s, environment, folder)
+    if failure:
+        return Finding(trial.name, trial.kind, "fails", failure)
+    return Finding(trial.name, trial.kind, "works", f"{perf_counter() - start:.1f} s with its start")
+
+
+def run_one_layer(path: str, backend: str, device: str) -> None:
+    """Open the one-layer model and compare its answer.
+
+    Raises:
+        YowoError: it cannot be opened, or its answer is wrong.
+    """
+    clip, _, answer = clip_kernel_answer()
+    with open_model(path, backend, device) as engine:
+        if not np.array_equal(engine.infer(clip), answer):
+            raise ModelFileError("the answer is wrong")
+
+
+def write_video(path: str) -> None:
+    """Write four frames and read them back.
+
+    Raises:
+        YowoError: they cannot be written, or do not come back.
+    """
+    with VideoWriter(path, 25.0, (64, 48)) as writer:
+        for shade in (0, 80, 160, 240):
+            writer.write(np.full((48, 64, 3), shade, np.uint8))
+    with VideoReader(path) as reader:
+        shades = [float(frame.mean()) for frame in reader]
+    if not np.allclose(shades, (0, 80, 160, 240), atol=16):  # codecs lose some, and video's black is 16
+        raise VideoError(f"four frames of 0, 80, 160 and 240 came back as {shades}")
+
+
+def find_gpus() -> tuple[tuple[dict[str, str], ...], str]:
+    """The NVIDIA GPUs as nvidia-smi tells, and a note: CUDA's version, or why there is none."""
+    try:
+        query = ["nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader"]
+        told = subprocess.run(query, capture_output=True, text=True, timeout=TIMEOUT_S)
+        if told.returncode:
+            return (), f"no NVIDIA GPU can be used: {_last_line(told.stderr, told.stdout)}"
+        page = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=TIMEOUT_S).stdout
+    except OSError:
+        return (), "no NVIDIA GPU: nvidia-smi is not there"
+    except subprocess.TimeoutExpired:
+        return (), f"no NVIDIA GPU can be used: nvidia-smi did not answer in {TIMEOUT_S:.0f} s"
+    rows = [[value.strip() for value in line.split(",")] for line in told.stdout.splitlines() if line.strip()]
+    version = re.search(r"CUDA\b[^:\n]*Version\s*:\s*([\d.]+)", page)
+    gpus = tuple(dict(zip(_GPU_FIELDS, row, strict=False)) for row in rows)
+    return gpus, f"CUDA {version[1]} by the driver" if version else "the driver does not tell its CUDA version"
+
+
+def clash(module: str, wheels: Sequence[str]) -> str:
+    """What to do about a module of `ONE_WHEEL` that several wheels carry; "" when one does, or none."""
+    names = sorted(set(wheels))
+    if len(names) < 2:
+        return ""
+    kept = next((target for wheel, target in ONE_WHEEL[module] if wheel in names), ONE_WHEEL[module][-1][1])
+    return (
+        f"{' and '.join(names)} lie over each other's files: "
+        f"run `pip uninstall -y {' '.join(names)} && pip install {kept}`"
+    )
+
+
+def install(extra: str, has_gpu: bool) -> str:
+    """The command that installs an extra of the package, "" for its base; never both wheels of ONNX Runtime."""
+    if has_gpu:
+        extra = {"onnxruntime": "cuda", "export": "export-cuda"}.get(extra, extra)
+    return f"pip install 'yowo-deploy[{extra}]'" if extra else "pip install yowo-deploy"
+
+
+def _failure(command: list[str], timeout_s: float, environment: dict[str, str], folder: str) -> str:
+    """Why a command did not end well, in one line; "" when it did."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=timeout_s, env=environment, cwd=folder, text=True, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer in {timeout_s:.0f} s"
+    if done.returncode < 0:
+        return f"its process died: {signal.strsignal(-done.returncode) or -done.returncode}"
+    if not done.returncode:
+        return ""
+    told = _last_line(done.stderr, done.stdout)
+    lacking = re.search(r"lib[\w.+-]+: cannot open shared object file", done.stderr)  # engines log it and go on
+    return told if lacking is None or lacking[0] in told else f"{lacking[0]}; {told}"
+
+
+def _last_line(*texts: str) -> str:
+    """The last line of the first text that has one: of a traceback the message, without the name of its error."""
+    lines = [line for text in texts for line in reversed(text.splitlines()) if line.strip()]
+    return re.sub(r"^[\w.]+(Error|Exception): ", "", lines[0].strip())[:500] if lines else "no reason given"
+
+
+def _versions(wheels: Sequence[str]) -> str:
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(wheels)))

@@ -1,0 +1,170 @@
+"""How good a model file is on annotated videos. Knows engines by their protocol, data sets by theirs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from yowo_deploy.backends.base import Backend, Look
+from yowo_deploy.boxes import Detections, Float, Int
+from yowo_deploy.datasets.base import AnnotatedVideo, Rules
+from yowo_deploy.datasets.box_table import FRAMES, Matched
+from yowo_deploy.errors import DatasetError
+from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
+from yowo_deploy.metrics.ava_ap import ava_map
+from yowo_deploy.metrics.detections_log import DetectionsFile
+from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
+from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.postprocess.tubes import RELEASE_RULE
+from yowo_deploy.prefetch import Prefetch, map_ahead
+from yowo_deploy.preprocess.clip_buffer import ClipBuffer
+from yowo_deploy.preprocess.frames import preprocess
+from yowo_deploy.video.reader import open_video
+
+VIDEO_IOUS = (0.2, 0.5, 0.75)  # of the published tables
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one model on one set of videos.
+
+    Attributes:
+        frame_map: average precision by class at IoU 0.5.
+        video_map: by threshold, of tubes linked as the release does; empty unless every annotated frame was judged,
+            and by AVA's rules.
+        recall: share of ground-truth boxes found at IoU 0.5 by a detection of any class above the threshold.
+        accuracy: share of the boxes found whose best-scoring detection has the right class (paper, Table 3); NaN by
+            AVA's rules, where a box has many.
+        frames: annotated frames that were judged.
+        frames_missing: annotated frames beyond the end of their video file; they count as not found.
+    """
+
+    frame_map: ClassAp
+    video_map: dict[float, ClassAp]
+    recall: float
+    accuracy: float
+    frames: int
+    frames_missing: int
+
+
+def evaluate(
+    backend: Backend,
+    videos: Sequence[AnnotatedVideo],
+    every: int = 1,
+    on_video: Callable[[AnnotatedVideo], None] | None = None,
+    kept: DetectionsFile | None = None,
+    rules: Rules = "voc",
+    look_into: Callable[[AnnotatedVideo], Look] | None = None,
+    judged_classes: Collection[int] = (),
+) -> Evaluation:
+    """Run a model over videos frame by frame and score it with the model's evaluation threshold.
+
+    Args:
+        rules: see `Dataset`; AVA has no tubes, and judges the 50 best detections of a frame.
+        judged_classes: class ids whose detections count; all by default.
+        look_into: what takes the place of `backend.infer` for a video, where a clip alone does not say it all.
+        every: judge each video's first annotated frame and every so-many-th after it; 1 is the full measure.
+        on_video: called when a video is done.
+        kept: where detections are written; what is in it already is not computed again.
+
+    Raises:
+        DatasetError: there is no annotated frame.
+    """
+    found, truth, truth_tube, missing, frames = [], [], [], 0, 0
+    for number, video in enumerate(videos):
+        judged = video.judged_frames()[::every]
+        look = look_into(video) if look_into else lambda clip, _: backend.infer(clip)
+        boxes, lacking = _judge(backend, video, judged, kept, look)
+        found.append(boxes.moved(number * FRAMES))
+        of_truth, tubes = _truth(video, judged)
+        truth.append(of_truth.moved(number * FRAMES))
+        truth_tube.append(tubes)
+        missing, frames = missing + lacking, frames + len(judged)
+        if on_video:
+            on_video(video)
+    everything, boxes = FrameBoxes.concatenate(found), FrameBoxes.concatenate(truth)
+    if judged_classes:
+        everything = everything.rows(np.isin(everything.class_id, list(judged_classes)))
+    if not len(boxes):
+        raise DatasetError("no annotated frame in these videos, nothing to evaluate")
+    spec, names = backend.spec, tuple(video.name for video in videos)
+    matched = Matched(everything, boxes, np.concatenate(truth_tube), spec.labels, names, {}, ())
+    by_rule = {"voc": frame_map, "ava": ava_map}[rules]
+    return Evaluation(
+        by_rule(everything, boxes, spec.classes),
+        _video_map(matched) if every == 1 and rules == "voc" else {},
+        localization_recall(everything, boxes if rules == "voc" else _each_once(boxes)),
+        classification_accuracy(everything, boxes) if rules == "voc" else math.nan,
+        frames,
+        missing,
+    )
+
+
+def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int], look: Look) -> dict[int, Detections]:
+    """Detections of the wanted frames of a video, all frames before them seen; those it does not have are left out.
+
+    Boxes are in pixels of the picture that the ground truth is measured in.
+    """
+    spec, buffer = backend.spec, ClipBuffer(backend.spec)
+
+    def judged(numbered: tuple[int, Float]) -> tuple[int, Detections]:
+        index, clip = numbered
+        return index, detect(look(clip, index)[0], spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
+
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_video(video.path, allow_damaged=True))
+        seen = islice(reader, max(wanted, default=-1) + 1)
+        prepared = stack.enter_context(Prefetch(preprocess(frame, spec) for frame in seen))
+        clips = ((index, buffer.push(planes)[None]) for index, planes in enumerate(prepared))
+        copies = ((index, clip.copy()) for index, clip in clips if index in wanted)
+        return dict(map_ahead(judged, copies, backend.streams))
+
+
+def _judge(
+    backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsFile | None, look: Look
+) -> tuple[FrameBoxes, int]:
+    """The rows of a video, and how many of its annotated frames the file lacks."""
+    if kept and video.name in kept.done:
+        return kept.done[video.name]
+    detections = detect_frames(backend, video, set(judged.tolist()), look)
+    threshold = backend.spec.evaluation_threshold
+    boxes = FrameBoxes.concatenate([_rows(frame, each, threshold) for frame, each in sorted(detections.items())])
+    missing = len(judged) - len(detections)
+    if kept:
+        kept.add(video.name, boxes, missing)
+    return boxes, missing
+
+
+def _rows(frame: int, detections: Detections, threshold: float) -> FrameBoxes:
+    """One row for each class of each box whose score passes the threshold."""
+    box, class_id = np.nonzero(detections.scores > threshold)
+    scores = detections.scores[box, class_id]
+    return FrameBoxes(np.full(len(box), frame, np.int64), class_id.astype(np.int64), detections.xyxy[box], scores)
+
+
+def _truth(video: AnnotatedVideo, judged: Int) -> tuple[FrameBoxes, Int]:
+    """The judged ground truth of a video, and which tube each row is of."""
+    parts, numbers = [], []
+    for number, tube in enumerate(video.tubes):
+        rows = np.flatnonzero(np.isin(tube.frames, judged))
+        class_id = np.full(len(rows), tube.class_id, np.int64)
+        parts.append(FrameBoxes(tube.frames[rows], class_id, tube.xyxy[rows], np.ones(len(rows), np.float32)))
+        numbers.append(np.full(len(rows), number, np.int64))
+    return FrameBoxes.concatenate(parts), np.concatenate([np.zeros(0, np.int64), *numbers])
+
+
+def _each_once(truth: FrameBoxes) -> FrameBoxes:
+    """Every box a single time, however many labels it has."""
+    places = np.column_stack([truth.frame.astype(np.float64), truth.xyxy])
+    _, first = np.unique(places, axis=0, return_index=True)
+    return truth.rows(np.sort(first))
+
+
+def _video_map(matched: Matched) -> dict[float, ClassAp]:
+    figures = video_map(linked(matched, RELEASE_RULE), truth_tubes(matched), len(matched.labels), VIDEO_IOUS, False)
+    return dict(zip(VIDEO_IOUS, figures, strict=True))

@@ -1,0 +1,70 @@
+// Which engine a file needs, of those that are compiled in. Knows what files are; nothing of what is in a model.
+//
+// YOWO_WITH_OPENVINO, YOWO_WITH_ONNXRUNTIME, YOWO_WITH_TENSORRT and YOWO_WITH_TENSORRT_RTX say which those are; the
+// CMake package defines them by its components.
+#pragma once
+
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "yowo/backends/base.hpp"
+#include "yowo/errors.hpp"
+#include "yowo/model_files/onnx_reader.hpp"
+#include "yowo/model_files/plan_record.hpp"
+
+#if defined(YOWO_WITH_OPENVINO)
+#include "yowo/backends/ov.hpp"
+#endif
+#if defined(YOWO_WITH_ONNXRUNTIME)
+#include "yowo/backends/ort.hpp"
+#endif
+#if defined(YOWO_WITH_TENSORRT) || defined(YOWO_WITH_TENSORRT_RTX)
+#include "yowo/backends/trt.hpp"
+#endif
+
+namespace yowo {
+
+// Load a model file into an engine. What the file is decides, not its name.
+//
+// Throws InputError: no such file, an unknown backend, or one that cannot take this kind of file or an option;
+// ModelFileError, SpecError: the file is no model, is damaged, or carries no spec; MissingEngineError.
+inline std::unique_ptr<Backend> open_model(const std::string& path, const Options& options = {}) {
+  std::ifstream stream = detail::existing_file(path, "model");
+  const std::string& backend = options.backend;
+  if (!backend.empty() && backend != "openvino" && backend != "onnxruntime" && backend != "tensorrt")
+    throw InputError("backend '" + backend + "' is not known, expected one of openvino, onnxruntime, tensorrt");
+  const std::string head = detail::Bytes(stream).copy(0, 1);
+  if (head == "P" || head == "\x80")
+    throw InputError(path + " looks like a checkpoint: export it to ONNX with `yowo-deploy export`");
+  if (is_plan(stream)) {
+    if (!backend.empty() && backend != "tensorrt")
+      throw InputError(backend + " cannot run the plan " + path +
+                       ": give it the ONNX file that the plan was built from");
+#if defined(YOWO_WITH_TENSORRT) || defined(YOWO_WITH_TENSORRT_RTX)
+    return std::make_unique<TensorRtBackend>(path, options);
+#else
+    const PlanFile plan = PlanFile::read(stream, path);
+    throw MissingEngineError(plan.flavour, plan.flavour);
+#endif
+  }
+  if (backend == "tensorrt")
+    throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
+  ModelSpec spec = OnnxFile::read(stream, path).spec(path);
+  if (spec.streaming)
+    throw ModelFileError(path +
+                         " is a streaming file, which runs in Python alone so far: export it without --streaming");
+#if defined(YOWO_WITH_OPENVINO)
+  if (backend.empty() || backend == "openvino")
+    return std::make_unique<OpenVinoBackend>(path, std::move(spec), options);
+#endif
+#if defined(YOWO_WITH_ONNXRUNTIME)
+  if (backend.empty() || backend == "onnxruntime")
+    return std::make_unique<OnnxRuntimeBackend>(path, std::move(spec), options);
+#endif
+  throw MissingEngineError(backend.empty() ? "an engine for ONNX files" : backend,
+                           backend.empty() ? "openvino" : backend);
+}
+
+}  // namespace yowo

@@ -1,0 +1,1 @@
+"""Read and write ONNX files and plan records without onnx."""

@@ -1,0 +1,1 @@
+"""From raw output to detections, tubes, actions and events; numpy alone."""

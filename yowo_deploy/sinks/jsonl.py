@@ -1,0 +1,121 @@
+"""Results and events as lines of JSON. Knows text files; nothing of models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from yowo_deploy.errors import OutputError
+from yowo_deploy.files import atomic_write
+from yowo_deploy.postprocess.events import Events
+from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.result import Result
+from yowo_deploy.sinks.base import finish_and_leave
+
+FRAMES_SCHEMA = Path(__file__).parent / "frames.schema.json"
+EVENTS_SCHEMA = Path(__file__).parent / "events.schema.json"
+
+Target = str | os.PathLike[str] | Callable[[str], object]
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a pipe or a device, which no file may replace."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+
+
+class Lines:
+    """Text, line by line, into a file or to a function.
+
+    Args:
+        target: where to; a function takes each line without its end.
+        followed: write under the file's own name from the start, each line at once, for a program that reads along.
+            Such a file stays as it is when the block fails. Pipes and devices are always written so.
+
+    Attributes:
+        stack: to be left when the block ends.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, target: Target, followed: bool = False) -> None:
+        self.stack = ExitStack()
+        if callable(target):
+            self.write = target
+            return
+        path = Path(target)
+        followed = followed or is_stream(path)
+        if not followed:
+            path = self.stack.enter_context(atomic_write(path))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = self.stack.enter_context(path.open("w", encoding="utf-8", buffering=1 if followed else -1))
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}; choose another output path") from error
+        self.write = lambda line: stream.write(line + "\n")
+
+
+class JsonSink:
+    """One line of JSON a frame, see `Result.to_json`; `frames.schema.json` lies beside this file.
+
+    Args:
+        target, followed: see `Lines`.
+    """
+
+    def __init__(self, target: Target, followed: bool = False) -> None:
+        self._lines = Lines(target, followed)
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Append a line."""
+        self._lines.write(result.to_json())
+
+    def __enter__(self) -> JsonSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.stack.__exit__(kind, error, trace)
+
+
+class EventSink:
+    """One line of JSON for each message of `Events`; `events.schema.json` lies beside this file.
+
+    What goes on when the block ends, well or not, ends there.
+
+    Args:
+        target, followed: see `Lines`.
+        events: with thresholds of your own; `Events()` by default.
+    """
+
+    def __init__(self, target: Target, events: Events | None = None, followed: bool = False) -> None:
+        self._events, self._lines = events or Events(), Lines(target, followed)
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Append what there is to tell."""
+        self._tell(self._events.push(result))
+
+    def __enter__(self) -> EventSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            finish_and_leave(self._finish, self._lines.stack, kind, error, trace)
+            return
+        try:
+            self._finish()  # for who reads along
+        finally:
+            self._lines.stack.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
+        self._tell(self._events.close())
+
+    def _tell(self, messages: list[dict[str, object]]) -> None:
+        for message in messages:
+            self._lines.write(json.dumps(message, ensure_ascii=False))

@@ -1,0 +1,1 @@
+"""Read and write videos, image folders and live streams."""

@@ -1,0 +1,88 @@
+"""A folder of numbered pictures read as a video. Knows cv2 and file names; nothing of containers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from yowo_deploy.errors import VideoError
+from yowo_deploy.preprocess.frames import Frame
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+class ImageFolder:
+    """Frames in the order of the numbers that their names end with, as `VideoReader` gives those of a file.
+
+    Args:
+        pattern: of the names, where only some of the pictures are meant.
+
+    Attributes:
+        path: of the folder.
+        size_wh: (width, height) of the first frame; all have it.
+        fps: 25, as a folder says nothing.
+        frames_declared: pictures in it.
+
+    Raises:
+        VideoError: no picture, a number missing between the first and the last, a picture that cannot be read (also
+            while iterating) or is of another size.
+    """
+
+    fps = 25.0
+
+    def __init__(self, path: str | os.PathLike[str], pattern: str = "*") -> None:
+        self.path = Path(path)
+        found = [file for file in self.path.glob(pattern) if file.suffix.lower() in SUFFIXES]
+        self._files = [file for _, file in sorted((_number(file), file) for file in found)]
+        if not self._files:
+            raise VideoError(f"{self.path} is a folder without any picture ({', '.join(SUFFIXES)})")
+        first, last = _number(self._files[0]), _number(self._files[-1])
+        if last - first + 1 != len(self._files):
+            raise VideoError(
+                f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or double"
+            )
+        self.frames_declared = len(self._files)
+        height, width = self._read(self._files[0]).shape[:2]  # OpenCV itself refuses pictures of absurd size
+        self.size_wh = width, height
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame once, from the first."""
+        return self.window(0, len(self._files) - 1)
+
+    def window(self, first: int, last: int) -> Iterator[Frame]:
+        """Frames `first` to `last` alone, counted from 0, fewer where the folder ends before."""
+        for file in self._files[first : last + 1]:
+            frame = self._read(file)
+            if (frame.shape[1], frame.shape[0]) != self.size_wh:
+                raise VideoError(f"{file} is {frame.shape[1]}x{frame.shape[0]}, the first picture {self.size_wh}")
+            yield frame
+
+    def _read(self, file: Path) -> Frame:
+        try:
+            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        except cv2.error as error:  # larger than OpenCV reads
+            raise VideoError(f"{file} cannot be read as a picture: {error.err or error}") from error
+        if frame is None:
+            raise VideoError(f"{file} cannot be read as a picture")
+        return np.asarray(frame, np.uint8)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def __enter__(self) -> ImageFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _number(file: Path) -> int:
+    found = re.search(r"(\d+)$", file.stem)
+    if not found:
+        raise VideoError(f"{file}: its name does not end with the number of the frame")
+    return int(found.group(1))

@@ -1,0 +1,1 @@
+"""Draw boxes, plots and HTML reports."""

@@ -1,0 +1,166 @@
+"""Detections on frames, and frames on a sheet. Knows boxes and cv2; nothing of models, tubes or files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from yowo_deploy.boxes import Detections
+from yowo_deploy.preprocess.frames import Frame
+
+Colour = tuple[int, int, int]
+Corners = tuple[int, int, int, int]
+
+# Okabe and Ito's colours, told apart with every common colour blindness; BGR, without their black and grey.
+PALETTE: tuple[Colour, ...] = (
+    (0, 159, 230),  # orange
+    (233, 180, 86),  # sky blue
+    (115, 158, 0),  # bluish green
+    (66, 228, 240),  # yellow
+    (178, 114, 0),  # blue
+    (0, 94, 213),  # vermilion
+    (167, 121, 204),  # reddish purple
+)
+_SHADES = (0.0, -0.4, 0.5)  # towards black or white, for the classes after the first seven, fourteen, ...
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_KNOWS_UNICODE = int(cv2.__version__.partition(".")[0]) >= 5  # OpenCV 4 draws "?" for each byte of UTF-8
+_MIN_SCALE = 0.4  # of the font, the smallest that can be read
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+_PAPER, _GAP = (250, 250, 250), 6
+
+
+def draw(frame_bgr: Frame, detections: Detections, labels: Sequence[str]) -> Frame:
+    """A copy of the frame with every detection's box and its label, "walk 0.83", or "#3 walk 0.83" of person 3.
+
+    Labels lie whole within the frame, above their box where there is room, and clear of each other where they can.
+    Characters that the font lacks become "?".
+
+    Args:
+        frame_bgr: (H, W, 3) uint8; it is not changed.
+        detections: in pixels of this frame, best first: the boxes of better ones are drawn over the others'. A
+            confidence of NaN is not written: ground truth has none.
+        labels: names by class id.
+    """
+    canvas = frame_bgr.copy()
+    frame_wh = (canvas.shape[1], canvas.shape[0])
+    line = max(1, round(min(frame_wh) / 200))
+    corners: list[Corners] = [tuple(box) for box in np.rint(detections.xyxy).astype(int).tolist()]
+    colours = [colour_of(int(class_id)) for class_id in detections.class_id]
+    for (x1, y1, x2, y2), colour in reversed(list(zip(corners, colours, strict=True))):
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, line)
+    taken: list[Corners] = []
+    for index, (box, colour) in enumerate(zip(corners, colours, strict=True)):
+        label = _label(_text(detections, index, labels), colour, frame_wh)
+        left, top, right, bottom = place = _place(label, box, taken, frame_wh)
+        canvas[top:bottom, left:right] = label
+        taken.append(place)
+    return canvas
+
+
+def colour_of(class_id: int) -> Colour:
+    """A class's BGR colour, always the same; the first 21 classes differ, the first seven for colour-blind eyes too."""
+    shade = _SHADES[class_id // len(PALETTE) % len(_SHADES)]
+    end = 255 if shade > 0 else 0
+    blue, green, red = (round(v + (end - v) * abs(shade)) for v in PALETTE[class_id % len(PALETTE)])
+    return blue, green, red
+
+
+def text_colour_on(background: Colour) -> Colour:
+    """Black or white, whichever contrasts more with a BGR colour (WCAG 2.1, at least 4.5 to 1)."""
+    blue, green, red = (_linear(channel / 255) for channel in background)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return _BLACK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else _WHITE
+
+
+def contact_sheet(
+    images_bgr: Sequence[Frame], columns: int, captions: Sequence[str] = (), cell_width: int | None = None
+) -> Frame:
+    """Images in rows on light paper, each in a cell as large as the largest, with its caption below it.
+
+    Args:
+        images_bgr: (H, W, 3) uint8 each, of any sizes.
+        columns: images in a row; the last row may be shorter.
+        captions: none, or one an image; "" leaves its place empty.
+        cell_width: scale every image to this width first; None keeps the sizes.
+
+    Raises:
+        ValueError: no image, no column, or not as many captions as images.
+    """
+    if not images_bgr or columns < 1 or (captions and len(captions) != len(images_bgr)):
+        raise ValueError(f"{len(images_bgr)} images, {len(captions)} captions, {columns} columns do not make a sheet")
+    images = [image if cell_width is None else _scaled(image, cell_width) for image in images_bgr]
+    cells = [_captioned(*pair) for pair in zip(images, captions, strict=True)] if captions else images
+    height, width = (max(cell.shape[side] for cell in cells) for side in (0, 1))
+    rows, columns = math.ceil(len(cells) / columns), min(columns, len(cells))
+    sheet = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _PAPER, np.uint8)
+    for index, cell in enumerate(cells):
+        top, left = (_GAP + i * (side + _GAP) for i, side in zip(divmod(index, columns), (height, width), strict=True))
+        sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+    return sheet
+
+
+def _text(detections: Detections, index: int, labels: Sequence[str]) -> str:
+    person = "" if detections.tracker_id is None else f"#{detections.tracker_id[index]} "
+    sure = detections.confidence[index]
+    return f"{person}{labels[detections.class_id[index]]}" + ("" if np.isnan(sure) else f" {sure:.2f}")
+
+
+def _drawable(text: str) -> str:
+    """The text with "?" for what cv2.putText has no glyph for."""
+    known = (char.isprintable() and (_KNOWS_UNICODE or char.isascii()) for char in text)
+    return "".join(char if can else "?" for char, can in zip(text, known, strict=True))
+
+
+def _label(text: str, background: Colour, frame_wh: tuple[int, int]) -> Frame:
+    """A picture of the text on its background, no larger than the frame; its font grows with the frame."""
+    return _written(text, max(_MIN_SCALE, min(frame_wh) / 900), background, frame_wh[0])[: frame_wh[1]]
+
+
+def _written(text: str, scale: float, background: Colour, width_limit: int) -> Frame:
+    """A picture of one line of text, just large enough; too long a line is condensed to the limit."""
+    text = _drawable(text)
+    thickness = max(1, round(1.5 * scale))
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    pad = 1 + round(4 * scale)
+    image = np.full((height + below + 2 * pad, width + 2 * pad, 3), background, np.uint8)
+    cv2.putText(image, text, (pad, pad + height), _FONT, scale, text_colour_on(background), thickness, cv2.LINE_AA)
+    if image.shape[1] <= width_limit:
+        return image
+    return np.asarray(cv2.resize(image, (width_limit, image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _place(label: Frame, box: Corners, taken: Sequence[Corners], frame_wh: tuple[int, int]) -> Corners:
+    """Where a label goes: above its box, or below it, or in it; the first that hides no other label, if any."""
+    height, width = label.shape[:2]
+    x1, y1, _, y2 = box
+    left = min(max(x1, 0), frame_wh[0] - width)
+    tops = [min(max(top, 0), frame_wh[1] - height) for top in (y1 - height, y2, y1)]
+    places = [(left, top, left + width, top + height) for top in tops]
+    return next((place for place in places if not any(_meet(place, other) for other in taken)), places[0])
+
+
+def _meet(one: Corners, other: Corners) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _linear(channel: float) -> float:
+    """An sRGB channel, 0 to 1, as light."""
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)
+
+
+def _scaled(image_bgr: Frame, width: int) -> Frame:
+    size = (width, max(1, round(image_bgr.shape[0] * width / image_bgr.shape[1])))
+    method = cv2.INTER_AREA if width < image_bgr.shape[1] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image_bgr, size, interpolation=method), np.uint8)
+
+
+def _captioned(image_bgr: Frame, caption: str) -> Frame:
+    """The image with a strip of paper below it that holds the caption."""
+    written = _written(caption, 0.5, _PAPER, image_bgr.shape[1])
+    strip = np.full((written.shape[0], image_bgr.shape[1], 3), _PAPER, np.uint8)
+    strip[:, : written.shape[1]] = written
+    return np.concatenate([image_bgr, strip])

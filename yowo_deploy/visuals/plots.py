@@ -1,0 +1,195 @@
+"""Plots as PNG files. Knows matplotlib, which is an extra; nothing of how the numbers came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from yowo_deploy.visuals.draw import colour_of, text_colour_on
+
+_SHOWN = 4000  # more dots than that are a blot
+_ROWS = 40  # of people, on a page that is still read
+
+
+def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequence[str], path: Path) -> None:
+    """Precision over recall, a line a class that has one.
+
+    Args:
+        curves: for each class (2, N) recall and precision.
+    """
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    drawn = [(label, curve) for label, curve in zip(labels, curves, strict=True) if curve.shape[1]]
+    colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(drawn), 1)))
+    for (label, (recall, precision)), colour in zip(drawn, colours, strict=False):
+        axes.plot(recall, np.maximum.accumulate(precision[::-1])[::-1], label=label, color=colour, lw=1.2)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    if drawn:
+        figure.legend(loc="outside right upper", fontsize=8, ncols=1 + len(drawn) // 30)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def data_plot(
+    labels: Sequence[str],
+    counts: Sequence[tuple[int, int]],
+    lengths_s: Sequence[float],
+    sizes: NDArray[np.float64],
+    anchors: NDArray[np.float64],
+    path: Path,
+) -> None:
+    """What a data set is made of: tubes by class, lengths of tubes, sizes of boxes beside anchors.
+
+    Args:
+        counts: of each class, its tubes to train and to test on.
+        lengths_s: seconds of each tube.
+        sizes, anchors: (N, 2) width and height in grid cells.
+    """
+    figure = Figure(figsize=(14, max(4.5, 0.28 * len(labels))), layout="constrained")
+    FigureCanvasAgg(figure)
+    bars, lengths, dots = figure.subplots(1, 3)
+    places, (train, test) = range(len(labels)), np.array(counts).reshape(-1, 2).T
+    bars.barh(places, train, color="#0072b2", label="train")
+    bars.barh(places, test, left=train, color="#e69f00", label="test")
+    bars.set_yticks(places, [escaped(label) for label in labels], fontsize=8)
+    bars.invert_yaxis()
+    bars.set(xlabel="tubes")
+    bars.legend()
+    lengths.hist(lengths_s, bins=30, color="#009e73")
+    lengths.set(xlabel="length of a tube, seconds", ylabel="tubes")
+    picked = sizes[np.random.default_rng(0).permutation(len(sizes))[:_SHOWN]]
+    dots.scatter(*picked.T, s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})")
+    dots.scatter(*anchors.T, s=80, marker="x", color="#d55e00", label="anchors")
+    dots.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
+    dots.legend(loc="lower right")
+    figure.savefig(path, dpi=110, format="png")
+
+
+def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: Path) -> None:
+    """Box sizes as dots, anchors as crosses; beside it the anchors as centred rectangles. Units: grid cells."""
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    dots, shapes = figure.subplots(1, 2)
+    picked = sizes[np.random.default_rng(0).permutation(len(sizes))[:_SHOWN]]
+    dots.scatter(*picked.T, s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})")
+    dots.scatter(*anchors.T, s=80, marker="x", color="#d55e00", label="anchors")
+    dots.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
+    dots.legend(loc="lower right")
+    limit = anchors.max() / 2 * 1.1
+    for width, height in anchors:
+        shapes.add_patch(Rectangle((-width / 2, -height / 2), width, height, fill=False, edgecolor="#d55e00", lw=1.5))
+    shapes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="cells", title="anchors")
+    figure.savefig(path, dpi=110)
+
+
+def depth_plot(errors: Sequence[float], limits: Sequence[float], first: int | None, path: Path) -> None:
+    """Error behind each layer against its depth, beside its limit, on a logarithmic scale.
+
+    Args:
+        errors: infinite where a value is no number; drawn at the top.
+        first: the layer to point at.
+    """
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    finite = np.where(np.isfinite(errors), errors, np.nan)
+    top = float(np.nanmax([*finite, *limits, 1e-12])) * 10
+    shown = np.where(np.isnan(finite), top, np.maximum(finite, 1e-9))
+    axes.semilogy(shown, marker=".", ms=4, lw=1, color="#0072b2", label="difference")
+    axes.semilogy(limits, lw=1, ls="--", color="#999999", label="limit")
+    if first is not None:
+        axes.semilogy([first], [shown[first]], marker="o", ms=11, mfc="none", color="#d55e00", label="the first", ls="")
+    axes.set(xlabel="layer", ylabel="difference, relative")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def latency_plot(names: Sequence[str], seconds: Sequence[NDArray[np.float64]], path: Path) -> None:
+    """How latencies are spread, and how they went: left the share of calls above each, right one dot a call.
+
+    The share has a logarithmic axis, so that the slowest calls, which a histogram hides, are as wide as the others.
+
+    Args:
+        names: of what was measured.
+        seconds: for each (N,) in the order of the calls.
+    """
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    spread, course = figure.subplots(1, 2)
+    colours = colormaps["tab10"](np.arange(10))
+    for number, (name, values) in enumerate(zip(names, seconds, strict=True)):
+        ordered, colour = np.sort(values) * 1000, colours[number % 10]
+        above = 1 - np.arange(len(ordered)) / len(ordered)
+        spread.step(ordered, 100 * above, where="pre", color=colour, lw=1.5, label=f"{name} ({len(ordered)} calls)")
+        spread.axvline(float(np.median(ordered)), color=colour, lw=0.8, ls=":")
+        course.plot(1000 * values, ".", color=colour, ms=3, alpha=0.6)
+    for axes in (spread, course):
+        axes.grid(alpha=0.25)
+    spread.set(xlabel="latency, ms (dotted: median)", ylabel="share of calls that took as long or longer, %")
+    spread.set(yscale="log", ylim=(None, 110))
+    spread.yaxis.set_major_formatter("{x:g}")
+    course.set(xlabel="call", ylabel="latency, ms", ylim=(0, None))
+    figure.legend(loc="outside upper left", fontsize=8)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def timeline_plot(
+    bars: Sequence[tuple[int, int, float, float, float]],
+    labels: Sequence[str],
+    span: tuple[float, float],
+    unit: str,
+    title: str,
+    path: Path,
+) -> None:
+    """Who does what from when to when: a row a person, a bar an action, its score in it where there is room.
+
+    Args:
+        bars: person, class, score, begin and end, as `span` counts.
+        labels: names by class.
+        span: of the video.
+        unit: of the axis.
+    """
+    spent: dict[int, float] = {}
+    for person, _, _, begin, end in bars:
+        spent[person] = spent.get(person, 0) + end - begin
+    people = sorted(sorted(spent, key=lambda person: -spent[person])[:_ROWS])
+    left_out = f", the {_ROWS} seen longest of {len(spent)} people" if len(spent) > _ROWS else ""
+    figure = Figure(figsize=(12, 1.6 + 0.38 * max(2, len(people))), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    length = max(span[1] - span[0], 1e-9)
+    for person, class_id, score, begin, end in bars:
+        if person not in people:
+            continue
+        blue, green, red = (channel / 255 for channel in colour_of(class_id))
+        ink = tuple(channel / 255 for channel in text_colour_on(colour_of(class_id)))
+        axes.barh(people.index(person), end - begin, left=begin, height=0.7, color=(red, green, blue), lw=0)
+        text = f"{labels[class_id]} {score:.2f}"
+        if (end - begin) / length > 0.0085 * len(text):
+            middle = (begin + end) / 2, people.index(person)
+            axes.annotate(escaped(text), middle, ha="center", va="center", fontsize=8, color=ink)
+    axes.set_yticks(range(len(people)), [f"#{person}" for person in people])
+    axes.set(xlabel=unit, ylabel="person", xlim=span, ylim=(max(1, len(people)) - 0.4, -0.6))
+    axes.set_title(escaped(title) + left_out, fontsize=10, loc="left")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    shown = sorted({class_id for person, class_id, *_ in bars if person in people})
+    colours = [tuple(channel / 255 for channel in reversed(colour_of(class_id))) for class_id in shown]
+    patches = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours]
+    if shown:
+        names = [escaped(labels[class_id]) for class_id in shown]
+        figure.legend(patches, names, loc="outside right upper", fontsize=8, ncols=1 + len(shown) // 30)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def escaped(text: str) -> str:
+    """Text as it is: matplotlib would read what stands between dollar signs as mathematics."""
+    return text.replace("$", r"\$")
