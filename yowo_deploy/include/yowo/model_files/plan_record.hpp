@@ -1,6 +1,6 @@
 // What a TensorRT plan says about itself, read from its bytes. Needs neither TensorRT nor a GPU.
 //
-// `yowo_deploy/model_files/plan_record.py` says what our record in a plan looks like, and what its hash beside it can and cannot
+// `yowo_deploy/model_files/plan_record.py` describes our record in a plan, and what its hash beside it can and cannot
 // tell.
 #pragma once
 

@@ -108,7 +108,7 @@ class Track {
 // Allocates when somebody appears beyond those whom it ever knew at once, and when what is remembered of one doubles.
 class OnlineLinker {
  public:
-  // `patience`, `min_iou`, `memory`, `alpha`: see `yowo_deploy/postprocess/linker.py`. Throws InputError: a negative patience, or
+  // `patience`, `min_iou`, `memory`, `alpha`: see `postprocess/linker.py`. Throws InputError: a negative patience, or
   // no memory.
   explicit OnlineLinker(int patience = 5, double min_iou = 0.2, int memory = 1000, double alpha = 0.5)
       : patience_(patience), memory_(static_cast<std::size_t>(std::max(memory, 1))), min_iou_(min_iou), alpha_(alpha) {
@@ -183,7 +183,8 @@ class OnlineLinker {
             detail::text("detections have ", detections.classes, " classes, those before had ", person.classes_));
       for (std::size_t row = 0; row < detections.size(); ++row)
         if (const double overlap = iou(person.xyxy(), detections.xyxy[row]); overlap >= min_iou_)
-          links_.push_back({strength(person, detections.scores_of(row)) + rounded(1e-3 * overlap), links_.size(), &person, row});
+          links_.push_back(
+              {strength(person, detections.scores_of(row)) + rounded(1e-3 * overlap), links_.size(), &person, row});
     }
     std::sort(links_.begin(), links_.end(), [](const Link& one, const Link& other) {
       return one.strength != other.strength ? one.strength > other.strength : one.order < other.order;
