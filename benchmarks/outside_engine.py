@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float
 from yowo_deploy.detector import Detector
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.video.reader import open_video

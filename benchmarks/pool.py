@@ -17,9 +17,9 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.base import ONNX_ENGINES
 from yowo_deploy.detector import Detector
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.sources import open_source
 

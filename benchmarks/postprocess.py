@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from yowo_deploy.boxes import Float, Int
+from yowo_deploy.arrays import Float, Int
 from yowo_deploy.datasets.jhmdb import ANCHORS
 from yowo_deploy.metrics import FrameBoxes, frame_map
 from yowo_deploy.postprocess.decode import detect

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.local_camera import LocalCamera, number_in
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Engine, check_clips
-from yowo_deploy.boxes import Float, Tube
+from yowo_deploy.boxes import Tube
 from yowo_deploy.detector import Detector
 from yowo_deploy.postprocess.linker import OnlineLinker
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.sources import open_source

@@ -13,7 +13,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.arrays import Frame
 
 _BITS, _SIDE = 16, 8
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float32]
-Int = NDArray[np.int64]
+from yowo_deploy.arrays import Float, Int
 
 # Overlaps worked out at a time, 64 kB: malloc has room for them, but takes new pages for the 480 kB of all pairs of 245
 # boxes, which took three times as long.

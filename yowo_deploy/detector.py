@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming, open_model
-from yowo_deploy.boxes import Detections, Float, Tube
+from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import InputError, ModelFileError, YowoError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.class_filter import Wanted
@@ -21,7 +22,7 @@ from yowo_deploy.postprocess.decode import detect_and_best
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.prefetch import Prefetch, map_ahead
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
-from yowo_deploy.preprocess.frames import Frame, as_bgr, preprocess
+from yowo_deploy.preprocess.frames import as_bgr, preprocess
 from yowo_deploy.result import Result
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import TimedFrame

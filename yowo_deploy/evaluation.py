@@ -10,8 +10,9 @@ from itertools import islice
 
 import numpy as np
 
+from yowo_deploy.arrays import Float, Int
 from yowo_deploy.backends.base import Backend, Look
-from yowo_deploy.boxes import Detections, Float, Int
+from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules
 from yowo_deploy.datasets.box_table import FRAMES, Matched
 from yowo_deploy.errors import DatasetError

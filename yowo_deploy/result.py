@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import MissingExtraError
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.visuals.draw import draw
 from yowo_deploy.visuals.image_io import write_picture
 

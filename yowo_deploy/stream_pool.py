@@ -11,12 +11,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.base import Backend, open_model
 from yowo_deploy.backends.batching import SharedBackend
 from yowo_deploy.detector import Detector, Result
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.model_files.default import DEFAULT
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import CLOSE_S, Source, TimedFrame, open_source
 

@@ -21,12 +21,13 @@ from onnxruntime.quantization.calibrate import (
     create_calibrator,
 )
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.datasets import open_dataset, split_present
 from yowo_deploy.errors import InputError, VideoError
-from yowo_deploy.preprocess.frames import Frame, normalise, resize
+from yowo_deploy.preprocess.frames import normalise, resize
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
+from yowo_deploy.video.suffixes import VIDEO_SUFFIXES, is_video
 
 Method = Literal["minmax", "entropy", "percentile"]
 
@@ -35,7 +36,6 @@ METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
-SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".webm")
 CANDIDATES = 2  # clips looked at for each that is taken, so that there is motion to choose from
 
 
@@ -118,8 +118,8 @@ def take_clips(
     """
     files = list(_videos(sources))
     if not files:
-        searched = ", ".join(map(str, sources))
-        raise InputError(f"no video ({', '.join(SUFFIXES)}) in {searched}: give a video, or a folder that holds some")
+        searched, suffixes = ", ".join(map(str, sources)), ", ".join(VIDEO_SUFFIXES)
+        raise InputError(f"no video ({suffixes}) in {searched}: give a video, or a folder that holds some")
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, CANDIDATES * count).round().astype(int))]
     each = -(-CANDIDATES * count // len(chosen))
     found: list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]] = []
@@ -190,7 +190,7 @@ class _One(CalibrationDataReader):  # type: ignore[misc]  # untyped base
 def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:
     for source in map(Path, sources):
         if source.is_dir():
-            yield from sorted(file for file in source.rglob("*") if file.suffix.lower() in SUFFIXES)
+            yield from sorted(file for file in source.rglob("*") if is_video(file))
         elif source.suffix == ".json":
             present, _ = split_present(open_dataset(str(source)).videos("train"))
             yield from (video.path for video in present)

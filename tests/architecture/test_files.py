@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from yowo_deploy.video.suffixes import VIDEO_SUFFIXES
+
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 SAYS_NOTHING = {"utils", "util", "misc", "common", "helpers", "helper", "core"}
@@ -49,8 +51,16 @@ def _objections(node: ast.AST, name: str) -> Iterator[str]:
             yield "catches everything; name the error that can happen"
         case ast.ImportFrom(names=[ast.alias(name="*")]):
             yield "imports *; name what is imported"
+        case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items) if (
+            name != "yowo_deploy.video.suffixes" and _video_suffixes(items) > 1
+        ):
+            yield "lists suffixes of videos; use yowo_deploy.video.suffixes"
         case ast.Call(func=called) if not is_command_line and ast.unparse(called) in FOR_COMMANDS_ONLY:
             yield f"a library never calls {ast.unparse(called)}: return a value or raise"
+
+
+def _video_suffixes(items: list[ast.expr]) -> int:
+    return sum(isinstance(item, ast.Constant) and item.value in VIDEO_SUFFIXES for item in items)
 
 
 def _length(function: Function) -> int:
@@ -99,6 +109,7 @@ def _handler(clause: str, *body: str) -> str:
         ("yowo_deploy.boxes", _handler("except Exception as e:", "raise E from e"), ":4: catches everything"),
         ("yowo_deploy.boxes", "from numpy import *", ":2: imports *"),
         ("yowo_deploy.boxes", "print('hello')", ":2: a library never calls print"),
+        ("yowo_deploy.datasets.ava", "X = ('.avi', '.mkv')", ":2: lists suffixes of videos"),
         ("yowo_export.parity.prove", "def f():\n    sys.exit(1)", ":3: a library never calls sys.exit"),
     ],
 )
@@ -123,6 +134,7 @@ def test_a_missing_docstring_is_found() -> None:
         ("yowo_deploy.boxes", _handler("except BaseException:", "tidy_up()", "raise")),
         ("yowo_deploy.cli", "print('hello')\nsys.exit(1)"),
         ("yowo_deploy.cli.export", "print('hello')"),
+        ("yowo_deploy.video.suffixes", "X = ('.avi', '.mkv')"),
     ],
 )
 def test_what_is_allowed_is_not(name: str, source: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
-    0: ("errors", "version", "spec", "boxes", "files", "prefetch", "cpp_paths"),
+    0: ("arrays", "errors", "version", "spec", "boxes", "files", "prefetch", "cpp_paths"),
     1: ("preprocess", "model_files"),
     2: ("backends", "video", "visuals"),
     3: ("result", "postprocess"),

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, check_clips
-from yowo_deploy.boxes import Detections, Float
+from yowo_deploy.boxes import Detections
 from yowo_deploy.result import Result
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 

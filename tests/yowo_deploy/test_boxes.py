@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Detections, Float, cxcywh_to_xyxy, iou_matrix, nms, xyxy_to_cxcywh
+from yowo_deploy.arrays import Float
+from yowo_deploy.boxes import Detections, cxcywh_to_xyxy, iou_matrix, nms, xyxy_to_cxcywh
 
 law = settings(max_examples=100, deadline=None)
 

@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 import yowo_deploy
+from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Tube
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import YowoError
@@ -29,7 +30,7 @@ from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
 from yowo_deploy.postprocess.tubes import OnlineLinker, link
-from yowo_deploy.preprocess.frames import Frame, resize
+from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 

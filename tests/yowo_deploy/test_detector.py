@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from yowo_deploy import detector as detector_module
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.boxes import Float
 from yowo_deploy.detector import Detector, Result
 from yowo_deploy.errors import InputError, ModelFileError, VideoError
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
-from yowo_deploy.preprocess.frames import Frame, preprocess
+from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import TimedFrame
 

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Engine
-from yowo_deploy.boxes import Float, Tube, xyxy_to_cxcywh
+from yowo_deploy.boxes import Tube, xyxy_to_cxcywh
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.box_files import read_table
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.evaluation import detect_frames, evaluate
 from yowo_deploy.metrics.detections_log import DetectionsFile
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import VideoReader
 

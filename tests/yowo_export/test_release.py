@@ -12,8 +12,8 @@ import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends import open_model
-from yowo_deploy.boxes import Float
 from yowo_deploy.cli import cli
 from yowo_export.exporter import HALF_LIMIT
 from yowo_export.graph.module_names import block_of

@@ -15,6 +15,7 @@ from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import FrameSource, VideoWriter, open_video
+from yowo_deploy.video.suffixes import VIDEO_SUFFIXES
 from yowo_export import sample_clips
 from yowo_export.sample_clips import made_up_clips, reach, take_clips, tensor_ranges
 
@@ -40,6 +41,14 @@ def test_clips_come_from_every_video_and_from_little_to_much_motion(videos: Path
     amounts = [motion(clip) for clip, _ in clips]
     assert amounts == sorted(amounts) and amounts[-1] > 10 * amounts[0]
     assert set(clips.sizes) == {(160, 120)}
+
+
+def test_a_folder_is_searched_for_every_suffix_of_a_video(videos: Path, tmp_path: Path) -> None:
+    for suffix in VIDEO_SUFFIXES:
+        shutil.copy(videos / "2.webm", tmp_path / f"a{suffix}")
+        shutil.copy(videos / "2.webm", tmp_path / f"b{suffix.upper()}")
+    clips = take_clips([tmp_path], SPEC, 24)
+    assert (clips.videos, clips.skipped) == (2 * len(VIDEO_SUFFIXES), 0)
 
 
 def test_one_clip_alone_is_one_in_which_something_moves(videos: Path) -> None:

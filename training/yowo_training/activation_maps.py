@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import torch
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.errors import InputError
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
-from yowo_deploy.preprocess.frames import Frame, preprocess
+from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.visuals.draw import contact_sheet, draw
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.models.yowo import Yowo

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import atomic_write, existing_file
-from yowo_deploy.preprocess.frames import Frame, preprocess
+from yowo_deploy.preprocess.frames import preprocess
 from yowo_training.checkpoints.checkpoint import Checkpoint
 
 CLIP = 8  # frames of a clip; the next one begins where it ends

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, check_clips
 from yowo_deploy.benchmark.peak_model import ANSWER, SIDE, SPEC, gemm_weights
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint

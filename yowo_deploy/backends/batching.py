@@ -10,8 +10,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend, Engine, Streaming, check_clips
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
 
 USUAL_BATCH = 8

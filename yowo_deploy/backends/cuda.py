@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float
 from yowo_deploy.errors import InputError, MissingExtraError, YowoError
 
 CudaLibrary = Literal["cuda-python", "pycuda"]

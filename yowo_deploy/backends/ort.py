@@ -17,9 +17,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
 from yowo_deploy.backends.streaming import FRAMES, RAW, Keeping, Maps, Memory, StreamingEngine
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_spec

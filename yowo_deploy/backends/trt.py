@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, check_clips, check_shapes
 from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
 from yowo_deploy.backends.dlpack import device_array
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.model_files.plan_record import (
     FLAVOURS,

@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend, Skipping, Staged, Streaming
 from yowo_deploy.benchmark.timing import Timing
-from yowo_deploy.boxes import Float
 from yowo_deploy.datasets.synthetic.generator import make_scene, render
 from yowo_deploy.datasets.synthetic.stick_figures import LABELS
 from yowo_deploy.errors import InputError
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.tubes import OnlineLinker
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
-from yowo_deploy.preprocess.frames import Frame, preprocess
+from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.video.reader import VideoWriter, open_video
 
 STAGES = ("decode video", "preprocess", "copy in", "infer", "copy out", "decode + NMS", "link")

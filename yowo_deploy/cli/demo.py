@@ -16,11 +16,11 @@ from yowo_deploy.files import write_text
 from yowo_deploy.visuals.image_io import write_picture
 
 if TYPE_CHECKING:
+    from yowo_deploy.arrays import Frame
     from yowo_deploy.benchmark.timing import Timing
     from yowo_deploy.datasets import Dataset
     from yowo_deploy.detector import Result
     from yowo_deploy.evaluation import Evaluation
-    from yowo_deploy.preprocess.frames import Frame
     from yowo_export.parity.prove import Proof
 
 RECIPE = "yowo-tiny"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yowo_deploy.boxes import Int, Tube
+from yowo_deploy.arrays import Int
+from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets import class_names as names
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_table
@@ -15,6 +16,7 @@ from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.video.reader import open_video
+from yowo_deploy.video.suffixes import is_video
 
 FIRST_S, LAST_S = 902, 1798  # annotated seconds of the film
 SLACK = 0.01  # by which real corners leave the picture
@@ -24,7 +26,6 @@ FRAMES_FPS = 30.0  # of folders of frames, as everyone extracts them
 CSV = {"train": "ava_train_v2.2.csv", "test": "ava_val_v2.2.csv"}
 EXCLUDED = {"train": "ava_train_excluded_timestamps_v2.2.csv", "test": "ava_val_excluded_timestamps_v2.2.csv"}
 JUDGED_CLASSES = "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
 
 
 class Ava:
@@ -68,9 +69,9 @@ class Ava:
         outside = ((table.xyxy < -SLACK) | (table.xyxy > 1 + SLACK)).any(axis=1)
         table.refuse(outside, "a corner is not in 0 to 1, a share of the picture")
         table = self._kept(table, split, left_out)
-        paths = {path.stem: path for path in self._folder.rglob("*") if path.suffix in VIDEO_SUFFIXES or path.is_dir()}
+        paths = {path.stem: path for path in self._folder.rglob("*") if is_video(path) or path.is_dir()}
         return [
-            self._video(name, tubes, paths.get(name, self._folder / f"{name}{VIDEO_SUFFIXES[0]}"), left_out)
+            self._video(name, tubes, paths.get(name, self._folder / f"{name}.mp4"), left_out)
             for name, tubes in tubes_of(table, self.labels).items()
         ]
 

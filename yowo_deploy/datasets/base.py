@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from yowo_deploy.boxes import Float, Int, Tube
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Tube
 from yowo_deploy.errors import DatasetError
 
 Split = Literal["train", "test"]

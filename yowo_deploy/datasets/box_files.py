@@ -13,6 +13,7 @@ import numpy as np
 from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import existing_file, read_within
+from yowo_deploy.video.suffixes import is_video
 
 MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are many
 
@@ -197,7 +198,7 @@ def _listed(line: str) -> tuple[str, int | None]:
     if Path(line).suffix in (".txt", ".jpg", ".png") and len(parts) >= 3:
         return f"{parts[-3]}_{parts[-2]}", frame_of(Path(line).stem)[1]
     name = "_".join(parts[-2:])
-    return (name.rpartition(".")[0] if name.lower().endswith((".avi", ".mp4")) else name), None
+    return (name.rpartition(".")[0] if is_video(name) else name), None
 
 
 def _json_table(file: Path, text: str, split: int) -> BoxTable:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Int
+from yowo_deploy.arrays import Int
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.frame_ap import FrameBoxes
 

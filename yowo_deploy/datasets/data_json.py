@@ -13,7 +13,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float, Int, Tube
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.jhmdb import ANCHOR_GRID, ANCHORS
 from yowo_deploy.datasets.validation import (

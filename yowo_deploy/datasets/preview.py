@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.visuals.draw import contact_sheet, draw
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float, Int, Tube, paired_iou
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Tube, paired_iou
 from yowo_deploy.datasets.box_table import BoxTable, class_ids
 
 CONTINUES = 0.1  # IoU with the frame before at which two boxes without a name are taken for one person

@@ -21,9 +21,9 @@ from yowo_deploy.datasets.yowo_folders import (
     release_videos,
 )
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.video.suffixes import is_video
 
 ANNOTATIONS = ("pyannot.json.gz", "pyannot.json")
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm")
 
 
 class Ucf24:
@@ -68,9 +68,9 @@ class Ucf24:
         wanted = np.array([(name in self._test) == (split == "test") for name in self._table.videos])
         if not wanted.any():
             raise DatasetError(f"no annotated video is in the {split} split that {self._list} makes")
-        files = {path.stem: path for path in self._folder.rglob("*") if path.suffix in VIDEO_SUFFIXES}
+        files = {path.stem: path for path in self._folder.rglob("*") if is_video(path)}
         found = []
         for name, tubes in tubes_of(self._table.rows(wanted[self._table.video]), self.labels).items():
             short = re.sub(r"^.*?(?=v_)", "", name)  # Biking_v_Biking_g01_c01 lies in v_Biking_g01_c01.avi
-            found.append(annotated(name, files.get(short, self._folder / f"{short}{VIDEO_SUFFIXES[0]}"), tubes))
+            found.append(annotated(name, files.get(short, self._folder / f"{short}.avi"), tubes))
         return found

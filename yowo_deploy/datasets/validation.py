@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float
 
 MAX_FRAMES = 10_000_000  # of a video: 46 hours at 60 frames/s. What counts frames allocates by them
 MAX_NUMBER = 1 << 31

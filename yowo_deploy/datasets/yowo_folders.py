@@ -11,7 +11,7 @@ from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.box_files import read_table
 from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.video.image_folder import SUFFIXES
+from yowo_deploy.video.suffixes import is_picture
 
 ANNOTATED_WH = (320, 240)  # whatever the size of the pictures is (OFFICIAL_YOWO, "Preprocessing")
 
@@ -40,7 +40,7 @@ def release_videos(folder: Path, split: Split, number: int, labels: Sequence[str
 
 def _refuse_other_start(folder: Path) -> None:
     """Labels name the picture that they are of; a folder's frames are counted from its first picture."""
-    numbers = (re.search(r"(\d+)$", path.stem) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    numbers = (re.search(r"(\d+)$", path.stem) for path in folder.iterdir() if is_picture(path))
     first = min((int(number.group(1)) for number in numbers if number), default=1)
     if first != 1:
         raise DatasetError(f"{folder} begins with picture {first}, expected 1: labels are told by the picture's number")

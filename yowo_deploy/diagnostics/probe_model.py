@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float
 from yowo_deploy.model_files.onnx_writer import model, node, numbers, tensor
 from yowo_deploy.spec import ModelSpec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from yowo_deploy.boxes import Int
+from yowo_deploy.arrays import Int
 from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, frame_map
 
 PER_FRAME = 50

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yowo_deploy.boxes import Int
+from yowo_deploy.arrays import Int
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.files import write_text
 from yowo_deploy.metrics.frame_ap import FrameBoxes

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Int, paired_iou
+from yowo_deploy.arrays import Int
+from yowo_deploy.boxes import paired_iou
 from yowo_deploy.errors import InputError
 
 

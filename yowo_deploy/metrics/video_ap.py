@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Int, Tube
+from yowo_deploy.arrays import Int
+from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.box_table import FRAMES, Matched
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap

@@ -8,7 +8,8 @@ from itertools import groupby
 
 import numpy as np
 
-from yowo_deploy.boxes import Float, Int, Tube
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Tube
 from yowo_deploy.result import Result
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from yowo_deploy.boxes import Detections, Float, Tube
+from yowo_deploy.arrays import Float
+from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Detections, Float, cxcywh_to_xyxy, nms
+from yowo_deploy.arrays import Float
+from yowo_deploy.boxes import Detections, cxcywh_to_xyxy, nms
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.spec import ModelSpec
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Detections, Float, Int, Tube, iou_matrix
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Detections, Tube, iou_matrix
 from yowo_deploy.errors import InputError
 
 

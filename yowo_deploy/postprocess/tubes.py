@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Detections, Float, Int, Tube, paired_iou
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Detections, Tube, paired_iou
 from yowo_deploy.postprocess.linker import OnlineLinker
 
 __all__ = ["RELEASE_RULE", "LinkRule", "OnlineLinker", "by_class", "link", "link_class", "tube_iou", "tube_nms"]

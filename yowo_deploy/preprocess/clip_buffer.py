@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float
 from yowo_deploy.spec import ModelSpec
 
 

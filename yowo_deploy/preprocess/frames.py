@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec, ResizeFilter
 
-Frame = NDArray[np.uint8]
 Crop = tuple[float, float, float, float]
 KernelName = Literal["bilinear", "bicubic"]
 

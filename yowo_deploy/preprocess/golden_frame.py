@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.errors import ModelFileError
-from yowo_deploy.preprocess.frames import Frame, preprocess
+from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
 
 GOLDEN_KEY = "yowo_golden"  # in ONNX metadata_props and in plans

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Protocol
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import YowoError
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.result import Result
 
 

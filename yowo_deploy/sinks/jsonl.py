@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import OutputError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.postprocess.events import Events
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.result import Result
 from yowo_deploy.sinks.base import finish_and_leave
 

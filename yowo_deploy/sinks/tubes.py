@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, write_annotations
@@ -21,7 +22,6 @@ from yowo_deploy.errors import MissingExtraError, OutputError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.postprocess.actions import Action, Actions
 from yowo_deploy.postprocess.linker import OnlineLinker
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.result import Result, rounded_time
 from yowo_deploy.sinks.base import finish_and_leave
 

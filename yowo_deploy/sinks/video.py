@@ -11,7 +11,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.arrays import Frame
 from yowo_deploy.result import Result
 from yowo_deploy.video.reader import VideoWriter
 

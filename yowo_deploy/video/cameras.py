@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import VideoError
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.video.ffmpeg_options import Address, capture_options
 from yowo_deploy.video.reader import MAX_PIXELS
 

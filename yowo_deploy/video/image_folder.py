@@ -10,10 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import VideoError
-from yowo_deploy.preprocess.frames import Frame
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+from yowo_deploy.video.suffixes import PICTURE_SUFFIXES, is_picture
 
 
 class ImageFolder:
@@ -37,10 +36,10 @@ class ImageFolder:
 
     def __init__(self, path: str | os.PathLike[str], pattern: str = "*") -> None:
         self.path = Path(path)
-        found = [file for file in self.path.glob(pattern) if file.suffix.lower() in SUFFIXES]
+        found = [file for file in self.path.glob(pattern) if is_picture(file)]
         self._files = [file for _, file in sorted((_number(file), file) for file in found)]
         if not self._files:
-            raise VideoError(f"{self.path} is a folder without any picture ({', '.join(SUFFIXES)})")
+            raise VideoError(f"{self.path} is a folder without any picture ({', '.join(PICTURE_SUFFIXES)})")
         first, last = _number(self._files[0]), _number(self._files[-1])
         if last - first + 1 != len(self._files):
             raise VideoError(

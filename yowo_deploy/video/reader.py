@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import MissingExtraError, VideoError
 from yowo_deploy.files import atomic_write, existing_file
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options
 from yowo_deploy.video.image_folder import ImageFolder
 
@@ -28,7 +28,6 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 MAX_PIXELS = 8192 * 8192
 BITS_A_PIXEL, MIN_BITS = 0.15, 1_000_000  # of a compressed video, the second a second; boxes and labels stay sharp
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".mpg4", ".flv", ".ogv", ".ts")
 CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.

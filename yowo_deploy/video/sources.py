@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import InputError
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.video.cameras import (
     TIMEOUT_S,
     Camera,
@@ -23,8 +23,9 @@ from yowo_deploy.video.cameras import (
     declared_frames,
 )
 from yowo_deploy.video.ffmpeg_options import Address
-from yowo_deploy.video.image_folder import SUFFIXES, ImageFolder
-from yowo_deploy.video.reader import VIDEO_SUFFIXES, FrameSource, VideoReader
+from yowo_deploy.video.image_folder import ImageFolder
+from yowo_deploy.video.reader import FrameSource, VideoReader
+from yowo_deploy.video.suffixes import is_picture, is_video
 
 Policy = Literal["wait", "drop-oldest"]
 
@@ -289,15 +290,15 @@ def find_sources(text: str | os.PathLike[str]) -> list[str]:
     path = Path(said)
     if path.is_dir():
         found = _files(path, "*")
-        if videos := [file for file in found if file.suffix.lower() in VIDEO_SUFFIXES]:
+        if videos := [file for file in found if is_video(file)]:
             found = videos  # pictures and text beside them may be what was made of them
-        elif any(_is_picture(file) for file in found):
+        elif any(is_picture(file) for file in found):
             return [said]
     elif path.exists() or not _is_pattern(said):
         return [said]
     else:
         found = _files(path.parent, path.name)
-        if found and all(_is_picture(file) for file in found):
+        if found and all(is_picture(file) for file in found):
             return [said]
     if not found:
         raise InputError(f"{said} holds no file to read: expected a video, videos, or numbered pictures")
@@ -373,10 +374,6 @@ def _stream(address: Address, allow_damaged: bool, timeout_s: float, patience_s:
 
 def _is_pattern(text: str) -> bool:
     return any(sign in text for sign in "*?[")
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

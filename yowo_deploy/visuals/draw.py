@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections
-from yowo_deploy.preprocess.frames import Frame
 
 Colour = tuple[int, int, int]
 Corners = tuple[int, int, int, int]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import cv2
 
-from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.arrays import Frame
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import cv2
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import OutputError
 from yowo_deploy.files import atomic_write
-from yowo_deploy.preprocess.frames import Frame
 
 
 def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:

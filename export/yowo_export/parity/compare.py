@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.boxes import Detections, Float, iou_matrix
+from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.errors import InputError
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.spec import ModelSpec, Precision

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends import base
 from yowo_deploy.backends.base import BACKENDS, ONNX_ENGINES, Backend, check_clips, is_checkpoint, open_model
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, SpecError, YowoError
 from yowo_deploy.prefetch import map_ahead
 from yowo_deploy.spec import ModelSpec

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
 from yowo_deploy.backends.batching import SharedBackend
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 

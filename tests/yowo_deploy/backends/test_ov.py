@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend, open_model
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.spec import ModelSpec
 

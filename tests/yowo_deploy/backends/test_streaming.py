@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.streaming import Keeping, KeptStream, Maps, Memory, StreamingEngine, input_name, output_name
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends import base, trt
 from yowo_deploy.backends.base import Backend, open_model
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.model_files.plan_record import PlanFile, to_name, write_plan
 from yowo_deploy.spec import ModelSpec

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.benchmark.stages import (
     HELD_FRAMES,
     STAGES,
@@ -21,7 +22,6 @@ from yowo_deploy.benchmark.stages import (
     open_loop,
 )
 from yowo_deploy.benchmark.timing import model_call
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess

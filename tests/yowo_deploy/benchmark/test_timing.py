@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
 from yowo_deploy.benchmark import timing as timing_module
 from yowo_deploy.benchmark.timing import Timing, bench_calls, bench_models, ratio_interval
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec
 

@@ -10,6 +10,7 @@ import pytest
 
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.video.suffixes import VIDEO_SUFFIXES
 
 ROWS = """film,0902,0.1,0.2,0.5,0.9,12,0
 film,0902,0.1,0.2,0.5,0.9,17,0
@@ -33,6 +34,17 @@ def test_a_box_is_there_once_for_each_of_its_labels(folder: Path, write_pictures
     assert boxes == pytest.approx(np.array([[0.1, 0.2, 0.5, 0.9]] * 2))
     assert video.at(120)[1].tolist() == [79] and video.size_wh == (1, 1)
     assert video.annotated_frames().tolist() == [60, 90, 120]
+
+
+@pytest.mark.parametrize("suffix", [*VIDEO_SUFFIXES, ".MKV"])
+def test_a_film_is_found_under_every_suffix_of_a_video(
+    suffix: str, folder: Path, write_video: Callable[..., None]
+) -> None:
+    path = folder / "films" / f"film{suffix}"
+    write_video(path.with_suffix(".avi"))
+    path.with_suffix(".avi").rename(path)
+    [video] = open_dataset("ava", folder).videos("test")
+    assert video.path == path
 
 
 def test_every_second_is_judged_but_the_excluded_ones(folder: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from yowo_deploy.datasets import open_dataset, split_present
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.video.suffixes import VIDEO_SUFFIXES
 
 ANNOTATIONS: dict[str, Any] = {
     "Biking/v_Biking_g01_c01": {
@@ -62,7 +63,9 @@ def test_the_json_counts_frames_from_zero_and_pixels_from_one(with_json: Path) -
     assert [video.name for video in dataset.videos("test")] == ["Diving_v_Diving_g02_c03"]
 
 
-@pytest.mark.parametrize("place", ["videos/Diving/{}.avi", "Diving/{}.mp4", "{}.mp4"])
+@pytest.mark.parametrize(
+    "place", ["videos/Diving/{}.avi", *("Diving/{}" + suffix for suffix in VIDEO_SUFFIXES), "{}.MP4"]
+)
 def test_videos_are_found_wherever_they_lie(place: str, with_json: Path) -> None:
     path = with_json / place.format("v_Diving_g02_c03")
     path.parent.mkdir(parents=True, exist_ok=True)

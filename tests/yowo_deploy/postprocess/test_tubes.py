@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yowo_deploy.boxes import Detections, Float, Tube, iou_matrix
+from yowo_deploy.arrays import Float
+from yowo_deploy.boxes import Detections, Tube, iou_matrix
 from yowo_deploy.errors import InputError
 from yowo_deploy.postprocess.tubes import (
     RELEASE_RULE,

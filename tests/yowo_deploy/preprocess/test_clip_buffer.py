@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import check_clips
-from yowo_deploy.boxes import Float
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import ModelSpec
 

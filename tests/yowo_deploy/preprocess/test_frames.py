@@ -14,12 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.errors import InputError
 from yowo_deploy.preprocess.frames import (
     MAX_SIDE,
     WEIGHT_ONE,
-    Frame,
     KernelName,
     as_bgr,
     normalise,

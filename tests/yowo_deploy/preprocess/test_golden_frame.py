@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.preprocess import golden_frame as golden_module
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.preprocess.golden_frame import SAMPLES, check_golden, golden_frame, golden_record
 from yowo_deploy.spec import ModelSpec
 

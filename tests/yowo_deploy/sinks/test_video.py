@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.arrays import Frame
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import VideoSink
 from yowo_deploy.video.reader import VideoReader

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.local_camera import LocalFiles
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import VideoError
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.video import cameras
 from yowo_deploy.video.cameras import FIRST_DELAY_S, Camera, Captured, Connection, RemoteFile
 from yowo_deploy.video.sources import open_source

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import InputError, MissingExtraError, OutputError, VideoError, YowoError
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.video import reader as video_module
 from yowo_deploy.video.reader import VideoReader, VideoWriter
 

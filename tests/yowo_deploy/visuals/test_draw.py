@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.visuals import draw as draw_module
 from yowo_deploy.visuals.draw import PALETTE, Colour, colour_of, contact_sheet, draw, text_colour_on
 

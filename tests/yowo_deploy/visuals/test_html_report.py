@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.arrays import Frame
 from yowo_deploy.visuals.html_report import Figure, Paragraph, Piece, Section, Table, Video, html_report
 
 HOSTILE = """</p><script>alert("1")</script> & 'quotes' <img src=x onerror=y> é 日 &amp;"""

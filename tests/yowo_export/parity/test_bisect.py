@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import open_model
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import Precision
 from yowo_export.exporter import export_onnx

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
-from yowo_deploy.boxes import Float
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_export.parity.compare import LIMITS, Pair, compare

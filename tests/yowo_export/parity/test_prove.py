@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import open_model
 from yowo_deploy.backends.isolated import Apart
 from yowo_deploy.backends.ort import OnnxRuntimeBackend
-from yowo_deploy.boxes import Detections, Float, Tube
+from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, NativeDataset, Sides
 from yowo_deploy.errors import InputError, ParityError

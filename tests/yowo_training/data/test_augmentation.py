@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yowo_deploy.preprocess.frames import Frame, resize
+from yowo_deploy.arrays import Frame
+from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import ResizeFilter
 from yowo_training.data.augmentation import Augmentation, draw_augmentation, no_augmentation
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float
-from yowo_deploy.preprocess.frames import Crop, Frame, resize_frames
+from yowo_deploy.arrays import Float, Frame
+from yowo_deploy.preprocess.frames import Crop, resize_frames
 from yowo_deploy.spec import ResizeFilter
 
 MIN_VISIBLE = 0.4  # share of a box that must be left in the crop for the box to stay

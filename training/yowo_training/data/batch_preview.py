@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections, cxcywh_to_xyxy
-from yowo_deploy.preprocess.frames import Frame
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.visuals.draw import contact_sheet, draw
 from yowo_training.data.clip_sampler import Batch

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yowo_deploy.boxes import Float, Int, xyxy_to_cxcywh
+from yowo_deploy.arrays import Float, Frame, Int
+from yowo_deploy.boxes import xyxy_to_cxcywh
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.diagnostics.system_info import free_memory_bytes
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.prefetch import map_ahead
-from yowo_deploy.preprocess.frames import Frame, normalise
+from yowo_deploy.preprocess.frames import normalise
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 from yowo_training.data.augmentation import draw_augmentation

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float, Int, Tube, paired_iou
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Tube, paired_iou
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import InputError
 from yowo_deploy.video.reader import VideoReader, open_video

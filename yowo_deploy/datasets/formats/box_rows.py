@@ -13,15 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float, Int, Tube
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations, Sides
 from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
 from yowo_deploy.datasets.tube_builder import chains
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, InputError
-from yowo_deploy.video.image_folder import SUFFIXES
-from yowo_deploy.video.reader import VIDEO_SUFFIXES, open_video
+from yowo_deploy.video.reader import open_video
+from yowo_deploy.video.suffixes import is_picture, is_video
 
 MAX_BOXES = 5_000_000  # of one import, nine times UCF101-24; keyframes far apart would make any number
 NOBODY = -1  # the person of a box that no person is told of
@@ -76,8 +77,8 @@ class Options:
         if root not in self._listed:
             found = self._listed[root] = {}
             for place, _, names in os.walk(root):
-                files = [Path(place) / name for name in sorted(names) if name.lower().endswith(VIDEO_SUFFIXES)]
-                if any(name.lower().endswith(SUFFIXES) for name in names):
+                files = [Path(place) / name for name in sorted(names) if is_video(name)]
+                if any(is_picture(name) for name in names):
                     files.append(Path(place))
                 for file in files:
                     for name in {file.name, file.stem} if file.suffix else {file.name}:
@@ -118,7 +119,7 @@ class Footage:
             return place
         name = re.split(r"[/\\]", said.rstrip("/\\"))[-1]
         names = [name, re.sub(r"^[0-9a-f]{8}-", "", name)]  # which Label Studio puts before it
-        names += [n.removesuffix(Path(n).suffix) for n in names if n.lower().endswith(VIDEO_SUFFIXES)]
+        names += [n.removesuffix(Path(n).suffix) for n in names if is_video(n)]
         found = next((files for n in names if (files := self._named(n))), [place])
         whole = [file for file in found if file.as_posix().endswith(said)] or found
         if len({file.resolve() for file in whole}) > 1:
@@ -152,7 +153,7 @@ def is_footage(place: Path) -> bool:
     if not os.path.isdir(place):
         return os.path.isfile(place)
     with os.scandir(place) as entries:
-        return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+        return any(is_picture(entry.name) for entry in entries)
 
 
 @dataclass

@@ -35,6 +35,7 @@ from yowo_deploy.datasets.formats.sidecar import (
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.files import refuse_existing, writable_folder, write_text
+from yowo_deploy.video.suffixes import is_video
 
 
 def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple[Annotations, list[str]]:
@@ -151,7 +152,7 @@ def _video(
     judged = None if len(seen) == frames and seen[-1:] == [frames - 1] else np.array(seen, np.int64)
     fps = float(row["fps"]) if row.get("fps") else facts.fps if facts else None
     is_ours = KEY in row  # and has the name itself
-    called = said.lower().endswith((".mp4", ".avi", ".mkv", ".webm", ".mov")) and not is_ours
+    called = is_video(said) and not is_ours
     name = said.rpartition(".")[0] if called else said
     video = AnnotatedVideo(name, recording_of(name), path, frames, tubes, size_wh, judged, fps)
     if judged is not None and np.array_equal(judged, video.annotated_frames()):

@@ -34,7 +34,7 @@ from yowo_deploy.datasets.formats.sidecar import (
 )
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.files import read_within, refuse_existing, writable_folder, write_text
-from yowo_deploy.video.reader import VIDEO_SUFFIXES
+from yowo_deploy.video.suffixes import is_video
 
 INFO, REMARKS = "seqinfo.ini", "yowoDeploy"
 _COLUMNS = "frame,id,left,top,width,height,confidence[,class[,visibility]]"
@@ -199,5 +199,5 @@ def _path(footage: Footage, folder: Path, said: str, name: str) -> Path:
     if len(Path(said).parts) == 1 and (folder / said).is_dir():
         return folder / said
     by_name = footage.find(name)
-    found = by_name if len(Path(said).parts) == 1 and not said.lower().endswith(VIDEO_SUFFIXES) else footage.find(said)
+    found = by_name if len(Path(said).parts) == 1 and not is_video(said) else footage.find(said)
     return by_name if is_footage(by_name) and not is_footage(found) else found

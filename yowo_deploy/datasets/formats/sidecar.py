@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from yowo_deploy.boxes import Int
+from yowo_deploy.arrays import Int
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations, Sides, refuse_faults
 from yowo_deploy.datasets.validation import is_whole

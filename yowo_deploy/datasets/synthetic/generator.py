@@ -15,7 +15,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yowo_deploy.boxes import Float, Tube
+from yowo_deploy.arrays import Float, Frame
+from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations, NativeDataset, read_annotations, write_annotations
 from yowo_deploy.datasets.synthetic.stick_figures import (
@@ -35,7 +36,6 @@ from yowo_deploy.datasets.synthetic.stick_figures import (
     poses,
 )
 from yowo_deploy.errors import DatasetError, OutputError
-from yowo_deploy.preprocess.frames import Frame
 
 SIZE_WH = (128, 96)
 FPS = 12.0

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import Float
-from yowo_deploy.preprocess.frames import Frame
+from yowo_deploy.arrays import Float, Frame
 
 LABELS = ("sit_down", "stand_up", "raise_arms", "lower_arms", "walk", "wave")
 REVERSED = {"stand_up": "sit_down", "lower_arms": "raise_arms"}

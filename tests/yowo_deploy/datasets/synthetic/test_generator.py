@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yowo_deploy.boxes import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.datasets.base import AnnotatedVideo, Split, open_dataset
 from yowo_deploy.datasets.synthetic import generator
 from yowo_deploy.datasets.synthetic.generator import (
@@ -26,7 +26,6 @@ from yowo_deploy.datasets.synthetic.generator import (
 )
 from yowo_deploy.datasets.synthetic.stick_figures import FIRST_LABELLED, FRAMES, LABELS, REVERSED
 from yowo_deploy.errors import DatasetError, OutputError
-from yowo_deploy.preprocess.frames import Frame
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 
