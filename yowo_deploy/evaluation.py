@@ -14,11 +14,12 @@ from yowo_deploy.arrays import Float, Int
 from yowo_deploy.backends.base import Backend, Look
 from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules
-from yowo_deploy.datasets.box_table import FRAMES, Matched
+from yowo_deploy.datasets.box_table import FRAMES
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.detections_log import DetectionsFile
+from yowo_deploy.metrics.matching import Matched
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.tubes import RELEASE_RULE

@@ -20,8 +20,8 @@ FLOORS = {
     1: ("preprocess", "model_files"),
     2: ("backends", "video", "visuals"),
     3: ("result", "postprocess"),
-    4: ("datasets", "metrics", "diagnostics"),
-    5: ("detector", "sinks", "evaluation", "benchmark"),
+    4: ("datasets", "diagnostics"),
+    5: ("metrics", "detector", "sinks", "evaluation", "benchmark"),
     6: ("stream_pool",),
     9: ("cli", "__main__"),
 }

@@ -19,7 +19,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from yowo_deploy.backends.base import BACKENDS, Look, is_checkpoint
-from yowo_deploy.datasets.base import DATASETS, Dataset, open_dataset
+from yowo_deploy.datasets.base import Dataset
+from yowo_deploy.datasets.registry import DATASETS, open_dataset
 from yowo_deploy.errors import InputError, MissingExtraError, OutputError
 from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.default import model_path

@@ -11,11 +11,12 @@ import numpy as np
 
 from yowo_deploy.cli.console import json_number, json_option, require, show_table, talk
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
-from yowo_deploy.datasets.box_table import BoxTable, Matched, match
+from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.metrics import ClassAp, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
+from yowo_deploy.metrics.matching import Matched, match
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.postprocess.tubes import RELEASE_RULE, LinkRule
 

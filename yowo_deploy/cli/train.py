@@ -12,7 +12,7 @@ import click
 from yowo_deploy.cli.console import dataset_options, opened, progress_bar, require, talk
 from yowo_deploy.datasets import Dataset, split_present
 from yowo_deploy.datasets.anchors import box_sizes, fit_anchors
-from yowo_deploy.datasets.base import DATASETS
+from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.default import DEFAULT, model_path

@@ -1,9 +1,8 @@
-"""What training and evaluation need to know of a data set. Knows boxes; nothing of any file format."""
+"""Annotated videos, and the protocol of a data set."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,6 @@ Split = Literal["train", "test"]
 
 # The rules by which frames are scored: Pascal VOC's, or AVA's (50 detections a frame, no tubes).
 Rules = Literal["voc", "ava"]
-
-DATASETS = {
-    "jhmdb21": "yowo_deploy.datasets.jhmdb:Jhmdb21",
-    "ucf24": "yowo_deploy.datasets.ucf24:Ucf24",
-    "ava": "yowo_deploy.datasets.ava:Ava",
-    "synthetic": "yowo_deploy.datasets.synthetic.generator:Synthetic",
-}
 
 
 @dataclass(frozen=True)
@@ -115,36 +107,3 @@ def split_present(videos: Sequence[AnnotatedVideo]) -> tuple[list[AnnotatedVideo
     if videos and not present:
         raise DatasetError(f"none of the {len(videos)} videos is there: {videos[0].path} not found")
     return present, len(videos) - len(present)
-
-
-def open_dataset(name: str, folder: Path | None = None, split: int = 1) -> Dataset:
-    """The reader for a data set by its name, or for a file in the native format.
-
-    Args:
-        name: one of `DATASETS`, or the path of a data.json.
-        folder: where the videos and annotations of a named data set lie.
-        split: number of the official split, from 1.
-
-    Raises:
-        DatasetError: the name is not known, or the folder is not that data set.
-    """
-    if name not in DATASETS:
-        return _open_native(name, folder, split)
-    if folder is None:
-        raise DatasetError(f"the folder of {name} is not given: say where it lies with --data DIR")
-    module, reader = DATASETS[name].split(":")
-    dataset: Dataset = getattr(importlib.import_module(module), reader)(folder, split)
-    return dataset
-
-
-def _open_native(name: str, folder: Path | None, split: int) -> Dataset:
-    if not name.endswith((".json", ".json.gz")):
-        raise DatasetError(
-            f"data set {name!r} is not known, expected one of {', '.join(DATASETS)}, or a data.json "
-            "(`yowo-deploy data import` makes one)"
-        )
-    if folder is not None:
-        raise DatasetError(f"{name} says itself where its videos are: leave --data out")
-    from yowo_deploy.datasets.data_json import NativeDataset, read_annotations
-
-    return NativeDataset(read_annotations(name), name, split)

@@ -1,4 +1,4 @@
-"""Boxes of named frames as files hold them, and how two files are brought together: by name, never by position."""
+"""Boxes of named frames, one row each, with the file and line that each came from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Int
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.metrics.frame_ap import FrameBoxes
 
 FRAMES = 1_000_000_000  # more than any video has: the frame key is video * FRAMES + frame
-MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -94,80 +92,11 @@ class BoxTable:
             raise DatasetError(f"{self.where(int(np.argmax(faulty)))}: {fault}")
 
 
-@dataclass(frozen=True)
-class Matched:
-    """Detections and ground truth with the same numbers for the same names.
-
-    Attributes:
-        detections, truth: what can be compared.
-        truth_tube: (N,) see `BoxTable.tube`.
-        labels: class names by class id.
-        videos: names by video number.
-        lengths: frames of each video by name, where the truth says.
-        notes: what could not be compared, one sentence each.
-    """
-
-    detections: FrameBoxes
-    truth: FrameBoxes
-    truth_tube: Int
-    labels: tuple[str, ...]
-    videos: tuple[str, ...]
-    lengths: dict[str, int]
-    notes: tuple[str, ...]
-
-
-def match(detections: BoxTable, truth: BoxTable, classes: int | None = None) -> Matched:
-    """Bring two tables together by the names of videos, frames and classes.
-
-    Detections of videos that the truth does not know are left out. Those in frames without ground truth stay: they are
-    wrong, as published figures count them. Both are noted, and videos without any detection.
-
-    Args:
-        classes: how many there are, where they are numbers and the truth does not declare them; by default the largest
-            number in the truth.
-
-    Raises:
-        DatasetError: a detection of a class that does not exist, or no video that both tables know.
-    """
-    labels = _labels(truth, classes)
-    detections.check_frames(truth.lengths)
-    videos = tuple(dict.fromkeys((*truth.videos, *truth.lengths)))
-    ordered = bool(truth.labels) or labels[0] == "1"
-    moved, frame_boxes = [], []
-    for table in (truth, detections):
-        number_of = {name: number for number, name in enumerate(videos)}
-        video = np.array([number_of.get(name, -1) for name in table.videos])[table.video]
-        keys = np.where(video < 0, -1, video * FRAMES + table.frame)
-        moved.append(keys)
-        frame_boxes.append(FrameBoxes(keys, class_ids(table, labels, ordered), table.xyxy, table.score))
-    of_truth, of_detections = moved
-    known = of_detections >= 0
-    if not known.any():
-        first = detections.videos[0], truth.videos[0]
-        raise DatasetError(
-            f"no video is in both: {detections.source} has {first[0]!r}, {truth.source} has {first[1]!r}"
-        )
-    lonely = int((known & ~np.isin(of_detections, of_truth)).sum())
-    notes = _notes(detections, truth, videos, lonely)
-    return Matched(frame_boxes[1].rows(known), frame_boxes[0], truth.tube, labels, videos, truth.lengths, notes)
-
-
 def frame_of(name: str) -> tuple[str, int]:
     """`walk_video_00012` is frame 12 of `walk_video`; a name without a number at its end is frame 0 of itself."""
     found = re.fullmatch(r"(.*?)[_/]?(\d+)", name)
     video, number = found.groups() if found else (name, "0")
     return video.replace("/", "_"), min(int(number), FRAMES)  # FRAMES is refused, and fits into 64 bits
-
-
-def _labels(truth: BoxTable, classes: int | None) -> tuple[str, ...]:
-    if truth.labels:
-        return truth.labels
-    if all(name.isdecimal() for name in truth.classes):
-        count = classes or max(map(int, truth.classes))
-        if count > MAX_CLASSES:
-            raise DatasetError(f"{truth.source} names class {count}: more than {MAX_CLASSES} are not judged")
-        return tuple(str(number) for number in range(1, count + 1))
-    return tuple(sorted(truth.classes))
 
 
 def class_ids(table: BoxTable, labels: Sequence[str], ordered: bool) -> Int:
@@ -181,16 +110,3 @@ def class_ids(table: BoxTable, labels: Sequence[str], ordered: bool) -> Int:
             known = f"1 to {len(labels)}" if labels[0] == "1" else f"{', '.join(labels[:3])}, ... ({len(labels)})"
             raise DatasetError(f"{where}: class {name!r} is not known, expected {known}")
     return np.array(places, np.int64)[table.class_id]
-
-
-def _notes(detections: BoxTable, truth: BoxTable, videos: Sequence[str], lonely: int) -> tuple[str, ...]:
-    strange = [name for name in detections.videos if name not in set(videos)]
-    silent = [name for name in truth.videos if name not in set(detections.videos)]
-    notes = []
-    if strange:
-        notes.append(f"{len(strange)} videos without ground truth left out, the first {strange[0]}")
-    if silent:
-        notes.append(f"{len(silent)} videos without any detection, the first {silent[0]}")
-    if lonely:
-        notes.append(f"{lonely} detections in frames without ground truth, which count as wrong")
-    return tuple(notes)

@@ -16,7 +16,7 @@ from typing import Any, get_args
 import numpy as np
 
 from yowo_deploy.datasets.ava import CSV
-from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, open_dataset, split_present
+from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, split_present
 from yowo_deploy.datasets.data_json import FORMAT, Annotations, Sides, load_json, refuse_faults
 from yowo_deploy.datasets.formats.ava_csv import VIDEOS, read_ava_csv, write_ava_csv
 from yowo_deploy.datasets.formats.box_rows import Allowance, Footage, Options
@@ -26,6 +26,7 @@ from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
 from yowo_deploy.datasets.formats.mot import read_mot, write_mot
 from yowo_deploy.datasets.formats.sidecar import Written
 from yowo_deploy.datasets.formats.via import read_via
+from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
 from yowo_deploy.datasets.yowo_folders import is_release_layout, release_videos
 from yowo_deploy.errors import DatasetError, InputError

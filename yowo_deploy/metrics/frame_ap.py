@@ -1,4 +1,4 @@
-"""Average precision over frames, as Pascal VOC defines it. Knows numpy and boxes; nothing of videos or models."""
+"""Average precision over frames, as Pascal VOC defines it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Average precision over action tubes (paper, section 4.1). Knows numpy and tubes; nothing of models or files."""
+"""Average precision over action tubes (paper, section 4.1)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Int
 from yowo_deploy.boxes import Tube
-from yowo_deploy.datasets.box_table import FRAMES, Matched
+from yowo_deploy.datasets.box_table import FRAMES
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap
+from yowo_deploy.metrics.matching import Matched
 from yowo_deploy.postprocess.tubes import LinkRule, link_class, tube_iou
 
 MAX_SPAN = 1_000_000  # frames of a video, nine hours

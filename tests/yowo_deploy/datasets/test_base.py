@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets import AnnotatedVideo, open_dataset
-from yowo_deploy.datasets.base import DATASETS
+from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.errors import DatasetError
 
 FRAMES = 8

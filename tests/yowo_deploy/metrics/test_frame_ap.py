@@ -16,9 +16,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from yowo_deploy.boxes import iou_matrix
+from yowo_deploy.boxes import Tube, iou_matrix
 from yowo_deploy.metrics import FrameBoxes, classification_accuracy, frame_map, localization_recall
+from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.frame_ap import average_precision
+from yowo_deploy.metrics.video_ap import video_map
 
 law = settings(max_examples=100, deadline=None)
 CLASSES = 3
@@ -155,6 +157,24 @@ def test_without_truth_there_is_no_figure() -> None:
 )
 def test_the_area_under_the_envelope(right: list[bool], positives: int, expected: float) -> None:
     assert average_precision(np.array(right, bool), positives) == pytest.approx(expected)
+
+
+def test_eleven_points_begin_at_their_recall_and_not_after_it() -> None:
+    """Of a hundred boxes `found` are found and nothing is wrong: precision is 1 at recalls up to found / 100."""
+    for found in range(1, 101):
+        expected = sum(100 * tenth <= 10 * found for tenth in range(11)) / 11
+        assert average_precision(np.ones(found, bool), 100, eleven_point=True) == pytest.approx(expected), found
+
+
+def test_an_overlap_of_exactly_the_threshold_is_enough() -> None:
+    """As Pascal VOC's devkit has it (`ovmax >= minoverlap`), and AVA's evaluator (`iou >= threshold`)."""
+    truth, half = table([(0, 0, (0, 0, 10, 10), 1.0)]), table([(0, 0, (0, 0, 10, 5), 1.0)])
+    for iou, enough in ((0.5, 1.0), (np.nextafter(0.5, 1), 0.0)):
+        assert frame_map(half, truth, 1, iou).mean == ava_map(half, truth, 1, iou).mean == enough
+        assert localization_recall(half, truth, iou) == enough
+        assert classification_accuracy(half, truth, iou) == pytest.approx(1.0 if enough else math.nan, nan_ok=True)
+        tubes = [[(0, Tube(0, np.array([4]), boxes.xyxy, 1.0))] for boxes in (half, truth)]
+        assert video_map(*tubes, 1, [iou], pixel_inclusive=False)[0].mean == enough
 
 
 @law

@@ -15,11 +15,12 @@ from click.testing import CliRunner
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.cli import cli
 from yowo_deploy.datasets.box_files import read_list, read_table
-from yowo_deploy.datasets.box_table import FRAMES, BoxTable, match
+from yowo_deploy.datasets.box_table import FRAMES, BoxTable
 from yowo_deploy.errors import DatasetError, InputError, YowoError
 from yowo_deploy.metrics import frame_map
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.frame_ap import FrameBoxes
+from yowo_deploy.metrics.matching import match
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.postprocess.tubes import LinkRule, OnlineLinker, by_class
 
@@ -282,6 +283,18 @@ def test_people_who_never_meet_are_two_true_tubes(tmp_path: Path) -> None:
     (tmp_path / "detections.txt").write_text("\n".join(row.replace(" 1 ", " 1 0.9 ", 1) for row in rows))
     flags = ["--metric", "video-map", "--linking", "paper", "--iou", 0.9]
     assert score(tmp_path / "detections.txt", tmp_path / "truth.txt", *flags)["mean"] == 1
+
+
+def test_a_true_tube_has_the_frames_of_its_file_and_no_others(tmp_path: Path) -> None:
+    """Someone is hidden for two frames: two tubes where boxes have no tube numbers, one with a gap where they have."""
+    frames = [1, 2, 3, 6, 7]
+    (tmp_path / "truth.txt").write_text("".join(f"a_{frame} 1 0 0 20 40\n" for frame in frames))
+    rows = [[frame, 0, 0, 20, 40] for frame in frames]
+    truth = {"gttubes": {"a": {"0": [rows]}}, "labels": ["walk"], "nframes": {"a": 7}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    for name, expected in (("truth.txt", [[1, 2, 3], [6, 7]]), ("truth.json", [frames])):
+        table = read_table(tmp_path / name, True)
+        assert sorted(tube.frames.tolist() for _, tube in truth_tubes(match(table, table))) == expected
 
 
 def test_nothing_found_is_null_in_json(tmp_path: Path) -> None:

@@ -212,6 +212,14 @@ def test_after_too_many_frames_that_nobody_saw_everybody_is_new(lacking: int, pe
     assert len(linker.close()) == people
 
 
+@pytest.mark.parametrize(("bottom", "people"), [(5.0, 1), (4.75, 2)])
+def test_a_box_that_overlaps_by_exactly_min_iou_goes_on_and_by_less_does_not(bottom: float, people: int) -> None:
+    linker = OnlineLinker(min_iou=0.5)
+    for box in ([0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, bottom]):
+        linker.push(found((box, 0.8)))
+    assert len(linker.close()) == people
+
+
 def test_an_endless_stream_needs_bounded_memory() -> None:
     linker, box = OnlineLinker(memory=50), [0.0, 0.0, 20.0, 40.0]
     for index in range(1000):

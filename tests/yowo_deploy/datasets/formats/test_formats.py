@@ -436,6 +436,30 @@ def test_label_studio_frames_are_placed_by_time_where_the_file_has_another_rate(
 
 
 @pytest.mark.parametrize(
+    ("cancelled", "expected"), [((False, False), "wave"), ((False, True), "walk"), ((True, False), "wave")]
+)
+def test_of_label_studio_annotations_the_newest_that_is_not_cancelled_counts(
+    cancelled: tuple[bool, bool], expected: str, tmp_path: Path
+) -> None:
+    [task], [newer] = (studio({"frame": 10, "x": 0}, labels=(label,)) for label in ("walk", "wave"))
+    task["annotations"] += newer["annotations"]
+    for annotation, is_cancelled in zip(task["annotations"], cancelled, strict=True):
+        annotation["was_cancelled"] = is_cancelled
+    assert from_json(tmp_path, "labelstudio", [task]).classes == (expected,)
+
+
+def test_label_studio_rates_of_24_and_25_are_two_rates(tmp_path: Path, write_video: Callable[..., None]) -> None:
+    write_video(tmp_path / "a.avi", frames=100, fps=25.0)  # four seconds, 96 frames of the tool
+    content = studio({"frame": 49, "x": 0, "enabled": False})
+    content[0]["annotations"][0]["result"][0]["value"] |= {"framesCount": 96, "duration": 4.0}
+    content[0]["data"]["video"] = "a.avi"
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found, [note] = import_annotations(tmp_path / "a.json", "labelstudio", Options())
+    assert note == "a.avi was annotated at 24 frames/s, the file has 25: placed by time"
+    assert found.videos[0].tubes[0].frames.tolist() == [50]  # two seconds are frame 48 of the tool
+
+
+@pytest.mark.parametrize(
     ("key", "expected"),
     [
         ({"frame": 0, "x": 1}, "task 0: .*Label Studio counts from 1"),
