@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.datasets.base import AnnotatedVideo, Split, open_dataset
+from yowo_deploy.datasets.base import AnnotatedVideo, Split
+from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.synthetic import generator
 from yowo_deploy.datasets.synthetic.generator import (
     ANNOTATIONS,
