@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +35,14 @@ def data_dir() -> Path:
 def reference_dir() -> Path:
     """What the release really computes: `YOWO_REFERENCE`, or `../shared/reference`. Skips without it."""
     return _folder_outside("YOWO_REFERENCE", ROOT.parent / "shared" / "reference")
+
+
+@pytest.fixture
+def default_interrupts() -> Iterator[None]:
+    """SIGINT as in a terminal, here and in child processes: shells start background jobs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ def test_progress_rises_to_the_end(plain: Path, tmp_path: Path) -> None:
     assert 0.7 < shares[-2] <= 1 and shares[-1] == 1
 
 
-def test_a_cancelled_build_leaves_nothing(plain: Path, tmp_path: Path) -> None:
+def test_a_cancelled_build_leaves_nothing(plain: Path, tmp_path: Path, default_interrupts: None) -> None:
     """Python's answer to Ctrl-C is called as Python would; the signal itself is sent in the test of the command.
 
     Not here: a handler on an alternate stack, which other libraries set up, crashes any Python on large CPUs.

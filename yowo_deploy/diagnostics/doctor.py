@@ -174,8 +174,8 @@ def examine(on_trial: Callable[[int, str], None] = lambda done, name: None) -> H
     )
 
 
-def attempt(trial: Trial, has_gpu: bool, timeout_s: float = TIMEOUT_S) -> Finding:
-    """Try one thing in a process of its own. Whatever happens there, this returns."""
+def attempt(trial: Trial, has_gpu: bool) -> Finding:
+    """Try one thing in a process of its own. Whatever happens there, this returns, after `TIMEOUT_S` at most."""
     if trial.needs_gpu and not has_gpu:
         return Finding(trial.name, trial.kind, "no gpu", "needs an NVIDIA GPU")
     if find_spec(trial.library) is None:
@@ -189,7 +189,7 @@ def attempt(trial: Trial, has_gpu: bool, timeout_s: float = TIMEOUT_S) -> Findin
         # What can be imported here can be imported there, and nothing from the folder where the user stands.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)}
         command = [sys.executable, "-c", trial.code, str(model), *trial.arguments]
-        failure = _failure(command, timeout_s, environment, folder)
+        failure = _failure(command, environment, folder)
     if failure:
         return Finding(trial.name, trial.kind, "fails", failure)
     return Finding(trial.name, trial.kind, "works", f"{perf_counter() - start:.1f} s with its start")
@@ -259,14 +259,14 @@ def install(extra: str, has_gpu: bool) -> str:
     return f"pip install 'yowo-deploy[{extra}]'" if extra else "pip install yowo-deploy"
 
 
-def _failure(command: list[str], timeout_s: float, environment: dict[str, str], folder: str) -> str:
+def _failure(command: list[str], environment: dict[str, str], folder: str) -> str:
     """Why a command did not end well, in one line; "" when it did."""
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=timeout_s, env=environment, cwd=folder, text=True, errors="replace"
+            command, capture_output=True, timeout=TIMEOUT_S, env=environment, cwd=folder, text=True, errors="replace"
         )
     except subprocess.TimeoutExpired:
-        return f"no answer in {timeout_s:.0f} s"
+        return f"no answer in {TIMEOUT_S:.0f} s"
     if done.returncode < 0:
         return f"its process died: {signal.strsignal(-done.returncode) or -done.returncode}"
     if not done.returncode:

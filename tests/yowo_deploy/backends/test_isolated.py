@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.waiting import NEVER_S
+from yowo_deploy.backends import isolated
 from yowo_deploy.backends.base import open_model
 from yowo_deploy.backends.isolated import Apart
 from yowo_deploy.diagnostics.probe_model import write_one_layer
@@ -51,7 +53,10 @@ def test_an_error_with_its_own_form_comes_back_too() -> None:
 
 
 @pytest.mark.parametrize(("blow", "word"), [(signal.SIGSEGV, "Segmentation fault"), (signal.SIGKILL, "Killed")])
-def test_a_crash_is_an_error_that_says_of_what(blow: signal.Signals, word: str, file: Path) -> None:
+def test_a_crash_is_an_error_that_says_of_what(
+    blow: signal.Signals, word: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolated, "_PATIENCE_S", NEVER_S)  # to die, which takes a busy machine a while
     with Apart(file, backend="onnxruntime") as there:
         os.kill(there._process.pid, blow)
         with pytest.raises(EngineError, match=f"one.onnx died: {word}"):

@@ -9,6 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.waiting import NEVER_S
 from yowo_deploy.cli import cli
 from yowo_deploy.diagnostics import doctor
 from yowo_deploy.diagnostics.doctor import Trial
@@ -20,6 +21,7 @@ HIDDEN = Trial("hidden", "engine", "openvino", "openvino", "pass")
 
 def run(monkeypatch: pytest.MonkeyPatch, *trials: Trial, arguments: tuple[str, ...] = ("--json",)) -> Result:
     monkeypatch.setattr(doctor, "TRIALS", trials)
+    monkeypatch.setattr(doctor, "TIMEOUT_S", NEVER_S)
     monkeypatch.setitem(sys.modules, "openvino", None)
     return CliRunner().invoke(cli, ["doctor", *arguments])
 
