@@ -15,7 +15,7 @@ from pathlib import Path
 
 from yowo_deploy.backends.base import open_model
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.evaluation import evaluate
+from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.files import write_text
 from yowo_export.exporter import export_onnx
 from yowo_training.checkpoints.checkpoint import load_checkpoint
@@ -63,7 +63,7 @@ def main() -> None:
                 pass
             export_onnx(load_checkpoint(folder / "last.pt"), folder / "last.onnx")  # judged in a third of the time
             with open_model(folder / "last.onnx", streams=2) as backend:
-                found = evaluate(backend, dataset.videos("test"))
+                found = evaluate_videos(backend, dataset.videos("test"))
             values = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
             write_text(figures, json.dumps(values))
         ours = " ".join(f"{100 * value:.1f}" for value in json.loads(figures.read_text()).values())

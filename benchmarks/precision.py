@@ -23,7 +23,7 @@ from benchmarks.forms import make_checkpoint
 from yowo_deploy.backends.base import Backend, open_model
 from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.evaluation import evaluate
+from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.files import write_text
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
@@ -114,7 +114,7 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
             figures = figures_file(path, engine, every)
             if not figures.exists():
                 with open_model(path, engine, streams=2) as backend:
-                    found_map = evaluate(backend, dataset.videos("test"), every)
+                    found_map = evaluate_videos(backend, dataset.videos("test"), every)
                 values = (found_map.frame_map.mean, found_map.recall, found_map.accuracy)
                 write_text(figures, json.dumps([100 * value for value in values]))
             frame_map, recall, right = json.loads(figures.read_text())

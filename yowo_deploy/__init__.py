@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from yowo_deploy.backends.base import Backend, open_model
     from yowo_deploy.boxes import Detections
     from yowo_deploy.cpp_paths import get_cmake_dir, get_include
+    from yowo_deploy.detection.outputs import Outputs
+    from yowo_deploy.detection.run import detect
     from yowo_deploy.detector import Detector, Result
     from yowo_deploy.errors import YowoError
+    from yowo_deploy.evaluation import Evaluation, evaluate
     from yowo_deploy.spec import ModelSpec
     from yowo_deploy.stream_pool import StreamPool
     from yowo_deploy.video.sources import open_source
@@ -24,11 +27,15 @@ __all__ = [
     "Backend",
     "Detections",
     "Detector",
+    "Evaluation",
     "ModelSpec",
+    "Outputs",
     "Result",
     "StreamPool",
     "YowoError",
     "__version__",
+    "detect",
+    "evaluate",
     "get_cmake_dir",
     "get_include",
     "open_model",
@@ -39,6 +46,10 @@ _HOME = {
     "Backend": "yowo_deploy.backends.base",
     "open_model": "yowo_deploy.backends.base",
     "Detections": "yowo_deploy.boxes",
+    "Outputs": "yowo_deploy.detection.outputs",
+    "detect": "yowo_deploy.detection.run",
+    "Evaluation": "yowo_deploy.evaluation",
+    "evaluate": "yowo_deploy.evaluation",
     "Detector": "yowo_deploy.detector",
     "Result": "yowo_deploy.detector",
     "ModelSpec": "yowo_deploy.spec",

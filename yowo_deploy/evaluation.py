@@ -1,21 +1,27 @@
-"""How good a model file is on annotated videos. Knows engines by their protocol, data sets by theirs."""
+"""Accuracy of a model file on annotated videos."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from yowo_deploy.arrays import Float, Int
-from yowo_deploy.backends.base import Backend, Look
+from yowo_deploy.backends.base import Backend, Look, open_model
+from yowo_deploy.backends.long_term import long_term_look
 from yowo_deploy.boxes import Detections
-from yowo_deploy.datasets.base import AnnotatedVideo, Rules
+from yowo_deploy.datasets.base import AnnotatedVideo, Rules, annotations_hash, split_present
 from yowo_deploy.datasets.box_table import FRAMES
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.datasets.registry import open_dataset
+from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.detections_log import DetectionsFile
@@ -26,6 +32,7 @@ from yowo_deploy.postprocess.tubes import RELEASE_RULE
 from yowo_deploy.prefetch import Prefetch, map_ahead
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
+from yowo_deploy.reporter import Reporter
 from yowo_deploy.video.reader import open_video
 
 VIDEO_IOUS = (0.2, 0.5, 0.75)  # of the published tables
@@ -44,6 +51,9 @@ class Evaluation:
             AVA's rules, where a box has many.
         frames: annotated frames that were judged.
         frames_missing: annotated frames beyond the end of their video file; they count as not found.
+        labels: of the classes.
+        videos: evaluated.
+        videos_absent: test videos of the data set whose file is missing; they are left out.
     """
 
     frame_map: ClassAp
@@ -52,9 +62,80 @@ class Evaluation:
     accuracy: float
     frames: int
     frames_missing: int
+    labels: tuple[str, ...] = ()
+    videos: int = 0
+    videos_absent: int = 0
 
 
 def evaluate(
+    model: str | os.PathLike[str],
+    dataset: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    split: int = 1,
+    *,
+    every: int = 1,
+    save: str | os.PathLike[str] | None = None,
+    features: str | os.PathLike[str] | None = None,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Evaluate a model file on the test videos of a data set: `yowo-deploy evaluate` as one call.
+
+        evaluate("yowo.onnx", "jhmdb21", "data/jhmdb21").frame_map.mean
+
+    Args:
+        model: ONNX file, plan or checkpoint; "default" is the model of the package.
+        dataset: a name of `DATASETS`, or a data.json.
+        data: folder of a data set that is called by its name.
+        split: number of the official split.
+        every: judge each video's first annotated frame and every N-th after it.
+        save: text file of detections; an interrupted run continues from it.
+        features: folder that `yowo-deploy features` wrote with this checkpoint.
+        reporter: receives messages and progress; by default they are logged.
+        options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
+
+    Raises:
+        InputError: the classes of model and data set differ; `save` for AVA.
+        DatasetError: the data set cannot be read, or has no annotated frame.
+        YowoError: the model cannot be opened.
+    """
+    name, reporter = os.fspath(dataset), reporter or Reporter()
+    truth = open_dataset(name, None if data is None else Path(data), split)
+    if save and name == "ava":
+        raise InputError("--save writes boxes in pixels and frames by number, which AVA's truth does not have")
+    tested = truth.videos("test")
+    videos, absent = split_present(tested)
+    if absent:
+        reporter.message(f"{absent} of {absent + len(videos)} test videos are not in {data or dataset}: left out")
+    with open_model(model, streams=min(2, os.cpu_count() or 1), **options) as backend:
+        if backend.spec.labels != truth.labels:
+            raise InputError(
+                f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
+                f"{dataset} has {len(truth.labels)} ({', '.join(truth.labels[:3])}, ...)"
+            )
+        look_into = None
+        if features:
+            folder = Path(features)
+            look_into = lambda video: long_term_look(backend, folder / f"{video.path.stem}.npz")  # noqa: E731
+        made_by: tuple[Any, ...] = (name, str(Path(data or dataset).resolve()), split, every, backend.name, options)
+        made_by += (annotations_hash(tested) if save else "", backend.spec.to_json(), *([features] if features else []))
+        kept = DetectionsFile(Path(save), hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
+        with reporter.progress("evaluating", len(videos)) as update:
+            done = iter(range(1, len(videos) + 1))
+            found = evaluate_videos(
+                backend,
+                videos,
+                every,
+                lambda video: update(next(done), video.name.rpartition("/")[2][:40]),
+                kept,
+                truth.rules,
+                look_into,
+                truth.judged_classes,
+            )
+    return replace(found, videos_absent=absent)
+
+
+def evaluate_videos(
     backend: Backend,
     videos: Sequence[AnnotatedVideo],
     every: int = 1,
@@ -104,6 +185,8 @@ def evaluate(
         classification_accuracy(everything, boxes) if rules == "voc" else math.nan,
         frames,
         missing,
+        spec.labels,
+        len(videos),
     )
 
 

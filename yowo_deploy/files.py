@@ -106,6 +106,12 @@ def _at_most(read: Callable[[int], bytes], count: int) -> bytes:
     return bytes(found)
 
 
+def refuse_overwriting(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
+    """Raise an OutputError when a result would replace the file that it is made from."""
+    if os.path.exists(output) and os.path.exists(source) and os.path.samefile(source, output):
+        raise OutputError(f"{output} is the input itself: give another name for the result")
+
+
 def refuse_existing(path: str | os.PathLike[str], overwrite: bool) -> None:
     """Raise an OutputError where annotations, which may be somebody's work, would be replaced unasked."""
     if not overwrite and os.path.lexists(path):

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
-    0: ("arrays", "errors", "version", "spec", "boxes", "files", "prefetch", "cpp_paths"),
+    0: ("arrays", "errors", "version", "spec", "boxes", "files", "prefetch", "cpp_paths", "reporter"),
     1: ("preprocess", "model_files"),
     2: ("backends", "video", "visuals"),
     3: ("result", "postprocess"),
     4: ("datasets", "diagnostics"),
     5: ("metrics", "detector", "sinks", "evaluation", "benchmark"),
-    6: ("stream_pool",),
+    6: ("stream_pool", "detection"),
     9: ("cli", "__main__"),
 }
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}

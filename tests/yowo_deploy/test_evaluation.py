@@ -20,9 +20,11 @@ from yowo_deploy.backends.base import Engine
 from yowo_deploy.boxes import Tube, xyxy_to_cxcywh
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.box_files import read_table
+from yowo_deploy.datasets.registry import open_dataset
+from yowo_deploy.datasets.synthetic.generator import make_synthetic
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import DatasetError, InputError
-from yowo_deploy.evaluation import detect_frames, evaluate
+from yowo_deploy.evaluation import detect_frames, evaluate, evaluate_videos
 from yowo_deploy.metrics.detections_log import DetectionsFile
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import VideoReader
@@ -94,7 +96,7 @@ class Knowing(Engine):
 
 
 def test_a_model_that_knows_the_truth_gets_full_marks(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
-    found = evaluate(Knowing(spec, 0), videos[:1])
+    found = evaluate_videos(Knowing(spec, 0), videos[:1])
     assert found.frame_map.per_class.tolist()[0] == 1
     assert np.isnan(found.frame_map.per_class[1:]).all()
     assert (found.frame_map.mean, found.recall, found.accuracy) == (1, 1, 1)
@@ -110,13 +112,13 @@ def test_clips_that_wait_for_their_turn_stay_as_they_were(videos: list[Annotated
             with self.turn:
                 return super().infer(clips)
 
-    assert evaluate(Slow(spec, 0), videos).recall == 1.0
+    assert evaluate_videos(Slow(spec, 0), videos).recall == 1.0
 
 
 def test_a_model_that_takes_all_for_one_class_is_right_about_that_class(
     videos: list[AnnotatedVideo], spec: ModelSpec
 ) -> None:
-    found = evaluate(Knowing(spec, 1), videos)
+    found = evaluate_videos(Knowing(spec, 1), videos)
     # Ten walkers and four sitters, all found and all called sitters with the same score: the ten come first, being
     # ranked by video, so precision is 1/11, 2/12, 3/13, 4/14 at the four right ones; its envelope is 4/14.
     assert found.frame_map.per_class[:2] == pytest.approx([0, 4 / 14])
@@ -126,13 +128,13 @@ def test_a_model_that_takes_all_for_one_class_is_right_about_that_class(
 
 
 def test_a_model_that_cannot_decide_is_right_about_both_classes(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
-    found = evaluate(Knowing(spec, 0, 1), videos[1:])  # scores of 0.5 for the right class, which is not its first
+    found = evaluate_videos(Knowing(spec, 0, 1), videos[1:])  # 0.5 for the right class, which is not its first
     assert found.frame_map.per_class[1] == 1
     assert found.accuracy == 0
 
 
 def test_a_model_that_sees_nobody_gets_nothing(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
-    found = evaluate(Knowing(spec), videos)
+    found = evaluate_videos(Knowing(spec), videos)
     assert found.frame_map.per_class[:2].tolist() == [0, 0]
     assert (found.frame_map.mean, found.recall, found.frames) == (0, 0, 14)
     assert math.isnan(found.accuracy)
@@ -140,12 +142,12 @@ def test_a_model_that_sees_nobody_gets_nothing(videos: list[AnnotatedVideo], spe
 
 def test_only_what_is_judged_is_inferred(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
     backend = Knowing(spec, 0)
-    assert evaluate(backend, videos[:1], every=4).frames == 3
+    assert evaluate_videos(backend, videos[:1], every=4).frames == 3
     assert backend.key_frames == [2, 6, 10]
 
 
 def test_frames_beyond_the_end_count_as_not_found(tmp_path: Path, spec: ModelSpec) -> None:
-    found = evaluate(Knowing(spec, 0), [video_of(tmp_path, "long", 0, range(8, 16))])
+    found = evaluate_videos(Knowing(spec, 0), [video_of(tmp_path, "long", 0, range(8, 16))])
     assert (found.frames, found.frames_missing) == (8, 4)
     assert (found.frame_map.mean, found.recall, found.accuracy) == (0.5, 0.5, 1)
 
@@ -153,7 +155,7 @@ def test_frames_beyond_the_end_count_as_not_found(tmp_path: Path, spec: ModelSpe
 def test_each_video_is_announced_when_it_is_done(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
     done: list[tuple[str, int]] = []
     backend = Knowing(spec, 0)
-    evaluate(backend, videos, on_video=lambda video: done.append((video.name, len(backend.key_frames))))
+    evaluate_videos(backend, videos, on_video=lambda video: done.append((video.name, len(backend.key_frames))))
     assert done == [("walk", 10), ("sit", 10 + 4)]
 
 
@@ -161,7 +163,7 @@ def test_each_video_is_announced_when_it_is_done(videos: list[AnnotatedVideo], s
 def test_videos_without_a_label_cannot_be_evaluated(count: int, tmp_path: Path, spec: ModelSpec) -> None:
     unlabelled = [video_of(tmp_path, "bare", 0, range(0)) for _ in range(count)]
     with pytest.raises(DatasetError, match="no annotated frame"):
-        evaluate(Knowing(spec, 0), unlabelled)
+        evaluate_videos(Knowing(spec, 0), unlabelled)
 
 
 def test_evaluation_sees_what_the_detector_sees(
@@ -180,22 +182,22 @@ def test_evaluation_sees_what_the_detector_sees(
 
 
 def test_tubes_are_judged_when_every_frame_is(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
-    found = evaluate(Knowing(spec, 0), videos[:1]).video_map
+    found = evaluate_videos(Knowing(spec, 0), videos[:1]).video_map
     assert [figure.mean for figure in found.values()] == [1, 1, 1]
-    assert evaluate(Knowing(spec, 0), videos[:1], every=2).video_map == {}
+    assert evaluate_videos(Knowing(spec, 0), videos[:1], every=2).video_map == {}
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_file(
     videos: list[AnnotatedVideo], spec: ModelSpec, tmp_path: Path
 ) -> None:
     path = tmp_path / "detections.txt"
-    whole = evaluate(Knowing(spec, 0, 1), videos, kept=DetectionsFile(path, "a"))
+    whole = evaluate_videos(Knowing(spec, 0, 1), videos, kept=DetectionsFile(path, "a"))
     text = path.read_text()
     assert read_table(path, truth=False).videos == ("walk", "sit")
     cut = text[: text.index("sit_") + 30]  # the second video is torn in the middle of a line
     path.write_text(cut)
     backend = Knowing(spec, 0, 1)
-    resumed = evaluate(backend, videos, kept=DetectionsFile(path, "a"))
+    resumed = evaluate_videos(backend, videos, kept=DetectionsFile(path, "a"))
     assert len(backend.key_frames) == 4  # of the second video alone
     assert path.read_text() == text
     assert resumed.frame_map.per_class.tolist()[:2] == pytest.approx(whole.frame_map.per_class.tolist()[:2])
@@ -229,18 +231,18 @@ def test_boxes_measured_in_another_picture_get_the_same_marks(
     size_wh: tuple[int, int], videos: list[AnnotatedVideo], spec: ModelSpec
 ) -> None:
     measured = [in_picture_of(size_wh, video) for video in videos]
-    assert evaluate(Knowing(spec, 1), measured).frame_map.mean == pytest.approx(2 / 14)
+    assert evaluate_videos(Knowing(spec, 1), measured).frame_map.mean == pytest.approx(2 / 14)
 
 
 def test_frames_to_be_judged_may_be_more_than_the_annotated_ones(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
     # Someone is found with full score in every one of the 12 frames, and was there in the last ten.
-    found = evaluate(Knowing(spec, 0), [replace(videos[0], judged=np.arange(FRAMES))])
+    found = evaluate_videos(Knowing(spec, 0), [replace(videos[0], judged=np.arange(FRAMES))])
     wanted = np.mean([max(k / (k + 2) for k in range(hit, 11)) for hit in range(1, 11)])
     assert (found.frames, found.frame_map.mean) == (12, pytest.approx(wanted))
 
 
 def test_by_the_rules_of_ava_there_are_no_tubes(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
-    found = evaluate(Knowing(spec, 0), videos[:1], rules="ava")
+    found = evaluate_videos(Knowing(spec, 0), videos[:1], rules="ava")
     assert (found.frame_map.mean, found.video_map) == (1, {})
 
 
@@ -249,8 +251,25 @@ def test_a_person_with_many_labels_is_one_box_and_other_classes_do_not_count(
 ) -> None:
     [tube] = videos[0].tubes
     busy = replace(videos[0], tubes=(tube, replace(tube, class_id=2)))
-    found = evaluate(Knowing(spec, 0, 1), [busy], rules="ava")
+    found = evaluate_videos(Knowing(spec, 0, 1), [busy], rules="ava")
     assert (found.recall, found.frames) == (1, 10) and math.isnan(found.accuracy)
     assert found.frame_map.per_class[0] == 1 and found.frame_map.per_class[2] == 0
     # Without class 0 among the judged, its detections are not there.
-    assert evaluate(Knowing(spec, 0), [busy], rules="ava", judged_classes=(2,)).frame_map.per_class[0] == 0
+    assert evaluate_videos(Knowing(spec, 0), [busy], rules="ava", judged_classes=(2,)).frame_map.per_class[0] == 0
+
+
+def test_a_data_set_is_evaluated_in_one_call(
+    spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_synthetic(tmp_path, videos_train=1, videos_test=2)
+    dataset = open_dataset("synthetic", tmp_path)
+    backend = Knowing(replace(spec, labels=dataset.labels), 0)
+    monkeypatch.setattr("yowo_deploy.evaluation.open_model", lambda path, **options: backend)
+    found = evaluate("made-up.onnx", "synthetic", tmp_path, every=4)
+    direct = evaluate_videos(backend, dataset.videos("test"), 4)
+    assert found.frame_map.mean == direct.frame_map.mean and found.frames == direct.frames > 0
+    assert (found.labels, found.videos, found.videos_absent) == (dataset.labels, 2, 0)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("yowo_deploy.evaluation.open_model", lambda path, **options: Knowing(spec, 0))
+    with pytest.raises(InputError, match="knows 3 classes"):
+        evaluate("made-up.onnx", "synthetic", tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Engine, check_clips
+from yowo_deploy.backends.base import Engine, Look, check_clips
 from yowo_deploy.benchmark.peak_model import ANSWER, SIDE, SPEC, gemm_weights
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from yowo_training.feature_bank import FeatureBank, long_term
+from yowo_training.models.flops import cost
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,6 +59,7 @@ class TorchBackend(Engine):
         return backend
 
     def _setup(self, checkpoint: Checkpoint, device: str, precision: Precision, threads: int | None) -> None:
+        self._checkpoint = checkpoint
         self._setup_model(checkpoint.model, checkpoint.spec, device, precision, threads)
 
     def _setup_model(
@@ -67,7 +71,7 @@ class TorchBackend(Engine):
         if threads:
             torch.set_num_threads(threads)
         self.spec = spec
-        self._dtype = DTYPES[precision]
+        self._precision, self._dtype = precision, DTYPES[precision]
         self._model = model.to(self._device).eval()
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
@@ -132,6 +136,25 @@ class TorchBackend(Engine):
             for hook in hooks:
                 hook.remove()
         return found[0] if found else ""
+
+    def long_term(self, bank: str | os.PathLike[str]) -> Look:
+        """See `LongTerm`.
+
+        Raises:
+            InputError: not in float32 on a CPU.
+        """
+        if self._device.type != "cpu" or self._dtype != torch.float32:
+            raise InputError("--features runs in float32 on the CPU: leave out --device and --precision")
+        return long_term(self._checkpoint, FeatureBank.load(Path(bank), self._checkpoint))
+
+    @property
+    def macs(self) -> int:
+        """See `PeakMeasured`."""
+        return cost(self._checkpoint.model, self.spec.clip_shape)["total"].macs
+
+    def peak_model(self) -> TorchGemm:
+        """See `PeakMeasured`."""
+        return TorchGemm(str(self._device), self._precision)
 
     def _upload(self, clips: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(check_clips(clips, self.spec)).to(self._device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
 from yowo_deploy.errors import InputError, YowoError
-from yowo_deploy.evaluation import evaluate
+from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.files import write_text
 from yowo_deploy.prefetch import Prefetch
 from yowo_deploy.spec import ModelSpec
@@ -281,7 +281,7 @@ class Run:
         every = VALIDATION_EVERY
         if not self.held_out:  # which shows little, and must not take a short run's time
             every = max(every, sum(len(video.annotated_frames()) for video in videos) // FRAMES_NOT_HELD_OUT)
-        found = evaluate(backend, videos, every, rules=self.rules)
+        found = evaluate_videos(backend, videos, every, rules=self.rules)
         measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
         figures: dict[str, float | None] = {"step": self.progress.step}
         figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -30,10 +30,12 @@ COMMANDS = {
     "anchors": "fit anchors to the boxes of a data set",
     "demo": "the whole story in five minutes, without data or GPU",
 }
+# Former names of options, taken for one version: command -> old name -> new name.
+FORMER_OPTIONS: dict[str, dict[str, str]] = {"detect": {"--stride": "--every"}}
 
 
 class _Commands(click.Group):
-    """Knows every command by name and loads only the one that is called."""
+    """Every command by name; only the one that is called is loaded."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -44,9 +46,29 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"yowo_deploy.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, list(_renamed(rest, FORMER_OPTIONS.get(name or "", {})))
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _renamed(arguments: list[str], names: dict[str, str]) -> Iterator[str]:
+    """The arguments with today's names of options; each former name is reported once on stderr."""
+    ended, reported = False, set()
+    for argument in arguments:
+        ended = ended or argument == "--"
+        name, *value = argument.split("=", 1)
+        if not ended and name in names:
+            if name not in reported:
+                click.echo(f"{name} is now called {names[name]}; the next version will not take {name}", err=True)
+            reported.add(name)
+            argument = "=".join([names[name], *value])
+        yield argument
 
 
 def _prints(name: str, text: Callable[[], str], what: str) -> Callable[[Any], Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -18,18 +17,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from yowo_deploy.backends.base import BACKENDS, Look, is_checkpoint
+from yowo_deploy.backends.base import BACKENDS, is_checkpoint
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.datasets.registry import DATASETS, open_dataset
-from yowo_deploy.errors import InputError, MissingExtraError, OutputError
+from yowo_deploy.errors import InputError, MissingExtraError
 from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.default import model_path
+from yowo_deploy.reporter import Reporter
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# For work on files, where frames a second count and not the time to one answer. Measured with yowo-lite on OpenVINO,
-# two cores: 66 clips/s with two streams, 46 to 55 with one.
-STREAMS = min(2, os.cpu_count() or 1)
 
 PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
 
@@ -111,36 +107,10 @@ def require(extra: str, *libraries: str) -> None:
             raise MissingExtraError(library, extra)
 
 
-def long_term_looks(model: str, options: Mapping[str, Any]) -> Callable[[Path], Look]:
-    """From a file that `features` wrote to what a checkpoint answers with it.
-
-    Args:
-        options: of `model_options`.
-
-    Raises:
-        InputError: the model is no checkpoint, or an option asks for more than plain PyTorch on a CPU.
-    """
-    require("train", "torch")
-    if options["device"] not in (None, "cpu") or options["precision"] not in (None, "fp32") or options["threads"]:
-        raise InputError("--features runs in plain PyTorch: leave out --device, --precision and --threads")
-    refuse_without_branches(model, "--features")
-    from yowo_training.checkpoints.checkpoint import load_checkpoint
-    from yowo_training.feature_bank import FeatureBank, long_term
-
-    loaded = load_checkpoint(model, options["clip"])
-    return lambda path: long_term(loaded, FeatureBank.load(path, loaded))
-
-
 def refuse_without_branches(model: str, what: str) -> None:
     """Raise an InputError unless a model is a checkpoint, whose branches can be run apart."""
     if not is_checkpoint(existing_file(model_path(model), "model")):
         raise InputError(f"{what} needs a checkpoint: the branches of {model} cannot be run apart")
-
-
-def refuse_overwriting(source: str, output: str | os.PathLike[str]) -> None:
-    """Raise an OutputError when a result would replace the file that it is made from."""
-    if os.path.exists(output) and os.path.exists(source) and os.path.samefile(source, output):
-        raise OutputError(f"{output} is the input itself: give another name for the result")
 
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> None:
@@ -181,6 +151,31 @@ def progress_bar(label: str, total: float | None, thread: bool = True) -> Iterat
             progress.update(task, completed=completed, note=escape(note), refresh=not thread)
 
         yield update
+
+
+class ConsoleReporter(Reporter):
+    """Messages, errors and progress on stderr.
+
+    Args:
+        quiet: errors alone.
+        thread: see `progress_bar`.
+    """
+
+    def __init__(self, quiet: bool = False, thread: bool = True) -> None:
+        self._quiet, self._thread = quiet, thread
+
+    def message(self, text: str) -> None:
+        """See `Reporter`."""
+        if not self._quiet:
+            talk.print(text)
+
+    def error(self, text: str) -> None:
+        """See `Reporter`."""
+        click.echo(text, err=True)
+
+    def progress(self, label: str, total: float | None) -> AbstractContextManager[Callable[..., None]]:
+        """See `Reporter`."""
+        return super().progress(label, total) if self._quiet else progress_bar(label, total, self._thread)
 
 
 def _plain_lines(label: str, total: float | None) -> Callable[..., None]:

@@ -11,7 +11,6 @@ import click
 from yowo_deploy.cli.console import (
     json_option,
     progress_bar,
-    refuse_overwriting,
     require,
     show_table,
     talk,
@@ -24,7 +23,7 @@ from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, 
 from yowo_deploy.datasets.preview import annotated_frames, sheet
 from yowo_deploy.datasets.statistics import statistics_of
 from yowo_deploy.errors import DatasetError, InputError, OutputError
-from yowo_deploy.files import atomic_write, refuse_existing
+from yowo_deploy.files import atomic_write, refuse_existing, refuse_overwriting
 from yowo_deploy.video.reader import VideoWriter, open_video
 from yowo_deploy.visuals.image_io import write_picture
 

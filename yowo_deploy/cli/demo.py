@@ -105,11 +105,11 @@ def _export(checkpoint: Path, path: Path) -> Path:
 
 def _evaluate(model: Path, dataset: Dataset) -> Evaluation:
     from yowo_deploy.backends.base import open_model
-    from yowo_deploy.evaluation import evaluate
+    from yowo_deploy.evaluation import evaluate_videos
 
     videos = dataset.videos("test")
     with open_model(model) as backend, progress_bar(f"evaluating {model.name}", total=len(videos)) as update:
-        return evaluate(backend, videos, on_video=_counter(update))
+        return evaluate_videos(backend, videos, on_video=_counter(update))
 
 
 def _counter(update: Callable[..., None]) -> Callable[[object], None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.console import refuse_overwriting, refuse_without_branches, require
+from yowo_deploy.cli.console import refuse_without_branches, require
+from yowo_deploy.files import refuse_overwriting
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.visuals.image_io import write_picture
 

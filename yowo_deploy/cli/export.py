@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from yowo_deploy.backends.base import is_checkpoint
-from yowo_deploy.cli.console import refuse_overwriting, require, talk
+from yowo_deploy.cli.console import require, talk
 from yowo_deploy.cli.precision_options import lower, precision_options, refuse_report, wished
 from yowo_deploy.errors import InputError
-from yowo_deploy.files import atomic_write, existing_file
+from yowo_deploy.files import atomic_write, existing_file, refuse_overwriting
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 

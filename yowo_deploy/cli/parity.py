@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.backends.base import BACKENDS
-from yowo_deploy.cli.console import json_option, parse_bytes, refuse_overwriting, show_table, talk
+from yowo_deploy.cli.console import json_option, parse_bytes, show_table, talk
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.errors import InputError
-from yowo_deploy.files import write_text
+from yowo_deploy.files import refuse_overwriting, write_text
 from yowo_deploy.model_files.default import model_path
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from yowo_deploy.cli.console import progress_bar, refuse_overwriting, talk
+from yowo_deploy.cli.console import progress_bar, talk
 from yowo_deploy.errors import InputError, OutputError
-from yowo_deploy.files import write_text
+from yowo_deploy.files import refuse_overwriting, write_text
 from yowo_deploy.model_files.onnx_reader import read_spec
 
 if TYPE_CHECKING:

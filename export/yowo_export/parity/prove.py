@@ -16,7 +16,7 @@ from yowo_deploy.backends.base import Backend, is_checkpoint
 from yowo_deploy.backends.isolated import Apart
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, split_present
 from yowo_deploy.errors import EngineError, InputError, ModelFileError, ParityError
-from yowo_deploy.evaluation import evaluate
+from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
@@ -198,7 +198,7 @@ def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on
 def _frame_map(model: Backend, videos: Sequence[AnnotatedVideo], dataset: Dataset, every: int) -> float:
     if model.spec.labels != dataset.labels:
         raise InputError(f"the models' classes, {', '.join(model.spec.labels[:3])} ..., are not those of the data set")
-    found = evaluate(model, videos, every, rules=dataset.rules, judged_classes=dataset.judged_classes)
+    found = evaluate_videos(model, videos, every, rules=dataset.rules, judged_classes=dataset.judged_classes)
     return found.frame_map.mean
 
 

@@ -475,7 +475,7 @@ BAD_CALLS: list[tuple[str, Callable[[dict[str, Any]], list[object]], str]] = [
     ("unwritable folder", lambda g: ["export", g["checkpoint"], "-o", "/proc/none/a.onnx"], "cannot write"),
     ("text as a checkpoint", lambda g: ["export", g["text"]], "cannot be read"),
     ("no data set there", lambda g: ["evaluate", g["onnx"], "jhmdb21", "--data", g["tmp"]], "JHMDB-GT"),
-    ("nothing to write", lambda g: ["detect", g["video"], "--model", g["onnx"]], "nowhere"),
+    ("nothing to write", lambda g: ["detect", g["video"], "--model", g["onnx"]], "no output"),
     (
         "mp4 without PyAV or another suffix",
         lambda g: ["detect", g["video"], "--model", g["onnx"], "-o", "a.gif"],

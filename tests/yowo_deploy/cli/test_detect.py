@@ -20,8 +20,7 @@ from click.testing import CliRunner, Result
 
 from tests.local_camera import LocalCamera, LocalFiles
 from yowo_deploy.cli import cli
-from yowo_deploy.cli import detect as detect_module
-from yowo_deploy.cli.detect import nothing_found
+from yowo_deploy.detection.summary import FrameCounts, nothing_found
 from yowo_deploy.errors import InputError, OutputError, YowoError
 from yowo_deploy.sinks.jsonl import EVENTS_SCHEMA, FRAMES_SCHEMA
 from yowo_deploy.sinks.tubes import TUBES_SCHEMA
@@ -145,10 +144,10 @@ def test_what_is_there_is_not_overwritten_unless_asked(
 def test_with_a_stride_carried_frames_are_marked_and_accounted_for(
     run: Callable[..., Result], videos: list[Path]
 ) -> None:
-    result = run(videos[0], "--json", "-", "--stride", 3, "--conf", 0.05)
+    result = run(videos[0], "--json", "-", "--every", 3, "--conf", 0.05)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line.get("carried", False) for line in lines] == [number % 3 != 0 for number in range(FRAMES)]
-    assert f"{FRAMES} frames captured = 7 inferred + 13 skipped (13 by --stride 3) + 0 suspect" in result.stderr
+    assert f"{FRAMES} frames captured = 7 inferred + 13 skipped (13 by --every 3) + 0 suspect" in result.stderr
 
 
 def test_only_the_classes_that_were_asked_for(run: Callable[..., Result], videos: list[Path]) -> None:
@@ -187,7 +186,7 @@ def test_quiet_says_nothing(run: Callable[..., Result], videos: list[Path], tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "nowhere to put"),
+        ((), "no output"),
         (("--json", "-", "--events", "-"), "cannot both go to stdout"),
         (("-o", "-"), "--output cannot go to stdout"),
         (("--save-json", "-"), "--save-json cannot go to stdout"),
@@ -223,11 +222,11 @@ def test_several_sources_and_one_file_do_not_fit(
 
 
 def test_every_frame_is_accounted_for() -> None:
-    tally = detect_module.Tally(inferred=60, carried=20)
+    counted = FrameCounts(inferred=60, carried=20)
     counts = Counts(100, 82, 3, {"overtaken": 5, "closed": 3}, {"black": 7}, 2)
-    assert tally.account(counts, 2) == (
-        "100 frames captured = 60 inferred + 33 skipped (20 by --stride 2, 5 overtaken, 3 closed, 3 not read, "
-        "2 left when it stopped) + 7 suspect (7 black); 2 reconnects"
+    assert counted.account(counts, 2) == (
+        "100 frames captured = 60 inferred + 33 skipped (20 by --every 2, 5 overtaken, 3 closed, 3 not read, "
+        "2 left at the stop) + 7 suspect (7 black); 2 reconnects"
     )
     assert counts.captured == 60 + 33 + 7
 

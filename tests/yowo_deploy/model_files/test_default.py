@@ -12,7 +12,7 @@ from yowo_deploy import Detector
 from yowo_deploy.backends.base import open_model
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.class_names import JHMDB21
-from yowo_deploy.evaluation import evaluate
+from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 
@@ -45,6 +45,6 @@ def test_it_is_as_good_as_its_card_says(data_dir: Path) -> None:
     [said] = re.findall(r"frame-mAP@0\.5 \| ([\d.]+)", CARD.read_text(encoding="utf-8"))
     videos = open_dataset("jhmdb21", data_dir / "jhmdb21").videos("test")
     with open_model(DEFAULT, streams=2) as backend:
-        found = evaluate(backend, videos, every=24)
+        found = evaluate_videos(backend, videos, every=24)
     # Two frames a video in place of 34: for a class of ten videos that is a few points, for their mean about one.
     assert 100 * found.frame_map.mean == pytest.approx(float(said), abs=4)

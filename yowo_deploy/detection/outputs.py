@@ -1,4 +1,4 @@
-"""Where `detect` puts what it finds: names of files for one source or many, and the sinks that write them."""
+"""Output files of `detect`: their names for one source or several, and the sinks that write them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
-from yowo_deploy.cli.console import refuse_overwriting
 from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.files import refuse_existing, refuse_overwriting
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.postprocess.events import Events
 from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
@@ -22,86 +20,110 @@ from yowo_deploy.video.sources import Source, is_choice, shown_source
 
 STDOUT = "-"
 SUFFIXES = {
-    "output": ".webm",
+    "video": ".webm",
     "json": ".jsonl",
     "events": ".events.jsonl",
     "tubes": ".tubes.json",
     "timeline": ".png",
-    "save_json": ".data.json",
+    "annotations": ".data.json",
 }
+OPTIONS = {"video": "output", "annotations": "save-json"}  # of the command line, where it is not the field's name
 _TO_STDOUT = ("json", "events")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What to write, as the options say.
+class Outputs:
+    """The files to write; at least one.
+
+    Each is the name of a file, a folder (`out/`), or a name with `{name}`, which becomes the name of the source. The
+    last two are for several sources.
 
     Attributes:
-        texts: what was given, by the name of the option.
-        events: on, off and frames of `Events`.
+        video: the annotated video, .webm, or .mp4 with the [video] extra.
+        json: one line of JSON a frame; "-" is stdout.
+        events: one line of JSON when an event starts, continues or ends; "-" is stdout.
+        tubes: JSON of every tube.
+        timeline: picture of the tubes over time, .png, with the [plots] extra.
+        annotations: data.json to correct and train on.
+        on: an event starts above this score.
+        off: an event ends below this score.
+        min_frames: consecutive frames above `on`, or below `off`, that start or end an event.
     """
 
-    texts: Mapping[str, str]
-    events: tuple[float, float, int]
+    video: str | None = None
+    json: str | None = None
+    events: str | None = None
+    tubes: str | None = None
+    timeline: str | None = None
+    annotations: str | None = None
+    on: float = 0.5
+    off: float = 0.3
+    min_frames: int = 8
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The outputs that are to be written, by field."""
+        return {name: text for name in SUFFIXES if (text := getattr(self, name)) is not None}
 
     def places(self, sources: Sequence[str], model: str, overwrite: bool) -> list[dict[str, str]]:
-        """For each source the file of each option; "-" is stdout.
+        """For each source the file of each output; "-" is stdout.
 
         Raises:
             InputError: several sources for one file, or of one name.
-            OutputError: nothing to write, a file that is there already or is the input itself.
+            OutputError: no output, a file that exists or is the input itself.
         """
-        if not self.texts:
-            raise OutputError(
-                "nowhere to put what is found: give -o out.webm, --json out.jsonl, or --json - for stdout"
-            )
-        if all(self.texts.get(option) == STDOUT for option in _TO_STDOUT):
+        chosen = self.chosen
+        if not chosen:
+            raise OutputError("no output: give -o out.webm, --json out.jsonl, or --json - for stdout")
+        if all(chosen.get(name) == STDOUT for name in _TO_STDOUT):
             raise OutputError("--json and --events cannot both go to stdout: give one of them a file")
-        for option, text in self.texts.items():
-            if text == STDOUT and option not in _TO_STDOUT:
-                raise OutputError(f"--{option.replace('_', '-')} cannot go to stdout: give the name of a file")
+        for name, text in chosen.items():
+            if text == STDOUT and name not in _TO_STDOUT:
+                raise OutputError(f"--{OPTIONS.get(name, name)} cannot go to stdout: give the name of a file")
         places = [
-            {option: _place(text, SUFFIXES[option], name, len(sources) > 1) for option, text in self.texts.items()}
-            for name in _names(sources)
+            {name: _place(text, SUFFIXES[name], stem, len(sources) > 1) for name, text in chosen.items()}
+            for stem in _names(sources)
         ]
         files = [os.path.realpath(file) for each in places for file in each.values() if file != STDOUT]
         if doubled := sorted({file for file in files if files.count(file) > 1}):
             raise InputError(f"{doubled[0]} would be written twice: give each output, and sources of one name, its own")
-        if "save_json" in self.texts and (some := [each for each in sources if is_choice(each)]):
+        if "annotations" in chosen and (some := [each for each in sources if is_choice(each)]):
             raise InputError(f"--save-json names videos and whole folders of pictures: {some[0]} is neither")
         for source, each in zip(sources, places, strict=True):
             _refuse(source, model, each, overwrite)
         return places
 
     def sinks(self, places: Mapping[str, str], source: Source, labels: tuple[str, ...]) -> Iterator[tuple[str, Sink]]:
-        """Name and sink of each option, one after the other: each is to be entered before the next is asked for.
+        """Name and sink of each output, one after the other: enter each before the next is made.
 
         Raises:
             YowoError: see the sinks.
         """
+        events = self.on, self.off, self.min_frames
         makers: dict[str, Callable[[str], Sink]] = {
-            "output": lambda path: VideoSink(path, source.fps, source.size_wh),
+            "video": lambda path: VideoSink(path, source.fps, source.size_wh),
             "json": lambda path: JsonSink(to_stdout if path == STDOUT else path, source.live),
-            "events": lambda path: EventSink(to_stdout if path == STDOUT else path, Events(*self.events), source.live),
+            "events": lambda path: EventSink(to_stdout if path == STDOUT else path, Events(*events), source.live),
             "tubes": lambda path: TubesSink(path, source.name, labels),
             "timeline": lambda path: TimelineSink(path, Path(source.name).name, labels),
-            "save_json": lambda path: AnnotationsSink(path, source.name, source.fps, source.size_wh, labels),
+            "annotations": lambda path: AnnotationsSink(path, source.name, source.fps, source.size_wh, labels),
         }
-        for option, path in places.items():
-            yield "stdout" if path == STDOUT else path, makers[option](path)
+        for name, path in places.items():
+            yield "stdout" if path == STDOUT else path, makers[name](path)
 
 
 def to_stdout(line: str) -> None:
-    """Print a line.
+    """Write a line to stdout.
 
     Raises:
-        OutputError: nobody reads any more.
+        OutputError: the reader of the pipe is gone.
     """
     try:
-        click.echo(line)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
     except BrokenPipeError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it ends
-        raise OutputError("nobody reads what goes to stdout any more") from error
+        raise OutputError("stdout was closed by its reader") from error
 
 
 def _names(sources: Sequence[str]) -> Iterator[str]:
@@ -130,12 +152,11 @@ def _place(text: str, suffix: str, name: str, several: bool) -> str:
 
 
 def _refuse(source: str, model: str, places: Mapping[str, str], overwrite: bool) -> None:
-    for option, path in places.items():
-        if path == STDOUT or (option in _TO_STDOUT and is_stream(path)):
+    for name, path in places.items():
+        if path == STDOUT or (name in _TO_STDOUT and is_stream(path)):
             continue
         if is_stream(path):
             raise OutputError(f"{path} is no file: only --json and --events go to pipes and devices")
         refuse_overwriting(source, path)
-        refuse_overwriting(str(model_path(model)), path)
-        if Path(path).exists() and not overwrite:
-            raise OutputError(f"{path} is there already: give another name, or --overwrite")
+        refuse_overwriting(model_path(model), path)
+        refuse_existing(path, overwrite)

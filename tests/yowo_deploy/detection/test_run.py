@@ -1,0 +1,125 @@
+"""`detect` from Python: files and summaries like the command's, silent unless told otherwise."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from yowo_deploy import Outputs, detect
+from yowo_deploy.cli import cli
+from yowo_deploy.errors import InputError
+from yowo_deploy.reporter import Reporter
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video.reader import VideoWriter
+
+pytest.importorskip("openvino")
+FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def model(onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(onnx_model(spec).SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("videos") / "yard.webm"
+    with VideoWriter(path, 25, (64, 48)) as writer:
+        for frame in np.random.default_rng(0).integers(0, 256, (FRAMES, 48, 64, 3), np.uint8):
+            writer.write(frame)
+    return path
+
+
+class Notes(Reporter):
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.errors: list[str] = []
+        self.labels: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def error(self, text: str) -> None:
+        self.errors.append(text)
+
+    def progress(self, label: str, total: float | None) -> AbstractContextManager[Callable[..., None]]:
+        self.labels.append(label)
+        return super().progress(label, total)
+
+
+def detections(path: Path) -> list[object]:
+    return [json.loads(line)["detections"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_one_call_writes_what_the_command_writes(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    [summary] = detect(video, Outputs(json=str(tmp_path / "a.jsonl")), model, confidence=0.05, every=3)
+    assert capsys.readouterr() == ("", "") and signal.getsignal(signal.SIGINT) is handler
+    arguments = [
+        str(video),
+        "--model",
+        str(model),
+        "--conf",
+        "0.05",
+        "--every",
+        "3",
+        "--json",
+        str(tmp_path / "b.jsonl"),
+    ]
+    assert CliRunner().invoke(cli, ["detect", *arguments]).exit_code == 0
+    found = detections(tmp_path / "a.jsonl")
+    assert found == detections(tmp_path / "b.jsonl") and any(found)
+    assert (summary.source, summary.frames, summary.interrupted) == (str(video), FRAMES, False)
+    assert summary.detections == sum(len(frame) for frame in found)  # type: ignore[arg-type]
+    assert summary.confidence == 0.05 < summary.best_score and not summary.failed
+
+
+def test_the_reporter_gets_messages_errors_and_progress(model: Path, video: Path, tmp_path: Path) -> None:
+    notes = Notes()
+    (tmp_path / "bad.webm").write_text("no video")
+    with pytest.raises(InputError, match="1 of 2 sources failed"):
+        detect([tmp_path / "bad.webm", video], Outputs(json=f"{tmp_path}/out/"), model, reporter=notes)
+    assert len(notes.errors) == 1 and "bad.webm is not a video" in notes.errors[0]
+    assert notes.labels == ["detecting yard.webm"] and any("captured = 20 inferred" in each for each in notes.messages)
+
+
+def test_the_reading_is_ended_from_outside_with_whole_files(model: Path, video: Path, tmp_path: Path) -> None:
+    @contextmanager
+    def at_once(stop: Callable[[], None]) -> Iterator[None]:
+        stop()
+        yield
+
+    out = tmp_path / "{name}.jsonl"
+    [summary] = detect(
+        [video, model.parent], Outputs(json=str(out)), model, while_reading=at_once
+    )  # the second: unread
+    assert summary.interrupted and summary.frames < FRAMES
+    assert len(detections(tmp_path / "yard.jsonl")) == summary.frames
+
+
+def test_a_former_option_is_taken_and_reported_once(model: Path, video: Path) -> None:
+    arguments = ["detect", str(video), "--model", str(model), "--json", "-", "--conf", "0.05"]
+    new, old, joined = (
+        CliRunner().invoke(cli, [*arguments, *more]) for more in (("--every", "3"), ("--stride", "3"), ("--stride=3",))
+    )
+
+    def carried(text: str) -> list[bool]:
+        return [json.loads(line).get("carried", False) for line in text.splitlines()]
+
+    assert carried(new.stdout) == carried(old.stdout) == carried(joined.stdout) == [n % 3 != 0 for n in range(FRAMES)]
+    assert [each.stderr.count("--stride is now called --every") for each in (new, old, joined)] == [0, 1, 1]
+    assert "--stride" not in CliRunner().invoke(cli, ["detect", "--help"]).output

@@ -1,0 +1,1 @@
+"""Detection over whole sources, with its results written to files."""

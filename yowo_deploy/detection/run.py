@@ -1,0 +1,145 @@
+"""Detect people and actions in videos and cameras, and write the results to files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from yowo_deploy.detection.live_sources import detect_live
+from yowo_deploy.detection.outputs import Outputs
+from yowo_deploy.detection.settings import PROGRESS_EVERY_S, Recording, Settings, WhileReading, raise_failures
+from yowo_deploy.detection.summary import Summary
+from yowo_deploy.detector import AHEAD, Detector
+from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.model_files.default import DEFAULT
+from yowo_deploy.reporter import Reporter
+from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, open_source, shown_source
+
+
+def detect(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    outputs: Outputs,
+    model: str | os.PathLike[str] = DEFAULT,
+    *,
+    confidence: float | None = None,
+    iou: float | None = None,
+    every: int = 1,
+    classes: Iterable[str] = (),
+    features: str | os.PathLike[str] | None = None,
+    allow_damaged: bool = False,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+    while_reading: WhileReading = nullcontext,
+    **options: Any,
+) -> list[Summary]:
+    """Run a model over sources and write what it finds: `yowo-deploy detect` as one call.
+
+        detect("video.mp4", Outputs(video="out.webm", json="out.jsonl"), confidence=0.4)
+        detect(["a.mp4", "b.mp4"], Outputs(tubes="out/"))
+
+    Files are worked on one after the other; several webcams or addresses at once. If one source or output fails, the
+    others continue.
+
+    Args:
+        sources: videos, folders of numbered pictures, numbers of webcams, addresses; what `open_source` takes.
+        outputs: the files to write.
+        model: ONNX file, plan or checkpoint; by default the model of the package.
+        confidence: detections have a score above this; the model's threshold by default.
+        iou: boxes that overlap a better one by more than this are suppressed; the model's threshold by default.
+        every: run the model on every N-th frame and reuse the boxes in between.
+        classes: labels to keep, one or several with commas between in each text; all by default.
+        features: what `yowo-deploy features` wrote of this very video; for one file and a checkpoint.
+        allow_damaged: take what can be decoded of a broken video.
+        overwrite: replace files that exist.
+        reporter: receives messages, errors and progress; by default they are logged.
+        while_reading: makes a context in which a source is read, from a function that ends the reading. The files are
+            then closed as at the end of the source.
+        options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
+
+    Returns:
+        One summary a source, in the order in which they ended; fewer where `while_reading` ended the reading.
+
+    Raises:
+        InputError: a source cannot be read; of several, after the others have ended.
+        OutputError: no output, a file that exists; or an output failed, after the sources have ended.
+        YowoError: the model cannot be opened.
+    """
+    given = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    texts = [found for text in given for found in find_sources(os.fspath(text))]
+    if features and len(texts) > 1:
+        raise InputError(f"--features are of one video, and here are {len(texts)}")
+    places = outputs.places(texts, os.fspath(model), overwrite)
+    settings = Settings(
+        outputs,
+        os.fspath(model),
+        confidence,
+        iou,
+        every,
+        (classes,) if isinstance(classes, str) else tuple(classes),
+        features,
+        allow_damaged,
+        reporter or Reporter(),
+        while_reading,
+        options,
+    )
+    elsewhere = [is_elsewhere(text) for text in texts]
+    if any(elsewhere) and not all(elsewhere) and len(texts) > 1:
+        raise InputError("files are read one after the other, webcams and addresses at once: give either, not both")
+    if all(elsewhere) and len(texts) > 1:
+        return detect_live(settings, texts, places)
+    return _detect_in_turn(settings, texts, places)
+
+
+def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str, str]]) -> list[Summary]:
+    failed: list[str] = []
+    summaries: list[Summary] = []
+    opening = False
+    with ExitStack() as stack:
+        detector: Detector | None = None
+        for text, outputs in zip(texts, places, strict=True):
+            try:
+                with open_source(text, allow_damaged=settings.allow_damaged) as source:
+                    opening = detector is None
+                    detector = detector or stack.enter_context(settings.open_detector(source.live))
+                    opening = False
+                    summary, stopped = _detect_one(settings, detector, source, outputs)
+            except YowoError as error:
+                if len(texts) == 1 or opening:  # without a model no other source will do better
+                    raise
+                settings.reporter.error(f"Error: {shown_source(text)}: {error}")
+                failed.append(shown_source(text))
+                continue
+            summaries.append(summary)
+            if stopped:
+                break
+    raise_failures(summaries, sum(map(len, places)), failed, len(texts))
+    return summaries
+
+
+def _detect_one(settings: Settings, detector: Detector, source: Source, places: dict[str, str]) -> tuple[Summary, bool]:
+    """The summary, and whether the reading was stopped."""
+    detector.reset(source.name)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        source.close()
+
+    with ExitStack() as stack:
+        recording = Recording(settings, source, places, detector.spec.labels, stack)
+        label, total = f"detecting {Path(source.name).name}", source.frames_declared or None
+        with settings.while_reading(stop), settings.reporter.progress(label, total) as update:
+            shown = 0.0
+            for result in detector.stream(source, 1 if source.live else AHEAD):
+                recording.write(result)
+                if not len(recording.sinks):
+                    break  # the source is closed, or leaving the loop would wait for the next frame of a camera
+                if perf_counter() - shown > PROGRESS_EVERY_S:
+                    shown, counts = perf_counter(), recording.counts
+                    update(counts.frames, f"{counts.rate()}, {sum(source.counts.dropped.values())} dropped")
+    return recording.summary(detector.confidence, stopped), stopped

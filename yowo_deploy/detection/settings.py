@@ -1,0 +1,148 @@
+"""Settings of a detection run, and the models and sinks made from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from yowo_deploy.backends.base import is_checkpoint, open_model
+from yowo_deploy.backends.long_term import long_term_look
+from yowo_deploy.detection.outputs import Outputs
+from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found
+from yowo_deploy.detector import Detector
+from yowo_deploy.errors import InputError, OutputError, YowoError
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.plan_record import is_plan
+from yowo_deploy.postprocess.class_filter import parse_classes
+from yowo_deploy.reporter import Reporter
+from yowo_deploy.result import Result
+from yowo_deploy.sinks import Sinks, VideoSink
+from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.video.sources import Source
+
+PROGRESS_EVERY_S = 0.1
+MAX_WAIT_MS = 20.0  # that a clip waits for those of other sources, half a frame of a usual camera
+# Calls at once on files, where throughput counts and not latency. Measured with yowo-lite on OpenVINO, two cores:
+# 66 clips/s with two calls, 46 to 55 with one.
+PARALLEL = min(2, os.cpu_count() or 1)
+
+WhileReading = Callable[[Callable[[], None]], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for every source; see `detect` for the fields."""
+
+    outputs: Outputs
+    model: str
+    confidence: float | None = None
+    iou: float | None = None
+    every: int = 1
+    classes: tuple[str, ...] = ()
+    features: str | os.PathLike[str] | None = None
+    allow_damaged: bool = False
+    reporter: Reporter = field(default_factory=Reporter)
+    while_reading: WhileReading = nullcontext
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def open_detector(self, live: bool) -> Detector:
+        """For one source after the other."""
+        if live and self.features:
+            raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
+        backend = open_model(self.model, streams=1 if live or self._streaming() else PARALLEL, **self.options)
+        try:
+            look = long_term_look(backend, self.features) if self.features else None
+            classes = parse_classes(self.classes, backend.spec.labels)
+            return Detector(backend, self.confidence, self.iou, look, self.every, classes)
+        except YowoError:
+            backend.close()
+            raise
+
+    def open_pool(self) -> StreamPool:
+        """For several live sources at once."""
+        backend = open_model(self.model, streams=PARALLEL, **self.options)
+        try:
+            classes = parse_classes(self.classes, backend.spec.labels)
+            return StreamPool(backend, MAX_WAIT_MS, None, self.confidence, self.iou, self.every, classes)
+        except YowoError:
+            backend.close()
+            raise
+
+    def _streaming(self) -> bool:
+        """Whether the model takes frames one after the other, so that parallel calls are of no use."""
+        file = model_path(self.model)
+        of_clips = not file.is_file() or is_checkpoint(file) or is_plan(file)
+        return not of_clips and read_spec(file).streaming
+
+
+class Recording:
+    """One source with its sinks and counts.
+
+    Args:
+        places: the file of each output, see `Outputs.places`.
+        labels: of the model.
+        stack: closes the sinks.
+    """
+
+    def __init__(
+        self, settings: Settings, source: Source, places: Mapping[str, str], labels: tuple[str, ...], stack: ExitStack
+    ) -> None:
+        self.source, self._settings = source, settings
+        self._video: VideoSink | None = None
+        self.sinks = stack.enter_context(Sinks(partial(_tell_failure, settings.reporter)))
+        for name, sink in settings.outputs.sinks(places, source, labels):
+            self.sinks.add(name, sink)
+            self._video = sink if isinstance(sink, VideoSink) else self._video
+        self.counts = FrameCounts()
+
+    def write(self, result: Result) -> None:
+        """Give one result to every sink. Without a sink left, the source is closed."""
+        self.sinks.write(result.frame, result)
+        self.counts.add(result)
+        if not len(self.sinks):
+            self.source.close()
+
+    def summary(self, confidence: float, interrupted: bool) -> Summary:
+        """After the sinks are closed; the reporter gets the text."""
+        settings, counts, source = self._settings, self.counts, self.source
+        seconds = max(perf_counter() - counts.start, 1e-9)
+        lines = []
+        if not counts.detections:
+            said = nothing_found(confidence, counts.best_score)
+            lines.append(said.partition(";")[0] if settings.classes else said)  # the best may be of another class
+        declared = source.frames_declared if settings.allow_damaged else 0
+        lost = f" of {declared} declared" if declared > counts.frames else ""
+        rate = f"{counts.frames / seconds:.1f} frames/s"
+        lines.append(f"{source.name}: {counts.detections} detections in {counts.frames} frames{lost}, {rate}")
+        video = self._video
+        encoding = f"drawing and encoding {video.encode_ms / max(1, counts.frames):.1f} ms a frame" if video else ""
+        account = counts.account(source.counts, settings.every)
+        lines.append("; ".join(filter(None, (account, counts.rate(), encoding))))
+        for line in lines:
+            settings.reporter.message(line)
+        figures = (counts.frames, counts.detections, counts.best_score, confidence, seconds)
+        return Summary(source.name, *figures, self.sinks.failures, interrupted and not source.live, "\n".join(lines))
+
+
+def raise_failures(summaries: Iterable[Summary], outputs: int, failed: list[str], sources: int) -> None:
+    """Raise for outputs that failed (an OutputError), or for sources that did (an InputError)."""
+    if lost := [name for each in summaries for name in each.failed]:
+        raise OutputError(f"{len(lost)} of {outputs} outputs failed: {', '.join(lost)}")
+    if failed:
+        raise InputError(f"{len(failed)} of {sources} sources failed: {', '.join(failed)}")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error in one line; of one that is not ours with its kind."""
+    said = " ".join(str(error).split()) or "no reason given"
+    return said if isinstance(error, YowoError) else f"{type(error).__name__}: {said}"
+
+
+def _tell_failure(reporter: Reporter, name: str, error: Exception) -> None:
+    reporter.error(f"{name} failed, the others go on: {one_line(error)}")
