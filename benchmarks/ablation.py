@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.files import write_text

@@ -26,7 +26,7 @@ from benchmarks.forms import rows
 from benchmarks.model_cost import LENGTHS, PAPER
 from benchmarks.precision import ENGINES, figures_file, form_file
 from benchmarks.results import write_report
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
 from yowo_deploy.diagnostics.system_info import describe_machine
 from yowo_deploy.files import write_text

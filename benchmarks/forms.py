@@ -18,7 +18,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
 from yowo_deploy.diagnostics.system_info import describe_machine
 from yowo_deploy.files import write_text

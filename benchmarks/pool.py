@@ -18,7 +18,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.backends.base import ONNX_ENGINES
+from yowo_deploy.backends.loader import ONNX_ENGINES
 from yowo_deploy.detector import Detector
 from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.sources import open_source

@@ -20,7 +20,8 @@ import onnx
 import torch
 
 from benchmarks.forms import make_checkpoint
-from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.evaluation import evaluate_videos

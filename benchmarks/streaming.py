@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.forms import make_checkpoint
 from benchmarks.precision import plain_export
-from yowo_deploy.backends.base import Backend, Streaming, open_model
+from yowo_deploy.backends.base import Backend, Streaming
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.tubes import OnlineLinker

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from yowo_deploy.version import __version__
 
 if TYPE_CHECKING:
-    from yowo_deploy.backends.base import Backend, open_model
+    from yowo_deploy.backends.base import Backend
+    from yowo_deploy.backends.loader import open_model
     from yowo_deploy.boxes import Detections
     from yowo_deploy.cpp_paths import get_cmake_dir, get_include
     from yowo_deploy.detection.outputs import Outputs
@@ -44,7 +45,7 @@ __all__ = [
 
 _HOME = {
     "Backend": "yowo_deploy.backends.base",
-    "open_model": "yowo_deploy.backends.base",
+    "open_model": "yowo_deploy.backends.loader",
     "Detections": "yowo_deploy.boxes",
     "Outputs": "yowo_deploy.detection.outputs",
     "detect": "yowo_deploy.detection.run",

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming, open_model
+from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import InputError, ModelFileError, YowoError
 from yowo_deploy.model_files.default import DEFAULT

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.batching import SharedBackend
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.detector import Detector, Result
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.model_files.default import DEFAULT

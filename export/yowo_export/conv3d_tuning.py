@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import frames_apart

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video.reader import VideoWriter
+from yowo_deploy.video.writer import VideoWriter
 
 
 def test_the_python_runs(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tests.local_camera import LocalCamera
 from yowo_deploy import stream_pool as pool_module
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.detector import Detector, Result
 from yowo_deploy.errors import EngineError, InputError, ModelFileError, VideoError
 from yowo_deploy.spec import ModelSpec

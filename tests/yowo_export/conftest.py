@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video.reader import VideoWriter
+from yowo_deploy.video.writer import VideoWriter
 from yowo_export.exporter import export_onnx
 from yowo_training.checkpoints.checkpoint import Checkpoint, weights_hash
 from yowo_training.models.yowo import Yowo, YowoConfig

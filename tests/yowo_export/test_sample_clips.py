@@ -14,8 +14,9 @@ from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video.reader import FrameSource, VideoWriter, open_video
+from yowo_deploy.video.reader import FrameSource, open_video
 from yowo_deploy.video.suffixes import VIDEO_SUFFIXES
+from yowo_deploy.video.writer import VideoWriter
 from yowo_export import sample_clips
 from yowo_export.sample_clips import made_up_clips, reach, take_clips, tensor_ranges
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.streaming import StreamingEngine
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import ModelSpec

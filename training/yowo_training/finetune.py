@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from yowo_deploy.backends.base import is_checkpoint
+from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.onnx_reader import read_spec, read_weights

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Engine, open_model
+from yowo_deploy.backends.base import Engine
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.errors import EngineError, YowoError
 
 _PATIENCE_S = 10.0  # for a process that was asked to end

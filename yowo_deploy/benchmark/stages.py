@@ -22,7 +22,8 @@ from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.tubes import OnlineLinker
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
-from yowo_deploy.video.reader import VideoWriter, open_video
+from yowo_deploy.video.reader import open_video
+from yowo_deploy.video.writer import VideoWriter
 
 STAGES = ("decode video", "preprocess", "copy in", "infer", "copy out", "decode + NMS", "link")
 WHOLE = "whole frame"

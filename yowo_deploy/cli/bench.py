@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from yowo_deploy.backends.base import BACKENDS
+from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.benchmark.compare import Change, compare_records, read_record
 from yowo_deploy.benchmark.timing import median_interval
 from yowo_deploy.cli.bench_record import HEADERS, KEYS, measure

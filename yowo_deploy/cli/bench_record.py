@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.backends.base import Backend, is_checkpoint, open_model
+from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.loader import is_checkpoint, open_model
 from yowo_deploy.benchmark.compare import FORMAT
 from yowo_deploy.benchmark.peak_model import MACS, write_gemm
 from yowo_deploy.benchmark.stages import OpenLoop, bench_stages, held_frames, make_video, open_loop

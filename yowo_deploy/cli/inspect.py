@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.backends.base import is_checkpoint
+from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.cli.console import json_option, require, show_table
 from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path

@@ -23,10 +23,11 @@ from typing import Literal
 
 import numpy as np
 
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.diagnostics.probe_model import clip_kernel_answer, write_one_layer
 from yowo_deploy.errors import ModelFileError, VideoError
-from yowo_deploy.video.reader import VideoReader, VideoWriter
+from yowo_deploy.video.reader import VideoReader
+from yowo_deploy.video.writer import VideoWriter
 
 TIMEOUT_S = 60.0  # for one trial; PyTorch takes 10 s to load from a cold, slow disk
 _GPU_FIELDS = ("name", "driver_version", "compute_cap", "memory.total")

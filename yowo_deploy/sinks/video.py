@@ -13,7 +13,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.result import Result
-from yowo_deploy.video.reader import VideoWriter
+from yowo_deploy.video.writer import VideoWriter
 
 WAITING = 32  # frames between engine and encoder
 

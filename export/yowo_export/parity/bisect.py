@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import is_checkpoint
 from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.onnx_reader import read_spec, show_values
 from yowo_deploy.model_files.plan_record import is_plan

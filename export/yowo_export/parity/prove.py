@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Backend, is_checkpoint
+from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, split_present
 from yowo_deploy.errors import EngineError, InputError, ModelFileError, ParityError
 from yowo_deploy.evaluation import evaluate_videos

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.postprocess.decode import detect
 from yowo_export.sample_clips import Clips

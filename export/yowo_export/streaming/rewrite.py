@@ -19,7 +19,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.streaming import FRAMES, RAW, StreamingEngine, input_name, output_name
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yowo_deploy.backends.base import Staged, open_model
+from yowo_deploy.backends.base import Staged
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.errors import InputError, ModelFileError, OutputError
 from yowo_deploy.prefetch import map_ahead
 from yowo_deploy.spec import ModelSpec

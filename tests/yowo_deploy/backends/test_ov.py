@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.spec import ModelSpec
 

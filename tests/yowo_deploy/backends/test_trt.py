@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends import base, trt
-from yowo_deploy.backends.base import Backend, open_model
+from yowo_deploy.backends import trt
+from yowo_deploy.backends.base import Backend, Staged
+from yowo_deploy.backends.loader import BACKENDS, open_model
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.model_files.plan_record import PlanFile, to_name, write_plan
 from yowo_deploy.spec import ModelSpec
@@ -249,7 +250,7 @@ def test_a_call_taken_apart_gives_the_same_and_waits_after_each_stage(
     gpu, _ = make(batch)
     clips = clips_of(spec, 2)
     with open_model(plan) as backend:
-        assert isinstance(backend, base.Staged)
+        assert isinstance(backend, Staged)
         expected, gpu.waited = backend.infer(clips), []
         found, spent = backend.infer_in_stages(clips)
         assert np.array_equal(found, expected) and gpu.waited == [None] * 3
@@ -420,4 +421,4 @@ def test_a_library_that_is_not_installed_is_named(plan: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtraError, match=r"tensorrt is not installed.*yowo-deploy\[tensorrt\]"):
         open_model(plan)
-    assert "tensorrt" in base.BACKENDS
+    assert "tensorrt" in BACKENDS

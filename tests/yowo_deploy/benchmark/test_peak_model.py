@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.peak_model import ANSWER, MACS, ROWS, SIDE, SPEC, gemm_weights, write_gemm
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.spec import Precision

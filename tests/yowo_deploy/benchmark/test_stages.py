@@ -27,7 +27,8 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video.reader import VideoReader, VideoWriter
+from yowo_deploy.video.reader import VideoReader
+from yowo_deploy.video.writer import VideoWriter
 
 Backends = Callable[[ModelSpec], Any]  # the factory of conftest.py
 

@@ -25,8 +25,9 @@ from yowo_deploy.errors import InputError, OutputError, YowoError
 from yowo_deploy.sinks.jsonl import EVENTS_SCHEMA, FRAMES_SCHEMA
 from yowo_deploy.sinks.tubes import TUBES_SCHEMA
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video.reader import VideoReader, VideoWriter
+from yowo_deploy.video.reader import VideoReader
 from yowo_deploy.video.sources import Counts
+from yowo_deploy.video.writer import VideoWriter
 
 pytest.importorskip("openvino")
 FRAMES = 20

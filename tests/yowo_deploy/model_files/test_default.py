@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy import Detector
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.class_names import JHMDB21
 from yowo_deploy.evaluation import evaluate_videos

@@ -21,8 +21,9 @@ from tests.local_camera import LocalCamera, LocalFiles, LocalRtsp, number_in, nu
 from yowo_deploy.errors import InputError, VideoError, YowoError
 from yowo_deploy.video import sources
 from yowo_deploy.video.cameras import Captured
-from yowo_deploy.video.reader import VideoReader, VideoWriter
+from yowo_deploy.video.reader import VideoReader
 from yowo_deploy.video.sources import Policy, Source, TimedFrame, find_sources, open_source
+from yowo_deploy.video.writer import VideoWriter
 
 FRAME = np.zeros((4, 4, 3), np.uint8)
 

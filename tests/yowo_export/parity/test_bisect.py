@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import Precision
 from yowo_export.exporter import export_onnx

@@ -13,8 +13,8 @@ import onnx
 import pytest
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import open_model
 from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.ort import OnnxRuntimeBackend
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.datasets.base import AnnotatedVideo

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Backend, Streaming, open_model
+from yowo_deploy.backends.base import Backend, Streaming
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.streaming import StreamingEngine
 from yowo_deploy.cli import cli
 from yowo_deploy.detector import Detector

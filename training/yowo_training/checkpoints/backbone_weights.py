@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yowo_deploy.backends.base import is_checkpoint
+from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.files import existing_file
 from yowo_training.checkpoints.checkpoint import named_tensors, read_tensors

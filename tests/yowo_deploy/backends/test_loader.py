@@ -1,0 +1,141 @@
+"""A model file is opened in the backend that can run it, or refused with the reason."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yowo_deploy.backends import loader
+from yowo_deploy.backends.loader import BACKENDS, ONNX_ENGINES, is_checkpoint, open_model
+from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
+from yowo_deploy.spec import ModelSpec
+
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory, onnx_model: Callable[..., Any], spec: ModelSpec) -> Path:
+    """The small network."""
+    path = tmp_path_factory.mktemp("models") / "small.onnx"
+    path.write_bytes(onnx_model(spec).SerializeToString())
+    return path
+
+
+def test_without_a_name_the_first_installed_engine_is_taken(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [name for name, (_, library, _) in ONNX_ENGINES.items() if loader.find_spec(library)]
+    if not installed:
+        pytest.skip("no engine is installed")
+    assert open_model(file).name == installed[0]
+
+
+def write_text(path: Path) -> None:
+    path.write_text("hello, I am a model\n" * 20)
+
+
+def write_nothing(path: Path) -> None:
+    path.touch()
+
+
+def write_zip(path: Path) -> None:
+    """What `torch.save` writes begins so."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02.")
+
+
+def write_onnx(path: Path) -> None:
+    path.write_bytes(onnx.ModelProto(ir_version=8).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("write", "backend", "error", "expected"),
+    [
+        (None, None, InputError, "model not found"),
+        (Path.mkdir, None, InputError, "is a folder"),
+        (write_nothing, "openvino", InputError, "is empty"),
+        (write_text, "openvino", ModelFileError, "is not an ONNX file"),
+        (write_text, "onnxruntime", ModelFileError, "is not an ONNX file"),
+        (write_text, "pytorch", InputError, "pytorch runs checkpoints.*choose openvino or onnxruntime"),
+        (write_zip, "openvino", InputError, "openvino cannot run the checkpoint .*export it to ONNX first"),
+        (write_zip, "onnxruntime", InputError, "onnxruntime cannot run the checkpoint"),
+        (write_onnx, "tensorflow", InputError, f"'tensorflow' is not known, expected one of {', '.join(BACKENDS)}"),
+        (write_onnx, "openvino", ModelFileError, "holds no graph"),
+    ],
+)
+def test_what_no_engine_takes_is_refused(
+    write: Callable[[Path], None] | None, backend: str | None, error: type[YowoError], expected: str, tmp_path: Path
+) -> None:
+    if backend in ONNX_ENGINES:
+        pytest.importorskip(ONNX_ENGINES[backend][1])
+    file = tmp_path / "model.onnx"
+    if write is not None:
+        write(file)
+    with pytest.raises(error, match=expected):
+        open_model(file, backend)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("openvino", {"device": "cuda"}, "openvino runs on the cpu here, not on 'cuda'"),
+        ("openvino", {"precision": "int8"}, "in bf16 or fp32, not in int8"),
+        ("onnxruntime", {"device": "npu"}, "has no device 'npu', expected cpu, cuda, "),
+        ("onnxruntime", {"precision": "fp16"}, "leave --precision fp16 out"),
+        ("onnxruntime", {"cache": "folder"}, "compiles nothing on cpu.*leave out the cache folder"),
+    ],
+)
+def test_nothing_else_is_done_than_was_asked(name: str, options: dict[str, Any], expected: str, file: Path) -> None:
+    pytest.importorskip(ONNX_ENGINES[name][1])
+    with pytest.raises(InputError, match=expected):
+        open_model(file, name, **options)
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("openvino", r"openvino is not installed.*yowo-deploy\[openvino\]"),
+        ("onnxruntime", r"onnxruntime is not installed.*yowo-deploy\[onnxruntime\]"),
+        (None, r"an engine for ONNX files is not installed.*yowo-deploy\[openvino\]"),
+    ],
+)
+def test_an_engine_that_is_not_installed_is_named_with_its_extra(
+    backend: str | None, expected: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=expected):
+        open_model(file, backend)
+    with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed.*yowo-deploy\[cuda\]"):
+        open_model(file, device="cuda")
+
+
+def test_a_checkpoint_runs_without_a_cache_and_says_so(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.pth")
+    with pytest.raises(InputError, match="compiles nothing"):
+        open_model(tmp_path / "a.pth", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_checkpoint_without_torch_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_zip(tmp_path / "a.pth")
+    monkeypatch.setattr(loader, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"PyTorch.*yowo-deploy\[train\]"):
+        open_model(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"PK\x03\x04rest", True),
+        (b"\x80\x02\x8a\x0a", True),
+        (b"\x80\x04\x95\x00", True),
+        (b"\x08\x08\x12\x07pytorch", False),
+        (b"P", False),
+        (b"hello", False),
+    ],
+)
+def test_a_checkpoint_is_known_by_its_first_bytes(content: bytes, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert is_checkpoint(tmp_path / "model.onnx") is expected
