@@ -1,9 +1,9 @@
-"""Boxes and detections, the words all other modules speak. Knows numpy; nothing of networks or video."""
+"""Boxes, detections and tubes, and overlaps between boxes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,23 @@ class Detections:
             np.zeros(0, np.int64),
             np.zeros((0, classes), np.float32),
         )
+
+
+class FrameResult(Protocol):
+    """Detections of one frame of a video, as far as events and actions read a `Result`."""
+
+    @property
+    def frame_index(self) -> int: ...
+    @property
+    def timestamp(self) -> float | None: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def carried(self) -> bool: ...
+    @property
+    def detections(self) -> Detections: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from time import perf_counter
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.boxes import Detections, Tube
+from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, ModelFileError, YowoError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.class_filter import Wanted
@@ -73,7 +73,7 @@ class _Answer(NamedTuple):
     seconds: dict[str, float]
 
 
-class Detector:
+class Detector(Closing):
     """Push frames of one video, get a result for each.
 
         with Detector.open("yowo.onnx") as detector:
@@ -203,14 +203,6 @@ class Detector:
     def close(self) -> None:
         """Close the model; safe to call twice."""
         self.backend.close()
-
-    def __enter__(self) -> Detector:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _prepared(self, frames: Iterable[Frame | TimedFrame]) -> Iterator[_Prepared]:
         for frame in frames:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from yowo_deploy.closing import Closing
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Prefetch(Generic[T]):
+class Prefetch(Closing, Generic[T]):
     """An iterator run ahead in a thread of its own, at most `depth` items; its errors surface where it is read."""
 
     def __init__(self, items: Iterator[T], depth: int = 8) -> None:
@@ -61,12 +63,6 @@ class Prefetch(Generic[T]):
         """Stop the thread and wait for it; what was read ahead can still be taken."""
         self._stopped.set()
         self._thread.join()
-
-    def __enter__(self) -> Prefetch[T]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T], calls: int) -> Iterator[R]:

@@ -1,4 +1,4 @@
-"""What was found in one frame, to look at, to print and to hand on. Knows detections, tubes and drawing; no model."""
+"""The result of one frame: detections and tubes, as a picture, as JSON, for other libraries."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import MissingExtraError
+from yowo_deploy.postprocess.events import rounded_time
 from yowo_deploy.visuals.draw import draw
 from yowo_deploy.visuals.image_io import write_picture
 
@@ -114,8 +115,3 @@ class Result:
             tracker_id=found.tracker_id,
             data={"class_name": np.array([self.names[class_id] for class_id in found.class_id.tolist()], str)},
         )
-
-
-def rounded_time(seconds: float | None) -> float | None:
-    """As files say it, to a tenth of a millisecond."""
-    return None if seconds is None else round(seconds, 4)

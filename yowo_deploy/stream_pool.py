@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.batching import SharedBackend
 from yowo_deploy.backends.loader import open_model
+from yowo_deploy.closing import Closing
 from yowo_deploy.detector import Detector, Result
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.model_files.default import DEFAULT
@@ -32,7 +32,7 @@ class Named(NamedTuple):
     result: Result
 
 
-class StreamPool:
+class StreamPool(Closing):
     """Streams that share one engine, each with its own clips, people and errors.
 
         with StreamPool.open("yowo.onnx", max_wait_ms=30) as pool:
@@ -217,14 +217,6 @@ class StreamPool:
         for stream in streams:
             stream.close()
         self.backend.close()
-
-    def __enter__(self) -> StreamPool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _stream(self, name: str) -> _Stream:
         with self._changed:

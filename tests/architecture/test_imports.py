@@ -9,17 +9,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 FLOORS = {
-    0: ("arrays", "errors", "version", "spec", "boxes", "files", "prefetch", "cpp_paths", "reporter"),
-    1: ("preprocess", "model_files"),
+    0: ("arrays", "errors", "version", "spec", "boxes", "files", "closing", "prefetch", "cpp_paths", "reporter"),
+    1: ("preprocess", "postprocess", "model_files"),
     2: ("backends", "video", "visuals"),
-    3: ("result", "postprocess"),
+    3: ("result",),
     4: ("datasets", "diagnostics"),
     5: ("metrics", "detector", "sinks", "evaluation", "benchmark"),
     6: ("stream_pool", "detection"),
@@ -57,6 +57,8 @@ HOMES = {
     "onnx_ir": ("yowo_export",),
     "onnxscript": ("yowo_export",),
 }
+# Packages whose circles are still to be broken. Nothing is added here.
+CIRCLES_LEFT = ("yowo_deploy.cli", "yowo_deploy.datasets")
 # What comes with every installation and may be imported at the top of a command's file.
 BASE = {"numpy", "cv2", "click", "rich"}
 
@@ -95,6 +97,31 @@ def violations(modules: dict[str, Path]) -> list[str]:
         for imported in imports_of(file, name, modules):
             if objection := _objection(name, floor, imported):
                 found.append(f"{name}:{imported.line}: {objection}")
+    return found
+
+
+def circles(modules: dict[str, Path]) -> list[tuple[str, ...]]:
+    """The groups of modules that import each other, also inside functions or by way of others; sorted names.
+
+    That a module also loads the packages that hold it is no import of theirs.
+    """
+    imported = {
+        name: {each.module for each in imports_of(file, name, modules)} & set(modules) - {name}
+        for name, file in modules.items()
+    }
+    reached = {name: _reached(name, imported) for name in modules}
+    groups = {tuple(sorted({name} | {other for other in reached[name] if name in reached[other]})) for name in modules}
+    return sorted(group for group in groups if len(group) > 1)
+
+
+def _reached(name: str, imported: Mapping[str, set[str]]) -> set[str]:
+    """What a module imports, and what that imports, and so on."""
+    found: set[str] = set()
+    open_ends = [name]
+    while open_ends:
+        new = imported[open_ends.pop()] - found
+        found |= new
+        open_ends += new
     return found
 
 
@@ -146,12 +173,50 @@ def _imported(node: ast.AST, package: str, modules: dict[str, Path]) -> list[str
             return [f"{source}.{alias.name}" if f"{source}.{alias.name}" in modules else source for alias in names]
         case ast.Call(func=function, args=[ast.Constant(value=str(module)), *_]):
             return [module] if ast.unparse(function) in {"importlib.import_module", "import_module"} else []
+        case ast.Constant(value=str(text)) if text.count(":") == 1:  # "module:name", to be imported later
+            return [module] if (module := text.partition(":")[0]) in modules else []
     return []
 
 
 def test_imports_point_down(product_modules: dict[str, Path]) -> None:
     found = violations(product_modules)
     assert not found, "\n".join(found)
+
+
+def test_no_modules_import_each_other_in_a_circle(product_modules: dict[str, Path]) -> None:
+    found = circles(product_modules)
+    new = [each for each in found if not any(all(_within(name, left) for name in each) for left in CIRCLES_LEFT)]
+    assert not new, "\n".join(" <-> ".join(each) for each in new)
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from yowo_deploy.backends.base import Engine",
+        "from yowo_deploy.backends import base",
+        "from . import base",
+        "from .base import Engine",
+        "def f():\n    from yowo_deploy.backends.base import Engine",
+        "if TYPE_CHECKING:\n    import yowo_deploy.backends.base",
+        "import_module('yowo_deploy.backends.base')",
+        "HOME = {'base': 'yowo_deploy.backends.base:Engine'}",
+    ],
+)
+def test_a_circle_is_found(back: str, tmp_path: Path) -> None:
+    sources = {
+        "yowo_deploy.backends": "from yowo_deploy.backends.base import Engine",
+        "yowo_deploy.backends.base": "def open_plan():\n    from yowo_deploy.backends import cuda, trt",
+        "yowo_deploy.backends.cuda": "import numpy",
+        "yowo_deploy.backends.trt": "from yowo_deploy.backends.plan import Plan",
+        "yowo_deploy.backends.plan": back,
+        "yowo_deploy.detector": "from yowo_deploy.backends import base",
+    }
+    modules = {name: tmp_path / f"{name}.py" for name in sources}
+    for name, source in sources.items():
+        modules[name].write_text(source)
+    assert circles(modules) == [tuple(f"yowo_deploy.backends.{name}" for name in ("base", "plan", "trt"))]
+    modules["yowo_deploy.backends.plan"].write_text("import numpy")
+    assert circles(modules) == []
 
 
 @pytest.mark.parametrize(
@@ -223,6 +288,10 @@ def test_an_allowed_import_is_not(name: str, source: str, tmp_path: Path) -> Non
     ("statement", "absent"),
     [
         ("import yowo_deploy", {*HOMES, "yowo_training", "yowo_export"} - {"numpy"}),
+        (
+            "from yowo_deploy.postprocess import actions, class_filter, decode, events, linker, tubes",
+            {*HOMES, "yowo_training", "yowo_export"} - {"numpy"},
+        ),
         ("import yowo_deploy.cli", {*HOMES, "yowo_training", "yowo_export"} - BASE),
     ],
 )

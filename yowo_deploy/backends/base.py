@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
+from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 
 Shape = tuple[int, ...]
 
 
-class Backend(Protocol):
+class Backend(AbstractContextManager["Backend"], Protocol):
     """A loaded model. A context manager; an engine may keep device memory until it is closed.
 
     Attributes:
@@ -41,12 +42,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Free what the engine holds; safe to call twice."""
         ...
-
-    def __enter__(self) -> Backend: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class Layered(Backend, Protocol):
@@ -107,25 +102,11 @@ class Streaming(Protocol):
         ...
 
 
-E = TypeVar("E", bound="Engine")
-
-
-class Engine:
-    """What all engines share: they are context managers, and most have nothing to close and take one call at a time."""
+class Engine(Closing):
+    """What all backends share: most have nothing to close and take one call at a time."""
 
     streams = 1
     batch: tuple[int, int | None] = (1, None)
-
-    def close(self) -> None:
-        """Nothing is held that the garbage collector does not free."""
-
-    def __enter__(self: E) -> E:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 # From a clip, (1, 3, T, H, W), and the number of its key frame in the video to the raw output: what takes the place of

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import dataset_options, json_option, opened, require, show_table, talk
+from yowo_deploy.cli.console import dataset_options, json_option, opened, show_table, talk
 from yowo_deploy.datasets.anchors import box_sizes, fit_anchors, mean_iou
-from yowo_deploy.errors import InputError
-from yowo_deploy.files import atomic_write
+from yowo_deploy.visuals.image_io import check_plot
 
 
 @click.command("anchors")
@@ -38,9 +36,7 @@ def command(
 ) -> None:
     """Fit anchors to the training boxes of DATASET, in grid cells."""
     if plot:
-        require("plots", "matplotlib")
-        if Path(plot).suffix.lower() != ".png":
-            raise InputError(f"cannot plot to {plot}: expected a name that ends in .png")
+        check_plot(plot)
     boxes_of = opened(dataset, data, split)
     grid = grid or boxes_of.anchor_grid
     sizes = box_sizes(boxes_of.videos("train"), grid)
@@ -50,8 +46,7 @@ def command(
     if plot:
         from yowo_deploy.visuals.plots import anchor_plot
 
-        with atomic_write(plot) as temporary:
-            anchor_plot(sizes, anchors, temporary)
+        anchor_plot(sizes, anchors, plot)
         talk.print(f"plot in {plot}")
     if as_json:
         click.echo(json.dumps({"anchors": anchors.round(5).tolist(), "boxes": len(sizes), "mean_iou": reached}))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,10 +14,10 @@ from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.benchmark.compare import Change, compare_records, read_record
 from yowo_deploy.benchmark.timing import median_interval
 from yowo_deploy.cli.bench_record import HEADERS, KEYS, measure
-from yowo_deploy.cli.console import json_option, model_options, require, show_table
+from yowo_deploy.cli.console import json_option, model_options, show_table
 from yowo_deploy.diagnostics.system_info import in_words
-from yowo_deploy.errors import InputError, OutputError
-from yowo_deploy.files import atomic_write
+from yowo_deploy.errors import InputError
+from yowo_deploy.visuals.image_io import check_plot
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
@@ -64,16 +63,14 @@ def command(ctx: click.Context, /, engines: tuple[str, ...], **options: Any) -> 
             f"{len(engines)} files given with --engine, expected {'one, beside --versus' if versus else 'one or more'}"
         )
     if plot:
-        require("plots", "matplotlib")
-        if Path(plot).suffix.lower() != ".png":
-            raise OutputError(f"cannot write {plot}: expected a name that ends in .png")
+        check_plot(plot)
     record = measure([*engines, *([versus] if versus else [])], bool(versus), options)
     if as_json:
         click.echo(json.dumps(record))
     else:
         _show(record)
     if plot:  # last: what was measured is told even if the picture cannot be written
-        _draw(Path(plot), record)
+        _draw(plot, record)
 
 
 @command.command("compare")
@@ -143,12 +140,11 @@ def _change_row(change: Change) -> tuple[str, ...]:
     return change.what, old, new, f"{change.percent:+.1f} %", f"{change.low:+.1f} to {change.high:+.1f}"
 
 
-def _draw(path: Path, record: dict[str, Any]) -> None:
+def _draw(path: str, record: dict[str, Any]) -> None:
     from yowo_deploy.visuals.plots import latency_plot
 
     live = record["open_loop"]
     names = [model["name"] for model in record["models"]]
     names += [f"{live['fps']:g} frames/s offered, {live['dropped']} dropped"] if live else []
     seconds = [np.array(each["seconds"]) for each in (*record["models"], *([live] if live else []))]
-    with atomic_write(path) as temporary:
-        latency_plot(names, seconds, temporary)
+    latency_plot(names, seconds, path)

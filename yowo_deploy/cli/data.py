@@ -11,7 +11,6 @@ import click
 from yowo_deploy.cli.console import (
     json_option,
     progress_bar,
-    require,
     show_table,
     talk,
 )
@@ -23,9 +22,10 @@ from yowo_deploy.datasets.importer import FORMATS, WRITERS, import_annotations, 
 from yowo_deploy.datasets.preview import annotated_frames, sheet
 from yowo_deploy.datasets.statistics import statistics_of
 from yowo_deploy.errors import DatasetError, InputError, OutputError
-from yowo_deploy.files import atomic_write, refuse_existing, refuse_overwriting
-from yowo_deploy.video.reader import VideoWriter, open_video
-from yowo_deploy.visuals.image_io import write_picture
+from yowo_deploy.files import refuse_existing, refuse_overwriting
+from yowo_deploy.video.reader import open_video
+from yowo_deploy.video.writer import VideoWriter
+from yowo_deploy.visuals.image_io import check_plot, write_picture
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace annotations that are there already.")
 
@@ -147,16 +147,13 @@ def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrit
 def stats_command(data: str, plot: str | None, as_json: bool) -> None:
     """Figures of DATA: classes, lengths of tubes, box sizes against the anchors, frames without anyone."""
     if plot:
-        require("plots", "matplotlib")
-        if Path(plot).suffix.lower() != ".png":
-            raise InputError(f"cannot plot to {plot}: expected a name that ends in .png")
+        check_plot(plot)
     found = statistics_of(read_annotations(data))
     if plot:
         from yowo_deploy.visuals.plots import data_plot
 
         names, counts = [row.name for row in found.classes], [(row.train, row.test) for row in found.classes]
-        with atomic_write(plot) as temporary:
-            data_plot(names, counts, found.lengths_s, found.sizes, found.anchors, temporary)
+        data_plot(names, counts, found.lengths_s, found.sizes, found.anchors, plot)
         talk.print(f"plot in {plot}")
     counted = {
         name: getattr(found, name) for name in ("videos", "frames", "bare_frames", "tubes", "boxes", "most_people")

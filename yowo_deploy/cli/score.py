@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import json_number, json_option, require, show_table, talk
+from yowo_deploy.cli.console import json_number, json_option, show_table, talk
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.errors import InputError
-from yowo_deploy.files import atomic_write
 from yowo_deploy.metrics import ClassAp, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.matching import Matched, match
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.postprocess.tubes import RELEASE_RULE, LinkRule
+from yowo_deploy.visuals.image_io import check_plot
 
 
 @click.command("score")
@@ -62,7 +62,7 @@ def command(
 ) -> None:
     """Judge DETECTIONS, a file or folder, by GROUND_TRUTH: per class and mean."""
     if plot:
-        require("plots", "matplotlib")
+        check_plot(plot)
     if trim is not None and linking == "release":
         raise InputError("--trim is not part of the release's linking: add --linking paper")
     if eleven_point and metric != "frame-map":
@@ -85,8 +85,7 @@ def command(
     if plot:
         from yowo_deploy.visuals.plots import precision_recall_plot
 
-        with atomic_write(plot) as temporary:
-            precision_recall_plot(figures[0].curves, matched.labels, temporary)
+        precision_recall_plot(figures[0].curves, matched.labels, plot)
         talk.print(f"plot in {plot}")
     if as_json:
         click.echo(

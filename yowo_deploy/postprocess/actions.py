@@ -1,4 +1,4 @@
-"""Who does what from when to when: people cut where they begin something else. Knows results; nothing of files."""
+"""Tubes of people cut into actions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from yowo_deploy.arrays import Float, Int
-from yowo_deploy.boxes import Tube
-from yowo_deploy.result import Result
+from yowo_deploy.boxes import FrameResult, Tube
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Actions:
         self._people: dict[int, _Person] = {}
         self._looked = 0
 
-    def push(self, result: Result) -> list[Action]:
+    def push(self, result: FrameResult) -> list[Action]:
         """Take the next result; returns the actions that are over."""
         found = result.detections
         if result.carried:

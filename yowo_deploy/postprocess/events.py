@@ -1,12 +1,12 @@
-"""What begins, goes on and ends while a video runs, told once each. Knows results; nothing of files."""
+"""Begin, update and end of actions while a video runs, each reported once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from yowo_deploy.boxes import FrameResult
 from yowo_deploy.errors import InputError
-from yowo_deploy.result import Result, rounded_time
 
 EVENT_VERSION = 1
 Kind = Literal["new", "update", "end"]
@@ -38,7 +38,7 @@ class Events:
         self._events: dict[tuple[int, int], _Event] = {}
         self._names: tuple[str, ...] = ()
 
-    def push(self, result: Result) -> list[Json]:
+    def push(self, result: FrameResult) -> list[Json]:
         """Take the next result; returns what there is to tell."""
         self._names = result.names
         found, seen = result.detections, {}
@@ -121,7 +121,7 @@ class _Event:
     silent: int = 0
     told: bool = False
 
-    def see(self, result: Result, row: int, class_id: int) -> None:
+    def see(self, result: FrameResult, row: int, class_id: int) -> None:
         self.looks += not result.carried
         self.frame, self.last_time = result.frame_index, result.timestamp
         self.box = tuple(round(float(side), 2) for side in result.detections.xyxy[row])
@@ -129,3 +129,8 @@ class _Event:
         self.top_score = max(self.top_score, self.score)
         self.seen += 1
         self.low = 0
+
+
+def rounded_time(seconds: float | None) -> float | None:
+    """As files give it, to a tenth of a millisecond."""
+    return None if seconds is None else round(seconds, 4)

@@ -1,8 +1,10 @@
 """Where results go: videos, JSON, pictures, functions. Context managers with `write(frame, result)`."""
 
+from yowo_deploy.sinks.annotations import AnnotationsSink
 from yowo_deploy.sinks.base import CallbackSink, Sink, Sinks
 from yowo_deploy.sinks.jsonl import EventSink, JsonSink
-from yowo_deploy.sinks.tubes import AnnotationsSink, TimelineSink, TubesSink
+from yowo_deploy.sinks.timeline import TimelineSink
+from yowo_deploy.sinks.tubes import TubesSink
 from yowo_deploy.sinks.video import VideoSink
 
 __all__ = [

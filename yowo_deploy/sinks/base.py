@@ -1,49 +1,58 @@
-"""What every sink is, and several as one. Knows results; nothing of what sinks write."""
+"""The protocol of a sink, the end that sinks share, and several sinks as one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.closing import Closing
 from yowo_deploy.errors import YowoError
 from yowo_deploy.result import Result
 
 
-class Sink(Protocol):
+class Sink(AbstractContextManager["Sink"], Protocol):
     """Takes every result of a video in order. What it writes is whole when its block ends well, else absent."""
 
     def write(self, frame: Frame, result: Result) -> None:
         """Take the next result, and its BGR frame, or another picture of that size to draw on."""
         ...
 
-    def __enter__(self) -> Sink: ...
+
+S = TypeVar("S", bound="FileSink")
+
+
+class FileSink:
+    """A sink whose files are closed when its block ends, after the last that it has to write: whole or gone.
+
+    Attributes:
+        finishes_after_errors: whether the last is written after an error too, for a program that reads along.
+    """
+
+    finishes_after_errors = False
+    _stack: ExitStack  # of what is open
+
+    def _finish(self) -> None:
+        """Write the last; nothing by default."""
+
+    def __enter__(self: S) -> S:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        try:
+            if error is None or self.finishes_after_errors:
+                self._finish()
+        except BaseException as failure:
+            self._stack.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._stack.__exit__(kind, error, trace)
 
 
-def finish_and_leave(
-    finish: Callable[[], None],
-    stack: ExitStack,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-) -> None:
-    """The end of a sink's block: the last it has to write, then its files closed, whole or gone."""
-    try:
-        if error is None:
-            finish()
-    except BaseException as failure:
-        stack.__exit__(type(failure), failure, failure.__traceback__)
-        raise
-    stack.__exit__(kind, error, trace)
-
-
-class CallbackSink:
+class CallbackSink(Closing):
     """Calls a function with every frame and result, in the thread that writes."""
 
     def __init__(self, function: Callable[[Frame, Result], object]) -> None:
@@ -52,12 +61,6 @@ class CallbackSink:
     def write(self, frame: Frame, result: Result) -> None:
         """Call it."""
         self._function(frame, result)
-
-    def __enter__(self) -> CallbackSink:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is held."""
 
 
 class Sinks:

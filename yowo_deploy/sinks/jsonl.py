@@ -1,4 +1,4 @@
-"""Results and events as lines of JSON. Knows text files; nothing of models."""
+"""Results and events as lines of JSON."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import OutputError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.postprocess.events import Events
 from yowo_deploy.result import Result
-from yowo_deploy.sinks.base import finish_and_leave
+from yowo_deploy.sinks.base import FileSink
 
 FRAMES_SCHEMA = Path(__file__).parent / "frames.schema.json"
 EVENTS_SCHEMA = Path(__file__).parent / "events.schema.json"
@@ -59,7 +58,7 @@ class Lines:
         self.write = lambda line: stream.write(line + "\n")
 
 
-class JsonSink:
+class JsonSink(FileSink):
     """One line of JSON a frame, see `Result.to_json`; `frames.schema.json` lies beside this file.
 
     Args:
@@ -68,21 +67,14 @@ class JsonSink:
 
     def __init__(self, target: Target, followed: bool = False) -> None:
         self._lines = Lines(target, followed)
+        self._stack = self._lines.stack
 
     def write(self, frame: Frame, result: Result) -> None:
         """Append a line."""
         self._lines.write(result.to_json())
 
-    def __enter__(self) -> JsonSink:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lines.stack.__exit__(kind, error, trace)
-
-
-class EventSink:
+class EventSink(FileSink):
     """One line of JSON for each message of `Events`; `events.schema.json` lies beside this file.
 
     What goes on when the block ends, well or not, ends there.
@@ -92,26 +84,15 @@ class EventSink:
         events: with thresholds of your own; `Events()` by default.
     """
 
+    finishes_after_errors = True
+
     def __init__(self, target: Target, events: Events | None = None, followed: bool = False) -> None:
         self._events, self._lines = events or Events(), Lines(target, followed)
+        self._stack = self._lines.stack
 
     def write(self, frame: Frame, result: Result) -> None:
         """Append what there is to tell."""
         self._tell(self._events.push(result))
-
-    def __enter__(self) -> EventSink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            finish_and_leave(self._finish, self._lines.stack, kind, error, trace)
-            return
-        try:
-            self._finish()  # for who reads along
-        finally:
-            self._lines.stack.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
         self._tell(self._events.close())

@@ -1,4 +1,4 @@
-"""Frames of webcams and of streams from the network, lost and found again. Knows cv2; nothing of queues or models."""
+"""Frames of webcams and network cameras, with reconnection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,7 +14,14 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import VideoError
 from yowo_deploy.video.ffmpeg_options import Address, capture_options
-from yowo_deploy.video.reader import MAX_PIXELS
+from yowo_deploy.video.reader import (
+    Capture,
+    breaks_off,
+    broken_off,
+    declared_frames,
+    refuse_absurd_size,
+    stated_fps,
+)
 
 TIMEOUT_S = 2.0  # to connect, and for the next frame; recovery within 2.1 s was measured (HARDENING, "Live")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 8.0
@@ -30,15 +37,6 @@ class Captured(NamedTuple):
     image: Frame
     timestamp: float
     suspect: str | None = None
-
-
-class Capture(Protocol):
-    """What is used of `cv2.VideoCapture`."""
-
-    def read(self) -> tuple[bool, Any]: ...
-    def grab(self) -> bool: ...
-    def get(self, what: int, /) -> float: ...
-    def release(self) -> None: ...
 
 
 def connect_address(address: Address, timeout_s: float = TIMEOUT_S) -> Capture:
@@ -92,13 +90,11 @@ class Connection:
 
     def _open(self) -> tuple[Capture, Frame]:
         capture = self._connect()
-        width, height = (capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        absurd = width * height > MAX_PIXELS
-        decoded, frame = (False, None) if absurd else capture.read()
+        refuse_absurd_size(self.name, capture)
+        decoded, frame = capture.read()
         if not decoded:
             capture.release()
-            size = f"frames of {width:.0f}x{height:.0f}, more than {MAX_PIXELS} pixels: scale them down"
-            raise VideoError(f"{self.name} has {size if absurd else 'no frame to give'}")
+            raise VideoError(f"{self.name} has no frame to give")
         return capture, np.asarray(frame, np.uint8)
 
     def read(self) -> Frame | None:
@@ -157,8 +153,7 @@ class _Remote:
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self.name = connection, connection.name
-        fps = connection.capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps < 1000 else 25.0
+        self.fps = stated_fps(connection.capture)
         self.size_wh = connection.first.shape[1], connection.first.shape[0]
         self.stop, self.close = connection.stop, connection.close
 
@@ -229,23 +224,15 @@ class RemoteFile(_Remote):
                 given += 1
                 yield Captured(image, seconds)
                 image = self._connection.read()
-            missing = self.frames_declared - (seconds * self.fps + 1)
             in_vain = in_vain + 1 if given == before else 0
-            if missing <= max(2, 0.05 * self.frames_declared) or (in_vain == RETRIES and self._allow_damaged):
+            whole = not breaks_off(self.frames_declared, seconds, self.fps)
+            if whole or (in_vain == RETRIES and self._allow_damaged):
                 return
             if in_vain == RETRIES:
-                raise VideoError(
-                    f"{self.name} breaks off: {given} frames can be decoded, {self.frames_declared} are declared. "
-                    "Repair or re-encode it, or pass --allow-damaged to take what there is"
-                )
+                raise broken_off(self.name, given, self.frames_declared)
             if not self._connection.again():
                 return
             image = self._connection.read_from(given)
-
-
-def declared_frames(capture: Capture) -> int:
-    """Frames that a container counts; 0 where it does not, as in what is live."""
-    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def _fault(image: Frame, before: Frame | None) -> str | None:

@@ -1,4 +1,4 @@
-"""A folder of numbered pictures read as a video. Knows cv2 and file names; nothing of containers."""
+"""A folder of numbered pictures read as a video."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.closing import Closing
 from yowo_deploy.errors import VideoError
 from yowo_deploy.video.suffixes import PICTURE_SUFFIXES, is_picture
 
 
-class ImageFolder:
+class ImageFolder(Closing):
     """Frames in the order of the numbers that their names end with, as `VideoReader` gives those of a file.
 
     Args:
@@ -69,15 +70,6 @@ class ImageFolder:
         if frame is None:
             raise VideoError(f"{file} cannot be read as a picture")
         return np.asarray(frame, np.uint8)
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def __enter__(self) -> ImageFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _number(file: Path) -> int:

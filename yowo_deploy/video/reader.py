@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.closing import Closing
 from yowo_deploy.errors import VideoError
 from yowo_deploy.files import existing_file
 from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options
@@ -27,7 +29,16 @@ _MAGIC: tuple[bytes, ...] = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\x00\x00\x01\xba", 
 _MAGIC += (b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb0", b"\x00\x00\x00\x01")
 
 
-class FrameSource(Protocol):
+class Capture(Protocol):
+    """What is used of `cv2.VideoCapture`."""
+
+    def read(self) -> tuple[bool, Any]: ...
+    def grab(self) -> bool: ...
+    def get(self, what: int, /) -> float: ...
+    def release(self) -> None: ...
+
+
+class FrameSource(AbstractContextManager["FrameSource"], Protocol):
     """What `VideoReader` and `ImageFolder` have in common; they say what it means."""
 
     path: Path
@@ -37,8 +48,7 @@ class FrameSource(Protocol):
 
     def __iter__(self) -> Iterator[Frame]: ...
     def window(self, first: int, last: int) -> Iterator[Frame]: ...
-    def __enter__(self) -> FrameSource: ...
-    def __exit__(self, *_: object) -> None: ...
+    def close(self) -> None: ...
 
 
 def open_video(path: str | os.PathLike[str], allow_damaged: bool = False) -> FrameSource:
@@ -46,7 +56,7 @@ def open_video(path: str | os.PathLike[str], allow_damaged: bool = False) -> Fra
     return ImageFolder(path) if Path(path).is_dir() else VideoReader(path, allow_damaged)
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Frames of a video file as (H, W, 3) uint8 BGR, turned upright as the file's rotation flag says.
 
     Attributes:
@@ -68,15 +78,8 @@ class VideoReader:
             self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoError(f"{self.path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")
-        width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        if width * height > MAX_PIXELS:
-            self.close()
-            raise VideoError(
-                f"{self.path} has frames of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down"
-            )
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps < 1000 else 25.0
-        self.frames_declared = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        refuse_absurd_size(str(self.path), self._capture)
+        self.fps, self.frames_declared = stated_fps(self._capture), declared_frames(self._capture)
         self._timestamp_s = 0.0
         self._first = self._read()
         if self._first is None:
@@ -91,13 +94,8 @@ class VideoReader:
             yield frame
             count += 1
             frame = self._read()
-        # By time, not by count: AVI files skip repeated frames and declare them all the same.
-        end = self._timestamp_s * self.fps + 1
-        if self.frames_declared - end > max(2, 0.05 * self.frames_declared) and not self._allow_damaged:
-            raise VideoError(
-                f"{self.path} breaks off: {count} frames can be decoded, {self.frames_declared} are declared. "
-                "Repair or re-encode it, or pass --allow-damaged to take what there is"
-            )
+        if not self._allow_damaged and breaks_off(self.frames_declared, self._timestamp_s, self.fps):
+            raise broken_off(str(self.path), count, self.frames_declared)
 
     def window(self, first: int, last: int) -> Iterator[Frame]:
         """Frames `first` to `last` alone, fewer where the file ends before; in place of iterating."""
@@ -135,11 +133,40 @@ class VideoReader:
         """Release the file; safe to call twice."""
         self._capture.release()
 
-    def __enter__(self) -> VideoReader:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def stated_fps(capture: Capture) -> float:
+    """Frames per second as the source states them; 25 where it states none, or an absurd rate."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < 1000 else 25.0
+
+
+def declared_frames(capture: Capture) -> int:
+    """Frames that a container counts; 0 where it does not, as in what is live."""
+    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
+def refuse_absurd_size(name: str, capture: Capture) -> None:
+    """Release a capture and raise a VideoError where its frames have more than `MAX_PIXELS` pixels."""
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        capture.release()
+        raise VideoError(f"{name} has frames of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down")
+
+
+def breaks_off(declared: int, last_s: float, fps: float) -> bool:
+    """Whether a video whose last frame is shown at `last_s` lacks more than two frames and 5 % of those declared.
+
+    By time, not by count: AVI files skip repeated frames and declare them all the same.
+    """
+    return declared - (last_s * fps + 1) > max(2, 0.05 * declared)
+
+
+def broken_off(name: str, decoded: int, declared: int) -> VideoError:
+    """The error of a video that breaks off."""
+    return VideoError(
+        f"{name} breaks off: {decoded} frames can be decoded, {declared} are declared. "
+        "Repair or re-encode it, or pass --allow-damaged to take what there is"
+    )
 
 
 def _refuse_other_formats(path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError
 from yowo_deploy.video.cameras import (
     TIMEOUT_S,
@@ -20,11 +21,10 @@ from yowo_deploy.video.cameras import (
     RemoteFile,
     connect_address,
     connect_webcam,
-    declared_frames,
 )
 from yowo_deploy.video.ffmpeg_options import Address
 from yowo_deploy.video.image_folder import ImageFolder
-from yowo_deploy.video.reader import FrameSource, VideoReader
+from yowo_deploy.video.reader import FrameSource, VideoReader, declared_frames
 from yowo_deploy.video.suffixes import is_picture, is_video
 
 Policy = Literal["wait", "drop-oldest"]
@@ -92,7 +92,7 @@ class Feed(Protocol):
     def close(self) -> None: ...
 
 
-class Source:
+class Source(Closing):
     """Frames of one source, decoded ahead in a thread of its own, which starts when the first frame is asked for.
 
         with open_source("rtsp://camera/stream") as source:
@@ -164,12 +164,6 @@ class Source:
         elif started is not threading.current_thread():
             started.join(CLOSE_S)
         self._leave()
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _next(self) -> TimedFrame | None:
         with self._changed:
@@ -342,7 +336,7 @@ class _LocalFile:
         """A read of a file returns by itself."""
 
     def close(self) -> None:
-        self._reader.__exit__()
+        self._reader.close()
 
 
 def _feed(text: str, allow_damaged: bool, timeout_s: float, patience_s: float | None) -> Feed:

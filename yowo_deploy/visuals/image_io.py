@@ -1,15 +1,28 @@
-"""Pictures as files, whole or absent. Knows cv2 and names of files; nothing of what is in a picture."""
+"""Pictures as files, whole or absent."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.errors import OutputError
+from yowo_deploy.errors import MissingExtraError, OutputError
 from yowo_deploy.files import atomic_write
+
+
+def check_plot(path: str | os.PathLike[str]) -> None:
+    """Refuse a plot before any work is done for it.
+
+    Raises:
+        MissingExtraError: matplotlib, which draws it, is not installed.
+        OutputError: the name does not end in .png.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib, which draws plots,", "plots")
+    _check_suffix(path, ".png")
 
 
 def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
@@ -18,8 +31,12 @@ def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
     Raises:
         OutputError: the name does not end in .png or .jpg, or it cannot be written.
     """
-    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise OutputError(f"cannot write {path}: expected a name that ends in .png or .jpg")
+    _check_suffix(path, ".png", ".jpg", ".jpeg")
     with atomic_write(path) as temporary:
         if not cv2.imwrite(str(temporary), image_bgr):
             raise OutputError(f"cannot write {path}: OpenCV did not encode it")
+
+
+def _check_suffix(path: str | os.PathLike[str], *suffixes: str) -> None:
+    if Path(path).suffix.lower() not in suffixes:
+        raise OutputError(f"cannot write {path}: expected a name that ends in {' or '.join(suffixes)}")

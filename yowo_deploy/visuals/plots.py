@@ -1,4 +1,4 @@
-"""Plots as PNG files. Knows matplotlib, which is an extra; nothing of how the numbers came about."""
+"""Plots as PNG files, whole or absent, with matplotlib."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from yowo_deploy.files import atomic_write
 from yowo_deploy.visuals.draw import colour_of, text_colour_on
 
 _SHOWN = 4000  # more dots than that are a blot
 _ROWS = 40  # of people, on a page that is still read
 
 
-def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequence[str], path: Path) -> None:
+def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequence[str], path: str | Path) -> None:
     """Precision over recall, a line a class that has one.
 
     Args:
         curves: for each class (2, N) recall and precision.
     """
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(9, 6)
     axes = figure.subplots()
     drawn = [(label, curve) for label, curve in zip(labels, curves, strict=True) if curve.shape[1]]
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(drawn), 1)))
@@ -34,7 +35,7 @@ def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequenc
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     if drawn:
         figure.legend(loc="outside right upper", fontsize=8, ncols=1 + len(drawn) // 30)
-    figure.savefig(path, dpi=110, format="png")
+    _save(figure, path)
 
 
 def data_plot(
@@ -43,7 +44,7 @@ def data_plot(
     lengths_s: Sequence[float],
     sizes: NDArray[np.float64],
     anchors: NDArray[np.float64],
-    path: Path,
+    path: str | Path,
 ) -> None:
     """What a data set is made of: tubes by class, lengths of tubes, sizes of boxes beside anchors.
 
@@ -52,8 +53,7 @@ def data_plot(
         lengths_s: seconds of each tube.
         sizes, anchors: (N, 2) width and height in grid cells.
     """
-    figure = Figure(figsize=(14, max(4.5, 0.28 * len(labels))), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(14, max(4.5, 0.28 * len(labels)))
     bars, lengths, dots = figure.subplots(1, 3)
     places, (train, test) = range(len(labels)), np.array(counts).reshape(-1, 2).T
     bars.barh(places, train, color="#0072b2", label="train")
@@ -64,40 +64,30 @@ def data_plot(
     bars.legend()
     lengths.hist(lengths_s, bins=30, color="#009e73")
     lengths.set(xlabel="length of a tube, seconds", ylabel="tubes")
-    picked = sizes[np.random.default_rng(0).permutation(len(sizes))[:_SHOWN]]
-    dots.scatter(*picked.T, s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})")
-    dots.scatter(*anchors.T, s=80, marker="x", color="#d55e00", label="anchors")
-    dots.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
-    dots.legend(loc="lower right")
-    figure.savefig(path, dpi=110, format="png")
+    _dots(dots, sizes, anchors)
+    _save(figure, path)
 
 
-def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: Path) -> None:
+def anchor_plot(sizes: NDArray[np.float64], anchors: NDArray[np.float64], path: str | Path) -> None:
     """Box sizes as dots, anchors as crosses; beside it the anchors as centred rectangles. Units: grid cells."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(10, 5)
     dots, shapes = figure.subplots(1, 2)
-    picked = sizes[np.random.default_rng(0).permutation(len(sizes))[:_SHOWN]]
-    dots.scatter(*picked.T, s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})")
-    dots.scatter(*anchors.T, s=80, marker="x", color="#d55e00", label="anchors")
-    dots.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
-    dots.legend(loc="lower right")
+    _dots(dots, sizes, anchors)
     limit = anchors.max() / 2 * 1.1
     for width, height in anchors:
         shapes.add_patch(Rectangle((-width / 2, -height / 2), width, height, fill=False, edgecolor="#d55e00", lw=1.5))
     shapes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="cells", title="anchors")
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
-def depth_plot(errors: Sequence[float], limits: Sequence[float], first: int | None, path: Path) -> None:
+def depth_plot(errors: Sequence[float], limits: Sequence[float], first: int | None, path: str | Path) -> None:
     """Error behind each layer against its depth, beside its limit, on a logarithmic scale.
 
     Args:
         errors: infinite where a value is no number; drawn at the top.
         first: the layer to point at.
     """
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(10, 4.5)
     axes = figure.subplots()
     finite = np.where(np.isfinite(errors), errors, np.nan)
     top = float(np.nanmax([*finite, *limits, 1e-12])) * 10
@@ -109,10 +99,10 @@ def depth_plot(errors: Sequence[float], limits: Sequence[float], first: int | No
     axes.set(xlabel="layer", ylabel="difference, relative")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
 
 
-def latency_plot(names: Sequence[str], seconds: Sequence[NDArray[np.float64]], path: Path) -> None:
+def latency_plot(names: Sequence[str], seconds: Sequence[NDArray[np.float64]], path: str | Path) -> None:
     """How latencies are spread, and how they went: left the share of calls above each, right one dot a call.
 
     The share has a logarithmic axis, so that the slowest calls, which a histogram hides, are as wide as the others.
@@ -121,8 +111,7 @@ def latency_plot(names: Sequence[str], seconds: Sequence[NDArray[np.float64]], p
         names: of what was measured.
         seconds: for each (N,) in the order of the calls.
     """
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(10, 4.5)
     spread, course = figure.subplots(1, 2)
     colours = colormaps["tab10"](np.arange(10))
     for number, (name, values) in enumerate(zip(names, seconds, strict=True)):
@@ -138,7 +127,7 @@ def latency_plot(names: Sequence[str], seconds: Sequence[NDArray[np.float64]], p
     spread.yaxis.set_major_formatter("{x:g}")
     course.set(xlabel="call", ylabel="latency, ms", ylim=(0, None))
     figure.legend(loc="outside upper left", fontsize=8)
-    figure.savefig(path, dpi=110, format="png")
+    _save(figure, path)
 
 
 def timeline_plot(
@@ -147,7 +136,7 @@ def timeline_plot(
     span: tuple[float, float],
     unit: str,
     title: str,
-    path: Path,
+    path: str | Path,
 ) -> None:
     """Who does what from when to when: a row a person, a bar an action, its score in it where there is room.
 
@@ -162,8 +151,7 @@ def timeline_plot(
         spent[person] = spent.get(person, 0) + end - begin
     people = sorted(sorted(spent, key=lambda person: -spent[person])[:_ROWS])
     left_out = f", the {_ROWS} seen longest of {len(spent)} people" if len(spent) > _ROWS else ""
-    figure = Figure(figsize=(12, 1.6 + 0.38 * max(2, len(people))), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(12, 1.6 + 0.38 * max(2, len(people)))
     axes = figure.subplots()
     length = max(span[1] - span[0], 1e-9)
     for person, class_id, score, begin, end in bars:
@@ -187,9 +175,32 @@ def timeline_plot(
     if shown:
         names = [escaped(labels[class_id]) for class_id in shown]
         figure.legend(patches, names, loc="outside right upper", fontsize=8, ncols=1 + len(shown) // 30)
-    figure.savefig(path, dpi=110, format="png")
+    _save(figure, path)
 
 
 def escaped(text: str) -> str:
     """Text as it is: matplotlib would read what stands between dollar signs as mathematics."""
     return text.replace("$", r"\$")
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty page, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def _dots(axes: Axes, sizes: NDArray[np.float64], anchors: NDArray[np.float64]) -> None:
+    """Box sizes as dots, anchors as crosses."""
+    picked = sizes[np.random.default_rng(0).permutation(len(sizes))[:_SHOWN]]
+    axes.scatter(
+        picked[:, 0], picked[:, 1], s=4, alpha=0.25, color="#56b4e9", linewidths=0, label=f"boxes ({len(sizes)})"
+    )
+    axes.scatter(anchors[:, 0], anchors[:, 1], s=80, marker="x", color="#d55e00", label="anchors")
+    axes.set(xlabel="width, cells", ylabel="height, cells", xlim=(0, None), ylim=(0, None))
+    axes.legend(loc="lower right")

@@ -182,7 +182,7 @@ def test_pictures_of_nobody_are_refused(native: Path, tmp_path: Path) -> None:
         (("export", "absent.json", "--to", "cvat", "-o", "out"), InputError, "data not found"),
         (("check", "absent.json"), InputError, "data not found"),
         (("check", "absent.json", "-o", "other.json"), InputError, "give --fix as well"),
-        (("stats", "absent.json", "--plot", "plot.pdf"), InputError, "ends in .png"),
+        (("stats", "absent.json", "--plot", "plot.pdf"), OutputError, "ends in .png"),
         (("preview", "absent.json", "-o", "a.png"), InputError, "data not found"),
     ],
 )

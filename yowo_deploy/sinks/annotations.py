@@ -1,0 +1,69 @@
+"""Detected tubes as a data.json to be corrected by hand."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from yowo_deploy.arrays import Frame
+from yowo_deploy.boxes import Tube
+from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.data_json import Annotations, write_annotations
+from yowo_deploy.postprocess.linker import OnlineLinker
+from yowo_deploy.result import Result
+from yowo_deploy.sinks.base import FileSink
+
+_ALL_FRAMES = 1 << 31
+
+
+class AnnotationsSink(FileSink):
+    """The tubes of one video as a data.json, each person with the class that suits best: to be corrected by hand.
+
+    Args:
+        source: the video.
+        fps, size_wh: of it.
+        classes: the model's.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        source: str | os.PathLike[str],
+        fps: float,
+        size_wh: tuple[int, int],
+        classes: tuple[str, ...],
+    ) -> None:
+        self._path, self._source, self._facts = path, Path(source), (fps, size_wh)
+        self._classes, self._linker, self._frames = classes, OnlineLinker(memory=_ALL_FRAMES), 0
+        self._seen_wh, self._tubes = size_wh, list[Tube]()
+        self._stack = ExitStack()
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Take the next frame's detections."""
+        self._frames = result.frame_index + 1
+        seen_wh = frame.shape[1], frame.shape[0]
+        if seen_wh != self._seen_wh:  # a camera's picture has another size now: nobody goes on
+            self._keep(self._linker.close())
+            self._seen_wh = seen_wh
+        if not result.carried:
+            self._linker.follow(result.detections, result.frame_index)
+            self._keep(self._linker.finished())
+
+    def _finish(self) -> None:
+        self._keep(self._linker.close())
+        (fps, size_wh), name = self._facts, self._source.stem
+        tubes = tuple(sorted(self._tubes, key=lambda tube: tube.tracker_id or 0))
+        video = AnnotatedVideo(name, name, self._source, self._frames, tubes, size_wh, fps=fps)
+        write_annotations(Annotations(self._classes, (video,)), self._path)
+
+    def _keep(self, ended: list[Tube]) -> None:
+        """Tubes in pixels of the size that the video had at first."""
+        scale = np.array([first / seen for first, seen in zip(self._facts[1], self._seen_wh, strict=True)] * 2)
+        self._tubes += [replace(tube, xyxy=(tube.xyxy * scale).astype(np.float32)) for tube in ended]
