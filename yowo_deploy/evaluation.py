@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.arrays import Float, Int
-from yowo_deploy.backends.base import Backend, Look, open_model
+from yowo_deploy.backends.base import Backend, Look
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.long_term import long_term_look
 from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, annotations_hash, split_present

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from yowo_deploy.backends.base import BACKENDS, is_checkpoint
+from yowo_deploy.backends.loader import BACKENDS, is_checkpoint
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.datasets.registry import DATASETS, open_dataset
 from yowo_deploy.errors import InputError, MissingExtraError

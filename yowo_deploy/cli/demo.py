@@ -104,7 +104,7 @@ def _export(checkpoint: Path, path: Path) -> Path:
 
 
 def _evaluate(model: Path, dataset: Dataset) -> Evaluation:
-    from yowo_deploy.backends.base import open_model
+    from yowo_deploy.backends.loader import open_model
     from yowo_deploy.evaluation import evaluate_videos
 
     videos = dataset.videos("test")
@@ -126,7 +126,7 @@ def _parity(reference: Path, candidate: Path, videos: Path) -> Proof:
 def _bench(checkpoint: Path, onnx: Path) -> list[Timing]:
     from contextlib import ExitStack
 
-    from yowo_deploy.backends.base import open_model
+    from yowo_deploy.backends.loader import open_model
     from yowo_deploy.benchmark.timing import bench_models
 
     with ExitStack() as stack, progress_bar("measuring", total=1.0) as update:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.backends.base import is_checkpoint
+from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.cli.console import require, talk
 from yowo_deploy.cli.precision_options import lower, precision_options, refuse_report, wished
 from yowo_deploy.errors import InputError

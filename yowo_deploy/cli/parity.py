@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.backends.base import BACKENDS
+from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.cli.console import json_option, parse_bytes, show_table, talk
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS

@@ -10,7 +10,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from yowo_deploy.backends.base import is_checkpoint, open_model
+from yowo_deploy.backends.loader import is_checkpoint, open_model
 from yowo_deploy.backends.long_term import long_term_look
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found

@@ -13,8 +13,8 @@ import pytest
 
 from tests.waiting import NEVER_S
 from yowo_deploy.backends import isolated
-from yowo_deploy.backends.base import open_model
 from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.diagnostics.probe_model import write_one_layer
 from yowo_deploy.errors import EngineError, InputError, MissingExtraError, ModelFileError
 

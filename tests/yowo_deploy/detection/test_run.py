@@ -18,7 +18,7 @@ from yowo_deploy.cli import cli
 from yowo_deploy.errors import InputError
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video.reader import VideoWriter
+from yowo_deploy.video.writer import VideoWriter
 
 pytest.importorskip("openvino")
 FRAMES = 20
