@@ -13,6 +13,7 @@ from yowo_deploy.version import __version__
 if TYPE_CHECKING:
     from yowo_deploy.backends.base import Backend
     from yowo_deploy.backends.loader import open_model
+    from yowo_deploy.benchmark.record import bench
     from yowo_deploy.boxes import Detections
     from yowo_deploy.cpp_paths import get_cmake_dir, get_include
     from yowo_deploy.detection.outputs import Outputs
@@ -35,6 +36,7 @@ __all__ = [
     "StreamPool",
     "YowoError",
     "__version__",
+    "bench",
     "detect",
     "evaluate",
     "get_cmake_dir",
@@ -46,6 +48,7 @@ __all__ = [
 _HOME = {
     "Backend": "yowo_deploy.backends.base",
     "open_model": "yowo_deploy.backends.loader",
+    "bench": "yowo_deploy.benchmark.record",
     "Detections": "yowo_deploy.boxes",
     "Outputs": "yowo_deploy.detection.outputs",
     "detect": "yowo_deploy.detection.run",

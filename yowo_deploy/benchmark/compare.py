@@ -1,4 +1,4 @@
-"""What `bench --json` wrote, and whether a later run is slower. Knows JSON; measures nothing itself."""
+"""Read benchmark records, and compare a later one with an earlier one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from yowo_deploy.benchmark.timing import median_interval
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import existing_file
 
-FORMAT = 1
+FORMAT = 2
 _SAME_MACHINE = ("cpu", "cores", "gpus")
-_SAME_MODEL = ("engine", "precision", "batch", "clip_length")
+_SAME_MODEL = ("backend", "precision", "batch", "clip_length")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Change:
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `bench --json` wrote.
+    """The record that `bench --json` wrote, also of format 1, where a model's "backend" was called "engine".
 
     Raises:
         InputError: it is something else, or of a newer format.
@@ -54,6 +54,8 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise InputError(f"{file} is of format {record['format']}, newer than {FORMAT}: upgrade yowo-deploy")
         if not record["models"] or not all(len(each["seconds"]) > 1 for each in record["models"]):
             raise KeyError("seconds")
+        if record["format"] == 1:
+            record["models"] = [{"backend": each.get("engine"), **each} for each in record["models"]]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is no record of a measurement: write it with `yowo-deploy bench --json`") from error
     return dict(record)

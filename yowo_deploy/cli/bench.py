@@ -1,4 +1,4 @@
-"""`yowo-deploy bench`: a thin sheet over `yowo_deploy.benchmark.timing`, `stages`, `machine` and `record`."""
+"""`yowo-deploy bench` and `yowo-deploy bench compare`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy as np
 
 from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.benchmark.compare import Change, compare_records, read_record
+from yowo_deploy.benchmark.record import HEADERS, KEYS, bench
 from yowo_deploy.benchmark.timing import median_interval
-from yowo_deploy.cli.bench_record import HEADERS, KEYS, measure
-from yowo_deploy.cli.console import json_option, model_options, show_table
+from yowo_deploy.cli.console import ConsoleReporter, json_option, model_options, show_table
 from yowo_deploy.diagnostics.system_info import in_words
-from yowo_deploy.errors import InputError
 from yowo_deploy.visuals.image_io import check_plot
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -35,54 +34,50 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 @click.group("bench", invoke_without_command=True, subcommand_metavar="[compare OLD NEW]")
 @click.option("--engine", "engines", multiple=True, type=click.Path(), help="Model file; may be repeated.")
-@click.option("--versus", type=click.Path(), help="A second file to compare --engine with, call by call.")
-@click.option("--versus-backend", type=click.Choice(BACKENDS), help="Engine of that.  [default: as --backend]")
-@click.option("--versus-precision", type=click.Choice(PRECISIONS), help="Of that.  [default: as --precision]")
-@click.option("--seconds", default=10.0, help="To measure for, warm-up left out; stages and peak take as long again.")
-@click.option("--warmup", default=3, type=click.IntRange(min=0), help="Calls before the first that counts.")
+@click.option("--versus", type=click.Path(), help="Model file to compare --engine with, call by call.")
+@click.option("--versus-backend", type=click.Choice(BACKENDS), help="Backend of --versus.  [default: as --backend]")
+@click.option("--versus-precision", type=click.Choice(PRECISIONS), help="Its precision.  [default: as --precision]")
+@click.option("--seconds", default=10.0, help="Measuring time without warm-up; stages and peak take as long again.")
+@click.option("--warmup", default=3, type=click.IntRange(min=0), help="Calls of each model before the measurement.")
 @click.option("--batch", default=1, type=click.IntRange(min=1), help="Clips a call.")
-@click.option("--video", type=click.Path(), help="Frames for the stages and for --fps.  [default: made-up ones]")
-@click.option("--fps", type=click.FloatRange(min=0.001), help="Offer frames at this rate, ready or not, as cameras do.")
-@click.option("--stages/--no-stages", default=True, help="Measure what stands around the engine.")
-@click.option("--peak/--no-peak", default=True, help="Measure a matrix product on the same engine to compare with.")
-@click.option("--plot", type=click.Path(), help="Picture of the latencies to write, .png.")
+@click.option("--video", type=click.Path(), help="Frames for the stages and for --fps.  [default: synthetic]")
+@click.option("--fps", type=click.FloatRange(min=0.001), help="Also offer frames at this fixed rate, as cameras do.")
+@click.option("--stages/--no-stages", default=True, help="Measure decoding, preprocessing, copies, NMS and linking.")
+@click.option("--peak/--no-peak", default=True, help="Compare with a matrix product on the same backend.")
+@click.option("--plot", type=click.Path(), help="Picture of the latencies, .png.")
 @model_options
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, engines: tuple[str, ...], **options: Any) -> None:
     """Latency and throughput of one model file, or of several turn by turn in the same run; stages of a frame.
 
-    On a machine that others use, only a ratio taken in one run means anything: --versus. `bench compare old.json
-    new.json` judges what two runs wrote with --json.
+    On a shared machine only a ratio taken in one run is meaningful: use --versus. `bench compare old.json new.json`
+    compares two records written with --json.
     """
     if ctx.invoked_subcommand:
         return
-    versus, plot, as_json = options.pop("versus"), options.pop("plot"), options.pop("as_json")
-    if not engines or (versus and len(engines) > 1):
-        raise InputError(
-            f"{len(engines)} files given with --engine, expected {'one, beside --versus' if versus else 'one or more'}"
-        )
+    plot, as_json = options.pop("plot"), options.pop("as_json")
     if plot:
         check_plot(plot)
-    record = measure([*engines, *([versus] if versus else [])], bool(versus), options)
+    record = bench(engines, reporter=ConsoleReporter(thread=False), **options)
     if as_json:
         click.echo(json.dumps(record))
     else:
         _show(record)
-    if plot:  # last: what was measured is told even if the picture cannot be written
+    if plot:  # last: the figures are shown even if the picture cannot be written
         _draw(plot, record)
 
 
 @command.command("compare")
 @click.argument("old", type=click.Path())
 @click.argument("new", type=click.Path())
-@click.option("--fail-above", callback=_percent, default="5%", help="So much slower is a failure.")
+@click.option("--fail-above", callback=_percent, default="5%", help="Largest slowdown that passes.")
 @json_option
 def compare(old: str, new: str, fail_above: float, as_json: bool) -> None:
-    """Is the measurement NEW slower than OLD? Both are what `bench --json` wrote.
+    """Compare two records of `bench --json`; exit code 1 if NEW is slower than OLD by more than the limit.
 
-    Exit code 1 if any figure is slower by more than the limit. Where both measured --versus the same file, that ratio
-    is judged, and machine and load do not matter; else the median, and the machine must be the same.
+    If both were measured --versus the same file, the ratios are compared, and machine and load do not matter; else the
+    medians, and the machine must be the same.
     """
     changes = compare_records(read_record(old), read_record(new))
     slower = [change for change in changes if change.percent > fail_above]
@@ -102,7 +97,7 @@ def _show(record: dict[str, Any]) -> None:
     if against:
         names = " is {ratio:.2f} times as fast as ".format(**against).join(model["name"] for model in models)
         click.echo(f"{names}, 95 % interval {against['low']:.2f} to {against['high']:.2f}\n")
-    headers = ("model, engine", *HEADERS, "clips/s", "GMAC/s", "peak", "% of it")
+    headers = ("model, backend", *HEADERS, "clips/s", "GMAC/s", "peak", "% of it")
     several = ("x first",) * (len(models) > 1)
     rows = [(*_model_row(model), *(_times(models[0], model),) * len(several)) for model in models]
     show_table(f"inference, batch {record['batch']}, {models[0]['calls']} calls", (*headers, *several), rows)

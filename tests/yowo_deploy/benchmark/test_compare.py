@@ -17,7 +17,7 @@ MACHINE = {"cpu": "a CPU", "cores": 2, "gpus": []}
 
 
 def model(seconds: Any, name: str = "yowo.onnx, openvino", sha256: str = "a") -> dict[str, Any]:
-    facts = {"name": name, "sha256": sha256, "engine": "openvino", "precision": "fp32", "batch": 1, "clip_length": 8}
+    facts = {"name": name, "sha256": sha256, "backend": "openvino", "precision": "fp32", "batch": 1, "clip_length": 8}
     return facts | {"seconds": [float(value) for value in seconds]}
 
 
@@ -138,3 +138,17 @@ def test_one_answer_alone_has_no_interval() -> None:
     old, new = (record(model(noisy(0.1, 0)), open_loop=copy.deepcopy(live)) for _ in range(2))
     _, loop, _ = compare_records(old, new)
     assert (loop.percent, loop.low, loop.high) == (0, -np.inf, np.inf)
+
+
+def test_a_record_of_the_first_format_is_compared_with_one_of_today(tmp_path: Path) -> None:
+    today = record(model(noisy(0.1, 0)))
+    former = copy.deepcopy(today) | {"format": 1}
+    former["models"][0]["engine"] = former["models"][0].pop("backend")
+    for name, each in (("old.json", former), ("new.json", today)):
+        (tmp_path / name).write_text(json.dumps(each))
+    old, new = (read_record(tmp_path / name) for name in ("old.json", "new.json"))
+    assert len(compare_records(old, new)) == 1
+    former["models"][0]["engine"] = "onnxruntime"
+    (tmp_path / "old.json").write_text(json.dumps(former))
+    with pytest.raises(InputError, match="backend of model 1: onnxruntime and openvino"):
+        compare_records(read_record(tmp_path / "old.json"), new)
