@@ -29,7 +29,7 @@ from yowo_deploy.files import write_text
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.spec import METADATA_KEY
-from yowo_export.conv3d_tuning import take_frames_apart_if_faster
+from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import export_onnx, store_anew
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips, take_clips
@@ -52,7 +52,7 @@ def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
     plain_export(checkpoint, plain)
     export_onnx(checkpoint, ours)
     export_onnx(checkpoint, apart)
-    print(f"frames apart, alone: {take_frames_apart_if_faster(apart)} times as fast", file=sys.stderr)
+    print(f"frames apart, alone: {conv3d_as_2d_if_faster(apart)} times as fast", file=sys.stderr)
     clips = made_up_clips(checkpoint.spec, 4)
     for name, target in (("int8_ov", "openvino"), ("int8_ort", "onnxruntime")):
         wish = replace(WISHES[f"int8 for {target}"], max_drop=None)  # random weights detect nothing that could be lost

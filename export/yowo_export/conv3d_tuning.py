@@ -10,13 +10,13 @@ import onnx_ir as ir
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.model_files.onnx_reader import read_spec
-from yowo_export.graph.conv3d_as_2d import frames_apart
+from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.streaming.rewrite import shared_nodes
 
 SECONDS = 8.0
 
 
-def take_frames_apart_if_faster(path: Path, engine: str = "onnxruntime", streaming: bool = False) -> float | None:
+def conv3d_as_2d_if_faster(path: Path, engine: str = "onnxruntime", streaming: bool = False) -> float | None:
     """Replace an ONNX file by its form with frames apart, if that is faster here on the engine.
 
     Both are run turn by turn for `SECONDS`; the lower end of the 95 % interval of the ratio decides.
@@ -29,7 +29,7 @@ def take_frames_apart_if_faster(path: Path, engine: str = "onnxruntime", streami
     """
     model = ir.load(path)
     leave = shared_nodes(model, read_spec(path)) if streaming else ()
-    if not frames_apart(model, leave):
+    if not conv3d_as_2d(model, leave):
         return None
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / "apart.onnx"

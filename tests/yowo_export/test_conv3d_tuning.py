@@ -12,7 +12,7 @@ import pytest
 from yowo_deploy.benchmark.timing import Timing
 from yowo_deploy.model_files.default import model_path
 from yowo_export import conv3d_tuning
-from yowo_export.conv3d_tuning import take_frames_apart_if_faster
+from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 
 
 @pytest.mark.parametrize(("seconds", "replaced"), [(0.5, True), (1.0, False), (2.0, False)])
@@ -26,7 +26,7 @@ def test_the_file_is_replaced_if_the_other_form_is_faster(
     monkeypatch.setattr(conv3d_tuning, "bench_models", measured)
     path = tmp_path / "m.onnx"
     shutil.copy(single, path)
-    assert take_frames_apart_if_faster(path) == 1 / seconds
+    assert conv3d_as_2d_if_faster(path) == 1 / seconds
     assert (path.read_bytes() != single.read_bytes()) == replaced
     kernels = [len(tensor.dims) for tensor in onnx.load(path).graph.initializer]
     assert (5 in kernels) == (not replaced)
@@ -35,4 +35,4 @@ def test_the_file_is_replaced_if_the_other_form_is_faster(
 def test_without_3_d_convolutions_nothing_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     shutil.copy(model_path("default"), path)
-    assert take_frames_apart_if_faster(path) is None
+    assert conv3d_as_2d_if_faster(path) is None

@@ -56,7 +56,7 @@ def command(
     An ONNX file of ours, or `default`, is written again in the precision asked for.
     """
     require("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
-    from yowo_export.conv3d_tuning import take_frames_apart_if_faster
+    from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
     from yowo_export.exporter import store_anew
     from yowo_export.streaming.rewrite import check_streamable, export_streaming
 
@@ -95,7 +95,7 @@ def command(
             lower(single, whole, replace(wish, streaming=streaming), options)
         else:
             if target == "onnxruntime":
-                talk.print(_said(take_frames_apart_if_faster(single, streaming=streaming)))
+                talk.print(_said(conv3d_as_2d_if_faster(single, streaming=streaming)))
             with atomic_write(whole) as temporary:
                 temporary.write_bytes(single.read_bytes())
         if streaming:

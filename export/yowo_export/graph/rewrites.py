@@ -1,15 +1,14 @@
-"""Graph rewrites on onnx-ir, each a small function: what must hold before, what holds after, did it change anything."""
+"""Rewrites of ONNX graphs: attention, key frame, reorg, weights in half precision."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
+
+from yowo_export.graph.builder import NodeBuilder, numbers_of, only_reader
 
 ATTENTION_OPSET = 23  # the first with an Attention operator
-PLAIN_OPSET = 20  # what TensorRT and ONNX Runtime's quantizer take (DEPLOYMENT_FACTS)
+PLAIN_OPSET = 20  # the newest that TensorRT and ONNX Runtime's quantizer both take (DEPLOYMENT_FACTS)
 LARGE = 1024  # numbers; smaller tensors are not worth a Cast
 
 
@@ -24,22 +23,14 @@ def fuse_attention(model: ir.Model) -> bool:
     Returns:
         Whether anything was replaced.
     """
-    fused = False
+    new, fused = NodeBuilder(model.graph, dtype=ir.DataType.FLOAT), False
     for node in list(model.graph):
-        found = _match(node)
-        if found is None:
+        if (found := _gram_attention(node)) is None:
             continue
-        query, features, last, dead = found
-        attention = ir.node(
-            "Attention",
-            [query, features, features],
-            attributes={"scale": 1.0, "q_num_heads": 1, "kv_num_heads": 1},
-            name=f"{node.name}_attention",
-        )
-        attention.metadata_props.update(last.metadata_props)
-        ir.convenience.replace_nodes_and_values(
-            model.graph, last, [*dead], [attention], [last.outputs[0]], [attention.outputs[0]]
-        )
+        query, features, old = found
+        new.before(old[-1])
+        attributes = {"scale": 1.0, "q_num_heads": 1, "kv_num_heads": 1}
+        new.replace(old, new.node("Attention", [query, features, features], attributes))
         fused = True
     return fused
 
@@ -52,18 +43,13 @@ def split_attention(model: ir.Model) -> bool:
     Returns:
         Whether anything was replaced.
     """
+    new = NodeBuilder(model.graph, dtype=ir.DataType.FLOAT)
     found = [node for node in model.graph if node.op_type == "Attention"]
     for node in found:
         query, features = node.inputs[:2]
-        turned = ir.node("Transpose", [features], attributes={"perm": [0, 2, 1]}, name=f"{node.name}_transpose")
-        logits = ir.node("MatMul", [query, turned.outputs[0]], name=f"{node.name}_logits")
-        weights = ir.node("Softmax", [logits.outputs[0]], attributes={"axis": -1}, name=f"{node.name}_softmax")
-        last = ir.node("MatMul", [weights.outputs[0], features], name=f"{node.name}_sum")
-        made = [turned, logits, weights, last]
-        for new in made:
-            new.metadata_props.update(node.metadata_props)
-            new.outputs[0].name, new.outputs[0].type = f"{new.name}_output", ir.TensorType(ir.DataType.FLOAT)
-        ir.convenience.replace_nodes_and_values(model.graph, node, [node], made, [node.outputs[0]], [last.outputs[0]])
+        new.before(node)
+        logits = new.node("MatMul", [query, new.node("Transpose", [features], {"perm": [0, 2, 1]})])
+        new.replace([node], new.node("MatMul", [new.node("Softmax", [logits], {"axis": -1}), features]))
     if found:
         model.graph.opset_imports[""] = PLAIN_OPSET
     return bool(found)
@@ -78,21 +64,17 @@ def store_half(model: ir.Model) -> bool:
     Returns:
         Whether any was found.
     """
-    changed = False
+    new, changed = NodeBuilder(model.graph), False
     for value in list(model.graph.initializers.values()):
-        weights = value.const_value
-        if weights is None or weights.dtype != ir.DataType.FLOAT or weights.size < LARGE:
+        weights = numbers_of(value)
+        if weights is None or weights.dtype != np.float32 or weights.size < LARGE:
             continue
-        exact = weights.numpy()
-        if np.abs(exact).max() > np.finfo(np.float16).max:
+        if np.abs(weights).max() > np.finfo(np.float16).max:
             continue
-        name = f"{value.name}_half"
-        half = ir.Value(name=name, const_value=ir.tensor(exact.astype(np.float16), name=name))
-        cast = ir.node("Cast", [half], attributes={"to": ir.DataType.FLOAT.value}, name=f"{value.name}_cast")
-        _replace(value, cast.outputs[0])
+        new.behind(value)
+        half = new.constant(weights.astype(np.float16), f"{value.name}_half")
+        value.replace_all_uses_with(new.cast(half, ir.DataType.FLOAT))
         del model.graph.initializers[str(value.name)]
-        model.graph.register_initializer(half)
-        model.graph.insert_before(model.graph[0], cast)
         changed = True
     return changed
 
@@ -103,19 +85,17 @@ def store_single(model: ir.Model) -> bool:
     Returns:
         Whether any was found.
     """
-    changed = False
+    new, changed = NodeBuilder(model.graph), False
     for half in list(model.graph.initializers.values()):
-        weights, cast = half.const_value, _only_reader_of(half)
-        if weights is None or weights.dtype != ir.DataType.FLOAT16 or cast is None or cast.op_type != "Cast":
+        weights, cast = numbers_of(half), only_reader(half)
+        if weights is None or weights.dtype != np.float16 or cast is None or cast.op_type != "Cast":
             continue
         if cast.attributes["to"].as_int() != ir.DataType.FLOAT.value:
             continue
-        name = str(half.name).removesuffix("_half")
-        single = ir.Value(name=name, const_value=ir.tensor(weights.numpy().astype(np.float32), name=name))
-        _replace(cast.outputs[0], single)
+        single = new.constant(weights.astype(np.float32), str(half.name).removesuffix("_half"))
+        cast.outputs[0].replace_all_uses_with(single)
         model.graph.remove(cast, safe=True)
         del model.graph.initializers[str(half.name)]
-        model.graph.register_initializer(single)
         changed = True
     return changed
 
@@ -128,18 +108,15 @@ def key_frame_as_slice(model: ir.Model) -> bool:
     Returns:
         Whether anything was replaced.
     """
-    changed = False
+    new, changed = NodeBuilder(model.graph, dtype=ir.DataType.FLOAT), False
     for node in list(model.graph):
-        index = _constant(node.inputs[1]) if node.op_type == "Gather" else None
+        index = numbers_of(node.inputs[1]) if node.op_type == "Gather" else None
         if index is None or index.ndim:
             continue
-        at, axis = int(index), node.attributes.get_int("axis", 0)
-        bounds = {"start": [at], "end": [at + 1 if at != -1 else np.iinfo(np.int64).max], "axis": [axis]}
-        start, end, axes = (_register(model.graph, f"{node.name}_{name}", value) for name, value in bounds.items())
-        piece = ir.node("Slice", [node.inputs[0], start, end, axes], name=f"{node.name}_slice")
-        flat = ir.node("Squeeze", [piece.outputs[0], axes], name=f"{node.name}_squeeze")
-        piece.outputs[0].name, piece.outputs[0].type = f"{node.name}_slice", ir.TensorType(ir.DataType.FLOAT)
-        _put_in_place(model.graph, [node], [piece, flat])
+        at, end = int(index), int(index) + 1 if index != -1 else np.iinfo(np.int64).max
+        new.before(node)
+        start, stop, axes = (new.constant([number]) for number in (at, end, node.attributes.get_int("axis", 0)))
+        new.replace([node], new.node("Squeeze", [new.node("Slice", [node.inputs[0], start, stop, axes]), axes]))
         changed = True
     return changed
 
@@ -152,65 +129,28 @@ def reorg_as_space_to_depth(model: ir.Model) -> bool:
     Returns:
         Whether anything was replaced.
     """
-    changed = False
+    new, changed = NodeBuilder(model.graph, dtype=ir.DataType.FLOAT), False
     for node in list(model.graph):
         if node.op_type != "Transpose" or list(node.attributes.get_ints("perm", ())) != [0, 3, 5, 1, 2, 4]:
             continue
-        before, after = node.inputs[0].producer() if node.inputs[0] else None, _only_reader(node)
-        if before is None or before.op_type != "Reshape" or _only_reader(before) is not node:
+        before, after = node.inputs[0].producer() if node.inputs[0] else None, only_reader(node.outputs[0])
+        if before is None or before.op_type != "Reshape" or only_reader(before.outputs[0]) is not node:
             continue
-        shape = _constant(before.inputs[1])
+        shape = numbers_of(before.inputs[1])
         if after is None or after.op_type != "Reshape" or shape is None or shape[3] != shape[5]:
             continue
-        whole = ir.node(
-            "SpaceToDepth", [before.inputs[0]], attributes={"blocksize": int(shape[3])}, name=f"{node.name}_reorg"
-        )
-        _put_in_place(model.graph, [before, node, after], [whole])
+        new.before(after)
+        whole = new.node("SpaceToDepth", [before.inputs[0]], {"blocksize": int(shape[3])})
+        new.replace([before, node, after], whole)
         changed = True
     return changed
 
 
-def _put_in_place(graph: ir.Graph, old: list[ir.Node], new: list[ir.Node]) -> None:
-    """The last new output for the last old one: same name, type, shape and block."""
-    value, made = old[-1].outputs[0], new[-1].outputs[0]
-    made.type, made.shape = value.type, value.shape
-    for node in new:
-        node.metadata_props.update(old[-1].metadata_props)
-    ir.convenience.replace_nodes_and_values(graph, old[-1], old, new, [value], [made])
-
-
-def _constant(value: ir.Value | None) -> NDArray[Any] | None:
-    """The numbers of a value that is the same for every clip; None for others."""
-    found = None if value is None else ir.convenience.get_const_tensor(value)
-    return None if found is None else found.numpy()
-
-
-def _register(graph: ir.Graph, name: str, numbers: list[int]) -> ir.Value:
-    """A list of whole numbers as a constant of the graph."""
-    tensor = ir.tensor(np.array(numbers, np.int64), name=name)
-    value = ir.Value(
-        name=name, const_value=tensor, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(numbers)])
-    )
-    graph.register_initializer(value)
-    return value
-
-
-def _replace(old: ir.Value, new: ir.Value) -> None:
-    new.shape, new.type = old.shape, ir.TensorType(ir.DataType.FLOAT)
-    old.replace_all_uses_with(new)
-
-
-def _only_reader_of(value: ir.Value) -> ir.Node | None:
-    uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 else None
-
-
-def _match(softmax: ir.Node) -> tuple[ir.Value, ir.Value, ir.Node, list[ir.Node]] | None:
-    """(query, features, last node, nodes that go) around a Softmax, if it is the Gram attention's."""
+def _gram_attention(softmax: ir.Node) -> tuple[ir.Value, ir.Value, list[ir.Node]] | None:
+    """Query, features and the nodes of the Gram attention around a Softmax, in their order; None if it is another's."""
     if softmax.op_type != "Softmax" or softmax.inputs[0] is None:
         return None
-    logits = softmax.inputs[0].producer()
-    last = _only_reader(softmax)
+    logits, last = softmax.inputs[0].producer(), only_reader(softmax.outputs[0])
     if logits is None or logits.op_type != "MatMul" or last is None or last.op_type != "MatMul":
         return None
     query, turned = logits.inputs
@@ -220,13 +160,8 @@ def _match(softmax: ir.Node) -> tuple[ir.Value, ir.Value, ir.Node, list[ir.Node]
     features = transpose.inputs[0]
     if features is None or last.inputs[0] is not softmax.outputs[0] or last.inputs[1] is not features:
         return None
-    permutation = transpose.attributes.get("perm")
-    if permutation is None or list(permutation.as_ints()) != [0, 2, 1]:
+    if list(transpose.attributes.get_ints("perm", ())) != [0, 2, 1]:
         return None
-    if _only_reader(logits) is not softmax or _only_reader(transpose) is not logits:
+    if only_reader(logits.outputs[0]) is not softmax or only_reader(transpose.outputs[0]) is not logits:
         return None
-    return query, features, last, [transpose, logits, softmax, last]
-
-
-def _only_reader(node: ir.Node) -> ir.Node | None:
-    return None if node.outputs[0].is_graph_output() else _only_reader_of(node.outputs[0])
+    return query, features, [transpose, logits, softmax, last]

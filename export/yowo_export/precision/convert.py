@@ -20,7 +20,7 @@ from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_spec
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
-from yowo_export.graph.conv3d_as_2d import frames_apart
+from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.graph.module_names import block_of, name_blocks
 from yowo_export.graph.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
 from yowo_export.precision.accuracy_drop import Damage, Judge
@@ -159,8 +159,8 @@ class _Work:
         name_blocks(model)
         store_single(model)
         split_attention(model)  # ONNX Runtime's quantizer takes opset 20 at most
-        if self.wish.precision == "int8" and POLICIES[self.wish.target].frames_apart and has_grouped_3d(model):
-            frames_apart(model, shared_nodes(model, self.spec) if self.wish.streaming else ())
+        if self.wish.precision == "int8" and POLICIES[self.wish.target].conv3d_as_2d and has_grouped_3d(model):
+            conv3d_as_2d(model, shared_nodes(model, self.spec) if self.wish.streaming else ())
         ir.save(model, self.base)
         self.proto = onnx.load(self.base)
         if self.wish.precision == "int8":
@@ -206,7 +206,7 @@ class _Work:
             (rehearse if rehearsal else lower)(
                 model, half, lambda node: node.name in self.overflow or block_of(node) in left
             )
-        if self.ranges is not None and POLICIES[self.wish.target].frames_apart:
+        if self.ranges is not None and POLICIES[self.wish.target].conv3d_as_2d:
             store_half(model)  # weights that stay float, 20 MB of 140 in ResNeXt-101
         model.metadata_props[METADATA_KEY] = self.spec.replace(precision=self.wish.precision).to_json()
         model.metadata_props[GOLDEN_KEY] = golden_record(self.spec)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from yowo_export.graph.builder import NodeBuilder, numbers_of, remove_unread_weights, replace_output
 from yowo_export.graph.rewrites import store_single
 
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -50,25 +51,24 @@ def rehearse(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool
     `lower` wrote is too good. Here every weight, and every value that a lowered node reads or writes, passes through
     the 16-bit type; sums within a node are of float32, as GPUs have them.
     """
-    graph, rounded = model.graph, dict[ir.Value, ir.Value]()
+    new, rounded = NodeBuilder(model.graph), dict[ir.Value, ir.Value]()
     for node, low in _decided(model, dtype, keep):
         fixed = _FIXED_INPUTS.get(node.op_type, set())
         for index, value in enumerate(node.inputs):
             if not low or value is None or value.dtype != ir.DataType.FLOAT or index in fixed:
                 continue
             if value not in rounded:
-                rounded[value] = _rounded(graph, value, dtype)
+                rounded[value] = _rounded(new, value, dtype)
             node.replace_input_with(index, rounded[value])
         for value in node.outputs if low else ():
             if value.dtype == ir.DataType.FLOAT:
-                readers, is_output, name = list(value.uses()), value.is_graph_output(), value.name
-                twin = _rounded(graph, value, dtype)
+                readers, is_output = list(value.uses()), value.is_graph_output()
+                twin = _rounded(new, value, dtype)
                 for use in readers:
                     use.node.replace_input_with(use.idx, twin)
                 rounded[twin] = twin
                 if is_output:
-                    value.name, twin.name = f"{name}_exact", name
-                    graph.outputs[list(graph.outputs).index(value)] = twin
+                    replace_output(model.graph, value, twin)
 
 
 def _decided(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool]) -> Iterator[tuple[ir.Node, bool]]:
@@ -84,7 +84,7 @@ def _fits(node: ir.Node, dtype: ir.DataType) -> bool:
     if dtype != ir.DataType.FLOAT16:
         return True
     for index, value in enumerate(node.inputs):
-        numbers = _numbers(value)
+        numbers = _weights(value)
         if numbers is None or not numbers.size:
             continue
         if np.abs(numbers).max() > HALF_MAX:
@@ -94,32 +94,20 @@ def _fits(node: ir.Node, dtype: ir.DataType) -> bool:
     return True
 
 
-def _rounded(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+def _rounded(new: NodeBuilder, value: ir.Value, dtype: ir.DataType) -> ir.Value:
     """The same value, as the type holds it, in float32 again."""
-    numbers = _numbers(value)
+    numbers = _weights(value)
     if numbers is not None:
-        name = f"{value.name}_rounded"
-        exact = ir.tensor(numbers.astype(_TYPES[dtype]).astype(np.float32), name=name)
-        weight = ir.Value(name=name, const_value=exact, type=value.type, shape=value.shape)
-        graph.register_initializer(weight)
-        return weight
-    down = ir.node("Cast", [value], attributes={"to": dtype.value}, name=f"{value.name}_down")
-    up = ir.node("Cast", [down.outputs[0]], attributes={"to": ir.DataType.FLOAT.value}, name=f"{value.name}_up")
-    for cast, kind in ((down, dtype), (up, ir.DataType.FLOAT)):
-        cast.outputs[0].name, cast.outputs[0].type, cast.outputs[0].shape = cast.name, ir.TensorType(kind), value.shape
-    producer = value.producer()
-    if producer is None:
-        graph.insert_before(graph[0], [down, up])
-    else:
-        graph.insert_after(producer, [down, up])
-    return up.outputs[0]
+        return new.constant(numbers.astype(_TYPES[dtype]).astype(np.float32), f"{value.name}_rounded")
+    new.behind(value)
+    return new.cast(new.cast(value, dtype), ir.DataType.FLOAT)
 
 
 class _Lowering:
     """Which values are 16 bits wide by now, and the casts and weights made so far."""
 
     def __init__(self, model: ir.Model, dtype: ir.DataType) -> None:
-        self._graph, self._dtype = model.graph, dtype
+        self._graph, self._new, self._dtype = model.graph, NodeBuilder(model.graph), dtype
         self._low: set[ir.Value] = set()
         self._twins: dict[ir.Value, ir.Value] = {}
 
@@ -142,16 +130,11 @@ class _Lowering:
         return touched
 
     def finish(self) -> None:
-        """Give the graph its float32 outputs back, and drop weights that nobody reads any more."""
-        for index, value in enumerate(self._graph.outputs):
+        """Give the graph its float32 outputs back, and remove weights that no node reads."""
+        for value in list(self._graph.outputs):
             if value in self._low:
-                name, twin = value.name, self._twin(value)
-                value.name = f"{name}_low"
-                twin.name, twin.shape = name, value.shape
-                self._graph.outputs[index] = twin
-        for name, value in list(self._graph.initializers.items()):
-            if not value.uses():
-                del self._graph.initializers[name]
+                replace_output(self._graph, value, self._twin(value))
+        remove_unread_weights(self._graph)
 
     def _is_float(self, value: ir.Value) -> bool:
         return value in self._low or value.dtype == ir.DataType.FLOAT
@@ -159,33 +142,17 @@ class _Lowering:
     def _twin(self, value: ir.Value) -> ir.Value:
         """The same numbers in the other width, made once."""
         if value not in self._twins:
-            numbers = _numbers(value)
+            numbers = _weights(value)
             if numbers is not None:
-                name = f"{value.name}_low"
-                twin = ir.Value(name=name, const_value=ir.tensor(numbers.astype(_TYPES[self._dtype]), name=name))
-                twin.type, twin.shape = ir.TensorType(self._dtype), value.shape
-                self._graph.register_initializer(twin)
+                self._twins[value] = self._new.constant(numbers.astype(_TYPES[self._dtype]), f"{value.name}_low")
             else:
-                twin = self._cast(value)
-            self._twins[value] = twin
+                self._new.behind(value)
+                to = ir.DataType.FLOAT if value in self._low else self._dtype
+                self._twins[value] = self._new.cast(value, to)
         return self._twins[value]
 
-    def _cast(self, value: ir.Value) -> ir.Value:
-        to = ir.DataType.FLOAT if value in self._low else self._dtype
-        name = f"{value.name}_to_{to.name.lower()}"
-        cast = ir.node("Cast", [value], attributes={"to": to.value}, name=name)
-        twin = cast.outputs[0]
-        twin.name, twin.type, twin.shape = name, ir.TensorType(to), value.shape
-        producer = value.producer()
-        if producer is None:  # the graph's input
-            self._graph.insert_before(self._graph[0], cast)
-        else:
-            self._graph.insert_after(producer, cast)
-        return twin
 
-
-def _numbers(value: ir.Value | None) -> NDArray[np.float32] | None:
-    """The float32 numbers of a weight; None for anything else."""
-    if value is None or value.const_value is None or value.const_value.dtype != ir.DataType.FLOAT:
-        return None
-    return np.asarray(value.const_value.numpy(), np.float32)
+def _weights(value: ir.Value | None) -> NDArray[np.float32] | None:
+    """The numbers of a float32 constant; None for anything else."""
+    numbers = numbers_of(value)
+    return numbers if numbers is not None and numbers.dtype == np.float32 else None

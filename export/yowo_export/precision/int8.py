@@ -12,6 +12,7 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from yowo_export.graph.builder import kernel_axes, only_reader
 from yowo_export.graph.conv3d_as_2d import TAP_KEY
 
 RANGED = ("Conv", "Relu", "Clip")  # operators whose inputs and outputs `quantize` wants ranges of
@@ -31,7 +32,7 @@ class Policy:
         unsigned: whether activations go to 0...255 with a zero of their own, which gives what comes out of a ReLU twice
             as many steps; else to -127...127 around 0.
         half_rest: whether the rest of the graph goes to half precision.
-        frames_apart: whether 3-D convolutions in groups are taken apart first (see `frames_apart`).
+        conv3d_as_2d: whether 3-D convolutions in groups are taken apart first (see `conv3d_as_2d`).
         shortcuts: whether the earlier of two convolutions whose sum is taken puts out INT8 too: the later one then adds
             to that, and writes INT8 at once, where else both would move four bytes a number.
     """
@@ -42,7 +43,7 @@ class Policy:
     outputs: bool
     unsigned: bool
     half_rest: bool
-    frames_apart: bool
+    conv3d_as_2d: bool
     shortcuts: bool = False
 
 
@@ -50,13 +51,13 @@ class Policy:
 POLICIES: Mapping[Target, Policy] = {
     # 75 ms for all in INT8: stem 52 -> 21.5, grouped 35 -> 15, 1x1x1 98 -> 27. Shortcuts made the whole 1.03 times as
     # fast.
-    "openvino": Policy(True, True, True, False, unsigned=True, half_rest=False, frames_apart=False, shortcuts=True),
+    "openvino": Policy(True, True, True, False, unsigned=True, half_rest=False, conv3d_as_2d=False, shortcuts=True),
     # A grouped 3x3x3 takes 2.8 -> 18.7 ms there, the stem 17.5 -> 58.8, dense ones a third. These two in float and
     # frame by frame, the 1x1x1 ones in INT8, take 1.37 times less CPU time of one thread than with frames together.
     # Depthwise ones in float cost yowo-lite 4 to 7 % of its speed there and won 0.3 points of frame-mAP.
-    "onnxruntime": Policy(False, False, False, outputs=True, unsigned=True, half_rest=False, frames_apart=True),
+    "onnxruntime": Policy(False, False, False, outputs=True, unsigned=True, half_rest=False, conv3d_as_2d=True),
     # Reports: no INT8 gain on grouped Conv3d; groups and inputs want multiples of four channels. Not measured here.
-    "tensorrt": Policy(False, False, True, outputs=False, unsigned=False, half_rest=True, frames_apart=False),
+    "tensorrt": Policy(False, False, True, outputs=False, unsigned=False, half_rest=True, conv3d_as_2d=False),
 }
 
 
@@ -68,10 +69,7 @@ def quantizable(model: ir.Model, target: Target) -> list[ir.Node]:
 
 def has_grouped_3d(model: ir.Model) -> bool:
     """Whether a 3-D convolution works in groups of channels."""
-    return any(
-        node.op_type == "Conv" and _kernel_axes(node) == 3 and node.attributes.get_int("group", 1) > 1
-        for node in model.graph
-    )
+    return any(kernel_axes(node) == 3 and node.attributes.get_int("group", 1) > 1 for node in model.graph)
 
 
 def quantize(model: onnx.ModelProto, ranges: TensorsData, nodes: Collection[str], target: Target) -> onnx.ModelProto:
@@ -124,14 +122,11 @@ def quantize_before_pooling(model: ir.Model) -> bool:
     """
     moved = False
     for pool in list(model.graph):
-        uses = list(pool.outputs[0].uses()) if pool.op_type == "MaxPool" else []
-        if len(uses) != 1 or uses[0].node.op_type != "QuantizeLinear" or pool.outputs[0].is_graph_output():
+        round_ = only_reader(pool.outputs[0]) if pool.op_type == "MaxPool" else None
+        back = only_reader(round_.outputs[0]) if round_ is not None and round_.op_type == "QuantizeLinear" else None
+        if round_ is None or back is None:
             continue
-        round_, source = uses[0].node, pool.inputs[0]
-        backs = [use.node for use in round_.outputs[0].uses()]
-        if len(backs) != 1:
-            continue
-        [back] = backs
+        source = pool.inputs[0]
         back.outputs[0].replace_all_uses_with(pool.outputs[0])
         round_.replace_input_with(0, source)
         pool.replace_input_with(0, back.outputs[0])
@@ -143,18 +138,13 @@ def quantize_before_pooling(model: ir.Model) -> bool:
     return moved
 
 
-def _kernel_axes(node: ir.Node) -> int:
-    weights = node.inputs[1]
-    return 0 if weights is None or weights.shape is None else len(weights.shape) - 2
-
-
 def _allowed(node: ir.Node, policy: Policy) -> bool:
     weights = node.inputs[1]
     if weights is None or weights.shape is None:
         return False
     if TAP_KEY in node.metadata_props:
         return False  # rounding parts of a sum, one by one, would add up
-    is_3d = _kernel_axes(node) == 3
+    is_3d = kernel_axes(node) == 3
     if weights.shape[1] == 3:  # reads frames
         return is_3d and policy.stem  # in 2-D little is to be won, and it cost yowo-lite more than any other block
     grouped = node.attributes.get_int("group", 1) > 1

@@ -8,11 +8,10 @@ from math import prod
 import onnx_ir as ir
 
 from yowo_deploy.errors import InputError
+from yowo_export.graph.builder import ELEMENTWISE, ints, kernel_axes, numbers_of, only_reader
 from yowo_export.streaming.reuse import Window
 
-# What treats every number, or every frame, by itself.
-_EACH = frozenset({"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "Tanh", "Cast"})
-_ROUNDS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_EACH = ELEMENTWISE | {"Cast", "QuantizeLinear", "DequantizeLinear"}
 INT8_COST = (
     0.35  # of a multiply-add in float32: OpenVINO's stem took 52 and 21.5 ms (DEPLOYMENT_FACTS), here 340 and 120
 )
@@ -118,7 +117,7 @@ def find_chain(model: ir.Model, length: int) -> Chain:
     while waiting:
         for use in waiting.pop(0).uses():
             node = use.node
-            if _is_conv_3d(node) and node.attributes.get_int("group", 1) == 1:
+            if kernel_axes(node) == 3 and node.attributes.get_int("group", 1) == 1:
                 if stem not in (None, node):
                     raise InputError("two 3-D convolutions read the clips: this network cannot be streamed")
                 stem = node
@@ -153,10 +152,9 @@ def _follow(chain: Chain, node: ir.Node) -> None:
         if not (_grows(chain.layers, node, window) if sliding <= MAX_SLIDING else False):
             return
         chain.layers[-1].value = value
-        uses = list(value.uses())
-        if len(uses) != 1 or value.is_graph_output():
+        if (reader := only_reader(value)) is None:
             return
-        node = uses[0].node
+        node = reader
 
 
 def _grows(layers: list[Layer], node: ir.Node, window: Window | None) -> bool:
@@ -188,7 +186,7 @@ def _grows(layers: list[Layer], node: ir.Node, window: Window | None) -> bool:
 def _window(node: ir.Node) -> Window | None:
     """How a 3-D convolution or pooling slides over time; None for others, and for those that skip frames within."""
     is_pool = node.op_type == "MaxPool" and len(node.attributes.get_ints("kernel_shape", ())) == 3
-    if not is_pool and not _is_conv_3d(node):
+    if not is_pool and kernel_axes(node) != 3:
         return None
     value = node.outputs[0]
     if value.shape is None or len(value.shape) != 5 or len(sides(value)) != 4 or ints(node, "dilations", 1, 3)[0] != 1:
@@ -197,28 +195,17 @@ def _window(node: ir.Node) -> Window | None:
     return Window(kernel, ints(node, "strides", 1, 3)[0], ints(node, "pads", 0, 6)[0], sides(value)[1], not is_pool)
 
 
-def ints(node: ir.Node, name: str, default: int, length: int) -> list[int]:
-    """An attribute that is a list of whole numbers."""
-    return list(node.attributes.get_ints(name, [default] * length))
-
-
-def _is_conv_3d(node: ir.Node) -> bool:
-    weight = node.inputs[1] if node.op_type == "Conv" else None
-    return weight is not None and weight.shape is not None and len(weight.shape) == 5
-
-
 def _is_grey(node: ir.Node) -> bool:
     """Whether the node is the mean over the colours of (B, 3, T, H, W)."""
-    axes = node.inputs[1] if node.op_type == "ReduceMean" and len(node.inputs) > 1 else None
-    found = None if axes is None else ir.convenience.get_const_tensor(axes)
+    axes = numbers_of(node.inputs[1]) if node.op_type == "ReduceMean" and len(node.inputs) > 1 else None
     shape = node.outputs[0].shape
-    return found is not None and found.numpy().tolist() == [1] and shape is not None and len(shape) == 4
+    return axes is not None and axes.tolist() == [1] and shape is not None and len(shape) == 4
 
 
 def _is_each(node: ir.Node) -> bool:
     """Whether the node treats every number by itself, by constants."""
-    return node.op_type in _EACH | _ROUNDS and all(
-        value is None or (ir.convenience.get_const_tensor(value) is not None and value.shape in (None, ir.Shape([])))
+    return node.op_type in _EACH and all(
+        value is None or (numbers_of(value) is not None and value.shape in (None, ir.Shape([])))
         for value in node.inputs[1:]
     )
 
@@ -232,9 +219,9 @@ def _takes_newest(node: ir.Node, length: int) -> bool:
     """Whether the node is a Slice of the last frame, followed by nothing but a Squeeze of its axis."""
     if node.op_type != "Slice":
         return False
-    found = [ir.convenience.get_const_tensor(value) for value in node.inputs[1:] if value is not None]
-    bounds = [None if each is None else each.numpy().ravel().tolist() for each in found]
-    uses = list(node.outputs[0].uses())
-    if len(bounds) < 3 or bounds[2] != [2] or [use.node.op_type for use in uses] != ["Squeeze"]:
+    found = [numbers_of(value) for value in node.inputs[1:] if value is not None]
+    bounds = [None if each is None else each.ravel().tolist() for each in found]
+    reader = only_reader(node.outputs[0])
+    if len(bounds) < 3 or bounds[2] != [2] or reader is None or reader.op_type != "Squeeze":
         return False
     return bounds[0] in ([-1], [length - 1]) and bounds[1] is not None and bounds[1][0] >= length

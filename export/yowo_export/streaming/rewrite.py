@@ -26,8 +26,8 @@ from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
-from yowo_export.graph.builder import Change, NewNodes
-from yowo_export.streaming.prefix import Chain, Layer, find_chain, ints, sides
+from yowo_export.graph.builder import Change, NodeBuilder, ints
+from yowo_export.streaming.prefix import Chain, Layer, find_chain, sides
 from yowo_export.streaming.reuse import Positions, Signal, Tap, levels_of, reads, signals
 
 # A byte moved takes about as long as so many multiply-adds: 200 M a millisecond were measured on two cores
@@ -171,7 +171,7 @@ class _Streaming:
 
     def __init__(self, model: ir.Model, chain: Chain, positions: Sequence[Positions], spec: ModelSpec) -> None:
         self._model, self._chain, self._spec, self._positions = model, chain, spec, positions
-        self._new = NewNodes(model.graph, "stream")
+        self._new = NodeBuilder(model.graph, "stream")
         self._now: dict[Kept, ir.Value] = {}
         self._past: dict[tuple[Kept, int], ir.Value] = {}
         self._sums = signals([each for each in reads(positions[-1]) if each[0].level == 0])
@@ -235,7 +235,7 @@ class _Streaming:
             return self._conv(layer, whole, lambda weight: weight[:, :, indices[0]], bias=True)
         whole = self._together(sources, before)
         made = self._conv(layer, whole, lambda weight: weight[:, :, indices], bias=True, time=[1])
-        return self._new.node("Squeeze", [made, self._new.constant(np.array([2]))])
+        return self._new.node("Squeeze", [made, self._new.constant([2])])
 
     def _sum(self, signal: Signal) -> ir.Value:
         """What the first convolution gives: some taps of frames, and a sum that other taps are in already."""
@@ -288,7 +288,7 @@ class _Streaming:
     def _together(self, pieces: Sequence[ir.Value], layer: Layer) -> ir.Value:
         """Positions of a layer one behind the other in time, in float again."""
         if not layer.is_grey:
-            axes = self._new.constant(np.array([2]))
+            axes = self._new.constant([2])
             pieces = [self._new.node("Unsqueeze", [piece, axes]) for piece in pieces]
         axis = {"axis": 1 if layer.is_grey else 2}
         whole = self._new.node("Concat", pieces, axis) if len(pieces) > 1 else pieces[0]

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.spec import ModelSpec
 from yowo_export.exporter import LIMIT, trace
-from yowo_export.graph.conv3d_as_2d import TAP_KEY, frames_apart
+from yowo_export.graph.conv3d_as_2d import TAP_KEY, conv3d_as_2d
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.models.yowo import Yowo, YowoConfig
 
@@ -54,7 +54,7 @@ def test_a_layer_gives_the_same_without_multiplying_padding(
     x = np.random.default_rng(1).standard_normal((2, 4, length, 6, 6), np.float32)
     model = layer(length, kernel, stride, then)
     expected = run(model, x)
-    assert frames_apart(model)
+    assert conv3d_as_2d(model)
     made = [node for node in model.graph if node.op_type == "Conv"]
     assert len(made) == convolutions
     assert all((TAP_KEY in node.metadata_props) == (kernel > 1) for node in made)
@@ -63,7 +63,7 @@ def test_a_layer_gives_the_same_without_multiplying_padding(
 
 def test_a_graph_without_3_d_convolutions_is_left_alone() -> None:
     model = layer(4)
-    assert frames_apart(model) and not frames_apart(model)
+    assert conv3d_as_2d(model) and not conv3d_as_2d(model)
 
 
 SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=8, input_size=(64, 64))
@@ -78,7 +78,7 @@ def test_a_whole_network_gives_the_same(name: str, tmp_path: Path) -> None:
     model = trace(Checkpoint(network, SPEC), "fused")
     clips = np.random.default_rng(0).standard_normal((2, *SPEC.clip_shape), np.float32)
     expected = run(model, clips)
-    assert frames_apart(model)
+    assert conv3d_as_2d(model)
     convolutions = [node for node in model.graph if node.op_type == "Conv"]
     assert not [node for node in convolutions if len(node.inputs[1].shape) == 5]  # type: ignore[union-attr,arg-type]
     np.testing.assert_allclose(run(model, clips), expected, atol=LIMIT * max(1.0, float(np.abs(expected).max())))

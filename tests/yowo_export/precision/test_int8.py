@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from yowo_deploy.model_files.onnx_reader import read_spec
-from yowo_export.graph.conv3d_as_2d import frames_apart
+from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.precision.int8 import RANGED, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
 from yowo_export.sample_clips import made_up_clips, tensor_ranges
 
@@ -71,7 +71,7 @@ def test_each_target_has_its_policy(target: Target, expected: set[str]) -> None:
 
 def test_parts_of_a_sum_are_never_rounded() -> None:
     model = network()
-    assert has_grouped_3d(model) and frames_apart(model)
+    assert has_grouped_3d(model) and conv3d_as_2d(model)
     found = [str(node.name) for node in quantizable(model, "onnxruntime")]
     assert len(found) == 4 + 1  # the dense one in each of four frames, and the 2-D one
     assert all(name.startswith(("dense", "flat")) for name in found) and not has_grouped_3d(model)
