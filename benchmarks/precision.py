@@ -30,8 +30,8 @@ from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
-from yowo_export.exporter import export_onnx, store_anew
-from yowo_export.precision.convert import Wish, lower_model
+from yowo_export.exporter import export_onnx
+from yowo_export.precision.convert import Wish, lower_model, store_anew
 from yowo_export.sample_clips import made_up_clips, take_clips
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.torch_backend import TorchBackend

@@ -1,4 +1,4 @@
-"""From a checkpoint to one ONNX file that carries its spec and was seen to agree with PyTorch."""
+"""Export a checkpoint as one ONNX file that carries its spec, after a comparison with PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from yowo_deploy.backends.ort import OnnxRuntimeBackend
-from yowo_deploy.errors import InputError, ParityError
+from yowo_deploy.errors import ParityError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import COST_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
@@ -30,11 +30,8 @@ from yowo_export.graph.rewrites import (
     fuse_attention,
     key_frame_as_slice,
     reorg_as_space_to_depth,
-    split_attention,
     store_half,
-    store_single,
 )
-from yowo_export.source import spec_of_source
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.models.flops import cost
 from yowo_training.models.yowo import Yowo
@@ -90,37 +87,6 @@ def export_onnx(
         if not difference <= limit:
             raise ParityError(f"ONNX and PyTorch differ by {difference:.1e}, more than {limit:.0e}: not written")
     return difference
-
-
-def store_anew(
-    source: Path, output: str | os.PathLike[str], half_weights: bool, attention: Attention | None = None
-) -> None:
-    """Write an ONNX file of ours again, its weights in half or in single precision.
-
-    Args:
-        attention: the form wanted; as it is by default.
-
-    Raises:
-        ModelFileError: the source is not such a file, or is fed otherwise here than where it was written.
-        SpecError: it carries no spec.
-        InputError: it is in bfloat16, and plain attention is wanted.
-        OutputError: the file cannot be written.
-    """
-    spec = spec_of_source(source)
-    if attention == "plain" and spec.precision == "bf16":
-        raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
-    model = ir.load(source)
-    model.metadata_props[GOLDEN_KEY] = golden_record(spec)
-    name_blocks(model)
-    (store_half if half_weights else store_single)(model)
-    if attention is not None:
-        split_attention(model)
-    if attention == "fused":
-        model.graph.opset_imports[""] = max(ATTENTION_OPSET, model.graph.opset_imports[""])
-        fuse_attention(model)
-    with atomic_write(output) as temporary:
-        ir.save(model, temporary)
-        onnx.checker.check_model(str(temporary), full_check=True)
 
 
 def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:

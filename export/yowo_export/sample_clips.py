@@ -1,25 +1,15 @@
-"""Clips of real videos, and what they bring about in a network. Knows videos and ONNX Runtime's calibrators."""
+"""Clips of videos, or made-up ones, for calibration and proof."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime.quantization.calibrate import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    TensorsData,
-    create_calibrator,
-)
 
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.datasets import open_dataset, split_present
@@ -29,13 +19,6 @@ from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import VIDEO_SUFFIXES, is_video
 
-Method = Literal["minmax", "entropy", "percentile"]
-
-METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "entropy": CalibrationMethod.Entropy,
-    "percentile": CalibrationMethod.Percentile,
-}
 CANDIDATES = 2  # clips looked at for each that is taken, so that there is motion to choose from
 
 
@@ -152,39 +135,6 @@ def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
         starts = [round(speed * t) % width for t in range(spec.clip_length)]
         frames.append(np.stack([large[:, start : start + width] for start in starts]))
     return Clips(spec, frames, [(320, 240)] * count, (), 0, 0)
-
-
-def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
-    """What each value that goes into or comes out of the operators reaches on the clips.
-
-    Args:
-        model: a float32 ONNX file.
-        operators: of which; all by default.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        augmented = str(Path(folder) / "augmented.onnx")
-        calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
-        with contextlib.redirect_stdout(io.StringIO()):  # where the calibrators print what they do
-            for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
-                calibrator.collect_data(_One({"clips": clip[None]}))
-            data: TensorsData = calibrator.compute_data()
-        return data
-
-
-def reach(ranges: TensorsData) -> dict[str, float]:
-    """The largest absolute value of each tensor in ranges."""
-    return {name: float(np.abs(np.asarray(data.range_value, np.float64)).max()) for name, data in ranges.items()}
-
-
-class _One(CalibrationDataReader):  # type: ignore[misc]  # untyped base
-    """One set of inputs, then no more."""
-
-    def __init__(self, inputs: dict[str, Float]) -> None:
-        self._inputs: dict[str, Float] | None = inputs
-
-    def get_next(self) -> dict[str, Float] | None:
-        inputs, self._inputs = self._inputs, None
-        return inputs
 
 
 def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:

@@ -13,9 +13,9 @@ from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import read_plan
 from yowo_deploy.spec import ModelSpec
-from yowo_export.exporter import export_onnx, store_anew
+from yowo_export.exporter import export_onnx
 from yowo_export.plan_builder import PlanOptions, build_plan
-from yowo_export.precision.convert import Wish, lower_model
+from yowo_export.precision.convert import Wish, lower_model, store_anew
 from yowo_export.sample_clips import made_up_clips
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.models.yowo import Yowo, YowoConfig

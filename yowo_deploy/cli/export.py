@@ -57,7 +57,7 @@ def command(
     """
     require("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
     from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
-    from yowo_export.exporter import store_anew
+    from yowo_export.precision.convert import store_anew
     from yowo_export.streaming.rewrite import check_streamable, export_streaming
 
     source = existing_file(model_path(model), "model")

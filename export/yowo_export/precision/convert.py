@@ -1,4 +1,4 @@
-"""From a float32 ONNX file to FP16, bfloat16 or INT8, with what matters left as it was. Precision is in the graph."""
+"""Convert a float32 ONNX file to FP16, bfloat16 or INT8 and leave sensitive blocks in higher precision."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write
-from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_spec
-from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
+from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
+from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden, golden_record
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.graph.module_names import block_of, name_blocks
 from yowo_export.graph.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
 from yowo_export.precision.accuracy_drop import Damage, Judge
-from yowo_export.precision.fp16 import HALF_MAX, lower, rehearse
+from yowo_export.precision.fp16 import lower, overflowing, rehearse
 from yowo_export.precision.int8 import (
     POLICIES,
     RANGED,
@@ -34,8 +34,8 @@ from yowo_export.precision.int8 import (
     quantize,
     quantize_before_pooling,
 )
-from yowo_export.sample_clips import Clips, Method, reach, tensor_ranges
-from yowo_export.source import spec_of_source
+from yowo_export.precision.ranges import Method, reach, tensor_ranges
+from yowo_export.sample_clips import Clips
 from yowo_export.streaming.rewrite import shared_nodes
 
 Lower = Literal["fp16", "bf16", "int8"]
@@ -43,7 +43,6 @@ Lower = Literal["fp16", "bf16", "int8"]
 # Largest difference of raw outputs that is let pass; blocks stay in float32 until it holds. Half precision: see
 # `onnx_export.HALF_LIMIT`. bfloat16 has 3 bits less, and 5e-2 was measured of engines that use it (DEPLOYMENT_FACTS).
 RAW_LIMITS: Mapping[Lower, float] = {"fp16": 1e-2, "bf16": 1e-1}
-HEADROOM = 2.0  # values on other clips may be twice what these show before half precision overflows
 TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
 
@@ -116,7 +115,7 @@ def lower_model(
         ParityError: the limit of the drop cannot be held.
         OutputError: the file cannot be written.
     """
-    spec = spec_of_source(source)
+    spec = _source_spec(source)
     if spec.precision != "fp32":
         raise InputError(f"{source} is {spec.precision} already: start from the checkpoint or the fp32 file")
     with tempfile.TemporaryDirectory() as name:
@@ -135,8 +134,37 @@ def lower_model(
                 f"{damage.score_lost:.2f} % of the scores are lost with every block in higher precision, more than the "
                 f"{wish.max_drop:g} % of --max-drop: not written"
             )
-        _finish(work.write(kept, rehearsal=False), output, work.record(kept, damage))
+        model = ir.load(work.write(kept, rehearsal=False))
+        model.metadata_props[PRECISION_KEY] = json.dumps(work.record(kept, damage))
+        _write(model, output)
     return Outcome(damage, tuple(ranking), kept, tuple(sorted(work.overflow)), judge.detections)
+
+
+def store_anew(
+    source: Path, output: str | os.PathLike[str], half_weights: bool, attention: Literal["fused", "plain"] | None = None
+) -> None:
+    """Write an ONNX file of ours again, its weights in half or in single precision; the arithmetic stays.
+
+    Args:
+        attention: the form wanted; unchanged by default.
+
+    Raises:
+        ModelFileError, SpecError: see `lower_model`.
+        InputError: it is in bfloat16, and plain attention is wanted.
+        OutputError: the file cannot be written.
+    """
+    spec = _source_spec(source)
+    if attention == "plain" and spec.precision == "bf16":
+        raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
+    model = ir.load(source)
+    model.metadata_props[GOLDEN_KEY] = golden_record(spec)
+    name_blocks(model)
+    (store_half if half_weights else store_single)(model)
+    if attention is not None:
+        split_attention(model)
+    if attention == "fused":
+        _fuse(model)
+    _write(model, output)
 
 
 @dataclass
@@ -168,7 +196,7 @@ class _Work:
             self.ranges = tensor_ranges(self.base, self.clips, self.wish.method, RANGED)
         if self.wish.precision == "fp16":
             self.on_step("values that half precision cannot hold")
-            self.overflow = _overflowing(model, tensor_ranges(self.base, self.clips, "minmax"))
+            self.overflow = overflowing(model, reach(tensor_ranges(self.base, self.clips, "minmax")))
 
     def settle(self, judge: Judge) -> tuple[tuple[str, ...], list[tuple[str, Damage]], Damage]:
         """Blocks to be kept, the ranking that says so if one was needed, and what is lost then."""
@@ -198,8 +226,7 @@ class _Work:
         model.graph.sort()  # the quantizer puts its nodes at the end
         quantize_before_pooling(model)
         if self.wish.fused:
-            model.graph.opset_imports[""] = max(ATTENTION_OPSET, model.graph.opset_imports[""])
-            fuse_attention(model)
+            _fuse(model)
         half = self._half()
         if half is not None:
             left = set(self.single if self.wish.precision == "int8" else kept)
@@ -266,22 +293,26 @@ def damage_report(title: str, outcome: Outcome) -> str:
     return html_report(title, [Section("Sensitivity", pieces)], lead)
 
 
-def _finish(model: Path, output: str | os.PathLike[str], record: dict[str, Any]) -> None:
-    """Check a candidate and give it its place and its record."""
-    proto = ir.load(model)
-    proto.metadata_props[PRECISION_KEY] = json.dumps(record)
+def _source_spec(source: Path) -> ModelSpec:
+    """The spec of a file whose weights go into another one; its golden frame is checked against preprocessing here.
+
+    Raises:
+        ModelFileError: the source is no such file, or records other preprocessing, which the new file would hide.
+        SpecError: it carries no spec.
+    """
+    spec = read_spec(source)
+    if recorded := read_onnx_file(source).metadata.get(GOLDEN_KEY):
+        check_golden(spec, recorded, str(source))
+    return spec
+
+
+def _fuse(model: ir.Model) -> None:
+    model.graph.opset_imports[""] = max(ATTENTION_OPSET, model.graph.opset_imports[""])
+    fuse_attention(model)
+
+
+def _write(model: ir.Model, output: str | os.PathLike[str]) -> None:
     with atomic_write(output) as temporary:
-        ir.save(proto, temporary)
+        ir.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
         read_spec(temporary)
-
-
-def _overflowing(model: ir.Model, ranges: TensorsData) -> set[str]:
-    """Nodes that read or write values too large for half precision."""
-    limit = HALF_MAX / HEADROOM
-    large = {name for name, far in reach(ranges).items() if not far <= limit}
-    return {
-        str(node.name)
-        for node in model.graph
-        if any(value is not None and value.name in large for value in (*node.inputs, *node.outputs))
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +15,7 @@ from yowo_export.graph.rewrites import store_single
 
 HALF_MAX = float(np.finfo(np.float16).max)
 HALF_TINY = float(np.finfo(np.float16).tiny)  # below it half precision loses digits
+HEADROOM = 2.0  # values of other clips may be twice as large as those of the clips given before half overflows
 BFLOAT16_OPSET = 22  # the first whose convolutions may be bfloat16
 
 # Always in float32, whatever the clips show: logits of the Gram matrix are sums of hundreds of squares, which half
@@ -69,6 +70,20 @@ def rehearse(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool
                 rounded[twin] = twin
                 if is_output:
                     replace_output(model.graph, value, twin)
+
+
+def overflowing(model: ir.Model, reach: Mapping[str, float]) -> set[str]:
+    """Names of the nodes that read or write values within `HEADROOM` of what half precision can hold.
+
+    Args:
+        reach: the largest absolute value of each tensor, by name; one that is not finite counts as too large.
+    """
+    large = {name for name, far in reach.items() if not far <= HALF_MAX / HEADROOM}
+    return {
+        str(node.name)
+        for node in model.graph
+        if any(value is not None and value.name in large for value in (*node.inputs, *node.outputs))
+    }
 
 
 def _decided(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool]) -> Iterator[tuple[ir.Node, bool]]:

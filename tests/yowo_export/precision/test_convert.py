@@ -15,10 +15,9 @@ from yowo_deploy.backends import open_model
 from yowo_deploy.errors import InputError, ModelFileError, ParityError
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
-from yowo_export.exporter import store_anew
 from yowo_export.graph.module_names import block_of
 from yowo_export.precision.accuracy_drop import Damage, Judge
-from yowo_export.precision.convert import RAW_LIMITS, Wish, damage_report, lower_model
+from yowo_export.precision.convert import RAW_LIMITS, Wish, damage_report, lower_model, store_anew
 from yowo_export.sample_clips import Clips, take_clips
 
 

@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.yowo_export.conftest import small_checkpoint
 from yowo_export.exporter import trace
+from yowo_export.graph.builder import numbers_of
 from yowo_export.graph.module_names import block_of
 from yowo_export.precision import fp16
-from yowo_export.precision.fp16 import lower, rehearse
+from yowo_export.precision.fp16 import lower, overflowing, rehearse
 
 FLOAT, FLOAT16, BFLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
 
@@ -126,3 +127,34 @@ def test_numbers_too_large_for_half_stay_in_float32() -> None:
     model = adding(1e5)
     assert lower(model, FLOAT16, no_node) == 0 and "Cast" not in {node.op_type for node in model.graph}
     assert lower(adding(1e5), BFLOAT16, no_node) == 2
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype", "expected"), [(7e-5, "FLOAT16", 3), (5e-5, "FLOAT16", 1), (5e-5, "BFLOAT16", 3)]
+)
+def test_a_scale_below_the_normal_numbers_of_half_keeps_its_digits(scale: float, dtype: str, expected: int) -> None:
+    """x through Q/DQ and a ReLU; 2^-14 = 6.1e-5 is the smallest number that half precision holds with 11 digits."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "zero"], ["q"], name="down"),
+        helper.make_node("DequantizeLinear", ["q", "s", "zero"], ["r"], name="up"),
+        helper.make_node("Relu", ["r"], ["y"], name="relu"),
+    ]
+    x, r, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xry")
+    q = helper.make_tensor_value_info("q", TensorProto.INT8, [4])
+    numbers = {"s": np.array(scale, np.float32), "zero": np.array(0, np.int8)}
+    weights = [numpy_helper.from_array(value, name) for name, value in numbers.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], weights, value_info=[q, r])
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    assert lower(model, ir.DataType[dtype], no_node) == expected
+    [up] = [node for node in model.graph if node.op_type == "DequantizeLinear"]
+    stored = numbers_of(up.inputs[1])  # off by half a step at most: 2^-11 with 11 digits, 2^-8 with 8
+    assert stored is not None and abs(float(stored) / scale - 1) <= 2.0 ** (-8 if dtype == "BFLOAT16" else -11)
+
+
+@pytest.mark.parametrize(("far", "expected"), [(0.49, set()), (0.51, {"add", "sub"}), (np.nan, {"add", "sub"})])
+def test_half_precision_keeps_a_headroom_of_two(far: float, expected: set[str]) -> None:
+    """65504 is the largest number that half precision holds; values of other clips may be twice those seen."""
+    model = adding(1.0)
+    for node, name in zip(model.graph, ("add", "sub"), strict=True):
+        node.name = name
+    assert overflowing(model, {"x": 1.0, "a": far * 65504.0, "y": 1.0}) == expected

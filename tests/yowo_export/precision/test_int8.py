@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.precision.int8 import RANGED, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
-from yowo_export.sample_clips import made_up_clips, tensor_ranges
+from yowo_export.precision.ranges import tensor_ranges
+from yowo_export.sample_clips import made_up_clips
 
 
 def network() -> ir.Model:

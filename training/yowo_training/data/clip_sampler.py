@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count, islice
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -27,11 +28,25 @@ from yowo_deploy.preprocess.frames import normalise
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 from yowo_training.data.augmentation import draw_augmentation
-from yowo_training.recipes import Recipe
 
 _PARALLEL = 2**18  # numbers that torch divides among threads
 _ROOM = 2 << 30  # bytes for frames where nobody says how much memory is free
 WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
+
+
+class Sampling(Protocol):
+    """How clips are drawn and augmented; a `Recipe` is one, see there."""
+
+    @property
+    def batch(self) -> int: ...
+    @property
+    def train_strides(self) -> tuple[int, ...]: ...
+    @property
+    def negatives(self) -> float: ...
+    @property
+    def jitter(self) -> float: ...
+    @property
+    def colour(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class Batch:
 def batches(
     videos: Sequence[AnnotatedVideo],
     spec: ModelSpec,
-    recipe: Recipe,
+    sampling: Sampling,
     seed: int,
     first: int = 0,
     share: tuple[int, int] = (0, 1),
@@ -67,7 +82,7 @@ def batches(
 
     Args:
         first: number of the first batch.
-        share: (rank, processes); each has `recipe.batch` clips of every step, the first process the first ones.
+        share: (rank, processes); each has `batch` clips of every step, the first process the first ones.
         cache: of decoded frames, shared by the threads that make clips.
 
     Raises:
@@ -88,20 +103,20 @@ def batches(
         epoch, index = divmod(place, len(annotated))
         rng = np.random.default_rng((seed, place))
         video = annotated[_order(seed, epoch, len(annotated))[index]]
-        _, boxes = sample(video, spec, recipe, rng, cache, clip)
+        _, boxes = sample(video, spec, sampling, rng, cache, clip)
         return torch.from_numpy(boxes), rng.random(), epoch
 
-    memory = _Memory((recipe.batch, 3, spec.clip_length, *spec.input_size[::-1]))
+    memory = _Memory((sampling.batch, 3, spec.clip_length, *spec.input_size[::-1]))
     started: deque[Tensor] = deque()  # batches whose clips are being made, each in its place: no copy
 
     def places() -> Iterator[tuple[int, Float]]:
         for number in count(first):
             started.append(memory.take())
-            yield from enumerate(started[-1].numpy(), (number * processes + rank) * recipe.batch)
+            yield from enumerate(started[-1].numpy(), (number * processes + rank) * sampling.batch)
 
     clips = map_ahead(made, places(), WORKERS)
     while True:
-        targets, luck, epochs = zip(*islice(clips, recipe.batch), strict=True)
+        targets, luck, epochs = zip(*islice(clips, sampling.batch), strict=True)
         yield Batch(started.popleft(), list(targets), torch.tensor(luck), epochs[-1])
 
 
@@ -129,14 +144,14 @@ def _order(seed: int, epoch: int, videos: int) -> list[int]:
 def sample(
     video: AnnotatedVideo,
     spec: ModelSpec,
-    recipe: Recipe,
+    sampling: Sampling,
     rng: np.random.Generator,
     cache: FrameCache,
     out: Float | None = None,
 ) -> tuple[Float, Float]:
     """A random clip of a video, augmented: (3, T, H, W), in `out` if given; its boxes, (N, 5) class, cx, cy, w, h."""
-    keys = _key_frames(video, rng.random() < recipe.negatives)
-    key, stride = int(rng.choice(keys)), int(rng.choice(recipe.train_strides))
+    keys = _key_frames(video, rng.random() < sampling.negatives)
+    key, stride = int(rng.choice(keys)), int(rng.choice(sampling.train_strides))
     while not (found := _clip_frames(video, key, spec.clip_length, stride, cache)):
         keys = keys[keys < key]  # the file ends before that clip begins: draw an earlier one
         if not len(keys):
@@ -144,7 +159,9 @@ def sample(
         key = int(rng.choice(keys))
     frames, key = found
     frame_size = frames[0].shape[1], frames[0].shape[0]
-    augmentation = draw_augmentation(rng, frame_size, spec.input_size, spec.resize_filter, recipe.jitter, recipe.colour)
+    augmentation = draw_augmentation(
+        rng, frame_size, spec.input_size, spec.resize_filter, sampling.jitter, sampling.colour
+    )
     clip = np.empty((3, len(frames), *spec.input_size[::-1]), np.float32) if out is None else out
     for index, frame in enumerate(augmentation.frames(frames)):
         normalise(frame, spec, augmentation.gains_bgr, clip[:, index])

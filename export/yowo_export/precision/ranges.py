@@ -1,0 +1,62 @@
+"""Ranges of activations on sample clips, by ONNX Runtime's calibrators."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from onnxruntime.quantization.calibrate import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    TensorsData,
+    create_calibrator,
+)
+
+from yowo_deploy.arrays import Float
+from yowo_export.sample_clips import Clips
+
+Method = Literal["minmax", "entropy", "percentile"]
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+
+
+def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
+    """What each value that goes into or comes out of the operators reaches on the clips.
+
+    Args:
+        model: a float32 ONNX file.
+        operators: of which; all by default.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        augmented = str(Path(folder) / "augmented.onnx")
+        calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
+        with contextlib.redirect_stdout(io.StringIO()):  # where the calibrators print what they do
+            for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
+                calibrator.collect_data(_One({"clips": clip[None]}))
+            data: TensorsData = calibrator.compute_data()
+        return data
+
+
+def reach(ranges: TensorsData) -> dict[str, float]:
+    """The largest absolute value of each tensor in ranges."""
+    return {name: float(np.abs(np.asarray(data.range_value, np.float64)).max()) for name, data in ranges.items()}
+
+
+class _One(CalibrationDataReader):  # type: ignore[misc]  # untyped base
+    """One set of inputs, then no more."""
+
+    def __init__(self, inputs: dict[str, Float]) -> None:
+        self._inputs: dict[str, Float] | None = inputs
+
+    def get_next(self) -> dict[str, Float] | None:
+        inputs, self._inputs = self._inputs, None
+        return inputs
