@@ -29,7 +29,6 @@ int run(const std::vector<std::string>& words) {
   options.confidence = std::stod(words.at(4));
   yowo::Detector detector = yowo::Detector::open(words.at(0), options);
   yowo::OnlineLinker linker;
-  std::vector<yowo::Detections> seen;
   std::vector<double> around, engine;
   std::ifstream stream(words.at(1), std::ios::binary);
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * width * height));
@@ -45,7 +44,6 @@ int run(const std::vector<std::string>& words) {
                 << found.confidence[row] << ", " << found.class_id[row] << ", " << found.tracker_id[row] << "]";
     }
     std::cout << "]}\n";
-    seen.push_back(found);
     around.push_back(result.speed.preprocess + result.speed.postprocess);
     engine.push_back(result.speed.infer);
   }
@@ -53,10 +51,8 @@ int run(const std::vector<std::string>& words) {
     std::sort(values.begin(), values.end());
     return values.empty() ? 0.0 : values[values.size() / 2];
   };
-  std::cout << "{\"online\": ";
+  std::cout << "{\"tubes\": ";
   print(linker.close());
-  std::cout << ", \"offline\": ";
-  print(yowo::link(seen));
   std::cout << ", \"around_ms\": " << middle(around) << ", \"engine_ms\": " << middle(engine) << "}\n";
   return 0;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import dataclasses
 import json
@@ -11,9 +12,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -29,26 +31,25 @@ from yowo_deploy.model_files import plan_record
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
-from yowo_deploy.postprocess.tubes import OnlineLinker, link
+from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 
-# Names of the tests in core.cpp that need the golden data alone.
+if TYPE_CHECKING:
+    from tests.conftest import MadeOnce
+
+# Names of the tests in core.cpp and bits.cpp that need the golden data alone.
 CORE = (
     "specs_are_those_of_python",
-    "planes_are_those_of_python",
-    "detections_are_those_of_python",
-    "tubes_of_whole_videos_are_those_of_python",
-    "tubes_of_running_videos_are_those_of_python",
     "a_clip_is_the_newest_frames_and_the_first_stands_for_those_before",
     "nothing_is_allocated_once_the_stream_runs",
     "wrong_frames_and_answers_are_errors_that_say_what_to_do",
     "results_are_one_line_of_json",
     "what_the_fuzzer_began_with_is_read",
-    "deflate_gives_back_what_zlib_packed",
 )
-TOOLS = {"inspect", "plan_fits", "resize", "speed"}
+BITS = ("planes_are_those_of_python", "detections_are_those_of_python", "tubes_are_those_of_python")
+TOOLS = {"inspect", "plan_fits", "speed"}
 
 
 def found(name: str) -> str | None:
@@ -77,24 +78,23 @@ def openvino_option() -> str:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
-    """The folder with `core`, `live` and `library/libyowo.so`."""
+def built(made_once: MadeOnce, project_root: Path) -> Path:
+    """The folder with `core`, `bits`, `live` and `library/libyowo.so`."""
     tool("g++")
-    folder = tmp_path_factory.mktemp("cpp")
-    cmake(project_root / "tests" / "cpp", folder, openvino_option(), "-DYOWO_QUICK=ON")
-    return folder
+    options = (openvino_option(), "-DYOWO_QUICK=ON")
+    return made_once("cpp", lambda folder: cmake(project_root / "tests" / "cpp", folder, *options))
 
 
-def core(built: Path, *words: object) -> str:
-    """What one test of `core` prints; it must succeed."""
-    done = subprocess.run([built / "core", *map(str, words)], capture_output=True, text=True)
+def core(built: Path, *words: object, program: str = "core") -> str:
+    """What one test of `core` or `bits` prints; it must succeed."""
+    done = subprocess.run([built / program, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", CORE + BITS)
 def test_in_cpp(name: str, built: Path, project_root: Path) -> None:
-    assert core(built, name, project_root / "tests" / "golden") == ""
+    assert core(built, name, project_root / "tests" / "golden", program="bits" if name in BITS else "core") == ""
 
 
 def test_what_the_fuzzer_found_is_read(built: Path, project_root: Path, tmp_path: Path) -> None:
@@ -107,6 +107,7 @@ def test_what_the_fuzzer_found_is_read(built: Path, project_root: Path, tmp_path
 
 def test_no_cpp_test_is_forgotten(built: Path) -> None:
     assert set(core(built).split()) == {*CORE, *TOOLS}
+    assert set(core(built, program="bits").split()) == {*BITS, "resize"}
 
 
 @pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
@@ -117,7 +118,7 @@ def test_frames_are_resized_to_the_same_bits(
     width, height, width_out, height_out = size
     frame = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
     frame.tofile(tmp_path / "in")
-    core(built, "resize", resize_filter, *size, tmp_path / "in", tmp_path / "out")
+    core(built, "resize", resize_filter, *size, tmp_path / "in", tmp_path / "out", program="bits")
     made = np.fromfile(tmp_path / "out", np.uint8).reshape(3, height_out, width_out).transpose(1, 2, 0)
     assert np.array_equal(made, resize(frame, (width_out, height_out), resize_filter))
 
@@ -186,10 +187,10 @@ def said_by_python(file: Path) -> str:
 
 
 def test_damaged_files_are_accepted_and_refused_as_in_python(built: Path, tmp_path: Path, project_root: Path) -> None:
-    rng, file, seen = np.random.default_rng(3), tmp_path / "damaged", set()
+    rng, file, seen = np.random.default_rng(11), tmp_path / "damaged", set()
     corpus = project_root / "tests" / "cpp" / "corpus"
-    for _ in range(40):
-        for name in ("onnx", "plan", "plan_zlib"):
+    for _ in range(60):
+        for name in ("onnx", "plan"):
             content = bytearray((corpus / name).read_bytes()[1:])
             at, length = rng.integers(len(content)), rng.integers(1, 9)
             content[at : at + length] = bytes(rng.integers(32, 127, rng.integers(0, length + 1), np.uint8))
@@ -210,17 +211,13 @@ def in_plan(plan: PlanFile) -> tuple[bytes, str]:
     return b"ftrt" + b"\0" * 999 + name.encode() + b"\0" * 99, beside
 
 
-@pytest.mark.parametrize("classes", [3, 150, 900])  # plain, compressed, and in a file beside
+@pytest.mark.parametrize("classes", [3, 150, 900])  # in the name, and, from some 100 on, in a file beside
 def test_a_plan_carries_the_spec_that_python_reads(classes: int, spec: ModelSpec, built: Path, tmp_path: Path) -> None:
     rng, file = np.random.default_rng(0), tmp_path / "a.plan"
-    spec = spec.replace(
-        labels=tuple(
-            f"number {number} of many {rng.bytes(9).hex() if classes > 500 else ''}|" for number in range(classes)
-        )
-    )
+    spec = spec.replace(labels=tuple(f"number {number} of many {rng.bytes(9).hex()}|" for number in range(classes)))
     content, beside = in_plan(plan_of(spec))
     write_plan(file, content, beside)
-    assert bool(beside) == (classes == 900) and (b"zlib" in content) == (classes == 150)
+    assert bool(beside) == (classes > 100)
     assert read_plan(file).spec == spec
     kind, said = inspected(built, file, "verify")
     assert kind == "plan" and spec_of(said) == spec
@@ -228,6 +225,15 @@ def test_a_plan_carries_the_spec_that_python_reads(classes: int, spec: ModelSpec
         (tmp_path / "a.plan.json").write_text(beside + " ")
         kind, said = inspected(built, file)
         assert kind == "SpecError" and "is not the spec that" in said
+
+
+def test_a_compressed_record_is_refused_with_the_way_out(spec: ModelSpec, built: Path, tmp_path: Path) -> None:
+    file = tmp_path / "old.plan"
+    packed = base64.b64encode(zlib.compress(json.dumps(dataclasses.asdict(plan_of(spec))).encode())).decode()
+    file.write_bytes(b"ftrt" + b"\0" * 999 + plan_record._sealed("zlib", packed).encode() + b"\0" * 99)
+    assert read_plan(file).spec == spec
+    kind, said = inspected(built, file)
+    assert kind == "ModelFileError" and "is compressed" in said and "rebuild the plan with `yowo-deploy build`" in said
 
 
 def test_damaged_plans_are_refused_as_in_python(spec: ModelSpec, built: Path, tmp_path: Path) -> None:
@@ -293,27 +299,24 @@ def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path)
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     *lines, last = map(json.loads, live.stdout.splitlines())
-    linker, seen, count = OnlineLinker(), [], 0
+    linker, count = OnlineLinker(), 0
     with Detector.open(model, confidence=0.01, backend="openvino") as detector:
         for line, frame in zip(lines, frames, strict=True):
             found = detector.push(frame).detections
             linker.push(found)
-            seen.append(found)
             rows = np.array(line["found"], float).reshape(-1, 7)
             np.testing.assert_allclose(rows[:, :4], found.xyxy, atol=1e-3, rtol=0)
             np.testing.assert_allclose(rows[:, 4], found.confidence, atol=1e-5, rtol=0)
             assert rows[:, 5].tolist() == found.class_id.tolist() and rows[:, 6].tolist() == linker.tracker_id.tolist()
             count += len(rows)
-    for told, tubes in ((last["online"], linker.close()), (last["offline"], link(seen))):
-        same_tubes(told, tubes)
+    same_tubes(last["tubes"], linker.close())
     return count
 
 
 def same_tubes(told: list[list[float]], tubes: list[Tube]) -> None:
     assert len(told) == len(tubes)
     for (class_id, person, first, last, score), tube in zip(told, tubes, strict=True):
-        expected = (tube.class_id, -1 if tube.tracker_id is None else tube.tracker_id, tube.frames[0], tube.frames[-1])
-        assert (class_id, person, first, last) == expected
+        assert (class_id, person, first, last) == (tube.class_id, tube.tracker_id, tube.frames[0], tube.frames[-1])
         assert score == pytest.approx(tube.score, abs=1e-5)
 
 

@@ -1,14 +1,14 @@
-"""What a TensorRT plan says about itself, read from its bytes. Needs neither TensorRT nor a GPU.
+"""The record in a TensorRT plan: its spec, its builder and its target, read from the bytes without TensorRT or a GPU.
 
 A plan of ours is a plain plan. The name of its network, which TensorRT stores as it is and other tools show as the
 name of the engine, is our record:
 
     yowo-plan/1 FORM LENGTH CRC PAYLOAD
 
-PAYLOAD is one JSON object, the fields of `PlanFile`. FORM is `json`, or `zlib` (deflated, then base64) where plain JSON
-is too long for a name, which that of AVA's 80 classes is not. LENGTH counts the bytes of PAYLOAD, CRC is their CRC-32
-in hexadecimal. A spec that is too long even so, of some hundred classes, lies beside the plan in PLAN.json, and its
-sha256 stands in the record.
+PAYLOAD is one JSON object, the fields of `PlanFile`. FORM is `json`; in older plans also `zlib` (deflated, then
+base64), which C++ refuses. LENGTH counts the bytes of PAYLOAD, CRC is their CRC-32 in hexadecimal. A spec that is too
+long for a name, which that of AVA's 80 classes is not, lies beside the plan in PLAN.json, and its sha256 stands in the
+record.
 
 Loading a plan runs what is in it, and no file can hold its own hash: PLAN.sha256 lies beside every plan, one line that
 `sha256sum --check` reads too. It tells a plan that was damaged, cut short or exchanged. It cannot tell one whose maker
@@ -30,7 +30,7 @@ import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from yowo_deploy.errors import ModelFileError, SpecError
 from yowo_deploy.files import atomic_write, existing_file
@@ -135,10 +135,10 @@ def read_plan(path: str | os.PathLike[str]) -> PlanFile:
 def to_name(plan: PlanFile) -> tuple[str, str]:
     """The record of a plan as the name of its network, and the text of PLAN.json ("" where none is needed)."""
     values, beside = dataclasses.asdict(plan), ""
-    name = _packed(values)
+    name = _sealed("json", json.dumps(values))
     if len(name) > MAX_NAME:
         beside = plan.spec.to_json()
-        name = _packed(values | {"spec": hashlib.sha256(beside.encode()).hexdigest()})
+        name = _sealed("json", json.dumps(values | {"spec": hashlib.sha256(beside.encode()).hexdigest()}))
     return name, beside
 
 
@@ -248,14 +248,6 @@ def _spec_beside(path: Path, sha256: str) -> ModelSpec:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise SpecError(f"{file} is not the spec that {path} was built with: copy both again, or rebuild")
     return ModelSpec.from_json(content.decode())
-
-
-def _packed(values: dict[str, Any]) -> str:
-    text = json.dumps(values)
-    name = _sealed("json", text)
-    return (
-        name if len(name) <= MAX_NAME else _sealed("zlib", base64.b64encode(zlib.compress(text.encode(), 9)).decode())
-    )
 
 
 def _sealed(form: str, payload: str) -> str:

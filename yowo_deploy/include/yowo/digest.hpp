@@ -1,4 +1,4 @@
-// SHA-256, CRC-32, base64 and inflate, as much as the record of a plan needs. Knows bytes; nothing of what they mean.
+// SHA-256 and CRC-32.
 #pragma once
 
 #include <array>
@@ -7,10 +7,7 @@
 #include <istream>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
-
-#include "yowo/errors.hpp"
 
 namespace yowo::detail {
 
@@ -85,155 +82,6 @@ class Sha256 {
 
   std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-};
-
-// Throws InputError: a character of another alphabet.
-inline std::string from_base64(std::string_view text) {
-  constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
-  std::string bytes;
-  std::uint32_t bits = 0;
-  int held = 0;
-  for (const char letter : text) {
-    const std::size_t value = alphabet.find(letter);
-    if (value == std::string_view::npos) throw InputError("no base64");
-    bits = (bits << 6 | static_cast<std::uint32_t>(value)) & 0xFFFFu;
-    held += 6;
-    if (held >= 8) bytes += static_cast<char>(static_cast<unsigned char>(bits >> (held -= 8)));
-  }
-  return bytes;
-}
-
-// What zlib compressed (RFC 1950 and 1951). Throws InputError: damaged, or more than `most` bytes.
-class Inflate {
- public:
-  static std::string of(std::string_view zlib, std::size_t most) {
-    if (zlib.size() < 6 || (zlib[0] & 15) != 8 || zlib[1] & 32) fail("no zlib header");
-    Inflate state(zlib.substr(2), most);
-    while (!state.block()) {
-    }
-    return std::move(state.made_);
-  }
-
- private:
-  // Lengths of codes to symbols, canonical: how many codes each length has, and the symbols in the order of their
-  // codes.
-  struct Codes {
-    std::array<unsigned, 16> count{};
-    std::vector<unsigned> symbols;
-
-    explicit Codes(const std::vector<unsigned>& lengths) {
-      for (unsigned length = 1; length < 16; ++length)
-        for (unsigned symbol = 0; symbol < lengths.size(); ++symbol)
-          if (lengths[symbol] == length) symbols.push_back(symbol), ++count[length];
-    }
-  };
-
-  Inflate(std::string_view bytes, std::size_t most) : bytes_(bytes), most_(most) {}
-
-  [[noreturn]] static void fail(const char* what) { throw InputError(std::string("damaged deflate data: ") + what); }
-
-  unsigned bits(unsigned count) {
-    unsigned value = 0;
-    for (unsigned bit = 0; bit < count; ++bit, ++at_) {
-      if (at_ / 8 >= bytes_.size()) fail("cut off");
-      value |= (static_cast<unsigned char>(bytes_[at_ / 8]) >> at_ % 8 & 1u) << bit;
-    }
-    return value;
-  }
-
-  unsigned symbol(const Codes& codes) {
-    unsigned code = 0, first = 0, index = 0;
-    for (unsigned length = 1; length < 16; ++length) {
-      code |= bits(1);
-      if (code < first + codes.count[length])
-        return code >= first ? codes.symbols[index + code - first] : (fail("code"), 0u);
-      index += codes.count[length];
-      first = (first + codes.count[length]) << 1;
-      code <<= 1;
-    }
-    fail("unknown code");
-  }
-
-  void put(char byte) {
-    if (made_.size() >= most_) fail("too much of it");
-    made_ += byte;
-  }
-
-  // Whether it was the last one.
-  bool block() {
-    const bool last = bits(1) != 0;
-    switch (bits(2)) {
-      case 0:
-        stored();
-        break;
-      case 1: {
-        std::vector<unsigned> lengths(288, 8);
-        for (std::size_t at = 144; at < 280; ++at) lengths[at] = at < 256 ? 9 : 7;
-        compressed(Codes(lengths), Codes(std::vector<unsigned>(30, 5)));
-        break;
-      }
-      case 2:
-        dynamic();
-        break;
-      default:
-        fail("block of no kind");
-    }
-    return last;
-  }
-
-  void stored() {
-    at_ = (at_ + 7) / 8 * 8;
-    const unsigned length = bits(16);
-    if (bits(16) != (length ^ 0xFFFFu)) fail("length");
-    for (unsigned byte = 0; byte < length; ++byte) put(static_cast<char>(static_cast<unsigned char>(bits(8))));
-  }
-
-  void dynamic() {
-    constexpr std::array<unsigned, 19> order{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
-    const unsigned literals = bits(5) + 257, distances = bits(5) + 1, counts = bits(4) + 4;
-    std::vector<unsigned> of_lengths(19, 0), lengths;
-    for (unsigned at = 0; at < counts; ++at) of_lengths[order[at]] = bits(3);
-    const Codes codes(of_lengths);
-    while (lengths.size() < literals + distances) {
-      const unsigned found = symbol(codes);
-      if (found == 16 && lengths.empty()) fail("nothing to repeat");
-      const unsigned value = found < 16 ? found : found == 16 ? lengths.back() : 0;
-      const unsigned times = found < 16 ? 1 : found == 16 ? 3 + bits(2) : found == 17 ? 3 + bits(3) : 11 + bits(7);
-      lengths.insert(lengths.end(), times, value);
-    }
-    if (lengths.size() > literals + distances) fail("lengths");
-    const auto middle = lengths.begin() + static_cast<std::ptrdiff_t>(literals);
-    compressed(Codes({lengths.begin(), middle}), Codes({middle, lengths.end()}));
-  }
-
-  void compressed(const Codes& literals, const Codes& distances) {
-    for (;;) {
-      const unsigned found = symbol(literals);
-      if (found == 256) return;
-      if (found < 256) {
-        put(static_cast<char>(static_cast<unsigned char>(found)));
-        continue;
-      }
-      const unsigned length = length_of(found - 257), place = symbol(distances);
-      if (place >= 30) fail("distance");
-      const unsigned more = place < 4 ? 0 : place / 2 - 1;
-      const std::size_t distance = 1 + (place < 4 ? place : (2 + place % 2) << more) + bits(more);
-      if (distance > made_.size()) fail("distance");
-      for (unsigned byte = 0; byte < length; ++byte) put(made_[made_.size() - distance]);
-    }
-  }
-
-  unsigned length_of(unsigned code) {
-    if (code > 28) fail("length");
-    if (code == 28) return 258;
-    const unsigned more = code < 8 ? 0 : code / 4 - 1;
-    return 3 + (code < 8 ? code : (4 + code % 4) << more) + bits(more);
-  }
-
-  std::string_view bytes_;
-  std::size_t most_, at_ = 0;
-  std::string made_;
 };
 
 }  // namespace yowo::detail

@@ -9,5 +9,4 @@
 #include "yowo/postprocess/linker.hpp"
 #include "yowo/preprocess/frames.hpp"
 #include "yowo/spec.hpp"
-#include "yowo/postprocess/tubes.hpp"
 #include "yowo/version.hpp"

@@ -1,4 +1,4 @@
-// What a TensorRT plan says about itself, read from its bytes. Needs neither TensorRT nor a GPU.
+// The record in a TensorRT plan: its spec, its builder and its target, read from the bytes without TensorRT or a GPU.
 //
 // `yowo_deploy/model_files/plan_record.py` describes our record in a plan, and what its hash beside it can and cannot
 // tell.
@@ -101,7 +101,11 @@ inline std::string plan_payload(std::istream& stream, const std::string& path) {
   if ((form != "json " && form != "zlib ") || length < 0 || static_cast<std::int64_t>(payload.size()) != length ||
       crc != std::int64_t{crc32(payload)})
     throw ModelFileError("the record in " + path + " is damaged or cut off: copy the plan again, or rebuild it");
-  return form == "json " ? payload : Inflate::of(from_base64(payload), std::size_t{1} << 22);
+  if (form == "zlib ")
+    throw ModelFileError("the record in " + path +
+                         " is compressed, as older versions wrote it, expected plain JSON: rebuild the plan with "
+                         "`yowo-deploy build`");
+  return payload;
 }
 
 inline ModelSpec spec_beside(const std::string& path, const std::string& sha256) {

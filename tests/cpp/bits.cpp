@@ -1,0 +1,183 @@
+// Planes, detections and tubes are those of Python to the bit, whatever the processor and the compiler make of them.
+//
+// Compiled with fused multiply-adds wherever the code allows them, which round once where numpy rounds twice.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "golden.hpp"
+#include "yowo/boxes.hpp"
+#include "yowo/postprocess/decode.hpp"
+#include "yowo/postprocess/linker.hpp"
+#include "yowo/preprocess/frames.hpp"
+
+namespace {
+
+using golden::place;
+using golden::whole;
+using yowo::Json;
+
+template <class Number>
+std::vector<Number> numbers_of(const Json& list) {
+  std::vector<Number> numbers;
+  for (const Json& each : list.items) numbers.push_back(static_cast<Number>(each.number));
+  return numbers;
+}
+
+void same_box(const yowo::Box& found, const Json& expected, const std::string& what) {
+  const auto corners = numbers_of<float>(expected);
+  check::that(corners.size() == 4 && found.x1 == corners[0] && found.y1 == corners[1] && found.x2 == corners[2] &&
+                  found.y2 == corners[3],
+              what);
+}
+
+}  // namespace
+
+YOWO_TEST(planes_are_those_of_python) {
+  std::size_t index = 0;
+  const Json all = golden::read(arguments, "planes");
+  for (const Json& each : all.at("cases").items) {
+    const yowo::ModelSpec spec = yowo::ModelSpec::from_values(each.at("spec"));
+    const int width = whole(each.at("width")), height = whole(each.at("height"));
+    const auto frame = numbers_of<std::uint8_t>(each.at("frame")), resized = numbers_of<std::uint8_t>(each.at("resized"));
+    const auto planes = numbers_of<float>(each.at("planes"));  // their first two rows
+    constexpr std::ptrdiff_t gap = 5;
+    std::vector<std::uint8_t> apart(static_cast<std::size_t>((3 * width + gap) * height), 77);
+    for (int y = 0; y < height; ++y)
+      std::copy_n(frame.begin() + y * 3 * width, 3 * width, apart.begin() + y * (3 * width + gap));
+    yowo::Preprocessor preprocess(spec);
+    std::vector<float> made(3 * spec.plane_size());
+    for (const yowo::FrameView& view : {yowo::FrameView{frame.data(), width, height},
+                                        yowo::FrameView{apart.data(), width, height, 3 * width + gap}}) {
+      const std::uint8_t* found = preprocess.resize(view);  // (3, H, W), and in the file (H, W, 3)
+      int worst = 0;
+      for (std::size_t at = 0; at < resized.size(); ++at)
+        worst = std::max(worst, std::abs(found[at % 3 * spec.plane_size() + at / 3] - resized[at]));
+      check::equal(worst, 0, place(index, spec.resize_filter + " resized"));
+      preprocess(view, {made.data(), made.data() + spec.plane_size(), made.data() + 2 * spec.plane_size()});
+      const std::size_t rows = 2 * static_cast<std::size_t>(spec.input_size[0]);
+      for (std::size_t at = 0; at < planes.size(); ++at)
+        check::equal(made[at / rows * spec.plane_size() + at % rows], planes[at],
+                     place(index, spec.resize_filter + " planes"));
+    }
+    ++index;
+  }
+  check::equal(index, std::size_t{15}, "cases");
+}
+
+YOWO_TEST(detections_are_those_of_python) {
+  std::size_t index = 0, boxes = 0;
+  const Json all = golden::read(arguments, "detections");
+  for (const Json& each : all.at("cases").items) {
+    const yowo::ModelSpec spec = yowo::ModelSpec::from_values(each.at("spec"));
+    const Json& expected = each.at("expected");
+    yowo::Decoder decoder(spec);
+    yowo::Detections found;
+    const auto& size = each.at("frame_size").items;
+    for (int time = 0; time < 2; ++time)  // what the first left behind is not in the second
+      decoder.detect(numbers_of<float>(each.at("raw")).data(), whole(size[0]), whole(size[1]),
+                     each.at("confidence").number, each.at("iou").number, found);
+    check::equal(found.size(), expected.at("confidence").items.size(), place(index, "detections"));
+    const auto scores = numbers_of<float>(expected.at("scores"));
+    check::equal(found.scores.size(), scores.size(), place(index, "scores"));
+    for (std::size_t row = 0; row < std::min(found.size(), expected.at("confidence").items.size()); ++row) {
+      same_box(found.xyxy[row], expected.at("xyxy").items[row], place(index, "box"));
+      check::equal(found.confidence[row], expected.at("confidence").items[row].number, place(index, "confidence"));
+      check::equal(found.class_id[row], whole(expected.at("class_id").items[row]), place(index, "class"));
+    }
+    for (std::size_t at = 0; at < std::min(scores.size(), found.scores.size()); ++at)
+      check::equal(found.scores[at], scores[at], place(index, "score"));
+    boxes += found.size();
+    ++index;
+  }
+  check::that(index == 7 && boxes > 150, "the golden file has all its cases");
+}
+
+namespace {
+
+std::vector<yowo::Detections> frames_of(const Json& values) {
+  std::vector<yowo::Detections> frames;
+  for (const Json& frame : values.at("frames").items) {
+    yowo::Detections found;
+    found.classes = whole(values.at("classes"));
+    for (std::size_t row = 0; row < frame.at("xyxy").items.size(); ++row) {
+      const auto box = numbers_of<float>(frame.at("xyxy").items[row]);
+      const auto scores = numbers_of<float>(frame.at("scores").items[row]);
+      found.xyxy.push_back({box.at(0), box.at(1), box.at(2), box.at(3)});
+      found.scores.insert(found.scores.end(), scores.begin(), scores.end());
+    }
+    frames.push_back(found);
+  }
+  return frames;
+}
+
+void same_tubes(const std::vector<yowo::Tube>& found, const Json& expected, const std::string& where) {
+  check::equal(found.size(), expected.items.size(), where + ": tubes");
+  for (std::size_t at = 0; at < std::min(found.size(), expected.items.size()); ++at) {
+    const Json& tube = expected.items[at];
+    const std::string what = where + ", tube " + std::to_string(at);
+    check::equal(found[at].class_id, whole(tube.at("class_id")), what + " class");
+    check::equal(static_cast<int>(found[at].tracker_id), whole(tube.at("tracker_id")), what + " person");
+    check::equal(found[at].score, tube.at("score").number, what + " score");
+    check::that(found[at].class_scores == numbers_of<float>(tube.at("class_scores")), what + " class scores");
+    check::that(found[at].scores == numbers_of<float>(tube.at("scores")), what + " scores");
+    check::equal(found[at].size(), tube.at("xyxy").items.size(), what + " length");
+    for (std::size_t row = 0; row < std::min(found[at].size(), tube.at("xyxy").items.size()); ++row) {
+      check::equal(found[at].frames[row], whole(tube.at("first")) + static_cast<int>(row), what + " frame");
+      same_box(found[at].xyxy[row], tube.at("xyxy").items[row], what + " box");
+    }
+  }
+}
+
+}  // namespace
+
+YOWO_TEST(tubes_are_those_of_python) {
+  std::size_t index = 0, tubes = 0;
+  const Json all = golden::read(arguments, "tubes");
+  for (const Json& each : all.at("cases").items) {
+    yowo::OnlineLinker linker(3, 0.2, 6);
+    std::vector<yowo::Detections> frames = frames_of(each);
+    for (std::size_t frame = 0; frame < frames.size(); ++frame) {
+      const auto& alive = linker.push(frames[frame]);
+      const Json& expected = each.at("online").items[frame];
+      const std::string where = place(index, "frame " + std::to_string(frame));
+      check::equal(frames[frame].tracker_id.size(), expected.at("tracker_id").items.size(), where);
+      for (std::size_t row = 0; row < frames[frame].tracker_id.size(); ++row)
+        check::equal(frames[frame].tracker_id[row], whole(expected.at("tracker_id").items[row]), where + " person");
+      check::equal(alive.size(), expected.at("alive").items.size(), where + " alive");
+      for (std::size_t at = 0; at < alive.size(); ++at) {
+        const auto& told = expected.at("alive").items[at].items;
+        check::equal(alive[at]->tracker_id(), whole(told[0]), where);
+        check::equal(alive[at]->class_id(), whole(told[1]), where + " class");
+        check::equal(alive[at]->first_frame(), whole(told[2]), where + " first frame");
+        check::equal(alive[at]->score(), told[3].number, where + " score");
+      }
+    }
+    const std::vector<yowo::Tube> ended = linker.close();
+    same_tubes(ended, each.at("ended"), place(index, "ended"));
+    tubes += ended.size();
+    ++index;
+  }
+  check::that(index == 6 && tubes > 8, "the golden file has all its cases");
+}
+
+// resize FILTER WIDTH HEIGHT WIDTH_OUT HEIGHT_OUT IN OUT: a raw BGR frame to planes.
+YOWO_TEST(resize) {
+  yowo::ModelSpec spec = golden::small_spec();
+  spec.resize_filter = arguments.at(0), spec.stride = 1;
+  spec.input_size = {std::stoi(arguments.at(3)), std::stoi(arguments.at(4))};
+  spec.check();
+  const std::string pixels = golden::file_text(arguments.at(5));
+  yowo::Preprocessor preprocess(spec);
+  const std::uint8_t* made = preprocess.resize(
+      {reinterpret_cast<const std::uint8_t*>(pixels.data()), std::stoi(arguments.at(1)), std::stoi(arguments.at(2))});
+  std::ofstream(arguments.at(6), std::ios::binary)
+      .write(reinterpret_cast<const char*>(made), static_cast<std::streamsize>(3 * spec.plane_size()));
+}
+
+int main(int count, char** words) { return check::run(count, words); }
