@@ -1,4 +1,4 @@
-// Named tests in a program of their own: `program NAME ARGUMENTS...` runs one, `program` lists them. Knows no runtime.
+// Named tests in a program of their own: `program NAME ARGUMENTS...` runs one, `program` lists them.
 #pragma once
 
 #include <cmath>

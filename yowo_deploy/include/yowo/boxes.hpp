@@ -1,4 +1,4 @@
-// Boxes and detections, the words all other headers speak. Knows nothing of networks or video.
+// Boxes, detections, tubes, IoU and suppression.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Frames in, detections out: the loop that an application writes. Knows engines by their protocol alone.
+// The detector: frames in, detections out, one result a frame.
 #pragma once
 
 #include <chrono>
@@ -35,8 +35,8 @@ struct Result {
   std::vector<std::string> names;  // label of each class
   Speed speed;
 
-  // One line, as Python's `Result.to_json` without what nobody says here, version, source and time: the frame's index
-  // and its detections, best first; person ids after linking.
+  // One line, as Python's `Result.to_json` without version, source and time: the frame's index and its detections, best
+  // first; person ids after linking.
   std::string to_json() const {
     std::string json = "{\"frame\": " + std::to_string(frame_index) + ", \"detections\": [";
     for (std::size_t row = 0; row < detections.size(); ++row) {

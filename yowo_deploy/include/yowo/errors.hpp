@@ -1,4 +1,4 @@
-// Every error that the runtime throws on purpose; knows nothing else of the package.
+// The tree of errors that the runtime throws.
 //
 //     YowoError
 //     ├── InputError                 the user's file, option or frame is not what it should be

@@ -1,4 +1,4 @@
-// JSON text to values and back, as much as specs and results need. Knows nothing of what the values mean.
+// A JSON reader and writer, as much of it as specs, plan records and results need.
 #pragma once
 
 #include <cmath>

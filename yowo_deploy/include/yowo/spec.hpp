@@ -1,4 +1,4 @@
-// What every artifact says about its model. Knows JSON; nothing of frames or engines.
+// The description of a model that every artifact carries: labels, anchors, clip, preprocessing, decoding.
 #pragma once
 
 #include <array>

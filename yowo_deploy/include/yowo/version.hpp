@@ -1,4 +1,4 @@
-// The version of the package, and nothing else, so that CMake can read it without compiling.
+// The version of the package, which CMake reads as well.
 #pragma once
 
 #define YOWO_VERSION "0.1.0"

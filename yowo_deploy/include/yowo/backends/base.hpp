@@ -1,4 +1,4 @@
-// What every engine offers. Knows no engine.
+// The protocol of a backend, and the options of opening one.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Which engine a file needs, of those that are compiled in. Knows what files are; nothing of what is in a model.
+// Open a model file in the backend that it needs, of those that are compiled in.
 //
 // YOWO_WITH_OPENVINO, YOWO_WITH_ONNXRUNTIME, YOWO_WITH_TENSORRT and YOWO_WITH_TENSORRT_RTX say which those are; the
 // CMake package defines them by its components.

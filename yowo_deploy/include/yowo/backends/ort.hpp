@@ -1,4 +1,4 @@
-// ONNX Runtime by its C++ API. Knows how to open a session and nothing of what the numbers mean.
+// The ONNX Runtime backend.
 //
 // Never compiled against ONNX Runtime itself, and never run so far: its wheel has the library without the headers.
 #pragma once

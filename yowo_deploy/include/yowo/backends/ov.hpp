@@ -1,4 +1,4 @@
-// OpenVINO, the fast engine on a CPU. Knows how to compile a file and nothing of what the numbers mean.
+// The OpenVINO backend.
 #pragma once
 
 #include <algorithm>

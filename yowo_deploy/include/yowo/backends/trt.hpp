@@ -1,4 +1,4 @@
-// TensorRT and TensorRT-RTX. Knows how to load a plan and to run it, nothing of what the numbers mean.
+// The TensorRT and TensorRT-RTX backend.
 //
 // Never compiled and never run so far: no machine at hand had NvInfer.h. Written by TensorRT 10's documented C++ API.
 #pragma once

@@ -1,4 +1,4 @@
-// What an ONNX file says about itself, read from its bytes, before any parser sees it. Knows no engine.
+// The spec in an ONNX file, and the gate that its bytes pass before any engine parses them.
 //
 // The runtimes can be crashed or hung by small crafted files, so a file is walked here first: a plain graph of known
 // operators, all weights inside, nothing nested, nothing absurdly large.

@@ -1,4 +1,4 @@
-// From a network's raw output to detections. Knows nothing of video or files.
+// Decode a network's raw output into detections.
 #pragma once
 
 #include <algorithm>

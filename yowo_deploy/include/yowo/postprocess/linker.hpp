@@ -1,4 +1,4 @@
-// Action tubes while the video runs: who goes on as whom. Knows boxes; nothing of models or video.
+// The online linker: detections of each frame to people and their tubes.
 #pragma once
 
 #include <algorithm>
@@ -105,7 +105,7 @@ class Track {
 // Follows people while the video runs: every frame's detections in, the tracks that are alive out.
 //
 // A person keeps one id, whatever the class of the moment. Causal: what is pushed later changes nothing that was said.
-// Allocates when somebody appears beyond those whom it ever knew at once, and when what is remembered of one doubles.
+// Allocates when more people are tracked at once than ever before, and when the memory of one doubles.
 class OnlineLinker {
  public:
   // `patience`, `min_iou`, `memory`, `alpha`: see `postprocess/linker.py`. Throws InputError: a negative patience, or
@@ -137,7 +137,7 @@ class OnlineLinker {
     return seen_;
   }
 
-  // The tubes that have ended since this was last asked; they are forgotten then.
+  // The tubes that have ended since the last call, each once.
   std::vector<Tube> finished() { return std::exchange(ended_, {}); }
 
   // End every tube, then `finished`.

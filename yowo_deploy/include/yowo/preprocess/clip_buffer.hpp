@@ -1,4 +1,4 @@
-// The newest frames, always ready as one contiguous clip. Knows nothing of where frames come from or go.
+// The ring of the newest frames, always one contiguous clip.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// From a BGR frame to the planes that a clip is made of. Knows nothing of clips or engines.
+// Resize and normalise a BGR frame into the planes of a clip.
 #pragma once
 
 #include <algorithm>
