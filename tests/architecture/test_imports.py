@@ -57,8 +57,6 @@ HOMES = {
     "onnx_ir": ("yowo_export",),
     "onnxscript": ("yowo_export",),
 }
-# Packages whose circles are still to be broken. Nothing is added here.
-CIRCLES_LEFT = ("yowo_deploy.cli", "yowo_deploy.datasets")
 # What comes with every installation and may be imported at the top of a command's file.
 BASE = {"numpy", "cv2", "click", "rich"}
 
