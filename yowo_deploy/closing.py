@@ -1,10 +1,21 @@
-"""A mixin for context managers that only close."""
+"""A mixin for context managers that only close, and closing on errors."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 T = TypeVar("T", bound="Closing")
+
+
+class Closable(Protocol):
+    """What can be closed."""
+
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closable)
 
 
 class Closing:
@@ -18,3 +29,13 @@ class Closing:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def closed_on_error(resource: C) -> Iterator[C]:
+    """Close a resource if the block that takes it over fails."""
+    try:
+        yield resource
+    except BaseException:
+        resource.close()
+        raise

@@ -1,28 +1,28 @@
-"""Frames in, detections and tubes out: the loop that an application writes. Knows engines by their protocol alone."""
+"""Detect people and their actions in a video frame by frame: the loop that an application writes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming
+from yowo_deploy.backends.base import Backend, Look
+from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.boxes import Detections, Tube
-from yowo_deploy.closing import Closing
-from yowo_deploy.errors import InputError, ModelFileError, YowoError
+from yowo_deploy.closing import Closing, closed_on_error
+from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.class_filter import Wanted
 from yowo_deploy.postprocess.decode import detect_and_best
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.prefetch import Prefetch, map_ahead
-from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import as_bgr, preprocess
 from yowo_deploy.result import Result
 from yowo_deploy.spec import ModelSpec
@@ -73,6 +73,39 @@ class _Answer(NamedTuple):
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class DetectorOptions:
+    """Which detections are shown, and how often the model runs.
+
+    Attributes:
+        confidence: show what exceeds this; the spec's threshold by default.
+        iou: suppression threshold; the spec's by default.
+        every: run the model on the first frame and every N-th after it. In those between, results are marked `carried`
+            and boxes stay where they were: on J-HMDB-21, with `every` 2, held boxes had an IoU of 0.906 with what the
+            model finds there, moved on as before 0.886. Tubes get boxes on a straight line there afterwards. A
+            `Streaming` backend whose streams cannot skip frames (`Skipping`) then gets whole clips.
+        classes: labels to show; all by default. See `Wanted`.
+
+    Raises:
+        InputError: `every` is less than 1.
+    """
+
+    confidence: float | None = None
+    iou: float | None = None
+    every: int = 1
+    classes: Iterable[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"every is {self.every}, expected 1 or more frames")
+        if self.classes is not None and not isinstance(self.classes, str):
+            object.__setattr__(self, "classes", tuple(self.classes))  # it may be an iterator, and is read many times
+
+    def detector(self, backend: Backend, look: Look | None = None) -> Detector:
+        """A detector with these options."""
+        return Detector(backend, self.confidence, self.iou, look, self.every, self.classes)
+
+
 class Detector(Closing):
     """Push frames of one video, get a result for each.
 
@@ -85,14 +118,8 @@ class Detector(Closing):
 
     Args:
         backend: a loaded model; closed with the detector.
-        confidence: show what exceeds this; the spec's threshold by default.
-        iou: suppression threshold; the spec's by default.
+        confidence, iou, every, classes: see `DetectorOptions`.
         look: what takes the place of `backend.infer`, see there.
-        every: ask the engine for the first frame and every so-many-th after it. In those between, results are marked
-            `carried` and boxes stay where they were: on J-HMDB-21, with `every` 2, held boxes had an IoU of 0.906 with
-            what the engine finds there, moved on as before 0.886. Tubes get boxes on a straight line there afterwards.
-            A `Streaming` engine whose streams cannot skip frames (`Skipping`) is then asked for whole clips.
-        classes: labels to show; all by default. See `Wanted`.
         linker: as it is to follow people at the start of each video; `OnlineLinker()` by default.
     """
 
@@ -106,21 +133,12 @@ class Detector(Closing):
         classes: Iterable[str] | None = None,
         linker: OnlineLinker | None = None,
     ) -> None:
-        if every < 1:
-            raise InputError(f"every is {every}, expected 1 or more frames")
-        self.backend, self._look, self._every = backend, look, every
-        spec = backend.spec
+        options = DetectorOptions(confidence, iou, every, classes)
+        self.backend, self._every, spec = backend, every, backend.spec
         self._confidence = spec.confidence_threshold if confidence is None else confidence
         self._iou = spec.nms_threshold if iou is None else iou
-        self._wanted = Wanted(spec, classes, self._confidence)
-        self._engine_stream: FrameStream | None = None
-        self._buffer: ClipBuffer | None = None
-        if isinstance(backend, Streaming) and look is None:
-            stream = backend.open_stream()
-            self._engine_stream = stream if every == 1 or isinstance(stream, Skipping) else None
-        if self._engine_stream is None:
-            calls = backend.streams  # `map_ahead` asks for one clip more than it has calls at work
-            self._buffer = ClipBuffer(spec, held=calls + 1 if calls > 1 else 1)
+        self._wanted = Wanted(spec, options.classes, self._confidence)
+        self._inference = FrameInference(backend, look, sparse=every > 1)
         self._fresh_linker = linker or OnlineLinker()
         self.reset()
 
@@ -135,12 +153,8 @@ class Detector(Closing):
         **options: Any,
     ) -> Detector:
         """Load a model file, by default the model of the package; `options` are those of `open_model`."""
-        backend = open_model(path, **options)
-        try:
+        with closed_on_error(open_model(path, **options)) as backend:
             return cls(backend, confidence, iou, every=every, classes=classes)
-        except YowoError:
-            backend.close()
-            raise
 
     @property
     def spec(self) -> ModelSpec:
@@ -176,9 +190,9 @@ class Detector(Closing):
             frames: as `push` takes them, or with number and time, as a `Source` gives them. It is read in that thread.
             ahead: frames that wait between source and engine; 1 for the newest frames of a camera.
         """
-        calls = self.backend.streams if self._engine_stream is None else 1  # of a stream one by one, in order
         with Prefetch(self._prepared(frames), ahead) as prepared:
-            answered = map_ahead(lambda task: (task, self._ask(task)), map(self._next, prepared), calls)
+            tasks, parallel = map(self._next, prepared), self._inference.parallel
+            answered = map_ahead(lambda task: (task, self._ask(task)), tasks, parallel)
             for task, answer in answered:
                 yield self._finish(task, answer)
 
@@ -192,10 +206,7 @@ class Detector(Closing):
         Args:
             source: its name, for the results.
         """
-        if self._engine_stream is not None:
-            self._engine_stream.reset()
-        if self._buffer is not None:
-            self._buffer.reset()
+        self._inference.reset()
         self._linker = deepcopy(self._fresh_linker)
         self._last: Result | None = None
         self._source, self._count, self._number, self._shape = source, 0, -1, (0, 0)
@@ -222,7 +233,7 @@ class Detector(Closing):
             raise InputError(f"frame {number} comes after frame {self._number}: call reset() where a new video begins")
         shape = prepared.image.shape[:2]
         resized = self._count > 0 and shape != self._shape
-        given = prepared.planes if self._buffer is None else self._buffer.push(prepared.planes)[None]
+        given = self._inference.next_input(prepared.planes)
         asked = self._count % self._every == 0 or resized
         self._number, self._shape = number, shape
         self._count += 1
@@ -230,18 +241,11 @@ class Detector(Closing):
 
     def _ask(self, task: _Task) -> _Answer | None:
         """The engine's answer to a task, decoded; tasks may be here at once unless there is a stream."""
-        stream = self._engine_stream
         if not task.asked:
-            if isinstance(stream, Skipping):
-                stream.skip(task.given)
+            self._inference.skip(task.given)
             return None
         start = perf_counter()
-        if stream is not None:
-            raw = stream.push(task.given)
-        elif self._look is not None:
-            raw = self._look(task.given, task.number)[0]
-        else:
-            raw = self.backend.infer(task.given)[0]
+        raw = self._inference.raw(task.given, task.number)
         inferred = perf_counter()
         size_wh = task.prepared.image.shape[1], task.prepared.image.shape[0]
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,6 +16,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Float, Int
 from yowo_deploy.backends.base import Backend, Look
+from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.long_term import long_term_look
 from yowo_deploy.boxes import Detections
@@ -31,7 +32,6 @@ from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.tubes import RELEASE_RULE
 from yowo_deploy.prefetch import Prefetch, map_ahead
-from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.video.reader import open_video
@@ -162,7 +162,7 @@ def evaluate_videos(
     found, truth, truth_tube, missing, frames = [], [], [], 0, 0
     for number, video in enumerate(videos):
         judged = video.judged_frames()[::every]
-        look = look_into(video) if look_into else lambda clip, _: backend.infer(clip)
+        look = look_into(video) if look_into else None
         boxes, lacking = _judge(backend, video, judged, kept, look)
         found.append(boxes.moved(number * FRAMES))
         of_truth, tubes = _truth(video, judged)
@@ -191,28 +191,37 @@ def evaluate_videos(
     )
 
 
-def detect_frames(backend: Backend, video: AnnotatedVideo, wanted: set[int], look: Look) -> dict[int, Detections]:
+def detect_frames(
+    backend: Backend, video: AnnotatedVideo, wanted: set[int], look: Look | None = None
+) -> dict[int, Detections]:
     """Detections of the wanted frames of a video, all frames before them seen; those it does not have are left out.
 
     Boxes are in pixels of the picture that the ground truth is measured in.
     """
-    spec, buffer = backend.spec, ClipBuffer(backend.spec)
+    spec, inference = backend.spec, FrameInference(backend, look, sparse=True)
+
+    def inputs(frames: Iterable[Float]) -> Iterator[tuple[int, Float]]:
+        for index, planes in enumerate(frames):
+            given = inference.next_input(planes)
+            if index in wanted:
+                yield index, given.copy()  # frames that are not wanted may take its place before it is read
+            else:
+                inference.skip(given)
 
     def judged(numbered: tuple[int, Float]) -> tuple[int, Detections]:
-        index, clip = numbered
-        return index, detect(look(clip, index)[0], spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
+        index, given = numbered
+        raw = inference.raw(given, index)
+        return index, detect(raw, spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
 
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(video.path, allow_damaged=True))
         seen = islice(reader, max(wanted, default=-1) + 1)
         prepared = stack.enter_context(Prefetch(preprocess(frame, spec) for frame in seen))
-        clips = ((index, buffer.push(planes)[None]) for index, planes in enumerate(prepared))
-        copies = ((index, clip.copy()) for index, clip in clips if index in wanted)
-        return dict(map_ahead(judged, copies, backend.streams))
+        return dict(map_ahead(judged, inputs(prepared), inference.parallel))
 
 
 def _judge(
-    backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsFile | None, look: Look
+    backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsFile | None, look: Look | None
 ) -> tuple[FrameBoxes, int]:
     """The rows of a video, and how many of its annotated frames the file lacks."""
     if kept and video.name in kept.done:

@@ -1,4 +1,4 @@
-"""Many streams through one engine. Knows detectors, sources and threads; nothing of where results go."""
+"""Many sources through one model, each with its own clips, people and errors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.batching import SharedBackend
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.closing import Closing
-from yowo_deploy.detector import Detector, Result
-from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.closing import Closing, closed_on_error
+from yowo_deploy.detector import DetectorOptions
+from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.default import DEFAULT
+from yowo_deploy.result import Result
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import CLOSE_S, Source, TimedFrame, open_source
 
@@ -54,7 +55,7 @@ class StreamPool(Closing):
             together anyway.
         max_batch: clips in an engine's call; by default 8, or what the model takes, and 1 where the engine works on
             several calls at once.
-        confidence, iou, every, classes: see `Detector`.
+        confidence, iou, every, classes: see `DetectorOptions`.
 
     Attributes:
         backend: as its streams share it.
@@ -76,13 +77,9 @@ class StreamPool(Closing):
         classes: Iterable[str] | None = None,
     ) -> None:
         self.backend = SharedBackend(backend, max_wait_ms, max_batch)
-        shown = classes if classes is None or isinstance(classes, str) else tuple(classes)  # read for each stream
-        self._make = partial(Detector, self.backend, confidence, iou, every=every, classes=shown)
-        try:
-            self.confidence = self._make().confidence  # what is wrong with the arguments is said now
-        except InputError:
-            self.backend.close()
-            raise
+        with closed_on_error(self.backend):
+            self._make = partial(DetectorOptions(confidence, iou, every, classes).detector, self.backend)
+            self.confidence = self._make().confidence  # wrong arguments are refused now
         self._changed = threading.Condition()
         self._streams: dict[str, _Stream] = {}
         self._turns: deque[str] = deque()
@@ -107,12 +104,8 @@ class StreamPool(Closing):
         """
         if options.get("device") in (None, "cpu"):
             options.setdefault("streams", max(1, min(MOST_STREAMS, os.cpu_count() or 1)))
-        backend = open_model(path, **options)
-        try:
+        with closed_on_error(open_model(path, **options)) as backend:
             return cls(backend, max_wait_ms, max_batch, confidence, iou, every, classes)
-        except YowoError:
-            backend.close()
-            raise
 
     @property
     def spec(self) -> ModelSpec:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
 from yowo_deploy.backends.loader import open_model
+from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import EngineError, YowoError
 
 _PATIENCE_S = 10.0  # for a process that was asked to end
@@ -59,11 +60,8 @@ class Apart(Engine):
             env=environment,
         )
         there.close()
-        try:
+        with closed_on_error(self):
             self.name, self.spec, self.streams, self.batch = self._ask(self._path, options)
-        except BaseException:
-            self.close()
-            raise
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""

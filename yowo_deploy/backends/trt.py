@@ -16,6 +16,7 @@ from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, check_clips, check_shapes
 from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
 from yowo_deploy.backends.dlpack import device_array
+from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.model_files.plan_record import (
     FLAVOURS,
@@ -114,13 +115,9 @@ class TensorRtBackend(Engine):
         self._trt = library(flavour)
         self._cuda = open_cuda(cuda, int(number or 0))
         self._lock, self._closed = Lock(), False
-        try:
-            with self._cuda.current():
-                check_plan(path, plan, Machine(flavour, self._trt.__version__, self._cuda.compute_capability))
-                self._load(plan, content)
-        except BaseException:
-            self.close()
-            raise
+        with closed_on_error(self), self._cuda.current():
+            check_plan(path, plan, Machine(flavour, self._trt.__version__, self._cuda.compute_capability))
+            self._load(plan, content)
 
     def _load(self, plan: PlanFile, content: bytes) -> None:
         trt = self._trt

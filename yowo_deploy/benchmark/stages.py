@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.backends.base import Backend, Skipping, Staged, Streaming
+from yowo_deploy.backends.base import Backend, Staged
+from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.benchmark.timing import Timing
 from yowo_deploy.datasets.synthetic.generator import make_scene, render
 from yowo_deploy.datasets.synthetic.stick_figures import LABELS
 from yowo_deploy.errors import InputError
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.tubes import OnlineLinker
-from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.writer import VideoWriter
@@ -61,25 +61,18 @@ class Live:
 
     def __init__(self, model: Backend) -> None:
         self._model, self._linker = model, OnlineLinker()
-        self._stream = model.open_stream() if isinstance(model, Streaming) else None
-        self._buffer = None if self._stream else ClipBuffer(model.spec)
+        self._inference = FrameInference(model)
         self.seconds: dict[str, float] = {}
 
     def pass_by(self, frame_bgr: Frame) -> None:
         """Preprocess the next frame and keep it for the clips to come; it gets no answer."""
-        planes = preprocess(frame_bgr, self._model.spec)
-        if self._buffer:
-            self._buffer.push(planes)
-        elif isinstance(self._stream, Skipping):
-            self._stream.skip(planes)
-        elif self._stream:
-            self._stream.push(planes)
+        self._inference.skip(self._inference.next_input(preprocess(frame_bgr, self._model.spec)))
 
     def answer(self, frame_bgr: Frame) -> None:
         """As `Detector.push`, with tubes."""
         start = perf_counter()
         planes = preprocess(frame_bgr, self._model.spec)
-        given = self._buffer.push(planes)[None] if self._buffer else planes
+        given = self._inference.next_input(planes)
         ready = perf_counter()
         raw, inside = self._infer(given)
         inside = inside or {"infer": perf_counter() - ready}
@@ -94,12 +87,10 @@ class Live:
 
     def _infer(self, given: Float) -> tuple[Float, dict[str, float]]:
         """The raw output for a clip, or for a stream's next planes; and seconds by stage where the engine tells."""
-        if self._stream:
-            return self._stream.push(given), {}
-        if isinstance(self._model, Staged):
+        if self._inference.by_clip and isinstance(self._model, Staged):
             raw, inside = self._model.infer_in_stages(given)
             return raw[0], inside
-        return self._model.infer(given)[0], {}
+        return self._inference.raw(given, 0), {}
 
 
 def bench_stages(model: Backend, video: Path, seconds: float = 5.0) -> list[Timing]:

@@ -13,7 +13,7 @@ from yowo_deploy.detection.live_sources import detect_live
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.settings import PROGRESS_EVERY_S, Recording, Settings, WhileReading, raise_failures
 from yowo_deploy.detection.summary import Summary
-from yowo_deploy.detector import AHEAD, Detector
+from yowo_deploy.detector import AHEAD, Detector, DetectorOptions
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.reporter import Reporter
@@ -76,10 +76,7 @@ def detect(
     settings = Settings(
         outputs,
         os.fspath(model),
-        confidence,
-        iou,
-        every,
-        (classes,) if isinstance(classes, str) else tuple(classes),
+        DetectorOptions(confidence, iou, every, (classes,) if isinstance(classes, str) else tuple(classes)),
         features,
         allow_damaged,
         reporter or Reporter(),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
 
+from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.loader import is_checkpoint, open_model
 from yowo_deploy.backends.long_term import long_term_look
+from yowo_deploy.closing import closed_on_error
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found
-from yowo_deploy.detector import Detector
+from yowo_deploy.detector import Detector, DetectorOptions
 from yowo_deploy.errors import InputError, OutputError, YowoError
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
@@ -41,10 +43,7 @@ class Settings:
 
     outputs: Outputs
     model: str
-    confidence: float | None = None
-    iou: float | None = None
-    every: int = 1
-    classes: tuple[str, ...] = ()
+    shown: DetectorOptions = field(default_factory=DetectorOptions)
     features: str | os.PathLike[str] | None = None
     allow_damaged: bool = False
     reporter: Reporter = field(default_factory=Reporter)
@@ -55,24 +54,19 @@ class Settings:
         """For one source after the other."""
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
-        backend = open_model(self.model, streams=1 if live or self._streaming() else PARALLEL, **self.options)
-        try:
+        streams = 1 if live or self._streaming() else PARALLEL
+        with closed_on_error(open_model(self.model, streams=streams, **self.options)) as backend:
             look = long_term_look(backend, self.features) if self.features else None
-            classes = parse_classes(self.classes, backend.spec.labels)
-            return Detector(backend, self.confidence, self.iou, look, self.every, classes)
-        except YowoError:
-            backend.close()
-            raise
+            return self._shown_of(backend).detector(backend, look)
 
     def open_pool(self) -> StreamPool:
         """For several live sources at once."""
-        backend = open_model(self.model, streams=PARALLEL, **self.options)
-        try:
-            classes = parse_classes(self.classes, backend.spec.labels)
-            return StreamPool(backend, MAX_WAIT_MS, None, self.confidence, self.iou, self.every, classes)
-        except YowoError:
-            backend.close()
-            raise
+        with closed_on_error(open_model(self.model, streams=PARALLEL, **self.options)) as backend:
+            return StreamPool(backend, MAX_WAIT_MS, **vars(self._shown_of(backend)))
+
+    def _shown_of(self, backend: Backend) -> DetectorOptions:
+        """With the labels of the model in place of texts."""
+        return replace(self.shown, classes=parse_classes(tuple(self.shown.classes or ()), backend.spec.labels))
 
     def _streaming(self) -> bool:
         """Whether the model takes frames one after the other, so that parallel calls are of no use."""
@@ -115,14 +109,14 @@ class Recording:
         lines = []
         if not counts.detections:
             said = nothing_found(confidence, counts.best_score)
-            lines.append(said.partition(";")[0] if settings.classes else said)  # the best may be of another class
+            lines.append(said.partition(";")[0] if settings.shown.classes else said)  # the best may be of another class
         declared = source.frames_declared if settings.allow_damaged else 0
         lost = f" of {declared} declared" if declared > counts.frames else ""
         rate = f"{counts.frames / seconds:.1f} frames/s"
         lines.append(f"{source.name}: {counts.detections} detections in {counts.frames} frames{lost}, {rate}")
         video = self._video
         encoding = f"drawing and encoding {video.encode_ms / max(1, counts.frames):.1f} ms a frame" if video else ""
-        account = counts.account(source.counts, settings.every)
+        account = counts.account(source.counts, settings.shown.every)
         lines.append("; ".join(filter(None, (account, counts.rate(), encoding))))
         for line in lines:
             settings.reporter.message(line)

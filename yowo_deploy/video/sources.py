@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.closing import Closing
+from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError
 from yowo_deploy.video.cameras import (
     TIMEOUT_S,
@@ -264,12 +264,8 @@ def open_source(
         VideoError: it is there and gives no frame: damaged, empty, nobody answers. A source is tried again only when it
             has been there once.
     """
-    feed = _feed(os.fspath(text), allow_damaged, timeout_s, patience_s)
-    try:
+    with closed_on_error(_feed(os.fspath(text), allow_damaged, timeout_s, patience_s)) as feed:
         return Source(feed, policy or ("drop-oldest" if feed.live else "wait"), depth, give_suspect)
-    except InputError:
-        feed.close()
-        raise
 
 
 def find_sources(text: str | os.PathLike[str]) -> list[str]:
