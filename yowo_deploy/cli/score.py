@@ -123,7 +123,7 @@ def _judged(table: BoxTable, list_path: str | None, labels: str | None, exclude:
         if frames:
             keep &= [(name, frame) in frames for name, frame in zip(names.tolist(), table.frame.tolist(), strict=True)]
     if labels:
-        keep &= np.isin(np.array(table.classes)[table.class_id], read_label_map(labels))
+        keep &= np.isin(np.array(table.classes)[table.class_id], [str(each) for each in read_label_map(labels)])
     if exclude:
         left_out = read_excluded(exclude)
         pairs = zip(names.tolist(), table.frame.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""AVA: fifteen minutes of a film, people labelled once a second with what they all do. Knows its files; no models."""
+"""AVA: fifteen minutes of a film, people labelled once a second with what they all do."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Ava:
         judged = self._folder / JUDGED_CLASSES
         self.judged_classes: tuple[int, ...] = ()
         if judged.is_file():
-            self.judged_classes = tuple(int(each) - 1 for each in read_label_map(judged))
+            self.judged_classes = tuple(each - 1 for each in read_label_map(judged))
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The films of one side, whether their files are there or not."""

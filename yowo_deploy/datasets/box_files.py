@@ -1,7 +1,9 @@
-"""Detections and ground truth in the files of others, told apart by content. Knows formats; computes nothing."""
+"""Read detections and ground truth from the files of others, told apart by content."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
 from yowo_deploy.errors import DatasetError, InputError
@@ -17,6 +20,8 @@ from yowo_deploy.video.suffixes import is_video
 
 MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are many
 
+# Line, video, second, corners, and what comes after them; a row without corners is a frame without anyone.
+AvaRow = tuple[int, str, float, list[float], list[str]]
 # file, line, frame name, class, four numbers, score, tube
 _Row = tuple[str, int, tuple[str, int], str, Sequence[str] | Sequence[float], str | float, int]
 
@@ -53,7 +58,7 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
             return _json_table(file, text, split)
         raise DatasetError(f"{file} is JSON; detections are text (`yowo-deploy evaluate --save`) or AVA csv")
     if first.count(",") >= 6 or (truth and re.fullmatch(r"[^\s,]+,\d+", first)):
-        return _table(str(file), _ava_rows(file, text, truth), False)
+        return _table(str(file), _ava_boxes(file, text, truth), False)
     if truth and len(first.split()) == 1:
         return _table(str(file), _listed_rows(file, text), xywh)
     return _table(str(file), _text_rows(str(file), text, truth), xywh)
@@ -69,13 +74,28 @@ def read_excluded(path: str | Path) -> set[tuple[str, int]]:
         raise DatasetError(f"{file}: expected `video,seconds` in every line") from error
 
 
-def read_label_map(path: str | Path) -> tuple[str, ...]:
-    """Ids of the classes of an AVA label map (`.pbtxt`), as text."""
+def read_label_map(path: str | Path) -> dict[int, str]:
+    """Names of classes by id: of an AVA label map (`.pbtxt`), or of a `.txt` that lists them from 1 on.
+
+    An item without a name is called by its id.
+
+    Raises:
+        DatasetError: it names no class, or an item has no id from 1 to 100,000.
+    """
     file = existing_file(path, "label map")
-    ids = re.findall(r"\b(?:label_)?id:\s*(\d+)", _text(file))
-    if not ids:
+    text = _text(file)
+    found: dict[int, str] = {}
+    items = re.findall(r'\b(?:item|label)\s*\{((?:"(?:[^"\\]|\\.)*"|[^"}])*)\}', text)
+    if not items and file.suffix == ".txt":
+        found = dict(enumerate((line.strip() for line in text.splitlines() if line.strip()), 1))
+    for item in items:
+        name, number = re.search(r'name:\s*"((?:[^"\\]|\\.)*)"', item), re.search(r"id:\s*(\d+)", item)
+        if not number or not 1 <= int(number.group(1)) <= 100_000:
+            raise DatasetError(f"{file}: an item without an id from 1 on")
+        found[int(number.group(1))] = re.sub(r"\\(.)", r"\1", name.group(1)) if name else number.group(1)
+    if not found:
         raise DatasetError(f"{file} names no class: expected an AVA label map with `id: 1` in each item")
-    return tuple(ids)
+    return found
 
 
 def read_list(path: str | Path) -> tuple[set[str], set[tuple[str, int]]]:
@@ -157,25 +177,42 @@ def _folder_rows(files: Sequence[Path], truth: bool) -> Iterator[_Row]:
         yield from _text_rows(str(file), _text(file), truth, frame_of(file.stem))
 
 
-def _ava_rows(file: Path, text: str, truth: bool) -> Iterator[_Row]:
-    lengths = (2, 7, 8) if truth else (8,)
-    for number, line in enumerate(text.splitlines(), start=1):
-        row = line.split(",")
-        if not line.strip():
+def ava_rows(file: Path, text: str, detections: bool = False) -> Iterator[AvaRow]:
+    """Rows of AVA's csv: `video,second,x1,y1,x2,y2,action[,person]`, or `...,action,score`; a header is passed over.
+
+    Raises:
+        DatasetError: a row of other columns, or a second or corner that is no number; with file and line.
+    """
+    wanted = "video,second,x1,y1,x2,y2,action" + (",score" if detections else "[,person]")
+    for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+        if not row or (number == 1 and len(row) > 1 and not _is_number(row[1])):
             continue
-        if len(row) not in lengths:
-            wanted = "video,seconds,x1,y1,x2,y2,class" + (",score" if not truth else "")
+        if len(row) not in ((8,) if detections else (2, 7, 8)):
             raise DatasetError(f"{file}:{number}: {len(row)} columns, expected {wanted}")
-        if len(row) == 2:  # a frame without anyone
-            continue
+        row = [value.strip() for value in row]
         try:
-            second = float(row[1])
-            place = (row[0].replace("/", "_"), min(int(second), FRAMES))  # which is refused, and fits 64 bits
-        except (ValueError, OverflowError) as error:
-            raise DatasetError(f"{file}:{number}: {row[1]!r} is no time in seconds") from error
-        if second != int(second):
-            raise DatasetError(f"{file}:{number}: {row[1]} is no whole second, and AVA judges one frame of each")
-        yield str(file), number, place, row[6], row[2:6], 1.0 if truth else row[7], -1
+            corners = [float(value) for value in row[2:6]] if len(row) > 2 and row[2] else []
+            yield number, row[0], float(row[1]), corners, row[6:]
+        except ValueError as error:
+            raise DatasetError(f"{file}:{number}: {error}") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _ava_boxes(file: Path, text: str, truth: bool) -> Iterator[_Row]:
+    for number, video, second, corners, rest in ava_rows(file, text, not truth):
+        if not corners:
+            continue
+        frame = int(second) if abs(second) < FRAMES else FRAMES  # which is refused, and fits 64 bits
+        if second != frame and frame < FRAMES:
+            raise DatasetError(f"{file}:{number}: {second} is no whole second, and AVA judges one frame of each")
+        yield str(file), number, (video.replace("/", "_"), frame), rest[0], corners, 1.0 if truth else rest[1], -1
 
 
 def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
@@ -216,15 +253,22 @@ def _json_table(file: Path, text: str, split: int) -> BoxTable:
         raise DatasetError(f"{file} is neither J-HMDB's JSON nor UCF101-24's: {error!r}") from error
 
 
+def jhmdb_tubes(of_video: dict[str, Any]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Class id and (N, 5) frame from 1 and corners of each tube of a video, as J-HMDB's JSON has them.
+
+    Corners are the first and the last pixel of a box.
+    """
+    for class_id, of_class in of_video.items():
+        for tube in of_class:
+            yield int(class_id), np.array(tube, np.float64).reshape(-1, 5)
+
+
 def _jhmdb_rows(file: Path, tubes: dict[str, Any], names: Sequence[str]) -> Iterator[_Row]:
     for name in names:
-        number = 0
-        for class_id, of_class in tubes[name].items():
-            for tube in of_class:
-                for frame, *box in tube:
-                    place = (name.replace("/", "_"), int(frame))
-                    yield str(file), 0, place, str(int(class_id) + 1), box, 1.0, number
-                number += 1
+        for number, (class_id, rows) in enumerate(jhmdb_tubes(tubes[name])):
+            for frame, *box in rows.tolist():
+                place = (name.replace("/", "_"), int(frame))
+                yield str(file), 0, place, str(class_id + 1), box, 1.0, number
 
 
 def _ucf24_rows(file: Path, videos: dict[str, Any]) -> Iterator[_Row]:

@@ -1,4 +1,8 @@
-"""From any annotations to the native ones: tells formats apart, and hands over. Parses nothing but JSON itself."""
+"""Import annotations of any known format, and export them.
+
+An import has one way: a format's reader makes rows of boxes, the rows become videos with tubes, and those are
+validated. Readers of public data sets and of the release's folders make the videos themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -17,31 +22,28 @@ import numpy as np
 
 from yowo_deploy.datasets.ava import CSV
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, split_present
-from yowo_deploy.datasets.data_json import FORMAT, Annotations, Sides, load_json, refuse_faults
-from yowo_deploy.datasets.formats.ava_csv import VIDEOS, read_ava_csv, write_ava_csv
-from yowo_deploy.datasets.formats.box_rows import Allowance, Footage, Options
-from yowo_deploy.datasets.formats.cocovid import read_cocovid, write_cocovid
-from yowo_deploy.datasets.formats.cvat import has_xml, read_cvat, write_cvat
+from yowo_deploy.datasets.data_json import FORMAT, Annotations, load_json, refuse_faults
+from yowo_deploy.datasets.formats.ava_csv import VIDEOS, ava_texts, read_ava_csv
+from yowo_deploy.datasets.formats.box_rows import Allowance, Footage, Options, Rows, annotations_of
+from yowo_deploy.datasets.formats.cocovid import cocovid_texts, read_cocovid
+from yowo_deploy.datasets.formats.cvat import cvat_texts, has_xml, read_cvat
 from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
-from yowo_deploy.datasets.formats.mot import read_mot, write_mot
-from yowo_deploy.datasets.formats.sidecar import Written
+from yowo_deploy.datasets.formats.mot import mot_texts, read_mot
+from yowo_deploy.datasets.formats.sidecar import Written, write_files
 from yowo_deploy.datasets.formats.via import read_via
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
-from yowo_deploy.datasets.yowo_folders import is_release_layout, release_videos
+from yowo_deploy.datasets.yowo_folders import is_release_layout, release_labels, release_table, release_videos
 from yowo_deploy.errors import DatasetError, InputError
-from yowo_deploy.files import read_within
-
-Imported = tuple[Annotations, list[str]]
 
 FORMATS = ("cvat", "ava", "cocovid", "via", "labelstudio", "jhmdb21", "ucf24", "release-folders", "mot")
 WRITERS: dict[str, Callable[[Annotations, Path, bool], Written]] = {
-    "cvat": write_cvat,
-    "ava": write_ava_csv,
-    "cocovid": write_cocovid,
-    "mot": write_mot,
+    "cvat": partial(write_files, cvat_texts, judged=False),
+    "ava": partial(write_files, ava_texts),
+    "cocovid": partial(write_files, cocovid_texts),
+    "mot": partial(write_files, mot_texts, judged=False),
 }
-_JSON: dict[str, Callable[[Path, Any, Options], Imported]] = {
+_JSON: dict[str, Callable[[Path, Any, Options], tuple[list[str], list[Rows], list[str]]]] = {
     "cocovid": read_cocovid,
     "via": read_via,
     "labelstudio": read_labelstudio,
@@ -69,7 +71,7 @@ def recognise(source: Path) -> str:
 _MALFORMED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, csv.Error, zlib.error)
 
 
-def import_annotations(source: Path, kind: str, options: Options) -> Imported:
+def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annotations, list[str]]:
     """Read annotations of one of `FORMATS`.
 
     Returns:
@@ -81,7 +83,11 @@ def import_annotations(source: Path, kind: str, options: Options) -> Imported:
     """
     options = replace(options, allowance=Allowance(options.allowance.left))  # of this import
     try:
-        annotations, notes = _read(source, kind, options)
+        if kind in ("jhmdb21", "ucf24", "release-folders") or (kind == "ava" and _is_ava(source)):
+            annotations, notes = _videos(source if source.is_dir() else source.parent, kind, options)
+        else:
+            classes, rows, notes = _rows(source, kind, options)
+            annotations = annotations_of(classes, rows)
         refuse_faults(annotations)
     except DatasetError as error:
         if str(source) in str(error):
@@ -105,15 +111,14 @@ def _one_recording_a_file(data: Annotations) -> tuple[Annotations, list[str]]:
     return replace(data, videos=tuple(videos)), notes
 
 
-def _read(source: Path, kind: str, options: Options) -> Imported:
-    folder = source if source.is_dir() else source.parent
+def _is_ava(source: Path) -> bool:
+    """Whether a folder is AVA itself, rather than videos of one's own in its format."""
+    return source.is_dir() and any((source / name).is_file() for name in CSV.values())
+
+
+def _rows(source: Path, kind: str, options: Options) -> tuple[list[str], list[Rows], list[str]]:
+    """Names of classes, the rows of each video, and notes."""
     match kind:
-        case "jhmdb21" | "ucf24":
-            return _dataset(kind, folder, options)
-        case "ava" if source.is_dir() and any((source / name).is_file() for name in CSV.values()):
-            return _dataset(kind, folder, options)
-        case "release-folders":
-            return _release(folder), []
         case "ava":
             return read_ava_csv(_files(source, "*.csv", (VIDEOS,)), options)
         case "cvat":
@@ -205,8 +210,26 @@ def _cvat_files(source: Path) -> list[Path]:
     return found
 
 
-def _dataset(name: str, folder: Path, options: Options) -> Imported:
-    """Every split of a data set that has a reader of its own."""
+def _videos(folder: Path, kind: str, options: Options) -> tuple[Annotations, list[str]]:
+    """Every split of a public data set, or the release's folders with classes of one's own."""
+    found = _release_splits(folder) if kind == "release-folders" else _public_splits(kind, folder)
+    labels, splits, exclusive, judged_classes = found
+    footage, videos, absent = Footage(folder, options), dict[str, AnnotatedVideo](), 0
+    for video in (video for sides in splits for of_side in sides.values() for video in of_side):
+        if video.name not in videos:
+            absent += not video.path.exists()
+            path = video.path if video.path.exists() or not options.videos else footage.find(video.path.name)
+            videos[video.name] = _settled(replace(video, path=path), footage)
+    notes = [f"{absent} of {len(videos)} videos are not there: their fps is not known"] if absent else []
+    named = tuple({side: tuple(video.name for video in of) for side, of in sides.items()} for sides in splits)
+    return Annotations(labels, tuple(videos.values()), named, exclusive, judged_classes), notes
+
+
+# Labels, the videos of each side by split, and what `Annotations` calls `exclusive` and `judged_classes`.
+_Found = tuple[tuple[str, ...], list[dict[Split, Sequence[AnnotatedVideo]]], int | None, tuple[int, ...]]
+
+
+def _public_splits(name: str, folder: Path) -> _Found:
     readers: list[Dataset] = []
     while len(readers) < 10:
         try:
@@ -215,24 +238,19 @@ def _dataset(name: str, folder: Path, options: Options) -> Imported:
             if not readers:
                 raise
             break
-    footage, videos, splits, absent = Footage(folder, options), dict[str, AnnotatedVideo](), list[Sides](), set()
-    for reader in readers:
-        sides: dict[Split, tuple[str, ...]] = {}
-        for side in get_args(Split):
-            if name == "ava" and not (folder / CSV[side]).is_file():
-                continue
-            found = reader.videos(side)
-            for video in found:
-                if video.name not in videos:
-                    path = video.path if video.path.exists() or not options.videos else footage.find(video.path.name)
-                    videos[video.name] = _settled(replace(video, path=path), footage)
-                    absent |= set() if path.exists() else {video.name}
-            sides[side] = tuple(video.name for video in found)
-        splits.append(sides)
+    sides = [side for side in get_args(Split) if name != "ava" or (folder / CSV[side]).is_file()]
+    splits = [{side: reader.videos(side) for side in sides} for reader in readers]
     first = readers[0]
-    exclusive = first.exclusive if first.rules == "ava" else None
-    notes = [f"{len(absent)} of {len(videos)} videos are not there: their fps is not known"] if absent else []
-    return Annotations(first.labels, tuple(videos.values()), tuple(splits), exclusive, first.judged_classes), notes
+    return first.labels, splits, first.exclusive if first.rules == "ava" else None, first.judged_classes
+
+
+def _release_splits(folder: Path) -> _Found:
+    listed = [side for side in get_args(Split) if any(folder.glob(f"{side}list*.txt"))]
+    tables = {side: release_table(folder, side, 1) for side in listed}
+    if not tables:
+        raise DatasetError(f"{folder} has no trainlist.txt or testlist.txt that names its labels")
+    labels = release_labels(tables.values())
+    return labels, [{side: release_videos(folder, of, labels) for side, of in tables.items()}], None, ()
 
 
 def _settled(video: AnnotatedVideo, footage: Footage) -> AnnotatedVideo:
@@ -247,36 +265,6 @@ def _settled(video: AnnotatedVideo, footage: Footage) -> AnnotatedVideo:
     )
     fps, size_wh = video.fps or (facts.fps if facts else None), size_wh or (facts.size_wh if facts else None)
     return replace(video, tubes=numbered, size_wh=size_wh, fps=fps)
-
-
-def _release(folder: Path) -> Annotations:
-    """The release's folders with classes of one's own: a class is called as the folders that hold its number."""
-    videos: dict[str, AnnotatedVideo] = {}
-    sides: dict[Split, tuple[str, ...]] = {}
-    labels = _release_labels(folder)
-    for side in get_args(Split):
-        if any(folder.glob(f"{side}list*.txt")):
-            found = release_videos(folder, side, 1, labels)
-            videos |= {video.name: _settled(video, Footage(folder, Options())) for video in found}
-            sides[side] = tuple(video.name for video in found)
-    if not videos:
-        raise DatasetError(f"{folder} has no trainlist.txt or testlist.txt that names its labels")
-    return Annotations(labels, tuple(videos.values()), (sides,))
-
-
-def _release_labels(folder: Path) -> tuple[str, ...]:
-    seen: dict[int, Counter[str]] = {}
-    for kind in sorted(path for path in (folder / "labels").iterdir() if path.is_dir()):
-        for file in sorted(kind.glob("*/*.txt")):
-            for line in read_within(file).decode().split("\n"):
-                number = line.partition(" ")[0]
-                if number.isdecimal():
-                    seen.setdefault(int(number), Counter())[kind.name] += 1
-    names = {number: found.most_common(1)[0][0] for number, found in seen.items()}
-    if min(names, default=1) < 1 or max(names, default=0) > 100_000:
-        raise DatasetError(f"{folder / 'labels'}: class {min(names)}, expected 1 or more: the release counts from 1")
-    taken = [names.get(number, f"class {number}") for number in range(1, max(names, default=0) + 1)]
-    return tuple(name if taken.count(name) == 1 else f"{name} {number}" for number, name in enumerate(taken, 1))
 
 
 def only_present(annotations: Annotations) -> Annotations:

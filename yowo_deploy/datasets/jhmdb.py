@@ -1,4 +1,4 @@
-"""J-HMDB-21: 928 trimmed clips, one labelled person or more in each. Knows its files; nothing of models."""
+"""J-HMDB-21: 928 trimmed clips, one labelled person or more in each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
+from yowo_deploy.datasets.box_files import jhmdb_tubes
 from yowo_deploy.datasets.class_names import JHMDB21
-from yowo_deploy.datasets.yowo_folders import is_release_layout, refuse_absent_split, release_videos
+from yowo_deploy.datasets.yowo_folders import is_release_layout, refuse_absent_split, release_table, release_videos
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import read_within
 
@@ -57,7 +58,7 @@ class Jhmdb21:
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """660 videos to train on, 268 to test on, in the order of the annotation file."""
         if not self._truth:
-            return release_videos(self._folder, split, self._split, self.labels)
+            return release_videos(self._folder, release_table(self._folder, split, self._split), self.labels)
         try:
             return [self._video(name) for name in self._truth[f"{split}_videos"][self._split - 1]]
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -67,11 +68,10 @@ class Jhmdb21:
 
     def _video(self, name: str) -> AnnotatedVideo:
         tubes = []
-        for class_id, rows_of_tubes in self._truth["gttubes"][name].items():
-            for rows in (np.array(rows, np.float32).reshape(-1, 5) for rows in rows_of_tubes):
-                # Their corners are the first and last pixel of the box, ours its edges.
-                xyxy = rows[:, 1:] + np.array([0, 0, 1, 1], np.float32)
-                tubes.append(Tube(int(class_id), rows[:, 0].astype(np.int64) - 1, xyxy))
+        for class_id, rows in jhmdb_tubes(self._truth["gttubes"][name]):
+            # Their corners are the first and last pixel of the box, ours its edges.
+            xyxy = (rows[:, 1:] + [0, 0, 1, 1]).astype(np.float32)
+            tubes.append(Tube(class_id, rows[:, 0].astype(np.int64) - 1, xyxy))
         path = self._folder / "videos" / f"{name}.avi"
         return AnnotatedVideo(name, re.sub(r"_\d+$", "", name), path, self._truth["nframes"][name], tuple(tubes))
 

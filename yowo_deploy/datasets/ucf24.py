@@ -18,6 +18,7 @@ from yowo_deploy.datasets.yowo_folders import (
     is_release_layout,
     list_file,
     refuse_absent_split,
+    release_table,
     release_videos,
 )
 from yowo_deploy.errors import DatasetError
@@ -64,7 +65,7 @@ class Ucf24:
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side, whether their files are there or not, in the order of the annotations."""
         if self._table is None:
-            return release_videos(self._folder, split, self._split, self.labels)
+            return release_videos(self._folder, release_table(self._folder, split, self._split), self.labels)
         wanted = np.array([(name in self._test) == (split == "test") for name in self._table.videos])
         if not wanted.any():
             raise DatasetError(f"no annotated video is in the {split} split that {self._list} makes")

@@ -1,14 +1,18 @@
-"""Folders of frames and of labels as the YOWO release reads them. Knows their names; nothing of any one data set."""
+"""Folders of frames and of labels as the YOWO release reads them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.box_files import read_table
+from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.video.suffixes import is_picture
@@ -21,21 +25,47 @@ def is_release_layout(folder: Path) -> bool:
     return (folder / "labels").is_dir()
 
 
-def release_videos(folder: Path, split: Split, number: int, labels: Sequence[str]) -> list[AnnotatedVideo]:
-    """`rgb-images/<class>/<name>/00001.jpg`, `labels/<class>/<name>/00001.txt`, `trainlist.txt` and `testlist.txt`.
+def release_table(folder: Path, split: Split, number: int) -> BoxTable:
+    """`labels/<class>/<name>/00001.txt` of every frame that `trainlist.txt` or `testlist.txt` names.
+
+    Raises:
+        DatasetError: the list, or a label that it names, is missing or cannot be read.
+    """
+    return read_table(list_file(folder, split, number), truth=True)
+
+
+def release_videos(folder: Path, table: BoxTable, labels: Sequence[str]) -> list[AnnotatedVideo]:
+    """`rgb-images/<class>/<name>/00001.jpg` with the boxes of the table.
 
     The labels name no persons, so boxes are chained to tubes by overlap. Clips of one recording are told by the number
     that their names end with.
 
     Raises:
-        DatasetError: the list, or a label that it names, is missing or cannot be read.
+        DatasetError: a class that is not in `labels`, or pictures that do not begin with number 1.
     """
-    table = read_table(list_file(folder, split, number), truth=True)
     frames = {f"{path.parent.name}_{path.name}": path for path in (folder / "rgb-images").glob("*/*") if path.is_dir()}
     for path in frames.values():
         _refuse_other_start(path)
     absent = folder / "rgb-images"
     return [annotated(name, frames.get(name, absent / name), tubes) for name, tubes in tubes_of(table, labels).items()]
+
+
+def release_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
+    """Names for classes of one's own: each is called as the folder that most of its boxes lie in.
+
+    Raises:
+        DatasetError: a class that is no number from 1 to 100,000.
+    """
+    seen: dict[int, Counter[str]] = {}
+    for table in tables:
+        known = np.array([int(name) if name.isdecimal() and len(name) < 9 else 0 for name in table.classes])
+        numbers = known[table.class_id]
+        table.refuse((numbers < 1) | (numbers > 100_000), "the class is no number from 1 on, as the release counts")
+        for number, file in zip(numbers.tolist(), table.file.tolist(), strict=True):
+            seen.setdefault(number, Counter())[Path(table.files[file]).parent.parent.name] += 1
+    names = {number: found.most_common(1)[0][0] for number, found in seen.items()}
+    taken = [names.get(number, f"class {number}") for number in range(1, max(names, default=0) + 1)]
+    return tuple(name if taken.count(name) == 1 else f"{name} {number}" for number, name in enumerate(taken, 1))
 
 
 def _refuse_other_start(folder: Path) -> None:

@@ -19,7 +19,7 @@ from tests.yowo_deploy.datasets.random_data import annotations, assert_same
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, read_annotations, write_annotations
-from yowo_deploy.datasets.formats.box_rows import Allowance, Options, Rows, annotations_of
+from yowo_deploy.datasets.formats.box_rows import Allowance, Options, Rows
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.errors import DatasetError, InputError
 
@@ -70,7 +70,7 @@ def test_frames_that_were_looked_at_with_nobody_there_survive(kind: str, tmp_pat
     tube = Tube(0, np.array([0, 30, 60]), np.tile(np.array([[1, 2, 30, 40]], np.float32), (3, 1)), tracker_id=0)
     judged = np.array([0, 30, 60, 90])
     video = AnnotatedVideo("a", "a", Path("/nowhere/a.mp4"), 100, (tube,), (64, 48), judged, 30.0)
-    expected = annotations_of(["walk"], [video])
+    expected = Annotations(("walk",), (video,))
     WRITERS[kind](expected, tmp_path, False)
     assert_same(import_annotations(tmp_path, kind, Options())[0], expected)
 

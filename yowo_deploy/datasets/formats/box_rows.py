@@ -1,4 +1,7 @@
-"""From boxes that a file lists one by one to videos with tubes. Knows where videos lie; nothing of any one format."""
+"""Rows of boxes as files list them, and the annotated videos that they make.
+
+Every format's reader makes `Rows`, one for each video; `annotations_of` makes tubes and a data set of them.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float, Int
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
-from yowo_deploy.datasets.data_json import Annotations, Sides
+from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
 from yowo_deploy.datasets.tube_builder import chains
 from yowo_deploy.datasets.validation import MAX_FRAMES
@@ -136,16 +138,20 @@ class Footage:
         except InputError:  # an empty file, too
             return None
 
-    def fps_of(self, path: Path, facts: Facts | None) -> float:
-        """Frames a second, for formats that count seconds.
+    def rows(
+        self, name: str, path: Path, size: tuple[int, int] = (0, 0), frames: int = 0, fps: float | None = None
+    ) -> Rows:
+        """Rows, none yet, of a video; what the annotations leave at 0 is what the file says of itself.
 
-        Raises:
-            DatasetError: nothing says.
+        Its frames a second are `Options.fps` where there is no file, and where it is a folder, which says nothing.
         """
-        fps = (facts.fps if facts else None) or self._options.fps
-        if fps is None:
-            raise DatasetError(f"{path} cannot be read, so its frames a second are not known: give --videos or --fps")
-        return fps
+        facts = self.facts(path)
+        if facts is None:
+            return Rows(self.allowance, name, path, frames, size if all(size) else None, fps or self._options.fps)
+        of_file = facts.fps if path.is_file() else self._options.fps or facts.fps
+        return Rows(
+            self.allowance, name, path, frames or facts.frames, size if all(size) else facts.size_wh, fps or of_file
+        )
 
 
 def is_footage(place: Path) -> bool:
@@ -158,13 +164,47 @@ def is_footage(place: Path) -> bool:
 
 @dataclass
 class Rows:
-    """Boxes of one video, one row a box and label."""
+    """A video as annotations describe it, and its boxes, one row a box and label.
+
+    Attributes:
+        frames: of the video; 0 where nothing says.
+        size_wh, fps: None where nothing says.
+        frame, person, label, box: of each row.
+        scale: pixels to a unit of the boxes, across and down.
+        looked_at: frames that were annotated, all of the boxes' among them; a tube ends where it lacks one of them.
+            None: every frame.
+        judged: frames that the file names, with boxes or without, where that says more than the boxes do.
+        subset: what the file calls the side of the video: train; or val, test.
+        remarks: what `data export` noted.
+    """
 
     allowance: Allowance = field(default_factory=Allowance)
+    name: str = ""
+    path: Path = Path()
+    frames: int = 0
+    size_wh: tuple[int, int] | None = None
+    fps: float | None = None
     frame: list[int] = field(default_factory=list)
     person: list[int] = field(default_factory=list)
     label: list[str] = field(default_factory=list)
     box: list[Sequence[float]] = field(default_factory=list)
+    scale: Sequence[float] = (1, 1)
+    looked_at: Iterable[int] | None = None
+    judged: Iterable[int] | None = None
+    subset: str = ""
+    remarks: Remarks | None = None
+
+    def known_fps(self) -> float:
+        """Frames a second, for formats that count seconds.
+
+        Raises:
+            DatasetError: nothing says.
+        """
+        if self.fps is None:
+            raise DatasetError(
+                f"{self.path} cannot be read, so its frames a second are not known: give --videos or --fps"
+            )
+        return self.fps
 
     def add(self, frame: int, person: int, label: str, box: Sequence[float]) -> None:
         """Append a row; `box` is corners in any one unit.
@@ -180,34 +220,37 @@ class Rows:
         self.label.append(label)
         self.box.append(box)
 
-    def tubes(
-        self,
-        classes: Sequence[str],
-        scale: Sequence[float] = (1, 1),
-        looked_at: Sequence[int] | None = None,
-        told: Remarks | None = None,
-    ) -> tuple[Tube, ...]:
-        """Each stretch of frames in which one person does one thing; persons that no row tells are told by overlap.
+    def tubes(self, classes: Sequence[str]) -> tuple[Tube, ...]:
+        """Each stretch of frames in which one person does one thing; persons that no row names are told by overlap.
 
-        Args:
-            scale: pixels to a unit, across and down.
-            looked_at: frames that were annotated, ascending, all of the boxes' among them; a tube ends where it lacks
-                one of them. Every frame by default.
-            told: how the boxes were parted into tubes, where that is known.
+        Where the video has remarks, boxes are parted into tubes as those say.
         """
         if not self.frame:
             return ()
         numbers = {name: number for number, name in enumerate(classes)}
         frame, person = np.array(self.frame, np.int64), np.array(self.person, np.int64)
-        when = frame if looked_at is None else np.searchsorted(np.array(looked_at, np.int64), frame)
+        when = frame if self.looked_at is None else np.searchsorted(np.unique(list(self.looked_at)), frame)
         class_id = np.array([numbers[label] for label in self.label], np.int64)
         with np.errstate(over="ignore"):  # becomes infinite, which is refused with its video
-            boxes = (np.array(self.box, np.float64) * np.tile(scale, 2)).astype(np.float32)
+            boxes = (np.array(self.box, np.float64) * np.tile(self.scale, 2)).astype(np.float32)
         person[_somebody_else(frame, person, class_id, boxes)] = NOBODY
         if (person == NOBODY).any():
             person = _told_by_overlap(when, person, boxes)
-        starts = [(p, numbers[name], first) for name, p, first in told.tubes if name in numbers] if told else []
+        noted = self.remarks.tubes if self.remarks else ()
+        starts = [(who, numbers[name], first) for name, who, first in noted if name in numbers]
         return _parted(frame, when, person, class_id, boxes, starts)
+
+    def video(self, name: str, classes: Sequence[str]) -> AnnotatedVideo:
+        """The annotated video, called `name`."""
+        judged = None if self.judged is None else np.array(sorted(set(self.judged)), np.int64)
+        frames = self.frames or 1 + max(self.frame, default=-1)
+        if judged is not None and len(judged) and not self.frames:
+            frames = max(frames, 1 + int(judged[-1]))
+        group = recording_of(self.name)
+        group = name if group == self.name else group
+        video = AnnotatedVideo(name, group, self.path, frames, self.tubes(classes), self.size_wh, fps=self.fps)
+        said_by_boxes = judged is None or np.array_equal(judged, video.annotated_frames())
+        return video if said_by_boxes else replace(video, judged=judged)
 
 
 def _somebody_else(frame: Int, person: Int, class_id: Int, boxes: Float) -> Int:
@@ -262,63 +305,39 @@ def _parted(
     return tuple(tube for _, tube in sorted(told, key=lambda each: each[0]))
 
 
-def unique(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
-    """Videos of one name but of several files with the names of those put before: tools let tasks share a name."""
-    paths: dict[str, set[Path]] = {}
-    for video in videos:
-        paths.setdefault(video.name, set()).add(video.path)
-    found = []
-    for video in videos:
-        name = f"{video.path.parent.name}/{video.path.stem}"
-        if len(paths[video.name]) > 1:
-            group = name if video.group == video.name else video.group
-            video = replace(video, name=name, group=group)
-        found.append(video)
-    return found
-
-
-def annotations_of(
-    classes: Iterable[str],
-    videos: Sequence[AnnotatedVideo],
-    sides: Sides | None = None,
-    told: Sequence[Remarks | None] = (),
-) -> Annotations:
-    """The videos as they are, or with their sides. A box may have several classes if one has.
-
-    Args:
-        told: of each video, what was noted when it was written.
+def annotations_of(classes: Iterable[str], found: Sequence[Rows]) -> Annotations:
+    """A data set of the videos, with the sides that they name. A box may have several classes if one has.
 
     Raises:
         DatasetError: two videos have one name, or there is none.
     """
-    if not videos:
+    if not found:
         raise DatasetError("no video in it")
-    names = [video.name for video in videos]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    classes, names = tuple(classes), _names(found)
+    if twice := next((name for name in names if names.count(name) > 1), None):
         raise DatasetError(f"two videos are called {twice!r}: import them one by one, or rename one")
-    many = any(_several_labels(video) for video in videos)
-    splits = (sides,) if sides and any(sides.values()) else ()
-    found = Annotations(tuple(classes), tuple(videos), splits, 0 if many else None)
-    return with_remarks(found, told) if told else found
+    videos = tuple(rows.video(name, classes) for name, rows in zip(names, found, strict=True))
+    sides: dict[Split, list[str]] = {"train": [], "test": []}
+    for name, rows in zip(names, found, strict=True):
+        if rows.subset:
+            sides["test" if rows.subset.lower().startswith(("val", "test")) else "train"].append(name)
+    splits = ({side: tuple(of) for side, of in sides.items()},) if any(sides.values()) else ()
+    exclusive = 0 if any(map(_several_labels, videos)) else None
+    return with_remarks(Annotations(classes, videos, splits, exclusive), [rows.remarks for rows in found])
+
+
+def _names(found: Sequence[Rows]) -> list[str]:
+    """Of the videos; of several files with one name those of the files: tools let tasks share a name."""
+    paths: dict[str, set[Path]] = {}
+    for rows in found:
+        paths.setdefault(rows.name, set()).add(rows.path)
+    return [r.name if len(paths[r.name]) == 1 else f"{r.path.parent.name}/{r.path.stem}" for r in found]
 
 
 def _several_labels(video: AnnotatedVideo) -> bool:
     """Whether somebody does two things at once."""
-    rows: list[NDArray[np.int64]] = [
-        np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes
-    ]
-    together = np.concatenate(rows) if rows else np.zeros((0, 2))
-    return len(np.unique(together, axis=0)) < len(together)
-
-
-def sides_of(names: Iterable[tuple[str, str]]) -> Sides:
-    """From pairs of a video and what a tool calls its subset: train; or val, test."""
-    sides: dict[Split, list[str]] = {"train": [], "test": []}
-    for name, subset in names:
-        if subset:
-            sides["test" if subset.lower().startswith(("val", "test")) else "train"].append(name)
-    return {side: tuple(found) for side, found in sides.items()} if any(sides.values()) else {}
+    rows = [np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes]
+    return bool(rows) and len(np.unique(np.concatenate(rows), axis=0)) < sum(map(len, rows))
 
 
 def recording_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""CVAT for video 1.1: one XML a task. Knows its tracks and keyframes; nothing of other formats."""
+"""Read and write CVAT for video 1.1: one XML a task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -16,33 +16,12 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from yowo_deploy.boxes import Tube
-from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, plain_numbers, relative_to
-from yowo_deploy.datasets.formats.box_rows import (
-    NOBODY,
-    Footage,
-    Options,
-    Rows,
-    annotations_of,
-    recording_of,
-    sides_of,
-    unique,
-)
-from yowo_deploy.datasets.formats.sidecar import (
-    KEY,
-    Remarks,
-    Written,
-    file_names,
-    lost_of,
-    notes_of,
-    read_remarks,
-    refuse_unspeakable,
-    remarks_of,
-    subset_of,
-)
+from yowo_deploy.datasets.formats.box_rows import NOBODY, Footage, Options, Rows
+from yowo_deploy.datasets.formats.sidecar import KEY, file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, MissingExtraError
-from yowo_deploy.files import MAX_BYTES, refuse_existing, writable_folder, write_text
+from yowo_deploy.files import MAX_BYTES
 
 PERSON = "person"  # the attribute by which we tell persons, as CVAT tells tracks
 MAX_ELEMENTS = 10_000_000  # of an XML: twice as many as boxes may be made of it
@@ -91,20 +70,17 @@ def _is_number(text: str) -> bool:
 
 @dataclass
 class _Task:
-    """What is read of one task; its video has no tubes yet."""
+    """What is read of one task."""
 
-    video: AnnotatedVideo
-    labels: list[str]
     rows: Rows
-    subset: str
-    told: Remarks | None
+    labels: list[str]
     people: _People
     boxed: Counter[str] = field(default_factory=Counter)  # shapes that the box around them stands for
     left_out: list[str] = field(default_factory=list)  # tracks without the attribute that is the action
     attributes: set[str] = field(default_factory=set)
 
 
-def read_cvat(files: Sequence[Path], options: Options) -> tuple[Annotations, list[str]]:
+def read_cvat(files: Sequence[Path], options: Options) -> tuple[list[str], list[Rows], list[str]]:
     """Tasks as CVAT exports them, XML or ZIP, or whole projects; a video each.
 
     Frames count from 0. Between two boxes of a track the corners move in a line; `outside` ends a tube; a box that is
@@ -113,7 +89,7 @@ def read_cvat(files: Sequence[Path], options: Options) -> tuple[Annotations, lis
     apart by commas. A person is a track, or what the attribute "person" says.
 
     Returns:
-        The annotations, and notes for the user.
+        Names of classes, videos, notes for the user.
 
     Raises:
         MissingExtraError: defusedxml is not installed.
@@ -125,28 +101,14 @@ def read_cvat(files: Sequence[Path], options: Options) -> tuple[Annotations, lis
     if options.attribute is not None:
         labels = [label for label in labels if label in used]
     classes = [*labels, *(label for label in used if label not in labels)]
-    videos = [replace(task.video, tubes=task.rows.tubes(classes, told=task.told)) for task in tasks]
-    videos = unique(videos)
-    sides = sides_of((video.name, task.subset) for video, task in zip(videos, tasks, strict=True))
-    notes = list(_notes(tasks, options.attribute, list(used)))
-    return annotations_of(classes, videos, sides, [task.told for task in tasks]), notes
+    return classes, [task.rows for task in tasks], list(_notes(tasks, options.attribute, list(used)))
 
 
-def write_cvat(annotations: Annotations, folder: Path, overwrite: bool = False) -> Written:
-    """One XML a video, named after it; CVAT takes each as the annotations of a task with that video.
-
-    Raises:
-        DatasetError: the annotations cannot be written.
-        OutputError: a file is there already, and `overwrite` is not said.
-    """
-    refuse_unspeakable(annotations)
-    files = [folder / f"{name}.xml" for name in file_names(video.name for video in annotations.videos)]
-    for file in files:
-        refuse_existing(file, overwrite)
-    writable_folder(folder)
-    for place, file in enumerate(files):
-        write_text(file, "\n".join(_xml(annotations, place, folder)) + "\n")
-    return Written(files, lost_of(annotations), notes_of(annotations, judged=False))
+def cvat_texts(annotations: Annotations, folder: Path) -> tuple[dict[Path, str], list[str]]:
+    """One XML a video, named after it; CVAT takes each as the annotations of a task with that video."""
+    names = file_names(video.name for video in annotations.videos)
+    texts = ("\n".join(_xml(annotations, place, folder)) + "\n" for place in range(len(names)))
+    return dict(zip((folder / f"{name}.xml" for name in names), texts, strict=True)), []
 
 
 def interpolated(keys: Sequence[_Key]) -> Iterator[_Key]:
@@ -221,30 +183,26 @@ def _tasks(file: Path, options: Options) -> Iterator[_Task]:
         number = element.findtext("id")
         own = [t for t in tracks if len(tasks) == 1 or t.get("task_id") == number]
         declared = [*element.iter("label"), *root.iterfind("meta/project/labels/label")]
-        labels = [label.findtext("name") or "" for label in declared]
-        video, told = _video(file, element, footage, own), read_remarks(str(file), element.findtext(KEY))
-        rows, subset = Rows(options.allowance), element.findtext("subset") or ""
-        task = _Task(video, list(filter(None, labels)), rows, subset, told, _People(own))
+        labels = filter(None, (label.findtext("name") for label in declared))
+        task = _Task(_rows(file, element, footage, own), list(labels), _People(own))
         for track in own:
             _add(task, track, file, options.attribute)
         yield task
 
 
-def _video(file: Path, task: Any, footage: Footage, tracks: Sequence[Any]) -> AnnotatedVideo:
+def _rows(file: Path, task: Any, footage: Footage, tracks: Sequence[Any]) -> Rows:
     source = task.findtext("source") or task.findtext("name") or file.stem
     name = task.findtext("name") or (Path(source).stem if source else file.stem)
-    path = footage.find(source)
-    facts = footage.facts(path)
-    size = (task.findtext("original_size/width"), task.findtext("original_size/height"))
     try:
+        width, height = (int(task.findtext(f"original_size/{side}") or 0) for side in ("width", "height"))
+        stop, fps = int(task.findtext("stop_frame") or -1), float(task.findtext("fps") or 0)
+        rows = footage.rows(name, footage.find(source), (width, height), stop + 1, fps)
         last = max((int(box.get("frame", 0)) for track in tracks for box in _shapes(track)), default=-1)
-        size_wh = (int(size[0]), int(size[1])) if size[0] and size[1] else facts.size_wh if facts else None
-        stop = task.findtext("stop_frame")
-        frames = int(stop) + 1 if stop else facts.frames if facts else last + 1
-        fps = float(task.findtext("fps") or 0) or (facts.fps if facts else None)
     except ValueError as error:
         raise DatasetError(f"{file}: in <meta>: {error}") from error
-    return AnnotatedVideo(name, recording_of(name), path, frames, (), size_wh, fps=fps)
+    rows.frames = rows.frames or last + 1  # boxes that are outside count, too
+    rows.subset, rows.remarks = task.findtext("subset") or "", read_remarks(str(file), task.findtext(KEY))
+    return rows
 
 
 def _shapes(track: Any) -> Iterator[Any]:

@@ -1,30 +1,19 @@
-"""Label Studio's JSON export of video tasks. Knows `videorectangle`; nothing of other formats."""
+"""Read Label Studio's JSON export of video tasks, `videorectangle`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.data_json import Annotations
-from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows, annotations_of, recording_of, unique
+from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError
 
 PERCENT_WH = (100, 100)  # the picture that boxes are measured in where the video is not there
 SAME_RATE = 0.005  # by which two rates may differ: 29.97 is written as 30
 SIDES = ("x", "y", "width", "height")
-
-
-class _Task(NamedTuple):
-    """What is read of one task; its video has no tubes yet, and boxes are in percent."""
-
-    video: AnnotatedVideo
-    rows: Rows
-    notes: list[str]
 
 
 class _Timeline(NamedTuple):
@@ -43,7 +32,9 @@ class _Timeline(NamedTuple):
     size_wh: tuple[int, int] | None
 
 
-def read_labelstudio(file: Path, content: Sequence[dict[str, Any]], options: Options) -> tuple[Annotations, list[str]]:
+def read_labelstudio(
+    file: Path, content: Sequence[dict[str, Any]], options: Options
+) -> tuple[list[str], list[Rows], list[str]]:
     """Boxes in percent of the picture, frames from 1, in a line between keyframes; `enabled: false` ends a stretch.
 
     The tool counts frames at a rate of its own, 24 a second if its configuration does not say another: keyframes are
@@ -51,22 +42,21 @@ def read_labelstudio(file: Path, content: Sequence[dict[str, Any]], options: Opt
     as the tool shows it. Of a box that is turned, about its first corner, the upright box around it is taken. A region
     is a person; it may have several labels. Of several annotations of a task the newest counts, cancelled ones do not.
 
+    Returns:
+        Names of classes, videos, notes for the user.
+
     Raises:
         DatasetError: no such region, one that lacks a field, or that is turned in a video that is not there.
     """
-    footage = Footage(file.parent, options)
-    tasks = [_task(f"{file}: task {number}", task, footage, options) for number, task in enumerate(content)]
-    classes = list(dict.fromkeys(label for task in tasks for label in task.rows.label))
+    footage, notes = Footage(file.parent, options), list[str]()
+    videos = [_task(f"{file}: task {number}", task, footage, options, notes) for number, task in enumerate(content)]
+    classes = list(dict.fromkeys(label for rows in videos for label in rows.label))
     if not classes:
         raise DatasetError(f"{file}: no task has a region of type videorectangle with a label")
-    videos = []
-    for video, rows, _ in tasks:
-        scale = [side / 100 for side in video.size_wh or PERCENT_WH]
-        videos.append(replace(video, tubes=rows.tubes(classes, scale)))
-    return annotations_of(classes, unique(videos)), [note for task in tasks for note in task.notes]
+    return classes, videos, notes
 
 
-def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> _Task:
+def _task(where: str, task: dict[str, Any], footage: Footage, options: Options, notes: list[str]) -> Rows:
     try:
         data = task["data"]
         said = str(data["video"] if "video" in data else next(v for v in data.values() if isinstance(v, str)))
@@ -74,8 +64,11 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
         results = done[-1]["result"] if done else []
         path = footage.find(said.partition("?d=")[2] or said)
         regions = [each for each in results if each.get("type") == "videorectangle"]
-        facts, rows = footage.facts(path), Rows(options.allowance)
+        facts = footage.facts(path)
         line = _timeline([each["value"] for each in regions], facts, options.fps)
+        size_wh = facts.size_wh if facts else PERCENT_WH
+        rows = Rows(options.allowance, path.stem, path, line.frames, size_wh, line.fps)
+        rows.scale = [side / 100 for side in size_wh]
         bare = 0
         for person, region in enumerate(regions):
             labels = _labels(region, results, options.attribute)
@@ -86,17 +79,15 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
                     rows.add(frame, person, label, box)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
         raise DatasetError(f"{where}: {error!r}; expected Label Studio's export as JSON") from error
-    size_wh = facts.size_wh if facts else PERCENT_WH
-    frames = line.frames or max(rows.frame, default=-1) + 1
-    video = AnnotatedVideo(path.stem, recording_of(path.stem), path, frames, (), size_wh, fps=line.fps)
     rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}: placed by time"
     turned = sum(bool(float(key.get("rotation") or 0)) for each in regions for key in each["value"]["sequence"])
-    told = {
+    said_of = {
         f"{path.name} was annotated at {rate}": line.scale != 1,
         f"{path.name}: {bare} regions have no label and are left out": bare > 0,
         f"{path.name}: taken as the upright boxes around them: {turned} turned boxes": turned > 0,
     }
-    return _Task(video, rows, [note for note, is_so in told.items() if is_so])
+    notes += [note for note, is_so in said_of.items() if is_so]
+    return rows
 
 
 def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float | None) -> _Timeline:

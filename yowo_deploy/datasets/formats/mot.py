@@ -1,4 +1,4 @@
-"""MOTChallenge: a folder a sequence, `gt/gt.txt` and `seqinfo.ini`. Knows those; nothing of other formats."""
+"""Read and write MOTChallenge: a folder a sequence, with `gt/gt.txt` and `seqinfo.ini`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,17 @@ import numpy as np
 
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, relative_to
-from yowo_deploy.datasets.formats.box_rows import (
-    Footage,
-    Options,
-    Rows,
-    annotations_of,
-    is_footage,
-    recording_of,
-    sides_of,
-    unique,
-)
-from yowo_deploy.datasets.formats.sidecar import (
-    Remarks,
-    Written,
-    file_names,
-    lost_of,
-    notes_of,
-    read_remarks,
-    refuse_unspeakable,
-    remarks_of,
-    subset_of,
-)
+from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, is_footage
+from yowo_deploy.datasets.formats.sidecar import file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.files import read_within, refuse_existing, writable_folder, write_text
+from yowo_deploy.files import read_within
 from yowo_deploy.video.suffixes import is_video
 
 INFO, REMARKS = "seqinfo.ini", "yowoDeploy"
 _COLUMNS = "frame,id,left,top,width,height,confidence[,class[,visibility]]"
 
 
-def read_mot(files: Sequence[Path], options: Options) -> tuple[Annotations, list[str]]:
+def read_mot(files: Sequence[Path], options: Options) -> tuple[list[str], list[Rows], list[str]]:
     """`frame,id,left,top,width,height,confidence,class,visibility`; frames and classes count from 1.
 
     Corners are taken as they are, from 0: so CVAT and everyone's readers have them, other than MOTChallenge's own page.
@@ -50,50 +31,33 @@ def read_mot(files: Sequence[Path], options: Options) -> tuple[Annotations, list
     Args:
         files: the `gt.txt` of each sequence.
 
+    Returns:
+        Names of classes, videos, notes for the user.
+
     Raises:
         DatasetError: a row that does not fit, with file and line.
     """
-    found = [(file, _sequence(file), _labels(file)) for file in files]
-    labelled = next((names for *_, names in found if names), [])
-    # Each sequence has its own list, which may be in another order.
-    parsed = [(file, info, list(_rows(file, len(names or labelled))), names or labelled) for file, info, names in found]
-    highest = max((row[2] for _, _, rows, _ in parsed for row in rows), default=1)
+    own = [_labels(file) for file in files]  # each sequence has its own list, which may be in another order
+    labelled = next(filter(None, own), [])
+    parsed = [list(_lines_of(file, len(names or labelled))) for file, names in zip(files, own, strict=True)]
+    highest = max((row[2] for rows in parsed for row in rows), default=1)
     unnamed = ["person"] if highest == 1 else [str(number) for number in range(1, highest + 1)]
-    classes = list(dict.fromkeys(name for *_, names in parsed for name in names or unnamed))
-    told = [read_remarks(f"{_folder(file) / INFO}", info.get(REMARKS.lower())) for file, info, *_ in parsed]
-    videos = unique(
-        [
-            _video(file, info, rows, names or unnamed, classes, options, each)
-            for (file, info, rows, names), each in zip(parsed, told, strict=True)
-        ]
-    )
-    subsets = (info.get("split", "") for _, info, *_ in parsed)
-    sides = sides_of((video.name, subset) for video, subset in zip(videos, subsets, strict=True))
+    labels = [names or labelled or unnamed for names in own]
+    videos = [_rows(file, lines, names, options) for file, lines, names in zip(files, parsed, labels, strict=True)]
+    classes = list(dict.fromkeys(name for names in labels for name in names))
     notes = [] if labelled else [f"no labels.txt: the classes are called {', '.join(classes[:5])}"]
-    return annotations_of(classes, videos, sides, told), notes
+    return classes, videos, notes
 
 
-def write_mot(annotations: Annotations, folder: Path, overwrite: bool = False) -> Written:
-    """`<video>/gt/gt.txt`, `<video>/gt/labels.txt` and `<video>/seqinfo.ini` of each video.
-
-    Raises:
-        DatasetError: the annotations cannot be written.
-        OutputError: a file is there already, and `overwrite` is not said.
-    """
-    refuse_unspeakable(annotations)
+def mot_texts(annotations: Annotations, folder: Path) -> tuple[dict[Path, str], list[str]]:
+    """`<video>/gt/gt.txt`, `<video>/gt/labels.txt` and `<video>/seqinfo.ini` of each video."""
     texts = {}
     for number, name in enumerate(file_names(video.name for video in annotations.videos)):
-        video, place = annotations.videos[number], folder / name
-        texts[place / "gt" / "gt.txt"] = "".join(_lines(video))
+        place = folder / name
+        texts[place / "gt" / "gt.txt"] = "".join(_lines(annotations.videos[number]))
         texts[place / "gt" / "labels.txt"] = "".join(f"{label}\n" for label in annotations.classes)
         texts[place / INFO] = "".join(_info(annotations, number, place))
-    for file in texts:
-        refuse_existing(file, overwrite)
-    writable_folder(folder)
-    for file, text in texts.items():
-        write_text(file, text)
-    files = [file for file in texts if file.name == "gt.txt"]
-    return Written(files, lost_of(annotations), notes_of(annotations, judged=False))
+    return texts, []
 
 
 def _lines(video: AnnotatedVideo) -> Iterator[str]:
@@ -141,7 +105,7 @@ def _labels(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _rows(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[float]]]:
+def _lines_of(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[float]]]:
     """Frame from 0, person, class from 1, corners."""
     for number, line in enumerate(read_within(file).decode("utf-8-sig").splitlines(), 1):
         where, row = f"{file}:{number}", line.split(",") if "," in line else line.split()
@@ -164,31 +128,22 @@ def _rows(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[float]
         yield frame - 1, person, action, [x, y, x + w, y + h]
 
 
-def _video(
-    file: Path,
-    info: dict[str, str],
-    rows: Sequence[tuple[int, int, int, list[float]]],
-    labels: Sequence[str],
-    classes: Sequence[str],
-    options: Options,
-    told: Remarks | None,
-) -> AnnotatedVideo:
-    folder = _folder(file)
-    footage = Footage(folder, options)
-    name = info.get("name") or folder.name
+def _rows(
+    file: Path, lines: Sequence[tuple[int, int, int, list[float]]], labels: Sequence[str], options: Options
+) -> Rows:
+    folder, info = _folder(file), _sequence(file)
+    footage, name = Footage(folder, options), info.get("name") or folder.name
     path = _path(footage, folder, info.get("imdir", "img1"), name)
-    facts, boxes = footage.facts(path), Rows(options.allowance)
-    for frame, person, action, corners in rows:
-        boxes.add(frame, person, labels[action - 1], corners)
     try:
-        said = int(info.get("imwidth", 0)), int(info.get("imheight", 0))
-        frames = int(info.get("seqlength", 0)) or (facts.frames if facts else 0) or max(boxes.frame, default=-1) + 1
-        fps = float(info.get("framerate", 0)) or options.fps or (facts.fps if facts and path.is_file() else None)
+        size = int(info.get("imwidth", 0)), int(info.get("imheight", 0))
+        rows = footage.rows(name, path, size, int(info.get("seqlength", 0)), float(info.get("framerate", 0)))
     except ValueError as error:
         raise DatasetError(f"{folder / INFO}: {error}") from error
-    size_wh = said if all(said) else facts.size_wh if facts else None
-    tubes = boxes.tubes(classes, told=told)
-    return AnnotatedVideo(name, recording_of(name), path, frames, tubes, size_wh, fps=fps)
+    for frame, person, action, corners in lines:
+        rows.add(frame, person, labels[action - 1], corners)
+    rows.subset = info.get("split", "")
+    rows.remarks = read_remarks(f"{folder / INFO}", info.get(REMARKS.lower()))
+    return rows
 
 
 def _path(footage: Footage, folder: Path, said: str, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What the formats of others have no word for, as one JSON in a place that they pass over. Knows no format.
+"""Remarks: what the formats of other tools have no word for, as one JSON in a place that they pass over.
 
 `data export` writes it, `data import` reads it back, so that nothing is lost on the way; a tool that writes the file
 anew leaves it out, and what is then left is what its format says.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations, Sides, refuse_faults
 from yowo_deploy.datasets.validation import is_whole
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.files import refuse_existing, writable_folder, write_text
 
 KEY = "yowo_deploy"
 LONGEST_NAME = 200  # bytes of the names of files, which suffixes are added to
@@ -29,6 +30,10 @@ _SIDES = get_args(Split)
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 Start = tuple[str, int, int]  # class, person and first frame of a tube
+
+
+# From annotations and a folder to the texts of files, and to notes: what their format has no word for.
+TextsOf = Callable[[Annotations, Path], tuple[dict[Path, str], list[str]]]
 
 
 class Written(NamedTuple):
@@ -155,17 +160,34 @@ def subset_of(annotations: Annotations, name: str) -> str:
     return _subset(annotations.splits, name)
 
 
-def refuse_unspeakable(data: Annotations) -> None:
-    """Raise a DatasetError where no format could hold `data`: faults, no video, names that are no single line."""
+def write_files(
+    texts_of: TextsOf, data: Annotations, folder: Path, overwrite: bool = False, *, judged: bool = True
+) -> Written:
+    """Write what `texts_of` makes of `data`.
+
+    Args:
+        judged: the format has a word for frames that were looked at.
+
+    Raises:
+        DatasetError: the annotations cannot be written: a fault, no video, or a name that is no single line.
+        OutputError: a file is there already, and `overwrite` is not said.
+    """
     refuse_faults(data)
     if not data.videos:
         raise DatasetError("no video in it: nothing to write")
     for name in (*data.classes, *(video.name for video in data.videos)):
         if name != name.strip() or _UNSPEAKABLE.search(name):
             raise DatasetError(f"{name!r} has blanks at its ends, or characters that cannot be seen: rename it")
+    texts, notes = texts_of(data, folder)
+    for file in texts:
+        refuse_existing(file, overwrite)
+    writable_folder(folder)
+    for file, text in texts.items():
+        write_text(file, text)
+    return Written(list(texts), _lost(data), [*notes, *_notes(data, judged)])
 
 
-def lost_of(data: Annotations) -> list[str]:
+def _lost(data: Annotations) -> list[str]:
     """What no format keeps: two tubes of one person and class at a time."""
     found = [(v, tube) for v in data.videos for tube in _entangled(v)]
     if not found:
@@ -181,12 +203,8 @@ def _entangled(video: AnnotatedVideo) -> list[tuple[int, int]]:
     return [before[:2] for before, after in pairwise(spans) if before[:2] == after[:2] and after[2] <= before[3]]
 
 
-def notes_of(data: Annotations, judged: bool) -> list[str]:
-    """What stands in the remarks alone, in one sentence.
-
-    Args:
-        judged: the format has a word for frames that were looked at.
-    """
+def _notes(data: Annotations, judged: bool) -> list[str]:
+    """What stands in the remarks alone, in one sentence."""
     there = {
         f"{len(data.splits) - 1} more split{'s' * (len(data.splits) != 2)}": len(data.splits) > 1,
         "classes that exclude each other": bool(data.exclusive),

@@ -1,61 +1,51 @@
-"""VGG Image Annotator 3, projects of videos. Knows their JSON; nothing of other formats."""
+"""Read projects of VGG Image Annotator 3 with videos."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.data_json import Annotations
-from yowo_deploy.datasets.formats.box_rows import NOBODY, Footage, Options, Rows, annotations_of, recording_of, unique
+from yowo_deploy.datasets.formats.box_rows import NOBODY, Footage, Options, Rows
 from yowo_deploy.errors import DatasetError
 
 SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}
 ROUNDING_S = 0.0006  # times are written with three decimals
+_NO_ACTION = "no action"
 
 
-def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[Annotations, list[str]]:
+def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[list[str], list[Rows], list[str]]:
     """Boxes at times in seconds, pixels of the video; the frame on show at a time is floor(second * fps).
 
     The action is an attribute, the only one or the one named; its value is an option, several parted by commas, or
     text. A box without it takes what stretches of time (without a box) say of that moment. There are no persons: boxes
     that overlap from one annotated frame to the next are one. Of other shapes the upright box around them is taken.
 
+    Returns:
+        Names of classes, videos, notes for the user.
+
     Raises:
-        DatasetError: several attributes and none named, a shape that is not known, a field that is missing.
+        DatasetError: several attributes and none named, or a shape that is not known.
     """
-    try:
-        known, notes = _attribute(file, content["attribute"], options.attribute)
-        options_of: dict[str, str] = {
-            str(key): str(name) for key, name in content["attribute"][known].get("options", {}).items()
-        }
-        footage, classes = Footage(file.parent, options), list(options_of.values())
-        views = {key: content["file"][str(view["fid_list"][0])] for key, view in content["view"].items()}
-        videos = []
-        for view, about in views.items():
-            moments = [row for row in content["metadata"].values() if str(row["vid"]) == view]
-            videos.append(_video(file, about, moments, known, options_of, classes, footage))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise DatasetError(f"{file} is no project of VIA 3 ({error!r})") from error
-    found = []
-    for video, rows, _ in videos:
-        found.append(replace(video, tubes=rows.tubes(classes, looked_at=sorted(set(rows.frame)))))
-    boxed = sum((each for *_, each in videos), Counter[str]())
-    stray = sum(bool(row.get("xy")) and str(row["vid"]) not in views for row in content["metadata"].values())
-    for count, what in ((boxed.pop(_NO_ACTION, 0), "have no action"), (stray, "are of no view")):
+    known, notes = _attribute(file, content["attribute"], options.attribute)
+    names = {str(key): str(name) for key, name in content["attribute"][known].get("options", {}).items()}
+    footage, boxed, videos = Footage(file.parent, options), Counter[str](), []
+    for view, about in content["view"].items():
+        said = str(content["file"][str(about["fid_list"][0])]["fname"])
+        rows = footage.rows(Path(said).stem, footage.find(said))
+        moments = [row for row in content["metadata"].values() if str(row["vid"]) == view]
+        _add(rows, f"{file}: {rows.name}", [(row, _labels(row, known, names)) for row in moments], boxed)
+        rows.looked_at = rows.frame
+        videos.append(rows)
+    strays = sum(bool(row.get("xy")) and str(row["vid"]) not in content["view"] for row in content["metadata"].values())
+    for count, what in ((boxed.pop(_NO_ACTION, 0), "have no action"), (strays, "are of no view")):
         if count:
             notes.append(f"{count} boxes {what} and are left out")
     if boxed:
         shapes = ", ".join(f"{count} {shape}" for shape, count in sorted(boxed.items()))
         notes.append(f"taken as the upright boxes around them: {shapes}")
-    return annotations_of(classes, unique(found)), notes
-
-
-_NO_ACTION = "no action"
+    return list(dict.fromkeys([*names.values(), *(label for rows in videos for label in rows.label)])), videos, notes
 
 
 def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tuple[str, list[str]]:
@@ -69,40 +59,23 @@ def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tup
     return names[chosen], [f"the action is the attribute {chosen!r}"]
 
 
-def _video(
-    file: Path,
-    about: dict[str, Any],
-    moments: Sequence[dict[str, Any]],
-    known: str,
-    options_of: dict[str, str],
-    classes: list[str],
-    footage: Footage,
-) -> tuple[AnnotatedVideo, Rows, Counter[str]]:
-    """The video without tubes, its boxes, and how many shapes were no rectangles."""
-    path = footage.find(str(about["fname"]))
-    facts = footage.facts(path)
-    fps, name = footage.fps_of(path, facts), Path(str(about["fname"])).stem
-    said = [(row, _labels(row, known, options_of)) for row in moments]
+def _add(rows: Rows, where: str, said: list[tuple[dict[str, Any], list[str]]], boxed: Counter[str]) -> None:
+    """The boxes of a video, from its moments and their labels; count shapes that are no rectangles."""
+    fps = rows.known_fps()
     stretches = [(row["z"], labels) for row, labels in said if not row.get("xy") and len(row["z"]) == 2]
-    rows, boxed = Rows(footage.allowance), Counter[str]()
     for row, labels in said:
         if not row.get("xy"):
             continue
         kind, *numbers = row["xy"]
         if kind not in SHAPES or len(row["z"]) != 1:
-            raise DatasetError(f"{file}: {name} at {row['z']} s: shape {kind}, expected a rectangle at one time")
+            raise DatasetError(f"{where} at {row['z']} s: shape {kind}, expected a rectangle at one time")
         if SHAPES[kind] != "rectangle":
             boxed[SHAPES[kind]] += 1
         second, box = float(row["z"][0]), _around(kind, list(map(float, numbers)))
         labels = labels or [each for (a, b), of in stretches if a <= second <= b for each in of]
         boxed[_NO_ACTION] += not labels
         for label in labels:
-            if label not in classes:
-                classes.append(label)
             rows.add(math.floor((second + ROUNDING_S) * fps), NOBODY, label, box)
-    frames = (facts.frames if facts else 0) or max(rows.frame, default=-1) + 1
-    size_wh = facts.size_wh if facts else None
-    return AnnotatedVideo(name, recording_of(name), path, frames, (), size_wh, fps=fps), rows, boxed
 
 
 def _around(kind: int, numbers: list[float]) -> tuple[float, float, float, float]:

@@ -309,7 +309,7 @@ def test_cocovid_boxes_are_corner_and_size_and_images_say_what_was_looked_at(tmp
     [
         ({"category_id": 0}, r"annotations\[0\]: category_id 0 is not there, expected one of 3, 7"),
         ({"image_id": 1}, r"annotations\[0\]: image_id 1 is not there"),
-        ({"bbox": [1, 2, 3]}, "is not CocoVID"),
+        ({"bbox": [1, 2, 3]}, "is not as cocovid has it: ValueError"),
     ],
 )
 def test_a_cocovid_row_that_does_not_fit_is_told_by_its_number(
