@@ -15,6 +15,14 @@ export PIP_NO_INPUT := 1
 export PIP_PROGRESS_BAR := off
 endif
 
+# pip's editable install goes through an import hook, which type checkers do not follow; plain paths they do.
+define WRITE_PATHS
+import pathlib, sys, sysconfig
+paths = "".join(f"{pathlib.Path(each).resolve()}\n" for each in sys.argv[1:])
+pathlib.Path(sysconfig.get_path("purelib"), "yowo-deploy-paths.pth").write_text(paths)
+endef
+export WRITE_PATHS
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo check test clean
 
@@ -23,9 +31,10 @@ help: ## show this list
 
 venv: $(INSTALLED) ## create the virtual environment with everything a developer needs
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -c "$$WRITE_PATHS" . training export
 	touch $@
 
 demo: $(INSTALLED) ## train, export, compare, measure and detect, without data or GPU: about five minutes

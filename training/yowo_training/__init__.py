@@ -1,1 +1,23 @@
 """Build and train YOWO models with PyTorch; applications that only run a model never need it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yowo_training.session import prepare, preview_batch, train
+
+__all__ = ["prepare", "preview_batch", "train"]
+
+_HOME = {
+    "prepare": "yowo_training.session",
+    "preview_batch": "yowo_training.session",
+    "train": "yowo_training.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

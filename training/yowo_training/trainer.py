@@ -122,6 +122,7 @@ class Run:
         torch.manual_seed(seed)
         recipe = recipe if start is None else fine_tuning(recipe)
         self.recipe, self.budget, self.seed, self.rules = recipe, budget, seed, dataset.rules
+        self.start = start
         self.device, self.team = join_team(device)
         self.spec: ModelSpec = recipe.spec(dataset)
         present, self.absent = split_present(dataset.videos("train"))

@@ -1,0 +1,206 @@
+"""Export a model to ONNX or to a TensorRT plan, in any precision, as one call each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from yowo_deploy.backends.loader import is_checkpoint
+from yowo_deploy.backends.trt import installed_flavours
+from yowo_deploy.errors import InputError
+from yowo_deploy.files import atomic_write, existing_file, refuse_overwriting
+from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.plan_record import Flavour, is_plan
+from yowo_deploy.reporter import Reporter
+from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
+from yowo_export.exporter import Attention, export_onnx
+from yowo_export.plan_builder import PlanOptions, build_plan
+from yowo_export.precision.convert import store_anew
+from yowo_export.precision.int8 import Target
+from yowo_export.precision.request import LowerPrecision
+from yowo_export.streaming.rewrite import check_streamable, export_streaming
+from yowo_training.checkpoints.checkpoint import load_checkpoint
+
+
+def export(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    clip: int | None = None,
+    attention: Attention | None = None,
+    half_weights: bool = False,
+    target: Target = "openvino",
+    streaming: bool = False,
+    lower: LowerPrecision | None = None,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Write a model as an ONNX file that carries its spec: `yowo-deploy export` as one call.
+
+        export("ckpt.pth", clip=8)
+        export("ckpt.pth", "int8.onnx", lower=LowerPrecision("int8", ["videos"]))
+
+    Args:
+        model: a checkpoint of this toolkit or of the official release; or an ONNX file of ours, or "default", to be
+            written again in another form.
+        output: the ONNX file; by default the model's name with .onnx.
+        clip: clip length in frames; by default the checkpoint's.
+        attention: "fused" is one Attention node (opset 23), "plain" is MatMul, Softmax, MatMul; by default "plain" for
+            tensorrt, else "fused".
+        half_weights: store float32 weights in half precision; the arithmetic stays float32.
+        target: the backend that INT8 is laid out for. For onnxruntime, 3-D convolutions also become 2-D ones if that is
+            measured to be faster on this machine.
+        streaming: write a file for video frame by frame, which computes once what neighbouring clips share.
+        lower: a lower precision; float32 by default.
+        reporter: receives messages and progress; by default they are logged.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: no such model, or arguments that exclude each other.
+        ModelFileError: the model cannot be read.
+        ParityError: what was written disagrees with the model; then nothing is written.
+        OutputError: the file cannot be written, or is the model itself.
+    """
+    reporter = reporter or Reporter()
+    source = existing_file(model_path(model), "model")
+    path = _output(model, source, output, ".onnx")
+    refuse_overwriting(source, path)
+    if lower is not None:
+        lower.refuse_report(source, path)
+    _refuse_contradictions(half_weights, target, streaming, lower)
+    fused = attention != "plain" if attention else target != "tensorrt"
+    with tempfile.TemporaryDirectory() as folder:
+        single, whole = Path(folder) / "fp32.onnx", Path(folder) / "clips.onnx" if streaming else path
+        if source.suffix.lower() == ".onnx" and not is_checkpoint(source):
+            _refuse_source(str(model), source, clip, target, lower)
+            store_anew(source, single, half_weights, attention)
+        else:
+            loaded = load_checkpoint(source, clip)
+            spec = loaded.spec
+            reporter.message(f"exporting {spec.name}: {spec.classes} classes, clips of {spec.clip_length} frames")
+            difference = export_onnx(loaded, single, attention or ("fused" if fused else "plain"), half_weights)
+            reporter.message(f"agrees with PyTorch to {difference:.1e} on ONNX Runtime")
+        if streaming:
+            check_streamable(single)
+        if lower is not None:
+            lower.convert(single, whole, target, fused, streaming, reporter)
+        else:
+            if target == "onnxruntime":
+                reporter.message(_tuned(conv3d_as_2d_if_faster(single, streaming=streaming)))
+            with atomic_write(whole) as temporary:
+                temporary.write_bytes(single.read_bytes())
+        if streaming:
+            agrees = export_streaming(whole, path)
+            reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
+    return path
+
+
+def build(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    target: Flavour | None = None,
+    batch: tuple[int, int, int] | None = None,
+    workspace: int = 0,
+    version_compatible: bool = False,
+    timing_cache: str | os.PathLike[str] | None = None,
+    tf32: bool = True,
+    show_layers: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    lower: LowerPrecision | None = None,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Build a TensorRT plan from an ONNX file of ours: `yowo-deploy build` as one call.
+
+        build("yowo.onnx", batch=(1, 8, 16), lower=LowerPrecision("fp16", ["videos"]))
+
+    The plan computes in the precision of the ONNX file, and carries its spec. Beside it lies its hash, without which it
+    is not loaded.
+
+    Args:
+        model: the ONNX file, or "default".
+        output: the plan; by default the model's name with .plan.
+        target: "tensorrt", which builds for the GPU of this machine, or "tensorrt-rtx", which needs none; by default
+            the installed one.
+        batch, workspace, version_compatible, tf32, show_layers: see `PlanOptions`.
+        timing_cache: file in which TensorRT keeps its measurements.
+        cache: folder of plans; one of the same file, options, version and GPU is taken from there.
+        lower: a lower precision, applied before the build.
+        reporter: receives messages and progress; by default they are logged.
+
+    Returns:
+        The plan that was written.
+
+    Raises:
+        InputError: no such file, a checkpoint, or arguments that exclude each other.
+        ModelFileError: TensorRT refuses the file.
+        MissingExtraError: the library is not installed.
+        OutputError: the plan cannot be written, or is the model itself.
+    """
+    reporter = reporter or Reporter()
+    source = existing_file(model_path(model), "ONNX file")
+    if is_checkpoint(source) or is_plan(source):
+        raise InputError(f"{model} is no ONNX file: `yowo-deploy export` writes one from a checkpoint")
+    path = _output(model, source, output, ".plan")
+    refuse_overwriting(source, path)
+    if lower is not None:
+        lower.refuse_report(source, path)
+    flavour = target or _installed()
+    timings = None if timing_cache is None else Path(timing_cache)
+    options = PlanOptions(flavour, batch, workspace, tf32, version_compatible, timings, show_layers)
+    with tempfile.TemporaryDirectory() as folder:
+        if lower is not None:
+            lowered = Path(folder) / "lowered.onnx"
+            lower.convert(source, lowered, "tensorrt", False, False, reporter)
+            source = lowered
+        with reporter.progress(f"building for {flavour}", 1.0) as update:
+            reused = build_plan(source, path, options, cache, update)
+    if reused:
+        reporter.message(f"taken from {cache}: same ONNX file, options, version and GPU")
+    return path
+
+
+def _output(
+    model: str | os.PathLike[str],
+    source: Path,
+    output: str | os.PathLike[str] | None,
+    suffix: str,
+) -> Path:
+    """The given name, or that of the model; of the package's own model in the current folder."""
+    return Path(output) if output else (Path(DEFAULT) if model == DEFAULT else source).with_suffix(suffix)
+
+
+def _installed() -> Flavour:
+    return next(iter(installed_flavours()), "tensorrt")
+
+
+def _refuse_contradictions(half_weights: bool, target: Target, streaming: bool, lower: LowerPrecision | None) -> None:
+    if lower is not None and half_weights:
+        raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
+    if half_weights and target == "onnxruntime":
+        raise InputError("--target onnxruntime cuts weights up, which it finds in single precision: no --half-weights")
+    if streaming and (target == "tensorrt" or (lower is not None and lower.precision == "bf16")):
+        raise InputError("--streaming is for ONNX files in fp32, fp16 or int8 so far, not for tensorrt, nor in bf16")
+
+
+def _refuse_source(model: str, source: Path, clip: int | None, target: Target, lower: LowerPrecision | None) -> None:
+    """What an ONNX file cannot become."""
+    spec = read_spec(source)
+    if spec.streaming:
+        raise InputError(f"{model} is a streaming file: start from the checkpoint, or the file of clips")
+    if spec.precision != "fp32" and target == "onnxruntime" and lower is None:
+        raise InputError(f"{model} is in {spec.precision}: --target onnxruntime takes float32 apart")
+    if clip not in (None, spec.clip_length):
+        raise InputError(
+            f"{model} is an ONNX file for clips of {spec.clip_length} frames; only a checkpoint takes others"
+        )
+
+
+def _tuned(ratio: float | None) -> str:
+    if ratio is None:
+        return "no 3-D convolution that could become a 2-D one"
+    chosen = "" if ratio > 1 else ", so they stay 3-D"
+    return f"3-D convolutions as 2-D ones: {ratio:.2f} times as fast on this machine{chosen}"
