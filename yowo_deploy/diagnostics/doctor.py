@@ -1,7 +1,7 @@
-"""What is installed here, what works, what is missing. Knows processes and packages; imports no engine.
+"""Installed packages, working backends, and what is missing.
 
-That an engine works is known when it has run. Where a driver is broken it may also hang, or take its process down, so
-each is tried in a process of its own, on a model of one layer whose answer is known.
+A backend works when it has run a model. With a broken driver it may also hang or crash, so each is tried in a process
+of its own, on a model of one layer whose answer is known.
 """
 
 from __future__ import annotations
@@ -24,18 +24,15 @@ from typing import Literal
 import numpy as np
 
 from yowo_deploy.backends.loader import open_model
+from yowo_deploy.diagnostics.nvidia_smi import find_gpus, last_line
 from yowo_deploy.diagnostics.probe_model import clip_kernel_answer, write_one_layer
+from yowo_deploy.diagnostics.system_info import MODULES
 from yowo_deploy.errors import ModelFileError, VideoError
 from yowo_deploy.video.reader import VideoReader
 from yowo_deploy.video.writer import VideoWriter
 
 TIMEOUT_S = 60.0  # for one trial; PyTorch takes 10 s to load from a cold, slow disk
-_GPU_FIELDS = ("name", "driver_version", "compute_cap", "memory.total")
 
-# Top-level module -> the extra that brings it; "" for what every installation has.
-MODULES = {"numpy": "", "cv2": "", "openvino": "openvino", "onnxruntime": "onnxruntime", "torch": "train"}
-MODULES |= {"onnx": "export", "onnx_ir": "export", "onnxscript": "export", "tensorrt": "tensorrt"}
-MODULES |= {"tensorrt_rtx": "tensorrt-rtx", "cuda": "tensorrt", "av": "video", "matplotlib": "plots"}
 # Modules that several wheels carry, each over the other's files, and which wheel to keep: the first that is there.
 ONE_WHEEL = {
     "cv2": (("opencv-python-headless", "opencv-python-headless"),),
@@ -73,6 +70,7 @@ _RUN = "import sys; from yowo_deploy.diagnostics.doctor import run_one_layer; ru
 _WRITE = "import sys; from yowo_deploy.diagnostics.doctor import write_video; write_video(sys.argv[2])"
 _TORCH = """
 import sys, torch
+from yowo_deploy.diagnostics.nvidia_smi import find_gpus, last_line
 from yowo_deploy.diagnostics.probe_model import STRIDES, clip_kernel_answer
 clip, kernel, answer = (torch.from_numpy(array).to(sys.argv[2]) for array in clip_kernel_answer())
 if not torch.equal(torch.nn.functional.conv3d(clip, kernel, stride=STRIDES).squeeze(2), answer):
@@ -223,24 +221,6 @@ def write_video(path: str) -> None:
         raise VideoError(f"four frames of 0, 80, 160 and 240 came back as {shades}")
 
 
-def find_gpus() -> tuple[tuple[dict[str, str], ...], str]:
-    """The NVIDIA GPUs as nvidia-smi tells, and a note: CUDA's version, or why there is none."""
-    try:
-        query = ["nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader"]
-        told = subprocess.run(query, capture_output=True, text=True, timeout=TIMEOUT_S)
-        if told.returncode:
-            return (), f"no NVIDIA GPU can be used: {_last_line(told.stderr, told.stdout)}"
-        page = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=TIMEOUT_S).stdout
-    except OSError:
-        return (), "no NVIDIA GPU: nvidia-smi is not there"
-    except subprocess.TimeoutExpired:
-        return (), f"no NVIDIA GPU can be used: nvidia-smi did not answer in {TIMEOUT_S:.0f} s"
-    rows = [[value.strip() for value in line.split(",")] for line in told.stdout.splitlines() if line.strip()]
-    version = re.search(r"CUDA\b[^:\n]*Version\s*:\s*([\d.]+)", page)
-    gpus = tuple(dict(zip(_GPU_FIELDS, row, strict=False)) for row in rows)
-    return gpus, f"CUDA {version[1]} by the driver" if version else "the driver does not tell its CUDA version"
-
-
 def clash(module: str, wheels: Sequence[str]) -> str:
     """What to do about a module of `ONE_WHEEL` that several wheels carry; "" when one does, or none."""
     names = sorted(set(wheels))
@@ -272,15 +252,9 @@ def _failure(command: list[str], environment: dict[str, str], folder: str) -> st
         return f"its process died: {signal.strsignal(-done.returncode) or -done.returncode}"
     if not done.returncode:
         return ""
-    told = _last_line(done.stderr, done.stdout)
+    told = last_line(done.stderr, done.stdout)
     lacking = re.search(r"lib[\w.+-]+: cannot open shared object file", done.stderr)  # engines log it and go on
     return told if lacking is None or lacking[0] in told else f"{lacking[0]}; {told}"
-
-
-def _last_line(*texts: str) -> str:
-    """The last line of the first text that has one: of a traceback the message, without the name of its error."""
-    lines = [line for text in texts for line in reversed(text.splitlines()) if line.strip()]
-    return re.sub(r"^[\w.]+(Error|Exception): ", "", lines[0].strip())[:500] if lines else "no reason given"
 
 
 def _versions(wheels: Sequence[str]) -> str:

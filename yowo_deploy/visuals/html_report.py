@@ -1,9 +1,8 @@
-"""One HTML page that stands alone: text, tables, pictures, a link to a video. Knows HTML; nothing of models."""
+"""One self-contained HTML page of text, tables, pictures and videos."""
 
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal
 from urllib.parse import quote
 
 import cv2
+from jinja2 import Environment, StrictUndefined
 
 from yowo_deploy.arrays import Frame
 
@@ -90,50 +90,18 @@ def html_report(title: str, sections: Sequence[Section], lead: str = "") -> str:
         sections: in order.
         lead: a sentence or two below the title.
     """
-    intro = f'<p class="lead">{html.escape(lead)}</p>' if lead else ""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{html.escape(title)}</h1>\n{intro}\n"
-        + "\n".join(_section(section) for section in sections)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    shown = [(section.heading, [(type(piece).__name__, piece) for piece in section.pieces]) for section in sections]
+    return _PAGE.render(title=title, lead=lead, sections=shown, style=_STYLE)
 
 
-def _section(section: Section) -> str:
-    pieces = "\n".join(_piece(piece) for piece in section.pieces)
-    return f"<section>\n<h2>{html.escape(section.heading)}</h2>\n{pieces}\n</section>"
+def _paragraphs(text: str) -> list[str]:
+    return re.split(r"\n\s*\n", text)
 
 
-def _piece(piece: Piece) -> str:
-    match piece:
-        case Paragraph(text):
-            return "\n".join(f"<p>{html.escape(part)}</p>" for part in re.split(r"\n\s*\n", text))
-        case Table():
-            return _table(piece)
-        case Figure(_, caption):
-            return _captioned(f'<img src="{_data_uri(piece)}" alt="{html.escape(caption)}">', caption)
-        case Video(path, caption):
-            # Quoted as a path: a ":" cannot make it an address or a script.
-            source = html.escape(quote(path))
-            player = f'<video src="{source}" controls loop muted playsinline preload="metadata"></video>'
-            return _captioned(player, caption, f'<a href="{source}">{html.escape(path)}</a>')
-
-
-def _table(table: Table) -> str:
+def _numeric(table: Table) -> list[bool]:
+    """Which columns hold numbers alone."""
     texts = [[str(cell) for cell in row] for row in table.rows]
-    numeric = [bool(texts) and all(_is_number(row[column]) for row in texts) for column in range(len(table.headers))]
-    head = _row("th", table.headers, numeric)
-    body = "\n".join(_row("td", row, numeric) for row in texts)
-    caption = f"<caption>{html.escape(table.caption)}</caption>" if table.caption else ""
-    return f'<div class="wide"><table>{caption}\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
-
-
-def _row(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:
-    classes = (' class="number"' if right else "" for right in numeric)
-    inner = "".join(f"<{tag}{css}>{html.escape(cell)}</{tag}>" for cell, css in zip(cells, classes, strict=True))
-    return f"<tr>{inner}</tr>"
+    return [bool(texts) and all(_is_number(row[column]) for row in texts) for column in range(len(table.headers))]
 
 
 def _is_number(text: str) -> bool:
@@ -146,11 +114,54 @@ def _data_uri(figure: Figure) -> str:
     return f"data:image/{figure.encoding};base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}"
 
 
-def _captioned(medium: str, caption: str, link: str = "") -> str:
-    below = " ".join(part for part in (html.escape(caption), link) if part)
-    return f"<figure>{medium}" + (f"<figcaption>{below}</figcaption>" if below else "") + "</figure>"
-
-
+_TEMPLATE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style | safe }}</style>
+</head>
+<body>
+<main>
+<h1>{{ title }}</h1>
+{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
+{% macro row(tag, cells, numeric) -%}
+<tr>{% for cell in cells %}<{{ tag }}{% if numeric[loop.index0] %} class="number"{% endif %}>{{ cell }}</{{ tag }}>
+{%- endfor %}</tr>
+{%- endmacro %}
+{% for heading, pieces in sections %}
+<section>
+<h2>{{ heading }}</h2>
+{% for kind, piece in pieces %}
+{% if kind == "Paragraph" %}
+{% for text in paragraphs(piece.text) %}<p>{{ text }}</p>
+{% endfor %}
+{% elif kind == "Table" %}
+{% set columns = numeric(piece) %}
+<div class="wide"><table>{% if piece.caption %}<caption>{{ piece.caption }}</caption>{% endif %}
+<thead>{{ row("th", piece.headers, columns) }}</thead>
+<tbody>
+{% for cells in piece.rows %}{{ row("td", cells, columns) }}
+{% endfor %}
+</tbody></table></div>
+{% elif kind == "Figure" %}
+<figure><img src="{{ data_uri(piece) }}" alt="{{ piece.caption }}">
+{%- if piece.caption %}<figcaption>{{ piece.caption }}</figcaption>{% endif %}</figure>
+{% else %}
+{# Quoted as a path: a ":" cannot make it an address or a script. #}
+{% set source = quote(piece.path) %}
+<figure><video src="{{ source }}" controls loop muted playsinline preload="metadata"></video>
+<figcaption>{{ piece.caption }} <a href="{{ source }}">{{ piece.path }}</a></figcaption></figure>
+{% endif %}
+{% endfor %}
+</section>
+{% endfor %}
+</main>
+</body>
+</html>
+"""
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2329; --soft: #5c6670; --line: #dde2e7; --shade: #f5f7f9;
   --link: #0b62a8; }
@@ -181,3 +192,7 @@ video { width: 100%; max-height: 75vh; background: #000; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; }
 @media print { h2 { break-after: avoid; } figure, tr { break-inside: avoid; } video { display: none; } }
 """
+
+_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_ENVIRONMENT.globals |= {"paragraphs": _paragraphs, "numeric": _numeric, "data_uri": _data_uri, "quote": quote}
+_PAGE = _ENVIRONMENT.from_string(_TEMPLATE)

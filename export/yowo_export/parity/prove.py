@@ -107,9 +107,13 @@ def prove(
     options: tuple[Options, Options] = ({}, {}),
     on_step: Callable[[str], None] = lambda text: None,
 ) -> Proof:
-    """Compare two model files: checkpoints, ONNX files, plans, on any engines.
+    """Prove that two model files are the same model: `yowo-deploy parity` as one call.
+
+        prove("ckpt.pth", "yowo.onnx", Wanted("video.mp4", clips=32)).passed
 
     Args:
+        reference, candidate: checkpoints, ONNX files or plans, on any backends.
+        wanted: what to compare, and on what.
         options: of `open_model`, for each of the two.
         on_step: called with a line at each step.
 

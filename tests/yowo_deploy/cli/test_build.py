@@ -141,7 +141,7 @@ def test_a_bad_call_is_one_clear_error(
 
 INTERRUPTED_TWICE = """
 import os, signal, threading
-from yowo_export import plan
+from yowo_export import pipeline, plan_builder as plan
 heard, build, listen = threading.Semaphore(0), plan.build_plan, plan._interrupts_go_to
 def listen_to(cancel):
     return listen(lambda: (cancel(), heard.release()))
@@ -151,7 +151,7 @@ def interrupt(share):
         os.kill(os.getpid(), signal.SIGINT)
         heard.acquire()  # so that the signal comes in this step, however busy the machine is
 plan._interrupts_go_to = listen_to
-plan.build_plan = lambda onnx, output, options, cache, update: build(onnx, output, options, cache, interrupt)
+pipeline.build_plan = lambda onnx, output, options, cache, update: build(onnx, output, options, cache, interrupt)
 from yowo_deploy.cli import main
 main()
 """

@@ -14,8 +14,9 @@ import pytest
 
 from tests.waiting import NEVER_S
 from yowo_deploy.diagnostics import doctor
-from yowo_deploy.diagnostics.doctor import TRIALS, Finding, Health, Trial, attempt, clash, examine, find_gpus, install
+from yowo_deploy.diagnostics.doctor import TRIALS, Finding, Health, Trial, attempt, clash, examine, install
 from yowo_deploy.diagnostics.probe_model import clip_kernel_answer, write_one_layer
+from yowo_deploy.diagnostics.system_info import MODULES
 from yowo_deploy.errors import ModelFileError, VideoError
 
 
@@ -151,46 +152,8 @@ def test_versions_are_those_of_the_wheels(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(doctor, "TRIALS", ())
     found = examine()
     assert found.packages["numpy"] == f"numpy {np.__version__}"
-    assert set(found.packages) == set(doctor.MODULES)
+    assert set(found.packages) == set(MODULES)
     assert found.python == sys.version.split()[0]
-
-
-def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    tool = folder / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\n{script}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-
-def test_gpus_are_what_nvidia_smi_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = "NVIDIA H200, 580.1, 9.0, 143771 MiB\\nNVIDIA L4, 580.1, 8.9, 23034 MiB\\n"
-    page = "| NVIDIA-SMI 580.1   Driver Version: 580.1   CUDA Version: 13.0 |"
-    nvidia_smi(tmp_path, monkeypatch, f"case $1 in --query-gpu*) printf '{rows}';; *) echo '{page}';; esac")
-    gpus, note = find_gpus()
-    assert [gpu["name"] for gpu in gpus] == ["NVIDIA H200", "NVIDIA L4"]
-    assert gpus[1]["compute_cap"] == "8.9" and gpus[1]["memory.total"] == "23034 MiB"
-    assert note == "CUDA 13.0 by the driver"
-
-
-@pytest.mark.parametrize(
-    ("script", "timeout_s", "note"),
-    [
-        ("echo it could not talk to the driver; exit 9", NEVER_S, "it could not talk to the driver"),
-        ("exec sleep infinity", 0.1, "nvidia-smi did not answer"),
-    ],
-)
-def test_a_driver_that_does_not_answer_is_one_plain_line(
-    script: str, timeout_s: float, note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doctor, "TIMEOUT_S", timeout_s)
-    nvidia_smi(tmp_path, monkeypatch, script)
-    gpus, told = find_gpus()
-    assert gpus == () and told.startswith(f"no NVIDIA GPU can be used: {note}")
-
-
-def test_no_gpu_is_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_gpus() == ((), "no NVIDIA GPU: nvidia-smi is not there")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +197,7 @@ def test_two_wheels_are_found_where_they_lie(tmp_path: Path, monkeypatch: pytest
 def test_every_extra_that_is_recommended_exists_and_is_for_this_machine(has_gpu: bool, project_root: Path) -> None:
     setup = configparser.ConfigParser()
     setup.read(project_root / "setup.cfg")
-    recommended = [*doctor.MODULES.values(), *(each.extra for each in TRIALS if has_gpu or not each.needs_gpu)]
+    recommended = [*MODULES.values(), *(each.extra for each in TRIALS if has_gpu or not each.needs_gpu)]
     named = {name for extra in recommended if extra for name in re.split(r"[\[\],]", install(extra, has_gpu))[1:-1]}
     assert named <= set(setup["options.extras_require"]) and "openvino" in named
     # Never both wheels of ONNX Runtime, whatever of it is followed.

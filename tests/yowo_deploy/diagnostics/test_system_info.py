@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 
 from yowo_deploy.diagnostics import system_info as machine_module
-from yowo_deploy.diagnostics.system_info import describe_machine, free_memory_bytes, gpu_memory_bytes, in_words
+from yowo_deploy.diagnostics.system_info import describe_machine, free_memory_bytes, in_words
 
 
 def test_the_machine_is_described_in_plain_values() -> None:
@@ -38,28 +41,6 @@ def test_peak_memory_is_of_this_process_and_does_not_fall() -> None:
     assert after - before == pytest.approx((1 << 24) * 8, rel=0.05)
 
 
-def test_a_gpu_is_told_with_driver_clocks_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for nvidia-smi, in the words of the real one."""
-    script = f"""#!/bin/sh
-case "$*" in
-    *clocks.sm*) echo "1980 MHz, 2619 MHz, 1980 MHz" ;;
-    *query-gpu*) echo "NVIDIA L4, 580.65.06, 8.9, 23034 MiB" ;;
-    *query-compute-apps*) echo "1, 300 MiB"; echo "{os.getpid()}, 512 MiB" ;;
-    *) echo "| NVIDIA-SMI 580.65.06    CUDA Version: 13.0 |" ;;
-esac
-"""
-    file = tmp_path / "nvidia-smi"
-    file.write_text(script)
-    file.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    machine = describe_machine()
-    [gpu] = machine["gpus"]
-    assert gpu["name"] == "NVIDIA L4" and gpu["driver_version"] == "580.65.06"
-    assert gpu["clocks.sm"] == gpu["clocks.max.sm"] == "1980 MHz" and gpu["clocks.mem"] == "2619 MHz"
-    assert "NVIDIA L4 (driver 580.65.06)" in in_words(machine)
-    assert gpu_memory_bytes() == 512 << 20
-
-
 @pytest.mark.parametrize(
     ("limit", "used", "free"),
     [("max", "5", 8 << 30), (str(6 << 30), str(5 << 30), 1 << 30), (str(1 << 62), "5", 8 << 30), ("5", "9", 0)],
@@ -67,9 +48,21 @@ esac
 def test_free_memory_is_what_the_container_leaves(
     limit: str, used: str, free: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"/proc/meminfo": f"MemTotal: 1 kB\nMemAvailable:   {8 << 20} kB\n"}
-    said |= {"/sys/fs/cgroup/memory.max": limit + "\n", "/sys/fs/cgroup/memory.current": used + "\n"}
-    monkeypatch.setattr(machine_module, "_read", lambda path: said.get(path, ""))
+    group = {"/sys/fs/cgroup/memory.max": limit + "\n", "/sys/fs/cgroup/memory.current": used + "\n"}
+    monkeypatch.setattr(machine_module, "_read", lambda path: group.get(path, ""))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 << 30))
     assert free_memory_bytes() == free
-    said["/proc/meminfo"] = ""
-    assert free_memory_bytes() is None
+
+
+def test_without_psutil_clock_and_memory_are_unknown_and_the_rest_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    machine = describe_machine()
+    assert machine["clock_mhz"] is machine["memory_gib"] is free_memory_bytes() is None
+    assert machine["cpu"] and machine["cores"] and "MHz" not in in_words(machine)
+
+
+def test_memory_is_that_of_the_machine() -> None:
+    """Against the kernel's own figure, which psutil reads on Linux."""
+    total = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+    assert total is not None and describe_machine()["memory_gib"] == round(int(total[1]) / 2**20, 1)
+    assert 0 <= (free_memory_bytes() or -1) <= int(total[1]) * 1024
