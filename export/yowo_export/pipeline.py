@@ -104,7 +104,7 @@ def build(
     *,
     target: Flavour | None = None,
     batch: tuple[int, int, int] | None = None,
-    workspace: int = 0,
+    workspace: int | None = None,
     version_compatible: bool = False,
     timing_cache: str | os.PathLike[str] | None = None,
     tf32: bool = True,
@@ -150,7 +150,7 @@ def build(
         lower.refuse_report(source, path)
     flavour = target or _installed()
     timings = None if timing_cache is None else Path(timing_cache)
-    options = PlanOptions(flavour, batch, workspace, tf32, version_compatible, timings, show_layers)
+    options = PlanOptions(flavour, batch, workspace or 0, tf32, version_compatible, timings, show_layers)
     with tempfile.TemporaryDirectory() as folder:
         if lower is not None:
             lowered = Path(folder) / "lowered.onnx"

@@ -1,4 +1,4 @@
-"""`yowo-deploy anchors`: a thin sheet over `yowo_deploy.datasets.anchors`."""
+"""`yowo-deploy anchors`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from yowo_deploy.visuals.image_io import check_plot
 
 @click.command("anchors")
 @dataset_options
-@click.option("--count", default=5, type=click.IntRange(min=1), help="Anchors wanted.")
+@click.option("--count", default=5, type=click.IntRange(min=1), help="Number of anchors.")
 @click.option(
     "--grid",
     nargs=2,
     type=click.IntRange(min=1),
     help="Columns and rows of the output grid.  [default: that of the data set's own anchors]",
 )
-@click.option("--seed", default=0, type=click.IntRange(min=0), help="Of the k-means starts.")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of the k-means starts.")
 @click.option("--plot", type=click.Path(), help="PNG with box sizes and anchors.")
 @json_option
 def command(

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, parse_bytes
+from yowo_deploy.cli.console import ConsoleReporter, parse_bytes, parsed
 from yowo_deploy.cli.precision_options import precision_options, take_precision
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.plan_record import FLAVOURS
-
-
-@click.command("build")
-@click.argument("model", type=click.Path())
-@click.option("-o", "--output", type=click.Path(), help="Plan to write.  [default: MODEL with .plan]")
-@click.option("--target", type=click.Choice(FLAVOURS), help="Library to build with.  [default: the installed one]")
-@click.option(
-    "--batch", help="Clips a call: smallest:usual:largest, as 1:8:16, or one number.  [default: 1, or the graph's own]"
-)
-@click.option("--workspace", help="Most memory for one layer, as 4GiB.  [default: TensorRT's limit]")
-@click.option("--version-compatible", is_flag=True, help="Let newer versions of TensorRT load it; may be slower.")
-@click.option("--timing-cache", type=click.Path(), help="File in which TensorRT keeps its measurements.")
-@click.option("--tf32/--no-tf32", default=True, help="Round float32 products to TF32; --no-tf32 for parity.")
-@click.option("--show-layers", is_flag=True, help="Also output every layer's values, for `parity --bisect`.")
-@click.option("--cache", type=click.Path(), help="Folder of plans to reuse: same file, options, version, GPU.")
-@precision_options
-def command(model: str, batch: str | None, workspace: str | None, **options: Any) -> None:
-    """Build a plan for TensorRT or TensorRT-RTX from MODEL, an ONNX file of ours or `default`.
-
-    The plan computes in the precision of the ONNX file, lowered first if asked for, and carries its spec. TensorRT
-    builds for the GPU of this machine; TensorRT-RTX needs none. Beside the plan lies its hash, without which it is not
-    loaded.
-    """
-    from yowo_export.pipeline import build
-
-    sizes = parse_batch(batch) if batch else None
-    limit = parse_bytes(workspace, "workspace") if workspace else 0
-    lower = take_precision(options)
-    click.echo(build(model, batch=sizes, workspace=limit, lower=lower, reporter=ConsoleReporter(), **options))
 
 
 def parse_batch(text: str) -> tuple[int, int, int]:
@@ -53,3 +25,36 @@ def parse_batch(text: str) -> tuple[int, int, int]:
         raise InputError(f"batch {text!r} is not understood, expected one number, or three as in 1:8:16")
     least = int(found[1])
     return least, int(found[2] or least), int(found[3] or least)
+
+
+@click.command("build")
+@click.argument("model", type=click.Path())
+@click.option("-o", "--output", type=click.Path(), help="Plan to write.  [default: MODEL with .plan]")
+@click.option("--target", type=click.Choice(FLAVOURS), help="Library to build with.  [default: the installed one]")
+@click.option(
+    "--batch",
+    callback=parsed(parse_batch),
+    help="Clips a call: smallest:usual:largest, as 1:8:16, or one number.  [default: 1, or the graph's own]",
+)
+@click.option(
+    "--workspace",
+    callback=parsed(partial(parse_bytes, what="workspace")),
+    help="Most memory for one layer, as 4GiB.  [default: TensorRT's limit]",
+)
+@click.option("--version-compatible", is_flag=True, help="Let newer versions of TensorRT load it; may be slower.")
+@click.option("--timing-cache", type=click.Path(), help="File in which TensorRT keeps its measurements.")
+@click.option("--tf32/--no-tf32", default=True, help="Round float32 products to TF32; --no-tf32 for parity.")
+@click.option("--show-layers", is_flag=True, help="Also output every layer's values, for `parity --bisect`.")
+@click.option("--cache", type=click.Path(), help="Folder of plans to reuse: same file, options, version, GPU.")
+@precision_options
+def command(model: str, **options: Any) -> None:
+    """Build a plan for TensorRT or TensorRT-RTX from MODEL, an ONNX file of ours or `default`.
+
+    The plan computes in the precision of the ONNX file, lowered first if asked for, and carries its spec. TensorRT
+    builds for the GPU of this machine; TensorRT-RTX needs none. Beside the plan lies its hash, without which it is not
+    loaded.
+    """
+    from yowo_export.pipeline import build
+
+    lower = take_precision(options)
+    click.echo(build(model, lower=lower, reporter=ConsoleReporter(), **options))

@@ -1,4 +1,4 @@
-"""What commands share in front of a person: options of the same meaning, tables, progress bars."""
+"""Options, tables, progress bars and messages that commands share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if not results.is_terminal:
 def model_options(function: F) -> F:
     """`--backend --device --precision --threads --clip --engine-cache --trust`, the arguments of `open_model`."""
     options = (
-        click.option("--backend", type=click.Choice(BACKENDS), help="Engine.  [default: the fastest installed]"),
+        click.option("--backend", type=click.Choice(BACKENDS), help="Backend.  [default: the fastest installed]"),
         click.option(
             "--device",
             help="cpu, cuda or cuda:N; for onnxruntime also tensorrt or tensorrt-rtx.  [default: cuda for a plan, "
@@ -47,14 +47,12 @@ def model_options(function: F) -> F:
         click.option(
             "--precision",
             type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
-            help="Of the arithmetic.  [default: the file's own]",
+            help="Precision of the arithmetic.  [default: the file's own]",
         ),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]"),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the backend's choice]"),
         click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
-        click.option(
-            "--engine-cache", "cache", type=click.Path(), help="Folder for compiled models: the next start is quicker."
-        ),
-        click.option("--trust", is_flag=True, help="Load a plan although its hash is not recorded, or is another."),
+        click.option("--engine-cache", "cache", type=click.Path(), help="Folder that caches compiled models."),
+        click.option("--trust", is_flag=True, help="Load a plan whose hash is missing or differs."),
     )
     for option in reversed(options):
         function = option(function)
@@ -98,6 +96,11 @@ def parse_bytes(text: str, what: str) -> int:
     if found is None:
         raise InputError(f"{what} {text!r} is not understood, expected a size as 4GiB or 512MiB")
     return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
+
+
+def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback for an option: its value as `parse` gives it; None stays None."""
+    return lambda context, parameter, value: None if value is None else parse(value)
 
 
 def require(extra: str, *libraries: str) -> None:

@@ -1,4 +1,4 @@
-"""`yowo-deploy doctor`: a thin sheet over `yowo_deploy.diagnostics.doctor`."""
+"""`yowo-deploy doctor`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from yowo_deploy.diagnostics.system_info import MODULES
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> None:
-    """Say what is installed, what works and what is missing.
+    """Check which packages are installed, which backends work, and how to install the rest.
 
-    Every engine runs a model of one layer in a process of its own. Exit code 0 if at least one engine runs models, 1 if
-    none does.
+    Each backend runs a model of one layer in a process of its own. Exit code 0 if at least one backend runs models, 1
+    if none does.
     """
     with progress_bar("trying", total=len(TRIALS)) as update:
         found = examine(update)
@@ -51,4 +51,4 @@ def _show(found: Health) -> None:
     for sentence in found.clashes:
         click.echo(sentence)
     if not found.runs_models:
-        click.echo("No engine runs models here.")
+        click.echo("No backend runs models here.")

@@ -1,4 +1,4 @@
-"""`yowo-deploy explain`: a thin sheet over `yowo_training.activation_maps`."""
+"""`yowo-deploy explain`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yowo_deploy.visuals.image_io import write_picture
 @click.option("--conf", type=click.FloatRange(0, 1), help="Show detections above this.  [default: the model's]")
 @click.option("--clip", type=click.IntRange(min=1), help="Clip length.  [default: the checkpoint's]")
 def command(checkpoint: str, video: str, number: int, output: str, conf: float | None, clip: int | None) -> None:
-    """Show where the branches of CHECKPOINT look in a frame of VIDEO (the paper's Figure 4)."""
+    """Draw activation maps of the branches of CHECKPOINT over a frame of VIDEO (the paper's Figure 4)."""
     require("train", "torch")
     from yowo_training.activation_maps import explain
     from yowo_training.checkpoints.checkpoint import load_checkpoint

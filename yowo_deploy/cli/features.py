@@ -1,4 +1,4 @@
-"""`yowo-deploy features`: a thin sheet over `yowo_training.feature_bank`."""
+"""`yowo-deploy features`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from yowo_deploy.video.reader import open_video
 @click.argument("checkpoint", type=click.Path())
 @click.argument("videos", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for one .npz file a video.")
-@click.option("--clip", type=click.IntRange(min=1), help="Clip length, for a release checkpoint that does not say it.")
+@click.option("--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint without one.")
 def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | None) -> None:
-    """Keep what the 3-D branch of CHECKPOINT sees in VIDEOS, for `evaluate` and `detect` with --features.
+    """Save the 3-D features of CHECKPOINT for VIDEOS, for `evaluate` and `detect` with --features.
 
-    Each key frame then hears of the 64 frames around it (the paper's long-term feature bank).
+    Each key frame then also uses the 64 frames around it (the paper's long-term feature bank).
     """
     require("train", "torch")
     from yowo_training.checkpoints.checkpoint import load_checkpoint
@@ -30,7 +30,7 @@ def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | N
         raise InputError("two videos have the same name, and their features would have the same file: use two folders")
     refuse_without_branches(checkpoint, "features")
     loaded = load_checkpoint(checkpoint, clip)
-    with progress_bar("looking", total=len(videos)) as update:
+    with progress_bar("computing features", total=len(videos)) as update:
         for done, (video, stem) in enumerate(zip(videos, stems, strict=True), start=1):
             with open_video(video, allow_damaged=True) as reader:
                 make_bank(loaded, reader).save(Path(output) / f"{stem}.npz")

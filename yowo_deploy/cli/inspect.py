@@ -1,4 +1,4 @@
-"""`yowo-deploy inspect`: what a model file says about itself."""
+"""`yowo-deploy inspect`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("file", type=click.Path())
-@click.option("--clip", type=int, help="Clip length, for a release checkpoint whose name does not say it.")
+@click.option("--clip", type=int, help="Clip length of an official checkpoint whose name does not contain it.")
 @json_option
 def command(file: str, clip: int | None, as_json: bool) -> None:
-    """Say what FILE, a checkpoint, an ONNX model or a TensorRT plan, is: spec, size, hashes, and what it is made of.
+    """Describe FILE, a checkpoint, an ONNX model or a TensorRT plan: spec, size, hashes, operators, parts.
 
     A plan is read without TensorRT and without a GPU.
     """

@@ -1,4 +1,4 @@
-"""`yowo-deploy parity`: a thin sheet over `yowo_export.parity.prove`."""
+"""`yowo-deploy parity`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import dataclasses
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from yowo_deploy.backends.loader import BACKENDS
-from yowo_deploy.cli.console import json_option, parse_bytes, show_table, talk
+from yowo_deploy.cli.console import json_option, parse_bytes, parsed, show_table, talk
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.errors import InputError
@@ -23,75 +24,6 @@ if TYPE_CHECKING:
     from yowo_export.parity.prove import Proof
 
 LIMITED = ("raw", "missing", "score", "box_px", "map_points", "layer")
-
-
-@click.command("parity")
-@click.argument("reference", type=click.Path())
-@click.argument("candidate", type=click.Path())
-@click.option("--data", default="random", help="A video, a folder of videos, or the word random.", show_default=True)
-@click.option("--clips", default=16, type=click.IntRange(min=1), help="Clips to compare on.", show_default=True)
-@click.option("--backend", type=click.Choice(BACKENDS), help="Engine of CANDIDATE.  [default: the fastest installed]")
-@click.option("--reference-backend", type=click.Choice(BACKENDS), help="Engine of REFERENCE.  [default: the same way]")
-@click.option("--device", help="Of CANDIDATE.  [default: cuda for a plan, else cpu]")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
-    help="Arithmetic of CANDIDATE.  [default: the file's own]",
-)
-@click.option(
-    "--clip", type=click.IntRange(min=1), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]"
-)
-@click.option("--trust", is_flag=True, help="Load a plan although its hash is not recorded, or is another.")
-@click.option("--limit", "limits", multiple=True, help=f"NAME=VALUE, of {', '.join(LIMITED)}; may be repeated.")
-@click.option("--bisect", is_flag=True, help="Name the first layer that differs.")
-@click.option("--memory", default="2GiB", help="What --bisect may hold of layers' values at once.", show_default=True)
-@click.option(
-    "--dataset",
-    type=(click.Choice(list(DATASETS)), click.Path()),
-    help="NAME FOLDER: also compare the frame-mAP on its test videos.",
-)
-@click.option("--split", default=1, help="Number of the data set's official split.")
-@click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every so-many-th of its frames.")
-@click.option("--report", type=click.Path(), help="HTML page with all of it.")
-@json_option
-def command(
-    reference: str,
-    candidate: str,
-    data: str,
-    clips: int,
-    limits: tuple[str, ...],
-    bisect: bool,
-    memory: str,
-    dataset: tuple[str, str] | None,
-    split: int,
-    every: int,
-    report: str | None,
-    as_json: bool,
-    **engine: Any,
-) -> None:
-    """Is CANDIDATE the same model as REFERENCE? Any two of checkpoint, ONNX file and plan, on the same clips.
-
-    The first line is the verdict. Exit code 0 if they agree, 1 if not.
-    """
-    if report:
-        for model in (reference, candidate):
-            refuse_overwriting(str(model_path(model)), report)
-    from yowo_export.parity.prove import Wanted, prove
-    from yowo_export.parity.report import parity_report
-
-    opened = open_dataset(dataset[0], Path(dataset[1]), split) if dataset else None
-    wanted = Wanted(data, clips, parse_limits(limits), bisect, parse_bytes(memory, "memory"), opened, every)
-    first = {"backend": engine.pop("reference_backend"), "trust": engine["trust"]}
-    if engine["clip"]:
-        first["clip"] = engine["clip"]
-    proof = prove(reference, candidate, wanted, (first, engine), talk.print)
-    if as_json:
-        click.echo(json.dumps(_values(proof)))
-    else:
-        _show(proof)
-    if report:  # last: if it cannot be written, the verdict stands
-        write_text(report, parity_report(reference, candidate, proof))
-    sys.exit(0 if proof.passed else 1)
 
 
 def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
@@ -110,6 +42,86 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
         if name not in LIMITED or not limits[name] >= 0:
             raise InputError(f"limit {text!r} is not understood, expected NAME=VALUE with one of {', '.join(LIMITED)}")
     return limits
+
+
+@click.command("parity")
+@click.argument("reference", type=click.Path())
+@click.argument("candidate", type=click.Path())
+@click.option("--data", default="random", help="A video, a folder of videos, or the word random.")
+@click.option("--clips", default=16, type=click.IntRange(min=1), help="Clips to compare on.")
+@click.option("--backend", type=click.Choice(BACKENDS), help="Backend of CANDIDATE.  [default: the fastest installed]")
+@click.option("--reference-backend", type=click.Choice(BACKENDS), help="Backend of REFERENCE.  [default: the same way]")
+@click.option("--device", help="Device of CANDIDATE.  [default: cuda for a plan, else cpu]")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+    help="Arithmetic of CANDIDATE.  [default: the file's own]",
+)
+@click.option(
+    "--clip", type=click.IntRange(min=1), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]"
+)
+@click.option("--trust", is_flag=True, help="Load a plan whose hash is missing or differs.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    callback=parsed(parse_limits),
+    help=f"NAME=VALUE, of {', '.join(LIMITED)}; may be repeated.",
+)
+@click.option("--bisect", is_flag=True, help="Name the first layer that differs.")
+@click.option(
+    "--memory",
+    default="2GiB",
+    callback=parsed(partial(parse_bytes, what="memory")),
+    help="Memory for the values of layers with --bisect.",
+)
+@click.option(
+    "--dataset",
+    type=(click.Choice(list(DATASETS)), click.Path()),
+    help="NAME FOLDER: also compare the frame-mAP on its test videos.",
+)
+@click.option("--split", default=1, help="Number of the data set's official split.")
+@click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every N-th annotated frame.")
+@click.option("--report", type=click.Path(), help="HTML page of the result.")
+@json_option
+def command(
+    reference: str,
+    candidate: str,
+    data: str,
+    clips: int,
+    limits: dict[str, float],
+    bisect: bool,
+    memory: int,
+    dataset: tuple[str, str] | None,
+    split: int,
+    every: int,
+    report: str | None,
+    as_json: bool,
+    **engine: Any,
+) -> None:
+    """Check that CANDIDATE computes what REFERENCE computes: any two of checkpoint, ONNX file and plan.
+
+    The first line is the verdict. Exit code 0 if they agree, 1 if not.
+    """
+    if report:
+        for model in (reference, candidate):
+            refuse_overwriting(str(model_path(model)), report)
+    from yowo_export.parity.prove import Wanted, prove
+    from yowo_export.parity.report import parity_report
+
+    opened = open_dataset(dataset[0], Path(dataset[1]), split) if dataset else None
+    wanted = Wanted(data, clips, limits, bisect, memory, opened, every)
+    first = {"backend": engine.pop("reference_backend"), "trust": engine["trust"]}
+    if engine["clip"]:
+        first["clip"] = engine["clip"]
+    proof = prove(reference, candidate, wanted, (first, engine), talk.print)
+    if as_json:
+        click.echo(json.dumps(_values(proof)))
+    else:
+        _show(proof)
+    if report:  # last: if it cannot be written, the verdict stands
+        write_text(report, parity_report(reference, candidate, proof))
+    sys.exit(0 if proof.passed else 1)
 
 
 def _show(proof: Proof) -> None:

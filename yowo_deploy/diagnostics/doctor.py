@@ -39,7 +39,7 @@ ONE_WHEEL = {
     "onnxruntime": (("onnxruntime-gpu", "'yowo-deploy[cuda]'"), ("onnxruntime", "'yowo-deploy[onnxruntime]'")),
 }
 
-Kind = Literal["engine", "builder", "preprocessing", "video"]
+Kind = Literal["backend", "builder", "preprocessing", "video"]
 State = Literal["works", "fails", "missing", "no gpu"]
 
 
@@ -49,7 +49,7 @@ class Trial:
 
     Attributes:
         name: for people.
-        kind: engines run models; builders make plans.
+        kind: backends run models; builders make plans.
         library: module that it cannot do without.
         extra: of the package, which brings that.
         code: Python, raises where it does not work.
@@ -96,18 +96,18 @@ if builder.build_serialized_network(network, builder.create_builder_config()) is
 """
 
 
-def _engine(library: str, device: str, extra: str) -> Trial:
-    return Trial(f"{library}, {device}", "engine", library, extra, _RUN, (library, device), device != "cpu")
+def _backend(library: str, device: str, extra: str) -> Trial:
+    return Trial(f"{library}, {device}", "backend", library, extra, _RUN, (library, device), device != "cpu")
 
 
 TRIALS = (
-    _engine("openvino", "cpu", "openvino"),
-    _engine("onnxruntime", "cpu", "onnxruntime"),
-    _engine("onnxruntime", "cuda", "cuda"),
-    _engine("onnxruntime", "tensorrt", "cuda"),
-    _engine("onnxruntime", "tensorrt-rtx", "cuda,onnxruntime-rtx"),
-    Trial("pytorch, cpu", "engine", "torch", "train", _TORCH, ("cpu",)),
-    Trial("pytorch, cuda", "engine", "torch", "train", _TORCH, ("cuda",), True),
+    _backend("openvino", "cpu", "openvino"),
+    _backend("onnxruntime", "cpu", "onnxruntime"),
+    _backend("onnxruntime", "cuda", "cuda"),
+    _backend("onnxruntime", "tensorrt", "cuda"),
+    _backend("onnxruntime", "tensorrt-rtx", "cuda,onnxruntime-rtx"),
+    Trial("pytorch, cpu", "backend", "torch", "train", _TORCH, ("cpu",)),
+    Trial("pytorch, cuda", "backend", "torch", "train", _TORCH, ("cuda",), True),
     Trial("tensorrt, building a plan", "builder", "tensorrt", "tensorrt", _BUILD, ("tensorrt",), True),
     Trial("tensorrt-rtx, building a plan", "builder", "tensorrt_rtx", "tensorrt-rtx", _BUILD, ("tensorrt_rtx",)),
     Trial("the golden frame of the default model", "preprocessing", "cv2", "", _GOLDEN),
@@ -150,8 +150,8 @@ class Health:
 
     @property
     def runs_models(self) -> bool:
-        """At least one engine works."""
-        return any(finding.kind == "engine" and finding.state == "works" for finding in self.findings)
+        """At least one backend works."""
+        return any(finding.kind == "backend" and finding.state == "works" for finding in self.findings)
 
 
 def examine(on_trial: Callable[[int, str], None] = lambda done, name: None) -> Health:

@@ -14,9 +14,9 @@ from yowo_deploy.cli import cli
 from yowo_deploy.diagnostics import doctor
 from yowo_deploy.diagnostics.doctor import Trial
 
-CHATTY = Trial("chatty", "engine", "numpy", "", "print('EP Error: falling back')")
-CRASHES = Trial("crashes", "engine", "numpy", "", "import os; os.abort()")
-HIDDEN = Trial("hidden", "engine", "openvino", "openvino", "pass")
+CHATTY = Trial("chatty", "backend", "numpy", "", "print('EP Error: falling back')")
+CRASHES = Trial("crashes", "backend", "numpy", "", "import os; os.abort()")
+HIDDEN = Trial("hidden", "backend", "openvino", "openvino", "pass")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *trials: Trial, arguments: tuple[str, ...] = ("--json",)) -> Result:
@@ -53,5 +53,5 @@ def test_a_person_reads_the_command_that_helps_in_one_line(monkeypatch: pytest.M
     lines = result.stdout.splitlines()
     assert "pip install 'yowo-deploy[openvino]'  # hidden; another" in lines
     assert "two wheels of cv2: run `pip uninstall -y them`" in lines
-    assert "No engine runs models here." in lines
+    assert "No backend runs models here." in lines
     assert any("crashes" in line and "its process died: Aborted" in line for line in lines)

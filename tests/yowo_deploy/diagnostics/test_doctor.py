@@ -25,7 +25,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "TIMEOUT_S", NEVER_S)
 
 
-def trial(code: str, library: str = "numpy", kind: doctor.Kind = "engine") -> Trial:
+def trial(code: str, library: str = "numpy", kind: doctor.Kind = "backend") -> Trial:
     return Trial("a patient", kind, library, "openvino", code, ("openvino", "cpu"))
 
 
@@ -134,7 +134,7 @@ def test_a_builder_that_builds_nothing_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "code", "runs_models"),
-    [("engine", "pass", True), ("engine", "import os; os.abort()", False), ("builder", "pass", False)],
+    [("backend", "pass", True), ("backend", "import os; os.abort()", False), ("builder", "pass", False)],
 )
 def test_one_that_crashes_keeps_no_other_from_its_turn(
     kind: doctor.Kind, code: str, runs_models: bool, monkeypatch: pytest.MonkeyPatch
@@ -142,7 +142,7 @@ def test_one_that_crashes_keeps_no_other_from_its_turn(
     monkeypatch.setattr(doctor, "TRIALS", (trial("import os; os.kill(os.getpid(), 9)"), trial(code, kind=kind)))
     heard: list[tuple[int, str]] = []
     found = examine(lambda done, name: heard.append((done, name)))
-    assert [finding.kind for finding in found.findings] == ["engine", kind]
+    assert [finding.kind for finding in found.findings] == ["backend", kind]
     assert found.findings[0].note == "its process died: Killed"
     assert found.runs_models is runs_models
     assert heard == [(0, "a patient"), (1, "a patient")]
