@@ -35,6 +35,18 @@ if not results.is_terminal:
     results.width = max(results.width, 120)  # a pipe has no width of its own
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]  # which has arguments since click 8.2
+    """One of `names`; old names of theirs are accepted, and not shown in help."""
+
+    def __init__(self, *names: str, **old: str) -> None:
+        super().__init__(names)
+        self._old = old
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name that is meant."""
+        return super().convert(self._old.get(value, value), param, ctx)
+
+
 def model_options(function: F) -> F:
     """`--backend --device --precision --threads --clip --engine-cache --trust`, the arguments of `open_model`."""
     options = (

@@ -1,4 +1,4 @@
-"""`yowo-deploy data`: a thin sheet over data sets, their check, figures and preview."""
+"""`yowo-deploy data`: import, export, check, statistics and preview of annotated videos."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from yowo_deploy.cli.console import (
+    Choice,
     json_option,
     progress_bar,
     show_table,
@@ -29,6 +30,7 @@ from yowo_deploy.visuals.image_io import check_plot, write_picture
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace annotations that are there already.")
 
+OLD_FORMATS = {"release-folders": "yowo-folders"}  # old name: name; help does not show them
 SHOWN = 5  # findings of one kind; --json has all
 
 
@@ -39,7 +41,7 @@ def command() -> None:
 
 @command.command("import")
 @click.argument("source", type=click.Path())
-@click.option("--from", "kind", type=click.Choice(["auto", *FORMATS]), default="auto", help="Format of SOURCE.")
+@click.option("--from", "kind", type=Choice("auto", *FORMATS, **OLD_FORMATS), default="auto", help="Format of SOURCE.")
 @click.option("-o", "--output", default="data.json", type=click.Path(), help="Native file to write.")
 @click.option("--videos", multiple=True, type=click.Path(), help="Folder with the videos.  [default: beside SOURCE]")
 @click.option("--action-from", default="label", help="What is the action: label, or attribute:NAME.")

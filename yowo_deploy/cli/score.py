@@ -1,4 +1,4 @@
-"""`yowo-deploy score`: a thin sheet over the readers and metrics of `yowo_deploy.metrics`."""
+"""`yowo-deploy score`: mAP of a file of detections against ground truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import json_number, json_option, show_table, talk
+from yowo_deploy.cli.console import Choice, json_number, json_option, show_table, talk
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.errors import InputError
@@ -32,7 +32,12 @@ from yowo_deploy.visuals.image_io import check_plot
     help="Areas count the last pixel too.  [default: for video-map, as every published figure has it]",
 )
 @click.option("--eleven-point", is_flag=True, help="Precision at eleven recalls, as Pascal VOC had it to 2009.")
-@click.option("--linking", type=click.Choice(["release", "paper"]), default="release", help="Of frames, for video-map.")
+@click.option(
+    "--linking",
+    type=Choice("official", "paper", release="official"),
+    default="official",
+    help="Of frames, for video-map.",
+)
 @click.option("--trim", type=click.FloatRange(0), help="Cut tubes in time, with this cost of a cut (paper's linking).")
 @click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the split in a JSON of ground truth.")
 @click.option("--classes", type=click.IntRange(min=1), help="How many classes.  [default: the ground truth's largest]")
@@ -63,8 +68,8 @@ def command(
     """Judge DETECTIONS, a file or folder, by GROUND_TRUTH: per class and mean."""
     if plot:
         check_plot(plot)
-    if trim is not None and linking == "release":
-        raise InputError("--trim is not part of the release's linking: add --linking paper")
+    if trim is not None and linking == "official":
+        raise InputError("--trim is not part of the official linking: add --linking paper")
     if eleven_point and metric != "frame-map":
         raise InputError(f"--eleven-point is for frame-map, not for {metric}")
     if pixel_inclusive and metric == "ava":
@@ -76,7 +81,7 @@ def command(
     for note in matched.notes:
         talk.print(note)
     inclusive = metric == "video-map" if pixel_inclusive is None else pixel_inclusive
-    rule = RELEASE_RULE if linking == "release" else LinkRule(trim=trim)
+    rule = RELEASE_RULE if linking == "official" else LinkRule(trim=trim)
     figures = _figures(metric, matched, thresholds, inclusive, eleven_point, rule)
     extra = {}
     if metric == "frame-map":

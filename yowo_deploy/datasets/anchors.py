@@ -1,4 +1,4 @@
-"""Anchors that fit a data set's boxes: k-means with IoU as nearness. Knows numpy and data sets, not networks."""
+"""Fit anchors to a data set's boxes: k-means with 1 - IoU as distance."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Ava:
     """
 
     labels = names.AVA
-    # The release's (OFFICIAL_YOWO, "Anchors").
+    # The official ones (OFFICIAL_YOWO, "Anchors").
     anchors = ((0.71626, 2.13583), (1.28967, 4.15014), (2.12714, 5.09344), (3.27212, 5.87423), (5.16303, 6.33821))
     anchor_grid = (7, 7)
     rules: Rules = "ava"

@@ -33,7 +33,7 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
       Lines that start with # are comments.
     - A folder of such files, one a frame and named after it, without the first column.
     - AVA csv: `video,seconds,x1,y1,x2,y2,class,score`; ground truth ends with a person id, or with the class.
-    - Ground truth alone: J-HMDB's JSON (`gttubes`), UCF101-24's (`annotations`), and a list of the release, whose lines
+    - Ground truth alone: J-HMDB's JSON (`gttubes`), UCF101-24's (`annotations`), and an official list, whose lines
       name frames in `labels/` or `rgb-images/`.
     - Any of these gzipped.
 
@@ -216,7 +216,7 @@ def _ava_boxes(file: Path, text: str, truth: bool) -> Iterator[_Row]:
 
 
 def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
-    for line in dict.fromkeys(text.split()):  # the release's lists name some frames twice
+    for line in dict.fromkeys(text.split()):  # the official lists name some frames twice
         video, frame = _listed(line)
         if frame is None:
             raise DatasetError(f"{file}: {line} names a video; ground truth needs its frames: .../labels/a/b/00001.txt")

@@ -1,4 +1,4 @@
-"""Class names of the public data sets, in the order of their ids. Knows nothing else of them."""
+"""Class names of the public data sets, in the order of their ids."""
 
 from __future__ import annotations
 

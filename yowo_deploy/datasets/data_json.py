@@ -1,4 +1,4 @@
-"""The toolkit's own annotation file, data.json: classes, videos, tubes, splits. Knows its layout; opens no video."""
+"""Read and write data.json, the toolkit's own annotation file: classes, videos, tubes, splits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Import annotations of any known format, and export them.
 
 An import has one way: a format's reader makes rows of boxes, the rows become videos with tubes, and those are
-validated. Readers of public data sets and of the release's folders make the videos themselves.
+validated. Readers of public data sets and of the official YOWO folders make the videos themselves.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from yowo_deploy.datasets.formats.sidecar import Written, write_files
 from yowo_deploy.datasets.formats.via import read_via
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
-from yowo_deploy.datasets.yowo_folders import is_release_layout, release_labels, release_table, release_videos
+from yowo_deploy.datasets.yowo_folders import is_yowo_layout, yowo_labels, yowo_table, yowo_videos
 from yowo_deploy.errors import DatasetError, InputError
 
-FORMATS = ("cvat", "ava", "cocovid", "via", "labelstudio", "jhmdb21", "ucf24", "release-folders", "mot")
+FORMATS = ("cvat", "ava", "cocovid", "via", "labelstudio", "jhmdb21", "ucf24", "yowo-folders", "mot")
 WRITERS: dict[str, Callable[[Annotations, Path, bool], Written]] = {
     "cvat": partial(write_files, cvat_texts, judged=False),
     "ava": partial(write_files, ava_texts),
@@ -83,7 +83,7 @@ def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annot
     """
     options = replace(options, allowance=Allowance(options.allowance.left))  # of this import
     try:
-        if kind in ("jhmdb21", "ucf24", "release-folders") or (kind == "ava" and _is_ava(source)):
+        if kind in ("jhmdb21", "ucf24", "yowo-folders") or (kind == "ava" and _is_ava(source)):
             annotations, notes = _videos(source if source.is_dir() else source.parent, kind, options)
         else:
             classes, rows, notes = _rows(source, kind, options)
@@ -139,8 +139,8 @@ def _of_folder(folder: Path) -> str | None:
         return "jhmdb21"
     if any((folder / name).is_file() for name in UCF24_ANNOTATIONS):
         return "ucf24"
-    if is_release_layout(folder) and (folder / "rgb-images").is_dir():
-        return "release-folders"
+    if is_yowo_layout(folder) and (folder / "rgb-images").is_dir():
+        return "yowo-folders"
     if any((folder / name).is_file() for name in (*CSV.values(), VIDEOS)):
         return "ava"
     if any(folder.rglob("gt.txt")):
@@ -211,8 +211,8 @@ def _cvat_files(source: Path) -> list[Path]:
 
 
 def _videos(folder: Path, kind: str, options: Options) -> tuple[Annotations, list[str]]:
-    """Every split of a public data set, or the release's folders with classes of one's own."""
-    found = _release_splits(folder) if kind == "release-folders" else _public_splits(kind, folder)
+    """Every split of a public data set, or official YOWO folders with classes of one's own."""
+    found = _yowo_splits(folder) if kind == "yowo-folders" else _public_splits(kind, folder)
     labels, splits, exclusive, judged_classes = found
     footage, videos, absent = Footage(folder, options), dict[str, AnnotatedVideo](), 0
     for video in (video for sides in splits for of_side in sides.values() for video in of_side):
@@ -244,13 +244,13 @@ def _public_splits(name: str, folder: Path) -> _Found:
     return first.labels, splits, first.exclusive if first.rules == "ava" else None, first.judged_classes
 
 
-def _release_splits(folder: Path) -> _Found:
+def _yowo_splits(folder: Path) -> _Found:
     listed = [side for side in get_args(Split) if any(folder.glob(f"{side}list*.txt"))]
-    tables = {side: release_table(folder, side, 1) for side in listed}
+    tables = {side: yowo_table(folder, side, 1) for side in listed}
     if not tables:
         raise DatasetError(f"{folder} has no trainlist.txt or testlist.txt that names its labels")
-    labels = release_labels(tables.values())
-    return labels, [{side: release_videos(folder, of, labels) for side, of in tables.items()}], None, ()
+    labels = yowo_labels(tables.values())
+    return labels, [{side: yowo_videos(folder, of, labels) for side, of in tables.items()}], None, ()
 
 
 def _settled(video: AnnotatedVideo, footage: Footage) -> AnnotatedVideo:

@@ -14,11 +14,11 @@ from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.box_files import jhmdb_tubes
 from yowo_deploy.datasets.class_names import JHMDB21
-from yowo_deploy.datasets.yowo_folders import is_release_layout, refuse_absent_split, release_table, release_videos
+from yowo_deploy.datasets.yowo_folders import is_yowo_layout, refuse_absent_split, yowo_table, yowo_videos
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import read_within
 
-# The release's (OFFICIAL_YOWO, "Anchors").
+# The official ones (OFFICIAL_YOWO, "Anchors").
 ANCHOR_GRID = (7, 7)
 ANCHORS = ((0.95878, 3.10197), (1.67204, 4.0040), (1.75482, 5.64937), (3.09299, 5.80857), (4.91803, 6.25225))
 
@@ -26,7 +26,7 @@ _FIELDS = {"labels": list, "train_videos": list, "test_videos": list, "nframes":
 
 
 class Jhmdb21:
-    """`JHMDB-GT.json.gz` beside `videos/<class>/<name>.avi`, or the release's folders (see `release_videos`).
+    """`JHMDB-GT.json.gz` beside `videos/<class>/<name>.avi`, or the official YOWO folders (see `yowo_videos`).
 
     The annotations count frames from 1; three clips decode to fewer frames than they are annotated for.
 
@@ -46,7 +46,7 @@ class Jhmdb21:
         file = self._folder / "JHMDB-GT.json.gz"
         self._truth: dict[str, Any] = {}
         self.labels = JHMDB21
-        if not file.is_file() and is_release_layout(self._folder):
+        if not file.is_file() and is_yowo_layout(self._folder):
             refuse_absent_split(self._folder, split)
             return
         self._truth = _read(file)
@@ -58,7 +58,7 @@ class Jhmdb21:
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """660 videos to train on, 268 to test on, in the order of the annotation file."""
         if not self._truth:
-            return release_videos(self._folder, release_table(self._folder, split, self._split), self.labels)
+            return yowo_videos(self._folder, yowo_table(self._folder, split, self._split), self.labels)
         try:
             return [self._video(name) for name in self._truth[f"{split}_videos"][self._split - 1]]
         except (LookupError, TypeError, ValueError, AttributeError) as error:

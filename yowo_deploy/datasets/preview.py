@@ -1,4 +1,4 @@
-"""Ground truth drawn on its videos, or on a sheet of pictures. Knows annotations and drawing; nothing of models."""
+"""Draw ground truth on its videos, or on a contact sheet."""
 
 from __future__ import annotations
 

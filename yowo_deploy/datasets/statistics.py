@@ -1,4 +1,4 @@
-"""What a data set is made of, in figures. Knows annotations and anchors; opens a video for its size alone."""
+"""Statistics of a data set: classes, lengths of tubes, box sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the rows of an annotation file to the tubes of each video. Knows tables of boxes; nothing of their formats."""
+"""Build the tubes of each video from the rows of an annotation file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UCF101-24: videos and their JSON of tubes, or the folders of frames and labels that the release reads."""
+"""UCF101-24: videos and their JSON of tubes, or the official YOWO folders of frames and labels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.datasets.yowo_folders import (
     annotated,
-    is_release_layout,
+    is_yowo_layout,
     list_file,
     refuse_absent_split,
-    release_table,
-    release_videos,
+    yowo_table,
+    yowo_videos,
 )
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.video.suffixes import is_video
@@ -32,14 +32,14 @@ class Ucf24:
 
     - `pyannot.json.gz`, `testlist01.txt`, and videos as `<class>/<name>.avi` or `<name>.mp4`, in `videos/` or not. What
       the list does not name is trained on.
-    - The release's folders, see `release_videos`.
+    - The official YOWO folders, see `yowo_videos`.
 
     Raises:
         DatasetError: neither is there, or what is there cannot be read.
     """
 
     labels = names.UCF24
-    # The release's (OFFICIAL_YOWO, "Anchors").
+    # The official ones (OFFICIAL_YOWO, "Anchors").
     anchors = ((0.70458, 1.18803), (1.26654, 2.55121), (1.59382, 4.08321), (2.30548, 4.94180), (3.52332, 5.91979))
     anchor_grid = (7, 7)
     rules: Rules = "voc"
@@ -54,10 +54,10 @@ class Ucf24:
             self._list = list_file(self._folder, "test", split)
             self._test, _ = read_list(self._list)
             self._table = read_table(json, truth=True)
-        elif not is_release_layout(self._folder):
+        elif not is_yowo_layout(self._folder):
             raise DatasetError(
                 f"{self._folder / ANNOTATIONS[0]} not found: the UCF101-24 folder holds it with the videos, "
-                "or rgb-images/ and labels/ as the YOWO release has them"
+                "or rgb-images/ and labels/ as the official YOWO code has them"
             )
         else:
             refuse_absent_split(self._folder, split)
@@ -65,7 +65,7 @@ class Ucf24:
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
         """The videos of one side, whether their files are there or not, in the order of the annotations."""
         if self._table is None:
-            return release_videos(self._folder, release_table(self._folder, split, self._split), self.labels)
+            return yowo_videos(self._folder, yowo_table(self._folder, split, self._split), self.labels)
         wanted = np.array([(name in self._test) == (split == "test") for name in self._table.videos])
         if not wanted.any():
             raise DatasetError(f"no annotated video is in the {split} split that {self._list} makes")

@@ -1,4 +1,4 @@
-"""What is wrong with the values of a data.json, said in one line each. Knows values; nothing of files.
+"""Validate the values of a data.json; each fault is one line.
 
 The reader refuses by these rules what it finds, and the writer by the same ones what it is given, so that nothing is
 written that cannot be read.

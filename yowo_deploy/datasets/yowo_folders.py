@@ -1,4 +1,4 @@
-"""Folders of frames and of labels as the YOWO release reads them."""
+"""Folders of frames and of labels as the official YOWO code reads them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from yowo_deploy.video.suffixes import is_picture
 ANNOTATED_WH = (320, 240)  # whatever the size of the pictures is (OFFICIAL_YOWO, "Preprocessing")
 
 
-def is_release_layout(folder: Path) -> bool:
-    """Whether a folder has the release's `labels/` in it."""
+def is_yowo_layout(folder: Path) -> bool:
+    """Whether a folder has the official `labels/` in it."""
     return (folder / "labels").is_dir()
 
 
-def release_table(folder: Path, split: Split, number: int) -> BoxTable:
+def yowo_table(folder: Path, split: Split, number: int) -> BoxTable:
     """`labels/<class>/<name>/00001.txt` of every frame that `trainlist.txt` or `testlist.txt` names.
 
     Raises:
@@ -34,7 +34,7 @@ def release_table(folder: Path, split: Split, number: int) -> BoxTable:
     return read_table(list_file(folder, split, number), truth=True)
 
 
-def release_videos(folder: Path, table: BoxTable, labels: Sequence[str]) -> list[AnnotatedVideo]:
+def yowo_videos(folder: Path, table: BoxTable, labels: Sequence[str]) -> list[AnnotatedVideo]:
     """`rgb-images/<class>/<name>/00001.jpg` with the boxes of the table.
 
     The labels name no persons, so boxes are chained to tubes by overlap. Clips of one recording are told by the number
@@ -50,7 +50,7 @@ def release_videos(folder: Path, table: BoxTable, labels: Sequence[str]) -> list
     return [annotated(name, frames.get(name, absent / name), tubes) for name, tubes in tubes_of(table, labels).items()]
 
 
-def release_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
+def yowo_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
     """Names for classes of one's own: each is called as the folder that most of its boxes lie in.
 
     Raises:
@@ -60,7 +60,7 @@ def release_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
     for table in tables:
         known = np.array([int(name) if name.isdecimal() and len(name) < 9 else 0 for name in table.classes])
         numbers = known[table.class_id]
-        table.refuse((numbers < 1) | (numbers > 100_000), "the class is no number from 1 on, as the release counts")
+        table.refuse((numbers < 1) | (numbers > 100_000), "the class is no number from 1 on")
         for number, file in zip(numbers.tolist(), table.file.tolist(), strict=True):
             seen.setdefault(number, Counter())[Path(table.files[file]).parent.parent.name] += 1
     names = {number: found.most_common(1)[0][0] for number, found in seen.items()}

@@ -1,4 +1,4 @@
-"""Figures that say how good detections are; numpy alone, so that deployed models are measured without torch."""
+"""Accuracy of detections and tubes, with numpy alone: deployed models are measured without torch."""
 
 from yowo_deploy.metrics.frame_ap import (
     ClassAp,

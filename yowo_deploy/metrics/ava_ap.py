@@ -1,4 +1,4 @@
-"""Frame-mAP by the rules of AVA's official evaluator."""
+"""Compute frame-mAP by the rules of AVA's official evaluator."""
 
 from __future__ import annotations
 

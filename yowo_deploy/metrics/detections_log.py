@@ -1,4 +1,4 @@
-"""Detections kept as text while they are made: a run that was stopped goes on. Knows the text form, no models."""
+"""Append detections to a text file video by video, and resume a run that was stopped."""
 
 from __future__ import annotations
 

@@ -196,8 +196,8 @@ def test_the_releases_folders_name_their_classes(tmp_path: Path, write_pictures:
     lists = {"trainlist.txt": "walk", "testlist.txt": "sit"}
     for file, name in lists.items():
         (tmp_path / file).write_text("".join(f"labels/{name}/a_c01/{frame:05d}.txt\n" for frame in (1, 2)))
-    assert recognise(tmp_path) == "release-folders"
-    found, _ = import_annotations(tmp_path, "release-folders", Options())
+    assert recognise(tmp_path) == "yowo-folders"
+    found, _ = import_annotations(tmp_path, "yowo-folders", Options())
     assert found.classes == ("sit", "walk")
     assert found.splits == ({"train": ("walk_a_c01",), "test": ("sit_a_c01",)},)
     [tube] = found.videos[0].tubes

@@ -297,6 +297,14 @@ def test_a_true_tube_has_the_frames_of_its_file_and_no_others(tmp_path: Path) ->
         assert sorted(tube.frames.tolist() for _, tube in truth_tubes(match(table, table))) == expected
 
 
+def test_the_old_word_for_the_official_linking_is_still_understood(tmp_path: Path) -> None:
+    (tmp_path / "truth.txt").write_text(TRUTH)
+    (tmp_path / "detections.txt").write_text(ROW)
+    files = tmp_path / "detections.txt", tmp_path / "truth.txt", "--metric", "video-map"
+    assert score(*files, "--linking", "release") == score(*files, "--linking", "official") == score(*files)
+    assert "[official|paper]" in CliRunner().invoke(cli, ["score", "--help"]).output
+
+
 def test_nothing_found_is_null_in_json(tmp_path: Path) -> None:
     (tmp_path / "truth.txt").write_text(TRUTH)
     (tmp_path / "detections.txt").write_text("walk_a_00001 1 0.5 50 50 60 60\n")

@@ -1,4 +1,4 @@
-"""What is wrong with a data.json and its videos, and what of it can be mended safely. Knows no other format."""
+"""Check a data.json and its videos, and correct what can be corrected safely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with one annotated video, and what of it can be mended safely. Knows no other video and no file format.
+"""Check one annotated video, and correct what can be corrected safely.
 
 Safe is what can mean one thing alone. Where a fault has two explanations it is told, and left as it is.
 """

@@ -1,4 +1,4 @@
-"""The demonstration's own data: made from nothing, written, read. Knows its files; nothing of models.
+"""Generate, write and read the synthetic data set of the demonstration.
 
 Two pairs of actions differ in the order of their frames alone: what a single labelled frame of `sit_down` shows,
 `stand_up` shows as well, and so with `raise_arms` and `lower_arms`. A model that sees one frame at a time has to guess

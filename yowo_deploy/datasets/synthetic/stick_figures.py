@@ -1,4 +1,4 @@
-"""Articulated figures: how they move, and how they are painted. Knows angles and cv2; nothing of videos or files."""
+"""Articulated stick figures: their motion and their painting."""
 
 from __future__ import annotations
 

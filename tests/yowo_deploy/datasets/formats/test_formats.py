@@ -259,6 +259,16 @@ def test_ava_without_persons_tells_them_by_overlap(tmp_path: Path) -> None:
     assert sorted((t.tracker_id, t.frames.tolist()) for t in video.tubes) == [(0, [10, 20]), (1, [10, 20])]
 
 
+def test_label_maps_name_classes_by_id_and_a_class_without_a_name_is_called_by_its_id(tmp_path: Path) -> None:
+    items = r'item { name: "put \"}\" down" id: 3 } label { name: "walk" label_id: 1 label_type: PERSON }'
+    (tmp_path / "map.pbtxt").write_text(items)
+    assert from_ava(tmp_path, "a,1,0,0,1,1,3,0\n", labels=None).classes == ("walk", "2", 'put "}" down')
+    for broken, expected in (('item { name: "walk" }', "an item without an id from 1 on"), ("walk", "names no class")):
+        (tmp_path / "map.pbtxt").write_text(broken)
+        with pytest.raises(DatasetError, match=f"map.pbtxt.*{expected}"):
+            from_ava(tmp_path, "a,1,0,0,1,1,3,0\n", labels=None)
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
