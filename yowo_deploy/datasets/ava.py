@@ -33,7 +33,7 @@ class Ava:
 
     A box is there once for each of its labels. The validation part is the "test" split; where the 60-class list of the
     official evaluation is in the folder, the other 20 classes are left out of its truth. Excluded timestamps are read
-    where they are there. Films may be whole or cut to minutes 15 to 30: their length tells.
+    where they are there. Films may be whole or cut to minutes 15 to 30: their length decides.
 
     Raises:
         DatasetError: a csv is missing when its split is asked for, or a split other than 1.

@@ -32,7 +32,7 @@ class AnnotatedVideo:
         tubes: ground truth.
         size_wh: of the picture that boxes are measured in; None where that is the video itself.
         judged: frames that an evaluation looks at where those are not the annotated ones.
-        fps: frames a second, or None where nothing says.
+        fps: frames a second, or None where unknown.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Dataset(Protocol):
 
 
 def annotations_hash(videos: Iterable[AnnotatedVideo]) -> str:
-    """A hex digest of what is said of videos: names, boxes and the frames that are judged; not of the files."""
+    """Hex digest of the annotations of videos: names, boxes and judged frames; not of the files."""
     digest = hashlib.sha256()
     for video in videos:
         digest.update(f"{video.name} {video.group} {video.size_wh} {len(video.tubes)}\n".encode())

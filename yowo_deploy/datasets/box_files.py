@@ -1,4 +1,4 @@
-"""Read detections and ground truth from the files of others, told apart by content."""
+"""Read detections and ground truth from files of other tools; the content decides the format."""
 
 from __future__ import annotations
 

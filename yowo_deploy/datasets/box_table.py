@@ -32,9 +32,9 @@ class BoxTable:
         files: names of the files in it.
         file: (N,) index into `files`.
         line: (N,) in that file, from 1; 0 where lines mean nothing.
-        tube: (N,) which tube of its video a ground-truth box belongs to; -1 where the file does not say.
+        tube: (N,) which tube of its video a ground-truth box belongs to; -1 where the file has no tubes.
         labels: all class names in the order of their numbers, where the file declares them.
-        lengths: frames of each video by name, where the file says.
+        lengths: frames of each video by name, where the file has them.
     """
 
     source: str

@@ -38,7 +38,7 @@ Refuse = Callable[[str, str], None]  # takes where and what
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a data.json says.
+    """The content of a data.json.
 
     Attributes:
         classes: names, in the order of class ids.
@@ -200,7 +200,7 @@ def _lines(annotations: Annotations, folder: Path) -> Iterator[str]:
 
 
 def _listed(key: str, rows: Sequence[Any], end: str = ",") -> Iterator[str]:
-    """A list with a line for each of its rows, so that line and row are easily told."""
+    """A list with a line for each of its rows, so that a row is easy to find."""
     yield f' "{key}": ['
     for number, row in enumerate(rows, 1):
         yield f"  {json.dumps(row, ensure_ascii=False)}{',' * (number < len(rows))}"

@@ -67,7 +67,7 @@ def recognise(source: Path) -> str:
     return found
 
 
-# What files from annotation tools bring about in readers that take a value for what its format says it is.
+# What malformed files raise in readers that trust a value to be of its format's type.
 _MALFORMED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, csv.Error, zlib.error)
 
 
@@ -100,7 +100,7 @@ def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annot
 
 
 def _one_recording_a_file(data: Annotations) -> tuple[Annotations, list[str]]:
-    """Videos that are of one file never part into train and test; told, for two names may have found one file."""
+    """Put videos of one file into one recording, so that no split separates them, and note them."""
     first: dict[Path, AnnotatedVideo] = {}
     videos, notes = [], []
     for video in data.videos:
@@ -254,7 +254,7 @@ def _yowo_splits(folder: Path) -> _Found:
 
 
 def _settled(video: AnnotatedVideo, footage: Footage) -> AnnotatedVideo:
-    """With a number for every person, and with what the file says of itself; corners of shares in its pixels."""
+    """With a number for every person, rate and size of the file, and corners in pixels where they were shares."""
     facts = footage.facts(video.path)
     tubes, size_wh = video.tubes, video.size_wh
     if size_wh == (1, 1) and facts is not None:
@@ -268,7 +268,7 @@ def _settled(video: AnnotatedVideo, footage: Footage) -> AnnotatedVideo:
 
 
 def only_present(annotations: Annotations) -> Annotations:
-    """Without videos that are not there, classes that nobody does then, and splits with nothing to train on.
+    """Without absent videos, classes that then have no tube, and splits without training videos.
 
     Raises:
         DatasetError: no video is there.

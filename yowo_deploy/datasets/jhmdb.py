@@ -31,8 +31,8 @@ class Jhmdb21:
     The annotations count frames from 1; three clips decode to fewer frames than they are annotated for.
 
     Raises:
-        DatasetError: the annotation file is missing or broken, or there is no such split; the inside of the tubes is
-            looked at when videos are asked for.
+        DatasetError: the annotation file is missing or broken, or there is no such split; tubes are
+            read by `videos`.
     """
 
     anchors = ANCHORS

@@ -11,7 +11,7 @@ from yowo_deploy.datasets.anchors import Sizes, box_sizes, fit_anchors, mean_iou
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, NativeDataset
 
-USUAL_FPS = 25.0  # where nothing says
+USUAL_FPS = 25.0  # where the rate is unknown
 ANCHORS = 5
 
 

@@ -28,7 +28,7 @@ ANNOTATIONS = ("pyannot.json.gz", "pyannot.json")
 
 
 class Ucf24:
-    """One of two layouts, told apart by what is in the folder.
+    """One of two layouts, recognised by what is in the folder.
 
     - `pyannot.json.gz`, `testlist01.txt`, and videos as `<class>/<name>.avi` or `<name>.mp4`, in `videos/` or not. What
       the list does not name is trained on.

@@ -37,8 +37,8 @@ def yowo_table(folder: Path, split: Split, number: int) -> BoxTable:
 def yowo_videos(folder: Path, table: BoxTable, labels: Sequence[str]) -> list[AnnotatedVideo]:
     """`rgb-images/<class>/<name>/00001.jpg` with the boxes of the table.
 
-    The labels name no persons, so boxes are chained to tubes by overlap. Clips of one recording are told by the number
-    that their names end with.
+    The labels name no persons, so boxes are chained to tubes by overlap. Names of clips of one recording differ in the
+    number at their end.
 
     Raises:
         DatasetError: a class that is not in `labels`, or pictures that do not begin with number 1.

@@ -1,18 +1,15 @@
-"""Annotated videos: what stands in which frame, and data sets by name."""
+"""Annotated videos: what stands in which frame."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy.boxes import Tube
-from yowo_deploy.datasets import AnnotatedVideo, open_dataset
-from yowo_deploy.datasets.registry import DATASETS
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.datasets import AnnotatedVideo
 
 FRAMES = 8
 
@@ -38,15 +35,3 @@ def test_every_box_of_every_tube_is_found_in_its_frame_and_nowhere_else(people: 
         boxes, class_ids = video.at(frame)
         assert list(zip(boxes.tolist(), class_ids.tolist(), strict=True)) == wanted.get(frame, [])
         assert (boxes.shape[1], boxes.dtype, class_ids.dtype) == (4, np.float32, np.int64)
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_a_folder_that_is_not_the_data_set_is_refused(name: str, tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DatasetError, match="not found"):
-            open_dataset(name, folder)
-
-
-def test_an_unknown_data_set_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=f"'kinetics' is not known, expected one of {', '.join(DATASETS)}"):
-        open_dataset("kinetics", tmp_path)

@@ -16,26 +16,26 @@ import numpy as np
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.box_files import ava_rows, read_label_map
 from yowo_deploy.datasets.data_json import Annotations, load_json, relative_to
-from yowo_deploy.datasets.formats.box_rows import NOBODY, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
 from yowo_deploy.datasets.formats.sidecar import KEY, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES, fault_of_video
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.files import read_within
 
-VIDEOS = "videos.json"  # beside ours: what the format does not say
+VIDEOS = "videos.json"  # beside our csv: facts that the format lacks
 FARTHEST = 2  # pictures from the corner, beyond which numbers are pixels
 LABEL_MAPS = ("*.pbtxt", "classes.txt", "labels.txt")
 MAX_CLASSES = 100_000
 
-_Box = tuple[float, int, int, list[float]]  # second, person, action from 1 or 0 where nobody is there, corners
+_Box = tuple[float, int, int, list[float]]  # second, person, action from 1 or 0 for an empty frame, corners
 
 
 def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], list[Rows], list[str]]:
     """`video,second,x1,y1,x2,y2,action[,person]`, corners in shares of the picture, action ids from 1 in a `.pbtxt`.
 
-    A key frame is (second - start) * fps; the start is 0, if the user does not say that it is AVA's 900. Where every
-    time is a whole second, people are annotated once a second. A row of video and second alone is a frame that was
-    looked at, with nobody in it. Without persons, boxes that overlap from one key frame to the next are one.
+    A key frame is (second - start) * fps; the start is 0, unless --start gives another (AVA's is 900). Where every
+    time is a whole second, people are annotated once a second. A row of video and second alone is an annotated
+    frame without people. Without persons, boxes that overlap from one key frame to the next are one.
 
     Returns:
         Names of classes, videos, notes for the user.
@@ -69,7 +69,7 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
 
 
 def ava_texts(annotations: Annotations, folder: Path) -> tuple[dict[Path, str], list[str]]:
-    """`annotations.csv`, `labels.pbtxt`, and `videos.json` with what AVA's format does not say.
+    """`annotations.csv`, `labels.pbtxt`, and `videos.json` with facts that AVA's format lacks.
 
     Raises:
         DatasetError: frames a second, or the size, of a video are not known, or a box lies far outside the picture.
@@ -107,8 +107,8 @@ def _between(annotations: Annotations) -> list[str]:
         for tube in video.tubes
         for frame in tube.frames.tolist()
     )
-    said = f"{between} of {total} boxes lie between whole seconds: AVA's own tools know whole ones alone"
-    return [said] if between else []
+    note = f"{between} of {total} boxes lie between whole seconds: AVA's own tools know whole ones alone"
+    return [note] if between else []
 
 
 def _lines(video: AnnotatedVideo) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _boxes(file: Path, classes: int) -> Iterator[tuple[str, _Box]]:
         where = f"{file}:{number}"
         try:
             action = int(rest[0]) if corners and rest[0] else 0
-            person = int(float(rest[1])) if corners and len(rest) > 1 and rest[1] else NOBODY
+            person = int(float(rest[1])) if corners and len(rest) > 1 and rest[1] else UNKNOWN
         except ValueError as error:
             raise DatasetError(f"{where}: {error}") from error
         if corners and not 1 <= action <= classes:

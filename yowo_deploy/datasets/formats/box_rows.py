@@ -27,11 +27,11 @@ from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import is_picture, is_video
 
 MAX_BOXES = 5_000_000  # of one import, nine times UCF101-24; keyframes far apart would make any number
-NOBODY = -1  # the person of a box that no person is told of
+UNKNOWN = -1  # the person of a box without a person's number
 
 
 class Facts(NamedTuple):
-    """What a video file says of itself."""
+    """Rate, size and length of a video file."""
 
     fps: float
     size_wh: tuple[int, int]
@@ -57,7 +57,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may have to say, because the format does not.
+    """What a user may have to give, because the format lacks it.
 
     Attributes:
         videos: folders to look for videos in, besides that of the annotations.
@@ -110,26 +110,26 @@ class Footage:
         roots = (self._folder, *self._options.videos)
         return [file for root in roots for file in self._options.footage_below(root).get(name, ())]
 
-    def find(self, said: str) -> Path:
-        """The file that annotations call `said`: by its path, else by its name; the path itself where there is none.
+    def find(self, reference: str) -> Path:
+        """The file that annotations refer to: by its path, else by its name; the path itself where there is none.
 
         Raises:
             DatasetError: several files have that name.
         """
-        place = Path(os.path.normpath(self._folder / said))
+        place = Path(os.path.normpath(self._folder / reference))
         if is_footage(place):
             return place
-        name = re.split(r"[/\\]", said.rstrip("/\\"))[-1]
+        name = re.split(r"[/\\]", reference.rstrip("/\\"))[-1]
         names = [name, re.sub(r"^[0-9a-f]{8}-", "", name)]  # which Label Studio puts before it
         names += [n.removesuffix(Path(n).suffix) for n in names if is_video(n)]
         found = next((files for n in names if (files := self._named(n))), [place])
-        whole = [file for file in found if file.as_posix().endswith(said)] or found
+        whole = [file for file in found if file.as_posix().endswith(reference)] or found
         if len({file.resolve() for file in whole}) > 1:
-            raise DatasetError(f"video {said!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
+            raise DatasetError(f"video {reference!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
         return whole[0]
 
     def facts(self, path: Path) -> Facts | None:
-        """What the file says; None where it is not there or cannot be read."""
+        """Of a file; None where it is not there or cannot be read."""
         if not os.path.exists(path):
             return None
         try:
@@ -141,9 +141,9 @@ class Footage:
     def rows(
         self, name: str, path: Path, size: tuple[int, int] = (0, 0), frames: int = 0, fps: float | None = None
     ) -> Rows:
-        """Rows, none yet, of a video; what the annotations leave at 0 is what the file says of itself.
+        """Empty rows of a video; what the annotations leave at 0 is taken from the file.
 
-        Its frames a second are `Options.fps` where there is no file, and where it is a folder, which says nothing.
+        Its frames a second are `Options.fps` where there is no file, and where it is a folder, which has no rate.
         """
         facts = self.facts(path)
         if facts is None:
@@ -167,13 +167,13 @@ class Rows:
     """A video as annotations describe it, and its boxes, one row a box and label.
 
     Attributes:
-        frames: of the video; 0 where nothing says.
-        size_wh, fps: None where nothing says.
+        frames: of the video; 0 where unknown.
+        size_wh, fps: None where unknown.
         frame, person, label, box: of each row.
         scale: pixels to a unit of the boxes, across and down.
         looked_at: frames that were annotated, all of the boxes' among them; a tube ends where it lacks one of them.
             None: every frame.
-        judged: frames that the file names, with boxes or without, where that says more than the boxes do.
+        judged: frames that the file names, with boxes or without, where those are more than the frames with boxes.
         subset: what the file calls the side of the video: train; or val, test.
         remarks: what `data export` noted.
     """
@@ -198,7 +198,7 @@ class Rows:
         """Frames a second, for formats that count seconds.
 
         Raises:
-            DatasetError: nothing says.
+            DatasetError: they are unknown.
         """
         if self.fps is None:
             raise DatasetError(
@@ -221,9 +221,9 @@ class Rows:
         self.box.append(box)
 
     def tubes(self, classes: Sequence[str]) -> tuple[Tube, ...]:
-        """Each stretch of frames in which one person does one thing; persons that no row names are told by overlap.
+        """Each stretch of frames in which one person does one thing; boxes without a person are chained by overlap.
 
-        Where the video has remarks, boxes are parted into tubes as those say.
+        Where the video has remarks, those decide which box is in which tube.
         """
         if not self.frame:
             return ()
@@ -233,12 +233,12 @@ class Rows:
         class_id = np.array([numbers[label] for label in self.label], np.int64)
         with np.errstate(over="ignore"):  # becomes infinite, which is refused with its video
             boxes = (np.array(self.box, np.float64) * np.tile(self.scale, 2)).astype(np.float32)
-        person[_somebody_else(frame, person, class_id, boxes)] = NOBODY
-        if (person == NOBODY).any():
-            person = _told_by_overlap(when, person, boxes)
+        person[_taken_numbers(frame, person, class_id, boxes)] = UNKNOWN
+        if (person == UNKNOWN).any():
+            person = _people_by_overlap(when, person, boxes)
         noted = self.remarks.tubes if self.remarks else ()
         starts = [(who, numbers[name], first) for name, who, first in noted if name in numbers]
-        return _parted(frame, when, person, class_id, boxes, starts)
+        return _divided(frame, when, person, class_id, boxes, starts)
 
     def video(self, name: str, classes: Sequence[str]) -> AnnotatedVideo:
         """The annotated video, called `name`."""
@@ -249,31 +249,31 @@ class Rows:
         group = recording_of(self.name)
         group = name if group == self.name else group
         video = AnnotatedVideo(name, group, self.path, frames, self.tubes(classes), self.size_wh, fps=self.fps)
-        said_by_boxes = judged is None or np.array_equal(judged, video.annotated_frames())
-        return video if said_by_boxes else replace(video, judged=judged)
+        is_implied = judged is None or np.array_equal(judged, video.annotated_frames())
+        return video if is_implied else replace(video, judged=judged)
 
 
-def _somebody_else(frame: Int, person: Int, class_id: Int, boxes: Float) -> Int:
+def _taken_numbers(frame: Int, person: Int, class_id: Int, boxes: Float) -> Int:
     """Rows whose person does the same in the same frame in another box: two who were given one number."""
     order = np.lexsort((frame, class_id, person))
     keys = np.column_stack([person, class_id, frame])[order]
-    again = np.flatnonzero((np.diff(keys, axis=0) == 0).all(axis=1) & (keys[1:, 0] != NOBODY)) + 1
+    again = np.flatnonzero((np.diff(keys, axis=0) == 0).all(axis=1) & (keys[1:, 0] != UNKNOWN)) + 1
     others = (boxes[order[again]] != boxes[order[again - 1]]).any(axis=1)
     found: Int = order[again[others]]
     return found
 
 
-def _told_by_overlap(when: Int, person: Int, boxes: Float) -> Int:
+def _people_by_overlap(when: Int, person: Int, boxes: Float) -> Int:
     """Persons for the rows that have none: a box with several labels is one person, and goes on where it overlaps."""
-    unknown = np.flatnonzero(person == NOBODY)
+    unknown = np.flatnonzero(person == UNKNOWN)
     rows, back = np.unique(np.column_stack([when[unknown], boxes[unknown]]), axis=0, return_inverse=True)
     chain = chains(rows[:, 0].astype(np.int64), np.zeros(len(rows), np.int64), rows[:, 1:].astype(np.float32))
-    told = person.copy()
-    told[unknown] = np.unique(chain, return_inverse=True)[1][back.reshape(-1)] + person.max(initial=NOBODY) + 1
-    return told
+    found = person.copy()
+    found[unknown] = np.unique(chain, return_inverse=True)[1][back.reshape(-1)] + person.max(initial=UNKNOWN) + 1
+    return found
 
 
-def _parted(
+def _divided(
     frame: Int, when: Int, person: Int, class_id: Int, boxes: Float, starts: Sequence[tuple[int, int, int]]
 ) -> tuple[Tube, ...]:
     """Tubes as they start, in that order; then each stretch of frames of a person and class that has no start.
@@ -290,7 +290,7 @@ def _parted(
         opened.setdefault((who, what), []).append((first, place))
     anew = (np.diff(person) != 0) | (np.diff(class_id) != 0)
     groups = [0, *(np.flatnonzero(anew) + 1).tolist(), len(frame)]
-    told: list[tuple[int, Tube]] = []
+    made: list[tuple[int, Tube]] = []
     for a, b in pairwise(groups):
         who, what = int(person[a]), int(class_id[a])
         known = sorted(opened.get((who, what), ()))
@@ -301,8 +301,8 @@ def _parted(
             places = [len(starts)] * (len(bounds) + 1)
         for place, (low, high) in zip(places, pairwise([a, *bounds, b]), strict=True):
             if high > low:
-                told.append((place, Tube(what, frame[low:high], boxes[low:high], tracker_id=who)))
-    return tuple(tube for _, tube in sorted(told, key=lambda each: each[0]))
+                made.append((place, Tube(what, frame[low:high], boxes[low:high], tracker_id=who)))
+    return tuple(tube for _, tube in sorted(made, key=lambda each: each[0]))
 
 
 def annotations_of(classes: Iterable[str], found: Sequence[Rows]) -> Annotations:
@@ -335,7 +335,7 @@ def _names(found: Sequence[Rows]) -> list[str]:
 
 
 def _several_labels(video: AnnotatedVideo) -> bool:
-    """Whether somebody does two things at once."""
+    """Whether a person does two things at once."""
     rows = [np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes]
     return bool(rows) and len(np.unique(np.concatenate(rows), axis=0)) < sum(map(len, rows))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.datasets.data_json import Annotations, relative_to
-from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, NOBODY, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, UNKNOWN, Footage, Options, Rows
 from yowo_deploy.datasets.formats.sidecar import KEY, file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError
@@ -44,8 +44,8 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         image = _of(images, row.get("image_id"), f"{where}: image_id")
         label = _of(names, row.get("category_id"), f"{where}: category_id")
         x, y, w, h = map(float, row["bbox"])
-        said = row.get("instance_id", row.get("track_id"))
-        person = NOBODY if said is None else int(said)
+        number = row.get("instance_id", row.get("track_id"))
+        person = UNKNOWN if number is None else int(number)
         videos[image["video_id"]].add(int(image["frame_id"]), person, label, (x, y, x + w, y + h))
     for video_id, rows in videos.items():
         rows.looked_at = rows.judged = frames = seen[video_id]
@@ -59,13 +59,13 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
 
 def _rows(where: str, row: dict[str, Any], image: dict[str, Any], footage: Footage) -> Rows:
     """Of a video, and the first of its images."""
-    said = str(row["name"])
-    path = footage.find(str(row.get("path") or row.get("file_name") or said))
+    name_given = str(row["name"])
+    path = footage.find(str(row.get("path") or row.get("file_name") or name_given))
     if not path.exists() and "file_name" in image:
         folder = footage.find(str(Path(image["file_name"]).parent))  # of frames
         path = folder if folder.exists() else path
     is_ours = KEY in row  # and has the name itself
-    name = said.rpartition(".")[0] if is_video(said) and not is_ours else said
+    name = name_given.rpartition(".")[0] if is_video(name_given) and not is_ours else name_given
     size = int(row.get("width") or image.get("width") or 0), int(row.get("height") or image.get("height") or 0)
     found = footage.rows(name, path, size, int(row.get("length") or 0), float(row.get("fps") or 0))
     found.subset, found.remarks = str(row.get("split", "")), read_remarks(where, row.get(KEY))
@@ -85,7 +85,7 @@ def _of(table: dict[Any, Any], key: Any, where: str) -> Any:
 
 
 def cocovid_texts(annotations: Annotations, folder: Path) -> tuple[dict[Path, str], list[str]]:
-    """`annotations.json`; what CocoVID has no word for (path, fps, split, remarks) stands in fields of its own.
+    """`annotations.json`; fields of our own hold what CocoVID lacks (path, fps, split, remarks).
 
     Raises:
         DatasetError: the videos have too many frames, each of which is a row.

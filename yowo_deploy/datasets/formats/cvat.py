@@ -17,13 +17,13 @@ import numpy as np
 
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.data_json import Annotations, plain_numbers, relative_to
-from yowo_deploy.datasets.formats.box_rows import NOBODY, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
 from yowo_deploy.datasets.formats.sidecar import KEY, file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, MissingExtraError
 from yowo_deploy.files import MAX_BYTES
 
-PERSON = "person"  # the attribute by which we tell persons, as CVAT tells tracks
+PERSON = "person"  # the attribute with the number of a person, as CVAT numbers tracks
 MAX_ELEMENTS = 10_000_000  # of an XML: twice as many as boxes may be made of it
 NOTHING = ("", "__undefined__", "none")  # values of an attribute that name no action
 
@@ -43,22 +43,22 @@ class _Key(NamedTuple):
 class _People:
     """Which person each track of a task is, by the attribute "person" or else by the track's number.
 
-    A track that is drawn anew in a task with told persons has no number, or one that is taken: it gets a fresh one.
+    A track that is drawn anew in a task with numbered persons has no number, or one that is taken: it gets a fresh one.
     """
 
     def __init__(self, tracks: Sequence[Any]) -> None:
-        said = [each.text or "" for t in tracks for each in t.iter("attribute") if each.get("name") == PERSON]
-        self._told = any(map(_is_number, said))
+        numbers = [each.text or "" for t in tracks for each in t.iter("attribute") if each.get("name") == PERSON]
+        self._numbered = any(map(_is_number, numbers))
         ids = [track.get("id") or "" for track in tracks]
-        self._fresh = 1 + max((int(text) for text in (*said, *ids) if _is_number(text)), default=-1)
+        self._fresh = 1 + max((int(text) for text in (*numbers, *ids) if _is_number(text)), default=-1)
         self._seen: dict[tuple[int, str, int], Sequence[float]] = {}
 
     def number(self, track: Any, keys: Sequence[_Key], shown: Sequence[tuple[int, str, Sequence[float]]]) -> int:
         """Of the next track, with the frame, action and corners of each of its boxes."""
-        said = next(filter(_is_number, (key.attributes.get(PERSON, "") for key in keys)), None)
-        person = self._fresh if said is None and self._told else int(said or track.get("id", "0"))
+        number = next(filter(_is_number, (key.attributes.get(PERSON, "") for key in keys)), None)
+        person = self._fresh if number is None and self._numbered else int(number or track.get("id", "0"))
         if any(self._seen.get((person, label, frame), box) != box for frame, label, box in shown):
-            person = self._fresh  # nobody does the same in two places
+            person = self._fresh  # one person cannot be in two places
         self._fresh += person == self._fresh
         self._seen |= {(person, label, frame): box for frame, label, box in shown}
         return person
@@ -85,8 +85,8 @@ def read_cvat(files: Sequence[Path], options: Options) -> tuple[list[str], list[
 
     Frames count from 0. Between two boxes of a track the corners move in a line; `outside` ends a tube; a box that is
     occluded is a box; of a polygon, a mask and the like, and of a box that is turned, the upright box around it is
-    taken. The action is the label, or what an attribute says from one keyframe to the next: several actions are told
-    apart by commas. A person is a track, or what the attribute "person" says.
+    taken. The action is the label, or the value of an attribute from one keyframe to the next; commas separate
+    several actions. A person is a track, or the value of the attribute "person".
 
     Returns:
         Names of classes, videos, notes for the user.
@@ -227,10 +227,10 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     first = len(rows.frame)
     for key in interpolated(keys):
         action = key.attributes.get(attribute, action) if attribute else track.get("label") or ""
-        said_here = (part.strip() for part in action.split(",")) if attribute else [action]
-        for label in said_here:
+        labels = (part.strip() for part in action.split(",")) if attribute else [action]
+        for label in labels:
             if label and not (attribute and label.lower() in NOTHING):
-                rows.add(key.frame, NOBODY, label, key.corners)
+                rows.add(key.frame, UNKNOWN, label, key.corners)
     shown = list(zip(rows.frame[first:], rows.label[first:], rows.box[first:], strict=True))
     rows.person[first:] = [task.people.number(track, keys, shown)] * len(shown)
 
@@ -292,7 +292,7 @@ def _around(points: Any) -> tuple[float, ...]:
 
 
 def _notes(tasks: Sequence[_Task], attribute: str | None, used: Sequence[str]) -> Iterator[str]:
-    """What to say of what was read."""
+    """Notes for the user."""
     boxed = sum((task.boxed for task in tasks), Counter[str]())
     if boxed:
         shapes = ", ".join(f"{count} {shape}" for shape, count in sorted(boxed.items()))
@@ -321,7 +321,7 @@ def _xml(annotations: Annotations, place: int, folder: Path) -> Iterator[str]:
     yield "   <labels>"
     for label in annotations.classes:
         person = f"<name>{PERSON}</name><mutable>False</mutable><input_type>number</input_type>"
-        limits = "<default_value>-1</default_value><values>-1\n1000000\n1</values>"  # -1: who, `_People` tells
+        limits = "<default_value>-1</default_value><values>-1\n1000000\n1</values>"  # -1: `_People` decides
         attribute = f"<attributes><attribute>{person}{limits}</attribute></attributes>"
         yield f"    <label><name>{escape(label)}</name><type>rectangle</type>{attribute}</label>"
     yield "   </labels>"

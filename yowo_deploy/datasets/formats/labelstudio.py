@@ -20,7 +20,7 @@ class _Timeline(NamedTuple):
     """How frames of the tool become frames of the file.
 
     Attributes:
-        frames: of the file; 0 where nothing says.
+        frames: of the file; 0 where unknown.
         fps: of the file, or of the tool where there is none.
         scale: frames of the file to one of the tool.
         size_wh: of the picture; None where the file is not there.
@@ -37,7 +37,7 @@ def read_labelstudio(
 ) -> tuple[list[str], list[Rows], list[str]]:
     """Boxes in percent of the picture, frames from 1, in a line between keyframes; `enabled: false` ends a stretch.
 
-    The tool counts frames at a rate of its own, 24 a second if its configuration does not say another: keyframes are
+    The tool counts frames at a rate of its own, 24 a second by default: keyframes are
     placed by their time where the file has another rate. A last keyframe that is enabled lasts to the end of the video,
     as the tool shows it. Of a box that is turned, about its first corner, the upright box around it is taken. A region
     is a person; it may have several labels. Of several annotations of a task the newest counts, cancelled ones do not.
@@ -59,10 +59,10 @@ def read_labelstudio(
 def _task(where: str, task: dict[str, Any], footage: Footage, options: Options, notes: list[str]) -> Rows:
     try:
         data = task["data"]
-        said = str(data["video"] if "video" in data else next(v for v in data.values() if isinstance(v, str)))
+        reference = str(data["video"] if "video" in data else next(v for v in data.values() if isinstance(v, str)))
         done = [each for each in task["annotations"] if not each.get("was_cancelled")]
         results = done[-1]["result"] if done else []
-        path = footage.find(said.partition("?d=")[2] or said)
+        path = footage.find(reference.partition("?d=")[2] or reference)
         regions = [each for each in results if each.get("type") == "videorectangle"]
         facts = footage.facts(path)
         line = _timeline([each["value"] for each in regions], facts, options.fps)
@@ -81,33 +81,33 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options, 
         raise DatasetError(f"{where}: {error!r}; expected Label Studio's export as JSON") from error
     rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}: placed by time"
     turned = sum(bool(float(key.get("rotation") or 0)) for each in regions for key in each["value"]["sequence"])
-    said_of = {
+    possible_notes = {
         f"{path.name} was annotated at {rate}": line.scale != 1,
         f"{path.name}: {bare} regions have no label and are left out": bare > 0,
         f"{path.name}: taken as the upright boxes around them: {turned} turned boxes": turned > 0,
     }
-    notes += [note for note, is_so in said_of.items() if is_so]
+    notes += [note for note, is_so in possible_notes.items() if is_so]
     return rows
 
 
 def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float | None) -> _Timeline:
     length = max((int(value.get("framesCount") or 0) for value in values), default=0)
     seconds = max((float(value.get("duration") or 0) for value in values), default=0.0)
-    told = length / seconds if length > 0 and seconds > 0 else None
+    rate = length / seconds if length > 0 and seconds > 0 else None
     if facts is None:
-        return _Timeline(length, told or fps, 1.0, None)
-    counted = told or (length * facts.fps / facts.frames if length and facts.frames else facts.fps)
+        return _Timeline(length, rate or fps, 1.0, None)
+    counted = rate or (length * facts.fps / facts.frames if length and facts.frames else facts.fps)
     # The tool rounds its count to a whole frame.
     same = abs(counted / facts.fps - 1) <= max(SAME_RATE, 1 / max(length, 1))
     return _Timeline(facts.frames or length, facts.fps, 1.0 if same else facts.fps / counted, facts.size_wh)
 
 
 def _labels(region: dict[str, Any], results: Sequence[dict[str, Any]], attribute: str | None) -> list[str]:
-    """Of a region: its own, or what a choice for it says under the name of the attribute."""
+    """Of a region: its own, or the choices for it under the name of the attribute."""
     if attribute is None:
         return list(dict.fromkeys(region["value"].get("labels", [])))
-    told = [each for each in results if each.get("id") == region.get("id") and each.get("from_name") == attribute]
-    return list(dict.fromkeys(choice for each in told for choice in each["value"].get("choices", [])))
+    choices = [each for each in results if each.get("id") == region.get("id") and each.get("from_name") == attribute]
+    return list(dict.fromkeys(choice for each in choices for choice in each["value"].get("choices", [])))
 
 
 def _moments(keys: Sequence[dict[str, Any]], line: _Timeline) -> Iterator[tuple[int, list[float]]]:

@@ -87,7 +87,7 @@ def _folder(file: Path) -> Path:
 
 
 def _sequence(file: Path) -> dict[str, str]:
-    """What `seqinfo.ini` says, or nothing."""
+    """The values of `seqinfo.ini`; none without one."""
     place, parser = _folder(file) / INFO, configparser.ConfigParser(interpolation=None)
     if not place.is_file():
         return {}
@@ -146,13 +146,13 @@ def _rows(
     return rows
 
 
-def _path(footage: Footage, folder: Path, said: str, name: str) -> Path:
-    """Of the pictures or the video: where the sequence says, else by its name.
+def _path(footage: Footage, folder: Path, image_dir: str, name: str) -> Path:
+    """Of the pictures or the video: as `imDir` has it, else by the sequence's name.
 
-    A folder like `img1` is looked for in the sequence alone: every sequence calls its own so.
+    A folder like `img1` is looked for in the sequence alone: every sequence has one of that name.
     """
-    if len(Path(said).parts) == 1 and (folder / said).is_dir():
-        return folder / said
+    if len(Path(image_dir).parts) == 1 and (folder / image_dir).is_dir():
+        return folder / image_dir
     by_name = footage.find(name)
-    found = by_name if len(Path(said).parts) == 1 and not is_video(said) else footage.find(said)
+    found = by_name if len(Path(image_dir).parts) == 1 and not is_video(image_dir) else footage.find(image_dir)
     return by_name if is_footage(by_name) and not is_footage(found) else found

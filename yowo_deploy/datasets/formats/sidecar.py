@@ -1,7 +1,7 @@
-"""Remarks: what the formats of other tools have no word for, as one JSON in a place that they pass over.
+"""Remarks: facts that the formats of other tools lack, as one JSON in a place that the tools ignore.
 
 `data export` writes it, `data import` reads it back, so that nothing is lost on the way; a tool that writes the file
-anew leaves it out, and what is then left is what its format says.
+anew drops it, and then the format's own fields are all there is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 Start = tuple[str, int, int]  # class, person and first frame of a tube
 
 
-# From annotations and a folder to the texts of files, and to notes: what their format has no word for.
+# From annotations and a folder to the texts of files, and to notes of what other tools will not see.
 TextsOf = Callable[[Annotations, Path], tuple[dict[Path, str], list[str]]]
 
 
@@ -73,7 +73,7 @@ class Remarks:
 
     @property
     def subset(self) -> str:
-        """What a tool is told of the first split, see `subset_of`."""
+        """The side in the first split, as tools name it; see `subset_of`."""
         return next((side.capitalize() for side in (self.sides or ((),))[0]), "")
 
 
@@ -91,16 +91,16 @@ def remarks_of(data: Annotations, place: int) -> dict[str, Any]:
     }
 
 
-def read_remarks(where: str, told: Any) -> Remarks | None:
+def read_remarks(where: str, value: Any) -> Remarks | None:
     """Remarks from JSON or what it holds; None where there are none.
 
     Raises:
         DatasetError: they are damaged.
     """
-    if told is None or told == "":
+    if value is None or value == "":
         return None
     try:
-        found = json.loads(told) if isinstance(told, str) else told
+        found = json.loads(value) if isinstance(value, str) else value
         judged, exclusive, tubes = found["judged_frames"], found["exclusive_classes"], found["tubes"]
         whole = [found["place"], *(judged or ()), *(number for _, *numbers in tubes for number in numbers)]
         texts = [found["recording"], *found["judged_classes"], *(name for name, *_ in tubes)]
@@ -116,16 +116,16 @@ def read_remarks(where: str, told: Any) -> Remarks | None:
         raise DatasetError(f"{where}: what yowo-deploy noted there is damaged ({error!r}): take it out") from error
 
 
-def with_remarks(data: Annotations, told: Sequence[Remarks | None]) -> Annotations:
+def with_remarks(data: Annotations, remarks: Sequence[Remarks | None]) -> Annotations:
     """`data` as it was before it went through a format, as far as that is noted.
 
     Args:
-        told: of each video. What concerns the whole set counts where every video has it and all say the same: several
-            sets may have been put together since. Where the file says another side of the first split than was noted,
+        remarks: of each video. What concerns the whole set counts where every video has it and all agree: several
+            sets may have been put together since. Where the file has another side of the first split than was noted,
             it was changed since: the file is right.
     """
-    videos = [_noted(video, each) for video, each in zip(data.videos, told, strict=True)]
-    known = [each for each in told if each is not None]
+    videos = [_noted(video, each) for video, each in zip(data.videos, remarks, strict=True)]
+    known = [each for each in remarks if each is not None]
     if len(known) < len(videos):
         return replace(data, videos=tuple(videos))
     order = sorted(range(len(videos)), key=lambda number: known[number].place)
@@ -139,8 +139,8 @@ def with_remarks(data: Annotations, told: Sequence[Remarks | None]) -> Annotatio
     return Annotations(data.classes, tuple(videos[number] for number in order), splits, exclusive, places)
 
 
-def _noted(video: AnnotatedVideo, told: Remarks | None) -> AnnotatedVideo:
-    return video if told is None else replace(video, group=told.recording, judged=told.judged)
+def _noted(video: AnnotatedVideo, remarks: Remarks | None) -> AnnotatedVideo:
+    return video if remarks is None else replace(video, group=remarks.recording, judged=remarks.judged)
 
 
 def _splits(names: Sequence[str], sides: Sequence[tuple[tuple[Split, ...], ...]]) -> tuple[Sides, ...]:
@@ -166,11 +166,11 @@ def write_files(
     """Write what `texts_of` makes of `data`.
 
     Args:
-        judged: the format has a word for frames that were looked at.
+        judged: the format can hold which frames were annotated.
 
     Raises:
         DatasetError: the annotations cannot be written: a fault, no video, or a name that is no single line.
-        OutputError: a file is there already, and `overwrite` is not said.
+        OutputError: a file is there already, and `overwrite` is false.
     """
     refuse_faults(data)
     if not data.videos:
@@ -204,7 +204,7 @@ def _entangled(video: AnnotatedVideo) -> list[tuple[int, int]]:
 
 
 def _notes(data: Annotations, judged: bool) -> list[str]:
-    """What stands in the remarks alone, in one sentence."""
+    """What only the remarks hold, in one sentence."""
     there = {
         f"{len(data.splits) - 1} more split{'s' * (len(data.splits) != 2)}": len(data.splits) > 1,
         "classes that exclude each other": bool(data.exclusive),

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from yowo_deploy.datasets.formats.box_rows import NOBODY, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
 from yowo_deploy.errors import DatasetError
 
 SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}
@@ -19,8 +19,8 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
     """Boxes at times in seconds, pixels of the video; the frame on show at a time is floor(second * fps).
 
     The action is an attribute, the only one or the one named; its value is an option, several parted by commas, or
-    text. A box without it takes what stretches of time (without a box) say of that moment. There are no persons: boxes
-    that overlap from one annotated frame to the next are one. Of other shapes the upright box around them is taken.
+    text. A box without it takes the actions of the stretches of time (without a box) around it. There are no persons:
+    boxes that overlap from one annotated frame to the next are one. Other shapes become the upright box around them.
 
     Returns:
         Names of classes, videos, notes for the user.
@@ -32,8 +32,8 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
     names = {str(key): str(name) for key, name in content["attribute"][known].get("options", {}).items()}
     footage, boxed, videos = Footage(file.parent, options), Counter[str](), []
     for view, about in content["view"].items():
-        said = str(content["file"][str(about["fid_list"][0])]["fname"])
-        rows = footage.rows(Path(said).stem, footage.find(said))
+        name = str(content["file"][str(about["fid_list"][0])]["fname"])
+        rows = footage.rows(Path(name).stem, footage.find(name))
         moments = [row for row in content["metadata"].values() if str(row["vid"]) == view]
         _add(rows, f"{file}: {rows.name}", [(row, _labels(row, known, names)) for row in moments], boxed)
         rows.looked_at = rows.frame
@@ -59,11 +59,11 @@ def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tup
     return names[chosen], [f"the action is the attribute {chosen!r}"]
 
 
-def _add(rows: Rows, where: str, said: list[tuple[dict[str, Any], list[str]]], boxed: Counter[str]) -> None:
+def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]], boxed: Counter[str]) -> None:
     """The boxes of a video, from its moments and their labels; count shapes that are no rectangles."""
     fps = rows.known_fps()
-    stretches = [(row["z"], labels) for row, labels in said if not row.get("xy") and len(row["z"]) == 2]
-    for row, labels in said:
+    stretches = [(row["z"], labels) for row, labels in labelled if not row.get("xy") and len(row["z"]) == 2]
+    for row, labels in labelled:
         if not row.get("xy"):
             continue
         kind, *numbers = row["xy"]
@@ -75,7 +75,7 @@ def _add(rows: Rows, where: str, said: list[tuple[dict[str, Any], list[str]]], b
         labels = labels or [each for (a, b), of in stretches if a <= second <= b for each in of]
         boxed[_NO_ACTION] += not labels
         for label in labels:
-            rows.add(math.floor((second + ROUNDING_S) * fps), NOBODY, label, box)
+            rows.add(math.floor((second + ROUNDING_S) * fps), UNKNOWN, label, box)
 
 
 def _around(kind: int, numbers: list[float]) -> tuple[float, float, float, float]:
