@@ -14,7 +14,7 @@ import pytest
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats import cvat
-from yowo_deploy.datasets.formats.box_rows import Allowance, Options, recording_of
+from yowo_deploy.datasets.formats.box_rows import Allowance, Footage, Options, recording_of
 from yowo_deploy.datasets.importer import import_annotations
 from yowo_deploy.errors import DatasetError, MissingExtraError
 
@@ -602,6 +602,33 @@ def test_tasks_of_one_name_are_called_after_their_videos(tmp_path: Path) -> None
     (tmp_path / "b.xml").unlink()
     with pytest.raises(DatasetError, match="two videos are called 'yard'"):  # one task, twice
         import_annotations(tmp_path, "cvat", Options())
+
+
+@pytest.mark.parametrize(
+    ("name", "annotated", "given", "expected"),
+    [
+        ("a.avi", 24.0, 12.0, 24.0),
+        ("a.avi", None, 12.0, 30.0),
+        ("absent.avi", None, 12.0, 12.0),
+        ("absent.avi", None, None, None),
+        ("pictures", None, 12.0, 12.0),
+        ("pictures", None, None, 25.0),  # as such folders are played
+    ],
+)
+def test_a_rate_is_the_annotations_or_the_files_or_the_users(
+    name: str,
+    annotated: float | None,
+    given: float | None,
+    expected: float | None,
+    tmp_path: Path,
+    write_video: Callable[..., None],
+    write_pictures: Callable[..., None],
+) -> None:
+    write_video(tmp_path / "a.avi", frames=3, fps=30.0)
+    write_pictures(tmp_path / "pictures", range(1, 4))
+    rows = Footage(tmp_path, Options(fps=given)).rows("a", tmp_path / name, fps=annotated)
+    assert rows.fps == expected
+    assert (rows.frames, rows.size_wh) == ((0, None) if name == "absent.avi" else (3, (64, 48)))
 
 
 def test_an_empty_video_does_not_stop_an_import(tmp_path: Path) -> None:
