@@ -24,7 +24,7 @@ from yowo_deploy.datasets.ava import CSV
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, split_present
 from yowo_deploy.datasets.data_json import FORMAT, Annotations, load_json, refuse_faults
 from yowo_deploy.datasets.formats.ava_csv import VIDEOS, ava_texts, read_ava_csv
-from yowo_deploy.datasets.formats.box_rows import Allowance, Footage, Options, Rows, annotations_of
+from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, annotations_of
 from yowo_deploy.datasets.formats.cocovid import cocovid_texts, read_cocovid
 from yowo_deploy.datasets.formats.cvat import cvat_texts, has_xml, read_cvat
 from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
@@ -81,7 +81,7 @@ def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annot
         InputError: there is no such file.
         DatasetError: a file is not as its format has it; names file and place.
     """
-    options = replace(options, allowance=Allowance(options.allowance.left))  # of this import
+    options = replace(options)  # which counts the boxes of this import
     try:
         if kind in ("jhmdb21", "ucf24", "yowo-folders") or (kind == "ava" and _is_ava(source)):
             annotations, notes = _videos(source if source.is_dir() else source.parent, kind, options)

@@ -19,7 +19,7 @@ from tests.yowo_deploy.datasets.random_data import annotations, assert_same
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, read_annotations, write_annotations
-from yowo_deploy.datasets.formats.box_rows import Allowance, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import Options, Rows
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.errors import DatasetError, InputError
 
@@ -275,7 +275,7 @@ def test_frames_that_no_video_has_are_an_error_and_take_no_memory(
     tracemalloc.start()
     try:
         with pytest.raises(DatasetError, match=name):
-            import_annotations(tmp_path / name, kind, Options(fps=25.0, allowance=Allowance(1000)))
+            import_annotations(tmp_path / name, kind, Options(fps=25.0, max_boxes=1000))
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,23 +38,6 @@ class Facts(NamedTuple):
     frames: int
 
 
-@dataclass
-class Allowance:
-    """How many boxes one import may still make; counts down."""
-
-    left: int = MAX_BOXES
-
-    def take(self) -> None:
-        """One box.
-
-        Raises:
-            DatasetError: there have been enough.
-        """
-        self.left -= 1
-        if self.left < 0:
-            raise DatasetError(f"more than {MAX_BOXES} boxes, keyframes worked out: import the videos in parts")
-
-
 @dataclass(frozen=True)
 class Options:
     """What a user may have to give, because the format lacks it.
@@ -64,15 +47,21 @@ class Options:
         action_from: "label", or "attribute:NAME".
         start_s: second of the annotation at which a video begins.
         fps: of videos whose files are not there.
-        allowance: of boxes.
+        max_boxes: that one import may make; `replace(options)` counts anew.
     """
 
     videos: tuple[Path, ...] = ()
     action_from: str = "label"
     start_s: float = 0.0
     fps: float | None = None
-    allowance: Allowance = field(default_factory=Allowance)
+    max_boxes: int = MAX_BOXES
+    _counted: Iterator[int] = field(default_factory=count, init=False, repr=False, compare=False)
     _listed: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def count_box(self) -> None:
+        """Raise a DatasetError for more than `max_boxes` boxes."""
+        if next(self._counted) >= self.max_boxes:
+            raise DatasetError(f"more than {self.max_boxes} boxes, keyframes worked out: import the videos in parts")
 
     def footage_below(self, root: Path) -> dict[str, list[Path]]:
         """Videos and folders of pictures, by name and by name without its suffix; looked for once."""
@@ -104,7 +93,7 @@ class Footage:
     """Finds the videos that annotations name, and looks into them."""
 
     def __init__(self, folder: Path, options: Options) -> None:
-        self._folder, self._options, self.allowance = folder, options, options.allowance
+        self._folder, self._options = folder, options
 
     def _named(self, name: str) -> list[Path]:
         roots = (self._folder, *self._options.videos)
@@ -147,10 +136,10 @@ class Footage:
         """
         facts = self.facts(path)
         if facts is None:
-            return Rows(self.allowance, name, path, frames, size if all(size) else None, fps or self._options.fps)
+            return Rows(self._options, name, path, frames, size if all(size) else None, fps or self._options.fps)
         of_file = facts.fps if path.is_file() else self._options.fps or facts.fps
         return Rows(
-            self.allowance, name, path, frames or facts.frames, size if all(size) else facts.size_wh, fps or of_file
+            self._options, name, path, frames or facts.frames, size if all(size) else facts.size_wh, fps or of_file
         )
 
 
@@ -178,7 +167,7 @@ class Rows:
         remarks: what `data export` noted.
     """
 
-    allowance: Allowance = field(default_factory=Allowance)
+    options: Options = field(default_factory=Options)
     name: str = ""
     path: Path = Path()
     frames: int = 0
@@ -214,7 +203,7 @@ class Rows:
         """
         if not 0 <= frame < MAX_FRAMES:
             raise DatasetError(f"frame {frame}, expected 0 to {MAX_FRAMES - 1}")
-        self.allowance.take()
+        self.options.count_box()
         self.frame.append(frame)
         self.person.append(person)
         self.label.append(label)

@@ -67,7 +67,7 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options, 
         facts = footage.facts(path)
         line = _timeline([each["value"] for each in regions], facts, options.fps)
         size_wh = facts.size_wh if facts else PERCENT_WH
-        rows = Rows(options.allowance, path.stem, path, line.frames, size_wh, line.fps)
+        rows = Rows(options, path.stem, path, line.frames, size_wh, line.fps)
         rows.scale = [side / 100 for side in size_wh]
         bare = 0
         for person, region in enumerate(regions):

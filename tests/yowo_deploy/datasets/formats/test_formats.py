@@ -14,7 +14,7 @@ import pytest
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats import cvat
-from yowo_deploy.datasets.formats.box_rows import Allowance, Footage, Options, recording_of
+from yowo_deploy.datasets.formats.box_rows import Footage, Options, recording_of
 from yowo_deploy.datasets.importer import import_annotations
 from yowo_deploy.errors import DatasetError, MissingExtraError
 
@@ -179,12 +179,12 @@ def test_cvat_archives_beside_xml_are_read_too_and_other_archives_are_not(tmp_pa
 
 
 def test_keyframes_far_apart_do_not_make_boxes_without_end(tmp_path: Path) -> None:
-    few = Options(allowance=Allowance(1000))
+    few = Options(max_boxes=1000)
     with pytest.raises(DatasetError, match=r"a.xml: more than \d+ boxes, keyframes worked out"):
         from_cvat(tmp_path, track(box(0, 1), box(9_999_999, 1)), options=few)
     far = studio({"frame": 1, "x": 1}, {"frame": 9_000_000, "x": 1})
     with pytest.raises(DatasetError, match=r"a.json: more than"):
-        from_json(tmp_path, "labelstudio", far, allowance=few.allowance)
+        from_json(tmp_path, "labelstudio", far, max_boxes=few.max_boxes)
 
 
 def test_an_xml_that_unpacks_to_too_much_is_refused_before_it_is_read(

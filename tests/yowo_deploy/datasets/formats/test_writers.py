@@ -12,7 +12,7 @@ import pytest
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, write_annotations
-from yowo_deploy.datasets.formats.box_rows import Allowance, Options
+from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, recognise
 from yowo_deploy.errors import DatasetError, OutputError
 
@@ -149,7 +149,7 @@ def test_what_an_import_left_in_the_folder_is_not_read_by_the_next(tmp_path: Pat
 
 def test_options_may_be_used_for_several_imports(tmp_path: Path) -> None:
     WRITERS["cvat"](one_video(tmp_path / "a.mp4"), tmp_path, False)
-    options = Options(allowance=Allowance(2))  # as many as are in it
+    options = Options(max_boxes=2)  # as many as are in it
     for _ in range(2):
         assert len(import_annotations(tmp_path, "cvat", options)[0].videos[0].tubes[0]) == 2
 
