@@ -1,4 +1,4 @@
-"""Rewrites that pay on some machines and models and not on others: tried, measured, kept if faster."""
+"""Replace 3-D convolutions by 2-D ones in a file if that is measured to be faster."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ SECONDS = 8.0
 
 
 def conv3d_as_2d_if_faster(path: Path, engine: str = "onnxruntime", streaming: bool = False) -> float | None:
-    """Replace an ONNX file by its form with frames apart, if that is faster here on the engine.
+    """Replace an ONNX file by its form with 2-D convolutions, if that is faster on this machine and engine.
 
-    Both are run turn by turn for `SECONDS`; the lower end of the 95 % interval of the ratio decides.
+    Both run in turn for `SECONDS`; the lower end of the 95 % interval of the speed ratio decides.
 
     Args:
-        streaming: leave what `streamed` would take.
+        streaming: leave the nodes that `streamed` would rewrite.
 
     Returns:
-        How many times as fast the other form is; the file was replaced if that is above 1. None if there is none.
+        How many times as fast the other form is; the file was replaced if above 1. None without 3-D convolutions.
     """
     model = ir.load(path)
     leave = shared_nodes(model, read_spec(path)) if streaming else ()
     if not conv3d_as_2d(model, leave):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / "apart.onnx"
+        other = Path(folder) / "conv2d.onnx"
         ir.save(model, other)
         with open_model(path, engine) as first, open_model(other, engine) as second:
-            together, apart = bench_models([first, second], SECONDS, warmup=2)
-        ratio, low, _ = ratio_interval(together, apart)
+            original, rewritten = bench_models([first, second], SECONDS, warmup=2)
+        ratio, low, _ = ratio_interval(original, rewritten)
         if low > 1:
             path.write_bytes(other.read_bytes())
     return ratio if low > 1 else min(ratio, 1.0)

@@ -39,7 +39,7 @@ from yowo_training.torch_backend import TorchBackend
 
 Attention = Literal["fused", "plain"]
 
-# Sums of 10^4 products in another order, over a hundred layers, of outputs of size 10: 1.6e-5 was seen on
+# Sums of 10^4 products in another order, over a hundred layers, of outputs of size 10: 1.6e-5 was measured with
 # ResNeXt-101. Ten times that is still a hundredth of what moves a box by a pixel.
 LIMIT = 2e-4
 
@@ -56,16 +56,16 @@ def export_onnx(
 ) -> float:
     """Write a checkpoint as ONNX: input "clips" (batch, 3, T, H, W), output "raw", any batch.
 
-    The file is checked by onnx and run by ONNX Runtime beside PyTorch, alone and as a batch of two, before it
-    appears under its name.
+    Before the file appears under its name, onnx checks it and ONNX Runtime's answers, to one clip and to a batch of
+    two, are compared with PyTorch's.
 
     Args:
         attention: "fused" as one Attention node (opset 23), or "plain" as MatMul, Softmax, MatMul (opset 20), for
-            engines that do not know it.
-        half_weights: keep large weights in half precision, see `store_half`; the arithmetic stays as it is.
+            engines without that operator.
+        half_weights: store large weights in half precision, see `store_half`; the arithmetic is unchanged.
 
     Returns:
-        The largest difference from PyTorch that was seen, relative to the largest output.
+        The largest difference from PyTorch, relative to the largest output.
 
     Raises:
         ParityError: it exceeds `LIMIT`, or `HALF_LIMIT` with half weights; nothing is written.
@@ -90,11 +90,11 @@ def export_onnx(
 
 
 def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
-    """The graph of a checkpoint, batch norms and the two last layers folded."""
+    """The graph of a checkpoint, its batch norms and two last layers folded."""
     model = fold_output_layers(checkpoint.model)
-    example = torch.zeros(2, *checkpoint.spec.clip_shape)  # a batch of one is taken for a constant
+    example = torch.zeros(2, *checkpoint.spec.clip_shape)  # with a batch of one, the exporter makes it a constant
     with warnings.catch_warnings():
-        # The exporter's own deprecations, and its regret that torchvision is absent: nothing a user can act on.
+        # The exporter's own deprecations and the absence of torchvision: nothing a user can act on.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(

@@ -1,7 +1,7 @@
-"""From an ONNX file of ours to a TensorRT plan that carries its spec. One way for TensorRT and TensorRT-RTX.
+"""Build TensorRT and TensorRT-RTX plans that carry their spec from ONNX files.
 
-Both are strongly typed here: they compute in the types that stand in the graph, so a plan's precision is its ONNX
-file's. TensorRT builds for the GPU of this machine; TensorRT-RTX needs none (DEPLOYMENT_FACTS, "TensorRT").
+Both are strongly typed here: they compute in the types of the graph, so a plan's precision is its ONNX file's.
+TensorRT builds for the GPU of this machine; TensorRT-RTX needs none (DEPLOYMENT_FACTS, "TensorRT").
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class PlanOptions:
     """How a plan is built.
 
     Attributes:
-        flavour: the library that builds it and that will load it.
-        batch: smallest, usual and largest number of clips in a call; None for 1, or for what the graph fixes.
-        workspace: bytes that one layer may use at most; 0 for the library's own limit.
-        tf32: let float32 products be rounded to TF32, which is the library's default; off for parity.
+        flavour: the library that builds and loads it.
+        batch: smallest, usual and largest number of clips per call; None for 1, or for the graph's fixed size.
+        workspace: most bytes that one layer may use; 0 for the library's own limit.
+        tf32: round float32 products to TF32, which is the library's default; off for parity.
         version_compatible: let newer versions of TensorRT load the plan.
-        timing_cache: file in which TensorRT keeps what it measured, for the next build.
-        show_layers: put out what every layer makes as well, for `parity --bisect`. Slower, for nothing else.
+        timing_cache: file for TensorRT's measurements, which the next build reads.
+        show_layers: make every layer's output an output of the plan, for `parity --bisect`; slower.
     """
 
     flavour: Flavour
@@ -59,9 +59,9 @@ class PlanOptions:
         if self.workspace < 0:
             raise InputError(f"workspace is {self.workspace} bytes, expected 0 or more")
         if self.flavour == "tensorrt-rtx" and self.version_compatible:
-            raise InputError("TensorRT-RTX loads plans of its very version alone: leave --version-compatible out")
+            raise InputError("TensorRT-RTX loads plans of its own version only: leave --version-compatible out")
         if self.flavour == "tensorrt-rtx" and self.timing_cache:
-            raise InputError("TensorRT-RTX measures nothing when it builds: leave --timing-cache out")
+            raise InputError("TensorRT-RTX measures nothing in a build: leave --timing-cache out")
 
 
 def build_plan(
@@ -76,46 +76,46 @@ def build_plan(
     Ctrl-C ends the build at its next step, with a KeyboardInterrupt and nothing written.
 
     Args:
-        onnx: a file that `export_onnx` or a pass over it wrote; the plan has its precision.
+        onnx: a file that `export_onnx` or a conversion of it wrote; the plan has its precision.
         output: the plan.
-        cache: a folder of plans. One of the same ONNX file, options, library version and GPU is taken from there.
-        on_progress: called with the share of the build that is done, up to 1; in another thread.
+        cache: a folder of plans; one of the same ONNX file, options, library version and GPU is reused.
+        on_progress: called with the fraction of the build that is done, up to 1; in another thread.
 
     Returns:
         Whether the plan came from the cache.
 
     Raises:
-        ModelFileError: the ONNX file is none of ours, or TensorRT refuses it; with its first reason.
+        ModelFileError: the ONNX file is not one of ours, or TensorRT refuses it; with its first reason.
         SpecError: the ONNX file carries no spec.
-        InputError: the batch is not the graph's, or TensorRT finds no GPU; or the file is a streaming one.
+        InputError: the batch differs from the graph's, TensorRT finds no GPU, or the file is a streaming one.
         MissingExtraError: the library is not installed.
         OutputError: the plan cannot be written.
     """
     source = existing_file(onnx, "ONNX file")
     spec = read_spec(source)
     if spec.streaming:
-        raise InputError(f"{source} is a streaming file, which no plan can be so far: export it without --streaming")
+        raise InputError(f"{source} is a streaming file, which cannot become a plan yet: export it without --streaming")
     trt = library(options.flavour)
     gpu = "" if options.flavour == "tensorrt-rtx" else _compute_capability()
     logger, errors = listen(trt)
     builder = trt.Builder(logger)
     # Without its flag TensorRT 10 would choose precisions itself; 11 ignores it.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)  # kept until the end: the network reads its memory
+    parser = trt.OnnxParser(network, logger)  # referenced until the end: the network reads its memory
     if not parser.parse_from_file(str(source)):
         first = parser.get_error(0)
         node = f"{first.node_operator()} {first.node_name()}"
         raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(first.desc())} ({node})")
     batch = _batch(trt, network, options, spec, source)
     made = (options.workspace, options.tf32, options.version_compatible)
-    told = read_onnx_file(source).metadata
-    of_file = (told.get(GOLDEN_KEY, ""), recorded_cost(told).get("total", {}).get("macs", 0))
+    metadata = read_onnx_file(source).metadata
+    of_file = (metadata.get(GOLDEN_KEY, ""), recorded_cost(metadata).get("total", {}).get("macs", 0))
     plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made, *of_file)
     network.name, beside = to_name(plan)
     if options.show_layers:
         _show_layers(trt, network, source)
-    kept = None if cache is None else Path(cache) / f"{_key(network.name, options)}.plan"
-    content = kept and _from_cache(kept, plan)
+    cached = None if cache is None else Path(cache) / f"{_key(network.name, options)}.plan"
+    content = cached and _from_cache(cached, plan)
     if content:
         write_plan(Path(output), content, beside)
         return True
@@ -124,7 +124,7 @@ def build_plan(
     built = _build(trt, builder, network, config, on_progress)
     if built is None:
         raise ModelFileError(f"{options.flavour} cannot build {source}: {_first_line(*errors)}")
-    for path in filter(None, (Path(output), kept)):
+    for path in filter(None, (Path(output), cached)):
         write_plan(path, memoryview(built), beside)
     if options.timing_cache:
         with atomic_write(options.timing_cache) as temporary:
@@ -137,7 +137,7 @@ def _key(record: str, options: PlanOptions) -> str:
 
 
 def _show_layers(trt: Any, network: Any, source: Path) -> None:
-    """Mark what every layer puts out as an output, in float32 and under its name in the ONNX file."""
+    """Make every layer's output an output of the network, in float32 and under its name in the ONNX file."""
     wanted = {layer.value for layer in layers_of(source)}
     layers = list(map(network.get_layer, range(network.num_layers)))
     for tensor in [layer.get_output(index) for layer in layers for index in range(layer.num_outputs)]:
@@ -162,7 +162,7 @@ def _batch(trt: Any, network: Any, options: PlanOptions, spec: ModelSpec, source
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     check_shapes([tuple(each.shape) for each in inputs], [tuple(each.shape) for each in outputs], spec, source)
     if any(each.dtype != trt.float32 for each in (*inputs, *outputs)):
-        raise ModelFileError(f"{source} takes or puts out other numbers than float32: export it again")
+        raise ModelFileError(f"{source} has inputs or outputs of another type than float32: export it again")
     fixed = inputs[0].shape[0]
     if fixed == -1:
         return options.batch or (1, 1, 1)
@@ -171,21 +171,21 @@ def _batch(trt: Any, network: Any, options: PlanOptions, spec: ModelSpec, source
     return fixed, fixed, fixed
 
 
-def _from_cache(kept: Path, plan: PlanFile) -> bytes | None:
-    """A plan's content; None if the cache has it not, or has it damaged."""
+def _from_cache(cached: Path, plan: PlanFile) -> bytes | None:
+    """A plan's content; None if it is not in the cache, or damaged."""
     try:
-        return read_verified(kept) if kept.exists() and read_plan(kept) == plan else None
+        return read_verified(cached) if cached.exists() and read_plan(cached) == plan else None
     except InputError:
         return None
 
 
 def _let_attention_decompose(trt: Any, network: Any) -> None:
-    """Allow the Attention operator to be built of simple layers where no kernel of its own fits, as for one head."""
+    """Allow TensorRT to decompose Attention where no fused kernel fits, as for one head."""
     kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
     for index in range(network.num_layers if kind is not None else 0):
         layer = network.get_layer(index)
         if layer.type == kind:
-            layer.__class__ = trt.IAttentionInputLayer  # get_layer gives the base class, which has no `attention`
+            layer.__class__ = trt.IAttentionInputLayer  # get_layer returns the base class, which has no `attention`
             layer.attention.decomposable = True
 
 
@@ -210,7 +210,7 @@ def _configure(trt: Any, builder: Any, network: Any, options: PlanOptions, batch
 
 
 def _build(trt: Any, builder: Any, network: Any, config: Any, on_progress: OnProgress | None) -> Any:
-    """The plan in TensorRT's memory, or None. In a thread, so that this one is free to hear of Ctrl-C."""
+    """The plan in TensorRT's memory, or None; built in a thread, so that this one can handle Ctrl-C."""
     monitor = _monitor(trt, on_progress)
     config.progress_monitor = monitor
     with _interrupts_go_to(monitor.cancel), ThreadPoolExecutor(1) as pool:
@@ -218,16 +218,16 @@ def _build(trt: Any, builder: Any, network: Any, config: Any, on_progress: OnPro
     if monitor.cancelled:
         raise KeyboardInterrupt
     if on_progress is not None and built is not None:
-        on_progress(1.0)  # the last step is not told
+        on_progress(1.0)  # TensorRT does not report the last step
     return built
 
 
 @contextmanager
 def _interrupts_go_to(cancel: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C calls `cancel`: an exception, wherever it met the main thread, would leave a build running behind."""
+    """Ctrl-C calls `cancel`: an exception in the main thread would leave the build running."""
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # the application has its own way
+        yield  # the application handles it
         return
     signal.signal(signal.SIGINT, lambda number, frame: cancel())
     try:
@@ -237,7 +237,7 @@ def _interrupts_go_to(cancel: Callable[[], None]) -> Iterator[None]:
 
 
 def _monitor(trt: Any, on_progress: OnProgress | None) -> Any:
-    """What TensorRT tells its progress, in phases within phases; a share is made of that, which never falls."""
+    """TensorRT's progress monitor: nested phases become one fraction, which never falls."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # a class of a library without types
         def __init__(self) -> None:

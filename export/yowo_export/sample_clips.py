@@ -24,15 +24,15 @@ CANDIDATES = 2  # clips looked at for each that is taken, so that there is motio
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips as the network's preprocessing makes them, kept small.
+    """Clips after the network's preprocessing, stored as uint8.
 
     Attributes:
-        spec: of the model that they are for.
+        spec: of the model that reads them.
         frames: (T, height, width, 3) uint8 BGR of each clip, resized.
         sizes: (width, height) of the video that each is from.
-        places: file and number of the key frame of each; none where they are made up.
-        videos: files they are from.
-        skipped: files that could not be read.
+        places: file and number of the key frame of each; none for made-up clips.
+        videos: number of files that they are from.
+        skipped: number of files that could not be read.
     """
 
     spec: ModelSpec
@@ -51,17 +51,17 @@ class Clips:
             yield self.clip(index), size_wh
 
     def clip(self, index: int) -> Float:
-        """One of them, (3, T, H, W) float32."""
+        """One clip, (3, T, H, W) float32."""
         return np.stack([normalise(frame, self.spec) for frame in self.frames[index]], axis=1)
 
     def some(self, count: int) -> Clips:
-        """So many of them, spread evenly."""
+        """That many of the clips, evenly spaced."""
         picks = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
         frames, sizes, places = ([kind[i] for i in picks if kind] for kind in (self.frames, self.sizes, self.places))
         return Clips(self.spec, frames, sizes, places, self.videos, self.skipped)
 
     def as_for(self, spec: ModelSpec) -> Clips:
-        """The same clips as another model's preprocessing makes them; its input and its clips are as large.
+        """The same clips after another model's preprocessing; its input and its clips have the same size.
 
         Raises:
             InputError: a video cannot be read any more.
@@ -78,7 +78,7 @@ class Clips:
         return replace(self, spec=spec, frames=frames)
 
     def sha256(self) -> str:
-        """Of all pixels in their order."""
+        """Hash of all pixels in their order."""
         digest = hashlib.sha256()
         for frames in self.frames:
             digest.update(np.ascontiguousarray(frames).data)
@@ -88,11 +88,10 @@ class Clips:
 def take_clips(
     sources: Sequence[str | Path], spec: ModelSpec, count: int, on_video: Callable[[float], None] | None = None
 ) -> Clips:
-    """Clips spread evenly over videos and, among twice as many candidates, over how much moves in them.
+    """Clips evenly spaced over videos and, among twice as many candidates, over the amount of motion.
 
     Args:
-        sources: videos, folders that are searched for videos at any depth, and data.json, whose training videos
-            are taken.
+        sources: videos, folders that are searched for videos at any depth, and data.json, for its training videos.
         count: clips wanted; fewer where the videos are too short to give so many.
         on_video: called with the share of the videos that is done.
 
@@ -117,7 +116,7 @@ def take_clips(
     if not found:
         raise InputError(f"none of {len(chosen)} videos can be read, first: {skipped[0]}")
     by_motion = np.argsort([_motion(frames) for frames, _, _ in found], kind="stable")
-    first = 0 if count > 1 else len(found) - 1  # one clip alone is the one in which most moves
+    first = 0 if count > 1 else len(found) - 1  # a single clip is the one with most motion
     spread = np.linspace(first, len(found) - 1, count)
     taken = [found[by_motion[i]] for i in np.unique(spread.round().astype(int))]
     frames, sizes, places = zip(*taken, strict=True)
@@ -125,7 +124,7 @@ def take_clips(
 
 
 def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
-    """Clips of blurred random pictures that drift, some hardly and some fast, for who has no video at hand."""
+    """Clips of blurred random pictures that drift, some slowly and some fast, for use without videos."""
     rng = np.random.default_rng(seed)
     width, height = spec.input_size
     frames = []
@@ -153,7 +152,7 @@ def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:
 def _clips_of(
     file: Path, spec: ModelSpec, count: int
 ) -> list[tuple[NDArray[np.uint8], tuple[int, int], tuple[Path, int]]]:
-    """Clips at key frames spread over a video."""
+    """Clips at evenly spaced key frames of a video."""
 
     def spread(frames: int) -> list[int]:
         return np.unique(np.linspace(0, frames - 1, count + 2)[1:-1].round().astype(int)).tolist() if frames else []
@@ -161,7 +160,7 @@ def _clips_of(
     with open_video(file) as video:
         size_wh, keys = video.size_wh, spread(video.frames_declared)
     found = _clips_at(file, keys, spec)
-    if len(found) < max(1, len(keys)):  # the file says no number of frames, or one that it does not have
+    if len(found) < max(1, len(keys)):  # the declared number of frames is absent or wrong
         with open_video(file) as video:
             keys = spread(sum(1 for _ in video))
         found = _clips_at(file, keys, spec)
@@ -171,22 +170,22 @@ def _clips_of(
 
 
 def _clips_at(file: Path, keys: Sequence[int], spec: ModelSpec) -> dict[int, NDArray[np.uint8]]:
-    """The clips that end at these frames, by frame; those that the file does not have are left out.
+    """The clips that end at these frames, by frame; without those beyond the end of the file.
 
-    Before the first frame that one is repeated, as the spec has it. No more is held than the clips, and one more.
+    Before the first frame, the first one is repeated (`start_rule`). Memory: the clips, and one more.
     """
     back = spec.frame_stride * np.arange(spec.clip_length - 1, -1, -1)
     reads = {key: np.maximum(key - back, 0).tolist() for key in sorted(keys)}
-    kept: dict[int, Frame] = {}
+    window: dict[int, Frame] = {}
     found = {}
     with open_video(file) as video:
         for index, frame in enumerate(islice(video, max(keys, default=-1) + 1)):
             if any(index in frames for frames in reads.values()):
-                kept[index] = resize(frame, spec.input_size, spec.resize_filter)
+                window[index] = resize(frame, spec.input_size, spec.resize_filter)
             if index in reads:
-                found[index] = np.stack([kept[number] for number in reads.pop(index)])
+                found[index] = np.stack([window[number] for number in reads.pop(index)])
                 earliest = min(min(frames) for frames in reads.values()) if reads else index
-                kept = {number: held for number, held in kept.items() if number >= earliest}
+                window = {number: held for number, held in window.items() if number >= earliest}
     return found
 
 

@@ -187,7 +187,7 @@ def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
 ) -> None:
     leave_after_two_steps(dataset, tmp_path, Budget(None, 2), monkeypatch)
     (tmp_path / ".state.orphan.pt").touch()  # of a process that was killed while it wrote
-    with pytest.raises(InputError, match="holds a run that was stopped: go on with --resume"):
+    with pytest.raises(InputError, match="holds a stopped run: continue with --resume"):
         Run(TINY, dataset, tmp_path, Budget(None, 2))
     assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True))
     assert not (tmp_path / ".state.orphan.pt").exists()

@@ -1,4 +1,4 @@
-"""Build and train YOWO models with PyTorch; applications that only run a model never need it."""
+"""Build and train YOWO models with PyTorch; not needed to run a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`torchrun --nproc-per-node N -m yowo_training jhmdb21 ...`: `yowo-deploy train` in several processes."""
+"""`torchrun --nproc-per-node N -m yowo_training jhmdb21 ...`: run `yowo-deploy train` in several processes."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Where each branch looks: its activations over the key frame (paper, Figure 4). Knows networks and drawing."""
+"""Activation maps of each branch over the key frame (paper, Figure 4)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAT = 0.5  # share of the colours in the picture
 
 
 def explain(checkpoint: Checkpoint, frames: Iterable[Frame], key: int, confidence: float | None = None) -> Frame:
-    """A picture of one frame: what is detected in it, and what lights up in the branches.
+    """A picture of one frame with its detections, and of the activations of each branch.
 
     Args:
         frames: (H, W, 3) uint8 BGR, of a video from its first frame on.
@@ -29,7 +29,7 @@ def explain(checkpoint: Checkpoint, frames: Iterable[Frame], key: int, confidenc
         confidence: of the boxes shown; the spec's threshold by default.
 
     Returns:
-        The frame with its boxes and one frame a branch, side by side.
+        The frame with its boxes and one frame per branch, side by side.
 
     Raises:
         InputError: the video has no such frame.
@@ -53,7 +53,7 @@ def explain(checkpoint: Checkpoint, frames: Iterable[Frame], key: int, confidenc
 
 
 def activation_maps(model: Yowo, clips: torch.Tensor) -> dict[str, Float]:
-    """The mean size of a branch's features at each place of the first clip, scaled to 0..1: (H/32, W/32) by branch."""
+    """The mean magnitude of each branch's features over the first clip, scaled to 0..1: (H/32, W/32) by branch."""
     branches = (("3-D branch", model.backbone_3d), ("2-D branch", model.backbone_2d))
     names = [name for name, backbone in branches if backbone is not None]
     maps = {}

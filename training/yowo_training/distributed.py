@@ -1,4 +1,4 @@
-"""Several processes that train one network, as `torchrun` starts them. One process alone needs nothing of this."""
+"""Distributed training of one network by several processes that `torchrun` starts."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from torch.nn.parallel import DistributedDataParallel
 from yowo_deploy.errors import InputError
 from yowo_training.torch_backend import device_of
 
-PATIENCE = timedelta(hours=6)  # the others wait while the first process validates
+PATIENCE = timedelta(hours=6)  # the others wait during validation on the first process
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process and its like.
+    """The processes of a run.
 
     Attributes:
-        rank: number of this process, from 0; the first one writes the files.
-        size: how many there are.
+        rank: of this process, from 0; the first one writes the files.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -34,25 +34,25 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """This is the process that writes files and speaks."""
+        """Whether this is the process that writes files and output."""
         return self.rank == 0
 
     def agree(self, value: int, what: str) -> None:
-        """Raise an InputError in every process unless all say the same number."""
+        """Raise an InputError in every process unless all have the same number."""
         if self.size == 1:
             return
-        said: list[Any] = [None] * self.size
-        distributed.all_gather_object(said, value)
-        if len(set(said)) > 1:
-            raise InputError(f"the processes do not agree on the {what}; they say {', '.join(map(str, said))}")
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        if len(set(values)) > 1:
+            raise InputError(f"the processes do not agree on the {what}: {', '.join(map(str, values))}")
 
 
 def join_team(device: str) -> tuple[torch.device, Team]:
-    """This process's device, and the team of which `torchrun` has told it by its environment: NCCL on GPUs, else gloo.
+    """This process's device and team, from the environment that `torchrun` sets; NCCL on GPUs, else gloo.
 
     Raises:
-        InputError: the device is not there, or a certain GPU is asked for in a team, whose processes have one each; or
-            the environment speaks of a team, but not as `torchrun` does.
+        InputError: the device is absent; a team is given one GPU by number, though each process has its own; or the
+            environment names a team without all variables of `torchrun`.
     """
     if "WORLD_SIZE" not in os.environ:
         return device_of(device), Team()
@@ -71,12 +71,12 @@ def join_team(device: str) -> tuple[torch.device, Team]:
 
 
 def shared(network: nn.Module, team: Team, device: torch.device, sometimes_idle: bool) -> nn.Module:
-    """The network, whose gradients and batch statistics are those of the whole team's batch.
+    """The network with gradients and batch statistics over the whole team's batch.
 
-    Parts of the loss that are means over boxes or peopled clips are means over each process's own.
+    Loss parts that are means over boxes, or over clips with boxes, are means over each process's own.
 
     Args:
-        sometimes_idle: there are steps in which some weights take no part.
+        sometimes_idle: some steps do not use all weights.
     """
     if team.size == 1:
         return network
@@ -86,7 +86,7 @@ def shared(network: nn.Module, team: Team, device: torch.device, sometimes_idle:
 
 
 def mean_of(value: float, team: Team, device: torch.device) -> float:
-    """Of a number that each process has."""
+    """The mean of a number over the processes."""
     if team.size == 1:
         return value
     total = torch.tensor(value, dtype=torch.float64, device=device)
@@ -95,14 +95,14 @@ def mean_of(value: float, team: Team, device: torch.device) -> float:
 
 
 def share_statistics(network: nn.Module) -> None:
-    """Let every batch norm see the whole team's batch. PyTorch's own SyncBatchNorm works on GPUs alone."""
+    """Make every batch norm use the whole team's batch. PyTorch's SyncBatchNorm works on GPUs only."""
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.forward = partial(_shared_norm, module)  # type: ignore[method-assign]
 
 
 def _shared_norm(norm: Any, x: Tensor) -> Tensor:
-    """What `norm` does with the whole team's batch; sums and squares in float32 or better."""
+    """Batch norm over the whole team's batch; sums and squares in float32 or better."""
     if not norm.training:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     with torch.autocast(x.device.type, enabled=False):
@@ -122,7 +122,7 @@ def _shared_norm(norm: Any, x: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the team; what is asked of it is asked of every process."""
+    """The sum over the team; its gradient is the sum of the processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

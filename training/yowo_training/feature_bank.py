@@ -1,4 +1,4 @@
-"""What the 3-D branch saw over a whole video, to look beyond the clip (paper, section 3.4). Knows networks, files."""
+"""The long-term feature bank: 3-D features of a whole video (paper, section 3.4)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from yowo_deploy.files import atomic_write, existing_file
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_training.checkpoints.checkpoint import Checkpoint
 
-CLIP = 8  # frames of a clip; the next one begins where it ends
-AROUND = 8  # clips whose features are averaged, the key frame in the middle: 64 frames
-BATCH = 4  # clips at once
-SMALL = 4  # cells a side of the small picture of each frame by which a bank knows its video
-GREY_LEVELS = 3  # by which a cell of the same frame may differ, decoded elsewhere
+CLIP = 8  # frames of a clip; clips do not overlap
+AROUND = 8  # clips averaged around the key frame: 64 frames
+BATCH = 4  # clips per call
+SMALL = 4  # cells per side of the thumbnails that identify the video of a bank
+GREY_LEVELS = 3  # tolerance of a cell between two decoders
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class FeatureBank:
 
     Attributes:
         features: (M, C, H/32, W/32), of frames 0 to 7, 8 to 15, and so on; the last clip repeats the last frame.
-        small: (N, 3, 4, 4), every frame of the video very small.
-        weights_sha256: of the network that saw them.
+        small: (N, 3, 4, 4), a thumbnail of every frame of the video.
+        weights_sha256: of the network that computed them.
     """
 
     features: Float
@@ -40,17 +40,17 @@ class FeatureBank:
     weights_sha256: str
 
     def around(self, key: int) -> Float:
-        """(C, H/32, W/32): the mean of the eight clips around a frame, of fewer at the ends of the video."""
+        """(C, H/32, W/32): the mean over the eight clips around a frame; over fewer at the ends of the video."""
         middle = key // CLIP
         first = max(0, middle - AROUND // 2 + (key % CLIP >= CLIP // 2))
         found = self.features[first : max(0, middle + AROUND // 2 + (key % CLIP >= CLIP // 2))]
         return np.asarray((found if len(found) else self.features[-1:]).mean(axis=0), np.float32)
 
     def refuse_another_video(self, clip: Float, key: int, std: tuple[float, float, float]) -> None:
-        """Raise an InputError unless a frame looks as the one of that number did.
+        """Raise an InputError unless a frame matches the thumbnail of that number.
 
         Args:
-            clip: (1, 3, T, H, W), the frame at its end.
+            clip: (1, 3, T, H, W), whose last frame is compared.
             std: of the spec.
         """
         if key < len(self.small):
@@ -71,7 +71,7 @@ class FeatureBank:
 
         Raises:
             InputError: no such file, or it was made with another checkpoint.
-            ModelFileError: it is something else.
+            ModelFileError: it is not a feature bank, or damaged.
         """
         file = existing_file(path, "feature bank")
         try:
@@ -86,28 +86,28 @@ class FeatureBank:
 
 
 def make_bank(checkpoint: Checkpoint, frames: Iterable[Frame]) -> FeatureBank:
-    """See every frame of a video once.
+    """Compute the feature bank of a video.
 
     Raises:
         InputError: the network has no 3-D branch, or there is no frame.
     """
     if checkpoint.model.backbone_3d is None:
-        raise InputError("this model has no 3-D branch, so there are no features to keep")
+        raise InputError("this model has no 3-D branch, so it has no feature bank")
     small: list[Float] = []
     clips, seen = _clips(checkpoint, frames, small), []
     with torch.inference_mode():
         while batch := list(islice(clips, BATCH)):
             seen.append(checkpoint.model.features(torch.from_numpy(np.stack(batch)), rest_2d=True)[0].numpy())
     if not seen:
-        raise InputError("the video holds no frame, so there are no features to keep")
+        raise InputError("the video holds no frame, so it has no feature bank")
     return FeatureBank(np.concatenate(seen), np.stack(small), checkpoint.spec.weights_sha256)
 
 
 def long_term(checkpoint: Checkpoint, bank: FeatureBank) -> Callable[[Float, int], Float]:
     """A function from a clip, (1, 3, T, H, W), and the number of its key frame in the video to the raw output.
 
-    What the 3-D branch sees in the clip gives way to the bank's mean around the key frame. The function raises an
-    InputError for a frame that the bank's video does not have.
+    The bank's mean around the key frame replaces the clip's 3-D features. The function raises an InputError for a frame
+    that the bank's video does not have.
     """
     model = checkpoint.model
 
@@ -122,7 +122,7 @@ def long_term(checkpoint: Checkpoint, bank: FeatureBank) -> Callable[[Float, int
 
 
 def _clips(checkpoint: Checkpoint, frames: Iterable[Frame], small: list[Float]) -> Iterator[Float]:
-    """(3, 8, H, W) each; the last one filled up with its last frame. Every frame is added to `small`."""
+    """(3, 8, H, W) each, the last one padded with its last frame; appends a thumbnail of every frame to `small`."""
     planes = (preprocess(frame, checkpoint.spec) for frame in frames)
     while clip := list(islice(planes, CLIP)):
         small += map(_small, clip)

@@ -1,4 +1,4 @@
-"""A trained model as the beginning of another with other classes. Knows checkpoints and our ONNX files; no data."""
+"""Start training from a trained model with other classes: a checkpoint or an exported ONNX file."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from yowo_training.model_init import fastest_layout
 from yowo_training.models.yowo import Yowo
 from yowo_training.recipes import RECIPES, Recipe
 
-STARTED = ("backbone_2d", "backbone_3d", "cfam")  # parts that are kept
+STARTED = ("backbone_2d", "backbone_3d", "cfam")  # parts that are reused
 BOX = 5  # channels of an anchor before its classes: x, y, w, h, objectness
 
 _Norm = nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def fine_tuning(recipe: Recipe) -> Recipe:
-    """The recipe for a network whose branches are trained already: none of them learns first, alone."""
+    """The recipe for a network whose branches are trained already: without their own first phase."""
     return replace(recipe, imagenet=False, first_3d=0.0)
 
 
 def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> tuple[Yowo, bool]:
     """The network of `start` with a head for the classes of `spec`, in training mode.
 
-    Branches and CFAM are kept, and the head where classes and anchors are the same. Of another head, what places boxes
-    is kept where there are as many anchors; what names classes is fresh.
+    Branches and CFAM are reused, and the head if classes and anchors are the same. Otherwise the box outputs are reused
+    if there are as many anchors; the class outputs are new.
 
     Returns:
-        The network, and whether its norms still want `settle_norms`.
+        The network, and whether its norms still need `settle_norms`.
 
     Raises:
-        InputError: no such file, or it is of another network than the recipe's.
-        ModelFileError: it is neither a checkpoint nor an ONNX file of ours in full precision.
+        InputError: no such file, or its network is not the recipe's.
+        ModelFileError: it is neither a checkpoint nor a float32 ONNX file of ours.
     """
     file = existing_file(start, "model to start from")
     folded = not is_checkpoint(file)
@@ -55,8 +55,8 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
             f"{file} is of another network than the recipe {recipe.name}: take its own recipe, or another start"
         )
     model = Yowo(config)
-    kept = {k: v for k, v in given.model.state_dict().items() if not k.startswith(("conv_final.", "cfam.conv_out."))}
-    model.load_state_dict(kept, strict=False)
+    reused = {k: v for k, v in given.model.state_dict().items() if not k.startswith(("conv_final.", "cfam.conv_out."))}
+    model.load_state_dict(reused, strict=False)
     same = (given.spec.labels, given.spec.anchors, given.spec.class_activation)
     if same == (spec.labels, spec.anchors, spec.class_activation):
         model.load_state_dict(given.model.state_dict())
@@ -69,13 +69,13 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
 
 
 def load_onnx(path: Path) -> Checkpoint:
-    """The network of an ONNX file that `export` wrote of one of our recipes; it answers as the file does.
+    """The network of an ONNX file that `export` wrote for one of our recipes, with the same answers.
 
-    Batch norms are folded into convolutions there. Here each is one that changes nothing but adds the folded bias: true
-    in evaluation mode alone, so that `settle_norms` must go before any training.
+    Batch norms are folded into convolutions in the file. Here each norm only adds the folded bias, which is exact in
+    evaluation mode only: `settle_norms` must precede any training.
 
     Raises:
-        ModelFileError: it is of lower precision, or of no recipe that is known; or a weight is missing.
+        ModelFileError: it is in lower precision, of an unknown recipe, or lacks a weight.
         SpecError: the file carries no spec.
     """
     spec = read_spec(path)
@@ -94,9 +94,9 @@ def load_onnx(path: Path) -> Checkpoint:
 
 @torch.no_grad()
 def settle_norms(model: Yowo, clips: Iterable[Tensor]) -> None:
-    """Give norms the statistics of what they see, and weights such that in evaluation mode nothing changes.
+    """Give norms the statistics of their inputs, and weights such that nothing changes in evaluation mode.
 
-    After it, the network in training mode, which normalises by the batch, begins as it is in evaluation mode.
+    In training mode, which normalises by the batch, the network then starts with the same answers.
 
     Args:
         clips: batches, (B, 3, T, H, W).
@@ -130,10 +130,10 @@ def _collect(moments: list[Tensor]):  # type: ignore[no-untyped-def]  # torch's 
 
 
 def _fill(model: Yowo, weights: dict[str, Tensor]) -> None:
-    """Every tensor of the network from the initializers of its graph.
+    """Fill every tensor of the network from the initializers of its graph.
 
     Raises:
-        KeyError: one is not there.
+        KeyError: one is missing.
         RuntimeError: one has another shape.
     """
     state = model.state_dict()
@@ -157,7 +157,7 @@ def _fill(model: Yowo, weights: dict[str, Tensor]) -> None:
     outputs = len(head)
     if outputs > width:
         raise KeyError(f"a head of {outputs} outputs through {width} channels")
-    # Both layers are one in the file; here the first one holds it, and the second passes it on.
+    # The file has both layers folded into one: the first layer takes it, the second is the identity.
     hidden, final = torch.zeros(width, width, 1, 1), torch.zeros(outputs, width, 1, 1)
     hidden[:outputs], bias = head, torch.zeros(width)
     bias[:outputs] = weights["conv_final.bias"]
@@ -167,7 +167,7 @@ def _fill(model: Yowo, weights: dict[str, Tensor]) -> None:
 
 
 def _normed(model: Yowo) -> Iterator[tuple[str, str]]:
-    """Names of each convolution and of the norm right behind it, which exporting folds into it."""
+    """Names of each convolution and of the norm directly behind it, which the export folds into it."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Sequential):
             for (conv, first), (norm, second) in pairwise(module.named_children()):
@@ -177,7 +177,7 @@ def _normed(model: Yowo) -> Iterator[tuple[str, str]]:
 
 @torch.no_grad()
 def _keep_boxes(model: Yowo, given: Checkpoint, spec: ModelSpec) -> None:
-    """The head places boxes as the given one does, sizes measured by other anchors if the spec has others."""
+    """Copy the box outputs of the given head, converted to the anchors of the spec."""
     if model.cfam is None or given.model.cfam is None:
         return
     inner, outer = given.model.cfam.conv_out[1], given.model.conv_final.weight.flatten(1)

@@ -1,4 +1,4 @@
-"""The training objective of all data sets (paper, equations 7 to 11). Pure: tensors in, tensors out."""
+"""The training loss of all data sets (paper, equations 7 to 11)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The release's values (OFFICIAL_YOWO, "Loss and training").
+    """Weights of the loss parts; defaults are the official values (OFFICIAL_YOWO, "Loss and training").
 
     Attributes:
-        object: of the confidence of anchors that own a box.
+        object: of the confidence of anchors that have a box.
         background: of the confidence of all others.
         coordinates: of x, y, w and h.
         classes: of the class term.
-        ignore_iou: a background prediction that overlaps any box by more than this is left alone.
+        ignore_iou: a background prediction that overlaps any box by more than this has no confidence loss.
         focal_gamma: of the class term; 0 is plain cross entropy.
-        label_smoothing: share of a true label that is spread over all classes; not with `exclusive`.
+        label_smoothing: fraction of a true label that is spread over all classes; not with `ManyLabels`.
     """
 
     object: float = 5.0
@@ -34,11 +34,11 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class ManyLabels:
-    """AVA's kind of labels: a person has one pose, and does any number of the other things.
+    """Labels as in AVA: a person has one pose, and any number of the other actions.
 
     Attributes:
-        exclusive: classes at the front of which a box has one, by softmax; the others are yes or no each, by sigmoid.
-        shares: (C,) share of the boxes that have each class; the rarer, the more its presence weighs.
+        exclusive: number of leading classes of which a box has one, by softmax; the others are binary, by sigmoid.
+        shares: (C,) fraction of the boxes that have each class; the rarer, the larger the weight of its presence.
     """
 
     exclusive: int
@@ -49,7 +49,7 @@ class ManyLabels:
 class LossParts:
     """Six scalars, each summed over boxes and cells and divided by the batch.
 
-    With `ManyLabels` the class part is a mean over the boxes, as in the release.
+    With `ManyLabels` the class part is a mean over the boxes, as in the official code.
     """
 
     x: Tensor
@@ -67,7 +67,7 @@ class LossParts:
 
 @dataclass(frozen=True)
 class _Targets:
-    """Where each ground-truth box landed; rows that lost their cell to a later box are gone."""
+    """Assignment of ground-truth boxes; without those that lost their cell and anchor to a later box."""
 
     image: Tensor
     anchor: Tensor
@@ -76,7 +76,7 @@ class _Targets:
     coordinates: Tensor  # (N, 4): x, y inside the cell, log w, log h against the anchor
     boxes: Tensor  # (N, 4): cx, cy, w, h in cells
     class_id: Tensor
-    labels: Tensor  # (N, C) 0 or 1: every class that a target of this very box has
+    labels: Tensor  # (N, C) 0 or 1: the classes of all targets with this box
 
 
 def yowo_loss(
@@ -96,8 +96,8 @@ def yowo_loss(
         raw: (B, A * (5 + C), rows, columns).
         targets: for each image (N, 5): class, cx, cy, w, h relative to the image; with many labels, a row for each.
         anchors: (A, 2) w, h in cells.
-        weights: of the parts; the release's by default.
-        many: for labels that are not one a box.
+        weights: of the parts; the official ones by default.
+        many: for boxes with many labels.
 
     Returns:
         Six scalars that carry the gradient.
@@ -137,7 +137,7 @@ def _boxes_in_cells(xy: Tensor, wh: Tensor, anchors: Tensor) -> Tensor:
 
 
 def _assign(targets: list[Tensor], anchors: Tensor, rows: int, columns: int, classes: int) -> _Targets:
-    """Give each box its cell and anchor; of two that want the same, the later one has it."""
+    """Assign each box to a cell and an anchor; of two with the same, the later one stays."""
     image = torch.cat([torch.full((len(t),), i, device=t.device) for i, t in enumerate(targets)])
     boxes_of_all = torch.cat(targets)
     boxes = boxes_of_all[:, 1:] * boxes_of_all.new_tensor([columns, rows, columns, rows])
@@ -159,7 +159,7 @@ def _assign(targets: list[Tensor], anchors: Tensor, rows: int, columns: int, cla
 
 
 def _background(predicted: Tensor, targets: list[Tensor], rows: int, columns: int, weights: LossWeights) -> Tensor:
-    """(B, A, rows, columns): the background weight, 0 where a prediction already overlaps a box well."""
+    """(B, A, rows, columns): the background weight; 0 where a prediction overlaps a box by more than `ignore_iou`."""
     mask = torch.full(predicted.shape[:-1], weights.background, dtype=predicted.dtype, device=predicted.device)
     for image, boxes in enumerate(targets):
         if len(boxes):
@@ -184,14 +184,15 @@ def _focal(logits: Tensor, class_id: Tensor, weights: LossWeights) -> Tensor:
     of_true = log_p.gather(1, class_id[:, None]).squeeze(1)
     smooth = weights.label_smoothing
     likelihood = (1 - smooth) * of_true + smooth * log_p.mean(dim=-1)
-    unsure = (1 - of_true.exp()).clamp(min=1e-7)  # at 0 its power below 1 has no slope
+    unsure = (1 - of_true.exp()).clamp(min=1e-7)  # at 0 a power below 1 has an infinite gradient
     return (-(unsure**weights.focal_gamma) * likelihood).sum()
 
 
 def _focal_many(logits: Tensor, labels: Tensor, many: ManyLabels, gamma: float) -> Tensor:
-    """Focal loss of every yes and no, balanced by how common each class is; summed over classes, a mean over boxes.
+    """Binary focal loss of every class, balanced by its frequency; summed over classes, averaged over boxes.
 
-    Weights exp(1 - share) of a yes and exp(share) of a no; probabilities within 1e-4 of neither (OFFICIAL_YOWO).
+    Weights: exp(1 - share) for a positive, exp(share) for a negative. Probabilities are clamped to 1e-4 from 0 and 1
+    (OFFICIAL_YOWO).
     """
     poses, others = logits[:, : many.exclusive], logits[:, many.exclusive :]
     p = torch.cat([poses.softmax(dim=-1), others.sigmoid()], dim=-1).clamp(1e-4, 1 - 1e-4)

@@ -1,4 +1,4 @@
-"""From a recipe to a network that can be trained: fresh, from ImageNet or from files. Knows no data."""
+"""Initialise networks for training: random, from ImageNet or from files."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ def fill(model: Yowo, branch: str, path: str) -> Filled:
     """
     backbone = getattr(model, branch)
     if not isinstance(backbone, Backbone):
-        raise InputError(f"{path} is meant for {branch}, which this recipe does not have")
+        raise InputError(f"{path} is for {branch}, which this recipe does not have")
     return load_branch(backbone, path)
 
 
 def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
-    """A fresh network in the memory layout that trains fastest on a CPU, pretrained where the recipe says so.
+    """A new network in the memory layout that trains fastest on a CPU, pretrained if the recipe sets `imagenet`.
 
     Raises:
-        InputError: the recipe wants ImageNet weights, and there are none for its branches.
+        InputError: the recipe sets `imagenet`, and there are no such weights for its branches.
     """
     model = Yowo(recipe.config(spec))
     if recipe.imagenet:
-        known = isinstance(model.backbone_2d, EfficientNetLite0) or isinstance(model.backbone_3d, MotionLite0)
-        if not known:
+        if not (isinstance(model.backbone_2d, EfficientNetLite0) or isinstance(model.backbone_3d, MotionLite0)):
             named = ", ".join(filter(None, (recipe.backbone_2d, recipe.backbone_3d)))
             raise InputError(f"there are no ImageNet weights for {named}, only for efficientnet_lite0 and motion_lite0")
         if isinstance(model.backbone_3d, MotionLite0):
@@ -49,7 +48,7 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
 
 
 def fastest_layout(model: Yowo) -> Yowo:
-    """The same network, its weights laid out in memory as they train fastest on a CPU."""
+    """The same network with its weights in channels-last layout, which trains fastest on a CPU."""
     # Measured with EfficientNet-Lite0 on two cores: 18 frames/s instead of 9.
     for weight in model.parameters():
         if weight.ndim >= 4:
@@ -59,14 +58,14 @@ def fastest_layout(model: Yowo) -> Yowo:
 
 
 def freeze_3d(model: Yowo, filled: Collection[str]) -> None:
-    """Keep the 3-D branch as its file has it.
+    """Exclude the 3-D branch from training.
 
     Args:
         filled: branches that were started from a file.
 
     Raises:
-        InputError: there is no such branch, or no file that filled it.
+        InputError: there is no such branch, or it was not started from a file.
     """
     if model.backbone_3d is None or "backbone_3d" not in filled:
-        raise InputError("this recipe keeps the 3-D branch as it is: start it from a file with --weights-3d")
+        raise InputError("this recipe does not train the 3-D branch: start it from a file with --weights-3d")
     model.backbone_3d.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Which weights learn, how fast, and when. Knows recipes and networks; nothing of data."""
+"""Optimizers and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import nn
 
 from yowo_training.recipes import Recipe
 
-WARMUP = 0.05  # share of a cosine's run over which the learning rate rises
+WARMUP = 0.05  # fraction of a cosine cycle over which the learning rate rises
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe, filled: tuple[str, ...] = ()) -> torch.optim.Optimizer:
-    """The recipe's optimizer; norms and biases without decay, pretrained weights at a rate of their own.
+    """The recipe's optimizer; no decay for norms and biases, a separate rate for pretrained weights.
 
     Args:
         model: a `Yowo`, or the `Supervised` around it.
@@ -37,32 +37,32 @@ def build_optimizer(model: nn.Module, recipe: Recipe, filled: tuple[str, ...] = 
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to its own height times `factor`."""
+    """Set every group's learning rate to its peak times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
 
 
 def rate_factor(recipe: Recipe, step: int, done: float) -> float:
-    """The learning rate as a share of its height.
+    """The learning rate as a fraction of its peak.
 
     Args:
         step: from 1, of the optimizer.
-        done: share of the run that lies behind.
+        done: fraction of the run, 0 to 1.
     """
     if recipe.halve_at:
         return float(0.5 ** sum(step > at for at in recipe.halve_at))
     return rate_at(done, recipe.first_3d)
 
 
-def rate_at(done: float, alone: float = 0.0) -> float:
-    """Up in a line, then down as a cosine to 1 %.
+def rate_at(done: float, first_3d: float = 0.0) -> float:
+    """Linear rise, then a cosine down to 1 % of the peak.
 
     Args:
-        alone: share of the run for which one branch trains without the other. A cycle of its own, down to 20 %.
+        first_3d: fraction of the run in which only the 3-D branch is trained; a cycle of its own, down to 20 %.
     """
-    if done < alone:
-        return 0.2 + 0.8 * rate_at(done / alone)
-    done = (done - alone) / (1 - alone)
+    if done < first_3d:
+        return 0.2 + 0.8 * rate_at(done / first_3d)
+    done = (done - first_3d) / (1 - first_3d)
     if done < WARMUP:
         return max(done / WARMUP, 0.01)
     return 0.01 + 0.99 * (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP))) / 2

@@ -1,4 +1,4 @@
-"""How each preset is built and trained: plain values, one entry a recipe."""
+"""Training recipes by name: network, optimizer, augmentation and loss."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ from yowo_training.models.yowo import Fusion, YowoConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a training run is made of, except data and time.
+    """All parameters of a training run except data and time.
+
+    `repr` of a recipe identifies a stopped run (state.pt): a renamed field makes such runs impossible to resume.
 
     Attributes:
         backbone_2d, backbone_3d, width, shrink_3d, fusion: see `YowoConfig`.
         clip_length, frame_stride, input_size, mean, std: see `ModelSpec`.
         imagenet: start every branch that has ImageNet weights from them.
         attention_sign: see `GramAttention`.
-        batch: clips a step.
+        batch: clips per step.
         optimizer: "adamw", or "sgd" with `momentum` as the paper has it.
-        learning_rate: at its height; it rises over the first 5 % and then falls as a cosine.
-        halve_at: steps of the optimizer at which the rate is halved, in place of that; the paper's way.
-        accumulate: batches whose gradients make one step.
+        learning_rate: the peak; it rises over the first 5 % and then falls as a cosine.
+        halve_at: steps of the optimizer at which the rate is halved instead, as in the paper.
+        accumulate: batches per step of the optimizer.
         precision: of the forward pass, by autocast.
-        pretrained: branches whose weights were not random, where `imagenet` is set.
-        pretrained_rate: factor on the rate for weights that were not random.
-        weight_decay: on weights, not on norms and biases.
-        ema: decay of the moving average whose weights are kept.
-        jitter: each side of the crop moves by up to this share of the frame.
-        colour: brightness, and each colour, changes by up to this share.
-        train_strides: frame strides drawn from in training.
-        negatives: share of clips whose key frame has nobody in it, of videos that have such frames.
-        frozen_blocks: blocks of a pretrained 2-D branch that stay as they are.
-        frozen_3d: the 3-D branch stays as its file has it (paper, section 4.2, for J-HMDB-21).
-        first_3d: share of the run in which the 3-D branch alone learns what clips are about (see `Supervised`); needs
-            `auxiliary`. The fusion then meets features that are worth listening to.
-        heard_3d: chance of a clip to have its 3-D features heard after that, then the output needs both branches.
-        auxiliary: weight of the loss that each branch has alone, naming the actions of the clip.
+        pretrained: branches that start from ImageNet weights, where `imagenet` is set.
+        pretrained_rate: factor on the rate of pretrained weights.
+        weight_decay: of weights, not of norms and biases.
+        ema: decay of the moving average of weights, which is what is saved.
+        jitter: each side of the crop moves by up to this fraction of the frame.
+        colour: brightness, and each colour, changes by up to this fraction.
+        train_strides: frame strides to draw from in training.
+        negatives: fraction of clips with an empty key frame, for videos that have such frames.
+        frozen_blocks: number of blocks of a pretrained 2-D branch that are not trained.
+        frozen_3d: the 3-D branch is not trained (paper, section 4.2, for J-HMDB-21).
+        first_3d: fraction of the run in which only the 3-D branch is trained, to classify clips (see `Supervised`), so
+            that its features are useful when the fusion starts; needs `auxiliary`.
+        heard_3d: probability that the fusion gets a clip's 3-D features after that; else zeros. Below 1 the output
+            depends on both branches.
+        auxiliary: weight of each branch's own classification loss over the actions of the clip.
         loss: weights of the loss parts.
-        epochs: length of a run that is given no time; an epoch sees one clip of every video.
+        epochs: length of a run without a time limit; an epoch has one clip of every video.
     """
 
     name: str
@@ -87,7 +90,7 @@ class Recipe:
             raise InputError(f"first_3d is {self.first_3d}: that needs a 3-D branch and auxiliary above 0")
 
     def spec(self, dataset: Dataset) -> ModelSpec:
-        """The description of a model of this recipe for the classes and anchors of a data set."""
+        """The spec of a model of this recipe for the classes and anchors of a data set."""
         spec = ModelSpec(
             labels=dataset.labels,
             anchors=dataset.anchors,
@@ -108,7 +111,7 @@ class Recipe:
         return spec.replace(anchors=anchors)
 
     def config(self, spec: ModelSpec) -> YowoConfig:
-        """The shape of the network for that description."""
+        """The network configuration for that spec."""
         return YowoConfig(
             self.backbone_2d,
             self.backbone_3d,
@@ -122,7 +125,7 @@ class Recipe:
 
 # yowo-deploy train jhmdb21 --data DIR --recipe yowo-lite --minutes 76 --held-out 0 --cache-gb 5 -o runs/lite
 # 3,150 steps on two shared CPU cores: frame-mAP@0.5 51.9, recall 93.2, class accuracy 59.4, video-mAP@0.5 62.5 on all
-# 9,139 frames of test split 1; it is the default model. Its forerunner without flow reached 38.9 in 40 minutes.
+# 9,139 frames of test split 1; it is the default model. An earlier one without flow reached 38.9 in 40 minutes.
 _LITE = Recipe(
     "yowo-lite",
     "efficientnet_lite0",
@@ -139,8 +142,8 @@ _LITE = Recipe(
     first_3d=0.28,
     heard_3d=0.85,
     auxiliary=0.5,
-    # Focal loss and hard labels: 33.2 instead of 37.5 frame-mAP after 6.5 minutes of the 2-D branch alone, on a quarter
-    # of the training recordings that was held out.
+    # With focal loss and hard labels: frame-mAP 33.2 instead of 37.5, after 6.5 minutes with the 2-D branch only, on a
+    # held-out quarter of the training recordings.
     loss=LossWeights(focal_gamma=0.0, label_smoothing=0.1),
 )
 
@@ -157,12 +160,12 @@ _TINY = Recipe(
     ema=0.99,
     jitter=0.0,
     train_strides=(1,),
-    # Where in its cell a small person stands is hardly learnt in two minutes at the release's weight of 1.
+    # At the official weight of 1, positions within a cell are hardly learnt in two minutes.
     loss=LossWeights(coordinates=5.0, focal_gamma=0.0, label_smoothing=0.1),
 )
 
-# The paper's own (section 4.2), never trained here: they want GPUs, and --weights-2d and --weights-3d.
-# Its rate is of sums over a batch of 8, ours of their mean. Its epochs see every frame, ours a clip of every video.
+# The paper's recipes (section 4.2), not trained by this project: they need GPUs, --weights-2d and --weights-3d.
+# The paper's rate is for sums over a batch of 8, ours for means; its epochs see every frame, ours a clip per video.
 _PAPER = Recipe(
     "yowo",
     "darknet19",

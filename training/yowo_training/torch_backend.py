@@ -1,4 +1,4 @@
-"""The PyTorch checkpoint as an engine like the others, so that every command takes it."""
+"""PyTorch checkpoints as a backend."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TorchBackend(Engine):
         threads: of the CPU, for the whole process.
 
     Raises:
-        InputError: the device is not there, or the precision is none of these.
+        InputError: the device is absent, or the precision is none of these.
     """
 
     name = "pytorch"
@@ -52,7 +52,7 @@ class TorchBackend(Engine):
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> TorchBackend:
-        """A network that is in memory already, on the device where it is."""
+        """A backend for a network in memory, on its current device."""
         backend = cls.__new__(cls)
         device = str(next(checkpoint.model.parameters()).device)
         backend._setup(checkpoint, device, "fp32", None)
@@ -119,7 +119,7 @@ class TorchBackend(Engine):
         return found
 
     def first_odd(self, clips: NDArray[np.float32]) -> str:
-        """The first module, in the order in which they finish, that puts out what is no number; "" if none does."""
+        """The first module, in the order in which they finish, with a non-finite output; "" if there is none."""
         found: list[str] = []
 
         def look(name: str, output: object) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: recipe and data set in, best checkpoint out. Shows nothing itself; it reports by yielding."""
+"""The training loop: recipe and data set in, best checkpoint out, one report yielded per step."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from yowo_training.recipes import Recipe
 from yowo_training.torch_backend import DTYPES, TorchBackend
 
 CLIP_NORM = 10.0
-BATCHES_TO_SETTLE = 2  # that norms take their statistics from
-FIRST_VALIDATION = 0.2  # share of the run before which no checkpoint is worth keeping
+BATCHES_TO_SETTLE = 2  # from which norms take their statistics
+FIRST_VALIDATION = 0.2  # fraction of the run before the first checkpoint
 VALIDATIONS = 5
-VALIDATION_EVERY = 8  # frames: neighbours say the same
-FRAMES_NOT_HELD_OUT = 40  # about so many are judged where no recording is held out
-SAVE_EVERY_S = 120.0  # what a killed run loses at most
+VALIDATION_EVERY = 8  # frames: neighbouring ones hardly differ
+FRAMES_NOT_HELD_OUT = 40  # roughly: frames evaluated where no recording is held out
+SAVE_EVERY_S = 120.0  # most that a killed run loses
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Report:
 
     Attributes:
         step: from 1.
-        done: share of the run, 0 to 1.
-        parts: of the loss of the network's output, box, confidence and class; or of the 3-D branch's alone, clip.
-        loss: all that was minimised in this step.
-        clips_per_s: over this process's part of the run, loading included.
+        done: fraction of the run, 0 to 1.
+        parts: of the loss: box, confidence and class of the output; or clip, while only the 3-D branch is trained.
+        loss: the sum that was minimised in this step.
+        clips_per_s: since this process started, loading included.
         frame_map: of the validation that followed this step, if one did.
     """
 
@@ -78,31 +78,31 @@ class Budget:
             raise InputError(f"a run needs time: --minutes {self.minutes}, --epochs {self.epochs}")
 
     def done(self, seconds: float, clips_seen: int, clips_an_epoch: int) -> float:
-        """Share of the run that lies behind, 0 to 1."""
+        """Fraction of the run that is done, 0 to 1."""
         if self.minutes is not None:
             return min(1.0, seconds / (60 * self.minutes))
         return min(1.0, clips_seen / (self.epochs * clips_an_epoch))
 
 
 class Run:
-    """One training run; `best` is the checkpoint file to use when it is over.
+    """One training run; `best` is its result.
 
-    Started by `torchrun`, each process is one `Run`, and they train one network (see `parallel`).
+    Started by `torchrun`, each process is one `Run`, and they train one network (see `distributed`).
 
     Args:
         output: folder for best.pt, last.pt, args.json, metrics.jsonl and, until the run is over, state.pt.
-        validation: share of the training recordings that is held out to choose the best checkpoint.
-                The test split is never looked at.
-        weights: files to start branches from, by the name of the branch: "backbone_2d" or "backbone_3d".
+        validation: fraction of the training recordings that is held out to choose the best checkpoint.
+            The test split is never used.
+        weights: files to start branches from, by branch: "backbone_2d" or "backbone_3d".
         device: "cpu", "cuda" or "cuda:N".
-        resume: go on from the state.pt in `output`, if there is one. By epochs and on a CPU, the weights at the end
-                are, bit for bit, those of a run that was never stopped.
-        cache_bytes: of decoded frames kept in memory, see `FrameCache`.
-        start: checkpoint or ONNX file of the recipe's network whose branches and CFAM are kept (see `started`).
+        resume: continue from the state.pt in `output`, if there is one. By epochs and on a CPU, the weights at the end
+            are, bit for bit, those of an uninterrupted run.
+        cache_bytes: of decoded frames in memory, see `FrameCache`.
+        start: checkpoint or ONNX file of the recipe's network to start branches and CFAM from (see `started`).
 
     Raises:
-        InputError: the device is not there; a stopped run is in the folder and is not to be resumed, or was started
-            with other arguments.
+        InputError: the device is absent; the folder holds a stopped run and `resume` is off, or the run had other
+            arguments.
     """
 
     def __init__(
@@ -126,9 +126,9 @@ class Run:
         self.device, self.team = join_team(device)
         self.spec: ModelSpec = recipe.spec(dataset)
         present, self.absent = split_present(dataset.videos("train"))
-        peopled = [video for video in present if video.tubes]
-        self.training, self.held_out = hold_out(peopled, validation)
-        self.unpeopled = len(present) - len(peopled)
+        annotated = [video for video in present if video.tubes]
+        self.training, self.held_out = hold_out(annotated, validation)
+        self.unpeopled = len(present) - len(annotated)
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
         self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
@@ -157,9 +157,9 @@ class Run:
         self._open_folder(resume, arguments)
 
     def _open_folder(self, resume: bool, arguments: dict[str, Any]) -> None:
-        """Go on from what is there, or begin anew; every process does the same."""
+        """Resume from the folder, or start; every process does the same."""
         if self._state_file.exists() and not resume:
-            raise InputError(f"{self.output} holds a run that was stopped: go on with --resume, or take another folder")
+            raise InputError(f"{self.output} holds a stopped run: continue with --resume, or take another folder")
         if self._state_file.exists():
             self._state.load(self._state_file)
         elif resume and (record := self.output / "args.json").exists():
@@ -168,7 +168,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """The checkpoint that was best on the held-out recordings."""
+        """The checkpoint with the best frame-mAP on the held-out recordings."""
         return self.output / "best.pt"
 
     @property
@@ -176,7 +176,7 @@ class Run:
         return self.output / "state.pt"
 
     def __iter__(self) -> Iterator[Report]:
-        """Train, one report a step; best.pt and last.pt are there when it ends. A finished run has no steps left."""
+        """Train, one report per step; writes best.pt and last.pt. A finished run has no steps left."""
         if self.progress.finished:
             return
         if self.team.leads:
@@ -214,7 +214,7 @@ class Run:
             self._state_file.unlink(missing_ok=True)
 
     def _tidy(self) -> None:
-        """Remove what a process that was killed was writing."""
+        """Remove unfinished files of a killed process."""
         for orphan in self.output.glob(".*.*"):
             if orphan.name.startswith((".state.", ".last.", ".best.")):
                 orphan.unlink()
@@ -226,23 +226,23 @@ class Run:
 
     def _step(self, batch: Batch, done: float) -> tuple[dict[str, float], float]:
         recipe, step = self.recipe, self.progress.step + 1
-        # Of the step alone, so that a run can go on anywhere; each process throws its own dice.
+        # The seed depends on the step and the rank only, so that a run can resume anywhere.
         torch.manual_seed(zlib.crc32(f"{self.seed} {step} {self.team.rank}".encode()))
         set_rate(self._optimizer, rate_factor(recipe, (step - 1) // recipe.accumulate + 1, done))
         self._network.train()
         if recipe.frozen_3d and self.model.backbone_3d is not None:
-            self.model.backbone_3d.eval()  # its norms keep their statistics
+            self.model.backbone_3d.eval()  # freezes the statistics of its norms
         loss, parts = self._loss(batch, done)
         self._refuse_non_finite("loss", loss.item(), batch)
         torch.autograd.backward(self._scaler.scale(loss / recipe.accumulate))
         if step % recipe.accumulate == 0:
             norm = self._update()
-            if not self._scaler.is_enabled():  # which leaves such a step out itself
+            if not self._scaler.is_enabled():  # the scaler skips such a step
                 self._refuse_non_finite("gradient", norm, batch)
         return parts, loss.item()
 
     def _update(self) -> float:
-        """One step of the optimizer, unless the gradient is no number; its norm."""
+        """One step of the optimizer, unless the gradient is non-finite; its norm."""
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_NORM).item()
         if math.isfinite(norm) or self._scaler.is_enabled():
@@ -263,24 +263,24 @@ class Run:
                 return loss, {"clip": loss.item()}
             output, named = self._network(clips, heard_3d)
             parts = yowo_loss(output, targets, self._anchors, recipe.loss, self._many)
-            alone = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
-        return parts.total + recipe.auxiliary * alone, _shown(parts)
+            auxiliary = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
+        return parts.total + recipe.auxiliary * auxiliary, _shown(parts)
 
     def _refuse_non_finite(self, what: str, value: float, batch: Batch) -> None:
         if math.isfinite(value):
             return
-        kept = self.output / ("bad_batch.pt" if self.team.size == 1 else f"bad_batch.{self.team.rank}.pt")
-        write_tensors(kept, vars(batch))
-        raise YowoError(f"the {what} is {value}, so the run stops; the batch at which it was seen is in {kept}")
+        file = self.output / ("bad_batch.pt" if self.team.size == 1 else f"bad_batch.{self.team.rank}.pt")
+        write_tensors(file, vars(batch))
+        raise YowoError(f"the {what} is {value}, so the run stops; the batch that caused it is in {file}")
 
     def _validate(self) -> float | None:
-        """Score the averaged weights on the held-out recordings; keep them, as best if they are. The leader does."""
+        """Evaluate the averaged weights on the held-out recordings and save them; on the leader only."""
         if not self.team.leads:
             return None
         backend = TorchBackend.of(Checkpoint(self.average.model, self.spec))
         videos = [replace(video, judged=None) for video in self.held_out or self.training[:8]]
         every = VALIDATION_EVERY
-        if not self.held_out:  # which shows little, and must not take a short run's time
+        if not self.held_out:  # of little value, so it must not take a short run's time
             every = max(every, sum(len(video.annotated_frames()) for video in videos) // FRAMES_NOT_HELD_OUT)
         found = evaluate_videos(backend, videos, every, rules=self.rules)
         measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
@@ -296,7 +296,7 @@ class Run:
 
 
 def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels | None:
-    """How the classes of these videos are to be learnt where a box has many labels; None where it has one."""
+    """Parameters of the class loss for boxes with many labels; None where a box has one."""
     if spec.class_activation == "softmax":
         return None
     counts, boxes = torch.zeros(spec.classes), 0
@@ -312,10 +312,10 @@ def _record(arguments: Mapping[str, Any], finished: bool) -> str:
 
 
 def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
-    """Whether the record is of a finished run.
+    """Whether the record belongs to a finished run.
 
     Raises:
-        InputError: it is, and the run had other arguments.
+        InputError: it does, and the run had other arguments.
     """
     try:
         given = json.loads(record.read_text(encoding="utf-8"))
@@ -333,9 +333,9 @@ def _shown(parts: LossParts) -> dict[str, float]:
 
 
 def hold_out(videos: Sequence[AnnotatedVideo], share: float) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
-    """Training and validation videos; a recording is on one side only, and the choice never changes.
+    """Training and validation videos; each recording is in one of the two, always the same.
 
-    Where all are of one recording, or of few that would all be held out, none is.
+    None is held out where that would leave nothing to train on.
     """
 
     def held(video: AnnotatedVideo) -> bool:

@@ -134,7 +134,9 @@ def _show(proof: Proof) -> None:
         ]
         show_table("", ("frame-mAP@0.5 %", "found"), rows)
     if proof.bisection:
-        show_table("layers", ("layer", "difference", "fed", "limit"), [layer.row() for layer in proof.bisection.layers])
+        show_table(
+            "layers", ("layer", "difference", "inputs", "limit"), [layer.row() for layer in proof.bisection.layers]
+        )
 
 
 def _values(proof: Proof) -> dict[str, Any]:

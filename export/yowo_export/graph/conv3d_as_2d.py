@@ -1,8 +1,8 @@
 """Replace 3-D convolutions by 2-D ones, one chain of nodes per frame.
 
-ONNX Runtime lays 2-D maps out in blocks that fill its vector units and knows no such layout for 3-D. And a tap that
-would only see the padding in front of the first frame or behind the last is never computed: of layers that are down to
-two frames a third of the work, of those down to one two thirds.
+ONNX Runtime stores 2-D maps in blocks that fill its vector units, and has no such layout for 3-D. And a tap that
+would only read the padding in front of the first frame or behind the last is never computed: of layers that are down to
+two frames this saves a third of the work, of those down to one two thirds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The layers of an ONNX file: their names, and what feeds them. Knows onnx-ir alone."""
+"""The layers of an ONNX file: names, shapes and predecessors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx_ir as ir
 from yowo_deploy.model_files.onnx_reader import without_weights
 from yowo_export.graph.module_names import OUTPUT_KEY
 
-# What moves or rounds values and is no layer of a network: a lower precision puts them in.
+# Operators that move or round values and are not layers of a network; conversion to lower precision inserts them.
 _NO_LAYER = {"Cast", "QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Shape"}
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -22,11 +22,11 @@ class Layer:
     """A node of a graph that computes something.
 
     Attributes:
-        name: of the node, see `blocks.name_blocks`.
-        value: name of what it puts out.
-        module: of the PyTorch model, that returns the same; "" where there is none.
-        shape: of a clip alone, the batch left out; () where the file does not say it.
-        feeds: names of the layers nearest before it.
+        name: of the node, see `name_blocks`.
+        value: name of its output.
+        module: the module of the PyTorch model that returns the same; "" where there is none.
+        shape: of the output for one clip, without the batch axis; () where the file does not record it.
+        feeds: names of the layers directly before it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Layer:
 
     @property
     def bytes(self) -> int:
-        """Of its output for one clip in float32; 0 where the file does not say it."""
+        """Of its output for one clip in float32; 0 where the shape is unknown."""
         return 4 * math.prod(self.shape) if self.shape else 0
 
 
@@ -49,7 +49,7 @@ def layers_of(file: Path) -> list[Layer]:
     """
     model = ir.from_proto(onnx.load_model_from_string(without_weights(file)))
     found: list[Layer] = []
-    # Of every value that comes of the input: the layers that it follows from.
+    # For every value that depends on the input: the layers that it directly follows from.
     before: dict[ir.Value | None, tuple[str, ...]] = dict.fromkeys(model.graph.inputs, ())
     for node in model.graph:
         read = [before[value] for value in node.inputs if value in before]

@@ -1,4 +1,4 @@
-"""Which part of the network each node of a graph is: the names that people know from PyTorch. Knows onnx-ir alone."""
+"""Names of graph nodes after the PyTorch modules that they were traced from."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-BLOCK_KEY = "yowo_block"  # metadata of a node: the module of the network that it is of
-OUTPUT_KEY = "yowo_output"  # of a node that puts out just what a module of the network returns: the module, its call
+BLOCK_KEY = "yowo_block"  # metadata of a node: the module of the network that it belongs to
+OUTPUT_KEY = "yowo_output"  # metadata of a node whose output is what a module returns: the module and its call
 
 _SCOPES, _CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 
 
 def name_blocks(model: ir.Model) -> bool:
-    """Note at every node its block, call it as PyTorch does, and drop what else PyTorch's exporter noted.
+    """Record the block of every node, name it as PyTorch does, and drop the exporter's other metadata.
 
-    That is a megabyte of stack traces and paths.
+    Those are a megabyte of stack traces and paths.
 
     Before: a graph as the exporter leaves it, or one of ours.
-    After: a node's metadata are `BLOCK_KEY` and, on some, `OUTPUT_KEY`, alone. A block is the module that holds the
-    layer, for example "backbone_3d.layer3.4" or "cfam.attention"; "" is what belongs to no part. A node with weights is
-    called as the module that owns them, "backbone_3d.layer3.4.conv2"; one without as the module that it is, or as its
-    operator in the module that it is a part of, "cfam.attention/Softmax"; the second of a name has "#2" behind it.
+    After: the only metadata of a node are `BLOCK_KEY` and, on some, `OUTPUT_KEY`. A block is the module that holds the
+    layer, for example "backbone_3d.layer3.4" or "cfam.attention"; "" where there is none. A node with weights has the
+    name of the module that owns them, "backbone_3d.layer3.4.conv2"; one without has that of its own module, or of the
+    module around it and its operator, "cfam.attention/Softmax"; the second of a name ends in "#2".
 
     Returns:
         Whether anything was changed.
@@ -48,7 +48,7 @@ def name_blocks(model: ir.Model) -> bool:
 
 
 def block_of(node: ir.Node) -> str:
-    """The block that `name_blocks` noted; "" for a node that came later."""
+    """The block that `name_blocks` recorded; "" for a node that was added later."""
     return node.metadata_props.get(BLOCK_KEY, "")
 
 
@@ -63,7 +63,7 @@ Modules = list[tuple[str, bool]]  # from the whole network inwards: name, and wh
 
 
 def _modules_of(node: ir.Node) -> Modules | None:
-    """The modules that a node was traced in; None where the exporter noted none."""
+    """The modules that a node was traced in; None where the exporter recorded none."""
     try:
         scopes = ast.literal_eval(node.metadata_props[_SCOPES])
         classes = ast.literal_eval(node.metadata_props[_CLASSES])
@@ -75,7 +75,7 @@ def _modules_of(node: ir.Node) -> Modules | None:
 
 def _block_of(modules: Modules) -> str:
     outside = [name for name, is_layer in modules if name and not is_layer]
-    return outside[-1] if outside else modules[-1][0] if modules else ""  # a layer of no part is its own
+    return outside[-1] if outside else modules[-1][0] if modules else ""  # a layer outside of all blocks is its own
 
 
 def _name_of(node: ir.Node, modules: Modules) -> str:
@@ -88,7 +88,7 @@ def _name_of(node: ir.Node, modules: Modules) -> str:
 
 
 def _module_outputs(scopes: dict[ir.Node, Modules | None]) -> dict[ir.Node, str]:
-    """Nodes that put out what a module returns: of a layer every call, of another module what comes last in it."""
+    """Nodes whose output is what a module returns: every call of a layer, the last node of any other module."""
     last: dict[tuple[str, str], ir.Node] = {}
     for node, modules in scopes.items():
         for name, is_layer in modules or []:
@@ -98,7 +98,8 @@ def _module_outputs(scopes: dict[ir.Node, Modules | None]) -> dict[ir.Node, str]
     calls = Counter[str]()
     outputs = {}
     for (name, _), node in last.items():
-        if name and (scopes[node] or [])[-1][0] == name:  # else it is a module's within, which says it better
+        # Where the node is the output of an inner module too, that module's name stands for it.
+        if name and (scopes[node] or [])[-1][0] == name:
             calls[name] += 1
             outputs[node] = _numbered(name, calls[name])
     return outputs

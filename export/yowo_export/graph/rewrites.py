@@ -17,8 +17,8 @@ def fuse_attention(model: ir.Model) -> bool:
 
     Before: plain MatMul, Transpose (0, 2, 1), MatMul over (B, C, H*W), softmax over the last axis, where nothing else
     reads what lies between; the model's opset is `ATTENTION_OPSET` or newer.
-    After: Attention in their place, Q as it was (F, or its negative for released weights; DEPLOYMENT_FACTS, "The Gram
-    attention"). A graph without the pattern is left alone.
+    After: Attention in their place, Q as it was (F, or its negative for official weights; DEPLOYMENT_FACTS, "The Gram
+    attention"). A graph without the pattern is unchanged.
 
     Returns:
         Whether anything was replaced.
@@ -56,7 +56,7 @@ def split_attention(model: ir.Model) -> bool:
 
 
 def store_half(model: ir.Model) -> bool:
-    """Keep large weights in half precision, cast back where they are read: half the file, the same arithmetic.
+    """Store large weights in half precision, cast back where they are read: half the file, the same arithmetic.
 
     Before: any graph. After: every float32 initializer of `LARGE` numbers or more whose values half precision can hold
     is a float16 one behind a Cast. Each weight has moved by at most 2^-11 of itself, or 2^-25.

@@ -1,4 +1,4 @@
-"""Compare two model files."""
+"""Prove that two model files are the same model."""
 
 from yowo_export.parity.prove import Wanted, assert_parity, prove
 

@@ -1,4 +1,4 @@
-"""Which layer is the first to differ? Two models' values side by side, in bounded memory. Knows engines by protocol."""
+"""Find the first layer in which two models differ, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from yowo_deploy.model_files.plan_record import is_plan
 from yowo_export.graph.layers import Layer, layers_of
 
 MEMORY = 2 << 30  # bytes
-# A chunk's values are held on both sides of two pipes, and within two engines.
+# Copies of a chunk's values: on both sides of two pipes, and in two engines.
 _COPIES = 6
-_AT_ONCE = 1 << 20  # numbers of a layer that are worked on at once, in float64
+_AT_ONCE = 1 << 20  # numbers of a layer that are compared at once, in float64
 
-# How much larger than at its inputs an error may be behind a layer that does nothing wrong: differences of large
-# numbers grow, most of all in a softmax over Gram sums.
+# A correct layer may enlarge the error of its inputs by this factor: differences of large numbers grow, most of all in
+# a softmax over Gram sums.
 GROWTH = 10.0
 
 
@@ -33,15 +33,15 @@ Odd = Literal["", "reference", "candidate", "both"]
 
 @dataclass(frozen=True)
 class LayerError:
-    """How far two models are apart behind one layer.
+    """The difference of two models in the output of one layer.
 
     Attributes:
         name: of the layer.
         error: root mean square of the difference in the worst channel, relative to that of the whole reference;
-            infinite where one of the two puts out what is no number.
-        fed: the largest of the layers that feed it; 0 for the first.
-        limit: what it may be: what such layers add of their own, or `GROWTH` times what it was fed.
-        odd: who puts out what is no number: "reference", "candidate", "both", or "" for nobody.
+            infinite where one of the two is non-finite.
+        fed: the largest error of the layers before it; 0 for the first.
+        limit: the error that such a layer adds by itself, or `GROWTH` times `fed` if larger.
+        odd: the model with a non-finite output: "reference", "candidate", "both", or "" for neither.
     """
 
     name: str
@@ -52,20 +52,20 @@ class LayerError:
 
     @property
     def differs(self) -> bool:
-        """Whether this layer does more wrong than what it was fed explains."""
+        """Whether the error is larger than the inputs' errors explain."""
         return bool(self.odd) or not self.error <= self.limit
 
     def row(self) -> tuple[str, str, str, str]:
-        """As text for a table; an arrow marks one that differs."""
+        """Cells of a table; an arrow marks a layer that differs."""
         return f"{'-> ' * self.differs}{self.name}", f"{self.error:.1e}", f"{self.fed:.1e}", f"{self.limit:.1e}"
 
 
 @dataclass(frozen=True)
 class Bisection:
-    """What was seen of the layers that both models have, in the order of the candidate's graph."""
+    """Errors of the layers that both models have, in the order of the candidate's graph."""
 
     layers: tuple[LayerError, ...]
-    absent: int  # layers of the candidate that the reference does not show
+    absent: int  # layers of the candidate that the reference lacks
 
     @property
     def culprit(self) -> LayerError | None:
@@ -78,13 +78,16 @@ class Bisection:
         if first is None:
             worst = max(self.layers, key=lambda layer: layer.error)
             return (
-                f"no layer of {len(self.layers)} differs by more than what it was fed explains; "
-                f"most behind {worst.name}, {worst.error:.1e}"
+                f"no layer of {len(self.layers)} differs by more than its inputs explain; "
+                f"largest difference behind {worst.name}, {worst.error:.1e}"
             )
         if first.odd:
             whose = "both models" if first.odd == "both" else f"the {first.odd}"
-            return f"the first to put out what is no number is {first.name}, in {whose}"
-        return f"the first to differ is {first.name}: {first.error:.1e}, fed {first.fed:.1e}, limit {first.limit:.1e}"
+            return f"first non-finite output: {first.name}, in {whose}"
+        return (
+            f"first layer to differ: {first.name}, {first.error:.1e}, {first.fed:.1e} at its inputs, "
+            f"limit {first.limit:.1e}"
+        )
 
 
 def bisect(
@@ -102,17 +105,17 @@ def bisect(
         candidate: ONNX file, or a plan whose layers were marked (`PlanOptions.show_layers`); or a checkpoint beside a
             reference that has a graph.
         clip: (3, T, H, W) float32.
-        own: what a layer may add of its own (`Limits.layer`).
+        own: the error that a layer may add by itself (`Limits.layer`).
         options: of `open_model`, for each of the two.
-        memory: bytes that values may take at once, those that the engines hold among them, beside the models
-            themselves; a layer that alone takes more is looked at alone.
+        memory: most bytes of values at a time, including the engines' copies but not the models; a layer that exceeds
+            it is compared by itself.
 
     Raises:
         InputError: there are no layers to compare.
     """
     pairs = paired_layers(reference, candidate)
     found: list[LayerError] = []
-    reached: dict[str, float] = {}  # by layer: its error; of one that only the candidate has, what it was fed
+    reached: dict[str, float] = {}  # error by layer; of one that only the candidate has, that of its inputs
     for chunk in _chunks(pairs, memory // _COPIES):
         expected = _values(reference, [first for first, second, _ in chunk if first and second], clip, options[0])
         answers = _values(candidate, [second for first, second, _ in chunk if first in expected], clip, options[1])
@@ -131,7 +134,7 @@ def bisect(
 def difference(expected: Float, answer: Float) -> tuple[float, Odd]:
     """See `LayerError.error` and `LayerError.odd`; both (1, channels, ...) of one size.
 
-    Worked out in float64 and in parts: it takes 32 MB beside them, or four times a channel in float64.
+    Computed in float64 and in parts: 32 MB of memory, or four times a channel in float64.
     """
     one = expected.reshape(expected.shape[1] if expected.ndim > 2 else 1, -1)
     other = answer.reshape(one.shape)
@@ -153,8 +156,8 @@ def difference(expected: Float, answer: Float) -> tuple[float, Odd]:
 
 
 def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Layer]]:
-    """The layers of the file that has a graph, the candidate's if both have, with what each of the two models calls
-    the value; "" where it has none.
+    """The layers of the file that has a graph, the candidate's if both have, with the name of the value in each of the
+    two models; "" where it has none.
 
     Raises:
         InputError: neither of the two has a graph, one is a plan and the other has none, or one is a streaming file.
@@ -167,14 +170,14 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Laye
         )
     for file in graphs:
         if read_spec(file).streaming:
-            raise InputError(f"{file} is a streaming file, whose first layers are none of a clip: bisect without it")
+            raise InputError(f"{file} is a streaming file, whose first layers read no clips: bisect without it")
     layers = layers_of(graphs[0])
     first, second = (_names(file, layers) for file in (reference, candidate))
     return [(first.get(layer.name, ""), second.get(layer.name, ""), layer) for layer in layers]
 
 
 def _names(file: Path, layers: Sequence[Layer]) -> dict[str, str]:
-    """What a model calls the value of each layer; a plan has the names of the file that it was built from."""
+    """The name of each layer's value in a model; a plan has the names of the file that it was built from."""
     if is_checkpoint(file):
         return {layer.name: layer.module for layer in layers}
     own = layers if is_plan(file) else layers_of(file)
@@ -185,7 +188,7 @@ def _chunks(pairs: Sequence[tuple[str, str, Layer]], memory: int) -> Iterator[li
     chunk: list[tuple[str, str, Layer]] = []
     held = 0
     for pair in pairs:
-        size = (pair[2].bytes or memory // 8) if pair[0] and pair[1] else 0  # a file may not say its shapes
+        size = (pair[2].bytes or memory // 8) if pair[0] and pair[1] else 0  # shapes may be unknown
         if chunk and held + size > memory:
             yield chunk
             chunk, held = [], 0
@@ -203,6 +206,6 @@ def _values(model: Path, names: Sequence[str], clip: Float, options: Mapping[str
             file = Path(folder) / "shown.onnx"
             show_values(model, names, file)
         with Apart(file, **options) as engine:
-            count = engine.batch[0]  # of a file that takes no clip alone the first of equal ones is looked at
+            count = engine.batch[0]  # a file of a fixed batch gets copies of the clip
             found = engine.outputs(np.repeat(clip[None], count, axis=0), names)
             return found if count == 1 else {name: value[:1] for name, value in found.items()}

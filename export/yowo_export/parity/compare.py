@@ -1,4 +1,4 @@
-"""How far two models are apart on the same clips: raw outputs and detections. Knows engines by their protocol alone."""
+"""Differences of two models on the same clips: raw outputs and detections."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from yowo_deploy.spec import ModelSpec, Precision
 
 KINDS = ("tx", "ty", "tw", "th", "conf", "class")
 MATCH_IOU = 0.9  # two detections at this overlap, of one class, are one detection
-TIE = 0.025  # classes whose scores differ by no more have no order: half precision alone may turn it
+TIE = 0.025  # closer scores of two classes have no order: half precision may swap them
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What two models may differ by.
+    """Largest accepted differences of two models.
 
     Attributes:
         raw: largest difference of any output value, relative to the largest output (at least 1).
@@ -30,7 +30,7 @@ class Limits:
         score: difference of scores of the same detection.
         box_px: difference of its corners in pixels.
         map_points: percentage points of frame-mAP that may be lost, where there is a data set.
-        layer: what one layer may add of its own, see `bisect.LayerError`.
+        layer: the error that one layer may add by itself, see `bisect.LayerError`.
     """
 
     raw: float
@@ -41,8 +41,8 @@ class Limits:
     layer: float
 
 
-# fp32: rounding of sums in another order (see onnx_export.LIMIT). fp16 keeps 11 bits, 2^-11 a value, and what a
-# hundred layers make of it (onnx_export.HALF_LIMIT); bf16 keeps 8, and 5e-2 of outputs of size 4 was measured
+# fp32: rounding of sums in another order (see exporter.LIMIT). fp16 keeps 11 bits, 2^-11 a value, and what a
+# hundred layers make of it (exporter.HALF_LIMIT); bf16 keeps 8, and 5e-2 of outputs of size 4 was measured
 # (DEPLOYMENT_FACTS). int8 has steps of 1/255 of the largest value, 4e-3; over a hundred layers sqrt(100) times that is
 # usual, and the worst of thousands of outputs lies six times beyond; 0.05 to 0.11 was measured of yowo-lite. Scores and
 # boxes follow: an output of size 10 that is off by r of it moves a score by a quarter of 10 r at most. Points of
@@ -60,12 +60,12 @@ LIMITS: dict[Precision, Limits] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """What was seen over all clips.
+    """Differences over all clips.
 
     Attributes:
         clips: how many.
-        worst: number of the one whose outputs differ most, from 0.
-        raw: largest difference of the outputs, relative to the largest output; NaN where one is no number.
+        worst: index of the clip whose outputs differ most.
+        raw: largest difference of the outputs, relative to the largest output; NaN if one is non-finite.
         cosine: of the two outputs, the least over all clips.
         by_kind: largest absolute difference for each of `KINDS`.
         detections: of the reference.
@@ -87,7 +87,7 @@ class Difference:
     box_px: float
 
     def beyond(self, limits: Limits) -> tuple[str, ...]:
-        """A few words for every figure beyond its limit; NaN is beyond any."""
+        """One phrase per figure beyond its limit; NaN is beyond any."""
         unmatched = (self.missing + self.extra) / max(1, self.detections)
         figures = (
             (self.raw, limits.raw, f"raw outputs differ by {self.raw:.1e}, limit {limits.raw:.1e}"),
@@ -119,11 +119,11 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
     """Run both models over the same clips.
 
     Args:
-        clips: (3, T, H, W) float32 as each of the two wants it, and the (width, height) of the frames it was made from.
-        limits: of which the one for scores says how near the threshold a detection may be missed.
+        clips: (3, T, H, W) float32 after the preprocessing of each model, and (width, height) of the original frames.
+        limits: the one for scores also bounds how far below the threshold a missing detection may lie.
 
     Raises:
-        InputError: the models do not describe the same task, or there is no clip.
+        InputError: the models are for different tasks, or there is no clip.
     """
     refuse_different_tasks(reference.spec, candidate.spec)
     spec = reference.spec
@@ -133,7 +133,7 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
     for first_clip, second_clip, size_wh in clips:
         expected, answer = answer_of(reference, first_clip), answer_of(candidate, second_clip)
         seen.append(_raw_difference(expected, answer, spec))
-        if np.isfinite(seen[-1][0]):  # else the verdict is out, and there is nothing to decode
+        if np.isfinite(seen[-1][0]):  # else it has failed, and there is nothing to decode
             matches.append(_match(expected, answer, spec, size_wh, limits.score))
             detections += len(detect(expected, spec, size_wh))
     if not seen:
@@ -155,7 +155,7 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
 
 
 def answer_of(model: Backend, clip: Float) -> NDArray[np.float64]:
-    """The raw output for one (3, T, H, W) clip, also of an engine that takes none alone: it gets the clip repeated."""
+    """The raw output for one (3, T, H, W) clip; an engine with a fixed batch gets the clip repeated."""
     return np.asarray(model.infer(np.repeat(clip[None], model.batch[0], axis=0))[0], np.float64)
 
 
@@ -177,11 +177,11 @@ def refuse_different_tasks(first: ModelSpec, second: ModelSpec) -> None:
     """Raise an InputError that lists the fields in which two models cannot be compared."""
     different = differences(first, second, TASK)
     if different:
-        raise InputError(f"the two models differ in what they are for: {'; '.join(different)[:400]}")
+        raise InputError(f"the two models are for different tasks: {'; '.join(different)[:400]}")
 
 
 def differences(first: ModelSpec, second: ModelSpec, fields: Iterable[str]) -> tuple[str, ...]:
-    """A few words for every field in which two specs differ."""
+    """One phrase per field in which two specs differ."""
     pairs = [(name, getattr(first, name), getattr(second, name)) for name in fields]
     return tuple(f"{name}: {one!r} and {other!r}" for name, one, other in pairs if one != other)
 
@@ -208,11 +208,11 @@ class _Match:
 def _match(
     expected: NDArray[np.float64], answer: NDArray[np.float64], spec: ModelSpec, size_wh: tuple[int, int], near: float
 ) -> _Match:
-    """Pair what both models show. No lost detection is one that the other model has too, and does not show because it
-    lies just below its threshold, or because NMS or the best class was decided the other way between near equals.
+    """Pair the detections of both models. A detection is not lost if the other model has it just below its threshold,
+    or if NMS or the best class fell the other way between near equals.
 
     Args:
-        near: so far below the threshold, or from one another, scores may lie for that.
+        near: largest distance of scores from the threshold, or from one another, for that.
     """
     first, second = (detect(raw, spec, size_wh) for raw in (expected, answer))
     pairs = _paired(first, second)
@@ -229,16 +229,16 @@ def _match(
 def _hidden(
     lacking: Detections, raw: NDArray[np.float64], spec: ModelSpec, size_wh: tuple[int, int], near: float
 ) -> list[tuple[float, float]]:
-    """For each detection that a model has though it does not show it, how far score and corners are apart."""
+    """Differences of score and corners for each detection that a model has below its threshold or suppressed."""
     low, tie = max(0.0, spec.confidence_threshold - near), min(near, TIE)
     weak = detect(raw, spec, size_wh, low)
-    suppressed = detect(raw, spec, size_wh, low, 1.0)  # at 1 NMS takes nothing away
+    suppressed = detect(raw, spec, size_wh, low, 1.0)  # at 1 NMS removes nothing
     found = [_like(lacking, row, weak, near) or _like(lacking, row, suppressed, tie) for row in range(len(lacking))]
     return [gap for gap in found if gap]
 
 
 def _like(lacking: Detections, row: int, among: Detections, near: float) -> tuple[float, float] | None:
-    """The gap to the most similar of `among` that is the same detection, its class the best or tied with the best."""
+    """The gap to the most similar equal detection in `among`, its class the best or tied with the best."""
     scores = among.scores[:, lacking.class_id[row]]
     away = np.abs(scores - lacking.confidence[row])
     alike = iou_matrix(lacking.xyxy[row : row + 1], among.xyxy)[0] >= MATCH_IOU
@@ -250,7 +250,7 @@ def _like(lacking: Detections, row: int, among: Detections, near: float) -> tupl
 
 
 def _paired(first: Detections, second: Detections) -> list[tuple[int, int]]:
-    """Rows that are one detection, greedily by overlap within a class."""
+    """Pairs of rows that are the same detection, greedily by overlap within a class."""
     overlaps = iou_matrix(first.xyxy, second.xyxy) * (first.class_id[:, None] == second.class_id[None])
     pairs = []
     while overlaps.size and overlaps.max() >= MATCH_IOU:
@@ -261,6 +261,6 @@ def _paired(first: Detections, second: Detections) -> list[tuple[int, int]]:
 
 
 def _gap(first: Detections, i: int, second: Detections, j: int) -> tuple[float, float]:
-    """How far score and corners of a pair are apart."""
+    """Differences of score and corners of a pair."""
     score = abs(float(first.confidence[i] - second.confidence[j]))
     return score, float(np.abs(first.xyxy[i] - second.xyxy[j]).max())

@@ -1,4 +1,4 @@
-"""Are two model files the same model? Each runs in a process of its own; raw outputs, detections, mAP and layers."""
+"""Prove that two model files are the same model: raw outputs, detections, mAP and layers, each isolated."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be proved, and on what.
+    """What to compare, and on which data.
 
     Attributes:
         data: "random", a video, or a folder that is searched for videos.
-        clips: to compare on, spread over the videos.
-        limits: for some fields of `Limits`, other values than those of the precision.
-        bisect: find the first layer that differs, whatever the verdict.
+        clips: number of clips, evenly spaced over the videos.
+        limits: values for fields of `Limits` in place of those of the precision.
+        bisect: find the first layer that differs, also if the proof passes.
         memory: see `bisect`.
-        dataset: whose test videos both models are evaluated on.
-        every: of its frames judge only every so-many-th.
+        dataset: on its test videos both models are evaluated.
+        every: evaluate only every n-th frame of them.
     """
 
     data: str | os.PathLike[str] = "random"
@@ -67,14 +67,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Proof:
-    """What came out.
+    """The result of a comparison.
 
     Attributes:
-        engines: both, in words.
-        limits: by which was judged.
-        failures: a few words for each thing that is wrong; none if the two are the same model.
+        engines: names and precisions of both.
+        limits: that applied.
+        failures: one phrase per failure; none if the two are the same model.
         difference: on the clips; None if an engine died or the specs forbid it.
-        bisection: layer by layer, if it was asked for or a number was none.
+        bisection: layer by layer, if requested or if an output was non-finite.
         maps: frame-mAP at IoU 0.5 of the reference and of the candidate, if a data set was given.
     """
 
@@ -87,11 +87,11 @@ class Proof:
 
     @property
     def passed(self) -> bool:
-        """Nothing is wrong."""
+        """Whether there are no failures."""
         return not self.failures
 
     def verdict(self) -> str:
-        """The answer in one line."""
+        """The result in one line."""
         found = self.difference
         seen = f"{self.engines}, {found.clips} clips" if found else self.engines
         if self.passed and found:
@@ -122,7 +122,7 @@ def prove(
         YowoError: a file cannot be opened.
     """
     files = existing_file(model_path(reference), "model"), existing_file(model_path(candidate), "model")
-    badly_fed = _badly_fed(files, on_step)
+    wrongly_fed = _wrong_preprocessing(files, on_step)
     with ExitStack() as stack:
         try:
             second = stack.enter_context(Apart(files[1], **options[1]))
@@ -137,8 +137,8 @@ def prove(
         engines = f"{first.name} {precisions[0]} and {second.name} {precisions[1]}"
         refuse_different_tasks(first.spec, second.spec)
         fed, shown = (differences(first.spec, second.spec, fields) for fields in (FEED, SHOWN))
-        failures = (*badly_fed, *(f"they are fed differently, {what}" for what in fed))
-        failures += tuple(f"their boxes are chosen differently, {what}" for what in shown)
+        failures = (*wrongly_fed, *(f"preprocessing differs, {what}" for what in fed))
+        failures += tuple(f"thresholds differ, {what}" for what in shown)
         clips = _clips(wanted, first.spec)
         lacking = f"; {clips.skipped} videos could not be read and were left out" if clips.skipped else ""
         on_step(f"{engines} on {len(clips)} clips{lacking}")
@@ -157,35 +157,35 @@ def prove(
     on_step("layer by layer, on the clip that differs most")
     try:
         found = bisect(*files, clip, limits.layer, options, wanted.memory)
-    except (EngineError, InputError) as error:  # what was compared so far is not lost for it
+    except (EngineError, InputError) as error:  # the results so far are not lost
         return replace(proof, failures=(*proof.failures, f"no layers were compared: {error}"))
-    hidden = ("a layer differs, though the outputs do not show it on these clips",)
+    hidden = ("a layer differs, though the outputs agree on these clips",)
     return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
 
 
 def _with_odd_modules(files: tuple[Path, Path], options: tuple[Options, Options], clip: Float, proof: Proof) -> Proof:
-    """With the first module of each checkpoint that puts out what is no number."""
+    """The proof with the first module of each checkpoint whose output is non-finite."""
     found = []
     for file, chosen in zip(files, options, strict=True):
         with Apart(file, **chosen) as engine:
             if name := engine.first_odd(clip[None]):
-                found.append(f"the first to put out what is no number is {name}, in {file}")
+                found.append(f"first non-finite output: {name}, in {file}")
     return replace(proof, failures=(*proof.failures, *found))
 
 
 def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Proof:
-    """With raw outputs and detections compared."""
+    """The proof with raw outputs and detections compared."""
     found = compare(first, second, _pairs(clips, second.spec), proof.limits)
     failures = [*proof.failures, *found.beyond(proof.limits)]
     if not found.raw <= proof.limits.raw and _wants_other_colours(
         first, second, clips.clip(found.worst), proof.limits.raw
     ):
-        failures.append("with its colours in the other order the candidate agrees: BGR stands for RGB in it")
+        failures.append("the candidate agrees if its colours are swapped: it reads BGR as RGB or the reverse")
     return replace(proof, difference=found, failures=tuple(failures))
 
 
 def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on_step: Callable[[str], None]) -> Proof:
-    """With frame-mAP compared, if there is a data set."""
+    """The proof with frame-mAP compared, if there is a data set."""
     if wanted.dataset is None:
         return proof
     failures, limit = proof.failures, proof.limits.map_points
@@ -193,7 +193,7 @@ def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on
     on_step(f"frame-mAP on {len(videos)} test videos, {absent} absent")
     try:
         one, other = (_frame_map(model, videos, wanted.dataset, wanted.every) for model in (first, second))
-    except ModelFileError as error:  # no number: the verdict is out, and what was compared so far is not lost
+    except ModelFileError as error:  # non-finite outputs: failed, but the results so far are not lost
         return replace(proof, failures=(*failures, f"no frame-mAP: {error}"))
     if not one - other <= limit / 100:
         failures += (f"frame-mAP falls from {100 * one:.2f} to {100 * other:.2f}, limit {limit:g} points",)
@@ -216,7 +216,7 @@ def assert_parity(
     options: tuple[Options, Options] = ({}, {}),
     **limits: float,
 ) -> Proof:
-    """For tests of your own: two model files are the same model, or the test fails and says where they part.
+    """Raise unless two model files are the same model; for use in tests.
 
     Args:
         data, clips: see `Wanted`.
@@ -224,7 +224,7 @@ def assert_parity(
         limits: fields of `Limits`, as in ``assert_parity(a, b, score=0.01)``.
 
     Raises:
-        ParityError: they are not; the message is the verdict, with the first layer that differs.
+        ParityError: they differ; the message is the verdict, with the first layer that differs.
         YowoError: what `prove` raises.
     """
     wanted = Wanted(data, clips, limits)
@@ -240,8 +240,8 @@ def _is_onnx(file: Path) -> bool:
     return not is_checkpoint(file) and not is_plan(file)
 
 
-def _badly_fed(files: Iterable[Path], on_step: Callable[[str], None]) -> list[str]:
-    """What the golden frames of files say against their preprocessing here; a file without one is told of."""
+def _wrong_preprocessing(files: Iterable[Path], on_step: Callable[[str], None]) -> list[str]:
+    """Failures of the golden frames of files under preprocessing here; a file without one is reported."""
     found = []
     for file in files:
         if is_checkpoint(file):
@@ -252,7 +252,7 @@ def _badly_fed(files: Iterable[Path], on_step: Callable[[str], None]) -> list[st
         else:
             spec, recorded = read_spec(file), read_onnx_file(file).metadata.get(GOLDEN_KEY, "")
         if not recorded:
-            on_step(f"{file} carries no golden frame: how it is fed is compared by the specs alone; export it again")
+            on_step(f"{file} carries no golden frame, so only specs are compared for preprocessing: export it again")
             continue
         try:
             check_golden(spec, recorded, str(file))
@@ -267,13 +267,13 @@ def _precision(backend: Backend, options: Options) -> Precision:
 
 
 def _weights(file: Path) -> Precision:
-    """ "fp16" of a file that keeps weights in half precision, whatever it computes in."""
+    """ "fp16" for a file that stores weights in half precision, whatever it computes in."""
     held = {} if is_checkpoint(file) or is_plan(file) else read_onnx_file(file).dtypes
     return "fp16" if held.get("float16") else "fp32"
 
 
 def _same_clip(file: Path, options: Options, spec: ModelSpec) -> Options:
-    """A checkpoint runs at any clip length: at the other's, unless one is asked for."""
+    """A checkpoint runs at any clip length: at the other model's, unless an option gives one."""
     return options if options.get("clip") or not is_checkpoint(file) else {**options, "clip": spec.clip_length}
 
 
@@ -289,9 +289,9 @@ def _pairs(clips: Clips, other: ModelSpec) -> Iterator[Pair]:
 
 
 def _wants_other_colours(first: Backend, second: Backend, clip: Float, limit: float) -> bool:
-    """Whether colours in the other order bring the candidate to the reference, and much nearer than as they are."""
-    expected, plain, turned = answer_of(first, clip), answer_of(second, clip), answer_of(second, clip[::-1])
-    if not all(np.isfinite(answer).all() for answer in (expected, plain, turned)):
+    """Whether swapped colours make the candidate agree, and reduce the difference fivefold."""
+    expected, plain, swapped = answer_of(first, clip), answer_of(second, clip), answer_of(second, clip[::-1])
+    if not all(np.isfinite(answer).all() for answer in (expected, plain, swapped)):
         return False
-    near, far = (float(np.abs(expected - answer).max()) for answer in (turned, plain))
+    near, far = (float(np.abs(expected - answer).max()) for answer in (swapped, plain))
     return near <= limit * max(1.0, float(np.abs(expected).max())) and near < far / 5

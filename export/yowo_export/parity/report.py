@@ -1,4 +1,4 @@
-"""A proof as one HTML page. Knows how to say it; nothing of how it was found."""
+"""A proof as one HTML page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yowo_export.parity.prove import Proof
 def parity_report(reference: str, candidate: str, proof: Proof) -> str:
     """The verdict, every figure with its limit, and the layers with a picture of their errors.
 
-    The picture needs matplotlib; without it the page has the table alone and says so.
+    The picture needs matplotlib; without it the page has the table and a hint to install it.
     """
     sections = []
     if proof.difference:
@@ -31,14 +31,14 @@ def parity_report(reference: str, candidate: str, proof: Proof) -> str:
     if proof.bisection:
         layers = proof.bisection.layers
         pieces: list[Piece] = [Paragraph(proof.bisection.sentence()), _picture(layers)]
-        pieces.append(Table(("layer", "difference", "fed", "limit"), [layer.row() for layer in layers]))
+        pieces.append(Table(("layer", "difference", "inputs", "limit"), [layer.row() for layer in layers]))
         sections.append(Section("Layer by layer", pieces))
     return html_report(f"{Path(reference).name} and {Path(candidate).name}", sections, proof.verdict())
 
 
 def _picture(layers: Sequence[LayerError]) -> Piece:
     if find_spec("matplotlib") is None:
-        return Paragraph("A picture is drawn here where matplotlib is installed: pip install 'yowo-deploy[plots]'.")
+        return Paragraph("The picture needs matplotlib: pip install 'yowo-deploy[plots]'.")
     from yowo_deploy.visuals.plots import depth_plot
 
     with TemporaryDirectory() as folder:
@@ -46,4 +46,4 @@ def _picture(layers: Sequence[LayerError]) -> Piece:
         first = next((index for index, layer in enumerate(layers) if layer.differs), None)
         depth_plot([layer.error for layer in layers], [layer.limit for layer in layers], first, path)
         image = np.asarray(cv2.imread(str(path)), np.uint8)
-    return Figure(image, "Difference behind each layer, in the order of the graph, and what it may be.")
+    return Figure(image, "Difference behind each layer, in the order of the graph, and its limit.")

@@ -1,4 +1,4 @@
-"""How much of a reference model's answers another file still gives. Knows engines by their protocol alone."""
+"""Loss of detection scores and of raw accuracy of a converted file against its float32 reference."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.postprocess.decode import detect
 from yowo_export.sample_clips import Clips
 
-SAME_IOU = 0.5  # at which frame-mAP takes two boxes for one
+SAME_IOU = 0.5  # the threshold of frame-mAP
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What was lost on some clips; the order of two is that of their damage to detections.
+    """Loss on some clips; ordered by lost scores, then by raw difference.
 
     Attributes:
-        score_lost: percent of the reference's scores: for each of its detections above the display threshold, what
-            the best overlapping box (IoU 0.5) has less of its class; 0 when nothing is less, 100 when nothing is left.
-        raw: largest difference of any output value, relative to the largest output; infinite where it is no number.
+        score_lost: percent of the reference's scores: for each of its detections above the display threshold, by how
+            much the best overlapping box (IoU 0.5) scores lower for its class; 0 for none lower, 100 for none found.
+        raw: largest difference of any output value, relative to the largest output; infinite for a non-finite output.
     """
 
     score_lost: float
@@ -34,11 +34,11 @@ class Damage:
 
 
 class Judge:
-    """Holds clips and what the reference answers to them.
+    """Clips and the reference's answers to them.
 
     Args:
         reference: an ONNX file in float32.
-        engine: that runs both.
+        engine: runs both files.
     """
 
     def __init__(self, reference: Path, clips: Clips, engine: str = "onnxruntime") -> None:
@@ -50,16 +50,16 @@ class Judge:
 
     @property
     def count(self) -> int:
-        """Of clips."""
+        """Number of clips."""
         return len(self._clips)
 
     @property
     def detections(self) -> int:
-        """Of the reference, above its display threshold."""
+        """Number of the reference's detections above its display threshold."""
         return sum(map(len, self._detections))
 
     def damage(self, candidate: Path) -> Damage:
-        """Of a file for the same task."""
+        """Damage of a file for the same task."""
         lost = total = raw = 0.0
         for expected, wanted, answer, size_wh in zip(
             self._expected, self._detections, self._answers(candidate), self._clips.sizes, strict=True
@@ -73,7 +73,7 @@ class Judge:
         return Damage(100 * lost / total if total else 0.0, raw)
 
     def _answers(self, model: Path) -> list[Float]:
-        # A file says its own precision; what it says is what is judged.
+        # No precision option: each file runs in the precision that it records.
         with open_model(model, self._engine) as backend:
             return [backend.infer(clip[None])[0] for clip, _ in self._clips]
 
@@ -81,8 +81,8 @@ class Judge:
 def _lost(wanted: Detections, found: Detections) -> float:
     if not len(wanted):
         return 0.0
-    kept = np.zeros(len(wanted), np.float32)
+    found_score = np.zeros(len(wanted), np.float32)
     if len(found):
         same = iou_matrix(wanted.xyxy, found.xyxy) >= SAME_IOU
-        kept = (same * found.scores.T[wanted.class_id]).max(axis=1)
-    return float(np.maximum(wanted.confidence - kept, 0).sum())
+        found_score = (same * found.scores.T[wanted.class_id]).max(axis=1)
+    return float(np.maximum(wanted.confidence - found_score, 0).sum())

@@ -40,24 +40,24 @@ from yowo_export.streaming.rewrite import shared_nodes
 
 Lower = Literal["fp16", "bf16", "int8"]
 
-# Largest difference of raw outputs that is let pass; blocks stay in float32 until it holds. Half precision: see
-# `onnx_export.HALF_LIMIT`. bfloat16 has 3 bits less, and 5e-2 was measured of engines that use it (DEPLOYMENT_FACTS).
+# Largest accepted difference of raw outputs; blocks stay in float32 until it holds. Half precision: see
+# `exporter.HALF_LIMIT`. bfloat16 has 3 bits less; engines that use it were off by 5e-2 (DEPLOYMENT_FACTS).
 RAW_LIMITS: Mapping[Lower, float] = {"fp16": 1e-2, "bf16": 1e-1}
 TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a file is to become.
+    """The conversion that is asked for.
 
     Attributes:
-        precision: of everything that the clips do not show to need more.
+        precision: of all blocks that do not need a higher one on the clips.
         target: the engine that INT8 is for, see `POLICIES`.
-        method: how INT8 ranges are taken from the values seen.
+        method: how INT8 ranges follow from the values on the clips.
         fused: the attention as one node, see `fuse_attention`.
-        max_drop: percent of detection scores that INT8 may cost (`Damage.score_lost`); None leaves it at what it is.
-        rank: judge every block alone, even if nothing asks for it.
-        streaming: the file is to be made a streaming one, so what `streamed` takes stays together.
+        max_drop: percent of detection scores that INT8 may cost (`Damage.score_lost`); None for no limit.
+        rank: measure every block by itself, also where no limit requires it.
+        streaming: the result will be made a streaming file: leave the nodes that `streamed` rewrites.
     """
 
     precision: Lower
@@ -77,13 +77,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of it.
+    """The result of a conversion.
 
     Attributes:
-        damage: of the file as written, on the clips that were judged.
-        ranking: each block's damage when it alone is lowered, worst first; empty unless it was needed.
-        kept: blocks that were left in higher precision.
-        overflow: nodes left in float32, because values on the clips come within `HEADROOM` of what half can hold.
+        damage: of the file as written, on the clips used for comparison.
+        ranking: each block's damage when only that block is lowered, worst first; empty unless it was needed.
+        kept: blocks left in higher precision.
+        overflow: nodes left in float32, because their values are within a factor of `fp16.HEADROOM` of overflow.
         detections: of the float32 file on those clips, above its threshold.
     """
 
@@ -105,13 +105,13 @@ def lower_model(
     """Write a float32 ONNX file of ours in lower precision; inputs and outputs stay float32.
 
     Args:
-        clips: what values are like, for INT8 ranges and half precision's overflow.
-        judged: so many of the clips, spread over them, are run to see what is lost.
+        clips: for INT8 ranges and the overflow check of half precision.
+        judged: number of clips, spread over all, on which the loss is measured.
         on_step: called with a line at each step.
 
     Raises:
-        ModelFileError, SpecError: the source is not such a file.
-        InputError: it is of lower precision already; or a drop is limited, and nothing is detected on the clips.
+        ModelFileError, SpecError: the source is not such a file, or records other preprocessing than is done here.
+        InputError: it is in lower precision already; or a drop is limited, and nothing is detected on the clips.
         ParityError: the limit of the drop cannot be held.
         OutputError: the file cannot be written.
     """
@@ -127,7 +127,7 @@ def lower_model(
         if wish.precision == "int8" and POLICIES[wish.target].half_rest:
             half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), on_step)
             work.single, work.overflow = half.settle(judge)[0], half.overflow
-            del half  # it holds the weights once more
+            del half  # it holds a second copy of the weights
         kept, ranking, damage = work.settle(judge)
         if wish.max_drop is not None and not wish.fits(damage):
             raise ParityError(
@@ -169,7 +169,7 @@ def store_anew(
 
 @dataclass
 class _Work:
-    """Candidates for one wish, written one after the other into a folder."""
+    """Candidates for one conversion, written one after the other into a folder."""
 
     folder: Path
     source: Path
@@ -179,7 +179,7 @@ class _Work:
     on_step: Callable[[str], None]
     overflow: set[str] = field(default_factory=set)
     ranges: TensorsData | None = None
-    single: tuple[str, ...] = ()  # blocks that stay in float32 where INT8 stands in a graph of half precision
+    single: tuple[str, ...] = ()  # blocks that stay in float32 where the rest of an INT8 file is in half precision
 
     def __post_init__(self) -> None:
         self.base = self.folder / "fp32.onnx"
@@ -199,7 +199,7 @@ class _Work:
             self.overflow = overflowing(model, reach(tensor_ranges(self.base, self.clips, "minmax")))
 
     def settle(self, judge: Judge) -> tuple[tuple[str, ...], list[tuple[str, Damage]], Damage]:
-        """Blocks to be kept, the ranking that says so if one was needed, and what is lost then."""
+        """Blocks to leave in higher precision, the ranking if one was needed, and the damage then."""
         damage = judge.damage(self.write(()))
         if self.wish.fits(damage) and not self.wish.rank:
             return (), [], damage
@@ -208,13 +208,13 @@ class _Work:
         return kept, ranking, judge.damage(self.write(kept))
 
     def blocks(self) -> list[str]:
-        """Names of what can be lowered or left, in the order of the graph."""
+        """Names of the blocks that can be lowered, in the order of the graph."""
         model = ir.load(self.base)
         nodes = list(model.graph) if self.wish.precision != "int8" else quantizable(model, self.wish.target)
         return list(dict.fromkeys(map(block_of, nodes)))
 
     def write(self, kept: Collection[str], rehearsal: bool = True) -> Path:
-        """The file with those blocks left in higher precision, to be judged (see `rehearse`) or in earnest."""
+        """The file with those blocks in higher precision, as a rehearsal (see `rehearse`) or final."""
         path = self.folder / "candidate.onnx"
         proto = self.proto
         if self.ranges is not None:
@@ -241,7 +241,7 @@ class _Work:
         return path
 
     def ranking(self, judge: Judge) -> list[tuple[str, Damage]]:
-        """Damage of every block when it alone is lowered, worst first."""
+        """Damage of every block when only that block is lowered, worst first."""
         blocks, found = self.blocks(), []
         for done, block in enumerate(blocks, 1):
             found.append((block, judge.damage(self.write([other for other in blocks if other != block]))))
@@ -249,7 +249,7 @@ class _Work:
         return sorted(found, key=lambda pair: pair[1], reverse=True)
 
     def keep_least(self, judge: Judge, worst_first: list[str]) -> tuple[str, ...]:
-        """As few of the worst blocks as make the rest fit, found by halving: keeping more is taken to lose less."""
+        """The fewest of the worst blocks whose exclusion meets the limit, by bisection: excluding more loses less."""
         low, high = 0, len(worst_first)
         while low < high:
             middle = (low + high) // 2
@@ -259,25 +259,25 @@ class _Work:
         return tuple(worst_first[:low])
 
     def record(self, kept: Collection[str], damage: Damage) -> dict[str, Any]:
-        """What the file says of how it came about."""
+        """The conversion record for the file's metadata."""
         made: dict[str, Any] = {"precision": self.wish.precision, "kept": list(kept), "overflow": sorted(self.overflow)}
         made["single"] = list(self.single)
         made["clips"] = {"sha256": self.clips.sha256(), "count": len(self.clips), "videos": self.clips.videos}
         made |= {"score_lost": damage.score_lost, "raw": damage.raw}
         if self.ranges is not None:
-            # As good as the scales: 127 of them reach so far.
+            # Stands for the scales: a symmetric one is reach / 127.
             made |= {"target": self.wish.target, "method": self.wish.method, "reach": reach(self.ranges)}
         return made
 
     def _half(self) -> ir.DataType | None:
-        """The 16-bit type that the rest of the graph goes to, if it does."""
+        """The 16-bit type of what is not INT8; None for float32."""
         if self.wish.precision == "int8":
             return ir.DataType.FLOAT16 if POLICIES[self.wish.target].half_rest else None
         return TYPES[self.wish.precision]
 
 
 def damage_report(title: str, outcome: Outcome) -> str:
-    """An HTML page: what was lost, the ranking of the blocks, and which were kept."""
+    """An HTML page with the loss, the ranking of the blocks, and those left in higher precision."""
     lead = (
         f"{outcome.damage.score_lost:.2f} % of the scores of {outcome.detections} detections are lost; raw outputs "
         f"differ by {outcome.damage.raw:.1e} of the largest."
@@ -286,10 +286,10 @@ def damage_report(title: str, outcome: Outcome) -> str:
         (block or "(outside of all)", f"{d.score_lost:.2f}", f"{d.raw:.1e}", "kept" if block in outcome.kept else "")
         for block, d in outcome.ranking
     ]
-    how = "Each block lowered alone, the rest in float32; worst first."
+    how = "Each block lowered by itself, the rest in float32; worst first."
     pieces: list[Paragraph | Table] = [Paragraph(how), Table(("block", "score lost %", "raw difference", ""), rows)]
     if outcome.overflow:
-        pieces.append(Paragraph("In float32 because half precision might overflow: " + ", ".join(outcome.overflow)))
+        pieces.append(Paragraph("In float32 because half precision could overflow: " + ", ".join(outcome.overflow)))
     return html_report(title, [Section("Sensitivity", pieces)], lead)
 
 

@@ -1,4 +1,4 @@
-"""The same graph with its floats in 16 bits. Knows onnx-ir; nothing of engines, clips or accuracy."""
+"""Lower the floats of a graph to 16 bits, rehearse that in float32, and find values that would overflow."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from yowo_export.graph.builder import NodeBuilder, numbers_of, remove_unread_wei
 from yowo_export.graph.rewrites import store_single
 
 HALF_MAX = float(np.finfo(np.float16).max)
-HALF_TINY = float(np.finfo(np.float16).tiny)  # below it half precision loses digits
-HEADROOM = 2.0  # values of other clips may be twice as large as those of the clips given before half overflows
+HALF_TINY = float(np.finfo(np.float16).tiny)  # 6.1e-5; smaller numbers are subnormal and lose digits
+HEADROOM = 2.0  # other clips may reach values twice as large as the sample clips do before half precision overflows
 BFLOAT16_OPSET = 22  # the first whose convolutions may be bfloat16
 
-# Always in float32, whatever the clips show: logits of the Gram matrix are sums of hundreds of squares, which half
-# precision overflows or rounds by 2.7e-3 (DEPLOYMENT_FACTS). Our graphs multiply matrices nowhere else.
+# Always in float32, whatever the clips reach: logits of the Gram matrix are sums of hundreds of squares, which overflow
+# half precision or are rounded by 2.7e-3 (DEPLOYMENT_FACTS). Our graphs have no other matrix products.
 GRAM = frozenset({"Attention", "MatMul", "Softmax"})
 
-# Inputs that the operator wants in float32 whatever the rest is.
+# Inputs that the operator takes in float32 only.
 _FIXED_INPUTS = {"Resize": {1, 2}}
 _TYPES = {ir.DataType.FLOAT16: np.dtype(np.float16), ir.DataType.BFLOAT16: np.dtype(ml_dtypes.bfloat16)}
 
 
 def lower(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool]) -> int:
-    """Compute in 16 bits, but for what is to be kept; casts stand where the two meet.
+    """Compute in 16 bits except for chosen nodes, with casts between the two.
 
     Before: a float32 graph, or one with Q/DQ nodes, every value with its type.
     After: inputs and outputs of the graph are float32 as before. Nodes of `GRAM`, nodes for which `keep` holds, and
@@ -46,11 +46,11 @@ def lower(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool]) 
 
 
 def rehearse(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool]) -> None:
-    """Round in float32 what `lower` would compute in 16 bits: for engines that only say they do.
+    """Round to 16 bits, in a float32 graph, what `lower` would compute in 16 bits.
 
-    ONNX Runtime on a CPU runs half precision in float32 and rounds nothing in between; what it answers to a file that
-    `lower` wrote is too good. Here every weight, and every value that a lowered node reads or writes, passes through
-    the 16-bit type; sums within a node are of float32, as GPUs have them.
+    ONNX Runtime on a CPU runs half precision in float32 and rounds nothing in between: its answers to a file that
+    `lower` wrote are more exact than a GPU's. Here every weight, and every value that a lowered node reads or writes,
+    passes through the 16-bit type; sums within a node are of float32, as on GPUs.
     """
     new, rounded = NodeBuilder(model.graph), dict[ir.Value, ir.Value]()
     for node, low in _decided(model, dtype, keep):
@@ -63,17 +63,18 @@ def rehearse(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool
             node.replace_input_with(index, rounded[value])
         for value in node.outputs if low else ():
             if value.dtype == ir.DataType.FLOAT:
+                # A float32 reader too gets the rounded value: `lower` casts the 16-bit one back for it.
                 readers, is_output = list(value.uses()), value.is_graph_output()
                 twin = _rounded(new, value, dtype)
                 for use in readers:
                     use.node.replace_input_with(use.idx, twin)
-                rounded[twin] = twin
+                rounded[twin] = twin  # rounded already for lowered readers
                 if is_output:
                     replace_output(model.graph, value, twin)
 
 
 def overflowing(model: ir.Model, reach: Mapping[str, float]) -> set[str]:
-    """Names of the nodes that read or write values within `HEADROOM` of what half precision can hold.
+    """Names of the nodes whose inputs or outputs are within a factor of `HEADROOM` of half precision's largest number.
 
     Args:
         reach: the largest absolute value of each tensor, by name; one that is not finite counts as too large.
@@ -87,7 +88,7 @@ def overflowing(model: ir.Model, reach: Mapping[str, float]) -> set[str]:
 
 
 def _decided(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool]) -> Iterator[tuple[ir.Node, bool]]:
-    """Each node of the graph as it was, and whether it is to be in 16 bits."""
+    """Each node of the original graph, and whether it goes to 16 bits."""
     store_single(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in list(model.graph):
@@ -95,7 +96,10 @@ def _decided(model: ir.Model, dtype: ir.DataType, keep: Callable[[ir.Node], bool
 
 
 def _fits(node: ir.Node, dtype: ir.DataType) -> bool:
-    """Whether the type holds the node's weights, and its scales with all their digits."""
+    """Whether the type holds the node's weights, and its Q/DQ scales as normal numbers.
+
+    A weight below `HALF_TINY` adds next to nothing to a sum; a scale multiplies every number that passes through.
+    """
     if dtype != ir.DataType.FLOAT16:
         return True
     for index, value in enumerate(node.inputs):
@@ -119,7 +123,7 @@ def _rounded(new: NodeBuilder, value: ir.Value, dtype: ir.DataType) -> ir.Value:
 
 
 class _Lowering:
-    """Which values are 16 bits wide by now, and the casts and weights made so far."""
+    """The values lowered so far, and their twins in the other width."""
 
     def __init__(self, model: ir.Model, dtype: ir.DataType) -> None:
         self._graph, self._new, self._dtype = model.graph, NodeBuilder(model.graph), dtype
@@ -127,7 +131,7 @@ class _Lowering:
         self._twins: dict[ir.Value, ir.Value] = {}
 
     def rewrite(self, node: ir.Node, low: bool) -> bool:
-        """Let the node read what it should, and mark what it puts out; whether it has any float to lower."""
+        """Give the node inputs of the right width and mark its outputs; whether it has any float to lower."""
         fixed = _FIXED_INPUTS.get(node.op_type, set())
         touched = False
         for index, value in enumerate(node.inputs):
@@ -155,7 +159,7 @@ class _Lowering:
         return value in self._low or value.dtype == ir.DataType.FLOAT
 
     def _twin(self, value: ir.Value) -> ir.Value:
-        """The same numbers in the other width, made once."""
+        """The same numbers in the other width; created once."""
         if value not in self._twins:
             numbers = _weights(value)
             if numbers is not None:

@@ -1,4 +1,4 @@
-"""INT8 as explicit Q/DQ nodes around convolutions: which ones, for which engine. Knows ONNX Runtime's quantizer."""
+"""Quantize convolutions to INT8 with explicit Q/DQ nodes, by a policy per engine."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from yowo_export.graph.builder import kernel_axes, only_reader
 from yowo_export.graph.conv3d_as_2d import TAP_KEY
 
-RANGED = ("Conv", "Relu", "Clip")  # operators whose inputs and outputs `quantize` wants ranges of
+RANGED = ("Conv", "Relu", "Clip")  # operators for whose inputs and outputs `quantize` needs ranges
 Target = Literal["openvino", "onnxruntime", "tensorrt"]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What an engine runs well in INT8.
+    """Which layers an engine runs faster in INT8, and in which form.
 
     Attributes:
         stem: whether the 3-D convolution that reads the frames is quantized.
         grouped_3d: whether 3-D convolutions in groups are.
         grouped_2d: whether 2-D ones are, depthwise among them.
-        outputs: whether what a convolution puts out is quantized before its activation function too: ONNX Runtime
-            has INT8 kernels for that form alone.
-        unsigned: whether activations go to 0...255 with a zero of their own, which gives what comes out of a ReLU twice
-            as many steps; else to -127...127 around 0.
+        outputs: whether the output of a convolution is quantized before its activation function too: ONNX Runtime has
+            INT8 kernels for that form only.
+        unsigned: whether activations go to 0...255 with a zero point, which gives ReLU outputs twice as many steps;
+            else to -127...127 around 0.
         half_rest: whether the rest of the graph goes to half precision.
-        conv3d_as_2d: whether 3-D convolutions in groups are taken apart first (see `conv3d_as_2d`).
-        shortcuts: whether the earlier of two convolutions whose sum is taken puts out INT8 too: the later one then adds
-            to that, and writes INT8 at once, where else both would move four bytes a number.
+        conv3d_as_2d: whether 3-D convolutions are replaced by 2-D ones first, where some have groups.
+        shortcuts: whether the earlier of two convolutions that are added gives INT8 too: the later one is then fused
+            with the sum and writes INT8, where both would else move four bytes per number.
     """
 
     stem: bool
@@ -49,14 +49,15 @@ class Policy:
 
 # Milliseconds are DEPLOYMENT_FACTS', of ResNeXt-101 at T = 16 on two cores.
 POLICIES: Mapping[Target, Policy] = {
-    # 75 ms for all in INT8: stem 52 -> 21.5, grouped 35 -> 15, 1x1x1 98 -> 27. Shortcuts made the whole 1.03 times as
-    # fast.
+    # Everything in INT8: 75 ms; stem 52 -> 21.5, grouped 35 -> 15, 1x1x1 98 -> 27. Shortcuts made it 1.03 times faster.
     "openvino": Policy(True, True, True, False, unsigned=True, half_rest=False, conv3d_as_2d=False, shortcuts=True),
-    # A grouped 3x3x3 takes 2.8 -> 18.7 ms there, the stem 17.5 -> 58.8, dense ones a third. These two in float and
-    # frame by frame, the 1x1x1 ones in INT8, take 1.37 times less CPU time of one thread than with frames together.
-    # Depthwise ones in float cost yowo-lite 4 to 7 % of its speed there and won 0.3 points of frame-mAP.
+    # Slower in INT8: a grouped 3x3x3 2.8 -> 18.7 ms, the stem 17.5 -> 58.8; dense ones take a third of the time. With
+    # the former two in float as 2-D convolutions and the 1x1x1 ones in INT8, CPU time of one thread is 1.37 times less
+    # than with 3-D convolutions. Depthwise ones in float cost yowo-lite 4 to 7 % of its speed and gain 0.3 points of
+    # frame-mAP.
     "onnxruntime": Policy(False, False, False, outputs=True, unsigned=True, half_rest=False, conv3d_as_2d=True),
-    # Reports: no INT8 gain on grouped Conv3d; groups and inputs want multiples of four channels. Not measured here.
+    # From reports, not benchmarked: no INT8 gain on grouped Conv3d; channels per group and input in multiples of four.
+    # Symmetric, as TensorRT takes zero points of 0 only; the rest in half precision, its fastest float.
     "tensorrt": Policy(False, False, True, outputs=False, unsigned=False, half_rest=True, conv3d_as_2d=False),
 }
 
@@ -103,7 +104,7 @@ def quantize(model: onnx.ModelProto, ranges: TensorsData, nodes: Collection[str]
 
 
 def _shortcuts(model: onnx.ModelProto, nodes: Collection[str]) -> list[str]:
-    """What the earlier of two of the named convolutions puts out, of those that are added up."""
+    """Outputs of the earlier one of each two named convolutions that are added."""
     by_output = {node.output[0]: node.name for node in model.graph.node if node.op_type == "Conv"}
     order = {name: place for place, name in enumerate(by_output)}
     sums = [node.input for node in model.graph.node if node.op_type == "Add"]
@@ -111,9 +112,9 @@ def _shortcuts(model: onnx.ModelProto, nodes: Collection[str]) -> list[str]:
 
 
 def quantize_before_pooling(model: ir.Model) -> bool:
-    """Let a MaxPool read INT8 where only INT8 is read of it: rounding commutes with the maximum, so nothing changes.
+    """Move Q/DQ from behind a MaxPool to before it: rounding commutes with the maximum, so no answer changes.
 
-    What goes into the pool is a quarter of the bytes then, and the convolution before it can write them at once.
+    The pool then reads a quarter of the bytes, and the convolution before it can write INT8.
 
     Before: any graph. After: no MaxPool whose only reader is a QuantizeLinear.
 
@@ -143,9 +144,9 @@ def _allowed(node: ir.Node, policy: Policy) -> bool:
     if weights is None or weights.shape is None:
         return False
     if TAP_KEY in node.metadata_props:
-        return False  # rounding parts of a sum, one by one, would add up
+        return False  # each part of a sum would be rounded by itself, and the errors add up
     is_3d = kernel_axes(node) == 3
     if weights.shape[1] == 3:  # reads frames
-        return is_3d and policy.stem  # in 2-D little is to be won, and it cost yowo-lite more than any other block
+        return is_3d and policy.stem  # the 2-D stem gains little and costs yowo-lite more scores than any other block
     grouped = node.attributes.get_int("group", 1) > 1
     return not grouped or (policy.grouped_3d if is_3d else policy.grouped_2d)

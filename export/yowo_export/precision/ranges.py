@@ -30,16 +30,16 @@ METHODS = {
 
 
 def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
-    """What each value that goes into or comes out of the operators reaches on the clips.
+    """The range, on the clips, of each value that the operators read or write.
 
     Args:
         model: a float32 ONNX file.
-        operators: of which; all by default.
+        operators: by type; all by default.
     """
     with tempfile.TemporaryDirectory() as folder:
         augmented = str(Path(folder) / "augmented.onnx")
         calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
-        with contextlib.redirect_stdout(io.StringIO()):  # where the calibrators print what they do
+        with contextlib.redirect_stdout(io.StringIO()):  # the calibrators print progress
             for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
                 calibrator.collect_data(_One({"clips": clip[None]}))
             data: TensorsData = calibrator.compute_data()
@@ -52,7 +52,7 @@ def reach(ranges: TensorsData) -> dict[str, float]:
 
 
 class _One(CalibrationDataReader):  # type: ignore[misc]  # untyped base
-    """One set of inputs, then no more."""
+    """Reader of a single set of inputs."""
 
     def __init__(self, inputs: dict[str, Float]) -> None:
         self._inputs: dict[str, Float] | None = inputs

@@ -1,1 +1,1 @@
-"""Make streaming ONNX files, which take frames and keep state."""
+"""Make streaming ONNX files, which take frames and carry state."""

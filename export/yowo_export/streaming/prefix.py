@@ -1,4 +1,4 @@
-"""The beginning of a 3-D network, which reads the frames: layer after layer until the graph forks. Knows onnx-ir."""
+"""The chain of layers at the start of a 3-D network, from the frames to the first fork of the graph."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from yowo_export.graph.builder import ELEMENTWISE, ints, kernel_axes, numbers_of
 from yowo_export.streaming.reuse import Window
 
 _EACH = ELEMENTWISE | {"Cast", "QuantizeLinear", "DequantizeLinear"}
-INT8_COST = (
-    0.35  # of a multiply-add in float32: OpenVINO's stem took 52 and 21.5 ms (DEPLOYMENT_FACTS), here 340 and 120
-)
-MAX_SLIDING = 6  # layers with a kernel in time; what lies behind that many is shared by no clips of a usual length
+# An INT8 multiply-add in units of a float32 one: OpenVINO's stem took 52 and 21.5 ms (DEPLOYMENT_FACTS), 340 and 120 ms
+# on the machine of this project.
+INT8_COST = 0.35
+# Layers with a kernel in time. Behind six of them the receptive field is 13 frames or more, twice that for each stride:
+# hardly a position of a usual clip is free of padding, so there is nothing left to share.
+MAX_SLIDING = 6
 
 
 @dataclass
@@ -23,13 +25,13 @@ class Layer:
     """A layer that slides over time, and what follows it frame by frame.
 
     Attributes:
-        node: a Conv, or the MaxPool whose maximum over time is meant, that over space being the layer's before it; or a
-            ReduceMean over colours, alone and first.
-        window: its sliding.
-        value: what comes out in the end, in the graph as it was.
-        rounded: DequantizeLinear that gives `value`, where the layer's own numbers are INT8.
-        after: nodes that treat every frame by itself, behind the node and before `rounded`.
-        whole: whether `value` is all of what the layer puts out: not where a maximum over time follows.
+        node: a Conv; or a MaxPool, for its maximum over time (that over space belongs to the layer before it); or, as
+            the only layer, a ReduceMean over colours.
+        window: how it slides over time.
+        value: the output of the last node, in the graph before the rewrite.
+        rounded: the DequantizeLinear that gives `value`, where the layer's own numbers are INT8.
+        after: frame-wise nodes behind the node and before `rounded`.
+        whole: whether `value` is the complete output of the layer: not where a maximum over time follows.
     """
 
     node: ir.Node
@@ -41,25 +43,25 @@ class Layer:
 
     @property
     def map_shape(self) -> tuple[int, ...]:
-        """Of one position of what comes out, time being one of the axes."""
+        """Shape of one position of the output; one of the axes is time."""
         channels, *_, height, width = sides(self.value)
         return (1, 1 if self.is_grey else channels, height, width)
 
     @property
     def bytes_of_map(self) -> int:
-        """Of one position of what comes out, as it is kept."""
+        """Size of one position of the output as state between frames."""
         last = [node for node in self.after if node.op_type != "MaxPool"][-1:]
         narrow = self.rounded is not None or [node.op_type for node in last] == ["QuantizeLinear"]
         return prod(self.map_shape) * (1 if narrow else 4)
 
     @property
     def is_grey(self) -> bool:
-        """Whether the layer is the mean of a frame's colours: (B, T, H, W) comes out, time where channels were."""
+        """Whether the layer is the mean of a frame's colours: its output is (B, T, H, W), time where channels were."""
         return self.node.op_type == "ReduceMean"
 
     @property
     def cost_of_tap(self) -> float:
-        """Multiply-adds in float32 that take as long as one tap of the kernel does at one position."""
+        """Time of one tap of the kernel at one position, in float32 multiply-adds."""
         if self.node.op_type != "Conv":
             return 0.0
         weight, (channels, _, height, width) = self.node.inputs[1], sides(self.node.outputs[0])
@@ -70,19 +72,19 @@ class Layer:
 
     @property
     def bytes_of_sum(self) -> int:
-        """Of what the node puts out at one position."""
+        """Size of the node's output at one position."""
         channels, _, height, width = sides(self.node.outputs[0])
         return 4 * channels * height * width
 
 
 @dataclass
 class Chain:
-    """What reads the clips.
+    """The layers between the clips and the first fork.
 
     Attributes:
         clips: the graph's input.
-        framewise: nodes that treat every frame by itself before any other, in the order of the graph.
-        key_frames: Slice nodes that take the newest frame out.
+        framewise: frame-wise nodes before any layer, in the order of the graph.
+        key_frames: Slice nodes that extract the newest frame.
         layers: from the first 3-D convolution on.
     """
 
@@ -93,7 +95,7 @@ class Chain:
 
     @property
     def frame_bytes(self) -> int:
-        """Of one frame."""
+        """Size of one float32 frame."""
         channels, _, height, width = sides(self.clips)
         return 4 * channels * height * width
 
@@ -108,7 +110,7 @@ def find_chain(model: ir.Model, length: int) -> Chain:
     """The chain of a model that takes clips of so many frames.
 
     Raises:
-        InputError: its first layer is no 3-D convolution, so that neighbouring clips share nothing that is known of.
+        InputError: the first layer is neither a 3-D convolution nor a mean over colours, so nothing can be reused.
     """
     [clips] = model.graph.inputs
     chain = Chain(clips)
@@ -144,7 +146,7 @@ def find_chain(model: ir.Model, length: int) -> Chain:
 
 
 def _follow(chain: Chain, node: ir.Node) -> None:
-    """Add layers from the node on, until the graph forks or something else stands there."""
+    """Add layers from the node on, until the graph forks or a node does not fit."""
     sliding = 0
     while True:
         window, value = _window(node), node.outputs[0]
@@ -158,7 +160,7 @@ def _follow(chain: Chain, node: ir.Node) -> None:
 
 
 def _grows(layers: list[Layer], node: ir.Node, window: Window | None) -> bool:
-    """Whether the node belongs to the chain; it was added then."""
+    """Add the node to the chain if it fits; whether it did."""
     value = node.outputs[0]
     last = layers[-1] if layers else None
     if node.op_type == "Conv" and window is not None:
@@ -166,9 +168,9 @@ def _grows(layers: list[Layer], node: ir.Node, window: Window | None) -> bool:
     elif last is None:
         return False
     elif node.op_type == "MaxPool" and window is not None:
-        last.after.append(node)  # a maximum over space and time is one over space, and then one over time
+        last.after.append(node)  # a maximum over space and time is one over space, then one over time
         if (window.kernel, window.stride) != (1, 1):
-            rounded, last.rounded = last.rounded, None  # the largest of rounded numbers is one of them
+            rounded, last.rounded = last.rounded, None  # the maximum of rounded numbers is one of them
             last.value, last.whole = value, False
             layers.append(Layer(node, window, value, rounded))
     elif node.op_type == "DequantizeLinear" and last.rounded is None:
@@ -184,7 +186,7 @@ def _grows(layers: list[Layer], node: ir.Node, window: Window | None) -> bool:
 
 
 def _window(node: ir.Node) -> Window | None:
-    """How a 3-D convolution or pooling slides over time; None for others, and for those that skip frames within."""
+    """How a 3-D convolution or pooling slides over time; None for other nodes, and for dilation in time."""
     is_pool = node.op_type == "MaxPool" and len(node.attributes.get_ints("kernel_shape", ())) == 3
     if not is_pool and kernel_axes(node) != 3:
         return None
@@ -203,7 +205,7 @@ def _is_grey(node: ir.Node) -> bool:
 
 
 def _is_each(node: ir.Node) -> bool:
-    """Whether the node treats every number by itself, by constants."""
+    """Whether the node is elementwise with constants."""
     return node.op_type in _EACH and all(
         value is None or (numbers_of(value) is not None and value.shape in (None, ir.Shape([])))
         for value in node.inputs[1:]

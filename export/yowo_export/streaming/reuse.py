@@ -1,8 +1,12 @@
-"""What the clips of neighbouring frames share, as arithmetic on time. Knows no graph and no numbers.
+"""Which values the clips of neighbouring frames share: receptive fields in time.
 
 A layer that slides over time gives the same at every position that sees as much of the padding: a *signal*, computed
 once, when the newest frame that it needs arrives, and read again by later clips. The stem of YOWO's ResNets has seven
 at sixteen positions: one inner, and three at either end of the clip, which see fewer frames.
+
+Example: a kernel of 3 with padding 1 over a clip of 4 frames, ages 3 to 0. Position 0 sees padding, 3, 2; positions 1
+and 2 see 3, 2, 1 and 2, 1, 0: the same signal, computed one frame apart; position 3 sees 1, 0, padding. Three signals
+a frame in place of four positions, and with 16 frames still three in place of sixteen.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-FRAMES = -1  # the level of the frames themselves
+FRAMES = -1  # the level of the frames; layers count from 0
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Window:
         kernel, stride: in positions of its input.
         before: positions of padding before the first.
         length: positions that come out.
-        ordered: whether it matters which tap reads what; not for a maximum.
+        ordered: whether taps differ, as in a convolution; False for a maximum.
     """
 
     kernel: int
@@ -33,7 +37,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Tap:
-    """What one tap of a kernel reads: `source`, as it was `age` frames ago."""
+    """What one tap of a kernel reads: the value of `source` of `age` frames ago."""
 
     index: int
     source: Signal
@@ -42,7 +46,7 @@ class Tap:
 
 @dataclass(frozen=True)
 class Signal:
-    """One thing to compute a frame: of which layer, and from what. A frame itself is of level `FRAMES`."""
+    """One value to compute per frame: its layer and its inputs. A frame itself has the level `FRAMES`."""
 
     level: int
     taps: tuple[Tap, ...] = ()
@@ -61,7 +65,9 @@ def slide(positions: Positions, window: Window, level: int) -> Positions:
     found = []
     for at in range(window.length):
         start = at * window.stride - window.before
+        # Taps in the padding drop out; so positions that see the same part of it get equal taps, hence equal signals.
         seen = [(k, *positions[start + k]) for k in range(window.kernel) if 0 <= start + k < len(positions)]
+        # Ages count from the newest input, whose arrival completes the signal.
         newest = min(age for _, _, age in seen)
         taps = tuple(Tap(k if window.ordered else 0, source, age - newest) for k, source, age in seen)
         found.append((Signal(level, taps), newest))
@@ -69,12 +75,12 @@ def slide(positions: Positions, window: Window, level: int) -> Positions:
 
 
 def signals(positions: Positions) -> list[Signal]:
-    """The different ones, in the order of their first position."""
+    """The distinct signals, in the order of their first position."""
     return list(dict.fromkeys(signal for signal, _ in positions))
 
 
 def reads(positions: Positions) -> Iterator[tuple[Signal, int]]:
-    """Everything that is read to compute the positions, each once: a signal and how many frames ago it was computed."""
+    """Every signal that the positions depend on, at any depth, and how many frames ago it was computed; each once."""
     seen: set[tuple[Signal, int]] = set()
     waiting: list[tuple[Signal, int]] = list(reversed(positions))
     while waiting:

@@ -1,6 +1,6 @@
-"""From a network that takes clips to one that takes frames and what it kept of earlier ones. Knows onnx-ir.
+"""Rewrite a network that takes clips into one that takes frames and the state of earlier ones.
 
-`yowo_deploy.backends.streaming` says what the names of inputs and outputs mean.
+`yowo_deploy.backends.streaming` defines the names of inputs and outputs.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from yowo_export.streaming.reuse import Positions, Signal, Tap, levels_of, reads
 # (DEPLOYMENT_FACTS, "Where the time goes"), and about 4 MB.
 BYTE = 50
 
-# Largest difference from whole clips that is let pass, relative to the largest output. Sums in another order: see
-# `onnx_export.LIMIT`. In half precision and INT8 a sum next to the middle between two steps may fall to either side.
+# Largest difference from whole clips that is accepted, relative to the largest output. Sums in another order: see
+# `exporter.LIMIT`. In half precision and INT8 a sum near the middle between two steps may be rounded to either.
 LIMITS: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
 
-Kept = tuple[Signal, bool]  # the map of a signal, or (True) the sum that the first convolution gave for it
+State = tuple[Signal, bool]  # the map of a signal, or (True) the sum of the first convolution for it
 
 
 def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
     """The same network for one frame at a time; the model given is used up.
 
-    Before: an ONNX file of ours in any precision, 3-D convolutions not taken apart.
-    After: inputs "frames", the newest frames of the clip one behind the other as channels, and maps that were put out
-    at earlier frames; outputs "raw", as before, and the maps to keep. Sums over time are the clip's but for the order.
+    Before: an ONNX file of ours in any precision, its 3-D convolutions intact.
+    After: inputs "frames", the newest frames of the clip stacked as channels, and maps that were outputs at earlier
+    frames; outputs "raw", as before, and the maps for later frames. Sums over time differ from the clip's in order.
 
     Raises:
         InputError: neighbouring clips share nothing, or less than keeping it would cost.
@@ -59,12 +59,12 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
 
 
 def check_streamable(source: Path) -> None:
-    """Raises InputError where `export_streaming` would refuse a float32 file, or one made of it."""
+    """Raise an InputError where `export_streaming` would refuse a float32 file, or one made from it."""
     _shared(ir.load(source), read_spec(source))
 
 
 def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
-    """Write a file of clips as a streaming one, once ONNX Runtime gave the same with both.
+    """Write a clip model as a streaming one, after a comparison of both in ONNX Runtime.
 
     Returns:
         The largest difference from whole clips that was seen, relative to the largest output: at the first frame, and
@@ -103,12 +103,12 @@ def _difference(source: Path, made: Path, spec: ModelSpec) -> float:
                 continue
             expected = clips.infer(clip[None].copy())[0]
             found = np.abs(stream.push(planes) - expected).max() / max(1.0, np.abs(expected).max())
-            worst = float(np.maximum(worst, found))  # which NaN does not pass by
+            worst = float(np.maximum(worst, found))  # NaN stays NaN, unlike with max()
     return worst
 
 
 def shared_nodes(model: ir.Model, spec: ModelSpec) -> set[ir.Node]:
-    """The nodes of a model of clips that `streamed` takes apart; none where it would refuse."""
+    """The nodes of a clip model that `streamed` rewrites; none where it would refuse."""
     try:
         chain, _ = _shared(model, spec)
     except InputError:
@@ -125,19 +125,19 @@ def _shared(model: ir.Model, spec: ModelSpec) -> tuple[Chain, list[Positions]]:
 
 
 def _best_cut(chain: Chain, positions: Sequence[Positions]) -> int:
-    """The layer behind which whole clips begin: that with the least to compute and to move for a frame."""
-    costs = {}
+    """The layer behind which whole clips begin: the one that saves most computation and memory traffic per frame."""
+    saved = {}
     for depth, layer in enumerate(chain.layers):
         if layer.whole:
-            costs[depth] = _saved(chain.layers, positions[: depth + 1], chain.frame_bytes)
-    best = max(costs, key=lambda depth: costs[depth], default=None)
-    if best is None or costs[best] <= 0:
-        raise InputError("keeping what neighbouring clips share would cost more than computing it again")
+            saved[depth] = _saved(chain.layers, positions[: depth + 1], chain.frame_bytes)
+    best = max(saved, key=lambda depth: saved[depth], default=None)
+    if best is None or saved[best] <= 0:
+        raise InputError("storing what neighbouring clips share would cost more than computing it again")
     return best
 
 
 def _saved(layers: Sequence[Layer], positions: Sequence[Positions], frame_bytes: int) -> float:
-    """Multiply-adds, and bytes as such, that a frame is spared if whole clips begin behind the last of the levels."""
+    """Multiply-adds that a frame saves if whole clips begin behind the last level; a byte moved counts as `BYTE`."""
     saved = 0.0
     for layer, found in zip(layers, positions, strict=False):
         once = signals(found)
@@ -148,16 +148,18 @@ def _saved(layers: Sequence[Layer], positions: Sequence[Positions], frame_bytes:
         saved += (len(found) - len(once)) * touched * BYTE
     looked_at = 1 + max(tap.age for signal, _ in positions[0] for tap in signal.taps)
     saved += (len(positions[0]) - looked_at) * frame_bytes * BYTE
-    kept = [signal for signal, age in reads(positions[-1]) if age]
-    moved = sum(layers[signal.level].bytes_of_map for signal in [*kept, *set(kept)])
-    moved += 2 * len(positions[-1]) * layers[len(positions) - 1].bytes_of_map  # put together to a clip
+    # State: each earlier value is read, and each signal that has one is written once. Then the last level is joined.
+    state = [signal for signal, age in reads(positions[-1]) if age]
+    moved = sum(layers[signal.level].bytes_of_map for signal in [*state, *set(state)])
+    moved += 2 * len(positions[-1]) * layers[len(positions) - 1].bytes_of_map
     return saved - moved * BYTE
 
 
 def _base(signal: Signal, others: Sequence[Signal], layer: Layer) -> tuple[Signal | None, int, float]:
-    """The sum of the first convolution to go on from, or None, its age, and what the signal costs then."""
+    """The earlier sum of the first convolution to add to, or None; its age, and the cost of the signal then."""
     found: list[tuple[Signal | None, int, float]] = [(None, 0, len(signal.taps) * layer.cost_of_tap)]
-    if layer.node.op_type == "Conv" and layer.node.outputs[0].dtype == ir.DataType.FLOAT:  # half would round in between
+    # Only in float32: half precision would round the earlier sum.
+    if layer.node.op_type == "Conv" and layer.node.outputs[0].dtype == ir.DataType.FLOAT:
         for other in others:
             age = _shift(other, signal)
             if age is not None:
@@ -172,8 +174,8 @@ class _Streaming:
     def __init__(self, model: ir.Model, chain: Chain, positions: Sequence[Positions], spec: ModelSpec) -> None:
         self._model, self._chain, self._spec, self._positions = model, chain, spec, positions
         self._new = NodeBuilder(model.graph, "stream")
-        self._now: dict[Kept, ir.Value] = {}
-        self._past: dict[tuple[Kept, int], ir.Value] = {}
+        self._now: dict[State, ir.Value] = {}
+        self._past: dict[tuple[State, int], ir.Value] = {}
         self._sums = signals([each for each in reads(positions[-1]) if each[0].level == 0])
         self._window = 1 + max(tap.age for signal in self._sums for tap in signal.taps)
 
@@ -194,7 +196,7 @@ class _Streaming:
         self._model.metadata_props[STREAMING_KEY] = json.dumps({"frames": self._window, "bytes": self._bytes()})
 
     def _framewise(self, frames: ir.Value) -> ir.Value:
-        """What the stem reads of the frames, the nodes before it and the key frame's Slice written anew."""
+        """The input of the stem: the nodes before it, and the key frame's Slice, on stacked frames."""
         found = {self._chain.clips: frames}
         for node in self._chain.framewise:
             attributes = {}
@@ -224,13 +226,13 @@ class _Streaming:
         return self._now[signal, False]
 
     def _slid(self, signal: Signal) -> ir.Value:
-        """What a layer makes of maps of the layer before."""
+        """The output of a layer from maps of the layer before."""
         layer, before = self._chain.layers[signal.level], self._chain.layers[signal.level - 1]
         sources = [self._map(tap.source, tap.age) for tap in signal.taps]
         if layer.node.op_type == "MaxPool":
             return self._new.node("Max" if len(sources) > 1 else "Identity", sources)
         indices = [tap.index for tap in signal.taps]
-        if len(sources) == 1:  # in space alone
+        if len(sources) == 1:  # a kernel in space only
             whole = sources[0] if before.rounded is None else self._new.like(before.rounded, sources[0])
             return self._conv(layer, whole, lambda weight: weight[:, :, indices[0]], bias=True)
         whole = self._together(sources, before)
@@ -238,7 +240,7 @@ class _Streaming:
         return self._new.node("Squeeze", [made, self._new.constant([2])])
 
     def _sum(self, signal: Signal) -> ir.Value:
-        """What the first convolution gives: some taps of frames, and a sum that other taps are in already."""
+        """The sum of the first convolution: an earlier sum, if one helps, and the remaining taps."""
         if (signal, True) not in self._now:
             base, age, _ = _base(signal, self._sums, self._chain.layers[0])
             summed = {} if base is None else {tap.index for tap in base.taps}
@@ -249,7 +251,7 @@ class _Streaming:
         return self._now[signal, True]
 
     def _taps(self, taps: Sequence[Tap], bias: bool) -> ir.Value:
-        """The first convolution of some taps alone, the frames that they see one behind the other as channels."""
+        """The first convolution restricted to some taps, on their frames stacked as channels."""
         ages = [tap.age for tap in taps]
         oldest, youngest = max(ages), min(ages)
 
@@ -265,7 +267,7 @@ class _Streaming:
         return self._conv(self._chain.layers[0], seen, stacked, bias)
 
     def _conv(self, layer: Layer, source: ir.Value, change: Change, bias: bool, time: Sequence[int] = ()) -> ir.Value:
-        """The layer's convolution with changed weights, at one position; `time` is its stride there, if it sees any."""
+        """The layer's convolution with changed weights, at one position; `time` is [1] where it slides over time."""
         node = layer.node
         weight = self._new.changed(node.inputs[1], change)
         pads, strides, dilations = ints(node, "pads", 0, 6), ints(node, "strides", 1, 3), ints(node, "dilations", 1, 3)
@@ -286,7 +288,7 @@ class _Streaming:
         return made
 
     def _together(self, pieces: Sequence[ir.Value], layer: Layer) -> ir.Value:
-        """Positions of a layer one behind the other in time, in float again."""
+        """Positions of a layer joined along time, in float again."""
         if not layer.is_grey:
             axes = self._new.constant([2])
             pieces = [self._new.node("Unsqueeze", [piece, axes]) for piece in pieces]
@@ -294,32 +296,32 @@ class _Streaming:
         whole = self._new.node("Concat", pieces, axis) if len(pieces) > 1 else pieces[0]
         return whole if layer.rounded is None else self._new.like(layer.rounded, whole)
 
-    def _made(self, kept: Kept) -> ir.Value:
-        signal, is_sum = kept
+    def _made(self, state: State) -> ir.Value:
+        signal, is_sum = state
         return self._sum(signal) if is_sum else self._map(signal, 0)
 
-    def _earlier(self, kept: Kept, age: int) -> ir.Value:
-        signal, is_sum = kept
+    def _earlier(self, state: State, age: int) -> ir.Value:
+        signal, is_sum = state
         if is_sum and not self._chain.layers[0].after:
-            kept = (signal, False)  # the map is the sum, and must not have two names
-        return self._past.setdefault((kept, age), ir.Value())
+            state = (signal, False)  # the map is the sum: one name for it
+        return self._past.setdefault((state, age), ir.Value())
 
     def _declare(self, frames: ir.Value) -> None:
         """Inputs and outputs, with their names, types and shapes."""
-        graph, names = self._model.graph, dict[Kept, str]()
+        graph, names = self._model.graph, dict[State, str]()
         graph.inputs.clear()
         graph.inputs.append(frames)
         made = 0
         while made < len(self._past):  # making one may need another
-            self._made([kept for kept, _ in self._past][made])
+            self._made([state for state, _ in self._past][made])
             made += 1
-        for (kept, age), value in self._past.items():
-            now = self._made(kept)
-            if kept not in names:
-                names[kept] = now.name = output_name(self._depth(now), len(names))
+        for (state, age), value in self._past.items():
+            now = self._made(state)
+            if state not in names:
+                names[state] = now.name = output_name(self._depth(now), len(names))
                 graph.outputs.append(now)
-            value.name = input_name(names[kept], age)
-            value.shape, value.type = self._described(kept)
+            value.name = input_name(names[state], age)
+            value.shape, value.type = self._described(state)
             now.shape, now.type = value.shape, value.type
             graph.inputs.append(value)
         for value in graph.outputs:
@@ -327,33 +329,33 @@ class _Streaming:
                 assert value.shape is not None
                 value.shape = ir.Shape([1, *list(value.shape)[1:]])
 
-    def _described(self, kept: Kept) -> tuple[ir.Shape, ir.TypeProtocol | None]:
-        """Shape and type of what is kept."""
-        layer = self._chain.layers[kept[0].level]
+    def _described(self, state: State) -> tuple[ir.Shape, ir.TypeProtocol | None]:
+        """Shape and type of a state value."""
+        layer = self._chain.layers[state[0].level]
         shape = ir.Shape(layer.map_shape)
-        if kept[1]:
+        if state[1]:
             channels, _, height, width = sides(layer.node.outputs[0])
             shape = ir.Shape([1, channels, height, width])
         # Pooling changes no type, and the type of what it puts out in the graph as it was is another where numbers
         # were rounded before it.
-        nodes = [n for each in self._chain.layers[: kept[0].level + 1] for n in (each.node, *each.after)]
-        made_it = layer.node if kept[1] else [n for n in nodes if n.op_type != "MaxPool"][-1]
+        nodes = [n for each in self._chain.layers[: state[0].level + 1] for n in (each.node, *each.after)]
+        made_it = layer.node if state[1] else [n for n in nodes if n.op_type != "MaxPool"][-1]
         return shape, made_it.outputs[0].type
 
     def _bytes(self) -> int:
-        """Of all maps of one stream, those to write into among them."""
-        ages = dict[Kept, int]()
-        for kept, age in self._past:
-            ages[kept] = max(age, ages.get(kept, 0))
-        numbers = {kept: (1 + age) * prod(self._described(kept)[0].numpy()) for kept, age in ages.items()}
-        widths = {kept: 4 if (kind := self._described(kept)[1]) is None else kind.dtype.itemsize for kept in ages}
-        return int(self._spec.frame_stride * sum(numbers[kept] * widths[kept] for kept in ages))
+        """Size of all maps of one stream, including those being written."""
+        ages = dict[State, int]()
+        for state, age in self._past:
+            ages[state] = max(age, ages.get(state, 0))
+        numbers = {state: (1 + age) * prod(self._described(state)[0].numpy()) for state, age in ages.items()}
+        widths = {state: 4 if (kind := self._described(state)[1]) is None else kind.dtype.itemsize for state in ages}
+        return int(self._spec.frame_stride * sum(numbers[state] * widths[state] for state in ages))
 
     def _depth(self, value: ir.Value) -> int:
-        """How many frames must have been seen before the value is what it would be after an endless row of them."""
-        for (kept, _), past in self._past.items():
+        """How many frames of warm-up the value needs: the longest chain of state behind it."""
+        for (state, _), past in self._past.items():
             if past is value:
-                return 1 + self._depth(self._made(kept))
+                return 1 + self._depth(self._made(state))
         producer = value.producer()
         return max((self._depth(each) for each in producer.inputs if each is not None), default=0) if producer else 0
 

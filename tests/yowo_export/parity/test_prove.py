@@ -93,7 +93,7 @@ def test_a_file_that_is_fed_otherwise_fails_and_the_field_is_named(
     quantized = with_spec(lowered["int8"], tmp_path / "int8.onnx", **changes)
     for reference, candidate in ((saved, spoiled), (single, spoiled), (single, half), (single, quantized)):
         proof = prove(reference, candidate, Wanted(videos, clips=2, bisect=True))
-        assert not proof.passed and f"they are fed differently, {name}: " in proof.verdict()
+        assert not proof.passed and f"preprocessing differs, {name}: " in proof.verdict()
         assert repr(value) in proof.verdict()
         assert any("was written" in words or "was made with" in words for words in proof.failures)
         assert proof.bisection is not None and proof.bisection.culprit is None  # fed alike, the networks agree
@@ -104,7 +104,7 @@ def test_a_fault_that_no_output_shows_fails_all_the_same(single: Path, monkeypat
     hidden = LayerError("backbone_2d.stem", 0.5, 0.0, 1e-4)
     monkeypatch.setattr(prove, "bisect", lambda *arguments: Bisection((hidden,), 0))
     proof = prove(single, single, Wanted(clips=1, bisect=True))
-    assert not proof.passed and "though the outputs do not show it" in proof.verdict()
+    assert not proof.passed and "though the outputs agree" in proof.verdict()
 
 
 @pytest.mark.usefixtures("here")
@@ -171,7 +171,7 @@ def test_clips_in_another_order_are_seen_on_a_single_clip(single: Path, tmp_path
 @pytest.mark.parametrize("name", ["confidence_threshold", "nms_threshold"])
 def test_a_file_that_chooses_other_boxes_fails(name: str, single: Path, tmp_path: Path) -> None:
     proof = prove(single, with_spec(single, tmp_path / "m.onnx", **{name: 0.9}), Wanted(clips=1))
-    assert f"their boxes are chosen differently, {name}: " in proof.verdict()
+    assert f"thresholds differ, {name}: " in proof.verdict()
 
 
 @pytest.mark.usefixtures("here")
@@ -190,7 +190,7 @@ def test_a_network_that_wants_its_colours_the_other_way_is_told(
         first = branch.features[0][0]  # type: ignore[index,union-attr]
         first.weight.data = first.weight.data.flip(1)  # type: ignore[operator,union-attr]
     export_onnx(Checkpoint(model, checkpoint.spec), tmp_path / "m.onnx")
-    with pytest.raises(ParityError, match=r"BGR stands for RGB in it.*the first to differ is backbone_.d.features.0.0"):
+    with pytest.raises(ParityError, match=r"colours are swapped.*first layer to differ: backbone_.d.features.0.0"):
         assert_parity(saved, tmp_path / "m.onnx", clips=2)
 
 
@@ -216,9 +216,9 @@ def test_outputs_that_are_no_numbers_are_traced_to_their_layer_without_being_ask
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, tmp_path / "m.onnx")
     proof = prove(single, tmp_path / "m.onnx", Wanted(clips=1))
-    assert "the first to put out what is no number is conv_final, in the candidate" in proof.verdict()
+    assert "first non-finite output: conv_final, in the candidate" in proof.verdict()
     proof = prove(tmp_path / "m.onnx", tmp_path / "m.onnx", Wanted(clips=1))
-    assert "the first to put out what is no number is conv_final, in both models" in proof.verdict()
+    assert "first non-finite output: conv_final, in both models" in proof.verdict()
 
 
 @pytest.mark.usefixtures("here")
@@ -229,7 +229,7 @@ def test_checkpoints_that_put_out_what_is_no_number_are_traced_to_their_module(
     model.backbone_2d.features[2][0].weight.data[3, 0, 0, 0] = np.nan  # type: ignore[index,union-attr,operator]
     spoiled = tmp_path / "nan.pt"
     save_checkpoint(spoiled, model, checkpoint.spec, {})
-    words = "the first to put out what is no number is backbone_2d.features.2.0"
+    words = "first non-finite output: backbone_2d.features.2.0"
     for files in ((saved, spoiled), (spoiled, spoiled)):
         assert f"{words}, in {spoiled}" in prove(*files, Wanted(clips=1)).verdict()
     assert f"{words}, in the candidate" in prove(single, spoiled, Wanted(clips=1)).verdict()

@@ -329,7 +329,7 @@ def test_layers_of_a_streaming_file_are_not_compared(folder: Path) -> None:
 
 def test_no_plan_is_built_of_a_streaming_file(folder: Path, tmp_path: Path) -> None:
     pair(folder, "small_mobile", SPEC, "openvino")
-    with pytest.raises(InputError, match="no plan can be so far: export it without --streaming"):
+    with pytest.raises(InputError, match="cannot become a plan yet: export it without --streaming"):
         build_plan(folder / "small_mobile_8_1.streaming.onnx", tmp_path / "p.plan", PlanOptions("tensorrt-rtx"))
 
 

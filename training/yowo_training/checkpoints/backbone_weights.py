@@ -1,4 +1,4 @@
-"""Weights for one branch: backbone files of the 3D-ResNet and Efficient-3DCNN releases, and Darknet's own format."""
+"""Load weights of one branch: files of 3D-ResNet and Efficient-3DCNN, of a whole YOWO, and Darknet's format."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from yowo_training.checkpoints.release_format import COUNTER, our_names
 from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.backbones.darknet import Darknet19, Darknet19Bare
 
-CLASSIFIERS = ("fc.", "classifier.")  # what such files hold beyond the backbone
+CLASSIFIERS = ("fc.", "classifier.")  # weights in such files that are not the backbone's
 _BRANCHES = ("backbone_2d.", "backbone_3d.")
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What a file gave: tensors of the branch that were filled (all of them), and what was left out of the file."""
+    """Number of tensors filled (all of the branch), and number of tensors of the file that were not used."""
 
     tensors: int
     dropped: int
@@ -34,8 +34,8 @@ def load_branch(backbone: Backbone, path: str | os.PathLike[str]) -> Filled:
     """Fill every tensor of a backbone from a file, or change nothing.
 
     Args:
-        path: a PyTorch file (bare, or under `state_dict`; of the backbone alone or of a whole YOWO), its classifier
-            dropped; or, for Darknet-19, a `.weights` file.
+        path: a PyTorch file (bare, or under `state_dict`; of the backbone or of a whole YOWO), whose classifier is
+            ignored; or, for Darknet-19, a `.weights` file.
 
     Raises:
         InputError: no such file.
@@ -79,7 +79,7 @@ def _load_darknet(backbone: Darknet19 | Darknet19Bare, file: Path) -> Filled:
     """Header, then per layer norm bias, weight, mean, variance and filters; or bias and filters (OFFICIAL_YOWO)."""
     content = file.read_bytes()
     major, minor = np.frombuffer(content[:8].ljust(8, b"\0"), "<i4")
-    body = content[20 if major * 10 + minor >= 2 else 16 :]  # the count of images seen is 8 bytes long, or 4
+    body = content[20 if major * 10 + minor >= 2 else 16 :]  # the image counter has 8 bytes, or 4
     values = torch.from_numpy(np.frombuffer(body[: len(body) // 4 * 4], "<f4").copy())
     targets = [tensor for layer in backbone.models.values() for tensor in _darknet_order(layer)]
     needed = sum(tensor.numel() for tensor in targets)
@@ -100,7 +100,7 @@ def _darknet_order(layer: nn.Module) -> list[Tensor]:
     if not isinstance(layer, nn.Sequential):
         return []
     tensors: list[Tensor | None] = []
-    for part in reversed(layer):  # the norm stands before its convolution in the file
+    for part in reversed(layer):  # in the file the norm precedes its convolution
         if isinstance(part, nn.BatchNorm2d):
             tensors += [part.bias, part.weight, part.running_mean, part.running_var]
         elif isinstance(part, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Checkpoints: ours, written and read; the release's, read. Nothing but tensors is ever unpickled."""
+"""Read and write checkpoints of this project, and read official ones; only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Weights = dict[str, Tensor]
 # What torch.load raises for a file that is damaged or something else.
 _DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile)
 
-# AVA checkpoints of the release keep their score as a numpy scalar: a number, allowed by name, old and new.
+# Official AVA checkpoints store their score as a numpy scalar: allowed by its old and its new name.
 _SCALAR = np.float64(0).__reduce__()[0]
 _NUMBERS: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
 _NUMBERS += [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -45,7 +45,7 @@ def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, 
     """Write weights, spec and network shape, whole or not at all.
 
     Args:
-        history: plain values about the run; kept, not interpreted.
+        history: plain values about the run; stored, not interpreted.
 
     Returns:
         The spec as written: with the hash of the weights.
@@ -71,26 +71,26 @@ def write_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         try:
             torch.save(content, stream)
-        except RuntimeError as error:  # torch closes its archive, and says that its end is not where it should be
+        except RuntimeError as error:  # torch closes its archive and fails on its position, which hides the OSError
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def load_checkpoint(path: str | os.PathLike[str], clip: int | None = None) -> Checkpoint:
-    """Read a checkpoint of ours or of the original release.
+    """Read a checkpoint of this project or an official one.
 
     Args:
-        clip: clip length; by default the spec's, or for a release checkpoint what its file name says (`_16f_`).
+        clip: clip length; by default the spec's, or for an official checkpoint the number in its file name (`_16f_`).
 
     Raises:
         InputError: no such file.
-        ModelFileError: not a checkpoint, damaged, holding more than tensors, or of another network.
+        ModelFileError: not a checkpoint, damaged, with more than tensors in it, or of another network.
         SpecError: the clip length is impossible.
     """
     file = existing_file(path, "checkpoint")
     content = read_tensors(file)
-    loaded = _load_ours(file, content) if METADATA_KEY in content else _load_release(file, content, clip)
+    loaded = _load_ours(file, content) if METADATA_KEY in content else _load_official(file, content, clip)
     spec = loaded.spec if clip is None else loaded.spec.replace(clip_length=clip)
     return Checkpoint(loaded.model.eval(), spec)
 
@@ -120,17 +120,17 @@ def _load_ours(file: Path, content: dict[str, Any]) -> Checkpoint:
     return Checkpoint(model, spec)
 
 
-def _load_release(file: Path, content: dict[str, Any], clip: int | None) -> Checkpoint:
+def _load_official(file: Path, content: dict[str, Any], clip: int | None) -> Checkpoint:
     state = content.get("state_dict")
     if state is None:
         raise ModelFileError(
-            f"{file} holds {_some(content)}, expected a checkpoint of yowo-deploy or of the YOWO release"
+            f"{file} holds {_some(content)}, expected a checkpoint of yowo-deploy or an official YOWO one"
         )
     weights = release_format.our_names(named_tensors(file, state))
     config = release_format.recognise(file, weights)
     named = re.search(r"_(\d+)f[_.]", file.name)
     if clip is None and named is None:
-        raise ModelFileError(f"{file} does not say its clip length: give it, for example --clip 16")
+        raise ModelFileError(f"{file} has no clip length in its name: give it, for example --clip 16")
     length = clip or int(named.group(1)) if named else clip
     spec = release_format.spec_of(file, config, length or 0, old="fscore" in content)
     model = _filled(config, weights)  # only `num_batches_tracked` may be missing: `recognise` saw to it
@@ -138,10 +138,10 @@ def _load_release(file: Path, content: dict[str, Any], clip: int | None) -> Chec
 
 
 def _filled(config: YowoConfig, weights: Weights) -> Yowo:
-    """The network with these very tensors as its weights, so that a large checkpoint is in memory once.
+    """The network with these tensors as its weights, without a copy.
 
     Raises:
-        RuntimeError: they are not those of this network. Counters of batches may be missing; nothing here reads them.
+        RuntimeError: they are not those of this network. Batch counters may be missing; they are not used.
     """
     with torch.device("meta"):
         model = Yowo(config)
@@ -151,16 +151,16 @@ def _filled(config: YowoConfig, weights: Weights) -> Yowo:
         for key, value in wanted.items()
         if key.endswith(release_format.COUNTER)
     }
-    kept = {key: value.to(wanted[key].dtype) if key in wanted else value for key, value in weights.items()}
-    model.load_state_dict(counters | kept, assign=True)
+    given = {key: value.to(wanted[key].dtype) if key in wanted else value for key, value in weights.items()}
+    model.load_state_dict(counters | given, assign=True)
     return model
 
 
 def read_tensors(file: Path) -> dict[str, Any]:
-    """What `torch.save` wrote, if it is a dict of tensors and plain values.
+    """The content of a file of `torch.save`, a dict of tensors and plain values.
 
     Raises:
-        ModelFileError: it is not, or is damaged; nothing in it was run.
+        ModelFileError: it holds anything else, or is damaged; no code in it was run.
     """
     _check_archive(file)
     try:
@@ -168,7 +168,7 @@ def read_tensors(file: Path) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelFileError(
-            f"{file} holds more than tensors and plain values: refused, and nothing of it was run"
+            f"{file} holds more than tensors and plain values: refused, and no code in it was run"
         ) from error
     except _DAMAGED as error:
         raise ModelFileError(f"{file} cannot be read as a checkpoint: damaged, truncated or not one") from error
@@ -178,7 +178,7 @@ def read_tensors(file: Path) -> dict[str, Any]:
 
 
 def _check_archive(file: Path) -> None:
-    """Refuse an archive that would unpack to more than it is: torch stores its tensors uncompressed (HARDENING)."""
+    """Refuse an archive that unpacks to more than its own size: torch stores tensors uncompressed (HARDENING)."""
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
@@ -191,7 +191,7 @@ def _check_archive(file: Path) -> None:
 
 
 def named_tensors(file: Path, state: Any) -> Weights:
-    """`state`, if it is a table of tensors and no larger than the file that it came from."""
+    """`state`, checked to be a table of tensors and no larger than its file."""
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:
         raise ModelFileError(f"{file}: expected its weights to be a table of named tensors, found {_some(state)}")
     stored = sum(value.numel() * value.element_size() for value in state.values())

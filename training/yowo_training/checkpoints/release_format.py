@@ -1,4 +1,4 @@
-"""Checkpoints of the original YOWO release: their key names, and what they leave unsaid (OFFICIAL_YOWO)."""
+"""Official checkpoints, of the YOWO release: key names, and the spec that they do not contain (OFFICIAL_YOWO)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AVA_ANCHORS = (
 )  # fmt: skip
 _ANCHORS = 5
 
-# What a class count means: labels, anchors and preprocessing of its data set (OFFICIAL_YOWO).
+# Labels, anchors and preprocessing by class count, which identifies the data set (OFFICIAL_YOWO).
 _SPECS = {
     24: ModelSpec(labels=class_names.UCF24, anchors=_UCF24_ANCHORS),
     21: ModelSpec(labels=class_names.JHMDB21, anchors=JHMDB21_ANCHORS),
@@ -43,7 +43,7 @@ _SPECS = {
 
 
 def our_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The release's keys as ours: without `module.`, with our spelling of three modules."""
+    """Official keys as ours: without `module.`, with our spelling of three modules."""
     renamed = {}
     for key, value in weights.items():
         name = key.removeprefix("module.")
@@ -54,7 +54,7 @@ def our_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def recognise(file: Path, weights: dict[str, Tensor]) -> YowoConfig:
-    """The network that these tensors, under our names, fill completely.
+    """The configuration of the network that these tensors, under our names, fill completely.
 
     Raises:
         ModelFileError: there is none.
@@ -66,22 +66,23 @@ def recognise(file: Path, weights: dict[str, Tensor]) -> YowoConfig:
         )
     shapes = {key: value.shape for key, value in weights.items() if not key.endswith(COUNTER)}
     for backbone_2d, backbone_3d in product(BACKBONES_2D, BACKBONES_3D):
+        # "release" is the value in specs and checkpoints since the first version; LAYOUT's word for it is official.
         config = YowoConfig(backbone_2d, backbone_3d, head.shape[0], head.shape[1], attention_sign="release")
         with torch.device("meta"):
             state = Yowo(config).state_dict()
         if shapes == {key: value.shape for key, value in state.items() if not key.endswith(COUNTER)}:
             return config
-    raise ModelFileError(f"{file} is a checkpoint of a network that is not known here ({_sample(weights)})")
+    raise ModelFileError(f"{file} is a checkpoint of an unknown network ({_sample(weights)})")
 
 
 def spec_of(file: Path, config: YowoConfig, clip_length: int, old: bool) -> ModelSpec:
-    """What the release left unsaid: labels, anchors and preprocessing follow from the class count.
+    """The spec of an official checkpoint: labels, anchors and preprocessing follow from the class count.
 
     Args:
-        old: the file has the layout of 2020, when Pillow's default filter was still "nearest".
+        old: the file has the layout of 2020, when Pillow's default filter was "nearest".
 
     Raises:
-        ModelFileError: the class count belongs to no data set of the release.
+        ModelFileError: the class count is of no official data set.
     """
     classes = config.outputs // _ANCHORS - 5
     if classes not in _SPECS or config.outputs % _ANCHORS:

@@ -1,4 +1,4 @@
-"""All that a stopped run needs to go on as if it had never stopped. Knows files; nothing of how to train."""
+"""Save and load the complete state of a training run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from yowo_training.models.yowo import Yowo
 
 @dataclass
 class Progress:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
-        step: batches seen.
-        seconds: of wall clock, over all its parts.
-        next_validation: share of the run at which the next one is due.
+        step: number of batches done.
+        seconds: wall-clock time, over all its parts.
+        next_validation: fraction of the run at which the next one is due.
         best_map: of the validations so far; -1 before the first.
         metrics: a JSON line for each validation.
-        finished: nothing is left to do.
+        finished: the run is complete.
     """
 
     step: int = 0
@@ -40,10 +40,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunState:
-    """The parts of a run whose values change.
+    """All state of a run.
 
     Attributes:
-        arguments: what the run was started with; a run goes on with the same alone.
+        arguments: of the run; it can be resumed with equal ones only.
     """
 
     arguments: dict[str, Any]
@@ -54,7 +54,7 @@ class RunState:
     progress: Progress
 
     def save(self, path: Path) -> None:
-        """Write everything, whole or not at all."""
+        """Write everything, atomically."""
         content = {
             "arguments": self.arguments,
             "progress": asdict(self.progress),
@@ -68,7 +68,7 @@ class RunState:
         write_tensors(path, content)
 
     def load(self, path: Path) -> None:
-        """Take over what `save` wrote.
+        """Restore what `save` wrote.
 
         Raises:
             InputError: no such file, or it is of a run with other arguments.
@@ -91,7 +91,7 @@ class RunState:
 
 
 def refuse_other_arguments(path: Path, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Raise an InputError where a run that left `path` behind was started otherwise."""
+    """Raise an InputError if the run that wrote `path` had other arguments."""
     names = sorted(given.keys() | arguments.keys())
     if other := [name for name in names if given.get(name) != arguments.get(name)]:
         raise InputError(
@@ -100,7 +100,7 @@ def refuse_other_arguments(path: Path, given: Mapping[str, Any], arguments: Mapp
 
 
 def _hash(content: dict[str, Any]) -> str:
-    """Over every tensor in it."""
+    """Hash of every tensor in the content."""
     tensors: dict[str, Tensor] = {}
 
     def gather(name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Random crops, flips and colours, the same for all frames of a clip; boxes follow. Knows numpy and cv2, not torch."""
+"""Random crops, flips and colours of clips and their boxes, the same for all frames of a clip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.preprocess.frames import Crop, resize_frames
 from yowo_deploy.spec import ResizeFilter
 
-MIN_VISIBLE = 0.4  # share of a box that must be left in the crop for the box to stay
+MIN_VISIBLE = 0.4  # fraction of a box that must lie in the crop; else it is dropped
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Augmentation:
 
     Attributes:
         crop_xyxy: edges of the window that fills the input, in pixels of the frame; it may reach beyond it.
-        flip: left and right change places.
+        flip: mirror left and right.
         size_wh: of the input.
-        resize_filter: the spec's, so that a trained network meets frames as sharp as it knows them. One trained with
-            OpenCV's bilinear scored 33.5 when evaluated with it and 32.3 with ours (frame-mAP, 751 J-HMDB-21 frames).
+        resize_filter: the spec's, so that frames are as sharp as in training: a network trained with OpenCV's bilinear
+            scored 33.5 evaluated with it and 32.3 with ours (frame-mAP, 751 J-HMDB-21 frames).
         gains_bgr: factors for the values of each channel; `normalise` applies them.
     """
 
@@ -37,13 +37,13 @@ class Augmentation:
     gains_bgr: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def frames(self, frames_bgr: Iterable[Frame]) -> Iterator[Frame]:
-        """The frames cropped, squashed to the input size and flipped; their colours as they were."""
+        """The frames cropped, resized to the input size and flipped; colours are unchanged."""
         for _, alike in groupby(frames_bgr, key=np.shape):
             for window in resize_frames(list(alike), self.size_wh, self.resize_filter, self.crop_xyxy):
                 yield np.asarray(cv2.flip(window, 1), np.uint8) if self.flip else window
 
     def boxes(self, boxes_xyxy: Float) -> tuple[Float, NDArray[np.bool_]]:
-        """Corners in pixels of the frame to corners in 0..1 of the input, and which of them are still to be seen."""
+        """Corners in pixels of the frame to corners in 0..1 of the input, and which of them are still visible."""
         low, high = np.array(self.crop_xyxy[:2]), np.array(self.crop_xyxy[2:])
         x1, y1, x2, y2 = ((boxes_xyxy.reshape(-1, 2, 2) - low) / (high - low)).reshape(-1, 4).T
         if self.flip:
@@ -81,5 +81,5 @@ def draw_augmentation(
 
 
 def no_augmentation(frame_size: tuple[int, int], size_wh: tuple[int, int], resize_filter: ResizeFilter) -> Augmentation:
-    """The whole frame as it is, squashed to the input."""
+    """The whole frame, resized to the input."""
     return Augmentation((0.0, 0.0, *map(float, frame_size)), False, size_wh, resize_filter)  # type: ignore[arg-type]

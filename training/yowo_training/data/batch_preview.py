@@ -1,4 +1,4 @@
-"""What a network really gets to see: clips of a training batch on a sheet of pictures. Knows drawing, not training."""
+"""Contact sheets of training batches."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ def _picture(planes: np.ndarray, spec: ModelSpec) -> Frame:
 
 
 def _names(class_ids: np.ndarray, labels: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(labels[int(each)] for each in class_ids)) or "nobody"
+    return ", ".join(dict.fromkeys(labels[int(each)] for each in class_ids)) or "no box"

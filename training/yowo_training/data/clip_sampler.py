@@ -1,4 +1,4 @@
-"""Random training batches from annotated videos: decode, sample, augment. Knows no network."""
+"""Random training batches from annotated videos: decode, sample, augment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from yowo_deploy.video.reader import open_video
 from yowo_training.data.augmentation import draw_augmentation
 
 _PARALLEL = 2**18  # numbers that torch divides among threads
-_ROOM = 2 << 30  # bytes for frames where nobody says how much memory is free
+_ROOM = 2 << 30  # bytes for frames where the free memory is unknown
 WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
 
 
@@ -51,13 +51,13 @@ class Sampling(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """One training step's worth.
+    """The input of one training step.
 
     Attributes:
         clips: (B, 3, T, H, W) float32.
         targets: for each clip (N, 5): class, cx, cy, w, h relative to the input.
-        luck: (B,) uniform in 0 to 1, for choices that the training makes clip by clip.
-        epoch: how often every video had been seen before the last clip of this batch.
+        luck: (B,) uniform in 0 to 1, for random choices per clip in training.
+        epoch: from 0, of the last clip of this batch.
     """
 
     clips: Tensor
@@ -75,13 +75,13 @@ def batches(
     share: tuple[int, int] = (0, 1),
     cache: FrameCache | None = None,
 ) -> Iterator[Batch]:
-    """Batches without end: every epoch takes one random clip of each video, in random order.
+    """Endless batches: every epoch takes one random clip of each video, in random order.
 
-    Each clip follows from the seed and its place in the order alone, so that a run can go on anywhere and several
+    Each clip depends on the seed and its place in the order only, so that a run can resume anywhere and several
     processes can share it.
 
     Args:
-        first: number of the first batch.
+        first: index of the first batch.
         share: (rank, processes); each has `batch` clips of every step, the first process the first ones.
         cache: of decoded frames, shared by the threads that make clips.
 
@@ -121,17 +121,16 @@ def batches(
 
 
 class _Memory:
-    """Memory of batches, taken again when nothing looks into it any more: new memory comes page by page, which took a
-    third of the time of a clip."""
+    """Pool of batch memory, reused when no array refers to it: page faults of new memory took a third of a clip's time."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._free: list[Float] = []
 
     def take(self) -> Tensor:
-        """A tensor with anything in it."""
+        """An uninitialised tensor."""
         held = self._free.pop() if self._free else torch.empty(self._shape).numpy()
-        window = held[...]  # the tensor and all that is made of it keep this one
+        window = held[...]  # views of the tensor keep this one alive
         weakref.finalize(window, self._free.append, held).atexit = False
         return torch.from_numpy(window)
 
@@ -153,7 +152,7 @@ def sample(
     keys = _key_frames(video, rng.random() < sampling.negatives)
     key, stride = int(rng.choice(keys)), int(rng.choice(sampling.train_strides))
     while not (found := _clip_frames(video, key, spec.clip_length, stride, cache)):
-        keys = keys[keys < key]  # the file ends before that clip begins: draw an earlier one
+        keys = keys[keys < key]  # the file ends before that clip: draw an earlier one
         if not len(keys):
             raise DatasetError(f"{video.path} ends before its first annotated frame, {key}")
         key = int(rng.choice(keys))
@@ -174,23 +173,22 @@ def sample(
 
 
 def _key_frames(video: AnnotatedVideo, negative: bool) -> Int:
-    """Frames with boxes; or those without, if such are wanted and there are any."""
+    """Frames with boxes; or those without, if `negative` and there are any."""
     annotated = video.annotated_frames()
     bare = np.setdiff1d(np.arange(video.frames), annotated) if negative else annotated[:0]
     return bare if len(bare) else annotated
 
 
 class FrameCache:
-    """Decoded videos, kept as long as there is room; the first ones asked for stay.
+    """Cache of decoded videos, filled in the order of first use and never evicted.
 
     Attributes:
-        held_bytes: of frames held now.
+        held_bytes: of cached frames.
 
     Args:
-        limit_bytes: of frames held; a third of the free memory by default, shared with other processes of the team. A
-            small data set fits and is decoded once; of a large one, what does not fit is decoded at each visit, and of
-            that no more than the clip is kept. Long films want folders of frames, which need not be read from the
-            start.
+        limit_bytes: of cached frames; a third of the free memory by default, shared with other processes of the team.
+            Videos that do not fit are decoded at each use, without more memory than the clip; long ones should be
+            folders of frames, which need not be read from the start.
     """
 
     def __init__(self, limit_bytes: int | None = None) -> None:
@@ -207,7 +205,7 @@ class FrameCache:
                     return list(reader.window(first, last))
                 frames = list(reader)
             with self._lock:
-                if video.name not in self._held:  # another thread may have been quicker
+                if video.name not in self._held:  # another thread may have been faster
                     self._held[video.name] = frames
                     self.held_bytes += sum(frame.nbytes for frame in frames)
         return self._held[video.name][first : last + 1]
@@ -226,9 +224,9 @@ def _clip_frames(
     None where it ends before the clip begins.
     """
     first = max(0, key - (length - 1) * stride)
-    kept = cache.window(video, first, key)
-    if not kept:
+    frames = cache.window(video, first, key)
+    if not frames:
         return None
-    last = first + len(kept) - 1
+    last = first + len(frames) - 1
     wanted = (max(first, last - back * stride) for back in reversed(range(length)))
-    return [kept[index - first] for index in wanted], last
+    return [frames[index - first] for index in wanted], last

@@ -1,4 +1,4 @@
-"""What is trained: a network, and in training a classifier of whole clips on each branch."""
+"""The network in training, with a classifier of whole clips on each branch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from yowo_training.models.yowo import Yowo
 
 
 class Supervised(nn.Module):
-    """(B, 3, T, H, W) to the network's output, and to the actions that each branch alone sees in a clip.
+    """(B, 3, T, H, W) to the network's output, and to a classification of the clip by each branch.
 
-    A cell of the output hears of one box; what a clip is about, each branch can learn from all its features, as the
-    3-D backbones of the paper learnt it on Kinetics. The classifiers are no part of the checkpoint.
+    The loss of the output reaches a cell through one box; the classifiers train each branch on all its features, as the
+    3-D backbones of the paper were trained on Kinetics. They are not saved in checkpoints.
 
     Args:
-        classes: of actions.
-        alone: there are classifiers.
+        classes: number of actions.
+        classify: whether there are classifiers.
     """
 
-    def __init__(self, yowo: Yowo, classes: int, alone: bool) -> None:
+    def __init__(self, yowo: Yowo, classes: int, classify: bool) -> None:
         super().__init__()
         self.yowo = yowo
-        channels = yowo.branch_channels() if alone else []
+        channels = yowo.branch_channels() if classify else []
         self.heads = nn.ModuleList(nn.Sequential(nn.Dropout(0.3), nn.Linear(c, classes)) for c in channels)
 
     def forward(
@@ -33,7 +33,7 @@ class Supervised(nn.Module):
 
         Args:
             heard_3d: see `Yowo.fused`.
-            only_3d: nothing but the 3-D branch is run, and its logits are the answer.
+            only_3d: run the 3-D branch only, and return its logits.
         """
         if only_3d:
             [seen] = self.yowo.features(clips, rest_2d=True)
@@ -45,15 +45,15 @@ class Supervised(nn.Module):
 
 
 def clip_loss(logits: Tensor, targets: list[Tensor], smoothing: float) -> Tensor:
-    """Cross entropy of the actions in each clip, a mean over the clips with anybody in them.
+    """Cross entropy of the actions in each clip, averaged over the clips with boxes.
 
     Args:
         logits: (B, C).
-        targets: as of `yowo_loss`; each label of each box counts alike.
-        smoothing: share of the truth that is spread over all classes.
+        targets: see `yowo_loss`; every label of every box has the same weight.
+        smoothing: fraction of the truth that is spread over all classes.
     """
-    peopled = [place for place, boxes in enumerate(targets) if len(boxes)]
-    if not peopled:
+    filled = [place for place, boxes in enumerate(targets) if len(boxes)]
+    if not filled:
         return logits.sum() * 0
-    wanted = [F.one_hot(targets[place][:, 0].long(), logits.shape[1]).float().mean(dim=0) for place in peopled]
-    return F.cross_entropy(logits[peopled].float(), torch.stack(wanted), label_smoothing=smoothing)
+    wanted = [F.one_hot(targets[place][:, 0].long(), logits.shape[1]).float().mean(dim=0) for place in filled]
+    return F.cross_entropy(logits[filled].float(), torch.stack(wanted), label_smoothing=smoothing)

@@ -1,4 +1,4 @@
-"""Channel fusion and attention (paper, section 3.1): from the branches' features to one map. Knows torch alone."""
+"""CFAM, channel fusion and attention (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class GramAttention(nn.Module):
     """Channel attention by the Gram matrix: gamma * M F + F, M = softmax of +-F F^T over rows (equations 3 to 6).
 
     Args:
-        sign: "paper" takes softmax(G), "release" softmax(-G), as released weights were trained
+        sign: "paper" takes softmax(G), "release" softmax(-G), with which official weights were trained
             (OFFICIAL_YOWO, "Attention sign").
     """
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, which validates better than the weights themselves."""
+"""An exponential moving average of a network's weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Average(Generic[Network]):
-    """Keeps `model`, a copy whose floating-point tensors trail those of the network that is trained.
+    """`model` is a copy whose floating-point tensors are the moving average of the trained network's.
 
     Args:
-        decay: share of the old value kept at each update, less over the first updates.
+        decay: weight of the old value at each update, less over the first updates.
     """
 
     def __init__(self, network: Network, decay: float) -> None:
@@ -25,7 +25,7 @@ class Average(Generic[Network]):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take one step towards the network as it is now."""
+        """Add the current weights of the network to the average."""
         self.updates += 1
         decay = min(self._decay, (1 + self.updates) / (10 + self.updates))
         for mine, theirs in zip(self.model.state_dict().values(), network.state_dict().values(), strict=True):

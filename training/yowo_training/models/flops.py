@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds by part, counted without running it."""
+"""Count parameters and multiply-adds of a network by part, without running it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PARTS = ("backbone_3d", "backbone_2d", "backbone_extra", "cfam", "conv_final")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one part.
+    """Cost of one part.
 
     Attributes:
-        parameters: trained numbers.
+        parameters: number of trainable weights.
         macs: multiply-adds for one clip; the papers' "FLOPs" (OFFICIAL_YOWO, "Network").
     """
 

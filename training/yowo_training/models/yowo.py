@@ -1,4 +1,4 @@
-"""The YOWO network: two backbones, their fusion, one output layer. Returns raw tensors."""
+"""The YOWO network: two backbones, their fusion, one output layer."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Fusion = Literal["cfam", "concat"]
 
 @dataclass(frozen=True)
 class YowoConfig:
-    """The shape of a network; with a `ModelSpec` it says all that a checkpoint must.
+    """The architecture of a network; with a `ModelSpec` all that a checkpoint records.
 
     Attributes:
-        backbone_2d: sees the key frame; a name of `BACKBONES_2D`, or None.
-        backbone_3d: sees the clip; a name of `BACKBONES_3D`, or None.
+        backbone_2d: reads the key frame; a name of `BACKBONES_2D`, or None.
+        backbone_3d: reads the clip; a name of `BACKBONES_3D`, or None.
         outputs: A * (5 + C).
         width: channels inside CFAM.
         attention_sign: see `GramAttention`.
-        shrink_3d: the 3-D branch sees frames shrunk by this whole factor.
-        fusion: "cfam", or "concat": the output layer right on the concatenated features (paper, Table 2).
+        shrink_3d: the 3-D branch reads frames shrunk by this integer factor.
+        fusion: "cfam", or "concat": the output layer directly on the concatenated features (paper, Table 2).
         backbone_extra: a third branch over another modality of the clip (paper, section 4.3); a 3-D backbone or None.
-        channels_extra: of that modality, for example 2 of optical flow.
+        channels_extra: of that modality, for example 2 for optical flow.
     """
 
     backbone_2d: str | None
@@ -80,10 +80,10 @@ class Yowo(nn.Module):
         return self.fused(self.features(clips, extra))
 
     def features(self, clips: Tensor, extra: Tensor | None = None, rest_2d: bool = False) -> list[Tensor]:
-        """What the branches see, 3-D first as in the release, the third modality last: (B, C, H/32, W/32) each.
+        """Features of the branches, (B, C, H/32, W/32) each: 3-D first as in the official code, the third one last.
 
         Args:
-            rest_2d: the 2-D branch is not run; it has no features.
+            rest_2d: do not run the 2-D branch; its features are left out.
         """
         found = []
         if self.backbone_2d is not None and not rest_2d:
@@ -95,10 +95,10 @@ class Yowo(nn.Module):
         return found
 
     def fused(self, features: list[Tensor], heard_3d: Tensor | None = None) -> Tensor:
-        """From what the branches see to the output.
+        """From the features of the branches to the output.
 
         Args:
-            heard_3d: (B,) 1 or 0 for each clip, in training: where 0, the 3-D features, the first, are taken for zeros.
+            heard_3d: (B,) 1 or 0 for each clip, in training: 0 replaces the 3-D features, the first, by zeros.
         """
         if heard_3d is not None:
             features = [features[0] * heard_3d[:, None, None, None], *features[1:]]
@@ -116,7 +116,7 @@ class Yowo(nn.Module):
 
 
 def with_input_channels(backbone: Backbone, channels: int) -> Backbone:
-    """The same backbone with a fresh first convolution that takes so many channels."""
+    """The same backbone with a new first convolution for that many channels."""
     for parent in backbone.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv3d):

@@ -1,4 +1,4 @@
-"""The zoo: every backbone by name. A name maps to a function without arguments that builds it, weights random.
+"""Backbones by name; each maps to a function without arguments that builds it with random weights.
 
 A 2-D backbone turns (B, 3, H, W) into (B, C, H/32, W/32); a 3-D backbone turns (B, 3, T, H, W) into
 (B, C, T', H/32, W/32). Each has `out_channels`, its C.

@@ -1,4 +1,4 @@
-"""What every backbone is: a module that says how many channels it puts out."""
+"""Base class of backbones: a module with a number of output channels."""
 
 from __future__ import annotations
 

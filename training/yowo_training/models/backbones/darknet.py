@@ -1,4 +1,4 @@
-"""Darknet-19 as the release uses it: the whole YOLOv2 detector, down to its 425 output channels."""
+"""Darknet-19 as in the official YOWO: the whole YOLOv2 detector, down to its 425 output channels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POOLS = (1, 3, 7, 11, 17)
 
 
 class Darknet19(Backbone):
-    """(B, 3, H, W) to (B, 425, H/32, W/32); parameters carry the release's key names."""
+    """(B, 3, H, W) to (B, 425, H/32, W/32); parameters have the official key names."""
 
     out_channels = 425
 

@@ -1,4 +1,4 @@
-"""3-D residual networks: ResNet-18, 50, 101 and ResNeXt-101 (Hara et al.), with the key names of the release."""
+"""3-D residual networks: ResNet-18, 50, 101 and ResNeXt-101 (Hara et al.), with the official key names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        # A slice and a pad, because the exporter breaks on the release's pooling with kernel 1 (DEPLOYMENT_FACTS).
+        # A slice and a pad, because the exporter fails on the official pooling with kernel 1 (DEPLOYMENT_FACTS).
         step = self._stride
         shortcut = F.pad(x[:, :, ::step, ::step, ::step], (0, 0) * 3 + (0, self._padding))
         return self.relu(y + shortcut)  # type: ignore[no-any-return]

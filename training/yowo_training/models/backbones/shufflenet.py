@@ -70,7 +70,7 @@ def shuffle(x: Tensor, groups: int) -> Tensor:
 def halved(x: Tensor) -> Tensor:
     """Average pooling by two; an odd last time step stands for two, so that every clip length is taken.
 
-    The release leaves an odd one out, and crashes at the last stage for T = 8.
+    The official code drops an odd one, and fails at the last stage for T = 8.
     """
     if x.shape[2] % 2:
         x = torch.cat([x, x[:, :, -1:]], dim=2)
