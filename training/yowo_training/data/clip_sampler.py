@@ -121,7 +121,7 @@ def batches(
 
 
 class _Memory:
-    """Pool of batch memory, reused when no array refers to it: page faults of new memory took a third of a clip's time."""
+    """Pool of batch memory, reused when no array refers to it: page faults took a third of a clip's time."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
