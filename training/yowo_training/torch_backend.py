@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -105,17 +105,7 @@ class TorchBackend(Engine):
                 found[numbered] = np.array(output.float().cpu().numpy(), np.float32)  # copied: a ReLU may write into it
 
         wanted = set(names)
-        of_modules = {name.partition("#")[0] for name in wanted}
-        hooks = [
-            module.register_forward_hook(lambda module, inputs, output, name=name: keep(name, output))
-            for name, module in self._model.named_modules()
-            if name in of_modules
-        ]
-        try:
-            self.infer(clips)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        self._watch(clips, keep, {name.partition("#")[0] for name in wanted})
         return found
 
     def first_odd(self, clips: NDArray[np.float32]) -> str:
@@ -126,16 +116,21 @@ class TorchBackend(Engine):
             if not found and isinstance(output, torch.Tensor) and not torch.isfinite(output).all():
                 found.append(name or type(self._model).__name__)
 
+        self._watch(clips, look, {name for name, _ in self._model.named_modules()})
+        return found[0] if found else ""
+
+    def _watch(self, clips: Float, look: Callable[[str, object], None], modules: Collection[str]) -> None:
+        """Run clips and call `look` with the name and the output of each of the modules when it finishes."""
         hooks = [
             module.register_forward_hook(lambda module, inputs, output, name=name: look(name, output))
             for name, module in self._model.named_modules()
+            if name in modules
         ]
         try:
             self.infer(clips)
         finally:
             for hook in hooks:
                 hook.remove()
-        return found[0] if found else ""
 
     def long_term(self, bank: str | os.PathLike[str]) -> Look:
         """See `LongTerm`.

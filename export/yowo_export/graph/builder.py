@@ -138,6 +138,18 @@ def ints(node: ir.Node, name: str, default: int, length: int) -> list[int]:
     return list(node.attributes.get_ints(name, [default] * length))
 
 
+def spatial(node: ir.Node) -> dict[str, Any]:
+    """The attributes of a 3-D convolution or pooling for one frame: kernel, strides, pads, dilations without time."""
+    attributes: dict[str, Any] = dict(node.attributes)
+    for name in ("kernel_shape", "strides", "dilations"):
+        if name in attributes:
+            attributes[name] = ints(node, name, 1, 3)[1:]
+    if "pads" in attributes:
+        pads = ints(node, "pads", 0, 6)
+        attributes["pads"] = [*pads[1:3], *pads[4:]]
+    return attributes
+
+
 def kernel_axes(node: ir.Node) -> int:
     """2 or 3, the axes over which a convolution slides; 0 for other nodes."""
     weight = node.inputs[1] if node.op_type == "Conv" else None

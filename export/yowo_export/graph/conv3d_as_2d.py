@@ -8,7 +8,6 @@ two frames this saves a third of the work, of those down to one two thirds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +19,7 @@ from yowo_export.graph.builder import (
     kernel_axes,
     numbers_of,
     remove_unread_weights,
+    spatial,
 )
 
 TAP_KEY = "yowo_tap"  # metadata of a 2-D convolution that computes only some taps of a 3-D one
@@ -110,10 +110,7 @@ class _Splitter:
         taps = numbers_of(weight)
         assert weight is not None and taps is not None
         strides, pads = ints(node, "strides", 1, 3), ints(node, "pads", 0, 6)
-        dilation = ints(node, "dilations", 1, 3)
-        attributes: dict[str, Any] = {"strides": strides[1:], "pads": [*pads[1:3], *pads[4:]]}
-        attributes |= {"dilations": dilation[1:], "group": node.attributes.get_int("group", 1)}
-        attributes["kernel_shape"] = list(taps.shape[3:])
+        dilation, attributes = ints(node, "dilations", 1, 3), spatial(node)
 
         def tap(frame: ir.Value, k: int, first: bool) -> ir.Value:
             key = (weight, k)
@@ -137,9 +134,7 @@ class _Splitter:
     def _max_pool(self, node: ir.Node, frames: Frames) -> Frames:
         kernel, strides = ints(node, "kernel_shape", 1, 3), ints(node, "strides", 1, 3)
         pads = ints(node, "pads", 0, 6)
-        attributes: dict[str, Any] = {"kernel_shape": kernel[1:], "strides": strides[1:]}
-        attributes |= {"pads": [*pads[1:3], *pads[4:]], "ceil_mode": node.attributes.get_int("ceil_mode", 0)}
-        pooled = [self._new.node("MaxPool", [frame], attributes) for frame in frames]
+        pooled = [self._new.node("MaxPool", [frame], spatial(node)) for frame in frames]
 
         def combine(seen: list[tuple[int, ir.Value]]) -> ir.Value:
             return self._new.node("Max", [frame for _, frame in seen]) if len(seen) > 1 else seen[0][1]

@@ -26,7 +26,7 @@ from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
-from yowo_export.graph.builder import Change, NodeBuilder, ints
+from yowo_export.graph.builder import Change, NodeBuilder, ints, spatial
 from yowo_export.streaming.prefix import Chain, Layer, find_chain, sides
 from yowo_export.streaming.reuse import Positions, Signal, Tap, levels_of, reads, signals
 
@@ -199,11 +199,8 @@ class _Streaming:
         """The input of the stem: the nodes before it, and the key frame's Slice, on stacked frames."""
         found = {self._chain.clips: frames}
         for node in self._chain.framewise:
-            attributes = {}
-            if node.op_type == "AveragePool":
-                attributes = {name: ints(node, name, 1, 3)[1:] for name in ("kernel_shape", "strides")}
-                attributes["pads"] = [0] * 4
-            found[node.outputs[0]] = self._new.like(node, found[_source(node)], attributes)
+            changes = spatial(node) if node.op_type == "AveragePool" else {}
+            found[node.outputs[0]] = self._new.like(node, found[_source(node)], changes)
         channels = 3 * self._window
         for piece in self._chain.key_frames:
             [use] = piece.outputs[0].uses()  # a Squeeze
@@ -279,12 +276,7 @@ class _Streaming:
     def _after(self, layer: Layer, made: ir.Value) -> ir.Value:
         """The nodes that follow the layer, on one position."""
         for node in layer.after:
-            attributes = {}
-            if node.op_type == "MaxPool":
-                pads = ints(node, "pads", 0, 6)
-                attributes = {name: ints(node, name, 1, 3)[1:] for name in ("kernel_shape", "strides", "dilations")}
-                attributes["pads"] = [*pads[1:3], *pads[4:]]
-            made = self._new.like(node, made, attributes)
+            made = self._new.like(node, made, spatial(node) if node.op_type == "MaxPool" else {})
         return made
 
     def _together(self, pieces: Sequence[ir.Value], layer: Layer) -> ir.Value:
