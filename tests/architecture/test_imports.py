@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,18 +100,27 @@ def violations(modules: dict[str, Path]) -> list[str]:
     return found
 
 
-def circles(modules: dict[str, Path]) -> list[tuple[str, ...]]:
+def circles(modules: dict[str, Path], room: Callable[[str], str] = str) -> list[tuple[str, ...]]:
     """The groups of modules that import each other, also inside functions or by way of others; sorted names.
 
     That a module also loads the packages that hold it is no import of theirs.
+
+    Args:
+        room: the name under which a module counts; the modules of a room then stand as one.
     """
-    imported = {
-        name: {each.module for each in imports_of(file, name, modules)} & set(modules) - {name}
-        for name, file in modules.items()
-    }
-    reached = {name: _reached(name, imported) for name in modules}
-    groups = {tuple(sorted({name} | {other for other in reached[name] if name in reached[other]})) for name in modules}
+    imported: dict[str, set[str]] = {room(name): set() for name in modules}
+    for name, file in modules.items():
+        named = {each.module for each in imports_of(file, name, modules)} & set(modules)
+        imported[room(name)] |= {room(other) for other in named} - {room(name)}
+    reached = {name: _reached(name, imported) for name in imported}
+    groups = {tuple(sorted({name} | {other for other in reached[name] if name in reached[other]})) for name in imported}
     return sorted(group for group in groups if len(group) > 1)
+
+
+def room_of(name: str) -> str:
+    """The package of a module, down to the second level: yowo_training.models for yowo_training.models.yowo."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if len(parts) > 2 else parts[0]
 
 
 def _reached(name: str, imported: Mapping[str, set[str]]) -> set[str]:
@@ -186,6 +195,25 @@ def test_imports_point_down(product_modules: dict[str, Path]) -> None:
 def test_no_modules_import_each_other_in_a_circle(product_modules: dict[str, Path]) -> None:
     found = [" <-> ".join(group) for group in circles(product_modules)]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("package", ["yowo_export", "yowo_training"])
+def test_no_rooms_import_each_other_in_a_circle(package: str, product_modules: dict[str, Path]) -> None:
+    """Rooms are the folders of a package, and the modules beside them together; `__main__` may import the cli."""
+    modules = {
+        name: file
+        for name, file in product_modules.items()
+        if _within(name, package) and file.name not in {"__init__.py", "__main__.py"}
+    }
+    assert circles(modules, room_of) == []
+
+
+def test_a_circle_of_rooms_is_found(tmp_path: Path) -> None:
+    sources = {"p.loop": "from p.data.sampler import batches", "p.recipes": "", "p.data.sampler": "import p.recipes"}
+    modules = {name: tmp_path / f"{name}.py" for name in sources}
+    for name, source in sources.items():
+        modules[name].write_text(source)
+    assert circles(modules) == [] and circles(modules, room_of) == [("p", "p.data")]
 
 
 @pytest.mark.parametrize(
