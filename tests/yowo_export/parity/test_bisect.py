@@ -16,9 +16,9 @@ from yowo_deploy.backends.loader import open_model
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import Precision
 from yowo_export.exporter import export_onnx
+from yowo_export.parity import bisect as bisect_module
 from yowo_export.parity.bisect import bisect, difference
 from yowo_export.parity.compare import LIMITS
-from yowo_export.parity.prove import bisect as bisect_module
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint

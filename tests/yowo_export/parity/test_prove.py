@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import signal
 from pathlib import Path
@@ -24,14 +25,17 @@ from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.exporter import export_onnx
+from yowo_export.parity import bisect as bisect_module
 from yowo_export.parity.bisect import Bisection, LayerError
+from yowo_export.parity.compare import LIMITS
 from yowo_export.parity.prove import Wanted, assert_parity, prove
-from yowo_export.parity.prove import bisect as bisect_module
 from yowo_export.parity.report import parity_report
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.torch_backend import TorchBackend
+
+prove_module = importlib.import_module("yowo_export.parity.prove")  # the package gives the function of that name
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def lowered(checkpoint: Checkpoint, single: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines in this process: starting another takes seconds, and `test_apart` shows that it answers the same."""
-    monkeypatch.setattr(prove, "Apart", open_model)
+    monkeypatch.setattr(prove_module, "Apart", open_model)
     monkeypatch.setattr(bisect_module, "Apart", open_model)
 
 
@@ -102,7 +106,7 @@ def test_a_file_that_is_fed_otherwise_fails_and_the_field_is_named(
 @pytest.mark.usefixtures("here")
 def test_a_fault_that_no_output_shows_fails_all_the_same(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = LayerError("backbone_2d.stem", 0.5, 0.0, 1e-4)
-    monkeypatch.setattr(prove, "bisect", lambda *arguments: Bisection((hidden,), 0))
+    monkeypatch.setattr(prove_module, "bisect", lambda *arguments: Bisection((hidden,), 0))
     proof = prove(single, single, Wanted(clips=1, bisect=True))
     assert not proof.passed and "though the outputs agree" in proof.verdict()
 
@@ -122,8 +126,8 @@ def test_the_clip_that_differs_most_is_taken_apart(single: Path, monkeypatch: py
         seen.append(clip)
         return Bisection((LayerError("", 0.0, 0.0, 0.0),), 0)
 
-    monkeypatch.setattr(prove, "Apart", opened)
-    monkeypatch.setattr(prove, "bisect", looked)
+    monkeypatch.setattr(prove_module, "Apart", opened)
+    monkeypatch.setattr(prove_module, "bisect", looked)
     prove(single, single, Wanted(clips=4, bisect=True), ({}, {"odd": True}))
     np.testing.assert_array_equal(seen, [clips.clip(2)])
 
@@ -150,7 +154,7 @@ def test_the_wider_precision_counts_whoever_asks_for_the_narrower(
         (lowered["int8"], ({}, {}), "int8"),
     ):
         proof = prove(saved, candidate, Wanted(clips=1), options)
-        assert proof.limits == prove.LIMITS[precision] and proof.passed, proof.verdict()  # type: ignore[index]
+        assert proof.limits == LIMITS[precision] and proof.passed, proof.verdict()  # type: ignore[index]
 
 
 @pytest.mark.usefixtures("here")
@@ -200,7 +204,7 @@ def test_an_engine_that_crashes_is_a_verdict_and_not_the_end(single: Path, monke
             os.kill(self._process.pid, signal.SIGSEGV)
             return super().infer(clips)
 
-    monkeypatch.setattr(prove, "Apart", Fragile)
+    monkeypatch.setattr(prove_module, "Apart", Fragile)
     proof = prove(single, single, Wanted(clips=1))
     assert not proof.passed and "died: Segmentation fault" in proof.verdict() and proof.difference is None
 
