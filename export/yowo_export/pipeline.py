@@ -192,7 +192,7 @@ def _refuse_source(model: str, source: Path, clip: int | None, target: Target, l
     if spec.streaming:
         raise InputError(f"{model} is a streaming file: start from the checkpoint, or the file of clips")
     if spec.precision != "fp32" and target == "onnxruntime" and lower is None:
-        raise InputError(f"{model} is in {spec.precision}: --target onnxruntime takes float32 apart")
+        raise InputError(f"{model} is in {spec.precision}: --target onnxruntime needs float32")
     if clip not in (None, spec.clip_length):
         raise InputError(
             f"{model} is an ONNX file for clips of {spec.clip_length} frames; only a checkpoint takes others"

@@ -92,8 +92,8 @@ def take_clips(
 
     Args:
         sources: videos, folders that are searched for videos at any depth, and data.json, for its training videos.
-        count: clips wanted; fewer where the videos are too short to give so many.
-        on_video: called with the share of the videos that is done.
+        count: number of clips; fewer if the videos are too short.
+        on_video: called with the fraction of the videos that is done.
 
     Raises:
         InputError: a source is not there, no video among them, or none that can be read.

@@ -365,7 +365,7 @@ def test_videos_with_nobody_in_them_are_neither_shown_nor_judged(dataset: Datase
     empty = [replace(video, name=f"empty {number}", tubes=()) for number, video in enumerate(people[:10])]
     run = Run(TINY, Chosen(dataset, [*empty, *people]), tmp_path, Budget(None, 2), validation=0.0)
     reports = list(run)
-    assert run.unpeopled == len(empty) and len(run.training) == len(people)
+    assert run.unannotated == len(empty) and len(run.training) == len(people)
     assert len(reports) == 2 * len(people) / TINY.batch and run.best.exists()
 
 

@@ -17,7 +17,7 @@ from yowo_deploy.visuals.draw import contact_sheet, draw
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.models.yowo import Yowo
 
-HEAT = 0.5  # share of the colours in the picture
+HEAT = 0.5  # opacity of the activations over the frame
 
 
 def explain(checkpoint: Checkpoint, frames: Iterable[Frame], key: int, confidence: float | None = None) -> Frame:

@@ -169,8 +169,8 @@ def _announcement(run: Run, data: str) -> Iterator[str]:
         yield f"{branch}: {filled.tensors} tensors filled, {filled.dropped} of the file left out"
     if run.absent:
         yield f"{run.absent} training videos are not in {data}: left out"
-    if run.unpeopled:
-        yield f"{run.unpeopled} training videos have nobody in them: left out"
+    if run.unannotated:
+        yield f"{run.unannotated} training videos have no boxes: left out"
     if run.progress.step:
         yield f"continuing after step {run.progress.step}"
     clips = run.recipe.batch * run.team.size

@@ -128,7 +128,7 @@ class Run:
         present, self.absent = split_present(dataset.videos("train"))
         annotated = [video for video in present if video.tubes]
         self.training, self.held_out = hold_out(annotated, validation)
-        self.unpeopled = len(present) - len(annotated)
+        self.unannotated = len(present) - len(annotated)
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
         self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}

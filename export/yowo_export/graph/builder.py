@@ -23,7 +23,7 @@ class NodeBuilder:
 
     Args:
         prefix: of every name, until a place is chosen.
-        dtype: of what new nodes put out; None where the engine is to find out.
+        dtype: of the outputs of new nodes; None leaves it to shape inference.
     """
 
     def __init__(self, graph: ir.Graph, prefix: str = "", dtype: ir.DataType | None = None) -> None:
@@ -59,7 +59,7 @@ class NodeBuilder:
         attributes: Mapping[str, Any] | None = None,
         count: int = 1,
     ) -> Sequence[ir.Value]:
-        """The outputs of a new node with so many."""
+        """The `count` outputs of a new node."""
         name = self._name(operator)
         node = ir.node(operator, inputs, attributes=attributes or {}, num_outputs=count, name=name)
         for index, value in enumerate(node.outputs):
@@ -163,7 +163,7 @@ def only_reader(value: ir.Value) -> ir.Node | None:
 
 
 def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
-    """Let the graph put out another value, under the name of the old one."""
+    """Make another value an output of the graph, under the name of the old one."""
     name, old.name = old.name, f"{old.name}_inner"
     new.name, new.shape = name, old.shape
     graph.outputs[list(graph.outputs).index(old)] = new

@@ -30,7 +30,7 @@ Frames = list[ir.Value]
 
 
 def conv3d_as_2d(model: ir.Model, leave: Collection[ir.Node] = ()) -> bool:
-    """Replace 3-D convolutions, and what stands between them, by 2-D nodes for each frame.
+    """Replace 3-D convolutions, and the nodes between them, by 2-D nodes for each frame.
 
     Before: a float32 graph whose clip length is fixed; values (B, C, T, H, W) have their shapes.
     After: the same answers but for the order of sums. Convolution, max pooling, addition, concatenation of channels,

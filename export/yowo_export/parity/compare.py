@@ -26,7 +26,7 @@ class Limits:
 
     Attributes:
         raw: largest difference of any output value, relative to the largest output (at least 1).
-        missing: share of detections without a counterpart.
+        missing: fraction of detections without a counterpart.
         score: difference of scores of the same detection.
         box_px: difference of its corners in pixels.
         map_points: percentage points of frame-mAP that may be lost, where there is a data set.

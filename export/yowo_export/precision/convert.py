@@ -254,7 +254,7 @@ class _Work:
         while low < high:
             middle = (low + high) // 2
             damage = judge.damage(self.write(worst_first[:middle]))
-            self.on_step(f"{middle} blocks kept: {damage.score_lost:.2f} % lost, raw {damage.raw:.1e}")
+            self.on_step(f"{middle} blocks in higher precision: {damage.score_lost:.2f} % lost, raw {damage.raw:.1e}")
             low, high = (low, middle) if self.wish.fits(damage) else (middle + 1, high)
         return tuple(worst_first[:low])
 
@@ -283,7 +283,7 @@ def damage_report(title: str, outcome: Outcome) -> str:
         f"differ by {outcome.damage.raw:.1e} of the largest."
     )
     rows = [
-        (block or "(outside of all)", f"{d.score_lost:.2f}", f"{d.raw:.1e}", "kept" if block in outcome.kept else "")
+        (block or "(outside of all)", f"{d.score_lost:.2f}", f"{d.raw:.1e}", "in higher precision" if block in outcome.kept else "")
         for block, d in outcome.ranking
     ]
     how = "Each block lowered by itself, the rest in float32; worst first."

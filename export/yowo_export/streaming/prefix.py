@@ -107,7 +107,7 @@ def sides(value: ir.Value | None) -> list[int]:
 
 
 def find_chain(model: ir.Model, length: int) -> Chain:
-    """The chain of a model that takes clips of so many frames.
+    """The chain of a model that takes clips of `length` frames.
 
     Raises:
         InputError: the first layer is neither a 3-D convolution nor a mean over colours, so nothing can be reused.

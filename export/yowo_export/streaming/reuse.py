@@ -5,7 +5,7 @@ once, when the newest frame that it needs arrives, and read again by later clips
 at sixteen positions: one inner, and three at either end of the clip, which see fewer frames.
 
 Example: a kernel of 3 with padding 1 over a clip of 4 frames, ages 3 to 0. Position 0 sees padding, 3, 2; positions 1
-and 2 see 3, 2, 1 and 2, 1, 0: the same signal, computed one frame apart; position 3 sees 1, 0, padding. Three signals
+and 2 see 3, 2, 1 and 2, 1, 0: the same signal at two ages; position 3 sees 1, 0, padding. Three signals
 a frame in place of four positions, and with 16 frames still three in place of sixteen.
 """
 
@@ -61,7 +61,7 @@ def frame_positions(length: int) -> Positions:
 
 
 def slide(positions: Positions, window: Window, level: int) -> Positions:
-    """What a layer puts out, from what it reads."""
+    """Output positions of a layer from its input positions."""
     found = []
     for at in range(window.length):
         start = at * window.stride - window.before
@@ -93,7 +93,7 @@ def reads(positions: Positions) -> Iterator[tuple[Signal, int]]:
 
 
 def levels_of(windows: Sequence[Window], length: int) -> list[Positions]:
-    """The positions of each layer of a chain that reads clips of so many frames."""
+    """The positions of each layer of a chain that reads clips of `length` frames."""
     found, positions = [], frame_positions(length)
     for level, window in enumerate(windows):
         positions = slide(positions, window, level)

@@ -30,7 +30,7 @@ from yowo_export.graph.builder import Change, NodeBuilder, ints, spatial
 from yowo_export.streaming.prefix import Chain, Layer, find_chain, sides
 from yowo_export.streaming.reuse import Positions, Signal, Tap, levels_of, reads, signals
 
-# A byte moved takes about as long as so many multiply-adds: 200 M a millisecond were measured on two cores
+# A byte moved takes about as long as this many multiply-adds: 200 M a millisecond were measured on two cores
 # (DEPLOYMENT_FACTS, "Where the time goes"), and about 4 MB.
 BYTE = 50
 
@@ -328,8 +328,8 @@ class _Streaming:
         if state[1]:
             channels, _, height, width = sides(layer.node.outputs[0])
             shape = ir.Shape([1, channels, height, width])
-        # Pooling changes no type, and the type of what it puts out in the graph as it was is another where numbers
-        # were rounded before it.
+        # The type is that of the last node but pooling, which changes none: in the original graph a pool's output may
+        # have another type, since a DequantizeLinear before it moves behind it here.
         nodes = [n for each in self._chain.layers[: state[0].level + 1] for n in (each.node, *each.after)]
         made_it = layer.node if state[1] else [n for n in nodes if n.op_type != "MaxPool"][-1]
         return shape, made_it.outputs[0].type

@@ -68,8 +68,8 @@ def draw_augmentation(
 
     Args:
         frame_size: (width, height) of the frames in pixels.
-        jitter: each side of the crop moves in or out by up to this share of the frame.
-        colour: brightness, and each colour on its own by half as much, changes by up to this share.
+        jitter: each side of the crop moves in or out by up to this fraction of the frame.
+        colour: brightness changes by up to this fraction, and each colour by half as much.
     """
     frame = np.array((0, 0, *frame_size), np.float64)
     crop = frame + rng.uniform(-jitter, jitter, 4) * np.array(frame_size * 2)

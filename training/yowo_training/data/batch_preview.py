@@ -27,10 +27,10 @@ def show_batch(batch: Batch, spec: ModelSpec) -> Frame:
         boxes = cxcywh_to_xyxy(rows[:, 1:]) * (width, height, width, height)
         class_id = rows[:, 0].astype(np.int64)
         certain = np.eye(spec.classes, dtype=np.float32)[class_id]
-        people = Detections(boxes.astype(np.float32), certain.max(axis=1, initial=0), class_id, certain)
+        truth = Detections(boxes.astype(np.float32), certain.max(axis=1, initial=0), class_id, certain)
         for index in chosen:
             frame = _picture(clip[:, index], spec)
-            pictures.append(draw(frame, people, spec.labels) if index == length - 1 else frame)
+            pictures.append(draw(frame, truth, spec.labels) if index == length - 1 else frame)
             captions.append(f"{index + 1 - length:d}" if index < length - 1 else _names(rows[:, 0], spec.labels))
     return contact_sheet(pictures, columns=len(chosen), captions=captions)
 
