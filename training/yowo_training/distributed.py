@@ -60,7 +60,7 @@ def join_team(device: str) -> tuple[torch.device, Team]:
         raise InputError(f"under torchrun each process has a GPU of its own: --device cuda, not {device}")
     if lacking := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise InputError(
-            f"WORLD_SIZE is set and {', '.join(lacking)} not: start with torchrun, or unset WORLD_SIZE to train in one process"
+            f"WORLD_SIZE is set and {', '.join(lacking)} not: start with torchrun, or unset it for a single process"
         )
     own = device_of(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device)
     if own.type == "cuda":

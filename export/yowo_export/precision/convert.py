@@ -283,11 +283,14 @@ def damage_report(title: str, outcome: Outcome) -> str:
         f"differ by {outcome.damage.raw:.1e} of the largest."
     )
     rows = [
-        (block or "(outside of all)", f"{d.score_lost:.2f}", f"{d.raw:.1e}", "in higher precision" if block in outcome.kept else "")
+        (block or "(outside of all)", f"{d.score_lost:.2f}", f"{d.raw:.1e}", "higher" if block in outcome.kept else "")
         for block, d in outcome.ranking
     ]
     how = "Each block lowered by itself, the rest in float32; worst first."
-    pieces: list[Paragraph | Table] = [Paragraph(how), Table(("block", "score lost %", "raw difference", ""), rows)]
+    pieces: list[Paragraph | Table] = [
+        Paragraph(how),
+        Table(("block", "score lost %", "raw difference", "precision"), rows),
+    ]
     if outcome.overflow:
         pieces.append(Paragraph("In float32 because half precision could overflow: " + ", ".join(outcome.overflow)))
     return html_report(title, [Section("Sensitivity", pieces)], lead)
