@@ -289,7 +289,7 @@ def damage_report(title: str, outcome: Outcome) -> str:
     how = "Each block lowered by itself, the rest in float32; worst first."
     pieces: list[Paragraph | Table] = [
         Paragraph(how),
-        Table(("block", "score lost %", "raw difference", "precision"), rows),
+        Table(("block", "score lost %", "raw", "precision"), rows),
     ]
     if outcome.overflow:
         pieces.append(Paragraph("In float32 because half precision could overflow: " + ", ".join(outcome.overflow)))
