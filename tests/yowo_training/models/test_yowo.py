@@ -72,20 +72,20 @@ def test_3d_features_that_are_not_heard_are_zeros_to_the_fusion_alone(clips: tor
     every, of_2d = model.features(clips)
     first = model.fused([every, of_2d], heard_3d=torch.tensor([1.0, 0.0]))
     assert torch.equal(first, model.fused([every * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1), of_2d]))
-    output, named = Supervised(model, classes=2, alone=True)(clips, torch.tensor([1.0, 0.0]))
+    output, named = Supervised(model, classes=2, classify=True)(clips, torch.tensor([1.0, 0.0]))
     assert output.shape == first.shape and [logits.shape for logits in named] == [(2, 2), (2, 2)]
 
 
 def test_the_3d_branch_alone_is_taught_without_the_other(clips: torch.Tensor) -> None:
     model = yowo("tiny2d", "tiny3d")
-    supervised = Supervised(model, classes=3, alone=True)
+    supervised = Supervised(model, classes=3, classify=True)
     logits = supervised(clips, only_3d=True)
     assert logits.shape == (2, 3)
     logits.sum().backward()
     assert model.backbone_2d is not None and model.backbone_3d is not None
     assert all(p.grad is None for p in model.backbone_2d.parameters())
     assert all(p.grad is not None for p in model.backbone_3d.parameters())
-    assert Supervised(model, classes=3, alone=False)(clips)[1] == []
+    assert Supervised(model, classes=3, classify=False)(clips)[1] == []
 
 
 def test_a_clip_is_about_what_its_people_do_and_an_empty_one_about_nothing() -> None:
