@@ -13,6 +13,7 @@ import pytest
 import yowo_deploy
 from yowo_deploy.cli import COMMANDS, cli
 from yowo_deploy.errors import InputError
+from yowo_deploy.video.writer import VideoWriter
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -93,7 +94,7 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     monkeypatch.setattr("yowo_deploy.detector.open_model", open_model)
     frames = [np.zeros((48, 64, 3), np.uint8)] * 3
-    first, second = blocks("python")
+    first, second, third = blocks("python")
     exec(compile(first, "README.md", "exec"), {"frames": frames})
     assert opened == ["yowo.onnx"]
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [[str(i), "run"] for i in range(3)]
@@ -101,3 +102,11 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     exec(compile(second, "README.md", "exec"), {"frames": frames})
     assert capsys.readouterr().out.splitlines() == ["there: 0 run 0 2"]
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+    with VideoWriter(tmp_path / "video.webm", 25.0, (64, 48)) as writer:
+        for frame in frames:
+            writer.write(frame)
+    (tmp_path / "video.webm").rename(tmp_path / "video.mp4")  # read by what it holds
+    monkeypatch.setattr("yowo_deploy.detection.settings.open_model", open_model)
+    exec(compile(third, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "video.mp4 3 3\n"
+    assert (tmp_path / "found.jsonl").exists() and (tmp_path / "tubes.json").exists()

@@ -108,7 +108,7 @@ def evaluate(
     videos, absent = split_present(tested)
     if absent:
         reporter.message(f"{absent} of {absent + len(videos)} test videos are not in {data or dataset}: left out")
-    with open_model(model, streams=min(2, os.cpu_count() or 1), **options) as backend:
+    with open_model(model, parallel=min(2, os.cpu_count() or 1), **options) as backend:
         if backend.spec.labels != truth.labels:
             raise InputError(
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
@@ -152,7 +152,7 @@ def evaluate_videos(
         rules: see `Dataset`; AVA has no tubes, and judges the 50 best detections of a frame.
         judged_classes: class ids whose detections count; all by default.
         look_into: what takes the place of `backend.infer` for a video, where a clip alone does not say it all.
-        every: judge each video's first annotated frame and every so-many-th after it; 1 is the full measure.
+        every: judge each video's first annotated frame and every N-th after it; 1 judges all.
         on_video: called when a video is done.
         kept: where detections are written; what is in it already is not computed again.
 

@@ -49,7 +49,7 @@ class StreamPool(Closing):
 
     Args:
         backend: a loaded model; closed with the pool. On a CPU a call at once for each core or two is what many streams
-            gain by: `open_model(..., streams=2)` for two cores.
+            gain by: `open_model(..., parallel=2)` for two cores.
         max_wait_ms: how long a clip may wait for those of other streams while the engine is free; for an engine that
             works on one call at a time, as GPUs do, see `SharedBackend`. What gathers while the engine is busy goes
             together anyway.
@@ -100,10 +100,10 @@ class StreamPool(Closing):
     ) -> StreamPool:
         """Load a model file, by default the model of the package; `options` are those of `open_model`.
 
-        On a CPU the engine works on as many calls at once as there are cores, four at most, unless `streams` is given.
+        On a CPU the engine works on as many calls at once as there are cores, four at most, unless `parallel` is given.
         """
-        if options.get("device") in (None, "cpu"):
-            options.setdefault("streams", max(1, min(MOST_STREAMS, os.cpu_count() or 1)))
+        if options.get("device") in (None, "cpu") and "streams" not in options:
+            options.setdefault("parallel", max(1, min(MOST_STREAMS, os.cpu_count() or 1)))
         with closed_on_error(open_model(path, **options)) as backend:
             return cls(backend, max_wait_ms, max_batch, confidence, iou, every, classes)
 

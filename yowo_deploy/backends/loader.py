@@ -32,10 +32,11 @@ def open_model(
     precision: Precision | None = None,
     threads: int | None = None,
     clip: int | None = None,
-    streams: int = 1,
+    parallel: int = 1,
     cache: str | os.PathLike[str] | None = None,
     trust: bool = False,
     cuda: CudaLibrary = "cuda-python",
+    streams: int | None = None,
 ) -> Backend:
     """Load a model file into an engine. What the file is decides, not its name.
 
@@ -48,13 +49,14 @@ def open_model(
         precision: of the arithmetic; by default the file's own, `spec.precision`. No engine takes another in silence:
             OpenVINO runs any file but an int8 one in "fp32", and any file in "bf16" on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
-        streams: calls of `infer` that the engine works on at once, its threads divided among them: 1 for the shortest
-            time to one answer, 2 for more answers a second. PyTorch has one always.
+        parallel: calls of `infer` that the backend works on at once, its threads divided among them: 1 for the lowest
+            latency, 2 for more throughput. PyTorch has one always.
         clip: clip length for a checkpoint, which can be run at any; an ONNX file and a plan have their own.
         cache: folder where OpenVINO, or TensorRT behind ONNX Runtime, keeps what it compiled, for a quicker next start.
             A folder of your own: what lies there is run.
         trust: load a plan without its recorded hash, see `plan_file`.
         cuda: what a plan reaches the GPU with: "cuda-python", or "pycuda" in an application that uses it already.
+        streams: alias of `parallel`.
 
     Raises:
         InputError: no such file, an unknown backend, one that cannot take this kind of file or one of the options, or
@@ -67,8 +69,9 @@ def open_model(
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
     if device == "":
         raise InputError("the device is an empty text: leave it out for the engine's own choice")
-    if streams < 1:
-        raise InputError(f"streams is {streams}, expected 1 or more")
+    parallel = parallel if streams is None else streams
+    if parallel < 1:
+        raise InputError(f"parallel is {parallel}, expected 1 or more")
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
@@ -84,10 +87,10 @@ def open_model(
         if cache is not None:
             raise InputError(f"a plan is compiled already, nothing is left to cache: leave out the cache {cache}")
         plans = importlib.import_module("yowo_deploy.backends.trt")
-        opened = plans.TensorRtBackend(file, device or "cuda", precision, threads, streams, trust, cuda)
+        opened = plans.TensorRtBackend(file, device or "cuda", precision, threads, parallel, trust, cuda)
     else:
         opened = _onnx(file, backend, device or "cpu")(
-            file, device=device or "cpu", precision=precision, threads=threads, streams=streams, cache=cache
+            file, device=device or "cpu", precision=precision, threads=threads, streams=parallel, cache=cache
         )
     if clip not in (None, opened.spec.clip_length):
         opened.close()

@@ -1,4 +1,4 @@
-"""A chain of matrix products as a model file: what an engine reaches at its best. Knows nothing of engines."""
+"""A chain of matrix products as a model file, which measures the peak rate of a backend."""
 
 from __future__ import annotations
 

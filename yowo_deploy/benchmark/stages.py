@@ -1,4 +1,4 @@
-"""Where the time of a frame goes, from file to tubes, and whether it keeps up with a camera. Knows no engine."""
+"""Time of each stage of a frame, and latency under frames at a fixed rate (open loop)."""
 
 from __future__ import annotations
 

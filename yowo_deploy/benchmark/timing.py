@@ -1,4 +1,4 @@
-"""How fast model files are. Every model is measured in the same run, turn by turn, because machines are noisy."""
+"""Time model files turn by turn in one run, and compare them with confidence intervals."""
 
 from __future__ import annotations
 

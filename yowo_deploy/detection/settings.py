@@ -54,14 +54,14 @@ class Settings:
         """For one source after the other."""
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
-        streams = 1 if live or self._streaming() else PARALLEL
-        with closed_on_error(open_model(self.model, streams=streams, **self.options)) as backend:
+        parallel = 1 if live or self._streaming() else PARALLEL
+        with closed_on_error(open_model(self.model, parallel=parallel, **self.options)) as backend:
             look = long_term_look(backend, self.features) if self.features else None
             return self._shown_of(backend).detector(backend, look)
 
     def open_pool(self) -> StreamPool:
         """For several live sources at once."""
-        with closed_on_error(open_model(self.model, streams=PARALLEL, **self.options)) as backend:
+        with closed_on_error(open_model(self.model, parallel=PARALLEL, **self.options)) as backend:
             return StreamPool(backend, MAX_WAIT_MS, **vars(self._shown_of(backend)))
 
     def _shown_of(self, backend: Backend) -> DetectorOptions:

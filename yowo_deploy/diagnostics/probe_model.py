@@ -1,4 +1,4 @@
-"""A model of one convolution whose answer is known. Knows nothing of engines."""
+"""A model of one convolution with a known answer."""
 
 from __future__ import annotations
 

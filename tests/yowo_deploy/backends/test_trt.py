@@ -386,7 +386,7 @@ def test_what_goes_wrong_is_said_and_the_gpu_is_freed(
         ({"backend": "openvino"}, "openvino cannot run the plan .*: give it the ONNX file"),
         ({"backend": "pytorch"}, "pytorch cannot run the plan"),
         ({"clip": 16}, "takes clips of 3 frames, not 16"),
-        ({"streams": 0}, "streams is 0"),
+        ({"parallel": 0}, "parallel is 0"),
     ],
 )
 def test_nothing_else_is_done_than_was_asked(
