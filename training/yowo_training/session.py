@@ -18,7 +18,7 @@ from yowo_deploy.reporter import Reporter
 from yowo_deploy.visuals.image_io import write_picture
 from yowo_training.data.batch_preview import show_batch
 from yowo_training.data.clip_sampler import batches
-from yowo_training.recipes import find_recipe
+from yowo_training.recipes import Recipe, find_recipe
 from yowo_training.trainer import Budget, Report, Run
 
 RECIPE_OF_DEFAULT = "yowo-lite"
@@ -104,7 +104,7 @@ def prepare(
     data: str | os.PathLike[str] | None = None,
     split: int = 1,
     *,
-    recipe: str = RECIPE_OF_DEFAULT,
+    recipe: str | Recipe = RECIPE_OF_DEFAULT,
     minutes: float | None = None,
     epochs: int | None = None,
     weights: Mapping[str, str | os.PathLike[str]] | None = None,
@@ -120,7 +120,7 @@ def prepare(
 
     Args:
         dataset, output, data, split: see `train`.
-        recipe: network and schedule, a name of `RECIPES`.
+        recipe: network and schedule, or the name of a recipe.
         minutes: wall-clock time of the whole run.
         epochs: passes over the videos, one clip of each; by default the recipe's.
         weights: file to start a branch from, by "backbone_2d" or "backbone_3d".
@@ -140,10 +140,10 @@ def prepare(
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs both set the length of the run: give one of them")
     name = os.fspath(dataset)
-    chosen = find_recipe(recipe)
+    chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     videos = open_dataset(name, None if data is None else Path(data), split)
     given = {branch: os.fspath(path) for branch, path in (weights or {}).items()}
-    beginning = _start(start, recipe, name, videos, bool(given))
+    beginning = _start(start, chosen.name, name, videos, bool(given))
     if fit_anchors_to_data:
         fitted = fit_anchors(box_sizes(split_present(videos.videos("train"))[0], videos.anchor_grid))
         videos.anchors = tuple((float(w), float(h)) for w, h in fitted)

@@ -1,9 +1,10 @@
-"""`yowo-deploy demo`: make videos, train, export, compare, measure, detect, and tell it all on one page."""
+"""`yowo-deploy demo`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import progress_bar, require, results, show_table, talk
+from yowo_deploy.cli.console import ConsoleReporter, require, results, show_table
 from yowo_deploy.files import write_text
 from yowo_deploy.visuals.image_io import write_picture
 
@@ -31,7 +32,7 @@ TableText = tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]
 
 @dataclasses.dataclass(frozen=True)
 class Story:
-    """Every figure that the demo shows, as it was measured."""
+    """The measured figures that the demo shows."""
 
     labels: tuple[str, ...]
     exported: Evaluation
@@ -48,90 +49,48 @@ class Story:
 @click.option("-o", "--output", default="runs/demo", type=click.Path(), help="Folder for everything it makes.")
 @click.option("--minutes", default=2.0, help="Training time of the model; the 2-D one gets half.")
 def command(output: str, minutes: float) -> None:
-    """The whole story in five minutes, with data made on the spot: no GPU, no network, no checkpoint needed."""
+    """Train, export, compare, benchmark and detect on synthetic videos in five minutes: no data, GPU or network."""
     require("demo", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
-    start = perf_counter()
-    folder = Path(output)
-    dataset = _data(folder / "data")
-    both = _train(dataset, folder / "yowo", minutes, flat=False)
-    flat = _train(dataset, folder / "2d", minutes / 2, flat=True)
-    onnx, flat_onnx = _export(both, folder / "yowo.onnx"), _export(flat, folder / "2d.onnx")
-    story = Story(
-        dataset.labels,
-        _evaluate(onnx, dataset),
-        _evaluate(both, dataset),
-        _evaluate(flat_onnx, dataset),
-        _parity(both, onnx, folder / "data"),
-        _bench(both, onnx),
-        *_pictures(onnx, dataset, folder),
-        perf_counter() - start,
+    from yowo_deploy.datasets.registry import open_dataset
+    from yowo_deploy.datasets.synthetic.generator import make_synthetic
+    from yowo_deploy.evaluation import evaluate
+    from yowo_export import export, prove
+    from yowo_export.parity import Wanted
+    from yowo_training import train
+    from yowo_training.recipes import find_recipe
+
+    start, folder, reporter = perf_counter(), Path(output), ConsoleReporter()
+    data = folder / "data"
+    reporter.message("making videos of people who sit, stand, wave, walk and raise and lower their arms")
+    make_synthetic(data)
+    dataset = open_dataset("synthetic", data)
+    recipe = find_recipe(RECIPE)
+    only_2d = dataclasses.replace(recipe, name=f"{RECIPE}-2d", backbone_3d=None)
+    both = train("synthetic", folder / "yowo", data, recipe=recipe, minutes=minutes, reporter=reporter)
+    flat = train("synthetic", folder / "2d", data, recipe=only_2d, minutes=minutes / 2, reporter=reporter)
+    onnx, flat_onnx = (
+        export(model, folder / name, reporter=reporter) for model, name in ((both, "yowo.onnx"), (flat, "2d.onnx"))
     )
+    exported, checkpoint, flat_figures = (
+        evaluate(model, "synthetic", data, reporter=reporter) for model in (onnx, both, flat_onnx)
+    )
+    proof = prove(both, onnx, Wanted(data, clips=32))
+    timings, pictures = _bench(both, onnx, reporter), _pictures(onnx, dataset, folder)
+    seconds = perf_counter() - start
+    story = Story(dataset.labels, exported, checkpoint, flat_figures, proof, timings, *pictures, seconds)
     _tell(story)
     write_text(folder / "report.html", _page(story))
     click.echo(folder / "report.html")
 
 
-def _data(folder: Path) -> Dataset:
-    from yowo_deploy.datasets import open_dataset
-    from yowo_deploy.datasets.synthetic.generator import make_synthetic
-
-    talk.print("making videos of people who sit, stand, wave, walk and raise and lower their arms")
-    make_synthetic(folder)
-    return open_dataset("synthetic", folder)
-
-
-def _train(dataset: Dataset, folder: Path, minutes: float, flat: bool) -> Path:
-    from yowo_training.recipes import find_recipe
-    from yowo_training.trainer import Budget, Run
-
-    recipe = find_recipe(RECIPE)
-    if flat:
-        recipe = dataclasses.replace(recipe, name=f"{RECIPE}-2d", backbone_3d=None)
-    run = Run(recipe, dataset, folder, Budget(minutes, recipe.epochs))
-    with progress_bar(f"training {recipe.name}", total=1.0) as update:
-        for report in run:
-            update(report.done, f"epoch {report.epoch}  loss {report.loss:.2f}  {report.clips_per_s:.0f} clips/s")
-    return run.best
-
-
-def _export(checkpoint: Path, path: Path) -> Path:
-    from yowo_export.exporter import export_onnx
-    from yowo_training.checkpoints.checkpoint import load_checkpoint
-
-    difference = export_onnx(load_checkpoint(checkpoint), path)
-    talk.print(f"exported {path}: agrees with PyTorch to {difference:.1e}")
-    return path
-
-
-def _evaluate(model: Path, dataset: Dataset) -> Evaluation:
-    from yowo_deploy.backends.loader import open_model
-    from yowo_deploy.evaluation import evaluate_videos
-
-    videos = dataset.videos("test")
-    with open_model(model) as backend, progress_bar(f"evaluating {model.name}", total=len(videos)) as update:
-        return evaluate_videos(backend, videos, on_video=_counter(update))
-
-
-def _counter(update: Callable[..., None]) -> Callable[[object], None]:
-    done = iter(range(1, 1_000_000))
-    return lambda _: update(next(done))
-
-
-def _parity(reference: Path, candidate: Path, videos: Path) -> Proof:
-    from yowo_export.parity.prove import Wanted, prove
-
-    return prove(reference, candidate, Wanted(videos, clips=32))
-
-
-def _bench(checkpoint: Path, onnx: Path) -> list[Timing]:
-    from contextlib import ExitStack
-
+def _bench(checkpoint: Path, onnx: Path, reporter: ConsoleReporter) -> list[Timing]:
     from yowo_deploy.backends.loader import open_model
     from yowo_deploy.benchmark.timing import bench_models
 
-    with ExitStack() as stack, progress_bar("measuring", total=1.0) as update:
+    with ExitStack() as stack:
         chosen = ((checkpoint, "pytorch"), (onnx, "onnxruntime"), (onnx, "openvino"))
-        models = [stack.enter_context(open_model(path, engine)) for path, engine in chosen]
+        models = [stack.enter_context(open_model(path, backend)) for path, backend in chosen]
+        update = stack.enter_context(reporter.progress("measuring", 1.0))
         return bench_models(models, seconds=8.0, on_round=update)
 
 
@@ -212,8 +171,8 @@ def _speed_table(story: Story) -> TableText:
         spread = "" if timing is story.timings[0] else f"{low:.2f} to {high:.2f}"
         milliseconds = (f"{timing.percentile_ms(percent):.2f}" for percent in (50, 95))
         rows.append((timing.name, *milliseconds, f"{timing.clips_per_s:.0f}", f"{ratio:.2f}", spread))
-    headers = ("engine", "p50 ms", "p95 ms", "clips/s", "times PyTorch", "95 % interval")
-    return "How fast is it? One clip a call, engines in turn", headers, rows
+    headers = ("backend", "p50 ms", "p95 ms", "clips/s", "times PyTorch", "95 % interval")
+    return "How fast is it? One clip a call, backends in turn", headers, rows
 
 
 def _page(story: Story) -> str:
@@ -239,7 +198,7 @@ def _page(story: Story) -> str:
             ),
             section(
                 _speed_table(story),
-                "Measured in one run, one call of each engine in turn, on the machine that made this page.",
+                "Measured in one run, one call of each backend in turn, on the machine that made this page.",
             ),
             Section(
                 "What it sees",
