@@ -219,9 +219,7 @@ def test_parity_trusts_plans_where_it_is_told_to_alone(
         asked.extend(options)
         raise InputError("noted")
 
-    monkeypatch.setattr(
-        importlib.import_module("yowo_export.parity.prove"), "prove", note
-    )  # a function has that name too
+    monkeypatch.setattr(importlib.import_module("yowo_export.parity.prove"), "prove", note)  # not the function
     run("parity", onnx, onnx, *(["--trust"] * trust))
     assert [options["trust"] for options in asked] == [trust, trust]
 
