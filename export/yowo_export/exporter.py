@@ -17,7 +17,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from yowo_deploy.backends.ort import OnnxRuntimeBackend
+from yowo_deploy.backends.ort import open_file
 from yowo_deploy.errors import ParityError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import COST_KEY
@@ -137,7 +137,7 @@ def fold_output_layers(model: Yowo) -> Yowo:
 def _difference(checkpoint: Checkpoint, path: Path) -> float:
     rng = np.random.default_rng(0)
     clips = rng.standard_normal((2, *checkpoint.spec.clip_shape), np.float32)
-    with TorchBackend.of(checkpoint) as reference, OnnxRuntimeBackend(path) as candidate:
+    with TorchBackend.of(checkpoint) as reference, open_file(path) as candidate:
         expected = reference.infer(clips)
         answers = np.concatenate([candidate.infer(clips[:1]), candidate.infer(clips)[1:]])
     return float(np.abs(answers - expected).max() / max(1.0, np.abs(expected).max()))

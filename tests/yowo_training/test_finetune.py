@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from yowo_deploy.backends.ort import OnnxRuntimeBackend
+from yowo_deploy.backends.ort import open_file
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_weights
@@ -34,7 +34,7 @@ def clips() -> Tensor:
 
 @pytest.fixture(scope="module")
 def expected(clips: Tensor) -> np.ndarray:
-    with OnnxRuntimeBackend(SHIPPED) as backend:
+    with open_file(SHIPPED) as backend:
         return backend.infer(clips.numpy())
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 
 Shape = tuple[int, ...]
+T = TypeVar("T")
 
 
 class Backend(AbstractContextManager["Backend"], Protocol):
@@ -100,6 +102,24 @@ class Streaming(Protocol):
     def open_stream(self) -> FrameStream:
         """A stream at its start; streams of one engine know nothing of each other."""
         ...
+
+
+class Pool(Generic[T]):
+    """What one caller at a time may use, lent to as many callers as there are items."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._idle: SimpleQueue[T] = SimpleQueue()
+        for item in items:
+            self._idle.put(item)
+
+    @contextmanager
+    def lent(self) -> Iterator[T]:
+        """One of them, waited for if all are lent."""
+        item = self._idle.get()
+        try:
+            yield item
+        finally:
+            self._idle.put(item)
 
 
 class Engine(Closing):

@@ -1,4 +1,4 @@
-"""ONNX Runtime and its providers. Knows how to open a session and nothing of what the numbers mean."""
+"""ONNX Runtime and its providers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
@@ -18,8 +17,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
-from yowo_deploy.backends.streaming import FRAMES, RAW, Keeping, Maps, Memory, StreamingEngine
+from yowo_deploy.backends.base import Backend, Shape
+from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
+from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_spec
@@ -55,7 +55,7 @@ _TYPES = {
 }
 
 
-class _Loaded:
+class _Session:
     """An ONNX file in a session.
 
     Args:
@@ -73,6 +73,8 @@ class _Loaded:
         ModelFileError: ONNX Runtime cannot load the file.
         OutputError: the cache cannot be written.
     """
+
+    name = "onnxruntime"
 
     def __init__(
         self,
@@ -98,64 +100,50 @@ class _Loaded:
         providers = _providers(kind, index, cache, options)
         try:
             # With its fallback ONNX Runtime would print to stdout and go on without the provider.
-            self.session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+            self._session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
         except _ERRORS as error:
             raise ModelFileError(f"onnxruntime cannot load {path} on {device}: {str(error).splitlines()[0]}") from error
-        if self.session.get_providers()[0] != _PROVIDERS[kind]:
+        if self._session.get_providers()[0] != _PROVIDERS[kind]:
             raise InputError(
                 f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; its reason stands above on "
                 "stderr, and `yowo-deploy doctor` shows what lacks"
             )
-        self.kind, self.index = kind, index
+        self._index = index
+        self.inputs, self.outputs = _shapes(self._session.get_inputs()), _shapes(self._session.get_outputs())
         # Not for the RTX plugin: beside it stands the plain wheel, which cannot allocate on a GPU.
         self.binds = kind in ("cuda", "tensorrt")
 
+    def make_call(self) -> Call:
+        """See `Session.make_call`."""
+        if self.binds:
+            return DeviceMemory(self._session, self.spec, "cuda", self._index)
+        [name] = self.inputs
+        return lambda clips: np.asarray(self._session.run(None, {name: clips})[0], np.float32)
 
-class OnnxRuntimeBackend(Engine):
-    """An ONNX file on ONNX Runtime; arguments and errors are those of `_Loaded`."""
+    def make_step(self) -> _Step:
+        """See `Session.make_step`."""
+        return _Step(self._session, ("cuda", self._index) if self.binds else ("cpu", 0))
 
-    name = "onnxruntime"
+    def values(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Session.values`."""
+        [name], found = self.inputs, [each for each in names if each in self.outputs]
+        answers = self._session.run(found, {name: clips}) if found else []
+        return {each: np.asarray(answer, np.float32) for each, answer in zip(found, answers, strict=True)}
 
-    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
-        loaded = _Loaded(path, streams=streams, **options)
-        self.spec, self._session, self._binds = loaded.spec, loaded.session, loaded.binds
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        check_shapes(_shapes(inputs), _shapes(outputs), self.spec, path)
-        self.batch = batch_of(_shapes(inputs)[0])
-        self._input = inputs[0].name
-        self.streams = streams
-        self._idle: SimpleQueue[DeviceMemory] = SimpleQueue()
-        for _ in range(streams if self._binds else 0):
-            self._idle.put(DeviceMemory(self._session, self.spec, "cuda", loaded.index))
 
-    def infer(self, clips: NDArray[np.float32]) -> Float:
-        """See `Backend.infer`."""
-        checked = check_clips(clips, self.spec, self.batch[1])
-        if not self._binds:
-            return np.asarray(self._session.run(None, {self._input: checked})[0], np.float32)
-        memory = self._idle.get()
-        try:
-            return memory.infer(checked)
-        finally:
-            self._idle.put(memory)
+class OnnxRuntimeBackend(ClipEngine):
+    """A file of clips on ONNX Runtime."""
 
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
-        """See `Layered.outputs`."""
-        here = {output.name for output in self._session.get_outputs()}
-        found = [name for name in names if name in here]
-        answers = self._session.run(found, {self._input: check_clips(clips, self.spec, self.batch[1])}) if found else []
-        return {name: np.asarray(answer, np.float32) for name, answer in zip(found, answers, strict=True)}
+    _session: _Session
 
     def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
         """See `Staged`."""
-        start = perf_counter()
-        if not self._binds:
+        if not self._session.binds:
+            start = perf_counter()
             return self.infer(clips), {"infer": perf_counter() - start}
-        memory = self._idle.get()
-        try:
-            return memory.infer_in_stages(check_clips(clips, self.spec, self.batch[1]))
-        finally:
-            self._idle.put(memory)
+        with self._calls.lent() as call:
+            staged: DeviceMemory = call  # type: ignore[assignment]  # what a session that binds makes
+            return staged.infer_in_stages(self._checked(clips))
 
 
 class DeviceMemory:
@@ -174,7 +162,7 @@ class DeviceMemory:
         self._answer = (spec.output_channels, *spec.grid_size[::-1])
         self._batch = 0
 
-    def infer(self, clips: NDArray[np.float32]) -> Float:
+    def __call__(self, clips: NDArray[np.float32]) -> Float:
         """Contiguous (B, 3, T, H, W) to (B, A * (5 + C), rows, columns), a copy."""
         return self.infer_in_stages(clips)[0]
 
@@ -196,18 +184,6 @@ class DeviceMemory:
         raw = np.array(self._raw.numpy(), np.float32)
         spent = {"copy in": copied - start, "infer": inferred - copied, "copy out": perf_counter() - inferred}
         return raw, spent
-
-
-class OnnxRuntimeStreaming(StreamingEngine):
-    """A streaming ONNX file on ONNX Runtime; else as `OnnxRuntimeBackend`. Maps stay on the GPU where it is CUDA's."""
-
-    name = "onnxruntime"
-
-    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
-        loaded = _Loaded(path, streams=streams, **options)
-        session, device = loaded.session, ("cuda", loaded.index) if loaded.binds else ("cpu", 0)
-        keeping = Keeping.of(_named(session.get_inputs()), _named(session.get_outputs()), loaded.spec, path)
-        super().__init__(loaded.spec, keeping, lambda: _Step(session, device), streams)
 
 
 class _Step:
@@ -246,9 +222,10 @@ class _Step:
         return np.array(binding.get_outputs()[-1].numpy()[0], np.float32) if whole else None
 
 
-def open_file(path: Path, **options: Any) -> Engine:
-    """A file in the engine that it is for: of clips or of frames."""
-    return (OnnxRuntimeStreaming if read_spec(path).streaming else OnnxRuntimeBackend)(path, **options)
+def open_file(path: Path, streams: int = 1, **options: Any) -> Backend:
+    """A file in the engine that it is for: of clips or of frames; arguments and errors are those of `_Session`."""
+    session = _Session(path, streams=streams, **options)
+    return (FrameEngine if session.spec.streaming else OnnxRuntimeBackend)(session, path, streams)
 
 
 def _parsed(device: str) -> tuple[str, int]:
@@ -302,10 +279,6 @@ def _plugin_device(index: int) -> Any:
     return devices[index]
 
 
-def _shapes(tensors: list[Any]) -> list[Shape]:
-    """Sides that are not fixed have a name there, or none at all."""
-    return [tuple(side if isinstance(side, int) else -1 for side in tensor.shape or ()) for tensor in tensors]
-
-
-def _named(tensors: list[Any]) -> dict[str, Shape]:
-    return {tensor.name: shape for tensor, shape in zip(tensors, _shapes(tensors), strict=True)}
+def _shapes(tensors: list[Any]) -> dict[str, Shape]:
+    """By name. Sides that are not fixed have a name there, or none at all."""
+    return {each.name: tuple(side if isinstance(side, int) else -1 for side in each.shape or ()) for each in tensors}

@@ -1,12 +1,12 @@
-"""OpenVINO, the fast engine on a CPU. Knows how to compile a file and nothing of what the numbers mean."""
+"""OpenVINO, the fastest engine on a CPU."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Engine, Shape, batch_of, check_clips, check_shapes
-from yowo_deploy.backends.streaming import FRAMES, RAW, Keeping, Maps, Memory, StreamingEngine
+from yowo_deploy.backends.base import Backend, Shape
+from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
+from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_spec
@@ -27,7 +28,7 @@ from yowo_deploy.spec import Precision
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-class _Loaded:
+class _Session:
     """An ONNX file as OpenVINO read it, and how it is to be compiled.
 
     Args:
@@ -39,7 +40,14 @@ class _Loaded:
         threads: of the CPU; OpenVINO's choice by default.
         streams: see `open_model`. One stream asks for the shortest time to an answer, more for throughput.
         cache: see `open_model`. Files of other models, or of other versions of OpenVINO, may lie in it.
+
+    Raises:
+        InputError: the device or the precision is none of these.
+        ModelFileError: OpenVINO cannot load the file.
+        OutputError: the cache cannot be written.
     """
+
+    name = "openvino"
 
     def __init__(
         self,
@@ -70,10 +78,20 @@ class _Loaded:
             raise InputError(f"this CPU has no bf16, in which {path} was to run: give --precision {others}")
         self._core, self._path, self._config = core, path, config
         with self._saying_why():
-            self.model = core.read_model(path)
+            self._model = core.read_model(path)
+        self.inputs, self.outputs = _shapes(self._model.inputs), _shapes(self._model.outputs)
 
-    def compile(self, model: ov.Model) -> ov.CompiledModel:
-        """The model, or a part of it, ready to run."""
+    @cached_property
+    def compiled(self) -> ov.CompiledModel:
+        return self._compile(self._model)
+
+    @cached_property
+    def _maps(self) -> ov.CompiledModel:
+        """The part of a streaming file that makes the maps alone."""
+        maps = [each.get_node().input_value(0) for each in self._model.outputs if RAW not in each.names]
+        return self._compile(ov.Model(maps, self._model.get_parameters()))
+
+    def _compile(self, model: ov.Model) -> ov.CompiledModel:
         with self._saying_why():
             return self._core.compile_model(model, "CPU", self._config)
 
@@ -85,63 +103,22 @@ class _Loaded:
             reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
             raise ModelFileError(f"openvino cannot load {self._path}: {reason}") from error
 
+    def make_call(self) -> Call:
+        """See `Session.make_call`."""
+        request = self.compiled.create_infer_request()
+        return lambda clips: np.array(request.infer([ov.Tensor(clips, shared_memory=True)])[0], np.float32)
 
-class OpenVinoBackend(Engine):
-    """An ONNX file on OpenVINO.
+    def make_step(self) -> _Step:
+        """See `Session.make_step`."""
+        return _Step({True: self.compiled, False: self._maps})
 
-    Args:
-        path: of an ONNX file with a spec.
-        options: see `_Loaded`.
-
-    Raises:
-        InputError: the device or the precision is none of these.
-        ModelFileError: OpenVINO cannot load the file.
-        OutputError: the cache cannot be written.
-    """
-
-    name = "openvino"
-
-    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
-        loaded = _Loaded(path, streams=streams, **options)
-        self.spec = loaded.spec
-        self._compiled = loaded.compile(loaded.model)
-        inputs = _shapes(self._compiled.inputs)
-        check_shapes(inputs, _shapes(self._compiled.outputs), self.spec, path)
-        self.batch = batch_of(inputs[0])
-        self.streams = streams
-        self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
-        for _ in range(streams):
-            self._idle.put(self._compiled.create_infer_request())
-
-    def infer(self, clips: NDArray[np.float32]) -> Float:
-        """See `Backend.infer`."""
-        checked = check_clips(clips, self.spec, self.batch[1])
-        request = self._idle.get()
-        try:
-            return np.array(request.infer([ov.Tensor(checked, shared_memory=True)])[0], np.float32)
-        finally:
-            self._idle.put(request)
-
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
-        """See `Layered.outputs`."""
-        wanted = {name: output for output in self._compiled.outputs for name in output.names if name in set(names)}
-        request = self._compiled.create_infer_request()
-        request.infer([check_clips(clips, self.spec, self.batch[1])])
+    def values(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Session.values`."""
+        compiled = self.compiled
+        wanted = {name: output for output in compiled.outputs for name in output.names if name in set(names)}
+        request = compiled.create_infer_request()
+        request.infer([clips])
         return {name: np.array(request.get_tensor(output).data, np.float32) for name, output in wanted.items()}
-
-
-class OpenVinoStreaming(StreamingEngine):
-    """A streaming ONNX file on OpenVINO; else as `OpenVinoBackend`. Maps are written and read where they lie."""
-
-    name = "openvino"
-
-    def __init__(self, path: Path, streams: int = 1, **options: Any) -> None:
-        loaded = _Loaded(path, streams=streams, **options)
-        model, outputs = loaded.model, loaded.model.outputs
-        keeping = Keeping.of(_named(model.inputs), _named(outputs), loaded.spec, path)
-        maps = [each.get_node().input_value(0) for each in outputs if RAW not in each.names]
-        parts = {True: loaded.compile(model), False: loaded.compile(ov.Model(maps, model.get_parameters()))}
-        super().__init__(loaded.spec, keeping, lambda: _Step(parts), streams)
 
 
 class _Step:
@@ -169,18 +146,16 @@ class _Step:
         return np.array(request.get_tensor(outputs[RAW]).data[0], np.float32) if whole else None
 
 
-def open_file(path: Path, **options: Any) -> Engine:
-    """A file in the engine that it is for: of clips or of frames."""
-    return (OpenVinoStreaming if read_spec(path).streaming else OpenVinoBackend)(path, **options)
+def open_file(path: Path, streams: int = 1, **options: Any) -> Backend:
+    """A file in the engine that it is for: of clips or of frames; arguments and errors are those of `_Session`."""
+    session = _Session(path, streams=streams, **options)
+    return (FrameEngine if session.spec.streaming else ClipEngine)(session, path, streams)
 
 
-def _named(ports: list[Any]) -> dict[str, Shape]:
-    return {port.any_name: shape for port, shape in zip(ports, _shapes(ports), strict=True)}
-
-
-def _shapes(tensors: list[Any]) -> list[Shape]:
-    shapes = [tensor.partial_shape for tensor in tensors]
-    return [
-        tuple(side.get_length() if side.is_static else -1 for side in shape) if shape.rank.is_static else ()
-        for shape in shapes
-    ]
+def _shapes(ports: list[Any]) -> dict[str, Shape]:
+    """By name; -1 for a side that is not fixed."""
+    shapes = {port.any_name: port.partial_shape for port in ports}
+    return {
+        name: tuple(side.get_length() if side.is_static else -1 for side in shape) if shape.rank.is_static else ()
+        for name, shape in shapes.items()
+    }

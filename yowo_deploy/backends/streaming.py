@@ -1,4 +1,4 @@
-"""What neighbouring clips share, kept from frame to frame. Knows no engine, only what one must offer for it.
+"""Maps that neighbouring clips share, kept from frame to frame.
 
 A streaming file's network takes "frames", the newest K frames of the clip one behind the other as channels, oldest
 first, (1, 3 * K, H, W), and maps that it put out at earlier frames: "kept_L_N@A" is what "kept_L_N" was A frames ago. L
@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Engine, check_clips
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 
@@ -222,29 +219,3 @@ class _Set:
 def _different(memories: Iterable[Memory], new: Memory) -> list[Memory]:
     """Each once, without the new one."""
     return list({id(each): each for each in memories if each is not new}.values())
-
-
-class StreamingEngine(Engine):
-    """An engine with a streaming file: what `Backend` and `Streaming` ask for, once it can make a step."""
-
-    def __init__(self, spec: ModelSpec, keeping: Keeping, make_step: Callable[[], Step], streams: int) -> None:
-        self.spec, self.streams = spec, streams
-        self._keeping, self._make_step = keeping, make_step
-        self._idle: SimpleQueue[KeptStream] = SimpleQueue()
-        for _ in range(streams):
-            self._idle.put(self._stream(1))
-
-    def open_stream(self) -> KeptStream:
-        """See `Streaming.open_stream`."""
-        return self._stream(self.spec.frame_stride)
-
-    def infer(self, clips: NDArray[np.float32]) -> Float:
-        """See `Backend.infer`. For what looks at clips: each is a video of its own, so nothing is saved."""
-        checked, stream = check_clips(clips, self.spec), self._idle.get()
-        try:
-            return np.stack([stream.last_of(clip) for clip in checked])
-        finally:
-            self._idle.put(stream)
-
-    def _stream(self, stride: int) -> KeptStream:
-        return KeptStream(self._make_step(), self._keeping, self.spec, stride)

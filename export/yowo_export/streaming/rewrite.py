@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.backends.streaming import FRAMES, RAW, StreamingEngine, input_name, output_name
+from yowo_deploy.backends.onnx_session import FrameEngine
+from yowo_deploy.backends.streaming import FRAMES, RAW, input_name, output_name
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec
@@ -93,7 +94,7 @@ def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
 def _difference(source: Path, made: Path, spec: ModelSpec) -> float:
     frames, buffer, worst = np.random.default_rng(0), ClipBuffer(spec), 0.0
     with open_model(source, "onnxruntime") as clips, open_model(made, "onnxruntime") as streaming:
-        assert isinstance(streaming, StreamingEngine)
+        assert isinstance(streaming, FrameEngine)
         stream = streaming.open_stream()
         for number in range(spec.clip_span + 1):
             planes = frames.random((3, *spec.clip_shape[2:]), np.float32)

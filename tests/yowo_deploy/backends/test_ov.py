@@ -102,7 +102,7 @@ def _quantized(kernel: Float, last: Float, strides: dict[str, Any], squeeze: Any
 def precisions(backend: Backend) -> set[str]:
     """In which the convolutions were really computed; a batch that is not fixed is compiled when the first comes."""
     backend.infer(clips_of(backend.spec))
-    operations = backend._compiled.get_runtime_model().get_ops()  # type: ignore[attr-defined]
+    operations = backend._session.compiled.get_runtime_model().get_ops()  # type: ignore[attr-defined]
     told = [operation.get_rt_info() for operation in operations]
     return {str(info["runtimePrecision"].value) for info in told if info["layerType"].value == "Convolution"}
 
@@ -180,7 +180,7 @@ def test_what_was_compiled_is_kept_and_taken_again_by_the_same_model_alone(
     def from_cache(path: Path) -> bool:
         with open_model(path, "openvino", cache=folder) as cached, open_model(path, "openvino") as fresh:
             assert np.array_equal(cached.infer(clips_of(spec)), fresh.infer(clips_of(spec)))
-            return bool(cached._compiled.get_property("LOADED_FROM_CACHE"))  # type: ignore[attr-defined]
+            return bool(cached._session.compiled.get_property("LOADED_FROM_CACHE"))  # type: ignore[attr-defined]
 
     one, other = make_file("fp32"), make_file("fp32", seed=7)
     assert [from_cache(one), len(os.listdir(folder))] == [False, 1]

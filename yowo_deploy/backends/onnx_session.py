@@ -1,0 +1,96 @@
+"""Backends of ONNX files, of clips and of frames, over the session of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yowo_deploy.arrays import Float
+from yowo_deploy.backends.base import Engine, Pool, Shape, batch_of, check_clips, check_shapes
+from yowo_deploy.backends.streaming import Keeping, KeptStream, Step
+from yowo_deploy.spec import ModelSpec
+
+Call = Callable[[NDArray[np.float32]], Float]
+
+
+class Session(Protocol):
+    """An ONNX file in an engine.
+
+    Attributes:
+        inputs, outputs: shapes by name; -1 for a side that is not fixed.
+    """
+
+    name: str
+    spec: ModelSpec
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+
+    def make_call(self) -> Call:
+        """From contiguous clips to raw outputs that are the caller's own; for one thread at a time."""
+        ...
+
+    def make_step(self) -> Step:
+        """Of a streaming file, for one stream."""
+        ...
+
+    def values(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """The outputs of those names that the file has."""
+        ...
+
+
+class ClipEngine(Engine):
+    """A file of clips.
+
+    Raises:
+        ModelFileError: the network and its spec do not belong together.
+    """
+
+    def __init__(self, session: Session, path: Path, streams: int) -> None:
+        self.name, self.spec, self.streams, self._session = session.name, session.spec, streams, session
+        inputs = list(session.inputs.values())
+        check_shapes(inputs, list(session.outputs.values()), self.spec, path)
+        self.batch = batch_of(inputs[0])
+        self._calls = Pool(session.make_call() for _ in range(streams))
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """See `Backend.infer`."""
+        checked = self._checked(clips)
+        with self._calls.lent() as call:
+            return call(checked)
+
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`."""
+        return self._session.values(self._checked(clips), names)
+
+    def _checked(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+        return check_clips(clips, self.spec, self.batch[1])
+
+
+class FrameEngine(Engine):
+    """A streaming file.
+
+    Raises:
+        ModelFileError: its inputs and outputs are not those of a streaming file.
+    """
+
+    def __init__(self, session: Session, path: Path, streams: int) -> None:
+        self.name, self.spec, self.streams, self._session = session.name, session.spec, streams, session
+        self._keeping = Keeping.of(session.inputs, session.outputs, session.spec, path)
+        self._idle = Pool(self._stream(1) for _ in range(streams))
+
+    def open_stream(self) -> KeptStream:
+        """See `Streaming.open_stream`."""
+        return self._stream(self.spec.frame_stride)
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        """See `Backend.infer`. For what looks at clips: each is a video of its own, so nothing is saved."""
+        checked = check_clips(clips, self.spec)
+        with self._idle.lent() as stream:
+            return np.stack([stream.last_of(clip) for clip in checked])
+
+    def _stream(self, stride: int) -> KeptStream:
+        return KeptStream(self._session.make_step(), self._keeping, self.spec, stride)
