@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.backends.streaming import StreamingEngine
+from yowo_deploy.backends.onnx_session import FrameEngine
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import ModelSpec
 from yowo_export.exporter import export_onnx
@@ -63,7 +63,7 @@ def test_frame_by_frame_is_as_near_to_the_truth_as_whole_clips(
     frames = np.random.default_rng(0).random((SPEC.clip_length + 5, *SPEC.clip_shape[:1], 64, 64), np.float32)
     for engine in ("onnxruntime", "openvino"):
         with open_model(tmp_path / "clips.onnx", engine) as clips, open_model(tmp_path / "frames.onnx", engine) as made:
-            assert isinstance(made, StreamingEngine)
+            assert isinstance(made, FrameEngine)
             stream, buffer = made.open_stream(), ClipBuffer(SPEC)
             errors, moved, before = [], 0.0, None
             for number, frame in enumerate(frames):

@@ -177,7 +177,7 @@ def test_bound_memory_gives_what_a_plain_run_gives_whatever_the_order_of_batches
     answers = []
     for batch in (2, 2, 1, 3, 2):
         clips = random.random((batch, *spec.clip_shape), np.float32)
-        answers.append((memory.infer(clips), session.run(None, {"clip": clips})[0]))
+        answers.append((memory(clips), session.run(None, {"clip": clips})[0]))
     for bound, plain in answers:  # after the last call: no call changed an earlier answer
         assert np.array_equal(bound, plain)
 

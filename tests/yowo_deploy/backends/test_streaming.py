@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.streaming import Keeping, KeptStream, Maps, Memory, StreamingEngine, input_name, output_name
+from yowo_deploy.backends.onnx_session import FrameEngine
+from yowo_deploy.backends.streaming import Keeping, KeptStream, Maps, Memory, input_name, output_name
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 
@@ -87,7 +90,8 @@ def test_maps_are_as_old_as_their_names_say_from_the_first_frame_on(
 
 def test_whole_clips_are_answered_and_only_maps_made_before_their_last_frame() -> None:
     step = NumpyStep()
-    engine = StreamingEngine(SPEC, keeping(), lambda: step, 1)
+    session: Any = SimpleNamespace(name="numpy", spec=SPEC, inputs=INPUTS, outputs=OUTPUTS, make_step=lambda: step)
+    engine = FrameEngine(session, Path("m.onnx"), 1)
     clips = np.random.default_rng(0).integers(0, 9, (3, *SPEC.clip_shape)).astype(np.float32)
     answers = engine.infer(clips)
     assert step.calls == {True: 3, False: 3 * (SPEC.clip_length - 1)}

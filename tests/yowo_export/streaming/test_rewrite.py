@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend, Streaming
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.backends.streaming import StreamingEngine
+from yowo_deploy.backends.onnx_session import FrameEngine
 from yowo_deploy.cli import cli
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import InputError, ParityError
@@ -307,7 +307,7 @@ def test_a_file_that_differs_from_its_clips_is_not_written(
 def test_a_file_that_puts_out_no_numbers_is_not_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StreamingEngine, "open_stream", lambda engine: Odd())
+    monkeypatch.setattr(FrameEngine, "open_stream", lambda engine: Odd())
     with pytest.raises(ParityError, match="nan"):
         export_streaming(clip_file(folder, "small_resnet", SPEC), tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
