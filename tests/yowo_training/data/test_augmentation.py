@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yowo_deploy.arrays import Frame
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import ResizeFilter
-from yowo_training.data.augmentation import Augmentation, draw_augmentation, no_augmentation
+from yowo_training.data.augmentation import Augmentation, draw_augmentation
 
 FRAME = (160, 120)
 INPUT = (64, 64)
@@ -22,6 +22,11 @@ def shown(augmentation: Augmentation, frame: Frame) -> Frame:
     """One frame as the training sees it."""
     [window] = augmentation.frames([frame])
     return window
+
+
+def no_augmentation(size_wh: tuple[int, int], input_wh: tuple[int, int], resize_filter: ResizeFilter) -> Augmentation:
+    """The whole frame, resized to the input."""
+    return Augmentation((0.0, 0.0, float(size_wh[0]), float(size_wh[1])), False, input_wh, resize_filter)
 
 
 @settings(max_examples=40, deadline=None)

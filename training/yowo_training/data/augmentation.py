@@ -78,8 +78,3 @@ def draw_augmentation(
     left, top, right, bottom = crop.tolist()
     blue, green, red = np.maximum(gains, 0).tolist()
     return Augmentation((left, top, right, bottom), flip, size_wh, resize_filter, (blue, green, red))
-
-
-def no_augmentation(frame_size: tuple[int, int], size_wh: tuple[int, int], resize_filter: ResizeFilter) -> Augmentation:
-    """The whole frame, resized to the input."""
-    return Augmentation((0.0, 0.0, *map(float, frame_size)), False, size_wh, resize_filter)  # type: ignore[arg-type]
