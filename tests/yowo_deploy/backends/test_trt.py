@@ -225,6 +225,29 @@ def test_any_batch_of_the_profile_gives_what_numpy_gives(
         backend.infer(clips_of(spec, 1))
 
 
+@pytest.mark.parametrize("capturable", [True, False])
+def test_a_stream_that_cannot_be_captured_runs_without_a_graph(
+    capturable: bool,
+    make: Callable[..., tuple[Gpu, TensorRt]],
+    plan: Path,
+    spec: ModelSpec,
+    numpy_backend: MakeNumpy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def answer(context: Context, stream: int) -> bool:
+        asked.append(stream)
+        return capturable
+
+    monkeypatch.setattr(Context, "is_stream_capturable", answer, raising=False)  # as TensorRT-RTX has it
+    gpu, _ = make((2, 2, 2), fixed=True)
+    with open_model(plan) as backend:
+        found = backend.infer(clips_of(spec, 2))
+    assert np.array_equal(found, numpy_backend(spec).infer(clips_of(spec, 2)))
+    assert (asked, gpu.launches) == ([Gpu.stream], int(capturable))
+
+
 @pytest.mark.parametrize(("batch", "fixed"), [((1, 2, 3), False), ((2, 2, 2), True)])
 def test_layers_that_a_plan_shows_come_by_name(
     batch: tuple[int, int, int],
