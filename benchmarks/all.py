@@ -122,7 +122,7 @@ def start(work: Path, seconds: float) -> dict[str, Any]:
             "import torch": "import torch",
             "first detection, ONNX Runtime": opening.format("backend='onnxruntime'") + pushing,
             "first detection, OpenVINO": opening.format("backend='openvino'") + pushing,
-            "first detection, OpenVINO, --engine-cache": opening.format(kept) + pushing,
+            "first detection, OpenVINO, --cache": opening.format(kept) + pushing,
             "first detection, PyTorch": opening.format(repr(str(checkpoint))) + pushing,
         }
         times: dict[str, list[tuple[float, float]]] = {what: [] for what in codes}

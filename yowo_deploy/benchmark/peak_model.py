@@ -24,9 +24,9 @@ _REACH = 4.0  # of what INT8 can say: the values are normal with a deviation of 
 def write_gemm(path: Path, precision: Precision = "fp32") -> None:
     """Write the model: a clip read as a (3072, 1024) matrix, two products with (1024, 1024), and a small one.
 
-    A ReLU stands between two products, or an engine could multiply their weights beforehand; the mean of the rows makes
+    A ReLU stands between two products, or a backend could multiply their weights beforehand; the mean of the rows makes
     the answer small. "int8" is quantized as our exporter does it for CPUs, unsigned values and signed weights; "fp16"
-    has its products in half precision; "bf16" is an engine's own doing, so that file is the one for "fp32".
+    has its products in half precision; "bf16" is the backend's own conversion, so its file is that of "fp32".
     """
     *weights, last = gemm_weights()
     tensors = [tensor("matrix", np.array([ROWS, SIDE])), tensor("answer", np.array(ANSWER)), tensor("last", last)]

@@ -53,7 +53,7 @@ class OpenLoop:
 
 
 class Live:
-    """What happens to a frame: into the clip, through the engine, to boxes, to tubes; each stage timed.
+    """One frame through clip, inference, decoding and linking, each stage timed.
 
     Attributes:
         seconds: by stage, of the frame that was answered last.
@@ -86,7 +86,7 @@ class Live:
         self.seconds |= {"decode + NMS": decoded - inferred, "link": linked - decoded}
 
     def _infer(self, given: Float) -> tuple[Float, dict[str, float]]:
-        """The raw output for a clip, or for a stream's next planes; and seconds by stage where the engine tells."""
+        """The raw output for a clip, or for a stream's next planes; and seconds by stage where they are known."""
         if self._inference.by_clip and isinstance(self._model, Staged):
             raw, inside = self._model.infer_in_stages(given)
             return raw[0], inside
@@ -101,7 +101,7 @@ def bench_stages(model: Backend, video: Path, seconds: float = 5.0) -> list[Timi
         seconds: to measure for; at least `LEAST_FRAMES` frames.
 
     Returns:
-        The stages of `STAGES` that the engine has, copies on GPUs alone, and `WHOLE`.
+        The stages of `STAGES` that the backend has, copies on GPUs alone, and `WHOLE`.
 
     Raises:
         InputError: the video cannot be read, or has one frame alone.
@@ -131,8 +131,8 @@ def open_loop(
 ) -> OpenLoop:
     """Offer frames at a fixed rate, as a camera does, and see how late the answers are.
 
-    Frame k is to arrive k / fps after the start, and its latency counts from there, not from when somebody found the
-    time for it: an engine that falls behind is not let off by being asked less (no coordinated omission). As in live
+    Frame k is to arrive k / fps after the start, and its latency counts from there, not from when its
+    processing started: a backend that falls behind is not measured on fewer frames (no coordinated omission). In live
     video the newest frame is worked on; those that it overtook are preprocessed, for they belong into the clip, and
     counted as dropped. Decoding is left out: cameras give frames.
 

@@ -31,7 +31,8 @@ COMMANDS = {
     "demo": "the whole story in five minutes, without data or GPU",
 }
 # Former names of options, taken for one version: command -> old name -> new name.
-FORMER_OPTIONS: dict[str, dict[str, str]] = {"detect": {"--stride": "--every"}}
+_CACHE = {"--engine-cache": "--cache"}
+FORMER_OPTIONS = {"detect": {"--stride": "--every", **_CACHE}, "evaluate": _CACHE, "bench": _CACHE}
 
 
 class _Commands(click.Group):
@@ -92,7 +93,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line and exit code 1, a bug shows its traceback."""
-    # A thread that decodes runs beside one that calls the engine or trains. At Python's 5 ms a turn the second waits
+    # A thread that decodes runs beside one that runs inference or trains. At Python's 5 ms a turn the second waits
     # longer than it works: 23 against 46 clips/s in training, seen once on a shared machine.
     sys.setswitchinterval(0.0002)
     try:

@@ -48,7 +48,7 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # which has arguments sin
 
 
 def model_options(function: F) -> F:
-    """`--backend --device --precision --threads --clip --engine-cache --trust`, the arguments of `open_model`."""
+    """`--backend --device --precision --threads --clip --cache --trust`, the arguments of `open_model`."""
     options = (
         click.option("--backend", type=click.Choice(BACKENDS), help="Backend.  [default: the fastest installed]"),
         click.option(
@@ -63,7 +63,7 @@ def model_options(function: F) -> F:
         ),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the backend's choice]"),
         click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
-        click.option("--engine-cache", "cache", type=click.Path(), help="Folder that caches compiled models."),
+        click.option("--cache", type=click.Path(), help="Folder that caches compiled models."),
         click.option("--trust", is_flag=True, help="Load a plan whose hash is missing or differs."),
     )
     for option in reversed(options):

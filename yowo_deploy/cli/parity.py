@@ -97,7 +97,7 @@ def command(
     every: int,
     report: str | None,
     as_json: bool,
-    **engine: Any,
+    **options: Any,
 ) -> None:
     """Check that CANDIDATE computes what REFERENCE computes: any two of checkpoint, ONNX file and plan.
 
@@ -111,10 +111,10 @@ def command(
 
     opened = open_dataset(dataset[0], Path(dataset[1]), split) if dataset else None
     wanted = Wanted(data, clips, limits, bisect, memory, opened, every)
-    first = {"backend": engine.pop("reference_backend"), "trust": engine["trust"]}
-    if engine["clip"]:
-        first["clip"] = engine["clip"]
-    proof = prove(reference, candidate, wanted, (first, engine), talk.print)
+    first = {"backend": options.pop("reference_backend"), "trust": options["trust"]}
+    if options["clip"]:
+        first["clip"] = options["clip"]
+    proof = prove(reference, candidate, wanted, (first, options), talk.print)
     if as_json:
         click.echo(json.dumps(_values(proof)))
     else:

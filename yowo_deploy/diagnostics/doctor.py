@@ -155,7 +155,7 @@ class Health:
 
 
 def examine(on_trial: Callable[[int, str], None] = lambda done, name: None) -> Health:
-    """Look at everything; 5 s with all engines installed and warm. `on_trial` hears what is tried next."""
+    """Run every check; 5 s with all backends installed and warm. `on_trial` is called before each."""
     wheels = importlib.metadata.packages_distributions()
     gpus, gpu_note = find_gpus()
     findings = []
@@ -201,8 +201,8 @@ def run_one_layer(path: str, backend: str, device: str) -> None:
         YowoError: it cannot be opened, or its answer is wrong.
     """
     clip, _, answer = clip_kernel_answer()
-    with open_model(path, backend, device) as engine:
-        if not np.array_equal(engine.infer(clip), answer):
+    with open_model(path, backend, device) as opened:
+        if not np.array_equal(opened.infer(clip), answer):
             raise ModelFileError("the answer is wrong")
 
 
@@ -253,7 +253,7 @@ def _failure(command: list[str], environment: dict[str, str], folder: str) -> st
     if not done.returncode:
         return ""
     told = last_line(done.stderr, done.stdout)
-    lacking = re.search(r"lib[\w.+-]+: cannot open shared object file", done.stderr)  # engines log it and go on
+    lacking = re.search(r"lib[\w.+-]+: cannot open shared object file", done.stderr)  # backends log it and go on
     return told if lacking is None or lacking[0] in told else f"{lacking[0]}; {told}"
 
 

@@ -19,7 +19,7 @@ STRIDES = (SPEC.clip_length, SPEC.stride, SPEC.stride)
 def clip_kernel_answer() -> tuple[Float, Float, Float]:
     """(1, 3, 2, 4, 4) clip, (6, 3, 2, 2, 2) kernel and the (1, 6, 2, 2) raw output.
 
-    Whole numbers so small that every engine must be exact, in any precision and in whatever order it adds.
+    Whole numbers so small that every backend must be exact, in any precision and in whatever order it adds.
     """
     random = np.random.default_rng(0)
     clip = random.integers(0, 3, (1, *SPEC.clip_shape)).astype(np.float32)

@@ -302,7 +302,7 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
 
 def test_a_compiled_model_is_kept_where_it_is_asked_for(onnx: Path, tmp_path: Path) -> None:
     folder = tmp_path / "engines"
-    arguments = ("bench", "--engine", onnx, "--seconds", 0.1, "--json", "--no-peak", "--engine-cache", folder)
+    arguments = ("bench", "--engine", onnx, "--seconds", 0.1, "--json", "--no-peak", "--cache", folder)
     assert run(*arguments, "--backend", "openvino").exit_code == 0
     assert [path.suffix for path in folder.iterdir()] == [".blob"]
     assert "leave out the cache" in str(run(*arguments, "--backend", "onnxruntime").exception)

@@ -123,3 +123,17 @@ def test_a_former_option_is_taken_and_reported_once(model: Path, video: Path) ->
     assert carried(new.stdout) == carried(old.stdout) == carried(joined.stdout) == [n % 3 != 0 for n in range(FRAMES)]
     assert [each.stderr.count("--stride is now called --every") for each in (new, old, joined)] == [0, 1, 1]
     assert "--stride" not in CliRunner().invoke(cli, ["detect", "--help"]).output
+
+
+def test_the_former_name_of_the_cache_goes_on_to_every_command_with_a_model(
+    model: Path, video: Path, tmp_path: Path
+) -> None:
+    calls = {
+        "detect": ["detect", str(video), "--model", str(model), "--json", str(tmp_path / "a.jsonl")],
+        "bench": ["bench", "--engine", str(model), "--seconds", "0.01", "--no-stages", "--no-peak", "--json"],
+    }
+    for name, call in calls.items():
+        folder = tmp_path / name
+        ended = CliRunner().invoke(cli, [*call, "--backend", "openvino", "--engine-cache", str(folder)])
+        assert ended.exit_code == 0 and ended.stderr.count("--engine-cache is now called --cache") == 1, ended.output
+        assert [path.suffix for path in folder.iterdir()] == [".blob"]
