@@ -382,7 +382,7 @@ def test_what_is_kept_is_the_average_where_it_was_best_on_the_held_out_recording
         averages.append({name: value.clone() for name, value in run.average.model.state_dict().items()})
         return Evaluation(ClassAp(np.array([next(figures)])), {}, 0.0, 0.0, 1, 0)
 
-    monkeypatch.setattr(trainer, "evaluate", judge)
+    monkeypatch.setattr(trainer, "evaluate_videos", judge)
     run.rules = "ava"
     [*_] = run
     assert run.held_out and judged == [([video.name for video in run.held_out], "ava")] * 5
