@@ -42,8 +42,8 @@ def export(
         export("ckpt.pth", "int8.onnx", lower=LowerPrecision("int8", ["videos"]))
 
     Args:
-        model: a checkpoint of this toolkit or of the official release; or an ONNX file of ours, or "default", to be
-            written again in another form.
+        model: a checkpoint of this project or an official one; or an ONNX file of ours, or "default", to be written
+            again in another form.
         output: the ONNX file; by default the model's name with .onnx.
         clip: clip length in frames; by default the checkpoint's.
         attention: "fused" is one Attention node (opset 23), "plain" is MatMul, Softmax, MatMul; by default "plain" for
