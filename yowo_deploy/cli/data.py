@@ -36,7 +36,7 @@ SHOWN = 5  # findings of one kind; --json has all
 
 @click.group("data")
 def command() -> None:
-    """Annotated videos of your own: bring them in, check them, look at them, hand them out again."""
+    """Import, check, preview and export annotated videos."""
 
 
 @command.command("import")
@@ -80,7 +80,7 @@ def import_command(
         if test_share and not annotations.splits[0]["test"]:
             notes.append("nothing to test on: every class has one recording alone, which is to train on")
     write_annotations(annotations, output)
-    talk.print(f"{found}: {_told(annotations)}")
+    talk.print(f"{found}: {_summary(annotations)}")
     absent = [video for video in annotations.videos if not video.path.exists()]
     if absent and not any("not there" in note for note in notes):
         notes.append(f"{len(absent)} videos are not there, the first {absent[0].path}: give --videos FOLDER")
@@ -98,7 +98,7 @@ def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
     """Write DATA, ground truth or what `detect --save-json` found, for an annotation tool."""
     annotations = read_annotations(data)
     written = WRITERS[kind](annotations, Path(output), overwrite)
-    talk.print(f"{kind}: {_told(annotations)}")
+    talk.print(f"{kind}: {_summary(annotations)}")
     for lost in written.lost:
         talk.print(f"lost: {lost}")
     for note in written.notes:
@@ -109,13 +109,13 @@ def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
 
 @command.command("check")
 @click.argument("data", type=click.Path())
-@click.option("--fix", is_flag=True, help="Mend what is safe, in DATA itself or in -o.")
+@click.option("--fix", is_flag=True, help="Correct what is safe to correct, in DATA itself or in -o.")
 @click.option("-o", "--output", type=click.Path(), help="Where --fix writes.  [default: DATA]")
-@click.option("--fast", is_flag=True, help="Believe what videos say of themselves: do not decode them.")
+@click.option("--fast", is_flag=True, help="Trust the containers' frame counts and rates: do not decode.")
 @overwrite_option
 @json_option
 def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrite: bool, as_json: bool) -> None:
-    """Find what is wrong with DATA and its videos; exit code 1 if an error is left."""
+    """Check DATA and its videos; exit code 1 if an error is left."""
     if output is not None and not fix:
         raise InputError("-o says where --fix writes: give --fix as well")
     if output is not None and Path(output).absolute() != Path(data).absolute():
@@ -136,8 +136,8 @@ def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrit
             if finding.mended:
                 talk.print(f"mended {finding.where}: {finding.mended}")
         talk.print(f"written: {output or data}")
-    told = f"{_some(len(found), 'finding')}, {_some(len(left), 'error')} left"
-    talk.print(told if found else "nothing wrong was found")
+    summary = f"{_some(len(found), 'finding')}, {_some(len(left), 'error')} left"
+    talk.print(summary if found else "nothing wrong was found")
     if left:
         raise SystemExit(1)
 
@@ -166,8 +166,8 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
         return
     rows = [(r.name, str(r.train), str(r.test), str(r.boxes), f"{r.median_s:.1f}") for r in found.classes]
     show_table(data, ("class", "tubes, train", "tubes, test", "boxes", "median length, s"), rows)
-    said = {"bare_frames": "frames without anyone", "most_people": "most people in a frame"}
-    figures = [(said.get(name, name), str(value)) for name, value in counted.items()]
+    titles = {"bare_frames": "frames without anyone", "most_people": "most people in a frame"}
+    figures = [(titles.get(name, name), str(value)) for name, value in counted.items()]
     figures += [(f"mean IoU of boxes with {name}", f"{value:.3f}") for name, value in found.anchor_iou.items()]
     show_table("", ("figure", "value"), figures)
 
@@ -199,7 +199,7 @@ def preview_command(data: str, output: str, name: str | None, count: int) -> Non
     click.echo(output)
 
 
-def _told(annotations: Annotations) -> str:
+def _summary(annotations: Annotations) -> str:
     tubes = [tube for video in annotations.videos for tube in video.tubes]
     boxes = sum(map(len, tubes))
     sides = annotations.splits[0] if annotations.splits else {}

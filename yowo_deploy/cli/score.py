@@ -41,7 +41,7 @@ from yowo_deploy.visuals.image_io import check_plot
 @click.option("--trim", type=click.FloatRange(0), help="Cut tubes in time, with this cost of a cut (paper's linking).")
 @click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the split in a JSON of ground truth.")
 @click.option("--classes", type=click.IntRange(min=1), help="How many classes.  [default: the ground truth's largest]")
-@click.option("--list", "list_path", type=click.Path(), help="Judge only the videos or frames that this list names.")
+@click.option("--list", "list_path", type=click.Path(), help="Score only the videos or frames that this list names.")
 @click.option("--labels", type=click.Path(), help="AVA label map (.pbtxt): other classes are left out.")
 @click.option("--exclude", type=click.Path(), help="AVA csv of timestamps that are not judged.")
 @click.option("--xywh", is_flag=True, help="Boxes in text are left, top, width, height.")
@@ -65,7 +65,7 @@ def command(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    """Judge DETECTIONS, a file or folder, by GROUND_TRUTH: per class and mean."""
+    """Score DETECTIONS, a file or folder, against GROUND_TRUTH: per class and mean."""
     if plot:
         check_plot(plot)
     if trim is not None and linking == "official":

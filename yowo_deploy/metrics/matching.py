@@ -24,7 +24,7 @@ class Matched:
         truth_tube: (N,) see `BoxTable.tube`.
         labels: class names by class id.
         videos: names by video number.
-        lengths: frames of each video by name, where the truth says.
+        lengths: frames of each video by name, where the truth has them.
         notes: what could not be compared, one sentence each.
     """
 

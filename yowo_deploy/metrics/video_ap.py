@@ -19,7 +19,7 @@ from yowo_deploy.postprocess.tubes import LinkRule, link_class, tube_iou
 MAX_SPAN = 1_000_000  # frames of a video, nine hours
 Located = tuple[int, Tube]  # the number of a video, and a tube in it
 
-# Ground truth without tube numbers: who overlaps whom is one person, and nobody is left out.
+# Ground truth without tube numbers: boxes that overlap are one person, and no tube is suppressed.
 _TRUTH_RULE = LinkRule(max_gap=0, nms_iou=1.0)
 
 
@@ -62,7 +62,7 @@ def linked(matched: Matched, rule: LinkRule) -> list[Located]:
 
 
 def truth_tubes(matched: Matched) -> list[Located]:
-    """The ground truth's tubes; linked here where its file does not say which box belongs to which."""
+    """The ground truth's tubes; linked here where its file does not number them."""
     tubes = []
     for video, class_id, rows in _groups(matched.truth):
         numbers = matched.truth_tube[rows]

@@ -32,7 +32,7 @@ def check_data(path: Path, decode: bool = True, on_video: Callable[[int], None] 
     """Look at every row and every video.
 
     Args:
-        decode: go through the videos frame by frame; else believe what their containers say.
+        decode: decode every frame of the videos; else trust the metadata of their containers.
         on_video: called with the number of videos that are done.
 
     Raises:

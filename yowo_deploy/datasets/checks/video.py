@@ -1,6 +1,6 @@
 """Check one annotated video, and correct what can be corrected safely.
 
-Safe is what can mean one thing alone. Where a fault has two explanations it is told, and left as it is.
+A correction is safe where the fault has one explanation. Where it has two, it is reported and left as it is.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.video.reader import VideoReader, open_video
 
 SLACK = 1.0  # pixels by which a box may leave the picture: annotators round
-FEW = 3  # boxes, of which fewer say nothing of how a file writes its boxes
+FEW = 3  # boxes, of which fewer are no evidence of how a file writes its boxes
 XYWH = 0.25  # share of boxes that end before they begin, from which all are taken for x y width height
 MOST = 0.5  # share of boxes, above which a fault is that of the file and not of these boxes
-JUMP_S = 0.25  # two boxes further apart in time say nothing of each other
+JUMP_S = 0.25  # two boxes further apart in time are not compared
 JUMP_SIZES = 1.5  # diagonals of a box that a person moves at most from one frame to the next
 UNEVEN = 0.02  # share of the steps of a video that may be longer or shorter than most ...
 LONGER, ROUNDED_MS = 0.15, 2.0  # ... by this share, and by more than what containers round
@@ -52,7 +52,7 @@ class Finding(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What decoding a video says."""
+    """Facts of a video, by decoding it."""
 
     frames: int
     fps: float
@@ -175,7 +175,7 @@ class VideoCheck:
         fits = bool((boxes[:, 2:] > 0).all() and (boxes[:, :2] + boxes[:, 2:] <= limit).all())
         row = next((i for i, t in enumerate(self._video.tubes) if _upside(t.xyxy).any()), 0)
         fault, remedy = f"{int(upside.sum())} of {len(boxes)} boxes end before they begin", "write x1 y1 x2 y2"
-        # Boxes far up and left fit as x y width height too: a few the wrong way round say nothing of the others.
+        # Boxes far up and left fit as x y width height too: a few the wrong way round are no evidence about the others.
         if fits and upside.sum() >= FEW and upside.mean() >= XYWH:
             fault += ", and all fit as x y width height"
             self._say("error", "xywh", fault, remedy, "taken for x y width height", row)
@@ -194,7 +194,7 @@ class VideoCheck:
         return True
 
     def _check_outside(self, size_wh: tuple[int, int], known: bool) -> None:
-        """Boxes that leave the picture, and such without an area; those that end before they begin are told already.
+        """Boxes that leave the picture or have no area; `_check_corners` reports those that end before they begin.
 
         Args:
             known: that corners are corners. Else, and where most boxes leave the picture, nothing is cut.
