@@ -1,4 +1,4 @@
-"""Where the C++ runtime lies that comes with the package. Knows paths alone."""
+"""Folders of the C++ headers and the CMake package."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.model_files.default import DEFAULT
-from yowo_deploy.postprocess.class_filter import Wanted
+from yowo_deploy.postprocess.class_filter import ClassFilter
 from yowo_deploy.postprocess.decode import detect_and_best
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.prefetch import Prefetch, map_ahead
@@ -84,7 +84,7 @@ class DetectorOptions:
             and boxes stay where they were: on J-HMDB-21, with `every` 2, held boxes had an IoU of 0.906 with what the
             model finds there, moved on as before 0.886. Tubes get boxes on a straight line there afterwards. A
             `Streaming` backend whose streams cannot skip frames (`Skipping`) then gets whole clips.
-        classes: labels to show; all by default. See `Wanted`.
+        classes: labels to show; all by default. See `ClassFilter`.
 
     Raises:
         InputError: `every` is less than 1.
@@ -137,7 +137,7 @@ class Detector(Closing):
         self.backend, self._every, spec = backend, every, backend.spec
         self._confidence = spec.confidence_threshold if confidence is None else confidence
         self._iou = spec.nms_threshold if iou is None else iou
-        self._wanted = Wanted(spec, options.classes, self._confidence)
+        self._filter = ClassFilter(spec, options.classes, self._confidence)
         self._inference = FrameInference(backend, look, sparse=every > 1)
         self._fresh_linker = linker or OnlineLinker()
         self.reset()
@@ -198,7 +198,7 @@ class Detector(Closing):
 
     def finish(self) -> tuple[Tube, ...]:
         """End the tubes that are alive and return what no result has told as `ended`."""
-        return self._wanted.tubes(self._linker.close())
+        return self._filter.tubes(self._linker.close())
 
     def reset(self, source: str = "") -> None:
         """Forget the frames so far: the next one starts a new video, with people numbered from 0.
@@ -273,15 +273,15 @@ class Detector(Closing):
     def _linked(self, task: _Task, answer: _Answer) -> Result:
         before = self._linker.close() if task.resized else []  # their boxes are in pixels of another size
         tubes = self._linker.push(answer.detections, task.number)
-        found = self._wanted.among(replace(answer.detections, tracker_id=self._linker.tracker_id))
+        found = self._filter.among(replace(answer.detections, tracker_id=self._linker.tracker_id))
         return Result(
             task.number,
             task.prepared.image,
             found,
             self.spec.labels,
             {},
-            tubes=self._wanted.tubes(tubes),
-            ended=self._wanted.tubes([*before, *self._linker.finished()]),
+            tubes=self._filter.tubes(tubes),
+            ended=self._filter.tubes([*before, *self._linker.finished()]),
             source=self._source,
             best_score=answer.best_score,
         )

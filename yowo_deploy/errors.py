@@ -1,4 +1,4 @@
-"""Every error that the toolkit raises on purpose; knows nothing else of the package.
+"""The errors that the toolkit raises on purpose.
 
     YowoError
     ├── InputError             the user's file, flag or frame is not what it should be

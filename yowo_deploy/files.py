@@ -1,4 +1,4 @@
-"""Files that are whole or absent. Knows paths and bytes; nothing of what the bytes mean."""
+"""Atomic writes, checked reads, hashes of files."""
 
 from __future__ import annotations
 

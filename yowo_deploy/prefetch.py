@@ -1,4 +1,4 @@
-"""Work done ahead of its reader, in threads of its own. Knows queues; nothing of what is worked on."""
+"""Iterators and calls run ahead of their reader in threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every artifact says about its model. Knows JSON; nothing of frames, engines or torch."""
+"""The model specification that every artifact carries, as JSON."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 MEMORY = 512 << 20  # of 2.5 GB: 129 layers have 421 MB of values, the largest 73 MB, and six copies count
 SLACK = 64 << 20  # what allocators and onnx-ir hold beside values
-# Loaded by every Python that has its folder in PYTHONPATH, which `Apart` hands on. Not sampled from outside: on a busy
-# machine the peaks lie between two looks. Not by getrusage: a process inherits that of the one that started it.
+# Loaded by every Python that has its folder in PYTHONPATH, which `Isolated` passes on. Not sampled from outside: on a
+# busy machine the peaks lie between two looks. Not by getrusage: a process inherits that of the one that started it.
 WRITES_ITS_PEAK = """
 import atexit, os, re
 def write():

@@ -1,4 +1,4 @@
-"""One engine for many: clips of several threads go to it in one call. Knows engines by their protocol alone."""
+"""Merge concurrent inferences of several threads into batches."""
 
 from __future__ import annotations
 

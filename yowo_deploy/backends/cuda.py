@@ -1,4 +1,4 @@
-"""A GPU as an engine needs it: a stream, memory, copies. Knows two ways to reach CUDA, and nothing of TensorRT."""
+"""A CUDA device with one stream, by cuda-python or pycuda."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips that lie on a GPU already, whoever put them there. Knows two protocols for that, and no CUDA."""
+"""Zero-copy access to arrays on a GPU, by DLPack or `__cuda_array_interface__`."""
 
 from __future__ import annotations
 

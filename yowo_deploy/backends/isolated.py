@@ -1,4 +1,4 @@
-"""An engine in a process of its own: if it crashes, it alone ends. Knows processes; the engine is `open_model`'s."""
+"""A backend in a process of its own, whose crash is an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATIENCE_S = 10.0  # for a process that was asked to end
 LIMIT_S = 3600.0  # for one answer: TensorRT behind ONNX Runtime may compile for half an hour
 
 
-class Apart(Engine):
+class Isolated(Engine):
     """A backend like the one `open_model` would give, in a process of its own.
 
     Args:

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX. Knows how to load a plan and to run it, nothing of what the numbers mean."""
+"""TensorRT and TensorRT-RTX: load a plan and run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that comes with the package. Knows where it lies; nothing of how it is run."""
+"""The path of the model that comes with the package."""
 
 from __future__ import annotations
 

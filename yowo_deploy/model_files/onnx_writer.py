@@ -1,4 +1,4 @@
-"""ONNX written by hand: protobuf is a number and a kind for each field, and what it holds. Knows no model.
+"""Write small ONNX files without the onnx package.
 
 An installation that only runs models has no onnx package, and still makes small ones to try engines with.
 """

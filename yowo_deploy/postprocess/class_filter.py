@@ -1,4 +1,4 @@
-"""Which classes somebody asked for. Knows detections, tubes and specs; nothing of how they came about."""
+"""Filter detections and tubes by class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec
 
 
-class Wanted:
+class ClassFilter:
     """Leaves out what is of other classes, after linking, so that people keep their ids.
 
     A box stays when its best class is wanted; of a model that gives several classes to a box (AVA's), when any wanted

@@ -1,4 +1,4 @@
-"""From a network's raw output to detections. Knows numpy; nothing of torch, video or files."""
+"""Decode network outputs into detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Action tubes while the video runs: who goes on as whom. Knows numpy and boxes; nothing of models or video."""
+"""Link detections into tubes online, frame by frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The newest frames, always ready as one contiguous clip. Knows numpy; nothing of where frames come from or go."""
+"""Ring buffer of frames whose newest clip is always contiguous."""
 
 from __future__ import annotations
 

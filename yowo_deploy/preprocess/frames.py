@@ -1,4 +1,4 @@
-"""From a BGR frame to the planes that a clip is made of. Knows numpy and cv2; nothing of clips or engines."""
+"""Resize and normalise BGR frames into the planes of a clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frame that every runtime can make, and what preprocessing should make of it. Knows numpy and the spec.
+"""A synthetic frame and what preprocessing should make of it.
 
 A model file carries what it was when the file was made, so that a wrong colour order or resize filter is told apart
 from a wrong network: by another version of this package, by the C++ runtime, or by somebody's own.

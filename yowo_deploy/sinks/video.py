@@ -1,4 +1,4 @@
-"""The video with boxes drawn. Knows threads and encoders; nothing of models."""
+"""The annotated video, encoded in a thread of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What FFmpeg may open under OpenCV, and for how long it may try. Knows addresses and options; nothing of frames."""
+"""Network addresses and the FFmpeg options that limit what OpenCV opens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where frames come from: files, folders, globs, webcams, streams. Knows threads and counts; nothing of models."""
+"""Video sources: files, folders, globs, webcams and network streams."""
 
 from __future__ import annotations
 

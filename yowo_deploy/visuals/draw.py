@@ -1,4 +1,4 @@
-"""Detections on frames, and frames on a sheet. Knows boxes and cv2; nothing of models, tubes or files."""
+"""Draw detections on frames, and arrange frames on a sheet."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.onnx_reader import read_spec, show_values
@@ -205,7 +205,7 @@ def _values(model: Path, names: Sequence[str], clip: Float, options: Mapping[str
         if not is_checkpoint(model) and not is_plan(model):
             file = Path(folder) / "shown.onnx"
             show_values(model, names, file)
-        with Apart(file, **options) as engine:
+        with Isolated(file, **options) as engine:
             count = engine.batch[0]  # a file of a fixed batch gets copies of the clip
             found = engine.outputs(np.repeat(clip[None], count, axis=0), names)
             return found if count == 1 else {name: value[:1] for name, value in found.items()}

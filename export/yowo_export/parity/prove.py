@@ -13,7 +13,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, split_present
 from yowo_deploy.errors import EngineError, InputError, ModelFileError, ParityError
@@ -125,9 +125,9 @@ def prove(
     wrongly_fed = _wrong_preprocessing(files, on_step)
     with ExitStack() as stack:
         try:
-            second = stack.enter_context(Apart(files[1], **options[1]))
+            second = stack.enter_context(Isolated(files[1], **options[1]))
             options = _same_clip(files[0], options[0], second.spec), options[1]
-            first = stack.enter_context(Apart(files[0], **options[0]))
+            first = stack.enter_context(Isolated(files[0], **options[0]))
         except EngineError as error:
             return Proof(f"{files[0].name} and {files[1].name}", LIMITS["fp32"], (str(error),), None)
         precisions = _precision(first, options[0]), _precision(second, options[1])
@@ -167,7 +167,7 @@ def _with_odd_modules(files: tuple[Path, Path], options: tuple[Options, Options]
     """The proof with the first module of each checkpoint whose output is non-finite."""
     found = []
     for file, chosen in zip(files, options, strict=True):
-        with Apart(file, **chosen) as engine:
+        with Isolated(file, **chosen) as engine:
             if name := engine.first_odd(clip[None]):
                 found.append(f"first non-finite output: {name}, in {file}")
     return replace(proof, failures=(*proof.failures, *found))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import NEVER_S
 from yowo_deploy.backends import isolated
-from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.diagnostics.probe_model import write_one_layer
 from yowo_deploy.errors import EngineError, InputError, MissingExtraError, ModelFileError
@@ -29,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_answers_as_it_would_here(file: Path) -> None:
-    with open_model(file, "onnxruntime") as here, Apart(file, backend="onnxruntime") as there:
+    with open_model(file, "onnxruntime") as here, Isolated(file, backend="onnxruntime") as there:
         clips = np.random.default_rng(0).standard_normal((1, *here.spec.clip_shape), np.float32)
         np.testing.assert_array_equal(there.infer(clips), here.infer(clips))
         assert (there.name, there.spec, there.streams) == (here.name, here.spec, here.streams)
@@ -37,12 +37,12 @@ def test_it_answers_as_it_would_here(file: Path) -> None:
 
 
 def test_errors_come_back_as_they_are_and_it_goes_on(file: Path) -> None:
-    with Apart(file, backend="onnxruntime") as there:
+    with Isolated(file, backend="onnxruntime") as there:
         with pytest.raises(InputError, match="clips have shape"):
             there.infer(np.zeros((1, 3, 4, 5, 6), np.float32))
         assert np.isfinite(there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))).all()
     with pytest.raises(ModelFileError):
-        Apart(Path(__file__), backend="onnxruntime")
+        Isolated(Path(__file__), backend="onnxruntime")
 
 
 def test_an_error_with_its_own_form_comes_back_too() -> None:
@@ -57,14 +57,14 @@ def test_a_crash_is_an_error_that_says_of_what(
     blow: signal.Signals, word: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(isolated, "_PATIENCE_S", NEVER_S)  # to die, which takes a busy machine a while
-    with Apart(file, backend="onnxruntime") as there:
+    with Isolated(file, backend="onnxruntime") as there:
         os.kill(there._process.pid, blow)
         with pytest.raises(EngineError, match=f"one.onnx died: {word}"):
             there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
 
 
 def test_an_engine_that_hangs_is_an_error_too(file: Path) -> None:
-    with Apart(file, backend="onnxruntime") as there:
+    with Isolated(file, backend="onnxruntime") as there:
         os.kill(there._process.pid, signal.SIGSTOP)
         there._limit_s = 0.2
         with pytest.raises(EngineError, match=r"gave no answer in 0\.2 s"):
@@ -77,7 +77,7 @@ def test_an_answer_nobody_waited_for_is_not_taken_for_the_next(file: Path, monke
     def interrupted(*_: object) -> object:
         raise KeyboardInterrupt
 
-    with Apart(file, backend="onnxruntime") as there:
+    with Isolated(file, backend="onnxruntime") as there:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(there._connection, "recv", interrupted)
             there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
@@ -89,8 +89,8 @@ def test_a_script_without_a_guard_is_not_run_again(file: Path, tmp_path: Path) -
     """As multiprocessing's own way of starting processes would."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from yowo_deploy.backends.isolated import Apart\nprint('once')\n"
-        f"with Apart({str(file)!r}, backend='onnxruntime') as model:\n    print(model.name)\n"
+        "from yowo_deploy.backends.isolated import Isolated\nprint('once')\n"
+        f"with Isolated({str(file)!r}, backend='onnxruntime') as model:\n    print(model.name)\n"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import InputError
-from yowo_deploy.postprocess.class_filter import Wanted, parse_classes
+from yowo_deploy.postprocess.class_filter import ClassFilter, parse_classes
 from yowo_deploy.spec import ModelSpec
 
 LABELS = ("stand", "walk", "talk to (a person, a group)")
@@ -38,7 +38,7 @@ def spec_of(several: bool) -> ModelSpec:
 def test_boxes_of_wanted_classes_stay(
     several: bool, classes: list[str] | None, people: list[int], confidence: list[float]
 ) -> None:
-    kept = Wanted(spec_of(several), classes, 0.25).among(found())
+    kept = ClassFilter(spec_of(several), classes, 0.25).among(found())
     assert kept.tracker_id is not None and kept.tracker_id.tolist() == people
     assert kept.confidence.tolist() == pytest.approx(confidence)
     assert np.array_equal(kept.scores.max(axis=1, initial=0), kept.confidence)
@@ -48,13 +48,13 @@ def test_boxes_of_wanted_classes_stay(
 
 def test_tubes_of_wanted_classes_stay() -> None:
     tubes = [Tube(class_id, np.arange(3), np.zeros((3, 4), np.float32)) for class_id in (0, 1, 1, 2)]
-    assert Wanted(spec_of(False), ["walk"], 0.25).tubes(tubes) == (tubes[1], tubes[2])
-    assert Wanted(spec_of(False), "walk", 0.25).tubes(tubes) == (tubes[1], tubes[2])
+    assert ClassFilter(spec_of(False), ["walk"], 0.25).tubes(tubes) == (tubes[1], tubes[2])
+    assert ClassFilter(spec_of(False), "walk", 0.25).tubes(tubes) == (tubes[1], tubes[2])
 
 
 def test_a_class_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(InputError, match="no class 'run', expected some of stand, walk"):
-        Wanted(spec_of(False), ["run"], 0.25)
+        ClassFilter(spec_of(False), ["run"], 0.25)
 
 
 def test_classes_are_typed_with_commas_between_and_may_hold_some() -> None:

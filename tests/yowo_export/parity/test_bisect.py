@@ -30,7 +30,7 @@ OWN = LIMITS["fp32"].layer
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines in this process: starting another takes seconds, and `test_apart` shows that it answers the same."""
-    monkeypatch.setattr(bisect_module, "Apart", open_model)
+    monkeypatch.setattr(bisect_module, "Isolated", open_model)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.backends.isolated import Apart
+from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.ort import open_file
 from yowo_deploy.boxes import Detections, Tube
@@ -59,8 +59,8 @@ def lowered(checkpoint: Checkpoint, single: Path, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines in this process: starting another takes seconds, and `test_apart` shows that it answers the same."""
-    monkeypatch.setattr(prove_module, "Apart", open_model)
-    monkeypatch.setattr(bisect_module, "Apart", open_model)
+    monkeypatch.setattr(prove_module, "Isolated", open_model)
+    monkeypatch.setattr(bisect_module, "Isolated", open_model)
 
 
 def with_spec(source: Path, path: Path, **changes: Any) -> Path:
@@ -129,7 +129,7 @@ def test_the_clip_that_differs_most_is_taken_apart(single: Path, monkeypatch: py
         seen.append(clip)
         return Bisection((LayerError("", 0.0, 0.0, 0.0),), 0)
 
-    monkeypatch.setattr(prove_module, "Apart", opened)
+    monkeypatch.setattr(prove_module, "Isolated", opened)
     monkeypatch.setattr(prove_module, "bisect", looked)
     prove(single, single, Wanted(clips=4, bisect=True), ({}, {"odd": True}))
     np.testing.assert_array_equal(seen, [clips.clip(2)])
@@ -202,12 +202,12 @@ def test_a_network_that_wants_its_colours_the_other_way_is_told(
 
 
 def test_an_engine_that_crashes_is_a_verdict_and_not_the_end(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fragile(Apart):
+    class Fragile(Isolated):
         def infer(self, clips: np.ndarray) -> Float:
             os.kill(self._process.pid, signal.SIGSEGV)
             return super().infer(clips)
 
-    monkeypatch.setattr(prove_module, "Apart", Fragile)
+    monkeypatch.setattr(prove_module, "Isolated", Fragile)
     proof = prove(single, single, Wanted(clips=1))
     assert not proof.passed and "died: Segmentation fault" in proof.verdict() and proof.difference is None
 
