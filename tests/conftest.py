@@ -12,10 +12,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def _take_share_of_processors() -> None:
+    """Give this worker of pytest-xdist its share of the processors, and so its children and their thread pools.
+
+    Otherwise each worker starts a thread for every processor, in every library, and half of the time goes into threads
+    that spin while another worker has the processor. Before numpy is imported, whose pools are sized then.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1 and hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        os.sched_setaffinity(0, processors[number::workers] or processors)
+
+
+_take_share_of_processors()
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -92,16 +111,22 @@ class Release:
 
 
 @pytest.fixture(scope="session", params=["resnext101_ucf24_16f", "mobilenetv2_1x_jhmdb21_8f"])
-def release(request: pytest.FixtureRequest, reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
+def release(request: pytest.FixtureRequest, reference_dir: Path, made_once: MadeOnce) -> Release:
     """ResNeXt-101 for UCF101-24 at T = 16, 485 MB, and MobileNetV2 for J-HMDB-21 at T = 8."""
+    import numpy as np
     import torch
 
     folder, official = reference_dir / "official", _official(reference_dir)
     backbone, dataset, frames = request.param.rsplit("_", 2)
     length, classes = int(frames.removesuffix("f")), int(re.sub(r"\D", "", dataset))
-    weights = official.state_dict(folder / f"{backbone}.keys.txt", classes)
-    path = tmp_path_factory.mktemp("release") / f"yowo_{dataset}_{frames}_best.pth"
-    torch.save({"epoch": 5, "state_dict": {k: torch.from_numpy(v) for k, v in weights.items()}, "score": 0.8}, path)
+    name = f"yowo_{dataset}_{frames}_best.pth"
+
+    def save(made: Path) -> None:
+        weights = official.state_dict(folder / f"{backbone}.keys.txt", classes)
+        state = {key: torch.from_numpy(value) for key, value in weights.items()}
+        torch.save({"epoch": 5, "state_dict": state, "score": 0.8}, made / name)
+
+    path = made_once(f"release-{request.param}", save) / name
     with np.load(folder / f"{request.param}.npz") as stored:
         expected = {name: stored[name] for name in ("out", "feat2d", "feat3d")}
     return Release(backbone, path, length, official.clip(length), expected)

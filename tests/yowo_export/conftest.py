@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from yowo_deploy.video.writer import VideoWriter
 from yowo_export.exporter import export_onnx
 from yowo_training.checkpoints.checkpoint import Checkpoint, weights_hash
 from yowo_training.models.yowo import Yowo, YowoConfig
+
+if TYPE_CHECKING:
+    from tests.conftest import MadeOnce
 
 
 def small_checkpoint(sign: str = "release", seed: int = 0) -> Checkpoint:
@@ -43,11 +47,15 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def single(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single(checkpoint: Checkpoint, made_once: MadeOnce) -> Path:
     """The small model as a float32 ONNX file, its attention plain."""
-    path = tmp_path_factory.mktemp("single") / "fp32.onnx"
-    export_onnx(checkpoint, path, "plain")
-    return path
+    return made_once("single", lambda folder: export_onnx(checkpoint, folder / "fp32.onnx", "plain")) / "fp32.onnx"
+
+
+@pytest.fixture(scope="session")
+def fused(checkpoint: Checkpoint, made_once: MadeOnce) -> Path:
+    """The same with the attention fused into one operator."""
+    return made_once("fused", lambda folder: export_onnx(checkpoint, folder / "fused.onnx", "fused")) / "fused.onnx"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,17 +37,14 @@ from yowo_deploy.model_files.plan_record import (
 )
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export import plan_builder as plan_module
-from yowo_export.exporter import LIMIT, Attention, export_onnx
+from yowo_export.exporter import LIMIT, Attention
 from yowo_export.graph.layers import layers_of
 from yowo_export.parity.bisect import bisect
 from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
-from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.torch_backend import TorchBackend
-
-if TYPE_CHECKING:
-    from tests.conftest import Release
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed; it builds plans without a GPU")
 
@@ -56,11 +53,8 @@ ATTENTIONS: tuple[Attention, ...] = ("fused", "plain")
 
 
 @pytest.fixture(scope="module")
-def graphs(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[Attention, Path]:
-    folder = tmp_path_factory.mktemp("graphs")
-    for attention in ATTENTIONS:
-        export_onnx(checkpoint, folder / f"{attention}.onnx", attention)
-    return {attention: folder / f"{attention}.onnx" for attention in ATTENTIONS}
+def graphs(fused: Path, single: Path) -> dict[Attention, Path]:
+    return {"fused": fused, "plain": single}
 
 
 @pytest.fixture(scope="module")
@@ -438,18 +432,6 @@ def test_tensorrt_builds_for_the_gpu_of_this_machine(
     monkeypatch.setattr(plan_module, "library", lambda flavour: trt)
     with pytest.raises(InputError, match="no NVIDIA GPU can be used here"):
         build_plan(plain, tmp_path / "a.plan", PlanOptions("tensorrt"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("release", ["resnext101_ucf24_16f"], indirect=True)
-def test_the_network_of_the_release_builds(release: Release, tmp_path: Path) -> None:
-    """ResNeXt-101 at T = 8, FP32, fused attention."""
-    export_onnx(load_checkpoint(release.file, 8), tmp_path / "a.onnx")
-    build_plan(tmp_path / "a.onnx", tmp_path / "a.plan", PlanOptions("tensorrt-rtx", (1, 1, 2)))
-    found = read_plan(tmp_path / "a.plan")
-    assert found.spec.clip_length == 8 and found.spec.precision == "fp32"
-    sizes = [(tmp_path / name).stat().st_size for name in ("a.onnx", "a.plan")]
-    assert sizes[1] == pytest.approx(sizes[0], rel=0.1)  # the weights are in it, once
 
 
 @pytest.fixture(params=FLAVOURS)

@@ -21,7 +21,7 @@ from yowo_export.graph.rewrites import split_attention
 from yowo_export.precision import fp16
 
 if TYPE_CHECKING:
-    from tests.conftest import Release
+    from tests.conftest import MadeOnce, Release
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +29,13 @@ LIMIT = 2e-4  # the issue's
 
 
 @pytest.fixture(scope="module")
-def exported(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("release") / "yowo.onnx"
-    result = CliRunner().invoke(cli, ["export", str(release.file), "--clip", str(release.length), "-o", str(path)])
-    assert result.exit_code == 0, result.output
-    return path
+def exported(release: Release, made_once: MadeOnce) -> Path:
+    def export(folder: Path) -> None:
+        words = ["export", str(release.file), "--clip", str(release.length), "-o", str(folder / "yowo.onnx")]
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 0, result.output
+
+    return made_once(f"exported-{release.backbone_3d}", export) / "yowo.onnx"
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
@@ -56,19 +58,25 @@ def test_the_branches_inside_the_file_see_what_the_releases_saw(exported: Path, 
     np.testing.assert_allclose(features_2d, release.expected["feat2d"], atol=LIMIT)
 
 
-def test_half_precision_answers_within_a_hundredth_and_its_attention_does_not_overflow(
-    exported: Path, release: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every value rounded to 16 bits, as a GPU does; then features forty times as large before the attention.
-
-    Of released weights it is softmax(-G), in which what overflows weighs nothing: it takes the paper's sign to provoke
-    what is no number.
-    """
+def test_half_precision_answers_within_a_hundredth(exported: Path, release: Release) -> None:
+    """Every value rounded to 16 bits, as a GPU does."""
     if release.backbone_3d != "resnext101":
         pytest.skip("the largest network is enough")
     expected = run(prepared(exported, 1), release.clips)
     np.testing.assert_allclose(expected, release.expected["out"], atol=LIMIT)
     assert relative(run(rounded(prepared(exported, 1)), release.clips), expected) < HALF_LIMIT
+
+
+def test_half_precision_does_not_overflow_in_the_attention(
+    exported: Path, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features forty times as large before the attention, which is the same in both networks.
+
+    Of released weights it is softmax(-G), in which what overflows weighs nothing: it takes the paper's sign to provoke
+    what is no number.
+    """
+    if release.backbone_3d != "mobilenetv2_1x":
+        pytest.skip("the smallest network is enough")
     expected, found = (run(model, release.clips) for model in (prepared(exported, 40), rounded(prepared(exported, 40))))
     assert np.isfinite(found).all() and relative(found, expected) < HALF_LIMIT
     assert np.isfinite(run(rounded(prepared(exported, 40, paper=True)), release.clips)).all()

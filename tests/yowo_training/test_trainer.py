@@ -154,7 +154,7 @@ torch.set_num_threads(1)
 trainer.SAVE_EVERY_S = 0.0
 recipe = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4)
 folder, output, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
-for report in trainer.Run(recipe, open_dataset("synthetic", folder), output, trainer.Budget(None, 8), resume=resume):
+for report in trainer.Run(recipe, open_dataset("synthetic", folder), output, trainer.Budget(None, 5), resume=resume):
     print(report.step, flush=True)
 """
 
@@ -173,7 +173,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) 
     for _ in range(3):
         with start("killed", "resume") as process:
             assert process.stdout is not None
-            for _ in range(int(rng.integers(2, 6))):
+            for _ in range(int(rng.integers(1, 4))):
                 process.stdout.readline()
             time.sleep(rng.uniform(0, 0.1))  # in the middle of a step, or of writing
             process.send_signal(signal.SIGKILL)

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from yowo_deploy.model_files.onnx_reader import read_onnx_file
-from yowo_deploy.spec import ModelSpec
-from yowo_export.exporter import LIMIT, trace
 from yowo_export.graph.conv3d_as_2d import TAP_KEY, conv3d_as_2d
-from yowo_training.checkpoints.checkpoint import Checkpoint
-from yowo_training.models.yowo import Yowo, YowoConfig
 
 
 def run(model: ir.Model, x: np.ndarray) -> np.ndarray:
@@ -64,24 +55,3 @@ def test_a_layer_gives_the_same_without_multiplying_padding(
 def test_a_graph_without_3_d_convolutions_is_left_alone() -> None:
     model = layer(4)
     assert conv3d_as_2d(model) and not conv3d_as_2d(model)
-
-
-SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=8, input_size=(64, 64))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "shufflenetv2_2x"])
-def test_a_whole_network_gives_the_same(name: str, tmp_path: Path) -> None:
-    """Residual blocks, strides in time, depthwise convolutions, and shuffled channels, which stay together."""
-    torch.manual_seed(0)
-    network = Yowo(YowoConfig("tiny2d", name, SPEC.output_channels, width=16)).eval()
-    model = trace(Checkpoint(network, SPEC), "fused")
-    clips = np.random.default_rng(0).standard_normal((2, *SPEC.clip_shape), np.float32)
-    expected = run(model, clips)
-    assert conv3d_as_2d(model)
-    convolutions = [node for node in model.graph if node.op_type == "Conv"]
-    assert not [node for node in convolutions if len(node.inputs[1].shape) == 5]  # type: ignore[union-attr,arg-type]
-    np.testing.assert_allclose(run(model, clips), expected, atol=LIMIT * max(1.0, float(np.abs(expected).max())))
-    ir.save(model, tmp_path / "m.onnx")
-    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
-    read_onnx_file(tmp_path / "m.onnx")  # passes the gate

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +25,9 @@ from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.models.yowo import Yowo
+
+if TYPE_CHECKING:
+    from tests.conftest import MadeOnce
 
 OWN = LIMITS["fp32"].layer
 
@@ -73,27 +78,38 @@ FAULTS = {
 }
 
 
+LOWERED: tuple[Precision, ...] = ("fp16", "int8")
+
+
+def files_of(folder: Path, spoil: Callable[[Yowo], None] | None) -> dict[Precision, Path]:
+    """By precision, float32 first."""
+    precisions: tuple[Precision, ...] = ("fp32",) if spoil is no_number else ("fp32", *LOWERED)
+    name = spoil.__name__ if spoil else "sound"
+    return {precision: folder / f"{name}.{precision}.onnx" for precision in precisions}
+
+
 @pytest.fixture(scope="module")
 def spoiled(
-    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+    checkpoint: Checkpoint, fused: Path, made_once: MadeOnce
 ) -> dict[Callable[[Yowo], None] | None, dict[Precision, Path]]:
-    """For each fault, and for none, the exported file in two precisions."""
-    folder, made = tmp_path_factory.mktemp("spoiled"), {}
-    for index, spoil in enumerate((None, *FAULTS)):
-        model = copy.deepcopy(checkpoint.model)
-        if spoil:
+    """For each fault, and for none, the exported file in three precisions; of what is no number, float32 alone."""
+
+    def export(folder: Path) -> None:
+        for spoil in FAULTS:
+            model = copy.deepcopy(checkpoint.model)
             spoil(model)
-        files: dict[Precision, Path] = {"fp32": folder / f"{index}.onnx"}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("yowo_export.exporter._difference", lambda *_: 0.0)  # NaN is not to be written otherwise
-            export_onnx(Checkpoint(model, checkpoint.spec), files["fp32"])
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("yowo_export.exporter._difference", lambda *_: 0.0)  # NaN is not to be written otherwise
+                export_onnx(Checkpoint(model, checkpoint.spec), folder / f"{spoil.__name__}.fp32.onnx")
+        shutil.copy(fused, folder / "sound.fp32.onnx")
         clips = made_up_clips(checkpoint.spec, 2)
-        lowered: tuple[Precision, ...] = ("fp16", "int8")
-        for precision in lowered if spoil is not no_number else ():
-            files[precision] = folder / f"{index}.{precision}.onnx"
-            lower_model(files["fp32"], files[precision], clips, Wish(precision, fused=False), judged=1)
-        made[spoil] = files
-    return made
+        for spoil in (None, *FAULTS):
+            single, *lower = files_of(folder, spoil).values()
+            for precision, target in zip(LOWERED, lower, strict=False):
+                lower_model(single, target, clips, Wish(precision, fused=False), judged=1)
+
+    folder = made_once("spoiled", export)
+    return {spoil: files_of(folder, spoil) for spoil in (None, *FAULTS)}
 
 
 CASES: dict[str, Precision] = {"checkpoint": "fp32", "another engine": "fp32", "half": "fp16", "quantized": "int8"}
