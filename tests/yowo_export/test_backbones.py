@@ -18,7 +18,7 @@ from torch import nn
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends import open_model
-from yowo_deploy.backends.streaming import StreamingEngine
+from yowo_deploy.backends.onnx_session import FrameEngine
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import ModelSpec
@@ -158,7 +158,7 @@ def test_frame_by_frame_is_as_near_to_the_truth_as_whole_clips(
     assert moved > 0.1, "the answers say nothing of the frames"
     for engine in ENGINES:
         with open_model(file, engine) as clips, open_model(tmp_path / "frames.onnx", engine) as made:
-            assert isinstance(made, StreamingEngine)
+            assert isinstance(made, FrameEngine)
             stream, streamed = made.open_stream(), []
             for number, frame in enumerate(frames):
                 if number == SPEC.clip_length + 1:
