@@ -44,7 +44,7 @@ PAIRS: list[tuple[str, Attention, Batch]] = [
 FEWER: list[tuple[str, Attention, Batch]] = [
     ("fp32", "fused", DYNAMIC),
     ("fp16", "plain", None),
-    ("int8", "fused", None),
+    ("int8", "fused", DYNAMIC),
 ]
 
 
