@@ -35,6 +35,7 @@ from yowo_deploy.video.sources import open_source
 STREAMS = 4
 FRAMES_ALIVE = 10 * STREAMS  # results that wait, their detectors' last ones, what is at work; not what was
 DRIFT = 0.02
+PATIENCE_S = 60.0  # for threads that were told to end, and for a camera that is there: a killed one hangs up
 SHOWN = 0.01  # of scores that are low, as the pictures are small and show nobody
 
 
@@ -139,7 +140,9 @@ class Watch:
 
 def left_over(files: int, threads: int, ended: Sequence[weakref.ref[Tube]]) -> list[str]:
     """What is still there of tubes, files and threads."""
-    time.sleep(0.5)  # threads that were told to end do so
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and (threading.active_count() > threads or open_files() > files):
+        time.sleep(0.01)
     gc.collect()
     tubes = sum(each() is not None for each in ended)
     print(f"left: {tubes} tubes, {open_files() - files} files, {threading.active_count() - threads} threads")
@@ -169,7 +172,7 @@ def dies_and_returns(restarts: int) -> list[str]:
     numbers, ids, kills, at_kill = [], set(), 0, []
     with LocalCamera(fps=100) as camera, Detector(OnePerson()) as detector:
         linker = OnlineLinker()
-        with open_source(camera.url, depth=10_000) as source:
+        with open_source(camera.url, depth=10_000, timeout_s=PATIENCE_S) as source:
             for image, _, _ in source:
                 numbers.append(number_in(image))
                 linker.push(detector.push(image).detections)

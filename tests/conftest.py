@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,10 @@ def _take_share_of_processors() -> None:
 _take_share_of_processors()
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Neither how long an example takes, nor how long it takes to draw one, is a property of what is tested.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 
 @pytest.fixture(scope="session")

@@ -39,15 +39,18 @@ class LocalCamera:
 
     Attributes:
         sent: frames made so far, whether or not somebody saw them: a camera's time goes on.
+        accepted: viewers who connected so far.
         silent: while it is set, connections stay open and nothing is sent.
         greeting: what is said to who connects, before the first frame; b"" to accept and say nothing.
     """
 
     greeting = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
 
-    def __init__(self, fps: float = 100, make: Callable[[int], Frame] = numbered) -> None:
+    def __init__(self, fps: float = 100, make: Callable[[int], Frame] = numbered, silent: bool = False) -> None:
         self._seconds, self._make = 1 / fps, make
-        self.sent, self.silent = 0, threading.Event()
+        self.sent, self.accepted, self.silent = 0, 0, threading.Event()
+        if silent:
+            self.silent.set()
         self._port = 0
         self._viewers: list[socket.socket] = []
         self._listener: socket.socket | None = None
@@ -85,10 +88,10 @@ class LocalCamera:
         with suppress(OSError):
             while True:
                 viewer = listener.accept()[0]
-                viewer.settimeout(2)
                 with suppress(OSError):  # hung up already, as the one who only looked whether we are there
                     viewer.sendall(self.greeting)
                     self._viewers.append(viewer)
+                self.accepted += 1
 
     def _send(self, listener: socket.socket) -> None:
         while self._listener is listener:

@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.rmtree(tmp_path / "made")
     monkeypatch.chdir(tmp_path)
     recipes, lite = importlib.import_module("yowo_training.recipes"), "yowo-lite"
-    monkeypatch.setitem(recipes.RECIPES, lite, replace(recipes.RECIPES[lite], batch=2))  # a moment, not an hour
+    monkeypatch.setitem(recipes.RECIPES, lite, replace(recipes.RECIPES[lite], batch=2, input_size=(64, 64)))
     return tmp_path
 
 

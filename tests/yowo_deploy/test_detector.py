@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +182,12 @@ def test_a_stream_that_is_left_early_ends_its_thread(spec: ModelSpec, numpy_back
         while True:
             yield from frames_of(3)
 
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     stream = Detector(numpy_backend(spec)).stream(endless())
     assert next(stream).frame_index == 0
-    assert threading.active_count() == threads + 1
+    assert len(set(threading.enumerate()) - before) == 1
     stream.close()  # type: ignore[attr-defined]  # what leaving a `for` loop does
-    assert threading.active_count() == threads
+    assert not set(threading.enumerate()) - before
 
 
 def test_every_stage_is_timed_in_milliseconds(
@@ -221,15 +219,14 @@ def test_a_file_is_opened_with_the_options_of_open_model(
 
 
 class Recording:
-    """A numpy backend that looks at its clips after a while, as engines that work on several do, and keeps them."""
+    """A numpy backend that keeps its clips."""
 
-    def __init__(self, backend: Any, streams: int = 1, wait_s: float = 0.0) -> None:
+    def __init__(self, backend: Any, streams: int = 1) -> None:
         self.spec, self.name, self.streams = backend.spec, "recording", streams
         self.clips: list[NDArray[np.float32]] = []
-        self._backend, self._wait_s = backend, wait_s
+        self._backend = backend
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
-        time.sleep(self._wait_s)
         self.clips.append(clips)
         return np.asarray(self._backend.infer(clips))
 
@@ -265,9 +262,26 @@ def test_a_frame_is_preprocessed_once_and_no_clip_is_copied(
 def test_a_clip_stays_as_it_is_while_an_engine_works_on_it(
     streams: int, spec: ModelSpec, numpy_backend: Backends
 ) -> None:
-    frames, slow = frames_of(25), Recording(numpy_backend(spec), streams, wait_s=0.003)
+    """The engine looks at a clip when as many frames as may come after it have come."""
+    frames, came = frames_of(25), threading.Condition()
+
+    class Late(Detector):
+        latest = -1
+
+        def _next(self, prepared: Any) -> Any:
+            task = super()._next(prepared)
+            with came:
+                self.latest = task.number
+                came.notify_all()
+            return task
+
+        def _ask(self, task: Any) -> Any:
+            with came:
+                came.wait_for(lambda: self.latest >= min(task.number + streams, len(frames) - 1))
+            return super()._ask(task)
+
     alone = Detector(numpy_backend(spec), 0.05)
-    together = Detector(slow, 0.05)  # type: ignore[arg-type]
+    together = Late(Recording(numpy_backend(spec), streams), 0.05)  # type: ignore[arg-type]
     assert found_in(list(together.stream(frames))) == found_in([alone.push(frame) for frame in frames])
 
 
@@ -294,29 +308,25 @@ class Frames:
     """A stream of `OneByOne`."""
 
     def __init__(self, backend: Any, calls: list[str]) -> None:
-        self._backend, self._calls, self._busy = backend, calls, threading.Lock()
+        self._backend, self._calls, self._thread = backend, calls, threading.get_ident()
         self._buffer = ClipBuffer(backend.spec)
 
     def push(self, planes: Float) -> Float:
-        with self._alone("push"):
-            time.sleep(0.0002)
-            return np.asarray(self._backend.infer(self._buffer.push(planes)[None])[0])
+        self._take("push")
+        return np.asarray(self._backend.infer(self._buffer.push(planes)[None])[0])
 
     def reset(self) -> None:
         self._buffer.reset()
 
-    @contextmanager
-    def _alone(self, call: str) -> Iterator[None]:
-        assert self._busy.acquire(blocking=False)
+    def _take(self, call: str) -> None:
+        assert threading.get_ident() == self._thread  # and so one call at a time
         self._calls.append(call)
-        yield
-        self._busy.release()
 
 
 class SkippingFrames(Frames):
     def skip(self, planes: Float) -> None:
-        with self._alone("skip"):
-            self._buffer.push(planes)
+        self._take("skip")
+        self._buffer.push(planes)
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from yowo_deploy.detector import Detector
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.evaluation import detect_frames, evaluate, evaluate_videos
 from yowo_deploy.metrics.detections_log import DetectionsFile
+from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import VideoReader
 
@@ -103,16 +103,32 @@ def test_a_model_that_knows_the_truth_gets_full_marks(videos: list[AnnotatedVide
     assert (found.frames, found.frames_missing) == (10, 0)
 
 
-def test_clips_that_wait_for_their_turn_stay_as_they_were(videos: list[AnnotatedVideo], spec: ModelSpec) -> None:
-    class Slow(Knowing):
-        streams, turn = 2, threading.Lock()
+def test_clips_that_wait_for_their_turn_stay_as_they_were(
+    videos: list[AnnotatedVideo], spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are looked at when as many frames as may come after them have come."""
+    came, model = threading.Condition(), Knowing(spec, 0)
+    made, stayed, wanted = list[Float](), list[bool](), [0, 1, 4, 8, FRAMES - 1]
+    model.streams = 2
+    latest = dict(zip(wanted, wanted[model.streams :], strict=False))  # frames that come before the answer to others
 
-        def infer(self, clips: Float) -> Float:
-            time.sleep(0.02)  # in which the next frames are read
-            with self.turn:
-                return super().infer(clips)
+    class Counting(ClipBuffer):
+        def push(self, planes: Float) -> Float:
+            with came:
+                clip = super().push(planes)
+                made.append(clip.copy())
+                came.notify_all()
+            return clip
 
-    assert evaluate_videos(Slow(spec, 0), videos).recall == 1.0
+    def look(clip: Float, index: int) -> Float:
+        with came:
+            came.wait_for(lambda: len(made) > latest.get(index, FRAMES - 1))
+            stayed.append(np.array_equal(clip[0], made[index]))
+            return model.infer(clip)
+
+    monkeypatch.setattr("yowo_deploy.backends.frame_inference.ClipBuffer", Counting)
+    detect_frames(model, videos[0], set(wanted), look)
+    assert sorted(model.key_frames) == wanted and stayed == [True] * len(wanted)
 
 
 def test_a_model_that_takes_all_for_one_class_is_right_about_that_class(

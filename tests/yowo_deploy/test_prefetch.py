@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.waiting import stands_in, wait_until
 from yowo_deploy.errors import VideoError
 from yowo_deploy.prefetch import Prefetch, map_ahead
 
@@ -33,16 +34,6 @@ def test_an_error_surfaces_after_the_items_before_it() -> None:
     assert seen == [0, 1, 2]
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it holds within ten seconds; a thread's pace is nobody's promise."""
-    end = time.monotonic() + 10
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_no_more_is_read_ahead_than_asked_and_closing_stops_it() -> None:
     made = 0
 
@@ -52,29 +43,34 @@ def test_no_more_is_read_ahead_than_asked_and_closing_stops_it() -> None:
             made += 1
             yield made
 
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     with Prefetch(endless(), depth=3) as ahead:
-        assert next(iter(ahead)) == 1
-        assert eventually(lambda: made == 1 + 3 + 1)  # one taken, three waiting, one in hand
-        time.sleep(0.3)  # long enough to put a hundred more, were there room
-        assert made == 5
-    assert threading.active_count() == threads
+        wait_until(lambda: made > 4 or stands_in(ahead._thread, "_put"))
+        assert made == 3 + 1  # three waiting, and one in hand for which there is no room
+        assert list(islice(ahead, 9)) == list(range(1, 10))
+    assert not set(threading.enumerate()) - before
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0, 0.003), max_size=12), st.integers(1, 4))
-def test_calls_side_by_side_answer_in_order(naps: list[float], calls: int) -> None:
-    def nap(numbered: tuple[int, float]) -> int:
-        time.sleep(numbered[1])
-        return numbered[0]
+@given(st.integers(0, 12), st.integers(1, 4))
+def test_calls_side_by_side_answer_in_order(count: int, calls: int) -> None:
+    """Of every two neighbours the second one ends first, where both are worked on at once."""
+    ended = [threading.Event() for _ in range(count + 1)]
+    ended[count].set()
 
-    assert list(map_ahead(nap, enumerate(naps), calls)) == list(range(len(naps)))
+    def answer(number: int) -> int:
+        if calls > 1 and number % 2 == 0:
+            ended[number + 1].wait()
+        ended[number].set()
+        return number
+
+    assert list(map_ahead(answer, range(count), calls)) == list(range(count))
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3])
 def test_as_many_calls_run_at_once_as_asked(calls: int) -> None:
-    together = threading.Barrier(calls)
-    assert list(map_ahead(lambda _: together.wait(10) >= 0, range(2 * calls), calls)) == [True] * 2 * calls
+    together = threading.Barrier(calls)  # which nobody passes alone
+    assert len(list(map_ahead(lambda _: together.wait(), range(2 * calls), calls))) == 2 * calls
 
 
 @pytest.mark.parametrize("calls", [1, 2])

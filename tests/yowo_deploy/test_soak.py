@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from benchmarks import soak
+from tests.waiting import NEVER_S
 from yowo_deploy.spec import ModelSpec
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "PATIENCE_S", NEVER_S)
 
 
 def test_a_camera_may_die_and_return() -> None:

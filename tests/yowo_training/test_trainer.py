@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +142,7 @@ def test_a_run_goes_on_with_its_own_arguments_alone(
 
 
 KILLED = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from dataclasses import replace
 from yowo_deploy.datasets import open_dataset
@@ -153,9 +152,21 @@ import torch
 torch.set_num_threads(1)
 trainer.SAVE_EVERY_S = 0.0
 recipe = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4)
-folder, output, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
-for report in trainer.Run(recipe, open_dataset("synthetic", folder), output, trainer.Budget(None, 5), resume=resume):
-    print(report.step, flush=True)
+folder, output, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+lines = 0
+def trace(frame, event, arg):
+    global lines
+    if not frame.f_code.co_filename.endswith(("trainer.py", "resume.py", "checkpoint.py", "files.py")):
+        return None
+    lines += event == "line"
+    if lines == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+run = trainer.Run(recipe, open_dataset("synthetic", folder), output, trainer.Budget(None, 5), resume=True)
+sys.settrace(trace)
+for report in run:
+    pass
+print(lines)
 """
 
 
@@ -163,23 +174,19 @@ for report in trainer.Run(recipe, open_dataset("synthetic", folder), output, tra
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     make_synthetic(tmp_path / "data", videos_train=12, videos_test=6)
 
-    def start(output: str, resume: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path / output), resume]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def run(output: str, kill_at: int = -1) -> subprocess.CompletedProcess[str]:
+        """Go on, or begin, and kill the process at that line of the loop or of what it saves by."""
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path / output), str(kill_at)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    with start("whole", "anew") as unbroken:
-        assert unbroken.wait() == 0
+    unbroken = run("whole")
+    assert unbroken.returncode == 0, unbroken.stderr
     rng = np.random.default_rng()
-    for _ in range(3):
-        with start("killed", "resume") as process:
-            assert process.stdout is not None
-            for _ in range(int(rng.integers(1, 4))):
-                process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.1))  # in the middle of a step, or of writing
-            process.send_signal(signal.SIGKILL)
-    with start("killed", "resume") as last:
-        assert last.wait() == 0
-    assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "killed" / "last.pt"))
+    moments = rng.integers(1, int(unbroken.stdout) // 4, 3).tolist()  # what is left after three is more than that
+    for moment in moments:
+        assert run("killed", moment).returncode == -signal.SIGKILL, moments
+    assert run("killed").returncode == 0, moments
+    assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "killed" / "last.pt")), moments
 
 
 def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.waiting import NEVER_S, wait_until
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
 from yowo_deploy.backends.batching import SharedBackend
@@ -38,7 +38,7 @@ class Gated(Engine):
         numbers = clips[:, 0, 0, 0, 0]
         self.calls.append([int(number) for number in numbers])
         self.entered.release()
-        assert self.gate.acquire(timeout=30)
+        self.gate.acquire()
         if 13 in numbers:
             raise ModelFileError("thirteen")
         return numbers.reshape(-1, 1, 1, 1).copy()
@@ -49,13 +49,6 @@ class Gated(Engine):
 
 def clip(spec: ModelSpec, number: int) -> NDArray[np.float32]:
     return np.full((1, *spec.clip_shape), number, np.float32)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, "it never came about"
-        time.sleep(0.002)
 
 
 class Asking:
@@ -69,7 +62,7 @@ class Asking:
         for number in numbers:
             before = self._came()
             futures.append(self._threads.submit(self._shared.infer, clip(self._shared.spec, number)))
-            eventually(lambda before=before: self._came() > before)
+            wait_until(lambda before=before: self._came() > before)
         return futures
 
     def _came(self) -> int:
@@ -77,7 +70,7 @@ class Asking:
 
 
 def answers(futures: list[Future[Float]]) -> list[int]:
-    return [int(future.result(30).item()) for future in futures]
+    return [int(future.result().item()) for future in futures]
 
 
 def test_what_gathers_while_the_engine_is_busy_goes_in_one_call(spec: ModelSpec) -> None:
@@ -85,7 +78,7 @@ def test_what_gathers_while_the_engine_is_busy_goes_in_one_call(spec: ModelSpec)
     with SharedBackend(engine) as shared:
         asking = Asking(shared, engine)
         first = asking(1)
-        assert engine.entered.acquire(timeout=30)
+        engine.entered.acquire()
         others = asking(2, 3, 4)
         engine.gate.release(2)
         assert answers(first + others) == [1, 2, 3, 4]
@@ -98,7 +91,7 @@ def test_no_call_is_larger_than_allowed_and_first_come_is_first_served(spec: Mod
     with SharedBackend(engine, max_batch=2) as shared:
         asking = Asking(shared, engine)
         futures = asking(1)
-        assert engine.entered.acquire(timeout=30)
+        engine.entered.acquire()
         futures += asking(2, 3, 4, 5, 6)
         engine.gate.release(4)
         assert answers(futures) == [1, 2, 3, 4, 5, 6]
@@ -107,34 +100,44 @@ def test_no_call_is_larger_than_allowed_and_first_come_is_first_served(spec: Mod
 
 def test_free_workers_share_what_waits(spec: ModelSpec) -> None:
     engine = Gated(spec, streams=2)
-    with SharedBackend(engine, max_wait_ms=30_000) as shared:
+    with SharedBackend(engine, max_wait_ms=1000 * NEVER_S) as shared:
         asking = Asking(shared, engine)
         futures = asking(1)  # at once, though company could come: another worker is free for that
-        assert engine.entered.acquire(timeout=30)
+        engine.entered.acquire()
         futures += asking(2)
-        assert engine.entered.acquire(timeout=30)  # nobody else is expected
+        engine.entered.acquire()  # nobody else is expected
         futures += asking(3, 4, 5)
         engine.gate.release(9)
         assert answers(futures) == [1, 2, 3, 4, 5]
     assert engine.calls[:2] == [[1], [2]]
 
 
-@pytest.mark.parametrize("max_wait_ms", [0.0, 30_000.0])
-def test_the_last_free_worker_waits_for_who_is_expected_and_no_longer(spec: ModelSpec, max_wait_ms: float) -> None:
-    engine = Gated(spec)
+@pytest.mark.parametrize("max_wait_ms", [0.0, 1000 * NEVER_S])
+def test_the_last_free_worker_waits_for_who_is_expected_and_no_longer(
+    spec: ModelSpec, max_wait_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, looked = Gated(spec), threading.Semaphore(0)
     engine.gate.release(9)
     with SharedBackend(engine, max_wait_ms) as shared:
         for _ in range(3):
             shared.join()
+        patience_s = shared._patience_s
+
+        def looks() -> float:
+            if len(shared._waiting) == 2 or engine.calls:
+                looked.release()
+            return patience_s()
+
+        monkeypatch.setattr(shared, "_patience_s", looks)
         threads = ThreadPoolExecutor(3)
         futures = [threads.submit(shared.infer, clip(spec, 1))]
         if max_wait_ms == 0:
             assert answers(futures) == [1]
             return
         futures.append(threads.submit(shared.infer, clip(spec, 2)))
-        eventually(lambda: len(shared._waiting) == 2)
-        time.sleep(0.05)  # long enough to begin, were that allowed
-        assert engine.calls == []
+        looked.acquire()
+        with shared._changed:  # which the worker gives back when it has begun, or waits on
+            assert len(shared._waiting) == 2
         shared.leave()  # the third will not come
         assert sorted(answers(futures)) == [1, 2]
     assert [len(call) for call in engine.calls] == [2]
@@ -155,12 +158,12 @@ def test_an_error_is_its_causes_alone(spec: ModelSpec) -> None:
     with SharedBackend(engine) as shared:
         asking = Asking(shared, engine)
         first = asking(1)
-        assert engine.entered.acquire(timeout=30)
+        engine.entered.acquire()
         good, bad, fine = asking(2, 13, 4)
         engine.gate.release(9)
         assert answers([*first, good, fine]) == [1, 2, 4]
         with pytest.raises(ModelFileError, match="thirteen"):
-            bad.result(30)
+            bad.result()
         assert shared.infer(clip(spec, 5)).item() == 5
     assert engine.calls == [[1], [2, 13, 4], [2], [13], [4], [5]]
 
@@ -177,15 +180,15 @@ def test_closing_refuses_who_waits_and_lets_who_is_served_end(spec: ModelSpec) -
     shared = SharedBackend(engine)
     asking = Asking(shared, engine)
     served = asking(1)
-    assert engine.entered.acquire(timeout=30)
+    engine.entered.acquire()
     waiting = asking(2)
     closing = threading.Thread(target=shared.close)
     closing.start()
     with pytest.raises(EngineError, match="closed before it could answer"):
-        waiting[0].result(30)
+        waiting[0].result()
     engine.gate.release()
     assert answers(served) == [1]
-    closing.join(30)
+    closing.join()
     assert engine.times_closed == 1 and engine.calls == [[1]]
     with pytest.raises(EngineError, match="is closed"):
         shared.infer(clip(spec, 3))
@@ -220,7 +223,7 @@ def test_what_the_model_takes_limits_a_call(batch: tuple[int, int | None], large
     with SharedBackend(engine) as shared:
         asking = Asking(shared, engine)
         futures = asking(0)
-        assert engine.entered.acquire(timeout=30)
+        engine.entered.acquire()
         futures += asking(*range(1, 10))
         engine.gate.release(99)
         assert answers(futures) == list(range(10))

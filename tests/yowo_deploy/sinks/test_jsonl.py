@@ -93,5 +93,5 @@ def test_a_pipe_is_written_into_and_stays_a_pipe(made_up: Callable[..., Result],
     with JsonSink(pipe) as sink:
         for number in range(3):
             sink.write(made_up(number).frame, made_up(number))
-    reader.join(10)
+    reader.join()
     assert len(read) == 3 and pipe.is_fifo()

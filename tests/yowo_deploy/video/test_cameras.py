@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from itertools import pairwise
-from time import monotonic
+from collections.abc import Callable
+from itertools import islice, pairwise
 from typing import Any
 
 import cv2
@@ -13,11 +12,12 @@ import numpy as np
 import pytest
 
 from tests.local_camera import LocalFiles
+from tests.waiting import NEVER_S
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import VideoError
 from yowo_deploy.video import cameras
-from yowo_deploy.video.cameras import FIRST_DELAY_S, Camera, Captured, Connection, RemoteFile
-from yowo_deploy.video.sources import open_source
+from yowo_deploy.video.cameras import FIRST_DELAY_S, Camera, Captured, Connection, RemoteFile, connect_address
+from yowo_deploy.video.ffmpeg_options import Address
 
 Script = list[tuple[str, Frame]]
 
@@ -161,14 +161,20 @@ def test_patience_may_end() -> None:
 
 
 def test_stopping_ends_a_pause() -> None:
-    connection = Connection("camera", connects(Scripted(new_pictures(1))), None)
-    frames: Iterator[Captured] = Camera(connection).frames()
-    next(frames)
-    waiting = threading.Thread(target=lambda: list(frames))
+    class Endless(threading.Event):
+        """A pause that only `set` ends."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            begun.set()
+            return super().wait()
+
+    connection, begun = Connection("camera", connects(Scripted(new_pictures(1))), None), threading.Event()
+    connection._stopping = Endless()
+    waiting = threading.Thread(target=lambda: list(Camera(connection).frames()))
     waiting.start()
+    begun.wait()
     connection.stop()
-    waiting.join(20)
-    assert not waiting.is_alive()
+    waiting.join()
 
 
 @pytest.mark.parametrize(
@@ -213,10 +219,9 @@ def test_a_file_that_breaks_off_at_the_same_frame_again_and_again_is_damaged() -
 
 def test_an_address_that_gives_one_picture_a_time_is_not_asked_without_a_pause() -> None:
     _, picture = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
-    with LocalFiles(picture.tobytes()) as server, open_source(server.url, give_suspect=True) as source:
-        start = monotonic()
-        for _ in source:
-            if source.counts.captured >= 3:
-                break
-        assert monotonic() - start >= 3 * FIRST_DELAY_S  # one before the second, two before the third
-        assert server.answers <= 4
+    with LocalFiles(picture.tobytes()) as server:
+        address = Address.parse(server.url)
+        connection = Connection("door", lambda: connect_address(address, NEVER_S), None)
+        pauses = connection._stopping = Pauses(3)
+        assert len(list(islice(Camera(connection).frames(), 9))) == 3 == server.answers
+    assert pauses.seconds == [FIRST_DELAY_S, 2 * FIRST_DELAY_S, 4 * FIRST_DELAY_S]

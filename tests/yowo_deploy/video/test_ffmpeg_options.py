@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.waiting import calls_of, stands_in, wait_until
 from yowo_deploy.errors import InputError, VideoError
 from yowo_deploy.video.ffmpeg_options import FILES_ONLY, Address, capture_options
 
@@ -28,7 +29,7 @@ def side_by_side(*tasks: object) -> list[BaseException]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     return problems
 
 
@@ -62,7 +63,7 @@ def test_who_wants_the_same_does_not_wait() -> None:
 
     def opens() -> None:
         with capture_options("a"):
-            together.wait(20)  # breaks if one of the three waits for another to leave
+            together.wait()  # for all three: none of them waits for another to leave
 
     assert side_by_side(opens, opens, opens) == []
 
@@ -72,13 +73,13 @@ def test_who_wants_other_options_goes_first() -> None:
     with capture_options("a"):
         other = threading.Thread(target=lambda: entered("b", order))
         other.start()
-        other.join(0.2)  # stands in line by now
+        wait_until(lambda: stands_in(other, "capture_options"))
         late = threading.Thread(target=lambda: entered("a", order))
         late.start()
-        late.join(0.2)
+        wait_until(lambda: order or "capture_options" in calls_of(late))
         assert order == []
-    other.join(20)
-    late.join(20)
+    other.join()
+    late.join()
     assert order == ["b", "a"]
 
 
