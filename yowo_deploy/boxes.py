@@ -25,6 +25,7 @@ class Detections:
         class_id: (N,) int64, the best class.
         scores: (N, C) float32, objectness times each class probability.
         tracker_id: (N,) int64 person ids, or None before linking.
+        objectness: (N,) float32, or None where only scores are known.
     """
 
     xyxy: Float
@@ -32,16 +33,16 @@ class Detections:
     class_id: Int
     scores: Float
     tracker_id: Int | None = field(default=None)
+    objectness: Float | None = field(default=None)
 
     def __len__(self) -> int:
         return len(self.xyxy)
 
     def __getitem__(self, index: Any) -> Detections:
         """The detections that a mask, slice or index array picks."""
-        tracker_id = None if self.tracker_id is None else self.tracker_id[index]
-        return Detections(
-            self.xyxy[index], self.confidence[index], self.class_id[index], self.scores[index], tracker_id
-        )
+        tracker_id, objectness = (None if each is None else each[index] for each in (self.tracker_id, self.objectness))
+        rows = self.xyxy[index], self.confidence[index], self.class_id[index], self.scores[index]
+        return Detections(*rows, tracker_id, objectness)
 
     @classmethod
     def empty(cls, classes: int) -> Detections:

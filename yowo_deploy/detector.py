@@ -21,8 +21,9 @@ from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.class_filter import ClassFilter
 from yowo_deploy.postprocess.decode import detect_and_best
-from yowo_deploy.postprocess.linker import OnlineLinker
+from yowo_deploy.postprocess.linker import TUBE_DECAY, OnlineLinker
 from yowo_deploy.prefetch import Prefetch, map_ahead
+from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import as_bgr, preprocess
 from yowo_deploy.result import Result
 from yowo_deploy.spec import ModelSpec
@@ -55,14 +56,14 @@ class _Task(NamedTuple):
     Attributes:
         given: what the engine gets: a clip, (1, 3, T, H, W), or a stream's next planes, (3, H, W).
         asked: whether it is to answer.
-        resized: the frame before had another size.
+        anew: nobody goes on from the frame before: it had another size or another scene.
     """
 
     prepared: _Prepared
     number: int
     given: Float
     asked: bool
-    resized: bool
+    anew: bool
 
 
 class _Answer(NamedTuple):
@@ -78,7 +79,11 @@ class DetectorOptions:
     """Which detections are shown, and how often the model runs.
 
     Attributes:
-        confidence: show what exceeds this; the spec's threshold by default.
+        confidence: score above which a person is shown; the spec's threshold by default.
+        keep: objectness above which a person who was shown stays so, and no more than `confidence`; 0: every box must
+            exceed `confidence`. The spec's by default.
+        tube_scores: average class scores along tubes, see `OnlineLinker`; by default where the spec has a `tube_decay`.
+        cuts: end all tubes at hard cuts, see `CutDetector`; by default where the spec has a `tube_decay`.
         iou: suppression threshold; the spec's by default.
         every: run the model on the first frame and every N-th after it. In those between, results are marked `carried`
             and boxes stay where they were: on J-HMDB-21, with `every` 2, held boxes had an IoU of 0.906 with what the
@@ -87,15 +92,22 @@ class DetectorOptions:
         classes: labels to show; all by default. See `ClassFilter`.
 
     Raises:
-        InputError: `every` is less than 1.
+        InputError: `every` is less than 1, or a threshold is outside 0 to 1.
     """
 
     confidence: float | None = None
     iou: float | None = None
     every: int = 1
     classes: Iterable[str] | None = None
+    keep: float | None = None
+    tube_scores: bool | None = None
+    cuts: bool | None = None
 
     def __post_init__(self) -> None:
+        for name in ("confidence", "iou", "keep"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:  # NaN as well
+                raise InputError(f"{name} is {value}, expected 0 to 1")
         if self.every < 1:
             raise InputError(f"every is {self.every}, expected 1 or more frames")
         if self.classes is not None and not isinstance(self.classes, str):
@@ -103,7 +115,24 @@ class DetectorOptions:
 
     def detector(self, backend: Backend, look: Look | None = None) -> Detector:
         """A detector with these options."""
-        return Detector(backend, self.confidence, self.iou, look, self.every, self.classes)
+        given = (self.confidence, self.iou, look, self.every, self.classes)
+        return Detector(backend, *given, keep=self.keep, tube_scores=self.tube_scores, cuts=self.cuts)
+
+    def linker(self, spec: ModelSpec) -> OnlineLinker:
+        """What follows people by these options, in the results of a model."""
+        confidence = spec.confidence_threshold if self.confidence is None else self.confidence
+        averaged = bool(spec.tube_decay) if self.tube_scores is None else self.tube_scores
+        return OnlineLinker(
+            min_frames=2,  # of what was seen once nobody knows whether it was there
+            appear=confidence,
+            keep=self.keep_of(spec) or None,
+            decay=(spec.tube_decay or TUBE_DECAY) if averaged else 0.0,
+        )
+
+    def keep_of(self, spec: ModelSpec) -> float:
+        """The objectness above which people stay; 0 where every box must exceed the confidence."""
+        confidence = spec.confidence_threshold if self.confidence is None else self.confidence
+        return min(confidence, spec.keep_threshold if self.keep is None else self.keep)
 
 
 class Detector(Closing):
@@ -118,9 +147,9 @@ class Detector(Closing):
 
     Args:
         backend: a loaded model; closed with the detector.
-        confidence, iou, every, classes: see `DetectorOptions`.
+        confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
         look: what takes the place of `backend.infer`, see there.
-        linker: as it is to follow people at the start of each video; `OnlineLinker()` by default.
+        linker: as it is to follow people at the start of each video, in place of `keep` and `tube_scores`.
     """
 
     def __init__(
@@ -132,14 +161,19 @@ class Detector(Closing):
         every: int = 1,
         classes: Iterable[str] | None = None,
         linker: OnlineLinker | None = None,
+        keep: float | None = None,
+        tube_scores: bool | None = None,
+        cuts: bool | None = None,
     ) -> None:
-        options = DetectorOptions(confidence, iou, every, classes)
+        options = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
         self.backend, self._every, spec = backend, every, backend.spec
         self._confidence = spec.confidence_threshold if confidence is None else confidence
         self._iou = spec.nms_threshold if iou is None else iou
         self._filter = ClassFilter(spec, options.classes, self._confidence)
         self._inference = FrameInference(backend, look, sparse=every > 1)
-        self._fresh_linker = linker or OnlineLinker()
+        self._keep = 0.0 if linker else options.keep_of(spec)
+        self._fresh_linker = linker or options.linker(spec)
+        self._cuts = CutDetector() if (bool(spec.tube_decay) if cuts is None else cuts) else None
         self.reset()
 
     @classmethod
@@ -150,11 +184,15 @@ class Detector(Closing):
         iou: float | None = None,
         every: int = 1,
         classes: Iterable[str] | None = None,
+        keep: float | None = None,
+        tube_scores: bool | None = None,
+        cuts: bool | None = None,
         **options: Any,
     ) -> Detector:
         """Load a model file, by default the model of the package; `options` are those of `open_model`."""
+        shown = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
         with closed_on_error(open_model(path, **options)) as backend:
-            return cls(backend, confidence, iou, every=every, classes=classes)
+            return shown.detector(backend)
 
     @property
     def spec(self) -> ModelSpec:
@@ -163,7 +201,7 @@ class Detector(Closing):
 
     @property
     def confidence(self) -> float:
-        """What detections exceed."""
+        """The score above which people are shown."""
         return self._confidence
 
     def push(self, frame: Frame, timestamp: float | None = None, index: int | None = None) -> Result:
@@ -207,6 +245,8 @@ class Detector(Closing):
             source: its name, for the results.
         """
         self._inference.reset()
+        if self._cuts:
+            self._cuts.reset()
         self._linker = deepcopy(self._fresh_linker)
         self._last: Result | None = None
         self._source, self._count, self._number, self._shape = source, 0, -1, (0, 0)
@@ -232,12 +272,14 @@ class Detector(Closing):
         if number <= self._number:
             raise InputError(f"frame {number} comes after frame {self._number}: call reset() where a new video begins")
         shape = prepared.image.shape[:2]
-        resized = self._count > 0 and shape != self._shape
+        anew = self._count > 0 and shape != self._shape
+        if self._cuts and self._cuts.push(prepared.image):
+            anew = True
         given = self._inference.next_input(prepared.planes)
-        asked = self._count % self._every == 0 or resized
+        asked = self._count % self._every == 0 or anew
         self._number, self._shape = number, shape
         self._count += 1
-        return _Task(prepared, number, given, asked, resized)
+        return _Task(prepared, number, given, asked, anew)
 
     def _ask(self, task: _Task) -> _Answer | None:
         """The engine's answer to a task, decoded; tasks may be here at once unless there is a stream."""
@@ -249,7 +291,7 @@ class Detector(Closing):
         inferred = perf_counter()
         size_wh = task.prepared.image.shape[1], task.prepared.image.shape[0]
         try:
-            found, best = detect_and_best(raw, self.spec, size_wh, self._confidence, self._iou)
+            found, best = detect_and_best(raw, self.spec, size_wh, self._confidence, self._iou, self._keep)
         except ModelFileError as error:
             raise ModelFileError(f"frame {task.number}: {error}") from error
         return _Answer(found, best, {"infer": inferred - start, "postprocess": perf_counter() - inferred})
@@ -271,9 +313,9 @@ class Detector(Closing):
         return self._last
 
     def _linked(self, task: _Task, answer: _Answer) -> Result:
-        before = self._linker.close() if task.resized else []  # their boxes are in pixels of another size
+        before = self._linker.close() if task.anew else []
         tubes = self._linker.push(answer.detections, task.number)
-        found = self._filter.among(replace(answer.detections, tracker_id=self._linker.tracker_id))
+        found = self._filter.among(self._linker.shown)
         return Result(
             task.number,
             task.prepared.image,

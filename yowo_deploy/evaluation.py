@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,32 @@ from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, fr
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.detections_log import DetectionsFile
 from yowo_deploy.metrics.matching import Matched
+from yowo_deploy.metrics.tube_scores import averaged, rescored, rows_of
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
 from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.postprocess.linker import TUBE_DECAY
 from yowo_deploy.postprocess.tubes import RELEASE_RULE
 from yowo_deploy.prefetch import Prefetch, map_ahead
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.reporter import Reporter
+from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 
 VIDEO_IOUS = (0.2, 0.5, 0.75)  # of the published tables
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Figures:
+    """How good one kind of scores is; see `Evaluation` for the fields."""
+
+    frame_map: ClassAp
+    video_map: dict[float, ClassAp]
+    recall: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Evaluation(Figures):
     """Figures of one model on one set of videos.
 
     Attributes:
@@ -55,17 +68,16 @@ class Evaluation:
         labels: of the classes.
         videos: evaluated.
         videos_absent: test videos of the data set whose file is missing; they are left out.
+        variants: by name, the figures of other scores of the same detections where tube scores were computed: "frame"
+            (every frame alone) and "whole tube" (of all its frames, later ones included: not causal).
     """
 
-    frame_map: ClassAp
-    video_map: dict[float, ClassAp]
-    recall: float
-    accuracy: float
     frames: int
     frames_missing: int
     labels: tuple[str, ...] = ()
     videos: int = 0
     videos_absent: int = 0
+    variants: dict[str, Figures] = field(default_factory=dict)
 
 
 def evaluate(
@@ -77,6 +89,7 @@ def evaluate(
     every: int = 1,
     save: str | os.PathLike[str] | None = None,
     features: str | os.PathLike[str] | None = None,
+    tube_scores: bool | None = None,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -92,6 +105,8 @@ def evaluate(
         every: judge each video's first annotated frame and every N-th after it.
         save: text file of detections; an interrupted run continues from it.
         features: folder that `yowo-deploy features` wrote with this checkpoint.
+        tube_scores: average class scores along tubes, as `detect` shows them; by default where the model's spec has a
+            `tube_decay`. Not by AVA's rules.
         reporter: receives messages and progress; by default they are logged.
         options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
 
@@ -132,6 +147,7 @@ def evaluate(
                 truth.rules,
                 look_into,
                 truth.judged_classes,
+                tube_scores,
             )
     return replace(found, videos_absent=absent)
 
@@ -145,6 +161,7 @@ def evaluate_videos(
     rules: Rules = "voc",
     look_into: Callable[[AnnotatedVideo], Look] | None = None,
     judged_classes: Collection[int] = (),
+    tube_scores: bool | None = None,
 ) -> Evaluation:
     """Run a model over videos frame by frame and score it with the model's evaluation threshold.
 
@@ -154,40 +171,61 @@ def evaluate_videos(
         look_into: what takes the place of `backend.infer` for a video, where a clip alone does not say it all.
         every: judge each video's first annotated frame and every N-th after it; 1 judges all.
         on_video: called when a video is done.
-        kept: where detections are written; what is in it already is not computed again.
+        kept: where detections of every frame alone are written; what is in it already is not computed again.
+        tube_scores: see `evaluate`.
 
     Raises:
         DatasetError: there is no annotated frame.
     """
-    found, truth, truth_tube, missing, frames = [], [], [], 0, 0
+    spec, truth, truth_tube, missing, frames = backend.spec, [], [], 0, 0
+    tubes_too = rules == "voc" and (bool(spec.tube_decay) if tube_scores is None else tube_scores)
+    kinds = ("tube", "frame", "whole tube") if tubes_too else ("frame",)
+    found: dict[str, list[FrameBoxes]] = {kind: [] for kind in kinds}
     for number, video in enumerate(videos):
         judged = video.judged_frames()[::every]
         look = look_into(video) if look_into else None
         boxes, lacking = _judge(backend, video, judged, kept, look)
-        found.append(boxes.moved(number * FRAMES))
+        for kind in kinds:
+            found[kind].append(_scored(kind, boxes, spec).moved(number * FRAMES))
         of_truth, tubes = _truth(video, judged)
         truth.append(of_truth.moved(number * FRAMES))
         truth_tube.append(tubes)
         missing, frames = missing + lacking, frames + len(judged)
         if on_video:
             on_video(video)
-    everything, boxes = FrameBoxes.concatenate(found), FrameBoxes.concatenate(truth)
-    if judged_classes:
-        everything = everything.rows(np.isin(everything.class_id, list(judged_classes)))
+    boxes = FrameBoxes.concatenate(truth)
     if not len(boxes):
         raise DatasetError("no annotated frame in these videos, nothing to evaluate")
-    spec, names = backend.spec, tuple(video.name for video in videos)
-    matched = Matched(everything, boxes, np.concatenate(truth_tube), spec.labels, names, {}, ())
-    by_rule = {"voc": frame_map, "ava": ava_map}[rules]
+    names = tuple(video.name for video in videos)
+    figures = {}
+    for kind, parts in found.items():
+        everything = FrameBoxes.concatenate(parts)
+        if judged_classes:
+            everything = everything.rows(np.isin(everything.class_id, list(judged_classes)))
+        matched = Matched(everything, boxes, np.concatenate(truth_tube), spec.labels, names, {}, ())
+        figures[kind] = _figures(matched, rules, linked_too=every == 1)
+    first = vars(figures.pop(kinds[0]))
     return Evaluation(
-        by_rule(everything, boxes, spec.classes),
-        _video_map(matched) if every == 1 and rules == "voc" else {},
-        localization_recall(everything, boxes if rules == "voc" else _each_once(boxes)),
-        classification_accuracy(everything, boxes) if rules == "voc" else math.nan,
-        frames,
-        missing,
-        spec.labels,
-        len(videos),
+        **first, frames=frames, frames_missing=missing, labels=spec.labels, videos=len(videos), variants=figures
+    )
+
+
+def _scored(kind: str, rows: FrameBoxes, spec: ModelSpec) -> FrameBoxes:
+    """The rows of a video with the scores of a kind."""
+    if kind == "frame":
+        return rows
+    if kind == "tube":
+        return averaged(rows, spec.classes, spec.evaluation_threshold, spec.tube_decay or TUBE_DECAY)
+    return rescored(rows, spec.classes, spec.evaluation_threshold)
+
+
+def _figures(matched: Matched, rules: Rules, linked_too: bool) -> Figures:
+    found, truth, voc = matched.detections, matched.truth, rules == "voc"
+    return Figures(
+        {"voc": frame_map, "ava": ava_map}[rules](found, truth, len(matched.labels)),
+        _video_map(matched) if linked_too and voc else {},
+        localization_recall(found, truth if voc else _each_once(truth)),
+        classification_accuracy(found, truth) if voc else math.nan,
     )
 
 
@@ -228,18 +266,11 @@ def _judge(
         return kept.done[video.name]
     detections = detect_frames(backend, video, set(judged.tolist()), look)
     threshold = backend.spec.evaluation_threshold
-    boxes = FrameBoxes.concatenate([_rows(frame, each, threshold) for frame, each in sorted(detections.items())])
+    boxes = FrameBoxes.concatenate([rows_of(frame, each, threshold) for frame, each in sorted(detections.items())])
     missing = len(judged) - len(detections)
     if kept:
         kept.add(video.name, boxes, missing)
     return boxes, missing
-
-
-def _rows(frame: int, detections: Detections, threshold: float) -> FrameBoxes:
-    """One row for each class of each box whose score passes the threshold."""
-    box, class_id = np.nonzero(detections.scores > threshold)
-    scores = detections.scores[box, class_id]
-    return FrameBoxes(np.full(len(box), frame, np.int64), class_id.astype(np.int64), detections.xyxy[box], scores)
 
 
 def _truth(video: AnnotatedVideo, judged: Int) -> tuple[FrameBoxes, Int]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from yowo_deploy.errors import SpecError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: averaged scores, hysteresis and event thresholds
 MAX_CLIP = 1 << 28  # numbers in the frames that a clip reaches over: 1 GiB of float32
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
@@ -19,6 +19,11 @@ ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
 ClassActivation = Literal["softmax", "softmax+sigmoid"]
 AttentionSign = Literal["paper", "release"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+_SHARES = (
+    "confidence_threshold", "keep_threshold", "tube_decay", "event_on", "event_off", "evaluation_threshold",
+    "nms_threshold",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,12 @@ class ModelSpec:
         softmax_classes: see above; ignored for plain softmax.
         attention_sign: softmax(G) as in the paper, or softmax(-G) as released weights were trained
             (OFFICIAL_YOWO, "Attention sign").
-        confidence_threshold: for showing detections.
+        confidence_threshold: score above which a person is shown.
+        keep_threshold: objectness above which a person who was shown stays so; 0: every box must exceed
+            `confidence_threshold`.
+        tube_decay: weight of a frame's class probabilities one frame later, where class scores are averaged along
+            tubes; 0: every frame stands alone. See `postprocess.linker`.
+        event_on, event_off: scores above which events begin, and below which they end.
         evaluation_threshold: for mAP.
         nms_threshold: IoU above which the weaker of two boxes goes.
         precision: of the arithmetic that the file asks for.
@@ -67,6 +77,10 @@ class ModelSpec:
     softmax_classes: int = 0
     attention_sign: AttentionSign = "paper"
     confidence_threshold: float = 0.25
+    keep_threshold: float = 0.0
+    tube_decay: float = 0.0
+    event_on: float = 0.5
+    event_off: float = 0.3
     evaluation_threshold: float = 0.005
     nms_threshold: float = 0.4
     precision: Precision = "fp32"
@@ -109,8 +123,9 @@ class ModelSpec:
             self.softmax_classes,
             f"0 to {len(self.labels)}",
         )
-        for name in ("confidence_threshold", "evaluation_threshold", "nms_threshold"):
+        for name in _SHARES:
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+        _require(self.event_off <= self.event_on, "event_off", self.event_off, f"at most event_on, {self.event_on}")
 
     @property
     def classes(self) -> int:
@@ -142,8 +157,8 @@ class ModelSpec:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values, ready for JSON, in the newest format."""
+        return dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
 
     def to_json(self, indent: int | None = None) -> str:
         """One JSON object; `from_json` gives an equal spec back."""

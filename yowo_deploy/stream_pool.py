@@ -55,7 +55,7 @@ class StreamPool(Closing):
             together anyway.
         max_batch: clips in an engine's call; by default 8, or what the model takes, and 1 where the engine works on
             several calls at once.
-        confidence, iou, every, classes: see `DetectorOptions`.
+        confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
 
     Attributes:
         backend: as its streams share it.
@@ -75,10 +75,14 @@ class StreamPool(Closing):
         iou: float | None = None,
         every: int = 1,
         classes: Iterable[str] | None = None,
+        keep: float | None = None,
+        tube_scores: bool | None = None,
+        cuts: bool | None = None,
     ) -> None:
         self.backend = SharedBackend(backend, max_wait_ms, max_batch)
         with closed_on_error(self.backend):
-            self._make = partial(DetectorOptions(confidence, iou, every, classes).detector, self.backend)
+            options = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
+            self._make = partial(options.detector, self.backend)
             self.confidence = self._make().confidence  # wrong arguments are refused now
         self._changed = threading.Condition()
         self._streams: dict[str, _Stream] = {}
@@ -96,6 +100,9 @@ class StreamPool(Closing):
         iou: float | None = None,
         every: int = 1,
         classes: Iterable[str] | None = None,
+        keep: float | None = None,
+        tube_scores: bool | None = None,
+        cuts: bool | None = None,
         **options: Any,
     ) -> StreamPool:
         """Load a model file, by default the model of the package; `options` are those of `open_model`.
@@ -105,7 +112,7 @@ class StreamPool(Closing):
         if options.get("device") in (None, "cpu") and "streams" not in options:
             options.setdefault("parallel", max(1, min(MOST_STREAMS, os.cpu_count() or 1)))
         with closed_on_error(open_model(path, **options)) as backend:
-            return cls(backend, max_wait_ms, max_batch, confidence, iou, every, classes)
+            return cls(backend, max_wait_ms, max_batch, confidence, iou, every, classes, keep, tube_scores, cuts)
 
     @property
     def spec(self) -> ModelSpec:

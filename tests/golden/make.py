@@ -81,8 +81,8 @@ def spec_expected(text: str) -> Case:
     try:
         spec = ModelSpec.from_json(text)
     except SpecError as error:
-        newer = "is newer than 1: upgrade yowo-deploy" in str(error)
-        return {"error": "is newer than 1: upgrade yowo-deploy" if newer else "spec"}
+        newer = "is newer than 2: upgrade yowo-deploy" in str(error)
+        return {"error": "is newer than 2: upgrade yowo-deploy" if newer else "spec"}
     numbers = (spec.classes, *spec.grid_size, spec.output_channels, spec.clip_span, *spec.clip_shape)
     return {"numbers": list(numbers), "last_label": spec.labels[-1]}
 

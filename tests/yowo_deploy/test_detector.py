@@ -425,7 +425,7 @@ def test_numbers_and_times_go_through_and_gaps_stay_gaps(spec: ModelSpec, numpy_
 def test_a_size_that_changes_ends_the_tubes_and_asks_the_engine(spec: ModelSpec, numpy_backend: Backends) -> None:
     detector = Detector(numpy_backend(spec), 0.05, every=5)
     small, large = (np.full((side, side, 3), 90, np.uint8) for side in (12, 120))
-    first, carried, other = [detector.push(frame) for frame in (small, small, large)]
+    first, carried, *_, other = [detector.push(frame) for frame in (*[small] * 7, large)]
     assert (first.carried, carried.carried, other.carried) == (False, True, False)
     assert {tube.tracker_id for tube in other.ended} == {tube.tracker_id for tube in first.tubes} != set()
     assert not {tube.tracker_id for tube in other.tubes} & {tube.tracker_id for tube in other.ended}
@@ -469,3 +469,44 @@ def test_odd_frames_give_results_that_can_be_drawn(
 def test_a_stride_that_cannot_be_is_refused(spec: ModelSpec, numpy_backend: Backends) -> None:
     with pytest.raises(InputError, match="every is 0"):
         Detector(numpy_backend(spec), every=0)
+
+
+def test_a_hard_cut_ends_the_tubes_and_runs_the_model(spec: ModelSpec, numpy_backend: Backends) -> None:
+    dark, light = (np.full((48, 64, 3), level, np.uint8) for level in (20, 230))
+    frames = [*[dark] * 7, *[light] * 7]
+    for cuts in (True, False):
+        detector = Detector(numpy_backend(spec), 0.05, every=3, cuts=cuts)
+        results = [detector.push(frame) for frame in frames]
+        before, after = ({tube.tracker_id for tube in results[at].tubes} for at in (6, 7))
+        assert before and results[7].carried is not cuts
+        if cuts:
+            assert {tube.tracker_id for tube in results[7].ended} == before and not before & after
+        else:
+            assert not results[7].ended
+
+
+def test_a_model_with_averaged_scores_shows_who_stays(spec: ModelSpec, numpy_backend: Backends) -> None:
+    """Every box belongs to somebody who once exceeded the confidence, and exceeds `keep` itself; `--no-tube-scores` and
+    `keep` 0 give every frame alone."""
+    steady = spec.replace(tube_decay=0.97, keep_threshold=0.1, confidence_threshold=0.3)
+    frames = frames_of(20)
+    appeared: set[int] = set()
+    detector = Detector(numpy_backend(steady))
+    for frame in frames:
+        found = detector.push(frame).detections
+        assert found.tracker_id is not None and found.objectness is not None
+        appeared |= set(found.tracker_id[found.confidence > 0.3].tolist())
+        assert set(found.tracker_id.tolist()) <= appeared and (found.objectness > 0.1).all()
+    alone = Detector(numpy_backend(steady), keep=0.0, tube_scores=False, cuts=False)
+    plain = Detector(numpy_backend(spec), 0.3)
+    for frame in frames:
+        one, other = alone.push(frame).detections, plain.push(frame).detections
+        assert np.array_equal(one.xyxy, other.xyxy) and np.array_equal(one.scores, other.scores)
+
+
+@pytest.mark.parametrize("options", [{"confidence": 1.5}, {"keep": -0.1}, {"iou": float("nan")}])
+def test_thresholds_that_are_none_are_refused(
+    options: dict[str, float], spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    with pytest.raises(InputError, match="expected 0 to 1"):
+        Detector(numpy_backend(spec), **options)  # type: ignore[arg-type]

@@ -101,6 +101,11 @@ class Recipe:
             std=self.std,
             attention_sign=self.attention_sign,
             name=self.name,
+            confidence_threshold=0.15,
+            keep_threshold=0.35,
+            tube_decay=0.97,
+            event_on=0.35,
+            event_off=0.2,
         )
         if dataset.rules == "ava":
             spec = spec.replace(

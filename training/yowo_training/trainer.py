@@ -282,7 +282,7 @@ class Run:
         every = VALIDATION_EVERY
         if not self.held_out:  # of little value, so it must not take a short run's time
             every = max(every, sum(len(video.annotated_frames()) for video in videos) // FRAMES_NOT_HELD_OUT)
-        found = evaluate_videos(backend, videos, every, rules=self.rules)
+        found = evaluate_videos(backend, videos, every, rules=self.rules, tube_scores=False)
         measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
         figures: dict[str, float | None] = {"step": self.progress.step}
         figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}

@@ -28,7 +28,18 @@ INTERRUPTED = 130  # exit code, as shells have it
 @click.option("--timeline", help="Picture of each person's actions over time, .png, with the [plots] extra.")
 @click.option("--save-json", "annotations", help="data.json of people and their actions, to correct and train on.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--conf", type=click.FloatRange(0, 1), help="Show detections above this.  [default: the model's]")
+@click.option("--conf", type=click.FloatRange(0, 1), help="Score above which a person appears.  [default: the model's]")
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1),
+    help="Objectness above which a person who appeared stays; 0: every box must exceed --conf.  [default: the model's]",
+)
+@click.option(
+    "--tube-scores/--no-tube-scores",
+    default=None,
+    help="Average class scores and boxes along each person's tube.  [default: the model's]",
+)
+@click.option("--cuts/--no-cuts", default=None, help="End all tubes at hard cuts.  [default: with --tube-scores]")
 @click.option(
     "--iou", type=click.FloatRange(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]"
 )
@@ -39,8 +50,8 @@ INTERRUPTED = 130  # exit code, as shells have it
     type=click.IntRange(min=1),
     help="Run the model on every N-th frame and reuse the boxes in between.",
 )
-@click.option("--on", default=0.5, type=click.FloatRange(0, 1), help="Score above which an event starts.")
-@click.option("--off", default=0.3, type=click.FloatRange(0, 1), help="Score below which an event ends.")
+@click.option("--on", type=click.FloatRange(0, 1), help="Score above which an event starts.  [default: the model's]")
+@click.option("--off", type=click.FloatRange(0, 1), help="Score below which an event ends.  [default: the model's]")
 @click.option(
     "--min-frames",
     default=8,

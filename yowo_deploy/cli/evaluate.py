@@ -15,7 +15,7 @@ from yowo_deploy.cli.console import (
     model_options,
     show_table,
 )
-from yowo_deploy.evaluation import Evaluation, evaluate
+from yowo_deploy.evaluation import Evaluation, Figures, evaluate
 
 
 @click.command("evaluate")
@@ -28,6 +28,11 @@ from yowo_deploy.evaluation import Evaluation, evaluate
     "--save", type=click.Path(), help="File of detections, for `score`; an interrupted run continues from it."
 )
 @click.option("--features", type=click.Path(), help="Folder that `features` wrote with this checkpoint.")
+@click.option(
+    "--tube-scores/--no-tube-scores",
+    default=None,
+    help="Average class scores along tubes, as `detect` shows them.  [default: the model's]",
+)
 @model_options
 @json_option
 def command(model: str, dataset: str, data: str | None, split: int, as_json: bool, **options: Any) -> None:
@@ -41,11 +46,9 @@ def command(model: str, dataset: str, data: str | None, split: int, as_json: boo
 
 def _values(found: Evaluation) -> dict[str, Any]:
     return {
-        "frame_map": json_number(found.frame_map.mean),
-        "video_map": {f"{iou:g}": json_number(figure.mean) for iou, figure in found.video_map.items()},
+        **_figures(found),
+        "variants": {name: _figures(figures) for name, figures in found.variants.items()},
         "per_class": dict(zip(found.labels, map(json_number, found.frame_map.per_class), strict=True)),
-        "recall": json_number(found.recall),
-        "accuracy": json_number(found.accuracy),
         "frames": found.frames,
         "frames_missing": found.frames_missing,
         "videos": found.videos,
@@ -53,15 +56,33 @@ def _values(found: Evaluation) -> dict[str, Any]:
     }
 
 
+def _figures(found: Figures) -> dict[str, Any]:
+    return {
+        "frame_map": json_number(found.frame_map.mean),
+        "video_map": {f"{iou:g}": json_number(figure.mean) for iou, figure in found.video_map.items()},
+        "recall": json_number(found.recall),
+        "accuracy": json_number(found.accuracy),
+    }
+
+
 def _show(found: Evaluation, title: str) -> None:
     rows = [(label, f"{100 * value:.2f}") for label, value in zip(found.labels, found.frame_map.per_class, strict=True)]
     show_table(title, ("class", "AP@0.5 %"), rows)
-    summary = [
-        ("frame-mAP@0.5 %", f"{100 * found.frame_map.mean:.2f}"),
-        *((f"video-mAP@{iou:g} %", f"{100 * figure.mean:.2f}") for iou, figure in found.video_map.items()),
-        ("recall %", f"{100 * found.recall:.2f}"),
-        ("accuracy %", f"{100 * found.accuracy:.2f}"),
-        ("frames", str(found.frames)),
-        ("frames missing in the files", str(found.frames_missing)),
-    ]
-    show_table("", ("figure", "value"), summary)
+    kinds: dict[str, Figures] = {"tube scores" if found.variants else "every frame alone": found}
+    kinds |= {_KINDS[name]: figures for name, figures in found.variants.items()}
+    columns = [_column(figures) for figures in kinds.values()]
+    summary = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    for name, count in (("frames", found.frames), ("frames missing in the files", found.frames_missing)):
+        summary.append((name, str(count), *[""] * len(found.variants)))
+    show_table("", ("figure", *kinds), summary)
+
+
+_KINDS = {"frame": "every frame alone", "whole tube": "whole tubes, not causal"}
+
+
+def _column(found: Figures) -> dict[str, str]:
+    """By name of the figure, in per cent."""
+    values = {"frame-mAP@0.5 %": found.frame_map.mean}
+    values |= {f"video-mAP@{iou:g} %": figure.mean for iou, figure in found.video_map.items()}
+    values |= {"recall %": found.recall, "accuracy %": found.accuracy}
+    return {name: f"{100 * value:.2f}" for name, value in values.items()}

@@ -51,7 +51,7 @@ def _open(
             failed.append(shown_source(text))
             continue
         name = source.name if source.name not in recordings else f"{source.name} ({len(recordings) + 1})"
-        recordings[name] = Recording(settings, source, outputs, pool.spec.labels, stack)
+        recordings[name] = Recording(settings, source, outputs, pool.spec, stack)
     return recordings, failed
 
 

@@ -16,6 +16,7 @@ from yowo_deploy.model_files.default import model_path
 from yowo_deploy.postprocess.events import Events
 from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
 from yowo_deploy.sinks.jsonl import is_stream
+from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import Source, is_choice, shown_source
 
 STDOUT = "-"
@@ -45,8 +46,8 @@ class Outputs:
         tubes: JSON of every tube.
         timeline: picture of the tubes over time, .png, with the [plots] extra.
         annotations: data.json to correct and train on.
-        on: an event starts above this score.
-        off: an event ends below this score.
+        on: an event starts above this score; the model's `event_on` by default.
+        off: an event ends below this score; the model's `event_off` by default.
         min_frames: consecutive frames above `on`, or below `off`, that start or end an event.
     """
 
@@ -56,8 +57,8 @@ class Outputs:
     tubes: str | None = None
     timeline: str | None = None
     annotations: str | None = None
-    on: float = 0.5
-    off: float = 0.3
+    on: float | None = None
+    off: float | None = None
     min_frames: int = 8
 
     @property
@@ -93,17 +94,27 @@ class Outputs:
             _refuse(source, model, each, overwrite)
         return places
 
-    def sinks(self, places: Mapping[str, str], source: Source, labels: tuple[str, ...]) -> Iterator[tuple[str, Sink]]:
+    def event_rule(self, spec: ModelSpec) -> Events:
+        """With these thresholds, or the model's.
+
+        Raises:
+            InputError: `off` above `on`.
+        """
+        on = spec.event_on if self.on is None else self.on
+        off = min(on, spec.event_off) if self.off is None else self.off
+        return Events(on, off, self.min_frames)
+
+    def sinks(self, places: Mapping[str, str], source: Source, spec: ModelSpec) -> Iterator[tuple[str, Sink]]:
         """Name and sink of each output, one after the other: enter each before the next is made.
 
         Raises:
             YowoError: see the sinks.
         """
-        events = self.on, self.off, self.min_frames
+        labels = spec.labels
         makers: dict[str, Callable[[str], Sink]] = {
             "video": lambda path: VideoSink(path, source.fps, source.size_wh),
             "json": lambda path: JsonSink(to_stdout if path == STDOUT else path, source.live),
-            "events": lambda path: EventSink(to_stdout if path == STDOUT else path, Events(*events), source.live),
+            "events": lambda path: EventSink(to_stdout if path == STDOUT else path, self.event_rule(spec), source.live),
             "tubes": lambda path: TubesSink(path, source.name, labels),
             "timeline": lambda path: TimelineSink(path, Path(source.name).name, labels),
             "annotations": lambda path: AnnotationsSink(path, source.name, source.fps, source.size_wh, labels),

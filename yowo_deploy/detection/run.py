@@ -29,6 +29,9 @@ def detect(
     iou: float | None = None,
     every: int = 1,
     classes: Iterable[str] = (),
+    keep: float | None = None,
+    tube_scores: bool | None = None,
+    cuts: bool | None = None,
     features: str | os.PathLike[str] | None = None,
     allow_damaged: bool = False,
     overwrite: bool = False,
@@ -48,10 +51,11 @@ def detect(
         sources: videos, folders of numbered pictures, numbers of webcams, addresses; what `open_source` takes.
         outputs: the files to write.
         model: ONNX file, plan or checkpoint; by default the model of the package.
-        confidence: detections have a score above this; the model's threshold by default.
+        confidence: score above which a person is shown; the model's threshold by default.
         iou: boxes that overlap a better one by more than this are suppressed; the model's threshold by default.
         every: run the model on every N-th frame and reuse the boxes in between.
         classes: labels to keep, one or several with commas between in each text; all by default.
+        keep, tube_scores, cuts: see `DetectorOptions`.
         features: what `yowo-deploy features` wrote of this very video; for one file and a checkpoint.
         allow_damaged: take what can be decoded of a broken video.
         overwrite: replace files that exist.
@@ -76,7 +80,7 @@ def detect(
     settings = Settings(
         outputs,
         os.fspath(model),
-        DetectorOptions(confidence, iou, every, (classes,) if isinstance(classes, str) else tuple(classes)),
+        DetectorOptions(confidence, iou, every, _each(classes), keep, tube_scores, cuts),
         features,
         allow_damaged,
         reporter or Reporter(),
@@ -89,6 +93,10 @@ def detect(
     if all(elsewhere) and len(texts) > 1:
         return detect_live(settings, texts, places)
     return _detect_in_turn(settings, texts, places)
+
+
+def _each(classes: Iterable[str]) -> tuple[str, ...]:
+    return (classes,) if isinstance(classes, str) else tuple(classes)
 
 
 def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str, str]]) -> list[Summary]:
@@ -128,7 +136,7 @@ def _detect_one(settings: Settings, detector: Detector, source: Source, places: 
         source.close()
 
     with ExitStack() as stack:
-        recording = Recording(settings, source, places, detector.spec.labels, stack)
+        recording = Recording(settings, source, places, detector.spec, stack)
         label, total = f"detecting {Path(source.name).name}", source.frames_declared or None
         with settings.while_reading(stop), settings.reporter.progress(label, total) as update:
             shown = 0.0

@@ -24,7 +24,8 @@ from yowo_deploy.model_files.plan_record import is_plan
 from yowo_deploy.postprocess.class_filter import parse_classes
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.result import Result
-from yowo_deploy.sinks import Sinks, VideoSink
+from yowo_deploy.sinks import EventSink, Sinks, VideoSink
+from yowo_deploy.spec import ModelSpec
 from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.sources import Source
 
@@ -80,19 +81,21 @@ class Recording:
 
     Args:
         places: the file of each output, see `Outputs.places`.
-        labels: of the model.
+        spec: of the model.
         stack: closes the sinks.
     """
 
     def __init__(
-        self, settings: Settings, source: Source, places: Mapping[str, str], labels: tuple[str, ...], stack: ExitStack
+        self, settings: Settings, source: Source, places: Mapping[str, str], spec: ModelSpec, stack: ExitStack
     ) -> None:
         self.source, self._settings = source, settings
         self._video: VideoSink | None = None
+        self._events: EventSink | None = None
         self.sinks = stack.enter_context(Sinks(partial(_tell_failure, settings.reporter)))
-        for name, sink in settings.outputs.sinks(places, source, labels):
+        for name, sink in settings.outputs.sinks(places, source, spec):
             self.sinks.add(name, sink)
             self._video = sink if isinstance(sink, VideoSink) else self._video
+            self._events = sink if isinstance(sink, EventSink) else self._events
         self.counts = FrameCounts()
 
     def write(self, result: Result) -> None:
@@ -113,7 +116,10 @@ class Recording:
         declared = source.frames_declared if settings.allow_damaged else 0
         lost = f" of {declared} declared" if declared > counts.frames else ""
         rate = f"{counts.frames / seconds:.1f} frames/s"
-        lines.append(f"{source.name}: {counts.detections} detections in {counts.frames} frames{lost}, {rate}")
+        found = f"{counts.detections} detections{counts.labels()}"
+        lines.append(f"{source.name}: {found} in {counts.frames} frames{lost}, {rate}")
+        if self._events and (without := self._events.events.nothing()):
+            lines.append(without)
         video = self._video
         encoding = f"drawing and encoding {video.encode_ms / max(1, counts.frames):.1f} ms a frame" if video else ""
         account = counts.account(source.counts, settings.shown.every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -13,6 +13,7 @@ import numpy as np
 from yowo_deploy.result import Result
 from yowo_deploy.video.sources import Counts
 
+_LABELS = 5  # that are listed
 RECENT = 200  # frames that the rate and latency are measured over
 
 
@@ -23,6 +24,7 @@ class FrameCounts:
     inferred: int = 0
     carried: int = 0
     detections: int = 0
+    by_label: Counter[str] = field(default_factory=Counter)
     best_score: float = 0.0
     start: float = field(default_factory=perf_counter)
     recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -36,8 +38,15 @@ class FrameCounts:
         self.carried += result.carried
         self.inferred += not result.carried
         self.detections += len(result.detections)
+        self.by_label.update(result.names[class_id] for class_id in result.detections.class_id.tolist())
         self.best_score = max(self.best_score, result.best_score)
         self.recent.append((perf_counter(), result.latency_ms))
+
+    def labels(self) -> str:
+        """The most frequent labels with their counts, in brackets; "" without detections."""
+        most = [f"{count} {label}" for label, count in self.by_label.most_common(_LABELS)]
+        rest = self.detections - sum(count for _, count in self.by_label.most_common(_LABELS))
+        return f" ({', '.join(most + [f'{rest} others'] * (rest > 0))})" if most else ""
 
     def latency_ms(self) -> float:
         """95th percentile over the newest frames."""

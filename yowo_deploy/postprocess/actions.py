@@ -1,12 +1,14 @@
-"""Tubes of people cut into actions."""
+"""Cut the tubes of people into actions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float, Int
 from yowo_deploy.boxes import FrameResult, Tube
@@ -27,20 +29,23 @@ class Action:
 
 
 class Actions:
-    """Gathers people from results and tells what each has done once it is over.
+    """Gathers people from results and gives what each has done once it is over.
 
     A person's frames get the classes with the greatest sum of scores, less `change_cost` for each change: a class of a
-    few frames is no action of its own. Where several classes may hold at once the best one is told.
+    few frames is no action of its own. Where several classes may hold at once the best one is given. Without changes
+    (`change_cost` infinite) an action is the person's tube, with the class and the score that `OnlineLinker` gives it.
 
     Args:
         change_cost: in scores; with 2, another class has to be better by 0.4 for five frames to be told, and as long
             again if the first one returns.
         patience: looked-at frames without a box after which an action is over. Boxes in gaps are interpolated.
-        memory: frames after which a person is told in pieces, so that memory stays flat.
+        memory: frames after which a person is given in pieces, so that memory stays flat.
+        min_frames: looked-at frames with a box; people with fewer are left out.
     """
 
-    def __init__(self, change_cost: float = 2.0, patience: int = 5, memory: int = 10_000) -> None:
+    def __init__(self, change_cost: float = 2.0, patience: int = 5, memory: int = 10_000, min_frames: int = 1) -> None:
         self._change_cost, self._patience, self._memory = change_cost, patience, memory
+        self._min_frames = min_frames
         self._people: dict[int, _Person] = {}
         self._looked = 0
 
@@ -67,7 +72,9 @@ class Actions:
         return self._told(list(self._people))
 
     def _told(self, over: Sequence[int]) -> list[Action]:
-        return [action for who in over for action in self._people.pop(who).actions(self._change_cost)]
+        people = [self._people.pop(who) for who in over]
+        long_enough = [person for person in people if len(person.rows) >= self._min_frames]
+        return [action for person in long_enough for action in person.actions(self._change_cost)]
 
 
 class _Person:
@@ -80,17 +87,24 @@ class _Person:
 
     def actions(self, change_cost: float) -> list[Action]:
         rows = np.array(self.rows)
+        if math.isinf(change_cost):  # gaps count as well, as they do in `OnlineLinker`
+            sums = np.array([self._filled(rows, 5 + each).sum() for each in range(rows.shape[1] - 5)])
+            return [self._action(rows, int(sums.argmax()), list(range(len(rows))))]
         runs = groupby(enumerate(smooth_classes(rows[:, 5:], change_cost).tolist()), key=lambda pair: pair[1])
         return [self._action(rows, class_id, [place for place, _ in run]) for class_id, run in runs]
 
     def _action(self, rows: Float, class_id: int, places: list[int]) -> Action:
         part = rows[places]
         frames = np.arange(part[0, 0], part[-1, 0] + 1).astype(np.int64)
-        columns = [np.interp(frames, part[:, 0], part[:, column]) for column in (1, 2, 3, 4, 5 + class_id)]
-        *corners, scores = (column.astype(np.float32) for column in columns)
-        mean = float(scores.mean(dtype=np.float64))
-        tube = Tube(class_id, frames, np.stack(corners, axis=1), mean, scores, self.number)
+        *corners, scores = (self._filled(part, column) for column in (1, 2, 3, 4, 5 + class_id))
+        xyxy = np.stack(corners, axis=1).astype(np.float32)
+        tube = Tube(class_id, frames, xyxy, float(scores.mean()), scores.astype(np.float32), self.number)
         return Action(tube, self.times[places[0]], self.times[places[-1]])
+
+    @staticmethod
+    def _filled(rows: Float, column: int) -> NDArray[np.float64]:
+        """A column of every frame from the first to the last, on straight lines where there was none."""
+        return np.interp(np.arange(rows[0, 0], rows[-1, 0] + 1), rows[:, 0], rows[:, column])
 
 
 def smooth_classes(scores: Float, change_cost: float) -> Int:

@@ -81,23 +81,31 @@ def detect_and_best(
     frame_size: tuple[int, int],
     confidence: float | None = None,
     iou: float | None = None,
+    keep: float = 0.0,
 ) -> tuple[Detections, float]:
-    """As `detect`, and the highest score of all, shown or not: a threshold below it would have shown something."""
+    """As `detect`, and the highest score of all, shown or not: a threshold below it would have shown something.
+
+    Args:
+        keep: with this, every detection whose objectness exceeds it, whatever its score: what a linker with hysteresis
+            takes.
+    """
     if not np.isfinite(raw).all():
         raise ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were")
     threshold = spec.confidence_threshold if confidence is None else confidence
     boxes, objectness, probabilities = decode(raw, spec)
     scores = objectness[:, None] * probabilities
     order_by = objectness if spec.class_activation == "softmax+sigmoid" else scores.max(axis=1)
-    keep = np.flatnonzero(order_by > threshold)
+    rows = np.flatnonzero(objectness > keep if keep else order_by > threshold)
     # The logit orders as objectness does, and still tells apart what its sigmoid rounds to the same number.
     logits = raw.reshape(len(spec.anchors), 5 + spec.classes, -1)[:, 4].reshape(-1)
-    keep = keep[nms(cxcywh_to_xyxy(boxes[keep]), logits[keep], spec.nms_threshold if iou is None else iou)]
-    keep = keep[np.argsort(-scores[keep].max(axis=1), kind="stable")]
+    rows = rows[nms(cxcywh_to_xyxy(boxes[rows]), logits[rows], spec.nms_threshold if iou is None else iou)]
+    rows = rows[np.argsort(-scores[rows].max(axis=1), kind="stable")]
     extent = np.array(frame_size * 2, np.float32)
-    xyxy = np.clip(cxcywh_to_xyxy(boxes[keep]), 0, 1) * extent
-    best = scores[keep]
-    found = Detections(xyxy.astype(np.float32), best.max(axis=1), best.argmax(axis=1), best)
+    xyxy = np.clip(cxcywh_to_xyxy(boxes[rows]), 0, 1) * extent
+    best = scores[rows]
+    found = Detections(
+        xyxy.astype(np.float32), best.max(axis=1), best.argmax(axis=1), best, objectness=objectness[rows]
+    )
     return found, float(order_by.max())
 
 

@@ -36,12 +36,14 @@ class Events:
             raise InputError(f"events need {min_frames} and {update_frames} frames: expected 1 or more")
         self._on, self._off, self._min_frames, self._update_frames = on, off, min_frames, update_frames
         self._events: dict[tuple[int, int], _Event] = {}
+        self._begun, self._best = 0, 0.0
         self._names: tuple[str, ...] = ()
 
     def push(self, result: FrameResult) -> list[Json]:
         """Take the next result; returns what there is to tell."""
         self._names = result.names
         found, seen = result.detections, {}
+        self._best = max(self._best, float(found.scores.max(initial=0)))
         for row, who in enumerate([] if found.tracker_id is None else found.tracker_id.tolist()):
             for class_id in (found.scores[row] >= self._off).nonzero()[0].tolist():
                 seen[who, class_id] = row
@@ -55,6 +57,7 @@ class Events:
             else:
                 event.low += 1
             kind = self._kind(event)
+            self._begun += kind == "new"
             if kind is not None:
                 told.append(self._message(kind, key, event))
             if kind == "end" or (event.low and not event.told):
@@ -66,6 +69,12 @@ class Events:
         told = [self._message("end", key, event) for key, event in sorted(self._events.items()) if event.told]
         self._events.clear()
         return told
+
+    def nothing(self) -> str:
+        """Why there was no event so far; "" where there was one."""
+        if self._begun:
+            return ""
+        return f"no events: no action above {self._on:g} for {self._min_frames} frames; best {self._best:.2g}"
 
     def _kind(self, event: _Event) -> Kind | None:
         event.silent += 1

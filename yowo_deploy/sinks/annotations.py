@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +14,7 @@ from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, write_annotations
-from yowo_deploy.postprocess.linker import OnlineLinker
+from yowo_deploy.postprocess.actions import Action, Actions
 from yowo_deploy.result import Result
 from yowo_deploy.sinks.base import FileSink
 
@@ -41,7 +42,8 @@ class AnnotationsSink(FileSink):
         classes: tuple[str, ...],
     ) -> None:
         self._path, self._source, self._facts = path, Path(source), (fps, size_wh)
-        self._classes, self._linker, self._frames = classes, OnlineLinker(memory=_ALL_FRAMES), 0
+        self._classes, self._frames = classes, 0
+        self._people = Actions(math.inf, memory=_ALL_FRAMES, min_frames=2)
         self._seen_wh, self._tubes = size_wh, list[Tube]()
         self._stack = ExitStack()
 
@@ -50,20 +52,18 @@ class AnnotationsSink(FileSink):
         self._frames = result.frame_index + 1
         seen_wh = frame.shape[1], frame.shape[0]
         if seen_wh != self._seen_wh:  # a camera's picture has another size now: nobody goes on
-            self._keep(self._linker.close())
+            self._keep(self._people.close())
             self._seen_wh = seen_wh
-        if not result.carried:
-            self._linker.follow(result.detections, result.frame_index)
-            self._keep(self._linker.finished())
+        self._keep(self._people.push(result))
 
     def _finish(self) -> None:
-        self._keep(self._linker.close())
+        self._keep(self._people.close())
         (fps, size_wh), name = self._facts, self._source.stem
         tubes = tuple(sorted(self._tubes, key=lambda tube: tube.tracker_id or 0))
         video = AnnotatedVideo(name, name, self._source, self._frames, tubes, size_wh, fps=fps)
         write_annotations(Annotations(self._classes, (video,)), self._path)
 
-    def _keep(self, ended: list[Tube]) -> None:
+    def _keep(self, ended: list[Action]) -> None:
         """Tubes in pixels of the size that the video had at first."""
         scale = np.array([first / seen for first, seen in zip(self._facts[1], self._seen_wh, strict=True)] * 2)
-        self._tubes += [replace(tube, xyxy=(tube.xyxy * scale).astype(np.float32)) for tube in ended]
+        self._tubes += [replace(each.tube, xyxy=(each.tube.xyxy * scale).astype(np.float32)) for each in ended]

@@ -82,20 +82,23 @@ class EventSink(FileSink):
     Args:
         target, followed: see `Lines`.
         events: with thresholds of your own; `Events()` by default.
+
+    Attributes:
+        events: see above.
     """
 
     finishes_after_errors = True
 
     def __init__(self, target: Target, events: Events | None = None, followed: bool = False) -> None:
-        self._events, self._lines = events or Events(), Lines(target, followed)
+        self.events, self._lines = events or Events(), Lines(target, followed)
         self._stack = self._lines.stack
 
     def write(self, frame: Frame, result: Result) -> None:
         """Append what there is to tell."""
-        self._tell(self._events.push(result))
+        self._tell(self.events.push(result))
 
     def _finish(self) -> None:
-        self._tell(self._events.close())
+        self._tell(self.events.close())
 
     def _tell(self, messages: list[dict[str, object]]) -> None:
         for message in messages:

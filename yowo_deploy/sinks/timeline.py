@@ -46,7 +46,7 @@ class TimelineSink(FileSink):
         check_plot(path)
         self._stack = ExitStack()
         self._temporary = self._stack.enter_context(atomic_write(path))
-        self._title, self._classes, self._actions = title, classes, Actions()
+        self._title, self._classes, self._actions = title, classes, Actions(min_frames=2)
         self._bars: list[Bar] = []
         self._first: tuple[int, float | None] | None = None
         self._last: tuple[int, float | None] = (0, None)

@@ -1,8 +1,9 @@
-"""Action tubes of a video as JSON."""
+"""Tubes of a video as JSON."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,11 +19,14 @@ from yowo_deploy.result import Result
 from yowo_deploy.sinks.base import FileSink
 
 TUBES_SCHEMA = Path(__file__).parent / "tubes.schema.json"
-FORMAT, VERSION = "yowo-deploy tubes", 1
+FORMAT, VERSION = "yowo-deploy tubes", 2
 
 
 class TubesSink(FileSink):
-    """The action tubes of one video as JSON, each written when it is over; `tubes.schema.json` lies beside this file.
+    """The tubes of one video as JSON, each written when it is over; `tubes.schema.json` lies beside this file.
+
+    A tube is a person over time, with the class and score that `Detector.finish` gives it; its actions are the
+    stretches of one thing done. People seen in one frame alone are left out.
 
     Args:
         source: name of the video.
@@ -33,7 +37,8 @@ class TubesSink(FileSink):
     """
 
     def __init__(self, path: str | os.PathLike[str], source: str, classes: tuple[str, ...]) -> None:
-        self._classes, self._actions = classes, Actions()
+        self._classes = classes
+        self._people, self._actions = Actions(math.inf, min_frames=2), Actions(min_frames=2)
         self._stack = ExitStack()
         temporary = self._stack.enter_context(atomic_write(path))
         self._stream = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
@@ -46,32 +51,32 @@ class TubesSink(FileSink):
         """Take the next result."""
         self._frames += 1
         self._size_wh = [frame.shape[1], frame.shape[0]]
-        self._append(self._actions.push(result))
+        self._append(self._people.push(result), self._actions.push(result))
 
     def _finish(self) -> None:
-        self._append(self._actions.close())
+        self._append(self._people.close(), self._actions.close())
         tail = json.dumps({"frames": self._frames, "size": self._size_wh})
         self._stream.write(f"\n], {tail[1:]}\n")
 
-    def _append(self, actions: list[Action]) -> None:
-        for action in actions:
-            line = json.dumps({"id": self._tubes, **_told(action, self._classes)}, ensure_ascii=False)
-            self._stream.write((",\n" if self._tubes else "\n") + line)
+    def _append(self, people: list[Action], actions: list[Action]) -> None:
+        for person in people:
+            of_person = [each for each in actions if each.tube.tracker_id == person.tube.tracker_id]
+            line = {"id": self._tubes, **self._stretch(person), "actions": [self._stretch(each) for each in of_person]}
+            scores = person.tube.scores if person.tube.scores is not None else np.ones(0, np.float32)
+            line["boxes"] = [[round(side, 2) for side in box] for box in person.tube.xyxy.tolist()]
+            line["scores"] = [round(score, 5) for score in scores.tolist()]
+            self._stream.write((",\n" if self._tubes else "\n") + json.dumps(line, ensure_ascii=False))
             self._tubes += 1
 
-
-def _told(action: Action, classes: tuple[str, ...]) -> dict[str, Any]:
-    tube = action.tube
-    scores = tube.scores if tube.scores is not None else np.ones(len(tube), np.float32)
-    return {
-        "person": tube.tracker_id,
-        "class_id": tube.class_id,
-        "label": classes[tube.class_id],
-        "score": round(tube.score, 5),
-        "first_frame": int(tube.frames[0]),
-        "last_frame": int(tube.frames[-1]),
-        "first_time": rounded_time(action.first_time),
-        "last_time": rounded_time(action.last_time),
-        "boxes": [[round(side, 2) for side in box] for box in tube.xyxy.tolist()],
-        "scores": [round(score, 5) for score in scores.tolist()],
-    }
+    def _stretch(self, action: Action) -> dict[str, Any]:
+        tube = action.tube
+        return {
+            "person": tube.tracker_id,
+            "class_id": tube.class_id,
+            "label": self._classes[tube.class_id],
+            "score": round(tube.score, 5),
+            "first_frame": int(tube.frames[0]),
+            "last_frame": int(tube.frames[-1]),
+            "first_time": rounded_time(action.first_time),
+            "last_time": rounded_time(action.last_time),
+        }

@@ -203,7 +203,9 @@ def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on
 def _frame_map(model: Backend, videos: Sequence[AnnotatedVideo], dataset: Dataset, every: int) -> float:
     if model.spec.labels != dataset.labels:
         raise InputError(f"the models' classes, {', '.join(model.spec.labels[:3])} ..., are not those of the data set")
-    found = evaluate_videos(model, videos, every, rules=dataset.rules, judged_classes=dataset.judged_classes)
+    found = evaluate_videos(
+        model, videos, every, rules=dataset.rules, judged_classes=dataset.judged_classes, tube_scores=False
+    )
     return found.frame_map.mean
 
 

@@ -30,12 +30,12 @@ def test_boxes_of_a_picture_that_changes_its_size_are_in_pixels_of_the_first(
 ) -> None:
     with AnnotationsSink(tmp_path / "d.json", tmp_path / "yard.avi", 25, (64, 48), ("a", "b", "c")) as sink:
         for number in range(10):
-            each = made_up(number, {0: [0.9, 0, 0]})
+            each = made_up(number, {int(number >= 5): [0.9, 0, 0]})  # as `Detector` numbers them
             large = np.zeros((96, 128, 3), np.uint8)  # where the same pixels are half as far from the corner
             sink.write(each.frame if number < 5 else large, each)
     [video] = read_annotations(tmp_path / "d.json").videos
     small, halved = video.tubes
     assert [tube.frames.tolist() for tube in video.tubes] == [list(range(5)), list(range(5, 10))]
     assert video.size_wh == (64, 48) and small.tracker_id != halved.tracker_id
-    expected = [made_up(number, {0: [0.9, 0, 0]}).detections.xyxy[0] / 2 for number in range(5, 10)]
+    expected = [made_up(number, {1: [0.9, 0, 0]}).detections.xyxy[0] / 2 for number in range(5, 10)]
     np.testing.assert_allclose(halved.xyxy, expected, atol=0.01)

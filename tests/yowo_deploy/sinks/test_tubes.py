@@ -14,7 +14,7 @@ from yowo_deploy.sinks import TubesSink
 from yowo_deploy.sinks.tubes import TUBES_SCHEMA
 
 
-def test_a_tube_is_one_person_doing_one_thing(made_up: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_tube_is_a_person_and_its_actions_are_what_they_do(made_up: Callable[..., Result], tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     with TubesSink(path, "yard.avi", NAMES) as sink:
         for each in yard(made_up):
@@ -24,9 +24,12 @@ def test_a_tube_is_one_person_doing_one_thing(made_up: Callable[..., Result], tm
     assert (told["source"], told["classes"], told["frames"], told["size"]) == ("yard.avi", list(NAMES), 40, [64, 48])
     keys = ("id", "person", "label", "first_frame", "last_frame", "first_time", "last_time", "score")
     assert [tuple(tube[key] for key in keys) for tube in told["tubes"]] == [
-        (0, 4, "sit", 10, 14, 0.4, 0.56, 0.8),  # over before the others, so told first
-        (1, 0, "歩く\n", 0, 19, 0.0, 0.76, 0.9),
-        (2, 0, "run $5", 20, 39, 0.8, 1.56, 0.7),
+        (0, 4, "sit", 10, 14, 0.4, 0.56, 0.8),  # over before the others, so written first
+        (1, 0, "歩く\n", 0, 39, 0.0, 1.56, 0.5),
+    ]
+    assert [[tuple(each[key] for key in keys[1:]) for each in tube["actions"]] for tube in told["tubes"]] == [
+        [(4, "sit", 10, 14, 0.4, 0.56, 0.8)],
+        [(0, "歩く\n", 0, 19, 0.0, 0.76, 0.9), (0, "run $5", 20, 39, 0.8, 1.56, 0.7)],
     ]
     for tube in told["tubes"]:
         length = tube["last_frame"] - tube["first_frame"] + 1

@@ -1,0 +1,81 @@
+"""Rescore the detections of a video along the tubes that they form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from yowo_deploy.arrays import Float, Int
+from yowo_deploy.boxes import Detections
+from yowo_deploy.metrics.frame_ap import FrameBoxes
+from yowo_deploy.postprocess.linker import TUBE_DECAY, OnlineLinker
+
+
+def averaged(rows: FrameBoxes, classes: int, threshold: float, decay: float = TUBE_DECAY) -> FrameBoxes:
+    """The rows with scores and boxes averaged along their tubes so far, as `OnlineLinker` gives them: causal.
+
+    Args:
+        rows: of one video, one for each class of each box.
+        threshold: rows with lower scores are left out.
+    """
+    linker, parts = OnlineLinker(decay=decay), []
+    for frame, found in detections_of(rows, classes):
+        linker.follow(found, frame)
+        parts.append(rows_of(frame, linker.shown, threshold))
+    return FrameBoxes.concatenate(parts)
+
+
+def rescored(rows: FrameBoxes, classes: int, threshold: float) -> FrameBoxes:
+    """The rows with the class probabilities of their whole tubes, later frames included: for archives, not causal.
+
+    Args:
+        rows, threshold: see `averaged`.
+    """
+    linker, shown = OnlineLinker(decay=1.0), []
+    for frame, found in detections_of(rows, classes):
+        linker.follow(found, frame)
+        shown.append((frame, linker.shown))
+    last: dict[int, Float] = {}  # probabilities of each person where its tube ends, which are those of the whole
+    for _, found in reversed(shown):
+        for person, scores, objectness in zip(*_people(found), strict=True):
+            last.setdefault(int(person), scores / max(float(objectness), 1e-12))
+    parts = []
+    for frame, found in shown:
+        people, _, objectness = _people(found)
+        scores = [last[int(person)] * weight for person, weight in zip(people, objectness, strict=True)]
+        whole = replace(found, scores=np.array(scores, np.float32).reshape(found.scores.shape))
+        parts.append(rows_of(frame, whole, threshold))
+    return FrameBoxes.concatenate(parts)
+
+
+def rows_of(frame: int, detections: Detections, threshold: float) -> FrameBoxes:
+    """One row for each class of each box whose score passes the threshold."""
+    box, class_id = np.nonzero(detections.scores > threshold)
+    scores = detections.scores[box, class_id]
+    return FrameBoxes(np.full(len(box), frame, np.int64), class_id.astype(np.int64), detections.xyxy[box], scores)
+
+
+def detections_of(rows: FrameBoxes, classes: int) -> list[tuple[int, Detections]]:
+    """The frames of a video in order, each with its detections, from `rows_of`.
+
+    Scores that did not pass the threshold are 0; objectness is the sum of the others, which it is exactly where class
+    probabilities sum to 1 and all pass.
+    """
+    made = []
+    for frame in np.unique(rows.frame).tolist():
+        of_frame = rows.rows(rows.frame == frame)
+        boxes, place = np.unique(of_frame.xyxy, axis=0, return_inverse=True)
+        scores = np.zeros((len(boxes), classes), np.float32)
+        scores[place.reshape(-1), of_frame.class_id] = of_frame.score
+        order = np.argsort(-scores.max(axis=1), kind="stable")
+        boxes, scores = boxes[order].astype(np.float32), scores[order]
+        objectness = np.minimum(scores.sum(axis=1), 1)
+        best = scores.max(axis=1)
+        made.append((int(frame), Detections(boxes, best, scores.argmax(axis=1), scores, None, objectness)))
+    return made
+
+
+def _people(found: Detections) -> tuple[Int, Float, Float]:
+    assert found.tracker_id is not None and found.objectness is not None
+    return found.tracker_id, found.scores, found.objectness
