@@ -116,7 +116,7 @@ def test_a_text_that_is_no_spec_is_a_spec_error(text: str) -> None:
         ({"labels": []}, "labels is .*expected at least one class name"),
         ({"labels": [""]}, "labels is .*expected names of printable characters"),
         ({"labels": ["\ud800"]}, "labels is .*expected names of printable characters"),
-        ({"format_version": 0}, "format_version is 0, expected 1 to 1"),
+        ({"format_version": 0}, "format_version is 0, expected 1 to 2"),
         ({"clip_length": 1024, "input_size": [8192, 8192]}, "clip span x input_size is"),
         ({"labels": ["walk", "walk"]}, "labels is .*expected no name twice"),
         ({"labels": "walk"}, "labels is 'walk', expected a list"),
