@@ -10,6 +10,12 @@
 
 namespace {
 
+void print(const yowo::Detector& detector, const std::vector<yowo::Tube>& ended) {
+  for (const yowo::Tube& tube : ended)
+    std::cerr << "#" << tube.tracker_id << " " << detector.spec().labels[static_cast<std::size_t>(tube.class_id)] << " "
+              << tube.score << ", frames " << tube.frames.front() << " to " << tube.frames.back() << "\n";
+}
+
 int run(const std::vector<std::string>& words) {
   std::vector<std::string> names;
   std::string out;
@@ -22,17 +28,16 @@ int run(const std::vector<std::string>& words) {
   }
   if (names.empty() || names.size() > 2) throw yowo::InputError("expected: detect VIDEO [MODEL.onnx] [-o OUT.avi]");
 
-  yowo::Detector detector = yowo::Detector::open(names.size() > 1 ? names[1] : YOWO_DEFAULT_MODEL);
-  yowo::OnlineLinker people;
+  yowo::Detector detector = yowo::Detector::open(names.size() > 1 ? names[1] : "default");
   cv::VideoCapture video(names[0]);
   if (!video.isOpened()) throw yowo::InputError(names[0] + " cannot be read as a video: give the path of one");
   cv::VideoWriter drawn;
   cv::Mat frame;
   while (video.read(frame)) {
-    yowo::Result& result = detector.push(yowo::frame_view(frame));
-    const auto& alive = people.push(result.detections);  // who is there, by a number that stays; gives each box its own
+    const yowo::Result& result = detector.push(yowo::frame_view(frame));
     std::cout << result.to_json() << "\n";
-    for (const yowo::Track* person : alive)
+    print(detector, result.ended);
+    for (const yowo::Track* person : detector.tracks())
       if (person->first_frame() == result.frame_index)
         std::cerr << "#" << person->tracker_id() << " appears in frame " << result.frame_index << "\n";
     if (out.empty()) continue;
@@ -44,9 +49,7 @@ int run(const std::vector<std::string>& words) {
     }
     drawn.write(frame);
   }
-  for (const yowo::Tube& tube : people.close())
-    std::cerr << "#" << tube.tracker_id << " " << detector.spec().labels[static_cast<std::size_t>(tube.class_id)] << " "
-              << tube.score << ", frames " << tube.frames.front() << " to " << tube.frames.back() << "\n";
+  print(detector, detector.finish());
   return 0;
 }
 

@@ -36,6 +36,16 @@ void same_box(const yowo::Box& found, const Json& expected, const std::string& w
               what);
 }
 
+void same_detections(const yowo::Detections& found, const Json& expected, const std::string& what) {
+  check::equal(found.size(), expected.at("xyxy").items.size(), what);
+  for (std::size_t row = 0; row < std::min(found.size(), expected.at("xyxy").items.size()); ++row)
+    same_box(found.xyxy[row], expected.at("xyxy").items[row], what + ", box");
+  check::that(found.confidence == numbers_of<float>(expected.at("confidence")), what + ", confidence");
+  check::that(found.class_id == numbers_of<int>(expected.at("class_id")), what + ", classes");
+  check::that(found.scores == numbers_of<float>(expected.at("scores")), what + ", scores");
+  check::that(found.objectness == numbers_of<float>(expected.at("objectness")), what + ", objectness");
+}
+
 }  // namespace
 
 YOWO_TEST(planes_are_those_of_python) {
@@ -81,21 +91,12 @@ YOWO_TEST(detections_are_those_of_python) {
     const auto& size = each.at("frame_size").items;
     for (int time = 0; time < 2; ++time)  // what the first left behind is not in the second
       decoder.detect(numbers_of<float>(each.at("raw")).data(), whole(size[0]), whole(size[1]),
-                     each.at("confidence").number, each.at("iou").number, found);
-    check::equal(found.size(), expected.at("confidence").items.size(), place(index, "detections"));
-    const auto scores = numbers_of<float>(expected.at("scores"));
-    check::equal(found.scores.size(), scores.size(), place(index, "scores"));
-    for (std::size_t row = 0; row < std::min(found.size(), expected.at("confidence").items.size()); ++row) {
-      same_box(found.xyxy[row], expected.at("xyxy").items[row], place(index, "box"));
-      check::equal(found.confidence[row], expected.at("confidence").items[row].number, place(index, "confidence"));
-      check::equal(found.class_id[row], whole(expected.at("class_id").items[row]), place(index, "class"));
-    }
-    for (std::size_t at = 0; at < std::min(scores.size(), found.scores.size()); ++at)
-      check::equal(found.scores[at], scores[at], place(index, "score"));
+                     each.at("confidence").number, each.at("iou").number, found, each.at("keep").number);
+    same_detections(found, expected, place(index, "detections"));
     boxes += found.size();
     ++index;
   }
-  check::that(index == 7 && boxes > 150, "the golden file has all its cases");
+  check::that(index == 9 && boxes > 170, "the golden file has all its cases");
 }
 
 namespace {
@@ -110,7 +111,11 @@ std::vector<yowo::Detections> frames_of(const Json& values) {
       const auto scores = numbers_of<float>(frame.at("scores").items[row]);
       found.xyxy.push_back({box.at(0), box.at(1), box.at(2), box.at(3)});
       found.scores.insert(found.scores.end(), scores.begin(), scores.end());
+      const auto best = std::max_element(scores.begin(), scores.end());
+      found.confidence.push_back(*best);
+      found.class_id.push_back(static_cast<int>(best - scores.begin()));
     }
+    if (const Json* objectness = frame.find("objectness")) found.objectness = numbers_of<float>(*objectness);
     frames.push_back(found);
   }
   return frames;
@@ -140,12 +145,20 @@ YOWO_TEST(tubes_are_those_of_python) {
   std::size_t index = 0, tubes = 0;
   const Json all = golden::read(arguments, "tubes");
   for (const Json& each : all.at("cases").items) {
-    yowo::OnlineLinker linker(3, 0.2, 6);
+    const Json* given = each.find("linker");
+    const auto option = [&](const char* name, double fallback) {
+      const Json* value = given ? given->find(name) : nullptr;
+      return value ? value->number : fallback;
+    };
+    yowo::OnlineLinker linker(3, 0.2, 6, 0.5, 8, static_cast<int>(option("min_frames", 1)), option("decay", 0),
+                              option("appear", -1), option("keep", -1));
     std::vector<yowo::Detections> frames = frames_of(each);
     for (std::size_t frame = 0; frame < frames.size(); ++frame) {
-      const auto& alive = linker.push(frames[frame]);
+      const Json* number = each.at("frames").items[frame].find("number");
+      const auto& alive = linker.push(frames[frame], number ? whole(*number) : -1);
       const Json& expected = each.at("online").items[frame];
       const std::string where = place(index, "frame " + std::to_string(frame));
+      if (given) same_detections(frames[frame], expected, where);
       check::equal(frames[frame].tracker_id.size(), expected.at("tracker_id").items.size(), where);
       for (std::size_t row = 0; row < frames[frame].tracker_id.size(); ++row)
         check::equal(frames[frame].tracker_id[row], whole(expected.at("tracker_id").items[row]), where + " person");
@@ -163,7 +176,7 @@ YOWO_TEST(tubes_are_those_of_python) {
     tubes += ended.size();
     ++index;
   }
-  check::that(index == 6 && tubes > 8, "the golden file has all its cases");
+  check::that(index == 10 && tubes > 30, "the golden file has all its cases");
 }
 
 // resize FILTER WIDTH HEIGHT WIDTH_OUT HEIGHT_OUT IN OUT: a raw BGR frame to planes.

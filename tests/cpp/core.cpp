@@ -53,7 +53,7 @@ YOWO_TEST(specs_are_those_of_python) {
     for (std::size_t at = 0; at < 9; ++at) check::equal(numbers[at], whole(each.at("numbers").items[at]), where);
     check::equal(spec.labels.back(), each.at("last_label").text, where);
   }
-  check::that(index > 70, "the golden file has all its cases");
+  check::that(index > 80, "the golden file has all its cases");
 }
 
 YOWO_TEST(a_clip_is_the_newest_frames_and_the_first_stands_for_those_before) {
@@ -91,21 +91,24 @@ YOWO_TEST(nothing_is_allocated_once_the_stream_runs) {
   auto made = std::make_unique<Answers>();
   made->known.mean = {0.5, 0.5, 0.5};
   Answers& backend = *made;
+  made->known.tube_decay = 0.97, made->known.keep_threshold = 0.2;
   yowo::Detector detector(std::move(made), 0.0, 1.0);  // every candidate is a detection
-  yowo::OnlineLinker linker(5, 0.2, 8);
+  yowo::OnlineLinker linker(5, 0.2, 8, 0.5, 50, 1, 0.9, 0.1, 0.1);
+  yowo::Detections found;
   std::vector<std::uint8_t> pixels(3 * 40 * 30, 100);
   const auto push = [&](int frame) {
     for (std::size_t at = 0; at < backend.raw.size(); ++at)
       backend.raw[at] = static_cast<float>(at % 7) * 0.1f + static_cast<float>(frame % 3) * 0.01f;
     pixels[static_cast<std::size_t>(frame % 100)] ^= 255;
-    return linker.push(detector.push({pixels.data(), 40, 30}).detections).size();
+    found = detector.push({pixels.data(), 40, 30}).detections;
+    return linker.push(found).size() + detector.tracks().size();
   };
-  for (int frame = 0; frame < 40; ++frame) push(frame);
+  for (int frame = 0; frame < 2100; ++frame) push(frame);  // tracks remember 1,000 frames, in room for 2,000
   const std::size_t before = check::allocations;
   std::size_t people = 0;
-  for (int frame = 40; frame < 200; ++frame) people += push(frame);
+  for (int frame = 2100; frame < 2300; ++frame) people += push(frame);
   check::equal(check::allocations, before, "allocations");
-  check::that(people > 160, "somebody was there");
+  check::that(people > 800, "people are shown");
 }
 
 YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
@@ -144,14 +147,46 @@ YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
   check::throws<yowo::InputError>([&] { yowo::OnlineLinker(-1); }, "expected at least 0 and 1", "patience");
   yowo::OnlineLinker linker;
   yowo::Detections one, nobody, two;
-  one.classes = 1, one.xyxy.resize(1), one.scores = {0.5f};
-  two.classes = 2, two.xyxy.resize(1), two.scores = {0.5f, 0.5f};
+  one.classes = 1, one.xyxy.resize(1), one.scores = one.confidence = {0.5f}, one.class_id = {0};
+  two.classes = 2, two.xyxy.resize(1), two.scores = {0.5f, 0.5f}, two.confidence = {0.5f}, two.class_id = {0};
   linker.push(one), linker.push(nobody);
   check::throws<yowo::InputError>([&] { linker.push(two); }, "have 2 classes, those before had 1", "classes");
-  check::throws<yowo::InputError>([&] { yowo::Detector(std::make_unique<Answers>(), 1.5); }, "expected 0 to 1",
-                                  "confidence");
+  check::throws<yowo::InputError>([&] { linker.push(nobody, 1); }, "frame 1 comes after frame 1", "frame number");
+  check::throws<yowo::InputError>([&] { yowo::OnlineLinker(5, 0.2, 9, 0.5, 50, 1, 1.5); }, "decay is 1.5", "decay");
+  for (const auto& [confidence, iou, keep] : {std::array{1.5, 0.5, 0.5}, {0.5, 1.5, 0.5}, {0.5, 0.5, 1.5}})
+    check::throws<yowo::InputError>(
+        [&, at = std::array{confidence, iou, keep}] {
+          yowo::Detector(std::make_unique<Answers>(), at[0], at[1], at[2]);
+        },
+        "expected 0 to 1", "threshold");
+  check::throws<yowo::InputError>([&] { yowo::Detector::open(); }, "find_package(yowo_deploy CONFIG)", "no package");
   check::throws<yowo::InputError>([&] { yowo::Detector::open("nowhere.onnx"); }, "not there", "no file");
   check::throws<yowo::InputError>([&] { yowo::Detector::open(arguments.at(0)); }, "is a folder", "folder");
+}
+
+YOWO_TEST(people_are_followed_until_the_size_of_frames_changes) {
+  yowo::Detector detector(std::make_unique<Answers>(), 0.05);
+  std::vector<std::uint8_t> pixels(3 * 16 * 16, 100);
+  std::size_t people = 0;
+  for (int frame = 0; frame < 4; ++frame) {
+    const yowo::Result& result = detector.push({pixels.data(), 8, 4});
+    people = result.detections.size();
+    check::that(people > 0 && detector.tracks().size() == people && result.ended.empty(), "people are there");
+    for (std::size_t at = 0; at < people; ++at)
+      check::equal(detector.tracks()[at]->tracker_id(), static_cast<std::int64_t>(at), "numbered from 0");
+  }
+  const yowo::Result& larger = detector.push({pixels.data(), 16, 16});
+  check::equal(larger.ended.size(), people, "all tubes ended");
+  for (const yowo::Tube& tube : larger.ended) check::equal(tube.size(), std::size_t{4}, "a box in each frame");
+  check::equal(detector.tracks().at(0)->tracker_id(), static_cast<std::int64_t>(people), "others by number");
+  check::that(detector.push({pixels.data(), 16, 16}).ended.empty(), "each ended once");
+  check::equal(detector.finish().size(), people, "those that were alive");
+  check::that(detector.finish().empty() && detector.tracks().empty(), "nobody is left");
+  detector.push({pixels.data(), 16, 16}), detector.reset();
+  check::that(detector.tracks().empty(), "nobody after reset");
+  detector.push({pixels.data(), 8, 4});
+  check::equal(detector.tracks().at(0)->tracker_id(), std::int64_t{0}, "numbered from 0 again");
+  check::that(detector.finish().empty(), "a tube of one frame is none");
 }
 
 YOWO_TEST(results_are_one_line_of_json) {

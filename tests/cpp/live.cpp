@@ -1,4 +1,4 @@
-// live MODEL FRAMES WIDTH HEIGHT CONFIDENCE [STRIDE]: detections and tubes of raw BGR frames, as JSON with every digit.
+// live MODEL FRAMES WIDTH HEIGHT CONFIDENCE [KEEP TUBE_SCORES]: results of raw BGR frames, as JSON with every digit.
 //
 // Frames are decoded by others, so that what is compared is this runtime alone. The last line is of all frames.
 #include <algorithm>
@@ -13,12 +13,39 @@
 
 namespace {
 
+template <class Number>
+void print(const std::vector<Number>& numbers) {
+  std::cout << "[";
+  for (std::size_t at = 0; at < numbers.size(); ++at) std::cout << (at ? ", " : "") << numbers[at];
+  std::cout << "]";
+}
+
+void print(const std::vector<yowo::Box>& boxes) {
+  std::vector<float> corners;
+  for (const yowo::Box& box : boxes) corners.insert(corners.end(), {box.x1, box.y1, box.x2, box.y2});
+  print(corners);
+}
+
+void print(const yowo::Detections& found) {
+  std::cout << "{\"xyxy\": ", print(found.xyxy);
+  std::cout << ", \"confidence\": ", print(found.confidence);
+  std::cout << ", \"class_id\": ", print(found.class_id);
+  std::cout << ", \"scores\": ", print(found.scores);
+  std::cout << ", \"objectness\": ", print(found.objectness);
+  std::cout << ", \"tracker_id\": ", print(found.tracker_id);
+  std::cout << "}";
+}
+
 void print(const std::vector<yowo::Tube>& tubes) {
   std::cout << "[";
   for (std::size_t at = 0; at < tubes.size(); ++at) {
     const yowo::Tube& tube = tubes[at];
-    std::cout << (at ? ", " : "") << "[" << tube.class_id << ", " << tube.tracker_id << ", " << tube.frames.front()
-              << ", " << tube.frames.back() << ", " << tube.score << "]";
+    std::cout << (at ? ", " : "") << "{\"class_id\": " << tube.class_id << ", \"tracker_id\": " << tube.tracker_id
+              << ", \"score\": " << tube.score << ", \"frames\": ", print(tube.frames);
+    std::cout << ", \"xyxy\": ", print(tube.xyxy);
+    std::cout << ", \"scores\": ", print(tube.scores);
+    std::cout << ", \"class_scores\": ", print(tube.class_scores);
+    std::cout << "}";
   }
   std::cout << "]";
 }
@@ -27,24 +54,21 @@ int run(const std::vector<std::string>& words) {
   const int width = std::stoi(words.at(2)), height = std::stoi(words.at(3));
   yowo::Options options;
   options.confidence = std::stod(words.at(4));
+  if (words.size() > 6) options.keep = std::stod(words[5]), options.tube_scores = std::stoi(words[6]);
   yowo::Detector detector = yowo::Detector::open(words.at(0), options);
-  yowo::OnlineLinker linker;
   std::vector<double> around, engine;
   std::ifstream stream(words.at(1), std::ios::binary);
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * width * height));
   std::cout << std::setprecision(17);
   while (stream.read(reinterpret_cast<char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()))) {
-    yowo::Result& result = detector.push({pixels.data(), width, height});
-    linker.push(result.detections);
-    const yowo::Detections& found = result.detections;
-    std::cout << "{\"frame\": " << result.frame_index << ", \"found\": [";
-    for (std::size_t row = 0; row < found.size(); ++row) {
-      const yowo::Box& box = found.xyxy[row];
-      std::cout << (row ? ", [" : "[") << box.x1 << ", " << box.y1 << ", " << box.x2 << ", " << box.y2 << ", "
-                << found.confidence[row] << ", " << found.class_id[row] << ", " << found.tracker_id[row] << "]";
-    }
-    std::cout << "]}\n";
-    around.push_back(result.speed.preprocess + result.speed.postprocess);
+    const yowo::Result& result = detector.push({pixels.data(), width, height});
+    std::cout << "{\"frame\": " << result.frame_index << ", \"found\": ", print(result.detections);
+    std::vector<yowo::Tube> tubes;
+    for (const yowo::Track* track : detector.tracks()) tubes.push_back(track->tube());
+    std::cout << ", \"tubes\": ", print(tubes);
+    std::cout << ", \"ended\": ", print(result.ended);
+    std::cout << "}\n";
+    around.push_back(result.speed.preprocess + result.speed.postprocess + result.speed.link);
     engine.push_back(result.speed.infer);
   }
   const auto middle = [](std::vector<double>& values) {
@@ -52,7 +76,7 @@ int run(const std::vector<std::string>& words) {
     return values.empty() ? 0.0 : values[values.size() / 2];
   };
   std::cout << "{\"tubes\": ";
-  print(linker.close());
+  print(detector.finish());
   std::cout << ", \"around_ms\": " << middle(around) << ", \"engine_ms\": " << middle(engine) << "}\n";
   return 0;
 }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import SpecError
-from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.postprocess.decode import detect_and_best
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.preprocess.frames import normalise, resize
 from yowo_deploy.spec import ModelSpec
@@ -65,7 +65,9 @@ def spec_cases() -> list[Case]:
         {"std": [1, 1, 10**400]}, {"mean": [2**60, 0, 0]}, {"resize": "letterbox"}, {"resize_filter": "lanczos"},
         {"start_rule": "zeros"}, {"class_activation": "sigmoid"}, {"softmax_classes": 4}, {"softmax_classes": -1},
         {"attention_sign": "minus"}, {"confidence_threshold": 1.5}, {"nms_threshold": -0.1}, {"precision": "fp8"},
-        {"weights_sha256": 5}, {"name": []}, {"format_version": 0}, {"format_version": 2}, {"format_version": "1"},
+        {"keep_threshold": -0.1}, {"keep_threshold": True}, {"tube_decay": 1.1}, {"tube_decay": 0}, {"event_on": 2},
+        {"event_off": -1}, {"event_off": 0.6}, {"event_off": 0.5}, {"event_on": 0.2},
+        {"weights_sha256": 5}, {"name": []}, {"format_version": 0}, {"format_version": 1}, {"format_version": 3}, {"format_version": "1"},
         {"format_version": 7, "invented": {}}, {"invented": 1}, {"streaming": 1}, {"streaming": "yes"},
     ]  # fmt: skip
     texts += [json.dumps(values | change) for change in changes]
@@ -118,11 +120,12 @@ def planes_expected(case: Case) -> Case:
 
 
 def decode_cases() -> list[Case]:
-    """Outputs with many boxes over each other, with none, and with sizes beyond any frame."""
+    """Outputs with many boxes over each other, with none, and with sizes beyond any frame; by score and by `keep`."""
     cases = []
-    for seed, (spec, shift, confidence, iou) in enumerate(
-        [(JHMDB, -2, 0.05, 0.4), (JHMDB, 1, 0.005, 0.6), (SMALL, 0, 0.25, 0.4), (SMALL, 0, 0.0, 1.0),
-         (SMALL, -30, 0.25, 0.4), (AVA, 0, 0.3, 0.4), (AVA, 2, 0.005, 0.3)]
+    for seed, (spec, shift, confidence, iou, keep) in enumerate(
+        [(JHMDB, -2, 0.05, 0.4, 0), (JHMDB, 1, 0.005, 0.6, 0), (SMALL, 0, 0.25, 0.4, 0), (SMALL, 0, 0.0, 1.0, 0),
+         (SMALL, -30, 0.25, 0.4, 0), (AVA, 0, 0.3, 0.4, 0), (AVA, 2, 0.005, 0.3, 0), (JHMDB, -2, 0.25, 0.4, 0.15),
+         (AVA, 0, 0.3, 0.5, 0.1)]
     ):  # fmt: skip
         rng, (columns, rows) = np.random.default_rng(seed), spec.grid_size
         raw = rng.standard_normal((len(spec.anchors), 5 + spec.classes, rows, columns)).astype(np.float32)
@@ -132,7 +135,8 @@ def decode_cases() -> list[Case]:
             raw *= 40  # saturates sigmoids, overflows exponentials
         raw = np.round(64 * raw) / 64  # few digits
         cases.append(
-            {"spec": spec.to_dict(), "raw": flat(raw), "frame_size": [320, 241], "confidence": confidence, "iou": iou}
+            {"spec": spec.to_dict(), "raw": flat(raw), "frame_size": [320, 241], "confidence": confidence, "iou": iou,
+             "keep": keep}
         )
     return [case | {"expected": detections_expected(case)} for case in cases]
 
@@ -142,7 +146,7 @@ def detections_expected(case: Case) -> Case:
     spec = ModelSpec.from_dict(case["spec"])
     (columns, rows) = spec.grid_size
     raw = shaped(case["raw"], np.float32, spec.output_channels, rows, columns)
-    found = detect(raw, spec, tuple(case["frame_size"]), case["confidence"], case["iou"])
+    found, _ = detect_and_best(raw, spec, tuple(case["frame_size"]), case["confidence"], case["iou"], case["keep"])
     return detections_case(found)
 
 
@@ -153,6 +157,7 @@ def detections_case(found: Detections) -> Case:
         "confidence": found.confidence.tolist(),
         "class_id": found.class_id.tolist(),
         "scores": flat(found.scores),
+        "objectness": [] if found.objectness is None else found.objectness.tolist(),
     }
 
 
@@ -165,10 +170,16 @@ def tube_cases() -> list[Case]:
              ((0, 24, 3), (1, 17, 1), (2, 2, 4), (3, 1, 2))]  # fmt: skip
     cases.append({"classes": 1, "frames": _returning(people=24)})
     cases.append({"classes": 1, "frames": [{"xyxy": [], "scores": []}] * 3})
+    crowd = _walkers(7, 40, 9, objectness=True)
+    for frame, number in zip(crowd, np.cumsum([1, 1, 1, 3, 1, 1, 2, 1] * 4 + [9, 1, 7, 1, 1, 1, 2, 5]), strict=True):
+        frame["number"] = int(number) - 1
+    for of_linker in ({"decay": 0.97}, {"decay": 0.97, "appear": 0.4, "keep": 0.3, "min_frames": 2},
+                      {"decay": 1.0, "appear": 0.3}, {"appear": 0.35, "keep": 0.2}):  # fmt: skip
+        cases.append({"classes": 2, "frames": crowd, "linker": of_linker})
     return [case | tubes_expected(case) for case in cases]
 
 
-def _walkers(seed: int, frames: int, people: int) -> list[Case]:
+def _walkers(seed: int, frames: int, people: int, objectness: bool = False) -> list[Case]:
     rng = np.random.default_rng(seed)
     starts, steps = rng.uniform(0, 200, (people, 2)), rng.uniform(-4, 4, (people, 2))
     levels, made = rng.uniform(0.2, 0.9, (people, 2)), []
@@ -179,6 +190,8 @@ def _walkers(seed: int, frames: int, people: int) -> list[Case]:
         seen = rng.random(people) > 0.2
         seen &= frames < 10 or 1 <= frame < frames - 1
         made.append({"xyxy": boxes[seen].tolist(), "scores": scores[seen].tolist()})
+        if objectness:  # which no score exceeds, but for few
+            made[-1]["objectness"] = (scores.sum(axis=1) * 0.5 + 0.1).clip(0, 1).round(3)[seen].tolist()
     return made
 
 
@@ -199,17 +212,20 @@ def _detections(case: Case) -> list[Detections]:
     for frame in case["frames"]:
         scores = np.array(frame["scores"], np.float32).reshape(-1, case["classes"])
         xyxy = np.array(frame["xyxy"], np.float32).reshape(-1, 4)
-        made.append(Detections(xyxy, scores.max(axis=1, initial=0), scores.argmax(axis=1), scores))
+        objectness = np.array(frame["objectness"], np.float32) if "objectness" in frame else None
+        best = scores.max(axis=1, initial=0), scores.argmax(axis=1)
+        made.append(Detections(xyxy, *best, scores, objectness=objectness))
     return made
 
 
 def tubes_expected(case: Case) -> Case:
-    """Who is who in each frame, and the tubes that ended."""
-    linker, ids = OnlineLinker(patience=3, memory=6), []
-    for found in _detections(case):
-        alive = linker.push(found)
+    """What is shown in each frame and of which tubes, and the tubes that ended."""
+    linker, ids = OnlineLinker(patience=3, memory=6, max_gap=8, **case.get("linker", {})), []
+    for frame, found in zip(case["frames"], _detections(case), strict=True):
+        alive = linker.push(found, frame.get("number"))
         told = [[tube.tracker_id, tube.class_id, int(tube.frames[0]), tube.score] for tube in alive]
-        ids.append({"tracker_id": linker.tracker_id.tolist(), "alive": told})
+        shown = detections_case(linker.shown) if "linker" in case else {}
+        ids.append({"tracker_id": linker.tracker_id.tolist(), "alive": told, **shown})
     return {"online": ids, "ended": [tube_case(tube) for tube in linker.close()]}
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,13 @@ from numpy.typing import NDArray
 
 import yowo_deploy
 from yowo_deploy.arrays import Frame
-from yowo_deploy.boxes import Tube
+from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import YowoError
 from yowo_deploy.model_files import plan_record
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
-from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
@@ -45,6 +44,7 @@ CORE = (
     "a_clip_is_the_newest_frames_and_the_first_stands_for_those_before",
     "nothing_is_allocated_once_the_stream_runs",
     "wrong_frames_and_answers_are_errors_that_say_what_to_do",
+    "people_are_followed_until_the_size_of_frames_changes",
     "results_are_one_line_of_json",
     "what_the_fuzzer_began_with_is_read",
 )
@@ -291,37 +291,60 @@ def real_clip(data_dir: Path) -> NDArray[np.uint8]:
         return np.stack(list(video))
 
 
-def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path) -> int:
-    """Detections and tubes of C++ and Python; returns how many detections there were."""
+Options = dict[str, Any]
+SHOWN: list[Options] = [
+    {},
+    {"confidence": 0.01, "keep": 0.0, "tube_scores": False},
+    {"confidence": 0.3, "keep": 0.1, "tube_scores": True},
+]
+
+
+def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path, options: Options) -> int:
+    """Results of C++ and Python, equal to the bit as both run one OpenVINO; returns how many boxes are shown."""
     frames.tofile(tmp_path / "frames")
+    given = [options.get("confidence", -1), options.get("keep", -1), int(options.get("tube_scores", -1))]
+    size = [frames.shape[2], frames.shape[1]]
     live = subprocess.run(
-        [built / "live", model, tmp_path / "frames", str(frames.shape[2]), str(frames.shape[1]), "0.01"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [built / "live", model, tmp_path / "frames", *map(str, size + given)], capture_output=True, text=True, check=True
+    )
     *lines, last = map(json.loads, live.stdout.splitlines())
-    linker, count = OnlineLinker(), 0
-    with Detector.open(model, confidence=0.01, backend="openvino") as detector:
+    count = 0
+    with Detector.open(model, backend="openvino", **options) as detector:
         for line, frame in zip(lines, frames, strict=True):
-            found = detector.push(frame).detections
-            linker.push(found)
-            rows = np.array(line["found"], float).reshape(-1, 7)
-            np.testing.assert_allclose(rows[:, :4], found.xyxy, atol=1e-3, rtol=0)
-            np.testing.assert_allclose(rows[:, 4], found.confidence, atol=1e-5, rtol=0)
-            assert rows[:, 5].tolist() == found.class_id.tolist() and rows[:, 6].tolist() == linker.tracker_id.tolist()
-            count += len(rows)
-    same_tubes(last["tubes"], linker.close())
+            result = detector.push(frame)
+            same_arrays(line["found"], result.detections)
+            same_tubes(line["tubes"], result.tubes)
+            same_tubes(line["ended"], result.ended)
+            count += len(result.detections)
+        same_tubes(last["tubes"], detector.finish())
     return count
 
 
-def same_tubes(told: list[list[float]], tubes: list[Tube]) -> None:
+def same_arrays(told: dict[str, Any], expected: Detections | Tube) -> None:
+    """Every field that C++ gives is Python's, to the bit."""
+    for name, values in told.items():
+        found = getattr(expected, name)
+        assert np.ravel(found).tolist() == (values if isinstance(values, list) else [values]), name
+
+
+def same_tubes(told: list[dict[str, Any]], tubes: Sequence[Tube]) -> None:
     assert len(told) == len(tubes)
-    for (class_id, person, first, last, score), tube in zip(told, tubes, strict=True):
-        assert (class_id, person, first, last) == (tube.class_id, tube.tracker_id, tube.frames[0], tube.frames[-1])
-        assert score == pytest.approx(tube.score, abs=1e-5)
+    for found, tube in zip(told, tubes, strict=True):
+        same_arrays(found, tube)
 
 
-def test_a_real_clip_gives_the_detections_and_tubes_of_python(data_dir: Path, built: Path, tmp_path: Path) -> None:
-    assert compare(real_clip(data_dir), model_path("default"), built, tmp_path) >= 40
+@pytest.mark.parametrize("options", SHOWN)
+def test_a_real_clip_gives_the_results_of_python(
+    options: Options, data_dir: Path, built: Path, tmp_path: Path
+) -> None:
+    assert compare(real_clip(data_dir), model_path("default"), built, tmp_path, options) >= 30
+
+
+@pytest.mark.parametrize("options", SHOWN[1:])
+def test_noise_gives_the_results_of_python(options: Options, built: Path, tmp_path: Path) -> None:
+    options = options | {"confidence": options["confidence"] / 50, "keep": options["keep"] / 50}
+    frames = np.random.default_rng(3).integers(0, 256, (20, 60, 80, 3), np.uint8)
+    assert compare(frames, Path("default"), built, tmp_path, options) >= 20
 
 
 @pytest.fixture(scope="session")
@@ -335,10 +358,11 @@ def noise(frames: int) -> NDArray[np.uint8]:
     return np.random.default_rng(5).integers(0, 256, (frames, 30, 40, 3), np.uint8)
 
 
-def test_frames_of_noise_give_the_detections_and_tubes_of_python(
-    small_model: Path, built: Path, tmp_path: Path
+@pytest.mark.parametrize("options", [{"confidence": 0.01}, {"confidence": 0.3, "keep": 0.2, "tube_scores": True}])
+def test_frames_of_noise_give_the_results_of_python(
+    options: Options, small_model: Path, built: Path, tmp_path: Path
 ) -> None:
-    assert compare(noise(25), small_model, built, tmp_path) >= 25
+    assert compare(noise(25), small_model, built, tmp_path, options) >= 25
 
 
 @pytest.mark.parametrize(("model", "said"), [("nowhere.onnx", "is not there"), ("text.onnx", "is not an ONNX file")])
@@ -368,7 +392,7 @@ class Detection(ctypes.Structure):
     )
 
 
-class Options(ctypes.Structure):
+class COptions(ctypes.Structure):
     """`yowo_options`."""
 
     _fields_ = (
@@ -378,6 +402,8 @@ class Options(ctypes.Structure):
         ("trust", ctypes.c_int32),
         ("confidence", ctypes.c_double),
         ("iou", ctypes.c_double),
+        ("keep", ctypes.c_double),
+        ("tube_scores", ctypes.c_int32),
     )
 
 
@@ -391,7 +417,7 @@ def library(built: Path) -> ctypes.CDLL:
 
 
 def opened(library: ctypes.CDLL, path: Path, **given: Any) -> ctypes.c_void_p:
-    detector, options = ctypes.c_void_p(), Options()
+    detector, options = ctypes.c_void_p(), COptions()
     assert library.yowo_default_options(ctypes.byref(options)) == 0
     for name, value in given.items():
         setattr(options, name, value)
@@ -408,27 +434,38 @@ def pushed(library: ctypes.CDLL, detector: ctypes.c_void_p, frame: Frame) -> lis
     return found[: count.value]
 
 
-@pytest.mark.parametrize("given", [{}, {"confidence": 0.01, "iou": 0.1}])
+@pytest.mark.parametrize("given", [{}, {"confidence": 0.01, "iou": 0.1}, {"keep": 0.1, "tube_scores": 1}])
 def test_c_gives_the_detections_of_python(
     given: dict[str, float], library: ctypes.CDLL, small_model: Path, spec: ModelSpec
 ) -> None:
-    detector, label, linker = opened(library, small_model, **given), ctypes.c_char_p(), OnlineLinker()
+    detector, label = opened(library, small_model, **given), ctypes.c_char_p()
     with Detector.open(small_model, backend="openvino", **given) as python:
         for frame in noise(6):
             expected = python.push(frame).detections
-            linker.push(expected)
             found = pushed(library, detector, frame)
             rows = np.array([[getattr(one, name) for name, _ in Detection._fields_] for one in found]).reshape(-1, 7)
-            np.testing.assert_allclose(rows[:, :4], expected.xyxy, atol=1e-3, rtol=0)
-            np.testing.assert_allclose(rows[:, 4], expected.confidence, atol=1e-5, rtol=0)
-            assert (
-                rows[:, 5].tolist() == expected.class_id.tolist() and rows[:, 6].tolist() == linker.tracker_id.tolist()
-            )
+            columns = expected.xyxy, expected.confidence, expected.class_id, expected.tracker_id
+            assert rows.T.tolist() == np.column_stack(columns).reshape(-1, 7).T.tolist()
     assert library.yowo_label(detector, 1, ctypes.byref(label)) == 0 and label.value == spec.labels[1].encode()
     first = noise(1)[0]
     assert library.yowo_reset(detector) == 0
     afresh = pushed(library, detector, first)
     assert [one.tracker_id for one in afresh] == list(range(len(afresh))) and afresh
+    library.yowo_close(detector)
+
+
+def test_c_opens_the_model_of_the_package(library: ctypes.CDLL) -> None:
+    detector, label = opened(library, Path("default")), ctypes.c_char_p()
+    assert library.yowo_label(detector, 0, ctypes.byref(label)) == 0
+    assert label.value == read_spec(model_path("default")).labels[0].encode()
+    library.yowo_close(detector)
+
+
+def test_c_takes_the_options_of_a_caller_that_knows_fewer(library: ctypes.CDLL, small_model: Path) -> None:
+    detector, options = ctypes.c_void_p(), COptions()
+    library.yowo_default_options(ctypes.byref(options))
+    options.size, options.keep = COptions.keep.offset, 7.0  # beyond what the caller has
+    assert library.yowo_open(str(small_model).encode(), ctypes.byref(options), ctypes.byref(detector)) == 0
     library.yowo_close(detector)
 
 
@@ -443,13 +480,13 @@ def test_c_says_what_is_wrong_and_throws_nothing(library: ctypes.CDLL, small_mod
     for path, code, said in opening:
         assert library.yowo_open(path, None, ctypes.byref(detector)) == code
         assert said in library.yowo_last_error() and not detector
-    options = Options(size=4)
+    options = COptions(size=4)
     assert library.yowo_open(str(small_model).encode(), ctypes.byref(options), ctypes.byref(detector)) == 1
     assert b"yowo_default_options" in library.yowo_last_error()
     for field, value, code, said in (
         ("backend", b"magic", 1, b"expected one of"), ("backend", b"onnxruntime", 3, b"COMPONENTS onnxruntime"),
         ("device", b"tpu", 1, b"runs on the cpu"), ("precision", b"fp8", 1, b"not in fp8"),
-        ("confidence", 7.0, 1, b"0 to 1"),
+        ("confidence", 7.0, 1, b"0 to 1"), ("keep", 7.0, 1, b"0 to 1"),
     ):  # fmt: skip
         library.yowo_default_options(ctypes.byref(options))
         setattr(options, field, value)

@@ -13,7 +13,6 @@
 
 struct yowo_detector {
   yowo::Detector detector;
-  yowo::OnlineLinker linker;
   std::vector<yowo_detection> found;
 };
 
@@ -70,6 +69,8 @@ yowo::Options options_of(const yowo_options* given) {
   options.trust = known.trust != 0;
   options.confidence = known.confidence;
   options.iou = known.iou;
+  options.keep = known.keep;
+  options.tube_scores = known.tube_scores;
   return options;
 }
 
@@ -78,7 +79,7 @@ yowo::Options options_of(const yowo_options* given) {
 int yowo_default_options(yowo_options* options) {
   return guarded([&] {
     require(options, "options");
-    *options = yowo_options{sizeof(yowo_options), nullptr, nullptr, nullptr, 0, 0, -1, -1};
+    *options = yowo_options{sizeof(yowo_options), nullptr, nullptr, nullptr, 0, 0, -1, -1, -1, -1};
   });
 }
 
@@ -87,7 +88,7 @@ int yowo_open(const char* path, const yowo_options* options, yowo_detector** det
     require(detector, "detector");
     *detector = nullptr;
     require(path, "path");
-    *detector = new yowo_detector{yowo::Detector::open(path, options_of(options)), yowo::OnlineLinker(), {}};
+    *detector = new yowo_detector{yowo::Detector::open(path, options_of(options)), {}};
   });
 }
 
@@ -95,10 +96,8 @@ int yowo_push(yowo_detector* detector, const uint8_t* bgr, int32_t width, int32_
   return guarded([&] {
     require(detector, "detector");
     detector->found.clear();
-    yowo::Detections& seen =
+    const yowo::Detections& seen =
         detector->detector.push({bgr, width, height, static_cast<std::ptrdiff_t>(stride)}).detections;
-    detector->linker.push(seen);
-    detector->linker.finished();
     for (std::size_t row = 0; row < seen.size(); ++row) {
       const yowo::Box& box = seen.xyxy[row];
       detector->found.push_back(
@@ -130,7 +129,6 @@ int yowo_reset(yowo_detector* detector) {
   return guarded([&] {
     require(detector, "detector");
     detector->detector.reset();
-    detector->linker = yowo::OnlineLinker();
     detector->found.clear();
   });
 }

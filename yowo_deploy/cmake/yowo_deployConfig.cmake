@@ -9,6 +9,12 @@ if(NOT TARGET yowo::yowo)
   set_target_properties(
     yowo::yowo PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${_yowo_include}" INTERFACE_COMPILE_FEATURES cxx_std_17)
   unset(_yowo_include)
+  # What "default" opens.
+  get_filename_component(_yowo_model "${CMAKE_CURRENT_LIST_DIR}/../model_zoo/yowo-lite.onnx" ABSOLUTE)
+  if(EXISTS "${_yowo_model}")
+    set_property(TARGET yowo::yowo PROPERTY INTERFACE_COMPILE_DEFINITIONS "YOWO_DEFAULT_MODEL=\"${_yowo_model}\"")
+  endif()
+  unset(_yowo_model)
 endif()
 
 macro(_yowo_found component definition)

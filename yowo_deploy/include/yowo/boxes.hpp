@@ -24,13 +24,18 @@ struct Detections {
   std::vector<int> class_id;             // the best class
   std::vector<float> scores;             // (N, C), objectness times each class probability
   std::vector<std::int64_t> tracker_id;  // person ids; empty before linking
+  std::vector<float> objectness;         // empty where only scores are known
   int classes = 0;
 
   std::size_t size() const { return xyxy.size(); }
   bool empty() const { return xyxy.empty(); }
   const float* scores_of(std::size_t row) const { return scores.data() + row * static_cast<std::size_t>(classes); }
 
-  void clear() { xyxy.clear(), confidence.clear(), class_id.clear(), scores.clear(), tracker_id.clear(); }
+  float objectness_of(std::size_t row) const { return objectness.empty() ? confidence[row] : objectness[row]; }
+
+  void clear() {
+    xyxy.clear(), confidence.clear(), class_id.clear(), scores.clear(), tracker_id.clear(), objectness.clear();
+  }
 };
 
 // One person doing one thing.
@@ -46,10 +51,11 @@ struct Tube {
   std::size_t size() const { return frames.size(); }
 };
 
-// A product or sum rounded to double before anything is done to it: no compiler may fuse it with what follows, as
+// A product or sum rounded to its type before anything is done to it: no compiler may fuse it with what follows, as
 // GCC does by default where the processor can, and numpy never.
-inline double rounded(double value) {
-  volatile double stored = value;
+template <class Number>
+Number rounded(Number value) {
+  volatile Number stored = value;
   return stored;
 }
 

@@ -1,6 +1,7 @@
-// The detector: frames in, detections out, one result a frame.
+// Detect people and their actions in a video frame by frame: one result a frame.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
@@ -14,6 +15,7 @@
 #include "yowo/boxes.hpp"
 #include "yowo/preprocess/clip_buffer.hpp"
 #include "yowo/postprocess/decode.hpp"
+#include "yowo/postprocess/linker.hpp"
 #include "yowo/errors.hpp"
 #include "yowo/json.hpp"
 #include "yowo/backends/loader.hpp"
@@ -24,19 +26,20 @@ namespace yowo {
 
 // Milliseconds by stage.
 struct Speed {
-  double preprocess = 0, infer = 0, postprocess = 0;
+  double preprocess = 0, infer = 0, postprocess = 0, link = 0;
 };
 
 // What was found in one frame.
 struct Result {
   std::int64_t frame_index = 0;    // from 0
   int width = 0, height = 0;       // of the frame
-  Detections detections;           // boxes in its pixels
+  Detections detections;           // boxes in its pixels, each with the `tracker_id` of its person
   std::vector<std::string> names;  // label of each class
+  std::vector<Tube> ended;         // tubes that ended since the result before
   Speed speed;
 
   // One line, as Python's `Result.to_json` without version, source and time: the frame's index and its detections, best
-  // first; person ids after linking.
+  // first.
   std::string to_json() const {
     std::string json = "{\"frame\": " + std::to_string(frame_index) + ", \"detections\": [";
     for (std::size_t row = 0; row < detections.size(); ++row) {
@@ -64,33 +67,44 @@ struct Result {
   }
 };
 
-// Push frames of one video, get a result for each. After the first two frames of a size nothing here allocates.
+// Push frames of one video, get a result for each. Once frames of a size have come, nothing here
+// allocates but what `OnlineLinker` says.
 //
 //     yowo::Detector detector = yowo::Detector::open("yowo.onnx");
 //     while (camera.read(frame)) use(detector.push({frame.data, frame.cols, frame.rows}));
 class Detector {
  public:
-  explicit Detector(std::unique_ptr<Backend> backend, double confidence = -1, double iou = -1)
+  // `confidence`, `iou`, `keep`, `tube_scores`: see `Options`. Throws InputError: a threshold is above 1.
+  explicit Detector(std::unique_ptr<Backend> backend, double confidence = -1, double iou = -1, double keep = -1,
+                    int tube_scores = -1)
       : backend_(std::move(backend)),
         preprocess_(spec()),
         buffer_(spec()),
         decoder_(spec()),
         confidence_(confidence < 0 ? spec().confidence_threshold : confidence),
-        iou_(iou < 0 ? spec().nms_threshold : iou) {
-    if (!(confidence_ <= 1) || !(iou_ <= 1))
-      throw InputError(detail::text("confidence ", confidence_, " and iou ", iou_, ": expected 0 to 1"));
+        iou_(iou < 0 ? spec().nms_threshold : iou),
+        keep_(keep < 0 ? spec().keep_threshold : keep),
+        decay_(spec().tube_decay > 0 ? spec().tube_decay : default_tube_decay) {
+    if (!(confidence_ <= 1) || !(iou_ <= 1) || !(keep_ <= 1))
+      throw InputError(
+          detail::text("confidence ", confidence_, ", iou ", iou_, " and keep ", keep_, ": expected 0 to 1"));
+    keep_ = std::min(confidence_, keep_);
+    if (tube_scores < 0 ? !(spec().tube_decay > 0) : tube_scores == 0) decay_ = 0;
+    reset();
     decoder_.reserve(result_.detections);
     result_.names = spec().labels;
   }
 
-  // Load a model file into one of the engines that are compiled in; throws what `open_model` throws.
-  static Detector open(const std::string& path, const Options& options = {}) {
-    return Detector(open_model(path, options), options.confidence, options.iou);
+  // Load a model file, by default that of the package, into one of the engines that are compiled in; throws what
+  // `open_model` throws.
+  static Detector open(const std::string& path = "default", const Options& options = {}) {
+    return Detector(open_model(path, options), options.confidence, options.iou, options.keep,
+                    options.tube_scores);
   }
 
   const ModelSpec& spec() const { return backend_->spec(); }
 
-  // The next frame of the video, of any size; the result is valid until the next push.
+  // The next frame of the video, of any size; one of another size ends all tubes. The result is valid until the next push.
   // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine
   // failed.
   Result& push(const FrameView& frame) {
@@ -102,20 +116,33 @@ class Detector {
     const float* raw = backend_->infer(clip);
     const auto inferred = Clock::now();
     try {
-      decoder_.detect(raw, frame.width, frame.height, confidence_, iou_, result_.detections);
+      decoder_.detect(raw, frame.width, frame.height, confidence_, iou_, result_.detections, keep_);
     } catch (const ModelFileError& error) {
       throw ModelFileError(detail::text("frame ", result_.frame_index, ": ", error.what()));
     }
+    const auto decoded = Clock::now();
+    const bool resized = frame.width != result_.width || frame.height != result_.height;
+    result_.ended = resized ? linker_.close() : linker_.finished();  // their boxes are in pixels of another size
     result_.width = frame.width, result_.height = frame.height;
-    result_.speed = {milliseconds(start, prepared), milliseconds(prepared, inferred),
-                     milliseconds(inferred, Clock::now())};
+    linker_.push(result_.detections, result_.frame_index);
+    for (Tube& tube : linker_.finished()) result_.ended.push_back(std::move(tube));
+    result_.speed = {milliseconds(start, prepared), milliseconds(prepared, inferred), milliseconds(inferred, decoded),
+                     milliseconds(decoded, Clock::now())};
     return result_;
   }
 
-  // Forget the frames so far: the next one starts a new video.
+  // The tracks with a box in the last frame, oldest first; valid until the next call.
+  const std::vector<const Track*>& tracks() const { return linker_.tracks(); }
+
+  // End the tubes that are alive and return those that no result had as `ended`.
+  std::vector<Tube> finish() { return linker_.close(); }
+
+  // Forget the frames so far: the next one starts a new video, with people numbered from 0.
   void reset() {
     buffer_.reset();
     count_ = 0;
+    // Tubes of one frame are not among those that end: it is uncertain whether anyone was there.
+    linker_ = OnlineLinker(5, 0.2, 1000, 0.5, 50, 2, decay_, confidence_, keep_ > 0 ? keep_ : -1);
   }
 
  private:
@@ -129,7 +156,8 @@ class Detector {
   Preprocessor preprocess_;
   ClipBuffer buffer_;
   Decoder decoder_;
-  double confidence_, iou_;
+  OnlineLinker linker_;
+  double confidence_, iou_, keep_, decay_;
   std::int64_t count_ = 0;
   Result result_;
 };

@@ -18,7 +18,7 @@ namespace yowo {
 // Everything a runtime must know to feed a YOWO model and to read its answer; `yowo_deploy/spec.py` says what each
 // field means. What `from_json` gives is checked; call `check` after changing a field.
 struct ModelSpec {
-  static constexpr int newest_format = 1;
+  static constexpr int newest_format = 2;
   static constexpr double max_clip = 1 << 28;
   static constexpr const char* metadata_key = "yowo_spec";
 
@@ -38,6 +38,10 @@ struct ModelSpec {
   int softmax_classes = 0;
   std::string attention_sign = "paper";
   double confidence_threshold = 0.25;
+  double keep_threshold = 0;
+  double tube_decay = 0;
+  double event_on = 0.5;
+  double event_off = 0.3;
   double evaluation_threshold = 0.005;
   double nms_threshold = 0.4;
   std::string precision = "fp32";
@@ -140,6 +144,10 @@ void each_field(ModelSpec& spec, const Visit& visit) {
   visit("softmax_classes", spec.softmax_classes);
   visit("attention_sign", spec.attention_sign);
   visit("confidence_threshold", spec.confidence_threshold);
+  visit("keep_threshold", spec.keep_threshold);
+  visit("tube_decay", spec.tube_decay);
+  visit("event_on", spec.event_on);
+  visit("event_off", spec.event_off);
   visit("evaluation_threshold", spec.evaluation_threshold);
   visit("nms_threshold", spec.nms_threshold);
   visit("precision", spec.precision);
@@ -213,7 +221,7 @@ inline ModelSpec ModelSpec::from_values(const Json& values) {
 
 inline void ModelSpec::check() const {
   using detail::require;
-  require(format_version >= 1, "format_version", format_version, "1");
+  require(format_version >= 1, "format_version", format_version, detail::text("1 to ", newest_format));
   detail::at_most_format(format_version);
   require(!labels.empty(), "labels", "empty", "at least one class name");
   std::set<std::string_view> seen;
@@ -243,10 +251,12 @@ inline void ModelSpec::check() const {
   detail::one_of("class_activation", class_activation, {"softmax", "softmax+sigmoid"});
   detail::one_of("attention_sign", attention_sign, {"paper", "release"});
   detail::one_of("precision", precision, {"fp32", "fp16", "bf16", "int8"});
-  const std::pair<const char*, double> thresholds[] = {{"confidence_threshold", confidence_threshold},
-                                                       {"evaluation_threshold", evaluation_threshold},
-                                                       {"nms_threshold", nms_threshold}};
-  for (const auto& [field, value] : thresholds) require(value >= 0 && value <= 1, field, value, "0 to 1");
+  const std::pair<const char*, double> shares[] = {
+      {"confidence_threshold", confidence_threshold}, {"keep_threshold", keep_threshold}, {"tube_decay", tube_decay},
+      {"event_on", event_on}, {"event_off", event_off}, {"evaluation_threshold", evaluation_threshold},
+      {"nms_threshold", nms_threshold}};
+  for (const auto& [field, value] : shares) require(value >= 0 && value <= 1, field, value, "0 to 1");
+  require(event_off <= event_on, "event_off", event_off, detail::text("at most event_on, ", event_on));
 }
 
 }  // namespace yowo

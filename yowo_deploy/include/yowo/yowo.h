@@ -42,6 +42,8 @@ typedef struct yowo_options {
   int32_t trust;         /* load a plan without its recorded hash */
   double confidence;     /* detections must exceed this; -1 is the model's own */
   double iou;            /* suppression threshold; -1 is the model's own */
+  double keep;           /* objectness above which people who were shown stay so; -1 is the model's own */
+  int32_t tube_scores;   /* average class scores along tubes, 1 or 0; -1 is the model's own */
 } yowo_options;
 
 typedef struct yowo_detection {
@@ -53,7 +55,7 @@ typedef struct yowo_detection {
 
 YOWO_API int yowo_default_options(yowo_options* options);
 
-/* Load a model file. *detector is NULL where that fails. options may be NULL. */
+/* Load a model file; "default" is the model of the package that the library was built from. *detector is NULL where that fails. options may be NULL. */
 YOWO_API int yowo_open(const char* path, const yowo_options* options, yowo_detector** detector);
 
 /* The next frame of the video: rows of width pixels of 3 bytes, blue first, stride bytes apart (0: without gaps). */

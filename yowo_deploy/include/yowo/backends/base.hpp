@@ -20,6 +20,8 @@ struct Options {
   bool trust = false;      // load a plan without its recorded hash
   double confidence = -1;  // detections must exceed this; the spec's display threshold by default
   double iou = -1;         // suppression threshold; the spec's by default
+  double keep = -1;        // objectness above which people who were shown stay so; the spec's by default
+  int tube_scores = -1;    // average class scores along tubes, 1 or 0; by default where the spec has a `tube_decay`
 };
 
 // A loaded model. For one thread at a time.

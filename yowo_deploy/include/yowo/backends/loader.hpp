@@ -26,11 +26,25 @@
 
 namespace yowo {
 
-// Load a model file into an engine. What the file is decides, not its name.
+// The file that a user means: "default" is the model of the package, which the CMake package knows; all else is a path.
+// Throws InputError: "default" where YOWO_DEFAULT_MODEL is not defined.
+inline std::string model_path(const std::string& name) {
+  if (name != "default") return name;
+#if defined(YOWO_DEFAULT_MODEL)
+  return YOWO_DEFAULT_MODEL;
+#else
+  throw InputError(
+      "the default model is not known to this program: build it with find_package(yowo_deploy CONFIG), from a package "
+      "that has model_zoo/yowo-lite.onnx, or give the path of a model file");
+#endif
+}
+
+// Load a model file, or "default", into an engine. What the file is decides, not its name.
 //
 // Throws InputError: no such file, an unknown backend, or one that cannot take this kind of file or an option;
 // ModelFileError, SpecError: the file is no model, is damaged, or carries no spec; MissingEngineError.
-inline std::unique_ptr<Backend> open_model(const std::string& path, const Options& options = {}) {
+inline std::unique_ptr<Backend> open_model(const std::string& name, const Options& options = {}) {
+  const std::string path = model_path(name);
   std::ifstream stream = detail::existing_file(path, "model");
   const std::string& backend = options.backend;
   if (!backend.empty() && backend != "openvino" && backend != "onnxruntime" && backend != "tensorrt")

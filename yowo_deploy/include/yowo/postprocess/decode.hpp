@@ -25,7 +25,7 @@ class Decoder {
     apart_ = spec.class_activation == "softmax+sigmoid";
     if (apart_) exclusive_ = static_cast<std::size_t>(spec.softmax_classes);
     const std::size_t most = spec.anchors.size() * static_cast<std::size_t>(spec.cells());
-    for (auto* numbers : {&logits_, &best_}) numbers->reserve(most);
+    for (auto* numbers : {&logits_, &objectness_, &best_}) numbers->reserve(most);
     for (auto* indices : {&order_, &kept_}) indices->reserve(most);
     exponentials_.resize(exclusive_);
     boxes_.reserve(most);
@@ -37,16 +37,19 @@ class Decoder {
     found.classes = spec_.classes();
     found.xyxy.reserve(boxes_.capacity());
     found.confidence.reserve(boxes_.capacity());
+    found.objectness.reserve(boxes_.capacity());
     found.class_id.reserve(boxes_.capacity());
     found.scores.reserve(probabilities_.capacity());
   }
 
   // The detections of one output, (A * (5 + C), rows, columns), sorted by confidence; corners in pixels of the frame.
-  // `iou` is the suppression threshold. Throws ModelFileError: the output holds NaN or infinity.
-  void detect(const float* raw, int frame_width, int frame_height, double confidence, double iou, Detections& found) {
+  // `iou` is the suppression threshold. With `keep`, every detection whose objectness exceeds it, whatever its score:
+  // what a linker with hysteresis takes. Throws ModelFileError: the output holds NaN or infinity.
+  void detect(const float* raw, int frame_width, int frame_height, double confidence, double iou, Detections& found,
+              double keep = 0) {
     if (!std::all_of(raw, raw + spec_.output_size(), [](float value) { return std::isfinite(value); }))
       throw ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were");
-    collect(raw, static_cast<float>(confidence));
+    collect(raw, static_cast<float>(keep > 0 ? keep : confidence), apart_ || keep > 0);
     nms(boxes_, logits_, iou, order_, kept_);
     std::sort(kept_.begin(), kept_.end(), [&](std::size_t one, std::size_t other) {
       if (best_[one] != best_[other]) return best_[one] > best_[other];
@@ -59,21 +62,22 @@ class Decoder {
   // In double until the end, as in Python: so exponentials that differ by their last bit agree.
   static double sigmoid(float value) { return 1 / (1 + std::exp(-static_cast<double>(value))); }
 
-  // Candidates above the threshold, in the order anchor, row, column. No score exceeds its objectness: classes are
-  // looked at only where that is enough.
-  void collect(const float* raw, float threshold) {
+  // Candidates above the threshold, by objectness or by their best score, in the order anchor, row, column. No score
+  // exceeds its objectness: class probabilities are computed only where that is enough.
+  void collect(const float* raw, float threshold, bool by_objectness) {
     const auto columns = static_cast<std::size_t>(spec_.columns()), cells = static_cast<std::size_t>(spec_.cells());
-    boxes_.clear(), logits_.clear(), best_.clear(), probabilities_.clear();
+    boxes_.clear(), logits_.clear(), objectness_.clear(), best_.clear(), probabilities_.clear();
     for (const auto& anchor : spec_.anchors) {
       for (std::size_t cell = 0; cell < cells; ++cell) {
         const float logit = raw[4 * cells + cell], objectness = static_cast<float>(sigmoid(logit));
         if (!(objectness > threshold)) continue;
         const float best = append_scores(raw + 5 * cells + cell, cells, objectness);
-        if (!apart_ && !(best > threshold)) {
+        if (!by_objectness && !(best > threshold)) {
           probabilities_.resize(probabilities_.size() - static_cast<std::size_t>(spec_.classes()));
           continue;
         }
         logits_.push_back(logit);
+        objectness_.push_back(objectness);
         best_.push_back(best);
         boxes_.push_back(box(raw + cell, cells, cell % columns, cell / columns, anchor));
       }
@@ -122,6 +126,7 @@ class Decoder {
       found.xyxy.push_back(
           {inside(box.x1, width), inside(box.y1, height), inside(box.x2, width), inside(box.y2, height)});
       found.confidence.push_back(best_[row]);
+      found.objectness.push_back(objectness_[row]);
       found.class_id.push_back(static_cast<int>(std::max_element(scores, scores + classes) - scores));
       found.scores.insert(found.scores.end(), scores, scores + classes);
     }
@@ -131,7 +136,7 @@ class Decoder {
   std::size_t exclusive_;  // classes of which one is right: softmax; the others have a sigmoid each
   bool apart_ = false;
   std::vector<Box> boxes_;
-  std::vector<float> logits_, best_, probabilities_;
+  std::vector<float> logits_, objectness_, best_, probabilities_;
   std::vector<double> exponentials_;
   std::vector<std::size_t> order_, kept_;
 };

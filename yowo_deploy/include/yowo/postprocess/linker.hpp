@@ -1,11 +1,13 @@
-// The online linker: detections of each frame to people and their tubes.
+// Link detections into tubes while the video runs, with class scores averaged along each tube.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <list>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -14,18 +16,23 @@
 
 namespace yowo {
 
-// What is remembered of one person. A row is a box and the scores of all classes, in double as in Python.
+// Share of the box before, a frame later, and weight of a frame's class probabilities, a frame later; where the
+// figures come from, see `postprocess/linker.py`.
+constexpr double box_inertia = 0.5, default_tube_decay = 0.97;
+
+// One person, with the boxes shown. A row is a box and the scores of all classes, in double as in Python.
 class Track {
  public:
-  std::int64_t tracker_id() const { return tracker_id_; }
-  std::int64_t first_frame() const {
-    return last_frame_ + 1 - static_cast<std::int64_t>(rows());
-  }  // that is remembered
+  std::int64_t tracker_id() const { return tracker_id_; }  // -1 while the person has not appeared
+  // The first and last frame that is remembered.
+  std::int64_t first_frame() const { return last_frame_ + 1 - static_cast<std::int64_t>(rows()); }
   std::int64_t last_frame() const { return last_frame_; }
   Box xyxy() const { return box_of(rows() - 1); }
 
-  // Mean score of a class over the whole life.
-  double mean(std::size_t class_id) const { return sums_[class_id] / static_cast<double>(life_); }
+  // Mean score of a class over all frames shown; before the first of them the newest score.
+  double mean(std::size_t class_id) const {
+    return life_ ? sums_[class_id] / static_cast<double>(life_) : seen_scores_[class_id];
+  }
 
   // The class that suits the track best.
   int class_id() const {
@@ -63,15 +70,48 @@ class Track {
     return {static_cast<float>(at[0]), static_cast<float>(at[1]), static_cast<float>(at[2]), static_cast<float>(at[3])};
   }
 
-  void begin(std::int64_t tracker_id, std::size_t classes) {
-    tracker_id_ = tracker_id, classes_ = classes, life_ = 0, room_ = 16;
+  void begin(std::size_t classes) {
+    tracker_id_ = -1, classes_ = classes, shown_ = 0, life_ = 0, room_ = 16;
+    seen_frame_ = 0, weight_ = 0, box_ = Box();
     values_.clear();
     sums_.assign(classes, 0.0);
+    weighted_.assign(classes, 0.0);
     row_.resize(width());
     before_.resize(width());
   }
 
-  // The next box; frames between it and the last are filled on a straight line.
+  // Take the next detection, shown or not.
+  void see(const Box& xyxy, const float* scores, std::int64_t push) {
+    seen_xyxy_ = xyxy, seen_push_ = push;
+    seen_scores_.assign(scores, scores + classes_);
+  }
+
+  // Average the detection's scores with those before, and move its box from where it was shown last; in Python's types
+  // and order.
+  void average(Detections& found, std::size_t row, std::int64_t frame, double decay) {
+    const double age = static_cast<double>(frame - seen_frame_), faded = std::pow(decay, age);
+    const double objectness = found.objectness_of(row), inertia = std::pow(box_inertia, age);
+    float* scores = found.scores.data() + row * classes_;
+    weight_ = rounded(faded * weight_) + objectness;
+    for (std::size_t each = 0; each < classes_; ++each) {
+      weighted_[each] = rounded(faded * weighted_[each]) + scores[each];
+      const double probability = weight_ != 0 ? weighted_[each] / weight_ : weighted_[each];
+      scores[each] = static_cast<float>(objectness * probability);
+    }
+    const float* best = std::max_element(scores, scores + classes_);
+    found.class_id[row] = static_cast<int>(best - scores);
+    found.confidence[row] = std::max(*best, 0.0f);
+    Box& xyxy = found.xyxy[row];
+    const bool moved = box_.x1 != 0 || box_.y1 != 0 || box_.x2 != 0 || box_.y2 != 0;
+    for (float Box::*side : {&Box::x1, &Box::y1, &Box::x2, &Box::y2}) {
+      const float before = moved ? box_.*side : xyxy.*side;
+      xyxy.*side = rounded(static_cast<float>(inertia) * before) +
+                   rounded(static_cast<float>(1 - inertia) * xyxy.*side);
+    }
+    box_ = xyxy, seen_frame_ = frame;
+  }
+
+  // The next box shown; frames between it and the last are filled on a straight line.
   void append(std::int64_t frame, const Box& box, const float* scores, std::size_t memory) {
     const double corners[] = {box.x1, box.y1, box.x2, box.y2};
     std::copy_n(corners, 4, row_.begin());
@@ -88,6 +128,7 @@ class Track {
       ++life_;
     }
     last_frame_ = frame;
+    ++shown_;
   }
 
   // Twice the room for the newest rows, of which `memory` stay at most.
@@ -97,51 +138,83 @@ class Track {
     room_ = 2 * kept;
   }
 
-  std::int64_t tracker_id_ = 0, last_frame_ = 0;
+  std::int64_t tracker_id_ = -1, last_frame_ = 0, seen_frame_ = 0, seen_push_ = 0, shown_ = 0;
   std::size_t classes_ = 0, life_ = 0, room_ = 16;
-  std::vector<double> values_, sums_, row_, before_;
+  Box seen_xyxy_, box_;  // as detected, and as shown
+  double weight_ = 0;    // decayed sums of objectness, and of class scores
+  std::vector<double> weighted_, values_, sums_, row_, before_;
+  std::vector<float> seen_scores_;
 };
 
-// Follows people while the video runs: every frame's detections in, the tracks that are alive out.
+// Follows people while the video runs: every frame's detections in, those that are shown and their tracks out.
 //
-// A person keeps one id, whatever the class of the moment. Causal: what is pushed later changes nothing that was said.
-// Allocates when more people are tracked at once than ever before, and when the memory of one doubles.
+// Causal: later frames change nothing that was given out. With `decay`, class scores are averaged along tubes and boxes
+// move half way; with `appear` and `keep`, boxes have hysteresis: see `postprocess/linker.py`, of which this gives the
+// answers to the bit. Allocates when more people are followed at once than ever before, and when the memory of one
+// doubles.
 class OnlineLinker {
  public:
-  // `patience`, `min_iou`, `memory`, `alpha`: see `postprocess/linker.py`. Throws InputError: a negative patience, or
-  // no memory.
-  explicit OnlineLinker(int patience = 5, double min_iou = 0.2, int memory = 1000, double alpha = 0.5)
-      : patience_(patience), memory_(static_cast<std::size_t>(std::max(memory, 1))), min_iou_(min_iou), alpha_(alpha) {
+  // As in Python; a negative `keep` stands for None there. Throws InputError: a negative patience, no memory, or a decay
+  // outside 0 to 1.
+  explicit OnlineLinker(int patience = 5, double min_iou = 0.2, int memory = 1000, double alpha = 0.5, int max_gap = 50,
+                        int min_frames = 1, double decay = 0, double appear = -1, double keep = -1)
+      : patience_(patience),
+        max_gap_(max_gap),
+        min_frames_(min_frames),
+        memory_(static_cast<std::size_t>(std::max(memory, 1))),
+        min_iou_(min_iou),
+        alpha_(alpha),
+        decay_(decay),
+        appear_(static_cast<float>(appear)),
+        keep_(static_cast<float>(keep)) {
     if (patience < 0 || memory < 1)
       throw InputError(
           detail::text("patience ", patience, " and memory ", memory, ": expected at least 0 and 1 frames"));
+    if (!(decay >= 0 && decay <= 1)) throw InputError(detail::text("decay is ", decay, ", expected 0 to 1"));
   }
 
-  // Take the next frame's detections, whose `tracker_id` is filled in; returns the tracks that have a box in it, oldest
-  // first, valid until the next call. Python gives tubes here; `Track::tube` makes one. Throws InputError: detections
-  // of another number of classes than those before.
-  const std::vector<const Track*>& push(Detections& detections) {
+  // Take the next frame's detections, all whose objectness exceeds `keep`, and leave those that are shown, with
+  // `tracker_id`, and with averaged scores best first. Returns the tracks that have a box in the frame, oldest first,
+  // valid until the next call. Python gives tubes here; `Track::tube` makes one. `frame` is its number, larger than the
+  // one before; by default the next one.
+  // Throws InputError: the number is not larger, or there are detections of another number of classes.
+  const std::vector<const Track*>& push(Detections& detections, std::int64_t frame = -1) {
+    const std::int64_t number = frame < 0 ? frame_ + 1 : frame;
+    if (number <= frame_)
+      throw InputError(
+          detail::text("frame ", number, " comes after frame ", frame_, ": begin a new video with a new linker"));
+    if (number - frame_ - 1 > max_gap_) end([](const Track&) { return true; });
     match(detections);
-    seen_.clear();
-    detections.tracker_id.clear();
-    for (std::size_t row = 0; row < detections.size(); ++row) {
-      Track& person = going_on_[row] ? *going_on_[row] : welcome(static_cast<std::size_t>(detections.classes));
-      person.append(frame_, detections.xyxy[row], detections.scores_of(row), memory_);
-      seen_.push_back(&person);
-      detections.tracker_id.push_back(person.tracker_id_);
+    frame_ = number, ++pushes_;
+    order_.resize(detections.size());
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    for (const std::size_t row : order_) {
+      Track*& person = people_[row];
+      if (!person) person = &welcome(static_cast<std::size_t>(detections.classes));
+      person->see(detections.xyxy[row], detections.scores_of(row), pushes_);
+      if (decay_ > 0) person->average(detections, row, frame_, decay_);
     }
-    end([&](const Track& person) { return frame_ - person.last_frame_ > patience_; });
-    ++frame_;
-    std::sort(seen_.begin(), seen_.end(),
+    if (decay_ > 0)
+      std::sort(order_.begin(), order_.end(), [&](std::size_t one, std::size_t other) {
+        const float first = detections.confidence[one], second = detections.confidence[other];
+        return first != second ? first > second : one < other;
+      });
+    show(detections);
+    end([&](const Track& person) { return pushes_ - person.seen_push_ > patience_; });
+    std::sort(tracks_.begin(), tracks_.end(),
               [](const Track* one, const Track* other) { return one->tracker_id_ < other->tracker_id_; });
-    return seen_;
+    return tracks_;
   }
+
+  // What the last push returned.
+  const std::vector<const Track*>& tracks() const { return tracks_; }
 
   // The tubes that have ended since the last call, each once.
   std::vector<Tube> finished() { return std::exchange(ended_, {}); }
 
   // End every tube, then `finished`.
   std::vector<Tube> close() {
+    tracks_.clear();
     end([](const Track&) { return true; });
     return finished();
   }
@@ -157,7 +230,7 @@ class OnlineLinker {
   Track& welcome(std::size_t classes) {
     if (spare_.empty()) spare_.emplace_back();
     alive_.splice(alive_.end(), spare_, spare_.begin());
-    alive_.back().begin(next_id_++, classes);
+    alive_.back().begin(classes);
     return alive_.back();
   }
 
@@ -166,23 +239,45 @@ class OnlineLinker {
     for (auto person = alive_.begin(); person != alive_.end();) {
       const auto next = std::next(person);
       if (over(*person)) {
-        ended_.push_back(person->tube());
+        if (person->tracker_id_ >= 0 && person->shown_ >= min_frames_) ended_.push_back(person->tube());
         spare_.splice(spare_.end(), alive_, person);
       }
       person = next;
     }
   }
 
+  // Leaves what is shown of the detections, in the order of `order_`, and their tracks.
+  void show(Detections& detections) {
+    tracks_.clear(), shown_.clear();
+    for (const std::size_t row : order_) {
+      Track& person = *people_[row];
+      const bool appears = detections.confidence[row] > appear_;
+      const float objectness = detections.objectness_of(row), *scores = detections.scores_of(row);
+      if (appears && person.tracker_id_ < 0) person.tracker_id_ = next_id_++;
+      if (!(keep_ < 0 ? appears : person.tracker_id_ >= 0 && objectness > keep_)) continue;
+      person.append(frame_, detections.xyxy[row], scores, memory_);
+      tracks_.push_back(&person);
+      shown_.xyxy.push_back(detections.xyxy[row]);
+      shown_.confidence.push_back(detections.confidence[row]);
+      shown_.class_id.push_back(detections.class_id[row]);
+      shown_.scores.insert(shown_.scores.end(), scores, scores + detections.classes);
+      shown_.tracker_id.push_back(person.tracker_id_);
+      if (!detections.objectness.empty()) shown_.objectness.push_back(objectness);
+    }
+    shown_.classes = detections.classes;
+    detections = shown_;
+  }
+
   // The person who goes on with each row, where there is one; the strongest links first.
   void match(const Detections& detections) {
-    going_on_.assign(detections.size(), nullptr);
+    people_.assign(detections.size(), nullptr);
     links_.clear();
     for (Track& person : alive_) {
       if (!detections.empty() && person.classes_ != static_cast<std::size_t>(detections.classes))
         throw InputError(
             detail::text("detections have ", detections.classes, " classes, those before had ", person.classes_));
       for (std::size_t row = 0; row < detections.size(); ++row)
-        if (const double overlap = iou(person.xyxy(), detections.xyxy[row]); overlap >= min_iou_)
+        if (const double overlap = iou(person.seen_xyxy_, detections.xyxy[row]); overlap >= min_iou_)
           links_.push_back(
               {strength(person, detections.scores_of(row)) + rounded(1e-3 * overlap), links_.size(), &person, row});
     }
@@ -191,8 +286,8 @@ class OnlineLinker {
     });
     busy_.clear();
     for (const Link& link : links_) {
-      if (going_on_[link.row] || std::find(busy_.begin(), busy_.end(), link.person) != busy_.end()) continue;
-      going_on_[link.row] = link.person;
+      if (people_[link.row] || std::find(busy_.begin(), busy_.end(), link.person) != busy_.end()) continue;
+      people_[link.row] = link.person;
       busy_.push_back(link.person);
     }
   }
@@ -207,12 +302,15 @@ class OnlineLinker {
     return best;
   }
 
-  std::int64_t patience_, frame_ = 0, next_id_ = 0;
+  std::int64_t patience_, max_gap_, min_frames_, frame_ = -1, pushes_ = 0, next_id_ = 0;
   std::size_t memory_;
-  double min_iou_, alpha_;
+  double min_iou_, alpha_, decay_;
+  float appear_, keep_;  // compared in single precision, as in Python
   std::list<Track> alive_, spare_;
-  std::vector<const Track*> seen_;
-  std::vector<Track*> going_on_, busy_;
+  std::vector<const Track*> tracks_;
+  std::vector<Track*> people_, busy_;  // of each row, and those who have one
+  std::vector<std::size_t> order_;
+  Detections shown_;
   std::vector<Link> links_;
   std::vector<Tube> ended_;
 };
