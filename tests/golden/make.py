@@ -67,7 +67,8 @@ def spec_cases() -> list[Case]:
         {"attention_sign": "minus"}, {"confidence_threshold": 1.5}, {"nms_threshold": -0.1}, {"precision": "fp8"},
         {"keep_threshold": -0.1}, {"keep_threshold": True}, {"tube_decay": 1.1}, {"tube_decay": 0}, {"event_on": 2},
         {"event_off": -1}, {"event_off": 0.6}, {"event_off": 0.5}, {"event_on": 0.2},
-        {"weights_sha256": 5}, {"name": []}, {"format_version": 0}, {"format_version": 1}, {"format_version": 3}, {"format_version": "1"},
+        {"weights_sha256": 5}, {"name": []}, {"format_version": 0},
+        {"format_version": 1}, {"format_version": 3}, {"format_version": "1"},
         {"format_version": 7, "invented": {}}, {"invented": 1}, {"streaming": 1}, {"streaming": "yes"},
     ]  # fmt: skip
     texts += [json.dumps(values | change) for change in changes]
@@ -135,8 +136,14 @@ def decode_cases() -> list[Case]:
             raw *= 40  # saturates sigmoids, overflows exponentials
         raw = np.round(64 * raw) / 64  # few digits
         cases.append(
-            {"spec": spec.to_dict(), "raw": flat(raw), "frame_size": [320, 241], "confidence": confidence, "iou": iou,
-             "keep": keep}
+            {
+                "spec": spec.to_dict(),
+                "raw": flat(raw),
+                "frame_size": [320, 241],
+                "confidence": confidence,
+                "iou": iou,
+                "keep": keep,
+            }
         )
     return [case | {"expected": detections_expected(case)} for case in cases]
 
@@ -171,7 +178,7 @@ def tube_cases() -> list[Case]:
     cases.append({"classes": 1, "frames": _returning(people=24)})
     cases.append({"classes": 1, "frames": [{"xyxy": [], "scores": []}] * 3})
     crowd = _walkers(7, 40, 9, objectness=True)
-    for frame, number in zip(crowd, np.cumsum([1, 1, 1, 3, 1, 1, 2, 1] * 4 + [9, 1, 7, 1, 1, 1, 2, 5]), strict=True):
+    for frame, number in zip(crowd, np.cumsum([1, 1, 1, 3, 1, 1, 2, 1] * 4 + [9, 1, 11, 1, 1, 1, 2, 5]), strict=True):
         frame["number"] = int(number) - 1
     for of_linker in ({"decay": 0.97}, {"decay": 0.97, "appear": 0.4, "keep": 0.3, "min_frames": 2},
                       {"decay": 1.0, "appear": 0.3}, {"appear": 0.35, "keep": 0.2}):  # fmt: skip
@@ -190,7 +197,7 @@ def _walkers(seed: int, frames: int, people: int, objectness: bool = False) -> l
         seen = rng.random(people) > 0.2
         seen &= frames < 10 or 1 <= frame < frames - 1
         made.append({"xyxy": boxes[seen].tolist(), "scores": scores[seen].tolist()})
-        if objectness:  # which no score exceeds, but for few
+        if objectness:
             made[-1]["objectness"] = (scores.sum(axis=1) * 0.5 + 0.1).clip(0, 1).round(3)[seen].tolist()
     return made
 

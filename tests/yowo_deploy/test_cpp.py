@@ -305,7 +305,10 @@ def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path,
     given = [options.get("confidence", -1), options.get("keep", -1), int(options.get("tube_scores", -1))]
     size = [frames.shape[2], frames.shape[1]]
     live = subprocess.run(
-        [built / "live", model, tmp_path / "frames", *map(str, size + given)], capture_output=True, text=True, check=True
+        [built / "live", model, tmp_path / "frames", *map(str, size + given)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     *lines, last = map(json.loads, live.stdout.splitlines())
     count = 0
@@ -334,15 +337,16 @@ def same_tubes(told: list[dict[str, Any]], tubes: Sequence[Tube]) -> None:
 
 
 @pytest.mark.parametrize("options", SHOWN)
-def test_a_real_clip_gives_the_results_of_python(
-    options: Options, data_dir: Path, built: Path, tmp_path: Path
-) -> None:
+def test_a_real_clip_gives_the_results_of_python(options: Options, data_dir: Path, built: Path, tmp_path: Path) -> None:
     assert compare(real_clip(data_dir), model_path("default"), built, tmp_path, options) >= 30
 
 
-@pytest.mark.parametrize("options", SHOWN[1:])
+@pytest.mark.parametrize(
+    "options",
+    [{"confidence": 0.0002, "keep": 0.0, "tube_scores": False}, {"confidence": 0.001, "keep": 0.0005}],
+)
 def test_noise_gives_the_results_of_python(options: Options, built: Path, tmp_path: Path) -> None:
-    options = options | {"confidence": options["confidence"] / 50, "keep": options["keep"] / 50}
+    """Of the shipped model, whose best scores here are some 0.003."""
     frames = np.random.default_rng(3).integers(0, 256, (20, 60, 80, 3), np.uint8)
     assert compare(frames, Path("default"), built, tmp_path, options) >= 20
 

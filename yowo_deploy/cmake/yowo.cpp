@@ -65,12 +65,9 @@ yowo::Options options_of(const yowo_options* given) {
   if (known.backend) options.backend = known.backend;
   if (known.device) options.device = known.device;
   if (known.precision) options.precision = known.precision;
-  options.threads = known.threads;
-  options.trust = known.trust != 0;
-  options.confidence = known.confidence;
-  options.iou = known.iou;
-  options.keep = known.keep;
-  options.tube_scores = known.tube_scores;
+  options.threads = known.threads, options.trust = known.trust != 0;
+  options.confidence = known.confidence, options.iou = known.iou;
+  options.keep = known.keep, options.tube_scores = known.tube_scores;
   return options;
 }
 

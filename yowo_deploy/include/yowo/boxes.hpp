@@ -33,6 +33,14 @@ struct Detections {
 
   float objectness_of(std::size_t row) const { return objectness.empty() ? confidence[row] : objectness[row]; }
 
+  // One more, whose best class follows from its scores.
+  void append(const Box& box, float person, const float* of_classes) {
+    const float* best = std::max_element(of_classes, of_classes + classes);
+    xyxy.push_back(box), objectness.push_back(person), confidence.push_back(std::max(*best, 0.0f));
+    class_id.push_back(static_cast<int>(best - of_classes));
+    scores.insert(scores.end(), of_classes, of_classes + classes);
+  }
+
   void clear() {
     xyxy.clear(), confidence.clear(), class_id.clear(), scores.clear(), tracker_id.clear(), objectness.clear();
   }

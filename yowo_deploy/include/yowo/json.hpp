@@ -1,6 +1,7 @@
 // A JSON reader and writer, as much of it as specs, plan records and results need.
 #pragma once
 
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <locale>
@@ -191,14 +192,10 @@ class JsonReader {
 
   unsigned long hexadecimal() {
     unsigned long code = 0;
-    for (int digit = 0; digit < 4; ++digit) {
-      const char here = at_ < text_.size() ? text_[at_] : ' ';
-      const std::size_t value = std::string_view("0123456789abcdefABCDEF").find(here);
-      if (value == std::string_view::npos) fail("four hexadecimal digits");
-      code = code << 4 | (value < 16 ? value : value - 6);
-      ++at_;
-    }
-    return code;
+    const std::string_view digits = text_.substr(at_, 4);
+    const char* const end = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16).ptr;
+    if (end != digits.data() + 4) fail("four hexadecimal digits");
+    return at_ += 4, code;
   }
 
   bool digits() {

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -37,13 +38,9 @@ struct ModelSpec {
   std::string class_activation = "softmax";
   int softmax_classes = 0;
   std::string attention_sign = "paper";
-  double confidence_threshold = 0.25;
-  double keep_threshold = 0;
-  double tube_decay = 0;
-  double event_on = 0.5;
-  double event_off = 0.3;
-  double evaluation_threshold = 0.005;
-  double nms_threshold = 0.4;
+  double confidence_threshold = 0.25, keep_threshold = 0, tube_decay = 0;
+  double event_on = 0.5, event_off = 0.3;
+  double evaluation_threshold = 0.005, nms_threshold = 0.4;
   std::string precision = "fp32";
   std::string weights_sha256;
   std::string name = "yowo";
@@ -126,35 +123,19 @@ void read(const Json& value, const char* field, std::vector<Item>& out) {
 }
 
 // Calls `visit(name, member)` for every field of a spec.
-template <class Visit>
-void each_field(ModelSpec& spec, const Visit& visit) {
-  visit("labels", spec.labels);
-  visit("anchors", spec.anchors);
-  visit("clip_length", spec.clip_length);
-  visit("frame_stride", spec.frame_stride);
-  visit("input_size", spec.input_size);
-  visit("stride", spec.stride);
-  visit("colour", spec.colour);
-  visit("mean", spec.mean);
-  visit("std", spec.std);
-  visit("resize", spec.resize);
-  visit("resize_filter", spec.resize_filter);
-  visit("start_rule", spec.start_rule);
-  visit("class_activation", spec.class_activation);
-  visit("softmax_classes", spec.softmax_classes);
-  visit("attention_sign", spec.attention_sign);
-  visit("confidence_threshold", spec.confidence_threshold);
-  visit("keep_threshold", spec.keep_threshold);
-  visit("tube_decay", spec.tube_decay);
-  visit("event_on", spec.event_on);
-  visit("event_off", spec.event_off);
-  visit("evaluation_threshold", spec.evaluation_threshold);
-  visit("nms_threshold", spec.nms_threshold);
-  visit("precision", spec.precision);
-  visit("weights_sha256", spec.weights_sha256);
-  visit("name", spec.name);
-  visit("streaming", spec.streaming);
-  visit("format_version", spec.format_version);
+template <class Spec, class Visit>
+void each_field(Spec& spec, const Visit& visit) {
+  visit("labels", spec.labels), visit("anchors", spec.anchors), visit("clip_length", spec.clip_length),
+      visit("frame_stride", spec.frame_stride), visit("input_size", spec.input_size), visit("stride", spec.stride),
+      visit("colour", spec.colour), visit("mean", spec.mean), visit("std", spec.std), visit("resize", spec.resize),
+      visit("resize_filter", spec.resize_filter), visit("start_rule", spec.start_rule),
+      visit("class_activation", spec.class_activation), visit("softmax_classes", spec.softmax_classes),
+      visit("attention_sign", spec.attention_sign), visit("confidence_threshold", spec.confidence_threshold),
+      visit("keep_threshold", spec.keep_threshold), visit("tube_decay", spec.tube_decay),
+      visit("event_on", spec.event_on), visit("event_off", spec.event_off),
+      visit("evaluation_threshold", spec.evaluation_threshold), visit("nms_threshold", spec.nms_threshold),
+      visit("precision", spec.precision), visit("weights_sha256", spec.weights_sha256), visit("name", spec.name),
+      visit("streaming", spec.streaming), visit("format_version", spec.format_version);
 }
 
 // Whether every character can be shown, as Python's `str.isprintable`, but for code points that are assigned to
@@ -251,11 +232,10 @@ inline void ModelSpec::check() const {
   detail::one_of("class_activation", class_activation, {"softmax", "softmax+sigmoid"});
   detail::one_of("attention_sign", attention_sign, {"paper", "release"});
   detail::one_of("precision", precision, {"fp32", "fp16", "bf16", "int8"});
-  const std::pair<const char*, double> shares[] = {
-      {"confidence_threshold", confidence_threshold}, {"keep_threshold", keep_threshold}, {"tube_decay", tube_decay},
-      {"event_on", event_on}, {"event_off", event_off}, {"evaluation_threshold", evaluation_threshold},
-      {"nms_threshold", nms_threshold}};
-  for (const auto& [field, value] : shares) require(value >= 0 && value <= 1, field, value, "0 to 1");
+  detail::each_field(*this, [](const char* field, const auto& value) {  // every single double is a share
+    if constexpr (std::is_same_v<decltype(value), const double&>)
+      require(value >= 0 && value <= 1, field, value, "0 to 1");
+  });
   require(event_off <= event_on, "event_off", event_off, detail::text("at most event_on, ", event_on));
 }
 

@@ -33,9 +33,8 @@ inline std::string model_path(const std::string& name) {
 #if defined(YOWO_DEFAULT_MODEL)
   return YOWO_DEFAULT_MODEL;
 #else
-  throw InputError(
-      "the default model is not known to this program: build it with find_package(yowo_deploy CONFIG), from a package "
-      "that has model_zoo/yowo-lite.onnx, or give the path of a model file");
+  throw InputError("no default model is compiled in: build with find_package(yowo_deploy CONFIG) from a package that "
+                   "has model_zoo/yowo-lite.onnx, or give the path of a model file");
 #endif
 }
 

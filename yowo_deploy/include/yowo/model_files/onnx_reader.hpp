@@ -231,51 +231,14 @@ class OnnxWalk {
   }
 
   static bool known(std::string_view name) {
-    static constexpr std::string_view names[] = {"Add",
-                                                 "Attention",
-                                                 "AveragePool",
-                                                 "BatchNormalization",
-                                                 "Cast",
-                                                 "Clip",
-                                                 "Concat",
-                                                 "Constant",
-                                                 "Conv",
-                                                 "DequantizeLinear",
-                                                 "DepthToSpace",
-                                                 "Div",
-                                                 "Exp",
-                                                 "Flatten",
-                                                 "Gather",
-                                                 "Gemm",
-                                                 "GlobalAveragePool",
-                                                 "HardSwish",
-                                                 "Identity",
-                                                 "LeakyRelu",
-                                                 "MatMul",
-                                                 "Max",
-                                                 "MaxPool",
-                                                 "Min",
-                                                 "Mul",
-                                                 "Neg",
-                                                 "Pad",
-                                                 "QuantizeLinear",
-                                                 "ReduceMean",
-                                                 "ReduceSum",
-                                                 "Relu",
-                                                 "Reshape",
-                                                 "Resize",
-                                                 "Shape",
-                                                 "Sigmoid",
-                                                 "Slice",
-                                                 "Softmax",
-                                                 "SpaceToDepth",
-                                                 "Split",
-                                                 "Squeeze",
-                                                 "Sub",
-                                                 "Sum",
-                                                 "Tanh",
-                                                 "Transpose",
-                                                 "Unsqueeze"};
+    // clang-format off
+    static constexpr std::string_view names[] = {
+        "Add", "Attention", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv",
+        "DequantizeLinear", "DepthToSpace", "Div", "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool",
+        "HardSwish", "Identity", "LeakyRelu", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Pad",
+        "QuantizeLinear", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice",
+        "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze"};
+    // clang-format on
     return std::find(std::begin(names), std::end(names), name) != std::end(names);
   }
 

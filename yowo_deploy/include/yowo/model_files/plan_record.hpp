@@ -155,15 +155,10 @@ inline PlanFile plan_from(const Json& values, const std::string& path) {
     if (value) read(*value, name, member), ++known;
   };
   try {
-    field("flavour", plan.flavour, true);
-    field("version", plan.version, true);
-    field("compute_capability", plan.compute_capability, true);
-    field("onnx_sha256", plan.onnx_sha256, true);
-    field("batch", plan.batch, true);
-    field("workspace", plan.workspace, false);
-    field("tf32", plan.tf32, false);
-    field("version_compatible", plan.version_compatible, false);
-    field("golden", plan.golden, false);
+    field("flavour", plan.flavour, true), field("version", plan.version, true);
+    field("compute_capability", plan.compute_capability, true), field("onnx_sha256", plan.onnx_sha256, true);
+    field("batch", plan.batch, true), field("workspace", plan.workspace, false), field("tf32", plan.tf32, false);
+    field("version_compatible", plan.version_compatible, false), field("golden", plan.golden, false);
     field("macs", plan.macs, false);
   } catch (const SpecError& error) {
     throw InputError(error.what());  // about the plan, not about its spec

@@ -35,10 +35,8 @@ class Decoder {
   // Room for all that one frame can hold, so that `detect` allocates nothing.
   void reserve(Detections& found) const {
     found.classes = spec_.classes();
-    found.xyxy.reserve(boxes_.capacity());
-    found.confidence.reserve(boxes_.capacity());
-    found.objectness.reserve(boxes_.capacity());
-    found.class_id.reserve(boxes_.capacity());
+    for (auto* numbers : {&found.confidence, &found.objectness}) numbers->reserve(boxes_.capacity());
+    found.xyxy.reserve(boxes_.capacity()), found.class_id.reserve(boxes_.capacity());
     found.scores.reserve(probabilities_.capacity());
   }
 
@@ -116,19 +114,14 @@ class Decoder {
   }
 
   void write(float width, float height, Detections& found) const {
-    const auto classes = static_cast<std::ptrdiff_t>(spec_.classes());
+    const auto classes = static_cast<std::size_t>(spec_.classes());
     const auto inside = [](float value, float extent) { return std::clamp(value, 0.0f, 1.0f) * extent; };
     found.clear();
     found.classes = spec_.classes();
     for (const std::size_t row : kept_) {
       const Box& box = boxes_[row];
-      const auto scores = probabilities_.begin() + static_cast<std::ptrdiff_t>(row) * classes;
-      found.xyxy.push_back(
-          {inside(box.x1, width), inside(box.y1, height), inside(box.x2, width), inside(box.y2, height)});
-      found.confidence.push_back(best_[row]);
-      found.objectness.push_back(objectness_[row]);
-      found.class_id.push_back(static_cast<int>(std::max_element(scores, scores + classes) - scores));
-      found.scores.insert(found.scores.end(), scores, scores + classes);
+      found.append({inside(box.x1, width), inside(box.y1, height), inside(box.x2, width), inside(box.y2, height)},
+                   objectness_[row], probabilities_.data() + row * classes);
     }
   }
 

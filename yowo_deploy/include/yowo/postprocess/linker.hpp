@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <iterator>
 #include <list>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -47,9 +46,7 @@ class Track {
   // What is remembered, as a tube of the class that suits it best.
   Tube tube() const {
     Tube made;
-    made.class_id = class_id();
-    made.score = score();
-    made.tracker_id = tracker_id_;
+    made.class_id = class_id(), made.score = score(), made.tracker_id = tracker_id_;
     for (std::size_t row = 0; row < rows(); ++row) {
       made.frames.push_back(first_frame() + static_cast<std::int64_t>(row));
       made.xyxy.push_back(box_of(row));
@@ -73,11 +70,8 @@ class Track {
   void begin(std::size_t classes) {
     tracker_id_ = -1, classes_ = classes, shown_ = 0, life_ = 0, room_ = 16;
     seen_frame_ = 0, weight_ = 0, box_ = Box();
-    values_.clear();
-    sums_.assign(classes, 0.0);
-    weighted_.assign(classes, 0.0);
-    row_.resize(width());
-    before_.resize(width());
+    values_.clear(), sums_.assign(classes, 0.0), weighted_.assign(classes, 0.0);
+    row_.resize(width()), before_.resize(width());
   }
 
   // Take the next detection, shown or not.
@@ -98,15 +92,13 @@ class Track {
       const double probability = weight_ != 0 ? weighted_[each] / weight_ : weighted_[each];
       scores[each] = static_cast<float>(objectness * probability);
     }
-    const float* best = std::max_element(scores, scores + classes_);
-    found.class_id[row] = static_cast<int>(best - scores);
-    found.confidence[row] = std::max(*best, 0.0f);
+    found.confidence[row] = std::max(*std::max_element(scores, scores + classes_), 0.0f);
     Box& xyxy = found.xyxy[row];
     const bool moved = box_.x1 != 0 || box_.y1 != 0 || box_.x2 != 0 || box_.y2 != 0;
     for (float Box::*side : {&Box::x1, &Box::y1, &Box::x2, &Box::y2}) {
       const float before = moved ? box_.*side : xyxy.*side;
-      xyxy.*side = rounded(static_cast<float>(inertia) * before) +
-                   rounded(static_cast<float>(1 - inertia) * xyxy.*side);
+      xyxy.*side =
+          rounded(static_cast<float>(inertia) * before) + rounded(static_cast<float>(1 - inertia) * xyxy.*side);
     }
     box_ = xyxy, seen_frame_ = frame;
   }
@@ -154,8 +146,8 @@ class Track {
 // doubles.
 class OnlineLinker {
  public:
-  // As in Python; a negative `keep` stands for None there. Throws InputError: a negative patience, no memory, or a decay
-  // outside 0 to 1.
+  // As in Python; a negative `keep` stands for None there.
+  // Throws InputError: a negative patience, no memory, or a decay outside 0 to 1.
   explicit OnlineLinker(int patience = 5, double min_iou = 0.2, int memory = 1000, double alpha = 0.5, int max_gap = 50,
                         int min_frames = 1, double decay = 0, double appear = -1, double keep = -1)
       : patience_(patience),
@@ -186,9 +178,9 @@ class OnlineLinker {
     if (number - frame_ - 1 > max_gap_) end([](const Track&) { return true; });
     match(detections);
     frame_ = number, ++pushes_;
-    order_.resize(detections.size());
-    std::iota(order_.begin(), order_.end(), std::size_t{0});
-    for (const std::size_t row : order_) {
+    order_.clear();
+    for (std::size_t row = 0; row < detections.size(); ++row) {
+      order_.push_back(row);
       Track*& person = people_[row];
       if (!person) person = &welcome(static_cast<std::size_t>(detections.classes));
       person->see(detections.xyxy[row], detections.scores_of(row), pushes_);
@@ -222,9 +214,8 @@ class OnlineLinker {
  private:
   struct Link {
     double strength;
-    std::size_t order;
+    std::size_t order, row;
     Track* person;
-    std::size_t row;
   };
 
   Track& welcome(std::size_t classes) {
@@ -249,6 +240,7 @@ class OnlineLinker {
   // Leaves what is shown of the detections, in the order of `order_`, and their tracks.
   void show(Detections& detections) {
     tracks_.clear(), shown_.clear();
+    shown_.classes = detections.classes;
     for (const std::size_t row : order_) {
       Track& person = *people_[row];
       const bool appears = detections.confidence[row] > appear_;
@@ -257,14 +249,10 @@ class OnlineLinker {
       if (!(keep_ < 0 ? appears : person.tracker_id_ >= 0 && objectness > keep_)) continue;
       person.append(frame_, detections.xyxy[row], scores, memory_);
       tracks_.push_back(&person);
-      shown_.xyxy.push_back(detections.xyxy[row]);
-      shown_.confidence.push_back(detections.confidence[row]);
-      shown_.class_id.push_back(detections.class_id[row]);
-      shown_.scores.insert(shown_.scores.end(), scores, scores + detections.classes);
+      shown_.append(detections.xyxy[row], objectness, scores);
       shown_.tracker_id.push_back(person.tracker_id_);
-      if (!detections.objectness.empty()) shown_.objectness.push_back(objectness);
     }
-    shown_.classes = detections.classes;
+    if (detections.objectness.empty()) shown_.objectness.clear();
     detections = shown_;
   }
 
@@ -279,16 +267,15 @@ class OnlineLinker {
       for (std::size_t row = 0; row < detections.size(); ++row)
         if (const double overlap = iou(person.seen_xyxy_, detections.xyxy[row]); overlap >= min_iou_)
           links_.push_back(
-              {strength(person, detections.scores_of(row)) + rounded(1e-3 * overlap), links_.size(), &person, row});
+              {strength(person, detections.scores_of(row)) + rounded(1e-3 * overlap), links_.size(), row, &person});
     }
     std::sort(links_.begin(), links_.end(), [](const Link& one, const Link& other) {
       return one.strength != other.strength ? one.strength > other.strength : one.order < other.order;
     });
-    busy_.clear();
     for (const Link& link : links_) {
-      if (people_[link.row] || std::find(busy_.begin(), busy_.end(), link.person) != busy_.end()) continue;
+      if (people_[link.row] || link.person->seen_push_ > pushes_) continue;
       people_[link.row] = link.person;
-      busy_.push_back(link.person);
+      link.person->seen_push_ = pushes_ + 1;  // of the push that begins
     }
   }
 
@@ -308,7 +295,7 @@ class OnlineLinker {
   float appear_, keep_;  // compared in single precision, as in Python
   std::list<Track> alive_, spare_;
   std::vector<const Track*> tracks_;
-  std::vector<Track*> people_, busy_;  // of each row, and those who have one
+  std::vector<Track*> people_;  // of each row
   std::vector<std::size_t> order_;
   Detections shown_;
   std::vector<Link> links_;

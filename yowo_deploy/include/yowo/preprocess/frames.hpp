@@ -78,17 +78,12 @@ __attribute__((target("avx2,fma"))) inline void resample_avx2(const float* weigh
 }
 #endif
 
-inline void resample_anywhere(const float* weights, std::size_t taps, const std::uint8_t* source, std::size_t step,
-                              std::size_t length, std::uint8_t* made) {
-  resample_row(weights, taps, source, step, length, made);
-}
-
 // The same results, the fastest way this processor has.
 inline Resample resample() {
 #if defined(__x86_64__) && defined(__GNUC__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return resample_avx2;
 #endif
-  return resample_anywhere;
+  return resample_row;
 }
 
 // (rows, columns) bytes whose rows are `stride` apart to (columns, rows) without gaps; in blocks of eight by eight, as
