@@ -243,7 +243,7 @@ class _Person:
         best = int(mean.argmax())
         return Tube(
             best,
-            rows[:, 0].astype(np.int64),
+            np.rint(rows[:, 0]).astype(np.int64),  # interpolated: 49 * (1 / 49) is less than 1
             rows[:, 1:5].astype(np.float32),
             float(mean[best]),
             rows[:, 5 + best].astype(np.float32),

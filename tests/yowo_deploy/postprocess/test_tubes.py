@@ -229,6 +229,16 @@ def test_an_endless_stream_needs_bounded_memory() -> None:
     assert len(pickle.dumps(linker)) < 20_000
 
 
+@pytest.mark.parametrize("first", [0, 1, 5, 1000])
+def test_a_tube_has_every_frame_once_whatever_the_gap(first: int) -> None:
+    for gap in range(1, 52):
+        linker, seen = OnlineLinker(), found(([0, 0, 10, 20], 0.5))
+        for frame in (first, first + gap):
+            linker.push(seen, frame)
+        (made,) = linker.close()
+        assert made.frames.tolist() == list(range(first, first + gap + 1))
+
+
 def test_a_person_is_judged_in_every_class() -> None:
     linker = OnlineLinker()
     for scores in ([0.6, 0.2], [0.4, 0.5], [0.5, 0.2]):

@@ -104,7 +104,8 @@ class Detector {
 
   const ModelSpec& spec() const { return backend_->spec(); }
 
-  // The next frame of the video, of any size; one of another size ends all tubes. The result is valid until the next push.
+  // The next frame of the video, of any size; one of another size ends all tubes. The result is valid until the next
+  // push.
   // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine
   // failed.
   Result& push(const FrameView& frame) {
