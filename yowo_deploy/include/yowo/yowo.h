@@ -55,8 +55,8 @@ typedef struct yowo_detection {
 
 YOWO_API int yowo_default_options(yowo_options* options);
 
-/* Load a model file; "default" is the model of the package that the library was built from. *detector is NULL where that
- * fails. options may be NULL. */
+/* Load a model file; "default" is the model of the package that the library was built from. *detector is NULL where
+ * that fails. options may be NULL. */
 YOWO_API int yowo_open(const char* path, const yowo_options* options, yowo_detector** detector);
 
 /* The next frame of the video: rows of width pixels of 3 bytes, blue first, stride bytes apart (0: without gaps). */
