@@ -22,7 +22,7 @@ CHILD = """
 import hashlib, json, sys
 import cv2
 import numpy as np
-from yowo_deploy.backends.base import open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.postprocess.decode import decode, detect
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.preprocess.frames import preprocess, resize
