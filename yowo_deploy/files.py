@@ -50,6 +50,24 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def native_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """An absolute name of an existing file that native code can open inside the block: a link where a name is no UTF-8.
+
+    OpenCV's bindings crash on the surrogates by which Python writes such names.
+    """
+    name = os.path.realpath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="yowo-") as folder:
+            link = Path(folder, "file" + Path(name).suffix.encode("ascii", "ignore").decode())
+            link.symlink_to(name)
+            yield str(link)
+    else:
+        yield name
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_write(path) as temporary:

@@ -215,17 +215,18 @@ class RemoteFile(_Remote):
             VideoError: it ends before its declared end and three more connections bring nothing new, or its server does
                 not come back.
         """
-        given, in_vain, seconds = 0, 0, 0.0
+        given, in_vain, latest_s = 0, 0, 0.0
+        stated_fps = self._connection.capture.get(cv2.CAP_PROP_FPS)
         image: Frame | None = self._connection.first
         while True:
             before = given
             while image is not None:
-                seconds = self._connection.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                given += 1
+                seconds = self._connection.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # 0 for the last of some AVI files
+                given, latest_s = given + 1, max(latest_s, seconds)
                 yield Captured(image, seconds)
                 image = self._connection.read()
             in_vain = in_vain + 1 if given == before else 0
-            whole = not breaks_off(self.frames_declared, seconds, self.fps)
+            whole = not breaks_off(self.frames_declared, latest_s, stated_fps)
             if whole or (in_vain == RETRIES and self._allow_damaged):
                 return
             if in_vain == RETRIES:

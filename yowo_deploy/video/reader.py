@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,19 +15,31 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing
-from yowo_deploy.errors import VideoError
+from yowo_deploy.errors import MissingExtraError, VideoError
 from yowo_deploy.files import existing_file
-from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options
+from yowo_deploy.video.container import (
+    ASF,
+    EBML,
+    FLV,
+    MOV_BOXES,
+    MovTimes,
+    Packets,
+    is_cut,
+    mean_fps,
+    mov_times,
+    open_capture,
+    read_packets,
+)
 from yowo_deploy.video.image_folder import ImageFolder
+from yowo_deploy.video.pyav import AvCapture
 
 # FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 MAX_PIXELS = 8192 * 8192
 CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
-_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.
-_MAGIC: tuple[bytes, ...] = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\x00\x00\x01\xba", b"OggS", b"\x30\x26\xb2\x75")
+_MAGIC: tuple[bytes, ...] = (EBML, FLV, b"\x00\x00\x01\xba", b"OggS", ASF)
 _MAGIC += (b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb0", b"\x00\x00\x00\x01")
 
 
@@ -34,6 +48,7 @@ class Capture(Protocol):
 
     def read(self) -> tuple[bool, Any]: ...
     def grab(self) -> bool: ...
+    def retrieve(self) -> tuple[bool, Any]: ...
     def get(self, what: int, /) -> float: ...
     def release(self) -> None: ...
 
@@ -43,9 +58,11 @@ class FrameSource(AbstractContextManager["FrameSource"], Protocol):
 
     path: Path
     size_wh: tuple[int, int]
-    fps: float
-    frames_declared: int
 
+    @property
+    def fps(self) -> float: ...
+    @property
+    def frames_declared(self) -> int: ...
     def __iter__(self) -> Iterator[Frame]: ...
     def window(self, first: int, last: int) -> Iterator[Frame]: ...
     def close(self) -> None: ...
@@ -62,40 +79,96 @@ class VideoReader(Closing):
     Attributes:
         path: of the file.
         size_wh: (width, height) of the frames.
-        fps: frames per second as the file says; 25 where it says nothing.
-        frames_declared: as the container counts them; 0 if it does not.
 
     Raises:
-        VideoError: not a video, no frame in it, frames of absurd size; and while iterating, when the stream breaks
-            off before its declared end and `allow_damaged` is false.
+        VideoError: not a video, no frame in it, frames of absurd size, a codec that needs PyAV where that is absent;
+            and while iterating, when frames are missing at the end and `allow_damaged` is false.
     """
 
     def __init__(self, path: str | os.PathLike[str], allow_damaged: bool = False) -> None:
         self.path = existing_file(path, "video")
         self._allow_damaged = allow_damaged
-        _refuse_other_formats(self.path)
-        with capture_options(FILES_ONLY):
-            self._capture = cv2.VideoCapture(str(self.path.resolve()), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise VideoError(f"{self.path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")
+        self._head = _read_head(self.path)
+        self._capture: Capture = open_capture(self.path)
         refuse_absurd_size(str(self.path), self._capture)
-        self.fps, self.frames_declared = stated_fps(self._capture), declared_frames(self._capture)
-        self._timestamp_s = 0.0
+        self._count, self._latest_s, self._timestamp_s = 0, 0.0, 0.0
         self._first = self._read()
+        if self._first is None:
+            self._capture.release()
+            self._capture = _open_by_pyav(self.path)
+            self._first = self._read()
         if self._first is None:
             self.close()
             raise VideoError(f"{self.path} holds no frame that can be decoded; is it complete?")
         self.size_wh = self._first.shape[1], self._first.shape[0]
+        self._stated_fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self._declared = declared_frames(self._capture)
+
+    @cached_property
+    def fps(self) -> float:
+        """Mean of the frames per second: by the length of an MP4 or MOV, else by the times of the packets, which are
+        read once; as the file states it where it fits; 25 where there is nothing of it."""
+        if self._mov.media_s:
+            return _sane(mean_fps(self._declared, self._mov.media_s, self._stated_fps))
+        return _sane(mean_fps(self._packets.frames, self._packets.seconds, self._stated_fps))
+
+    @cached_property
+    def frames_declared(self) -> int:
+        """Frames to expect: as an MP4 counts them, less what an edit list hides; else the packets.
+
+        Where the end of a file is missing: as many as its header or its duration says.
+        """
+        if media_s := self._mov.media_s:
+            hidden_s = 0.0 if self._mov.shown_s is None else media_s - self._mov.shown_s
+            return self._declared - max(0, int(hidden_s * self.fps))
+        if self._head.startswith(b"RIFF"):
+            return self._packets.frames if is_cut(self.path) is False else max(self._declared, self._packets.frames)
+        if is_cut(self.path):
+            return max(self._packets.frames, round(self._declared / self._stated_fps * self.fps))
+        return self._packets.frames
+
+    @cached_property
+    def _packets(self) -> Packets:
+        return read_packets(self.path)
+
+    @cached_property
+    def _mov(self) -> MovTimes:
+        return mov_times(self.path)
 
     def __iter__(self) -> Iterator[Frame]:
         """Every frame once, from the first; a reader is read once."""
-        frame, count = self._first, 0
+        frame = self._first
         while frame is not None:
             yield frame
-            count += 1
             frame = self._read()
-        if not self._allow_damaged and breaks_off(self.frames_declared, self._timestamp_s, self.fps):
-            raise broken_off(str(self.path), count, self.frames_declared)
+        if not self._allow_damaged and not self._is_whole():
+            raise broken_off(str(self.path), self._count, self.frames_declared)
+
+    def _is_whole(self) -> bool:
+        """Whether no more than two frames or 5 % of those that the file shows are missing at its end.
+
+        A count is exact in MP4 and MOV, but for edit lists. AVI files declare repeated frames and skip them. Elsewhere
+        a count follows from the duration, which may be that of the sound.
+        """
+        by_count = self._declared - self._count <= _slack(self._declared)
+        by_time = not breaks_off(self._declared, self._latest_s, self._stated_fps)
+        if self._mov.media_s:
+            return by_count or self._shows_all_of_mov()
+        if self._head.startswith(b"RIFF"):
+            whole = by_count or by_time
+            return whole or (is_cut(self.path) is False and self._reaches_last_packet())
+        return by_time or (not is_cut(self.path) and self._reaches_last_packet())
+
+    def _shows_all_of_mov(self) -> bool:
+        if self._mov.shown_s is not None:
+            shown = self._mov.shown_s * self.fps
+            return shown - (self._latest_s * self.fps + 1) <= _slack(shown)
+        came = self._declared - self._packets.frames <= _slack(self._declared)
+        return came and not is_cut(self.path) and self._reaches_last_packet()
+
+    def _reaches_last_packet(self) -> bool:
+        rest, span = (self._packets.last_s - latest for latest in (self._latest_s, self._packets.first_s))
+        return rest * self.fps <= _slack(span * self.fps)
 
     def window(self, first: int, last: int) -> Iterator[Frame]:
         """Frames `first` to `last` alone, fewer where the file ends before; in place of iterating."""
@@ -114,29 +187,59 @@ class VideoReader(Closing):
         """When each frame is shown, as the file says, pixels left undecoded; in place of iterating."""
         times = [1000 * self._timestamp_s]
         while self._capture.grab():
-            times.append(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+            times.append(1000 * self._next_time())
         return times
 
     @property
     def timestamp_s(self) -> float:
-        """When the frame that iterating gave last is shown, in seconds, as the file says."""
+        """When the frame that iterating gave last is shown, in seconds, as the file says; later than the one before."""
         return self._timestamp_s
 
     def _read(self) -> Frame | None:
         decoded, frame = self._capture.read()
         if not decoded:
             return None
-        self._timestamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        self._next_time()
         return np.asarray(frame, np.uint8)
+
+    def _next_time(self) -> float:
+        """The time of the frame that was grabbed; the last of some AVI and MPEG files has none, which reads as 0."""
+        seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        self._latest_s = max(self._latest_s, seconds)
+        if self._count and seconds <= self._timestamp_s:
+            seconds = self._timestamp_s + 1 / stated_fps(self._capture)
+        self._count, self._timestamp_s = self._count + 1, seconds
+        return seconds
 
     def close(self) -> None:
         """Release the file; safe to call twice."""
         self._capture.release()
 
 
+def _open_by_pyav(path: Path) -> Capture:
+    """A file that OpenCV gives no frame of.
+
+    Raises:
+        VideoError: PyAV is not installed, or cannot open it either.
+    """
+    packets = open_capture(path, raw=True)
+    is_av1 = packets.isOpened() and int(packets.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"AV01")
+    packets.release()
+    installed = find_spec("av") is not None
+    if is_av1 and not installed:
+        raise VideoError(f"{path}: {MissingExtraError('AV1 needs PyAV, which', 'video')}")
+    with suppress(ValueError):
+        if installed:
+            return AvCapture(path)
+    raise VideoError(f"{path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")
+
+
 def stated_fps(capture: Capture) -> float:
     """Frames per second as the source states them; 25 where it states none, or an absurd rate."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
+    return _sane(capture.get(cv2.CAP_PROP_FPS))
+
+
+def _sane(fps: float) -> float:
     return fps if 0 < fps < 1000 else 25.0
 
 
@@ -158,7 +261,11 @@ def breaks_off(declared: int, last_s: float, fps: float) -> bool:
 
     By time, not by count: AVI files skip repeated frames and declare them all the same.
     """
-    return declared - (last_s * fps + 1) > max(2, 0.05 * declared)
+    return declared - (last_s * fps + 1) > _slack(declared)
+
+
+def _slack(frames: float) -> float:
+    return max(2.0, 0.05 * frames)
 
 
 def broken_off(name: str, decoded: int, declared: int) -> VideoError:
@@ -169,15 +276,23 @@ def broken_off(name: str, decoded: int, declared: int) -> VideoError:
     )
 
 
-def _refuse_other_formats(path: Path) -> None:
-    """A playlist, text or picture under a video's name is refused before FFmpeg sees it (HARDENING, "Video")."""
+def _read_head(path: Path) -> bytes:
+    """The first bytes; a playlist, text or picture under a video's name is refused before FFmpeg sees it (HARDENING,
+    "Video")."""
     with path.open("rb") as stream:
-        head = stream.read(377)
-    known = (
-        head[4:8] in _BOXES
+        head = stream.read(512)
+    if not is_video_head(head):
+        raise VideoError(f"{path} is not a video: its first bytes are not those of {CONTAINERS}")
+    return head
+
+
+def is_video_head(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is a video of one of `CONTAINERS`."""
+    # MPEG-TS in packets of 188 bytes, or of 192 with a time before each, as camcorders write it.
+    first_packets = (head[start::step][:3] for start, step in ((0, 188), (4, 192)))
+    return (
+        head[4:8] in MOV_BOXES
         or head.startswith(_MAGIC)
         or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
-        or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47)
+        or b"GGG" in first_packets
     )
-    if not known:
-        raise VideoError(f"{path} is not a video: its first bytes are not those of {CONTAINERS}")

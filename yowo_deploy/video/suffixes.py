@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import os
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".mpg4", ".flv", ".ogv", ".ts")
+VIDEO_SUFFIXES: tuple[str, ...] = (
+    ".avi",
+    ".mp4",
+    ".mkv",
+    ".webm",
+    ".mov",
+    ".mpg",
+    ".mpeg",
+    ".m4v",
+    ".mpg4",
+    ".flv",
+    ".ogv",
+    ".ts",
+)
+VIDEO_SUFFIXES += (".mts", ".m2ts", ".3gp", ".3g2", ".wmv", ".asf", ".divx", ".vob", ".qt", ".m2v", ".f4v")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 

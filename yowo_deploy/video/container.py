@@ -1,0 +1,228 @@
+"""Facts of a video file by its container: times of its packets, its edit list, and whether its end is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import cv2
+import numpy as np
+
+from yowo_deploy.files import native_path
+from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options
+
+MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+EBML, FLV, ASF = b"\x1aE\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75"
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # whose object holds the file's size
+AGREES_S = 0.1  # by which the length of a video may differ from its source's
+
+
+class Packets(NamedTuple):
+    """The packets of a video stream.
+
+    Attributes:
+        frames: packets of frames that are shown. Those that an edit list hides are counted too.
+        first_s, last_s: earliest and latest time.
+        step_s: median of the steps between two times.
+    """
+
+    frames: int
+    first_s: float
+    last_s: float
+    step_s: float
+
+    @property
+    def seconds(self) -> float:
+        """From the first frame to the end of the last; 0 where there are no times."""
+        span = self.last_s - self.first_s
+        return span + self.step_s if span > 0 else 0.0
+
+
+def mean_fps(frames: int, seconds: float, stated: float) -> float:
+    """Frames per second of a video of known length; the stated rate where it fits, or no length is known.
+
+    Browsers state 1000, phones the shortest step between two frames; a rate may be absent. Rounded times, as Matroska's
+    milliseconds, leave a rate that fits as it is.
+    """
+    if frames < 2 or seconds <= 0 or (stated > 0 and abs(frames / stated - seconds) <= min(AGREES_S, 1.5 / stated)):
+        return stated
+    return float(f"{frames / seconds:.9g}")
+
+
+def open_capture(path: Path, raw: bool = False) -> cv2.VideoCapture:
+    """A local file in OpenCV's FFmpeg; nothing is printed where it cannot be opened.
+
+    Args:
+        raw: gives packets, undecoded.
+    """
+    parameters = [cv2.CAP_PROP_FORMAT, -1] if raw else []
+    level = cv2.utils.logging.setLogLevel(0)
+    try:
+        with native_path(path) as name, capture_options(FILES_ONLY):
+            return cv2.VideoCapture(name, cv2.CAP_FFMPEG, parameters)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def read_packets(path: Path) -> Packets:
+    """Go through the packets of a video file, without decoding any."""
+    capture = open_capture(path, raw=True)
+    hides_frames = int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"VP80")
+    seconds = []
+    while capture.grab():
+        if not (hides_frames and _is_hidden_vp8(capture)):
+            seconds.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    capture.release()
+    times = np.unique(seconds)
+    if len(times) < 2:
+        return Packets(len(seconds), 0.0, 0.0, 0.0)
+    return Packets(len(seconds), float(times[0]), float(times[-1]), float(np.median(np.diff(times))))
+
+
+def _is_hidden_vp8(capture: cv2.VideoCapture) -> bool:
+    """Whether a packet is a reference frame that is not shown: bit 4 of the frame tag, RFC 6386, 9.1."""
+    found, packet = capture.retrieve()
+    return bool(found and packet.size and not int(packet.flat[0]) >> 4 & 1)
+
+
+def is_cut(path: Path) -> bool | None:
+    """Whether a file ends before its container's structure does; None where the structure does not say.
+
+    MP4 and MOV by their boxes (ISO 14496-12), Matroska and WebM by their elements (RFC 8794), AVI by its RIFF chunks,
+    FLV by its tags, ASF by the size in its header.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(1 << 16)
+        if head[4:8] in MOV_BOXES:
+            return max((end for _, _, end in _boxes(stream, 0, size)), default=0) > size
+        if head.startswith(EBML):
+            return _end_of_elements(stream, size) > size
+        if head.startswith(b"RIFF"):
+            return None if head[4:8] == bytes(4) else _end_of_chunks(stream, size) > size
+        if head.startswith(FLV):
+            return _end_of_tags(stream, size) > size
+    at = head.find(_ASF_PROPERTIES) + 40
+    return int.from_bytes(head[at : at + 8], "little") > size if head.startswith(ASF) and at >= 40 else None
+
+
+class MovTimes(NamedTuple):
+    """How long the video of an MP4 or MOV file lasts.
+
+    Attributes:
+        media_s: all of its frames; 0 in a fragmented file, whose tables do not hold them.
+        shown_s: the parts that its edit list shows; None where it has none.
+    """
+
+    media_s: float = 0.0
+    shown_s: float | None = None
+
+
+def mov_times(path: Path) -> MovTimes:
+    """Of the first video track; of a file of another container as if it said nothing."""
+    size, ticks = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        if stream.read(8)[4:8] not in MOV_BOXES:
+            return MovTimes()
+        moov = [box for box in _boxes(stream, 0, size) if box[0] == b"moov"]
+        inside = [box for _, begin, after in moov for box in _boxes(stream, begin, min(after, size))]
+        for kind, start, end in inside if all(kind != b"mvex" for kind, _, _ in inside) else ():
+            if kind == b"mvhd":
+                ticks, _ = _timescale(_content(stream, start, end))
+            if kind != b"trak":
+                continue
+            found = dict(_descend(stream, start, end))
+            if found.get(b"hdlr", b"")[8:12] == b"vide":
+                per_second, duration = _timescale(found.get(b"mdhd", b""))
+                shown = sum(_edits(found.get(b"elst", b"")))
+                return MovTimes(duration / max(1, per_second), shown / ticks if ticks and shown else None)
+    return MovTimes()
+
+
+def _timescale(content: bytes) -> tuple[int, int]:
+    """Ticks a second and duration in ticks, of an mvhd or mdhd box."""
+    at, size = (20, 8) if content[:1] == b"\x01" else (12, 4)
+    duration = content[at + 4 : at + 4 + size]
+    known = 0 if duration == b"\xff" * size else int.from_bytes(duration, "big")
+    return int.from_bytes(content[at : at + 4], "big"), known
+
+
+def _edits(content: bytes) -> Iterator[int]:
+    """Lengths of the parts that are shown, in ticks of the movie; an entry without media only shifts what follows."""
+    wide = 8 if content[:1] == b"\x01" else 4
+    for number in range(min(int.from_bytes(content[4:8], "big"), len(content) // wide)):
+        entry = content[8 + number * (2 * wide + 4) :][: 2 * wide]
+        if int.from_bytes(entry[wide:], "big", signed=True) >= 0:
+            yield int.from_bytes(entry[:wide], "big")
+
+
+def _descend(stream: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of the boxes of a track that matter here."""
+    for kind, inside, after in _boxes(stream, start, end):
+        if kind in (b"edts", b"mdia"):
+            yield from _descend(stream, inside, after)
+        elif kind in (b"elst", b"hdlr", b"mdhd"):
+            yield kind, _content(stream, inside, after)
+
+
+def _content(stream: BinaryIO, start: int, end: int) -> bytes:
+    stream.seek(start)
+    return stream.read(min(end - start, 1 << 16))
+
+
+def _boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin of the content and end of each box; the last may end behind `end`."""
+    while at + 8 <= end:
+        stream.seek(at)
+        head = stream.read(16)
+        size, begin = int.from_bytes(head[:4], "big"), at + 8
+        if size == 1:
+            size, begin = int.from_bytes(head[8:16], "big"), at + 16
+        size = size or end - at  # to the end of the file
+        if size < begin - at:
+            return
+        yield head[4:8], begin, at + size
+        at += size
+
+
+def _end_of_elements(stream: BinaryIO, size: int) -> int:
+    """Where the last element of a Matroska file ends; those of unknown size are entered."""
+    at = 0
+    while at < size:
+        stream.seek(at)
+        head = stream.read(12)
+        id_length = 9 - head[0].bit_length() if head[0] else 9
+        length = 9 - head[id_length].bit_length() if id_length < len(head) and head[id_length] else 9
+        if id_length > 4 or length > 8 or id_length + length > len(head):
+            return size  # no element: padding behind the last one, or damage
+        value = int.from_bytes(head[id_length : id_length + length], "big") & ((1 << 7 * length) - 1)
+        unknown = value == (1 << 7 * length) - 1
+        at += id_length + length
+        if not unknown:
+            at += value
+        elif int.from_bytes(head[:id_length], "big") not in (_SEGMENT, _CLUSTER):
+            return size
+    return at
+
+
+def _end_of_chunks(stream: BinaryIO, size: int) -> int:
+    """Where the last RIFF chunk of an AVI file ends; one larger than 1 GB has several."""
+    at = 0
+    while at + 8 <= size:
+        stream.seek(at)
+        head = stream.read(8)
+        if head[:4] != b"RIFF":
+            return at  # padding
+        at += 8 + int.from_bytes(head[4:], "little")
+    return at
+
+
+def _end_of_tags(stream: BinaryIO, size: int) -> int:
+    """Where the last tag of an FLV file ends, with the size that follows each."""
+    at = 13
+    while at < size:
+        stream.seek(at)
+        at += 15 + int.from_bytes(stream.read(4)[1:], "big")
+    return at
