@@ -80,8 +80,8 @@ class DetectorOptions:
 
     Attributes:
         confidence: score above which a person is shown; the spec's threshold by default.
-        keep: objectness above which a person who was shown stays so, and no more than `confidence`; 0: every box must
-            exceed `confidence`. The spec's by default.
+        keep: objectness above which a person who was shown stays so; 0: every box must exceed `confidence`. By default
+            the spec's, and less in proportion where `confidence` is below the spec's.
         tube_scores: average class scores along tubes, see `OnlineLinker`; by default where the spec has a `tube_decay`.
         cuts: end all tubes at hard cuts, see `CutDetector`; by default where the spec has a `tube_decay`.
         iou: suppression threshold; the spec's by default.
@@ -131,8 +131,11 @@ class DetectorOptions:
 
     def keep_of(self, spec: ModelSpec) -> float:
         """The objectness above which people stay; 0 where every box must exceed the confidence."""
-        confidence = spec.confidence_threshold if self.confidence is None else self.confidence
-        return min(confidence, spec.keep_threshold if self.keep is None else self.keep)
+        if self.keep is not None:
+            return self.keep
+        if self.confidence is None or self.confidence >= spec.confidence_threshold:
+            return spec.keep_threshold
+        return spec.keep_threshold * (self.confidence / spec.confidence_threshold)
 
 
 class Detector(Closing):

@@ -83,12 +83,11 @@ class Detector {
         decoder_(spec()),
         confidence_(confidence < 0 ? spec().confidence_threshold : confidence),
         iou_(iou < 0 ? spec().nms_threshold : iou),
-        keep_(keep < 0 ? spec().keep_threshold : keep),
+        keep_(keep < 0 ? spec().keep_threshold * std::min(1.0, confidence_ / spec().confidence_threshold) : keep),
         decay_(spec().tube_decay > 0 ? spec().tube_decay : default_tube_decay) {
     if (!(confidence_ <= 1) || !(iou_ <= 1) || !(keep_ <= 1))
       throw InputError(
           detail::text("confidence ", confidence_, ", iou ", iou_, " and keep ", keep_, ": expected 0 to 1"));
-    keep_ = std::min(confidence_, keep_);
     if (tube_scores < 0 ? !(spec().tube_decay > 0) : tube_scores == 0) decay_ = 0;
     reset();
     decoder_.reserve(result_.detections);
