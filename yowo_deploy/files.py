@@ -131,7 +131,7 @@ def refuse_overwriting(source: str | os.PathLike[str], output: str | os.PathLike
 
 
 def refuse_existing(path: str | os.PathLike[str], overwrite: bool) -> None:
-    """Raise an OutputError where annotations, which may be somebody's work, would be replaced unasked."""
+    """Raise an OutputError if a file exists and is not to be overwritten."""
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path} is there already: give another name, or --overwrite to replace it")
 

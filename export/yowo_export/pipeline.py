@@ -9,7 +9,7 @@ from pathlib import Path
 from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.backends.trt import installed_flavours
 from yowo_deploy.errors import InputError
-from yowo_deploy.files import atomic_write, existing_file, refuse_overwriting
+from yowo_deploy.files import atomic_write, existing_file, refuse_existing, refuse_overwriting
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import Flavour, is_plan
@@ -34,6 +34,7 @@ def export(
     target: Target = "openvino",
     streaming: bool = False,
     lower: LowerPrecision | None = None,
+    overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
     """Write a model as an ONNX file that carries its spec: `yowo-deploy export` as one call.
@@ -53,6 +54,7 @@ def export(
             measured to be faster on this machine.
         streaming: write a file for video frame by frame, which computes once what neighbouring clips share.
         lower: a lower precision; float32 by default.
+        overwrite: replace the file if it exists.
         reporter: receives messages and progress; by default they are logged.
 
     Returns:
@@ -62,12 +64,13 @@ def export(
         InputError: no such model, or arguments that exclude each other.
         ModelFileError: the model cannot be read.
         ParityError: what was written disagrees with the model; then nothing is written.
-        OutputError: the file cannot be written, or is the model itself.
+        OutputError: the file cannot be written, exists, or is the model itself.
     """
     reporter = reporter or Reporter()
     source = existing_file(model_path(model), "model")
     path = _output(model, source, output, ".onnx")
     refuse_overwriting(source, path)
+    refuse_existing(path, overwrite)
     if lower is not None:
         lower.refuse_report(source, path)
     _refuse_contradictions(half_weights, target, streaming, lower)
@@ -111,6 +114,7 @@ def build(
     show_layers: bool = False,
     cache: str | os.PathLike[str] | None = None,
     lower: LowerPrecision | None = None,
+    overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
     """Build a TensorRT plan from an ONNX file of ours: `yowo-deploy build` as one call.
@@ -129,6 +133,7 @@ def build(
         timing_cache: file in which TensorRT keeps its measurements.
         cache: folder of plans; one of the same file, options, version and GPU is taken from there.
         lower: a lower precision, applied before the build.
+        overwrite: replace the file if it exists.
         reporter: receives messages and progress; by default they are logged.
 
     Returns:
@@ -138,7 +143,7 @@ def build(
         InputError: no such file, a checkpoint, or arguments that exclude each other.
         ModelFileError: TensorRT refuses the file.
         MissingExtraError: the library is not installed.
-        OutputError: the plan cannot be written, or is the model itself.
+        OutputError: the plan cannot be written, exists, or is the model itself.
     """
     reporter = reporter or Reporter()
     source = existing_file(model_path(model), "ONNX file")
@@ -146,6 +151,7 @@ def build(
         raise InputError(f"{model} is no ONNX file: `yowo-deploy export` writes one from a checkpoint")
     path = _output(model, source, output, ".plan")
     refuse_overwriting(source, path)
+    refuse_existing(path, overwrite)
     if lower is not None:
         lower.refuse_report(source, path)
     flavour = target or _installed()

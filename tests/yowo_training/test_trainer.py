@@ -77,7 +77,7 @@ def test_two_clips_are_learnt_by_heart(dataset: Dataset, tmp_path: Path) -> None
 
 def test_the_same_seed_gives_the_same_losses(dataset: Dataset, tmp_path: Path) -> None:
     def losses(seed: int) -> list[float]:
-        run = Run(TINY, dataset, tmp_path / str(seed), Budget(None, 1), seed=seed)
+        run = Run(TINY, dataset, tmp_path / str(seed), Budget(None, 1), seed=seed, overwrite=True)
         return [report.loss for report in run]
 
     assert losses(1) == losses(1) != losses(2)
@@ -194,7 +194,7 @@ def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
 ) -> None:
     leave_after_two_steps(dataset, tmp_path, Budget(None, 2), monkeypatch)
     (tmp_path / ".state.orphan.pt").touch()  # of a process that was killed while it wrote
-    with pytest.raises(InputError, match="holds a stopped run: continue with --resume"):
+    with pytest.raises(InputError, match="holds a run: continue with --resume"):
         Run(TINY, dataset, tmp_path, Budget(None, 2))
     assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True))
     assert not (tmp_path / ".state.orphan.pt").exists()

@@ -49,7 +49,7 @@ def train(
         reporter: receives messages and progress; by default they are logged.
         on_step: called with the state of the run after each step.
         options: of `prepare`: recipe, minutes, epochs, weights, start, fit_anchors_to_data, seed, device, resume,
-            held_out, cache_gb.
+            held_out, cache_gb, overwrite.
 
     Returns:
         The best checkpoint.
@@ -115,6 +115,7 @@ def prepare(
     resume: bool = False,
     held_out: float = 0.04,
     cache_gb: float | None = None,
+    overwrite: bool = False,
 ) -> Run:
     """A training run that is ready to be iterated.
 
@@ -132,6 +133,7 @@ def prepare(
         resume: continue an interrupted run in this folder, if there is one.
         held_out: share of the training recordings that the best checkpoint is chosen on.
         cache_gb: memory for decoded frames; by default a third of what is free.
+        overwrite: replace a run that the folder holds.
 
     Raises:
         InputError: `minutes` and `epochs`, or `weights` and a model to start from, are both given; or see `Run`.
@@ -149,7 +151,9 @@ def prepare(
         videos.anchors = tuple((float(w), float(h)) for w, h in fitted)
     budget = Budget(minutes, epochs or chosen.epochs)
     cache_bytes = None if cache_gb is None else int(cache_gb * 2**30)
-    return Run(chosen, videos, Path(output), budget, seed, held_out, given, device, resume, cache_bytes, beginning)
+    return Run(
+        chosen, videos, Path(output), budget, seed, held_out, given, device, resume, cache_bytes, beginning, overwrite
+    )
 
 
 def _start(start: str, recipe: str, dataset: str, opened: Dataset, has_weights: bool) -> str | None:

@@ -41,6 +41,7 @@ FIRST_VALIDATION = 0.2  # fraction of the run before the first checkpoint
 VALIDATIONS = 5
 VALIDATION_EVERY = 8  # frames: neighbouring ones hardly differ
 FRAMES_NOT_HELD_OUT = 40  # roughly: frames evaluated where no recording is held out
+OF_A_RUN = ("state.pt", "last.pt", "best.pt")  # files that hold hours of work
 SAVE_EVERY_S = 120.0  # most that a killed run loses
 
 
@@ -99,10 +100,11 @@ class Run:
             are, bit for bit, those of an uninterrupted run.
         cache_bytes: of decoded frames in memory, see `FrameCache`.
         start: checkpoint or ONNX file of the recipe's network to start branches and CFAM from (see `started`).
+        overwrite: the first step removes the checkpoints of another run in `output`.
 
     Raises:
-        InputError: the device is absent; the folder holds a stopped run and `resume` is off, or the run had other
-            arguments.
+        InputError: the device is absent; the folder holds a run and both `resume` and `overwrite` are off, or the run
+            had other arguments.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Run:
         resume: bool = False,
         cache_bytes: int | None = None,
         start: str | None = None,
+        overwrite: bool = False,
     ) -> None:
         torch.manual_seed(seed)
         recipe = recipe if start is None else fine_tuning(recipe)
@@ -154,13 +157,16 @@ class Run:
         arguments |= {"annotations": annotations_hash((*self.training, *self.held_out)), "processes": self.team.size}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
         self._arguments = arguments
+        self._overwrite = overwrite and not resume
         self._open_folder(resume, arguments)
 
     def _open_folder(self, resume: bool, arguments: dict[str, Any]) -> None:
         """Resume from the folder, or start; every process does the same."""
-        if self._state_file.exists() and not resume:
-            raise InputError(f"{self.output} holds a stopped run: continue with --resume, or take another folder")
-        if self._state_file.exists():
+        if not (resume or self._overwrite) and any((self.output / name).exists() for name in OF_A_RUN):
+            raise InputError(
+                f"{self.output} holds a run: continue with --resume, replace with --overwrite, or take another folder"
+            )
+        if resume and self._state_file.exists():
             self._state.load(self._state_file)
         elif resume and (record := self.output / "args.json").exists():
             self.progress.finished = _is_over(record, arguments)
@@ -214,7 +220,9 @@ class Run:
             self._state_file.unlink(missing_ok=True)
 
     def _tidy(self) -> None:
-        """Remove unfinished files of a killed process."""
+        """Remove unfinished files of a killed process, and what is to be overwritten."""
+        for name in OF_A_RUN if self._overwrite and not self.progress.step else ():
+            (self.output / name).unlink(missing_ok=True)
         for orphan in self.output.glob(".*.*"):
             if orphan.name.startswith((".state.", ".last.", ".best.")):
                 orphan.unlink()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, parse_bytes, parsed
+from yowo_deploy.cli.console import ConsoleReporter, overwrite_option, parse_bytes, parsed
 from yowo_deploy.cli.precision_options import precision_options, take_precision
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.plan_record import FLAVOURS
@@ -47,6 +47,7 @@ def parse_batch(text: str) -> tuple[int, int, int]:
 @click.option("--show-layers", is_flag=True, help="Also output every layer's values, for `parity --bisect`.")
 @click.option("--cache", type=click.Path(), help="Folder of plans to reuse: same file, options, version, GPU.")
 @precision_options
+@overwrite_option
 def command(model: str, **options: Any) -> None:
     """Build a plan for TensorRT or TensorRT-RTX from MODEL, an ONNX file of ours or `default`.
 

@@ -88,6 +88,9 @@ def opened(dataset: str, data: str | None, split: int) -> Dataset:
     return open_dataset(dataset, None if data is None else Path(data), split)
 
 
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there already.")
+
+
 def json_option(function: F) -> F:
     """`--json`: results for machines."""
     return click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")(function)

@@ -11,6 +11,7 @@ import click
 from yowo_deploy.cli.console import (
     Choice,
     json_option,
+    overwrite_option,
     progress_bar,
     show_table,
     talk,
@@ -27,8 +28,6 @@ from yowo_deploy.files import refuse_existing, refuse_overwriting
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.writer import VideoWriter
 from yowo_deploy.visuals.image_io import check_plot, write_picture
-
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace annotations that are there already.")
 
 OLD_FORMATS = {"release-folders": "yowo-folders"}  # old name: name; help does not show them
 SHOWN = 5  # findings of one kind; --json has all
@@ -177,14 +176,18 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(), help="Video of one, .webm or .mp4; or a sheet, .png.")
 @click.option("--video", "name", help="Name of the video.  [default: the first that is there]")
 @click.option("--count", default=24, type=click.IntRange(min=1), help="Videos on a sheet.")
-def preview_command(data: str, output: str, name: str | None, count: int) -> None:
+@overwrite_option
+def preview_command(data: str, output: str, name: str | None, count: int, overwrite: bool) -> None:
     """Draw the ground truth of DATA."""
+    refuse_existing(output, overwrite)
     annotations = read_annotations(data)
     chosen = [video for video in annotations.videos if (name is None or video.name == name)]
     if not chosen:
         known = ", ".join(video.name for video in annotations.videos[:5])
         raise InputError(f"{data} has no video {name!r}, but {known}, ...")
     present = [video for video in chosen if video.path.exists()]
+    for video in annotations.videos:
+        refuse_overwriting(video.path, output)
     if not present:
         raise DatasetError(f"none of the {len(chosen)} videos is there: {chosen[0].path} not found")
     if Path(output).suffix.lower() in (".png", ".jpg", ".jpeg"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import ConsoleReporter, require, results, show_table
+from yowo_deploy.cli.console import ConsoleReporter, overwrite_option, require, results, show_table
 from yowo_deploy.files import write_text
 from yowo_deploy.visuals.image_io import write_picture
 
@@ -48,7 +49,8 @@ class Story:
 @click.command("demo")
 @click.option("-o", "--output", default="runs/demo", type=click.Path(), help="Folder for everything it makes.")
 @click.option("--minutes", default=2.0, help="Training time of the model; the 2-D one gets half.")
-def command(output: str, minutes: float) -> None:
+@overwrite_option
+def command(output: str, minutes: float, overwrite: bool) -> None:
     """Train, export, compare, benchmark and detect on synthetic videos in five minutes: no data, GPU or network."""
     require("demo", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
     from yowo_deploy.datasets.registry import open_dataset
@@ -66,10 +68,12 @@ def command(output: str, minutes: float) -> None:
     dataset = open_dataset("synthetic", data)
     recipe = find_recipe(RECIPE)
     only_2d = dataclasses.replace(recipe, name=f"{RECIPE}-2d", backbone_3d=None)
-    both = train("synthetic", folder / "yowo", data, recipe=recipe, minutes=minutes, reporter=reporter)
-    flat = train("synthetic", folder / "2d", data, recipe=only_2d, minutes=minutes / 2, reporter=reporter)
+    run = partial(train, "synthetic", data=data, overwrite=overwrite, reporter=reporter)
+    both = run(folder / "yowo", recipe=recipe, minutes=minutes)
+    flat = run(folder / "2d", recipe=only_2d, minutes=minutes / 2)
     onnx, flat_onnx = (
-        export(model, folder / name, reporter=reporter) for model, name in ((both, "yowo.onnx"), (flat, "2d.onnx"))
+        export(model, folder / name, overwrite=overwrite, reporter=reporter)
+        for model, name in ((both, "yowo.onnx"), (flat, "2d.onnx"))
     )
     exported, checkpoint, flat_figures = (
         evaluate(model, "synthetic", data, reporter=reporter) for model in (onnx, both, flat_onnx)

@@ -6,11 +6,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, model_options
+from yowo_deploy.cli.console import ConsoleReporter, model_options, overwrite_option
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.run import detect
 from yowo_deploy.model_files.default import DEFAULT
@@ -27,7 +28,7 @@ INTERRUPTED = 130  # exit code, as shells have it
 @click.option("--tubes", help="JSON file of tubes: person, action, score, frames and boxes.")
 @click.option("--timeline", help="Picture of each person's actions over time, .png, with the [plots] extra.")
 @click.option("--save-json", "annotations", help="data.json of people and their actions, to correct and train on.")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@overwrite_option
 @click.option("--conf", type=click.FloatRange(0, 1), help="Score above which a person appears.  [default: the model's]")
 @click.option(
     "--keep",
@@ -74,7 +75,7 @@ def command(
     **options: Any,
 ) -> None:
     """Find people and their actions in each SOURCE: a video, a folder of numbered pictures, a webcam's number, an
-    address.
+    address. Without an output, runs/detect/NAME/ gets the annotated video, detections, events and a timeline.
 
     Files are read one after the other, webcams and addresses at once. If one source fails, the others continue and the
     command exits with code 1. The outputs of several sources need folders, as `-o out/`, or names with {name}.
@@ -82,6 +83,9 @@ def command(
     outputs = Outputs(**{field: options.pop(field) for field in Outputs.__dataclass_fields__})
     reporter = ConsoleReporter(quiet)
     found = detect(sources, outputs, confidence=conf, reporter=reporter, while_reading=interruptible, **options)
+    if not outputs.given and not quiet:
+        for summary in found:
+            click.echo(Path(summary.files[0]).parent)
     if any(summary.interrupted for summary in found):
         context.exit(INTERRUPTED)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, require
+from yowo_deploy.cli.console import ConsoleReporter, overwrite_option, require
 from yowo_deploy.cli.precision_options import precision_options, take_precision
 
 
@@ -35,6 +35,7 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
     help="Write a file for video frame by frame: computes once what neighbouring clips share, with the same answers.",
 )
 @precision_options
+@overwrite_option
 def command(model: str, **options: Any) -> None:
     """Write MODEL (a checkpoint, ours or of the official release) as an ONNX file that carries its spec.
 

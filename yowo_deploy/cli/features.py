@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.console import progress_bar, refuse_without_branches, require
+from yowo_deploy.cli.console import overwrite_option, progress_bar, refuse_without_branches, require
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import refuse_existing
 from yowo_deploy.video.reader import open_video
 
 
@@ -16,7 +17,8 @@ from yowo_deploy.video.reader import open_video
 @click.argument("videos", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for one .npz file a video.")
 @click.option("--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint without one.")
-def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | None) -> None:
+@overwrite_option
+def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | None, overwrite: bool) -> None:
     """Save the 3-D features of CHECKPOINT for VIDEOS, for `evaluate` and `detect` with --features.
 
     Each key frame then also uses the 64 frames around it (the paper's long-term feature bank).
@@ -28,6 +30,8 @@ def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | N
     stems = [Path(video).stem for video in videos]
     if len(set(stems)) < len(stems):
         raise InputError("two videos have the same name, and their features would have the same file: use two folders")
+    for stem in stems:
+        refuse_existing(Path(output) / f"{stem}.npz", overwrite)
     refuse_without_branches(checkpoint, "features")
     loaded = load_checkpoint(checkpoint, clip)
     with progress_bar("computing features", total=len(videos)) as update:

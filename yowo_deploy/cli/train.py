@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from itertools import count, takewhile
+from pathlib import Path
 from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, dataset_options, require
+from yowo_deploy.cli.console import ConsoleReporter, dataset_options, overwrite_option, require
+from yowo_deploy.errors import InputError
 
 
 @click.command("train")
@@ -48,13 +51,15 @@ from yowo_deploy.cli.console import ConsoleReporter, dataset_options, require
 )
 @click.option("--tensorboard", is_flag=True, help="Curves for TensorBoard in the output folder.")
 @click.option("--show-batch", type=click.Path(), help="Write a picture of augmented clips and exit.")
-@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for best.pt, last.pt and metrics.")
+@click.option("-o", "--output", type=click.Path(), help="Folder of the run.  [default: runs/train, runs/train2, ...]")
+@overwrite_option
 def command(
     dataset: str,
     weights_2d: str | None,
     weights_3d: str | None,
     tensorboard: bool,
     show_batch: str | None,
+    output: str | None,
     **options: Any,
 ) -> None:
     """Train a model on DATASET and keep the checkpoint that is best on held-out training recordings.
@@ -69,8 +74,23 @@ def command(
     files = {"backbone_2d": weights_2d, "backbone_3d": weights_3d}
     weights = {branch: path for branch, path in files.items() if path}
     if show_batch is not None:
-        click.echo(preview_batch(show_batch, dataset, weights=weights, **options))
+        click.echo(preview_batch(show_batch, dataset, os.devnull, weights=weights, **options))
         return
-    best = train(dataset, weights=weights, tensorboard=tensorboard, reporter=ConsoleReporter(), **options)
+    best = train(
+        dataset,
+        output or _run_folder(options["resume"]),
+        weights=weights,
+        tensorboard=tensorboard,
+        reporter=ConsoleReporter(),
+        **options,
+    )
     if os.environ.get("RANK", "0") == "0":  # of several processes under torchrun the first
         click.echo(best)
+
+
+def _run_folder(resume: bool) -> Path:
+    """The first of runs/train, runs/train2, ... that does not exist; to resume, the last one that does."""
+    if "WORLD_SIZE" in os.environ:
+        raise InputError("under torchrun the processes need one folder: give it with -o")
+    there = list(takewhile(Path.exists, (Path(f"runs/train{number if number > 1 else ''}") for number in count(1))))
+    return there[-1] if resume and there else Path(f"runs/train{len(there) + 1 if there else ''}")

@@ -74,5 +74,5 @@ def _close(recordings: Mapping[str, Recording]) -> None:
 
 def _slowest(recordings: Mapping[str, Recording]) -> str:
     """The rate of the source with the highest latency."""
-    rates = {each.counts.latency_ms(): each.counts.rate() for each in recordings.values()}
+    rates = {each.counts.latency_ms(): each.counts.rate(True) for each in recordings.values()}
     return f"slowest {rates[max(rates)]}"

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from yowo_deploy.errors import InputError, OutputError
@@ -30,11 +31,13 @@ SUFFIXES = {
 }
 OPTIONS = {"video": "output", "annotations": "save-json"}  # of the command line, where it is not the field's name
 _TO_STDOUT = ("json", "events")
+# The files of a run folder, which is what is written where no output is chosen.
+RUN_FOLDER = {"video": "{name}.webm", "json": "detections.jsonl", "events": "events.jsonl", "timeline": "timeline.png"}
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files to write; at least one.
+    """The files to write; by default `RUN_FOLDER` in runs/detect/{name}, the timeline if matplotlib is installed.
 
     Each is the name of a file, a folder (`out/`), or a name with `{name}`, which becomes the name of the source. The
     last two are for several sources.
@@ -62,20 +65,24 @@ class Outputs:
     min_frames: int = 8
 
     @property
+    def given(self) -> dict[str, str]:
+        """The outputs that are named, by field."""
+        return {name: text for name in SUFFIXES if (text := getattr(self, name)) is not None}
+
+    @property
     def chosen(self) -> dict[str, str]:
         """The outputs that are to be written, by field."""
-        return {name: text for name in SUFFIXES if (text := getattr(self, name)) is not None}
+        files = RUN_FOLDER if find_spec("matplotlib") else {k: v for k, v in RUN_FOLDER.items() if k != "timeline"}
+        return self.given or {name: f"runs/detect/{{name}}/{file}" for name, file in files.items()}
 
     def places(self, sources: Sequence[str], model: str, overwrite: bool) -> list[dict[str, str]]:
         """For each source the file of each output; "-" is stdout.
 
         Raises:
             InputError: several sources for one file, or of one name.
-            OutputError: no output, a file that exists or is the input itself.
+            OutputError: a file that exists or is the input itself.
         """
         chosen = self.chosen
-        if not chosen:
-            raise OutputError("no output: give -o out.webm, --json out.jsonl, or --json - for stdout")
         if all(chosen.get(name) == STDOUT for name in _TO_STDOUT):
             raise OutputError("--json and --events cannot both go to stdout: give one of them a file")
         for name, text in chosen.items():

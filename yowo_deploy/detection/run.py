@@ -22,7 +22,7 @@ from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, open_s
 
 def detect(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    outputs: Outputs,
+    outputs: Outputs = Outputs(),  # noqa: B008  # a frozen value
     model: str | os.PathLike[str] = DEFAULT,
     *,
     confidence: float | None = None,
@@ -49,7 +49,7 @@ def detect(
 
     Args:
         sources: videos, folders of numbered pictures, numbers of webcams, addresses; what `open_source` takes.
-        outputs: the files to write.
+        outputs: the files to write; by default a run folder for each source.
         model: ONNX file, plan or checkpoint; by default the model of the package.
         confidence: score above which a person is shown; the model's threshold by default.
         iou: boxes that overlap a better one by more than this are suppressed; the model's threshold by default.
@@ -146,5 +146,5 @@ def _detect_one(settings: Settings, detector: Detector, source: Source, places: 
                     break  # the source is closed, or leaving the loop would wait for the next frame of a camera
                 if perf_counter() - shown > PROGRESS_EVERY_S:
                     shown, counts = perf_counter(), recording.counts
-                    update(counts.frames, f"{counts.rate()}, {sum(source.counts.dropped.values())} dropped")
+                    update(counts.frames, f"{counts.rate(source.live)}, {sum(source.counts.dropped.values())} dropped")
     return recording.summary(detector.confidence, stopped), stopped

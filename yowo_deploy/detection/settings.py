@@ -89,6 +89,7 @@ class Recording:
         self, settings: Settings, source: Source, places: Mapping[str, str], spec: ModelSpec, stack: ExitStack
     ) -> None:
         self.source, self._settings = source, settings
+        self._files = tuple(places.values())
         self._video: VideoSink | None = None
         self._events: EventSink | None = None
         self.sinks = stack.enter_context(Sinks(partial(_tell_failure, settings.reporter)))
@@ -123,11 +124,13 @@ class Recording:
         video = self._video
         encoding = f"drawing and encoding {video.encode_ms / max(1, counts.frames):.1f} ms a frame" if video else ""
         account = counts.account(source.counts, settings.shown.every)
-        lines.append("; ".join(filter(None, (account, counts.rate(), encoding))))
+        lines.append("; ".join(filter(None, (account, counts.rate(True) if source.live else "", encoding))))
         for line in lines:
             settings.reporter.message(line)
         figures = (counts.frames, counts.detections, counts.best_score, confidence, seconds)
-        return Summary(source.name, *figures, self.sinks.failures, interrupted and not source.live, "\n".join(lines))
+        return Summary(
+            source.name, *figures, self._files, self.sinks.failures, interrupted and not source.live, "\n".join(lines)
+        )
 
 
 def raise_failures(summaries: Iterable[Summary], outputs: int, failed: list[str], sources: int) -> None:

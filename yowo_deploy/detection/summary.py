@@ -52,12 +52,13 @@ class FrameCounts:
         """95th percentile over the newest frames."""
         return float(np.percentile([latency for _, latency in self.recent] or [0.0], 95))
 
-    def rate(self) -> str:
-        """Frames a second and latency of the newest frames; "" for fewer than two."""
+    def rate(self, live: bool) -> str:
+        """Frames a second of the newest frames, of live sources also the latency; "" for fewer than two."""
         if len(self.recent) < 2:
             return ""
         seconds = max(self.recent[-1][0] - self.recent[0][0], 1e-9)
-        return f"{(len(self.recent) - 1) / seconds:.1f} frames/s, latency p95 {self.latency_ms():.0f} ms"
+        rate = f"{(len(self.recent) - 1) / seconds:.1f} frames/s"
+        return f"{rate}, latency p95 {self.latency_ms():.0f} ms" if live else rate
 
     def account(self, counts: Counts, every: int) -> str:
         """Every captured frame, by what became of it; the parts add up to the total."""
@@ -78,6 +79,7 @@ class Summary:
         detections: over all frames, above `confidence`.
         best_score: the highest score seen, also below `confidence`.
         seconds: from the first frame to the last.
+        files: that were to be written; "-" is stdout.
         failed: the error of each output that failed, by the name of the output.
         interrupted: reading was stopped before the end of a file; a live source has no end of its own.
         text: all of it in sentences, one a line.
@@ -89,6 +91,7 @@ class Summary:
     best_score: float
     confidence: float
     seconds: float
+    files: tuple[str, ...]
     failed: Mapping[str, Exception]
     interrupted: bool
     text: str

@@ -146,6 +146,54 @@ def test_training_draws_curves_and_has_a_second_name_for_torchrun(
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
 
 
+def test_a_run_is_never_lost_unasked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without -o each run has a folder of its own; into the folder of a run the same command is refused."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ("train", "synthetic", "--data", data, "--recipe", "yowo-tiny", "--epochs", 1)
+    for name in ("train", "train2"):
+        done = run(*arguments)
+        assert done.exit_code == 0 and done.stdout.strip() == f"runs/{name}/best.pt"
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    refused = run(*arguments, "-o", "runs/train")
+    assert "runs/train holds a run: continue with --resume" in str(refused.exception)
+    assert run(*arguments, "--resume").stdout.strip() == "runs/train2/best.pt"  # the last one, which is finished
+    assert files == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert run(*arguments, "-o", "runs/train", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda g: ["export", g["onnx"], "--half-weights"], "a.onnx"),
+        (lambda g: ["features", g["checkpoint"], g["video"]], "features"),
+        (lambda g: ["data", "preview", g["data"] / ANNOTATIONS], "a.webm"),
+        (lambda g: ["data", "preview", g["data"] / ANNOTATIONS], "a.png"),
+    ],
+)
+def test_a_second_call_into_the_same_place_is_refused(
+    data: Path,
+    checkpoint: Path,
+    onnx: Path,
+    video: Path,
+    tmp_path: Path,
+    call: Callable[[dict[str, Path]], list[object]],
+    name: str,
+) -> None:
+    words = [*call({"data": data, "checkpoint": checkpoint, "onnx": onnx, "video": video}), "-o", tmp_path / name]
+    assert run(*words).exit_code == 0
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert files and "--overwrite" in str(run(*words).exception)
+    assert files == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert run(*words, "--overwrite").exit_code == 0
+
+
+def test_a_preview_never_takes_the_place_of_a_video(data: Path) -> None:
+    video = next(iter(sorted(data.rglob("*.webm"))), None) or next(iter(sorted(data.rglob("*.avi"))))
+    before = video.read_bytes()
+    refused = run("data", "preview", data / ANNOTATIONS, "-o", video, "--overwrite")
+    assert "is the input itself" in str(refused.exception) and video.read_bytes() == before
+
+
 def test_a_batch_is_shown_and_nothing_is_trained(data: Path, tmp_path: Path) -> None:
     arguments = ("synthetic", "--data", data, "--recipe", "yowo-tiny", "--show-batch", tmp_path / "batch.png")
     result = run("train", *arguments, "-o", tmp_path / "run")
@@ -476,7 +524,6 @@ BAD_CALLS: list[tuple[str, Callable[[dict[str, Any]], list[object]], str]] = [
     ("unwritable folder", lambda g: ["export", g["checkpoint"], "-o", "/proc/none/a.onnx"], "cannot write"),
     ("text as a checkpoint", lambda g: ["export", g["text"]], "cannot be read"),
     ("no data set there", lambda g: ["evaluate", g["onnx"], "jhmdb21", "--data", g["tmp"]], "JHMDB-GT"),
-    ("nothing to write", lambda g: ["detect", g["video"], "--model", g["onnx"]], "no output"),
     (
         "mp4 without PyAV or another suffix",
         lambda g: ["detect", g["video"], "--model", g["onnx"], "-o", "a.gif"],

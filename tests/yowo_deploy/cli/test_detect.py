@@ -184,10 +184,32 @@ def test_quiet_says_nothing(run: Callable[..., Result], videos: list[Path], tmp_
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_without_an_output_a_run_folder_is_written_and_named(
+    run: Callable[..., Result], videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    result = run(*videos)
+    folders = [tmp_path / "runs" / "detect" / video.stem for video in videos]
+    assert result.exit_code == 0 and result.stdout.split() == [f"runs/detect/{folder.name}" for folder in folders]
+    for folder in folders:
+        names = {f"{folder.name}.webm", "detections.jsonl", "events.jsonl", "timeline.png"}
+        assert {path.name for path in folder.iterdir()} == names
+        assert len(lines_of(folder / "detections.jsonl")) == FRAMES
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()}
+    assert "--overwrite" in str(run(*videos).exception)
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()}
+    assert run(*videos, "--overwrite").exit_code == 0
+
+
+def test_files_have_no_latency(run: Callable[..., Result], videos: list[Path], tmp_path: Path) -> None:
+    said = run(videos[0], "--json", tmp_path / "o.jsonl").stderr
+    assert "frames/s" in said and "latency" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "no output"),
         (("--json", "-", "--events", "-"), "cannot both go to stdout"),
         (("-o", "-"), "--output cannot go to stdout"),
         (("--save-json", "-"), "--save-json cannot go to stdout"),
