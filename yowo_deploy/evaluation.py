@@ -106,7 +106,7 @@ def evaluate(
         save: text file of detections; an interrupted run continues from it.
         features: folder that `yowo-deploy features` wrote with this checkpoint.
         tube_scores: average class scores along tubes, as `detect` shows them; by default where the model's spec has a
-            `tube_decay`. Not by AVA's rules.
+            `tube_decay` and `every` is 1. Not by AVA's rules.
         reporter: receives messages and progress; by default they are logged.
         options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
 
@@ -178,7 +178,8 @@ def evaluate_videos(
         DatasetError: there is no annotated frame.
     """
     spec, truth, truth_tube, missing, frames = backend.spec, [], [], 0, 0
-    tubes_too = rules == "voc" and (bool(spec.tube_decay) if tube_scores is None else tube_scores)
+    by_default = bool(spec.tube_decay) and every == 1  # tubes are linked through all frames
+    tubes_too = rules == "voc" and (by_default if tube_scores is None else tube_scores)
     kinds = ("tube", "frame", "whole tube") if tubes_too else ("frame",)
     found: dict[str, list[FrameBoxes]] = {kind: [] for kind in kinds}
     for number, video in enumerate(videos):
