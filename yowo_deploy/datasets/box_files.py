@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
+from yowo_deploy.datasets.pbtxt import parse_pbtxt
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import existing_file, read_within
 from yowo_deploy.video.suffixes import is_video
 
 MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are many
+
+AVA_COLUMNS = (2, 7, 8)
 
 # Line, video, second, corners, and what comes after them; a row without corners is a frame without anyone.
 AvaRow = tuple[int, str, float, list[float], list[str]]
@@ -52,14 +55,16 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
         return _table(str(given), _folder_rows(files, truth), xywh)
     file = existing_file(given, "ground truth" if truth else "detections")
     text = _text(file)
-    first = next((line.strip() for line in text.split("\n") if line.strip() and not line.startswith("#")), "")[:4096]
+    lines = (line.strip() for line in lines_of(text))
+    first = next((line for line in lines if line and not line.startswith("# ")), "")[:4096]
     if first.startswith("{"):
         if truth:
             return _json_table(file, text, split)
         raise DatasetError(f"{file} is JSON; detections are text (`yowo-deploy evaluate --save`) or AVA csv")
-    if first.count(",") >= 6 or (truth and re.fullmatch(r"[^\s,]+,\d+", first)):
+    columns = next(csv_rows(text[:4096]), [])
+    if len(columns) >= 7 or (truth and len(columns) == 2 and _is_number(columns[1])):
         return _table(str(file), _ava_boxes(file, text, truth), False)
-    if truth and len(first.split()) == 1:
+    if truth and (len(first.split()) == 1 or _listed(first)[1] is not None):
         return _table(str(file), _listed_rows(file, text), xywh)
     return _table(str(file), _text_rows(str(file), text, truth), xywh)
 
@@ -67,7 +72,7 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
 def read_excluded(path: str | Path) -> set[tuple[str, int]]:
     """AVA's excluded timestamps: `video,seconds` a line."""
     file = existing_file(path, "excluded timestamps")
-    pairs = [line.strip().split(",") for line in _text(file).splitlines() if line.strip()]
+    pairs = [[value.strip() for value in row] for row in csv_rows(_text(file)) if row]
     try:
         return {(video.replace("/", "_"), int(float(seconds))) for video, seconds in pairs}
     except ValueError as error:
@@ -84,15 +89,23 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     """
     file = existing_file(path, "label map")
     text = _text(file)
+    try:
+        items = [item for item in parse_pbtxt(text) if item[0] in ("item", "label")]
+    except ValueError as error:
+        if file.suffix != ".txt":
+            raise DatasetError(f"{file} is no protobuf text: {error}") from error
+        items = []
     found: dict[int, str] = {}
-    items = re.findall(r'\b(?:item|label)\s*\{((?:"(?:[^"\\]|\\.)*"|[^"}])*)\}', text)
     if not items and file.suffix == ".txt":
-        found = dict(enumerate((line.strip() for line in text.splitlines() if line.strip()), 1))
-    for item in items:
-        name, number = re.search(r'name:\s*"((?:[^"\\]|\\.)*)"', item), re.search(r"id:\s*(\d+)", item)
-        if not number or not 1 <= int(number.group(1)) <= 100_000:
+        found = dict(enumerate(filter(None, map(str.strip, lines_of(text))), 1))
+    for _, item in items:
+        fields = dict(reversed(item)) if isinstance(item, list) else {}  # the first of each counts
+        number = str(fields.get("id", fields.get("label_id", "")))
+        if not number.isdecimal() or not 1 <= int(number) <= 100_000:
             raise DatasetError(f"{file}: an item without an id from 1 on")
-        found[int(number.group(1))] = re.sub(r"\\(.)", r"\1", name.group(1)) if name else number.group(1)
+        name = str(fields.get("name") or fields.get("display_name") or number)
+        if found.setdefault(int(number), name) != name:
+            raise DatasetError(f"{file}: id {number} is {found[int(number)]!r} and {name!r}")
     if not found:
         raise DatasetError(f"{file} names no class: expected an AVA label map with `id: 1` in each item")
     return found
@@ -101,7 +114,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
 def read_list(path: str | Path) -> tuple[set[str], set[tuple[str, int]]]:
     """A test list: the videos it names, and the frames where its lines name frames (`.../labels/a/b/00001.txt`)."""
     file = existing_file(path, "list")
-    entries = [_listed(line) for line in _text(file).split()]
+    entries = [_listed(line) for line in map(str.strip, lines_of(_text(file))) if line]
     return {video for video, _ in entries}, {(video, frame) for video, frame in entries if frame is not None}
 
 
@@ -157,9 +170,9 @@ def _coded(values: Sequence[str]) -> tuple[tuple[str, ...], Any]:
 def _text_rows(file: str, text: str, truth: bool, frame: tuple[str, int] | None = None) -> Iterator[_Row]:
     columns = ["frame_id"] * (frame is None) + ["class"] + ["score"] * (not truth) + ["x1", "y1", "x2", "y2"]
     frames: dict[str, tuple[str, int]] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         tokens = line.split()
-        if not tokens or line.startswith("#"):
+        if not tokens or (line.startswith("#") and not _is_row(tokens, len(columns))):
             continue
         if len(tokens) != len(columns):
             raise DatasetError(f"{file}:{number}: {len(tokens)} columns, expected {' '.join(columns)}")
@@ -170,6 +183,27 @@ def _text_rows(file: str, text: str, truth: bool, frame: tuple[str, int] | None 
             place = frame
         score: str | float = 1.0 if truth else tokens[1]
         yield file, number, place, tokens[0], tokens[-4:], score, -1
+
+
+def _is_row(tokens: Sequence[str], columns: int) -> bool:
+    """Whether a line that begins with # is no comment, but of a video whose name does."""
+    return len(tokens) == columns and tokens[0] != "#" and all(map(_is_number, tokens[-4:]))
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines of a text file: a name may have whatever else Unicode takes for the end of a line."""
+    return re.split("\r\n|\r|\n", text)
+
+
+def csv_rows(text: str) -> Iterator[list[str]]:
+    """Rows of a csv; of one with semicolons and decimal commas, as spreadsheets write it in half of Europe, too."""
+    text = text.removeprefix("\ufeff")
+    by_comma, by_semicolon = (next(csv.reader(io.StringIO(text, newline=""), delimiter=sign), []) for sign in ",;")
+    if len(by_comma) in AVA_COLUMNS or len(by_semicolon) not in AVA_COLUMNS:
+        yield from csv.reader(io.StringIO(text, newline=""))
+        return
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=";"):
+        yield [*row[:1], *(value.replace(",", ".") for value in row[1:])]
 
 
 def _folder_rows(files: Sequence[Path], truth: bool) -> Iterator[_Row]:
@@ -184,10 +218,10 @@ def ava_rows(file: Path, text: str, detections: bool = False) -> Iterator[AvaRow
         DatasetError: a row of other columns, or a second or corner that is no number; with file and line.
     """
     wanted = "video,second,x1,y1,x2,y2,action" + (",score" if detections else "[,person]")
-    for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+    for number, row in enumerate(csv_rows(text), 1):
         if not row or (number == 1 and len(row) > 1 and not _is_number(row[1])):
             continue
-        if len(row) not in ((8,) if detections else (2, 7, 8)):
+        if len(row) not in ((8,) if detections else AVA_COLUMNS):
             raise DatasetError(f"{file}:{number}: {len(row)} columns, expected {wanted}")
         row = [value.strip() for value in row]
         try:
@@ -216,7 +250,7 @@ def _ava_boxes(file: Path, text: str, truth: bool) -> Iterator[_Row]:
 
 
 def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
-    for line in dict.fromkeys(text.split()):  # the official lists name some frames twice
+    for line in dict.fromkeys(filter(None, map(str.strip, lines_of(text)))):  # official lists name some frames twice
         video, frame = _listed(line)
         if frame is None:
             raise DatasetError(f"{file}: {line} names a video; ground truth needs its frames: .../labels/a/b/00001.txt")
@@ -230,7 +264,12 @@ def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
 
 
 def _listed(line: str) -> tuple[str, int | None]:
-    """Video and frame of `labels/Biking/v_Biking_g01/00001.txt`; the video alone of `Biking/v_Biking_g01`."""
+    """Video and frame of `labels/Biking/v_Biking_g01/00001.txt`; the video alone of `Biking/v_Biking_g01`.
+
+    UCF101's own training lists have a class number behind each video.
+    """
+    before, _, last = line.rpartition(" ")
+    line = before if last.isdecimal() and is_video(before) else line
     parts = Path(line).parts
     if Path(line).suffix in (".txt", ".jpg", ".png") and len(parts) >= 3:
         return f"{parts[-3]}_{parts[-2]}", frame_of(Path(line).stem)[1]

@@ -11,7 +11,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -22,9 +22,10 @@ import numpy as np
 
 from yowo_deploy.datasets.ava import CSV
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, Split, split_present
+from yowo_deploy.datasets.box_files import AVA_COLUMNS, csv_rows, read_list
 from yowo_deploy.datasets.data_json import FORMAT, Annotations, load_json, refuse_faults
 from yowo_deploy.datasets.formats.ava_csv import VIDEOS, ava_texts, read_ava_csv
-from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, annotations_of
+from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows, annotations_of, notes_of
 from yowo_deploy.datasets.formats.cocovid import cocovid_texts, read_cocovid
 from yowo_deploy.datasets.formats.cvat import cvat_texts, has_xml, read_cvat
 from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
@@ -33,7 +34,7 @@ from yowo_deploy.datasets.formats.sidecar import Written, write_files
 from yowo_deploy.datasets.formats.via import read_via
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
-from yowo_deploy.datasets.yowo_folders import is_yowo_layout, yowo_labels, yowo_table, yowo_videos
+from yowo_deploy.datasets.yowo_folders import ANNOTATED_WH, is_yowo_layout, yowo_labels, yowo_table, yowo_videos
 from yowo_deploy.errors import DatasetError, InputError
 
 FORMATS = ("cvat", "ava", "cocovid", "via", "labelstudio", "jhmdb21", "ucf24", "yowo-folders", "mot")
@@ -87,7 +88,7 @@ def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annot
             annotations, notes = _videos(source if source.is_dir() else source.parent, kind, options)
         else:
             classes, rows, notes = _rows(source, kind, options)
-            annotations = annotations_of(classes, rows)
+            annotations, notes = annotations_of(classes, rows), [*notes, *notes_of(rows)]
         refuse_faults(annotations)
     except DatasetError as error:
         if str(source) in str(error):
@@ -170,8 +171,8 @@ def _of_file(file: Path) -> str | None:
     if zipfile.is_zipfile(file) or name.endswith(".xml"):
         return "cvat"
     if name.endswith(".csv"):
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            return "ava" if len(stream.readline(4096).split(",")) in (2, 7, 8) else None
+        with file.open(encoding="utf-8", errors="replace", newline="") as stream:
+            return "ava" if len(next(csv_rows(stream.read(4096)), [])) in AVA_COLUMNS else None
     if not name.endswith((".json", ".json.gz")):
         return None
     content = load_json(file)
@@ -212,15 +213,18 @@ def _cvat_files(source: Path) -> list[Path]:
 
 def _videos(folder: Path, kind: str, options: Options) -> tuple[Annotations, list[str]]:
     """Every split of a public data set, or official YOWO folders with classes of one's own."""
-    found = _yowo_splits(folder) if kind == "yowo-folders" else _public_splits(kind, folder)
-    labels, splits, exclusive, judged_classes = found
+    own = kind == "yowo-folders"
+    labels, splits, exclusive, judged_classes = _yowo_splits(folder) if own else _public_splits(kind, folder)
     footage, videos, absent = Footage(folder, options), dict[str, AnnotatedVideo](), 0
     for video in (video for sides in splits for of_side in sides.values() for video in of_side):
         if video.name not in videos:
             absent += not video.path.exists()
             path = video.path if video.path.exists() or not options.videos else footage.find(video.path.name)
-            videos[video.name] = _settled(replace(video, path=path), footage)
+            size_wh = _labelled_size(video, footage.facts(path)) if own else video.size_wh
+            videos[video.name] = _settled(replace(video, path=path, size_wh=size_wh), footage)
     notes = [f"{absent} of {len(videos)} videos are not there: their fps is not known"] if absent else []
+    if own:
+        notes += [*_sizes(videos.values(), footage), *_unseen(folder, videos)]
     named = tuple({side: tuple(video.name for video in of) for side, of in sides.items()} for sides in splits)
     return Annotations(labels, tuple(videos.values()), named, exclusive, judged_classes), notes
 
@@ -250,7 +254,33 @@ def _yowo_splits(folder: Path) -> _Found:
     if not tables:
         raise DatasetError(f"{folder} has no trainlist.txt or testlist.txt that names its labels")
     labels = yowo_labels(tables.values())
-    return labels, [{side: yowo_videos(folder, of, labels) for side, of in tables.items()}], None, ()
+    return labels, [{side: yowo_videos(folder, of, labels, None) for side, of in tables.items()}], None, ()
+
+
+def _labelled_size(video: AnnotatedVideo, facts: Facts | None) -> tuple[int, int]:
+    """Of the picture that labels of one's own are of: the picture that is there, where the boxes lie within it."""
+    far = np.max([tube.xyxy[:, 2:].max(axis=0) for tube in video.tubes], axis=0)
+    is_official = facts is None or ((far > facts.size_wh).any() and (far <= ANNOTATED_WH).all())
+    return facts.size_wh if facts and not is_official else ANNOTATED_WH
+
+
+def _sizes(videos: Iterable[AnnotatedVideo], footage: Footage) -> Iterator[str]:
+    """In which pixels the boxes of official folders were taken to be, where those are not of 320x240 pictures."""
+    taken = Counter((video.size_wh == ANNOTATED_WH, footage.facts(video.path)) for video in videos)
+    official = "{}x{}".format(*ANNOTATED_WH)
+    for (is_official, facts), count in taken.items():
+        picture = "{}x{}".format(*facts.size_wh) if facts else "unknown size"
+        if not is_official:
+            yield f"boxes are taken as pixels of the pictures, {picture}, not of {official} (in {count} videos)"
+        elif picture != official:
+            yield f"boxes are taken as pixels of {official}, though the pictures are of {picture} (in {count} videos)"
+
+
+def _unseen(folder: Path, videos: Collection[str]) -> Iterator[str]:
+    """Videos that the lists name, and no label has a box of."""
+    listed = {name for file in folder.glob("*list*.txt") for name in read_list(file)[0]}
+    if absent := sorted(listed - set(videos)):
+        yield f"left out: {len(absent)} videos without a box, the first: {absent[0]}"
 
 
 def _settled(video: AnnotatedVideo, footage: Footage) -> AnnotatedVideo:

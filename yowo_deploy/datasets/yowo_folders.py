@@ -17,7 +17,7 @@ from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.video.suffixes import is_picture
 
-ANNOTATED_WH = (320, 240)  # whatever the size of the pictures is (OFFICIAL_YOWO, "Preprocessing")
+ANNOTATED_WH = (320, 240)  # of published labels, whatever the pictures are (OFFICIAL_YOWO, "Preprocessing")
 
 
 def is_yowo_layout(folder: Path) -> bool:
@@ -34,8 +34,10 @@ def yowo_table(folder: Path, split: Split, number: int) -> BoxTable:
     return read_table(list_file(folder, split, number), truth=True)
 
 
-def yowo_videos(folder: Path, table: BoxTable, labels: Sequence[str]) -> list[AnnotatedVideo]:
-    """`rgb-images/<class>/<name>/00001.jpg` with the boxes of the table.
+def yowo_videos(
+    folder: Path, table: BoxTable, labels: Sequence[str], size_wh: tuple[int, int] | None = ANNOTATED_WH
+) -> list[AnnotatedVideo]:
+    """`rgb-images/<class>/<name>/00001.jpg` with the boxes of the table, in pixels of `size_wh`.
 
     The labels name no persons, so boxes are chained to tubes by overlap. Names of clips of one recording differ in the
     number at their end.
@@ -47,7 +49,8 @@ def yowo_videos(folder: Path, table: BoxTable, labels: Sequence[str]) -> list[An
     for path in frames.values():
         _refuse_other_start(path)
     absent = folder / "rgb-images"
-    return [annotated(name, frames.get(name, absent / name), tubes) for name, tubes in tubes_of(table, labels).items()]
+    tubes = tubes_of(table, labels)
+    return [annotated(name, frames.get(name, absent / name), of, size_wh) for name, of in tubes.items()]
 
 
 def yowo_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
@@ -68,21 +71,27 @@ def yowo_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
     return tuple(name if taken.count(name) == 1 else f"{name} {number}" for number, name in enumerate(taken, 1))
 
 
+def first_number(folder: Path) -> int:
+    """Of the pictures in a folder, whose names end with their numbers; 1 where none has a number."""
+    numbers = (re.search(r"(\d+)$", path.stem) for path in folder.iterdir() if is_picture(path))
+    return min((int(number.group(1)) for number in numbers if number), default=1)
+
+
 def _refuse_other_start(folder: Path) -> None:
     """Labels name the picture that they are of; a folder's frames are counted from its first picture."""
-    numbers = (re.search(r"(\d+)$", path.stem) for path in folder.iterdir() if is_picture(path))
-    first = min((int(number.group(1)) for number in numbers if number), default=1)
-    if first != 1:
+    if (first := first_number(folder)) != 1:
         raise DatasetError(f"{folder} begins with picture {first}, expected 1: labels are told by the picture's number")
 
 
-def annotated(name: str, path: Path, tubes: Sequence[Tube]) -> AnnotatedVideo:
-    """A video whose tubes count frames from 1, in pixels of `ANNOTATED_WH`."""
+def annotated(
+    name: str, path: Path, tubes: Sequence[Tube], size_wh: tuple[int, int] | None = ANNOTATED_WH
+) -> AnnotatedVideo:
+    """A video whose tubes count frames from 1, in pixels of `size_wh`."""
     from_zero = tuple(Tube(tube.class_id, tube.frames - 1, tube.xyxy) for tube in tubes)
     if any(tube.frames[0] < 0 for tube in from_zero):
         raise DatasetError(f"{name} is annotated before its first frame; its frames count from 1 in files")
     frames = max(int(tube.frames[-1]) + 1 for tube in from_zero)
-    return AnnotatedVideo(name, re.sub(r"_c?\d+$", "", name), path, frames, from_zero, ANNOTATED_WH)
+    return AnnotatedVideo(name, re.sub(r"_c?\d+$", "", name), path, frames, from_zero, size_wh)
 
 
 def refuse_absent_split(folder: Path, number: int) -> None:

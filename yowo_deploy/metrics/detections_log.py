@@ -41,11 +41,9 @@ class DetectionsFile:
         self.done: dict[str, tuple[FrameBoxes, int]] = {}
         rows: list[list[str]] = []
         kept = [header]
-        for line in rest.splitlines(keepends=True):
-            if not line.endswith("\n"):
-                break  # torn by whatever stopped the run
-            if ended := _DONE.fullmatch(line.rstrip("\n")):
-                kept += [" ".join(row) for row in rows] + [line.rstrip("\n")]
+        for line in rest.split("\n")[:-1]:  # the last was torn by whatever stopped the run, or is empty
+            if ended := _DONE.fullmatch(line):
+                kept += [" ".join(row) for row in rows] + [line]
                 self.done[ended.group(2)] = self._boxes(rows), int(ended.group(1))
                 rows = []
             else:

@@ -201,7 +201,7 @@ def test_the_releases_folders_name_their_classes(tmp_path: Path, write_pictures:
     assert found.classes == ("sit", "walk")
     assert found.splits == ({"train": ("walk_a_c01",), "test": ("sit_a_c01",)},)
     [tube] = found.videos[0].tubes
-    assert (tube.class_id, tube.frames.tolist(), found.videos[0].size_wh) == (1, [0, 1], (320, 240))
+    assert (tube.class_id, tube.frames.tolist(), found.videos[0].size_wh) == (1, [0, 1], (64, 48))
 
 
 @pytest.mark.parametrize(("kind", "action"), [("jhmdb21", "walk"), ("ucf24", "Diving")])

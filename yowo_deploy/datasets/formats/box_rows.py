@@ -5,8 +5,10 @@ Every format's reader makes `Rows`, one for each video; `annotations_of` makes t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
@@ -19,6 +21,7 @@ from yowo_deploy.arrays import Float, Int
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations
+from yowo_deploy.datasets.formats.references import paths_in, stored_name
 from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
 from yowo_deploy.datasets.tube_builder import chains
 from yowo_deploy.datasets.validation import MAX_FRAMES
@@ -72,7 +75,8 @@ class Options:
                 if any(is_picture(name) for name in names):
                     files.append(Path(place))
                 for file in files:
-                    for name in {file.name, file.stem} if file.suffix else {file.name}:
+                    # No file's name begins with a slash: the key of names that a web application changed.
+                    for name in {file.name, file.stem, f"/{stored_name(file.name)}"}:
                         found.setdefault(name, []).append(file)
         return self._listed[root]
 
@@ -94,38 +98,51 @@ class Footage:
 
     def __init__(self, folder: Path, options: Options) -> None:
         self._folder, self._options = folder, options
+        self._facts: dict[Path, Facts | None] = {}
 
     def _named(self, name: str) -> list[Path]:
         roots = (self._folder, *self._options.videos)
         return [file for root in roots for file in self._options.footage_below(root).get(name, ())]
 
     def find(self, reference: str) -> Path:
-        """The file that annotations refer to: by its path, else by its name; the path itself where there is none.
+        """The file that annotations refer to: by its path, else by its name; where there is none, its path beside them.
+
+        Args:
+            reference: see `paths_in`.
 
         Raises:
             DatasetError: several files have that name.
         """
-        place = Path(os.path.normpath(self._folder / reference))
-        if is_footage(place):
-            return place
-        name = re.split(r"[/\\]", reference.rstrip("/\\"))[-1]
-        names = [name, re.sub(r"^[0-9a-f]{8}-", "", name)]  # which Label Studio puts before it
+        paths = paths_in(reference)
+        places = [Path(os.path.normpath(self._folder / path)) for path in paths]
+        literal = self._folder / reference  # ? and # are characters of a name, too
+        if there := next(filter(is_footage, [*places, Path(os.path.normpath(literal))]), None):
+            return there
+        names = [re.split(r"[/\\]", path.rstrip("/\\"))[-1] for path in paths]
+        names += [re.sub(r"^[0-9a-f]{8}-", "", name) for name in names]  # which Label Studio puts before it
         names += [n.removesuffix(Path(n).suffix) for n in names if is_video(n)]
-        found = next((files for n in names if (files := self._named(n))), [place])
-        whole = [file for file in found if file.as_posix().endswith(reference)] or found
+        names += [f"/{stored_name(name)}" for name in names]
+        found = next((files for name in names if name and (files := self._named(name))), [places[0]])
+        whole = [file for file in found if file.as_posix().endswith(paths[0])] or found
         if len({file.resolve() for file in whole}) > 1:
-            raise DatasetError(f"video {reference!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
+            raise DatasetError(f"video {paths[0]!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
         return whole[0]
 
+    def everything(self) -> list[Path]:
+        """All videos and folders of pictures in the folders of --videos; beside the annotations where none is given."""
+        roots = self._options.videos or (self._folder,)
+        listed = [file for root in roots for files in self._options.footage_below(root).values() for file in files]
+        return list({file.resolve(): file for file in listed}.values())
+
     def facts(self, path: Path) -> Facts | None:
-        """Of a file; None where it is not there or cannot be read."""
-        if not os.path.exists(path):
-            return None
-        try:
-            with open_video(path, allow_damaged=True) as reader:
-                return Facts(reader.fps, reader.size_wh, reader.frames_declared)
-        except InputError:  # an empty file, too
-            return None
+        """Of a file, read once; None where it is not there or cannot be read."""
+        if path not in self._facts:
+            self._facts[path] = None
+            with contextlib.suppress(InputError):  # an empty file, too
+                if os.path.exists(path):
+                    with open_video(path, allow_damaged=True) as reader:
+                        self._facts[path] = Facts(reader.fps, reader.size_wh, reader.frames_declared)
+        return self._facts[path]
 
     def rows(
         self, name: str, path: Path, size: tuple[int, int] = (0, 0), frames: int = 0, fps: float | None = None
@@ -138,9 +155,12 @@ class Footage:
         if facts is None:
             return Rows(self._options, name, path, frames, size if all(size) else None, fps or self._options.fps)
         of_file = facts.fps if path.is_file() else self._options.fps or facts.fps
-        return Rows(
+        found = Rows(
             self._options, name, path, frames or facts.frames, size if all(size) else facts.size_wh, fps or of_file
         )
+        if not (fps or path.is_file() or self._options.fps):
+            found.guessed.append(f"a folder of pictures has no rate: {of_file:g} frames/s are taken (--fps)")
+        return found
 
 
 def is_footage(place: Path) -> bool:
@@ -165,6 +185,9 @@ class Rows:
         judged: frames that the file names, with boxes or without, where those are more than the frames with boxes.
         subset: what the file calls the side of the video: train; or val, test.
         remarks: what `data export` noted.
+        boxed: shapes that the upright box around them stands for, by kind.
+        left_out: what of the file is in no tube, by kind.
+        guessed: conventions that the file does not state, a clause each.
     """
 
     options: Options = field(default_factory=Options)
@@ -182,6 +205,9 @@ class Rows:
     judged: Iterable[int] | None = None
     subset: str = ""
     remarks: Remarks | None = None
+    boxed: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    guessed: list[str] = field(default_factory=list)
 
     def known_fps(self) -> float:
         """Frames a second, for formats that count seconds.
@@ -313,6 +339,30 @@ def annotations_of(classes: Iterable[str], found: Sequence[Rows]) -> Annotations
     splits = ({side: tuple(of) for side, of in sides.items()},) if any(sides.values()) else ()
     exclusive = 0 if any(map(_several_labels, videos)) else None
     return with_remarks(Annotations(classes, videos, splits, exclusive), [rows.remarks for rows in found])
+
+
+def notes_of(found: Sequence[Rows]) -> list[str]:
+    """What was guessed, taken for something else, or left out, for the user; a sentence each."""
+    guessed: dict[str, list[str]] = {}
+    for rows in found:
+        for clause in dict.fromkeys(rows.guessed):
+            guessed.setdefault(clause, []).append(rows.name)
+    notes = [f"{clause} ({_first_of(names)})" for clause, names in guessed.items()]
+    boxed, left_out = (sum(each, Counter[str]()) for each in ([r.boxed for r in found], [r.left_out for r in found]))
+    for counts, title in ((boxed, "taken as the upright boxes around them"), (left_out, "left out")):
+        if counts:
+            notes.append(f"{title}: {', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))}")
+    return notes
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} videos, the first: {names[0]}"
+
+
+def parted(text: str) -> list[str]:
+    """Names between commas; a comma in brackets is part of its name, as in `open (e.g., a window)`."""
+    parts = re.split(r",(?![^()\[\]{}]*[)\]}])", text)
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
 def _names(found: Sequence[Rows]) -> list[str]:

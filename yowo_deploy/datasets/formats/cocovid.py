@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from yowo_deploy.datasets.data_json import Annotations, relative_to
-from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, UNKNOWN, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, UNKNOWN, Footage, Options, Rows, is_footage
 from yowo_deploy.datasets.formats.sidecar import KEY, file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES
+from yowo_deploy.datasets.yowo_folders import first_number
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.video.suffixes import is_video
 
 
 def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple[list[str], list[Rows], list[str]]:
-    """Boxes are corner and size in pixels, frames count from 0, `instance_id` is a person, ids are any numbers.
+    """Boxes are corner and size in pixels, `instance_id` (or `track_id`) is a person, ids are any numbers.
 
-    Classes stand in the order of their ids. Frames of a video that have no image were not looked at. Without
-    `instance_id` (or `track_id`) boxes that overlap from frame to frame are one person.
+    Classes stand in the order of their ids. `frame_id` counts from 0, or from 1 as converters of MOTChallenge write it,
+    see `_shift`. Frames of a video that have no image were not looked at. Boxes without a person that overlap from
+    frame to frame are one. Areas to ignore are left out: `iscrowd`, `ignore`, and category -1 (CenterTrack, ByteTrack).
 
     Returns:
         Names of classes, videos, notes for the user.
@@ -36,19 +39,24 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         row["id"]: _rows(f"{file}: videos[{number}]", row, first.get(row["id"], {}), footage)
         for number, row in enumerate(content["videos"])
     }
-    seen: dict[Any, set[int]] = {video_id: set() for video_id in videos}
+    listed: dict[Any, list[dict[str, Any]]] = {video_id: [] for video_id in videos}
     for number, image in enumerate(content["images"]):
-        _of(seen, image.get("video_id"), f"{file}: images[{number}]: video_id").add(int(image["frame_id"]))
+        _of(listed, image.get("video_id"), f"{file}: images[{number}]: video_id").append(image)
+    shifts = _shifts(videos, listed, footage)
     for number, row in enumerate(content["annotations"]):
         where = f"{file}: annotations[{number}]"
         image = _of(images, row.get("image_id"), f"{where}: image_id")
+        video_id = image["video_id"]
+        if area := _ignored(row, names):
+            videos[video_id].left_out[area] += 1
+            continue
         label = _of(names, row.get("category_id"), f"{where}: category_id")
         x, y, w, h = map(float, row["bbox"])
         number = row.get("instance_id", row.get("track_id"))
         person = UNKNOWN if number is None else int(number)
-        videos[image["video_id"]].add(int(image["frame_id"]), person, label, (x, y, x + w, y + h))
+        videos[video_id].add(_frame_id(image) + shifts[video_id], person, label, (x, y, x + w, y + h))
     for video_id, rows in videos.items():
-        rows.looked_at = rows.judged = frames = seen[video_id]
+        rows.looked_at = rows.judged = frames = {_frame_id(image) + shifts[video_id] for image in listed[video_id]}
         if frames and not 0 <= min(frames) <= max(frames) < MAX_FRAMES:
             raise DatasetError(f"frame_id {min(frames)} to {max(frames)}, expected 0 to {MAX_FRAMES - 1}")
         rows.frames = rows.frames or 1 + max(frames, default=-1)
@@ -57,13 +65,61 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
     return list(names.values()), list(videos.values()), []
 
 
+def _ignored(row: dict[str, Any], names: dict[int, str]) -> str:
+    """What an annotation that is nobody is called; "" of others."""
+    field = next((name for name in ("iscrowd", "ignore") if row.get(name) not in (None, 0, "0", False)), None)
+    if field is None and row.get("category_id") == -1 and -1 not in names:
+        field = "category_id -1"
+    return f"areas to ignore ({field})" if field else ""
+
+
+def _frame_id(image: dict[str, Any]) -> int:
+    return int(image["frame_id"] if "frame_id" in image else image["frame_index"])  # TAO's name
+
+
+def _shifts(videos: dict[Any, Rows], listed: dict[Any, list[dict[str, Any]]], footage: Footage) -> dict[Any, int]:
+    """What is added to the frame_id of each video, so that it counts from 0; noted where it is guessed.
+
+    - Where pictures' numbers are a constant away from frame_id and the video or its pictures are there, a picture's
+      number places it: ByteTrack's half of a sequence has frame_id 1 for 000302.jpg.
+    - Else, where every video begins with frame_id 1 (and its picture is not 000002.jpg), that is the first frame.
+    """
+    ids = {video_id: [_frame_id(image) for image in rows] for video_id, rows in listed.items()}
+    numbers = {video_id: [_number(image) for image in rows] for video_id, rows in listed.items()}
+    from_1 = all(min(of_video) == 1 for of_video in ids.values() if of_video)
+    picture_0 = any(number == 0 for of_video in numbers.values() for number in of_video)
+    found = {}
+    for video_id, rows in videos.items():
+        pairs = list(zip(numbers[video_id], ids[video_id], strict=True))
+        gaps = {None if number is None else number - frame_id for number, frame_id in pairs}
+        gap = gaps.pop() if len(gaps) == 1 else None
+        shift = -1 if from_1 and gap != 1 and rows.remarks is None else 0
+        if gap is not None and rows.remarks is None and (facts := footage.facts(rows.path)):
+            base = first_number(rows.path) if rows.path.is_dir() else int(not picture_0)
+            fits = all(number is not None and 0 <= number - base < facts.frames for number, _ in pairs)
+            if fits and (gap or rows.path.is_dir()):
+                shift = gap - base
+        if shift:
+            what = "begin at 1: taken as the first frame" if shift == -1 else f"are those of the pictures, {shift:+d}"
+            rows.guessed.append(f"frame numbers {what}")
+        found[video_id] = shift
+    return found
+
+
+def _number(image: dict[str, Any]) -> int | None:
+    """With which the name of a picture ends."""
+    found = re.search(r"(\d{1,9})\.\w+$", str(image.get("file_name", "")))
+    return int(found.group(1)) if found else None
+
+
 def _rows(where: str, row: dict[str, Any], image: dict[str, Any], footage: Footage) -> Rows:
     """Of a video, and the first of its images."""
-    name_given = str(row["name"])
+    name_given = str(row["name"] if "name" in row else row["file_name"])
     path = footage.find(str(row.get("path") or row.get("file_name") or name_given))
-    if not path.exists() and "file_name" in image:
-        folder = footage.find(str(Path(image["file_name"]).parent))  # of frames
-        path = folder if folder.exists() else path
+    folder = re.split(r"[/\\][^/\\]*$", str(image.get("file_name", "")))[0]  # of frames
+    if not is_footage(path) and folder != image.get("file_name", ""):
+        pictures = footage.find(folder)
+        path = pictures if is_footage(pictures) else path
     is_ours = KEY in row  # and has the name itself
     name = name_given.rpartition(".")[0] if is_video(name_given) and not is_ours else name_given
     size = int(row.get("width") or image.get("width") or 0), int(row.get("height") or image.get("height") or 0)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows
+from yowo_deploy.datasets.formats.references import paths_in
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.video.suffixes import is_video
 
 PERCENT_WH = (100, 100)  # the picture that boxes are measured in where the video is not there
 SAME_RATE = 0.005  # by which two rates may differ: 29.97 is written as 30
@@ -48,46 +51,59 @@ def read_labelstudio(
     Raises:
         DatasetError: no such region, one that lacks a field, or that is turned in a video that is not there.
     """
-    footage, notes = Footage(file.parent, options), list[str]()
-    videos = [_task(f"{file}: task {number}", task, footage, options, notes) for number, task in enumerate(content)]
+    footage = Footage(file.parent, options)
+    videos = [_task(f"{file}: task {number}", task, footage, options) for number, task in enumerate(content)]
     classes = list(dict.fromkeys(label for rows in videos for label in rows.label))
     if not classes:
         raise DatasetError(f"{file}: no task has a region of type videorectangle with a label")
-    return classes, videos, notes
+    return classes, videos, []
 
 
-def _task(where: str, task: dict[str, Any], footage: Footage, options: Options, notes: list[str]) -> Rows:
+def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> Rows:
     try:
-        data = task["data"]
-        reference = str(data["video"] if "video" in data else next(v for v in data.values() if isinstance(v, str)))
         done = [each for each in task["annotations"] if not each.get("was_cancelled")]
         results = done[-1]["result"] if done else []
-        path = footage.find(reference.partition("?d=")[2] or reference)
+        path = footage.find(_reference(task["data"]))
         regions = [each for each in results if each.get("type") == "videorectangle"]
         facts = footage.facts(path)
         line = _timeline([each["value"] for each in regions], facts, options.fps)
         size_wh = facts.size_wh if facts else PERCENT_WH
         rows = Rows(options, path.stem, path, line.frames, size_wh, line.fps)
         rows.scale = [side / 100 for side in size_wh]
-        bare = 0
+        rows.left_out += _left_out(task, done, results, options.attribute)
         for person, region in enumerate(regions):
             labels = _labels(region, results, options.attribute)
-            bare += not labels
+            rows.left_out["regions without a label"] += not labels
+            rows.boxed["turned box"] += sum(
+                bool(float(key.get("rotation") or 0)) for key in region["value"]["sequence"]
+            )
             keys = sorted(region["value"]["sequence"], key=lambda key: int(key["frame"]))
             for frame, box in _moments(keys, line):
                 for label in labels:
                     rows.add(frame, person, label, box)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
         raise DatasetError(f"{where}: {error!r}; expected Label Studio's export as JSON") from error
-    rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}: placed by time"
-    turned = sum(bool(float(key.get("rotation") or 0)) for each in regions for key in each["value"]["sequence"])
-    possible_notes = {
-        f"{path.name} was annotated at {rate}": line.scale != 1,
-        f"{path.name}: {bare} regions have no label and are left out": bare > 0,
-        f"{path.name}: taken as the upright boxes around them: {turned} turned boxes": turned > 0,
-    }
-    notes += [note for note, is_so in possible_notes.items() if is_so]
+    if line.scale != 1:
+        rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}"
+        rows.guessed.append(f"annotated at {rate}: placed by time")
     return rows
+
+
+def _reference(data: dict[str, Any]) -> str:
+    """The address of the video: `video`, else the first text that ends as a video's, else the first text."""
+    texts = [data["video"]] if "video" in data else [value for value in data.values() if isinstance(value, str)]
+    return str(next((text for text in texts if any(map(is_video, paths_in(str(text))))), texts[0]))
+
+
+def _left_out(
+    task: dict[str, Any], done: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]], attribute: str | None
+) -> Counter[str]:
+    """What is no box, or of no annotation that counts."""
+    kinds = (str(each.get("type")) for each in results if attribute is None or each.get("from_name") != attribute)
+    found = Counter(f"results of type {kind}" for kind in kinds if kind != "videorectangle")
+    found["cancelled annotations"] = len(task["annotations"]) - len(done)
+    found["older annotations of a task"] = max(len(done) - 1, 0)
+    return found + Counter({kind: len(task.get(kind) or ()) for kind in ("predictions", "drafts")})
 
 
 def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float | None) -> _Timeline:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.datasets.box_files import lines_of
 from yowo_deploy.datasets.data_json import Annotations, relative_to
 from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, is_footage
 from yowo_deploy.datasets.formats.sidecar import file_names, read_remarks, remarks_of, subset_of
@@ -101,13 +102,13 @@ def _sequence(file: Path) -> dict[str, str]:
 def _labels(file: Path) -> list[str]:
     places = (place / "labels.txt" for place in (file.parent, _folder(file), _folder(file).parent))
     found = next((place for place in places if place.is_file()), None)
-    lines = [] if found is None else read_within(found).decode("utf-8-sig").splitlines()
+    lines = [] if found is None else lines_of(read_within(found).decode("utf-8-sig"))
     return [line.strip() for line in lines if line.strip()]
 
 
 def _lines_of(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[float]]]:
     """Frame from 0, person, class from 1, corners."""
-    for number, line in enumerate(read_within(file).decode("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(lines_of(read_within(file).decode("utf-8-sig")), 1):
         where, row = f"{file}:{number}", line.split(",") if "," in line else line.split()
         if not row:
             continue

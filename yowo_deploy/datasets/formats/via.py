@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, parted
+from yowo_deploy.datasets.formats.references import paths_in
 from yowo_deploy.errors import DatasetError
 
 SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}
 ROUNDING_S = 0.0006  # times are written with three decimals
-_NO_ACTION = "no action"
 
 
 def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[list[str], list[Rows], list[str]]:
@@ -30,21 +29,17 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
     """
     known, notes = _attribute(file, content["attribute"], options.attribute)
     names = {str(key): str(name) for key, name in content["attribute"][known].get("options", {}).items()}
-    footage, boxed, videos = Footage(file.parent, options), Counter[str](), []
+    footage, videos = Footage(file.parent, options), []
     for view, about in content["view"].items():
         name = str(content["file"][str(about["fid_list"][0])]["fname"])
-        rows = footage.rows(Path(name).stem, footage.find(name))
+        rows = footage.rows(Path(paths_in(name)[0]).stem, footage.find(name))
         moments = [row for row in content["metadata"].values() if str(row["vid"]) == view]
-        _add(rows, f"{file}: {rows.name}", [(row, _labels(row, known, names)) for row in moments], boxed)
+        _add(rows, f"{file}: {rows.name}", [(row, _labels(row, known, names)) for row in moments])
         rows.looked_at = rows.frame
         videos.append(rows)
-    strays = sum(bool(row.get("xy")) and str(row["vid"]) not in content["view"] for row in content["metadata"].values())
-    for count, what in ((boxed.pop(_NO_ACTION, 0), "have no action"), (strays, "are of no view")):
-        if count:
-            notes.append(f"{count} boxes {what} and are left out")
-    if boxed:
-        shapes = ", ".join(f"{count} {shape}" for shape, count in sorted(boxed.items()))
-        notes.append(f"taken as the upright boxes around them: {shapes}")
+    strays = [row for row in content["metadata"].values() if str(row["vid"]) not in content["view"]]
+    if videos:
+        videos[0].left_out["boxes of no view"] += sum(bool(row.get("xy")) for row in strays)
     return list(dict.fromkeys([*names.values(), *(label for rows in videos for label in rows.label)])), videos, notes
 
 
@@ -56,13 +51,19 @@ def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tup
     if named is not None and named not in names:
         raise DatasetError(f"{file} has no attribute {named!r}, but {', '.join(names)}")
     chosen = named or next(iter(names))
-    return names[chosen], [f"the action is the attribute {chosen!r}"]
+    others = [name for name in names if name != chosen]
+    unused = f"; not taken: {', '.join(others)}" if others else ""
+    return names[chosen], [f"the action is the attribute {chosen!r}{unused}"]
 
 
-def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]], boxed: Counter[str]) -> None:
-    """The boxes of a video, from its moments and their labels; count shapes that are no rectangles."""
+def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]]) -> None:
+    """The boxes of a video, from its moments and their labels."""
     fps = rows.known_fps()
     stretches = [(row["z"], labels) for row, labels in labelled if not row.get("xy") and len(row["z"]) == 2]
+    seconds = [float(row["z"][0]) for row, _ in labelled if row.get("xy")]
+    rows.left_out["stretches of time without a box"] += sum(
+        not any(a <= second <= b for second in seconds) for (a, b), _ in stretches
+    )
     for row, labels in labelled:
         if not row.get("xy"):
             continue
@@ -70,10 +71,10 @@ def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]
         if kind not in SHAPES or len(row["z"]) != 1:
             raise DatasetError(f"{where} at {row['z']} s: shape {kind}, expected a rectangle at one time")
         if SHAPES[kind] != "rectangle":
-            boxed[SHAPES[kind]] += 1
+            rows.boxed[SHAPES[kind]] += 1
         second, box = float(row["z"][0]), _around(kind, list(map(float, numbers)))
         labels = labels or [each for (a, b), of in stretches if a <= second <= b for each in of]
-        boxed[_NO_ACTION] += not labels
+        rows.left_out["boxes without an action"] += not labels
         for label in labels:
             rows.add(math.floor((second + ROUNDING_S) * fps), UNKNOWN, label, box)
 
@@ -90,5 +91,9 @@ def _around(kind: int, numbers: list[float]) -> tuple[float, float, float, float
 
 
 def _labels(row: dict[str, Any], known: str, options_of: dict[str, str]) -> list[str]:
-    parts = [part.strip() for part in str(row.get("av", {}).get(known, "")).split(",")]
+    """Names of options, whose ids stand between commas; or, of an attribute of text, names between commas."""
+    value = str(row.get("av", {}).get(known, ""))
+    parts = [value] if value in options_of else [part.strip() for part in value.split(",")]
+    if not any(part in options_of for part in parts):
+        return parted(value)
     return list(dict.fromkeys(options_of.get(part, part) for part in parts if part))

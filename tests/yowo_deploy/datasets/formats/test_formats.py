@@ -263,7 +263,11 @@ def test_label_maps_name_classes_by_id_and_a_class_without_a_name_is_called_by_i
     items = r'item { name: "put \"}\" down" id: 3 } label { name: "walk" label_id: 1 label_type: PERSON }'
     (tmp_path / "map.pbtxt").write_text(items)
     assert from_ava(tmp_path, "a,1,0,0,1,1,3,0\n", labels=None).classes == ("walk", "2", 'put "}" down')
-    for broken, expected in (('item { name: "walk" }', "an item without an id from 1 on"), ("walk", "names no class")):
+    for broken, expected in (
+        ('item { name: "walk" }', "an item without an id from 1 on"),
+        ("walk", "no protobuf text"),
+        ("# none", "names no class"),
+    ):
         (tmp_path / "map.pbtxt").write_text(broken)
         with pytest.raises(DatasetError, match=f"map.pbtxt.*{expected}"):
             from_ava(tmp_path, "a,1,0,0,1,1,3,0\n", labels=None)
@@ -360,7 +364,7 @@ def test_via_boxes_that_are_left_out_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(via(*rows)))
     found, notes = import_annotations(tmp_path / "a.json", "via", Options(fps=10.0))
     assert [found.classes[tube.class_id] for tube in found.videos[0].tubes] == ["walk"]
-    assert "1 boxes have no action and are left out" in notes and "1 boxes are of no view and are left out" in notes
+    assert notes[1:] == ["left out: 1 boxes of no view, 1 boxes without an action"]
 
 
 def test_via_asks_which_attribute_is_the_action(tmp_path: Path) -> None:
@@ -422,7 +426,7 @@ def test_label_studio_boxes_that_are_turned_are_the_boxes_around_them(
     (tmp_path / "a.json").write_text(json.dumps(content))
     found, [note] = import_annotations(tmp_path / "a.json", "labelstudio", Options())
     assert found.videos[0].tubes[0].xyxy[0] == pytest.approx(np.array([60, 40, 100, 60]), abs=1e-4)  # float32 of 1e2
-    assert note == "a.avi: taken as the upright boxes around them: 1 turned boxes"
+    assert note == "taken as the upright boxes around them: 1 turned box"
 
 
 def test_label_studio_frames_are_placed_by_time_where_the_file_has_another_rate(
@@ -434,7 +438,7 @@ def test_label_studio_frames_are_placed_by_time_where_the_file_has_another_rate(
     content[0]["data"]["video"] = "a.avi"
     (tmp_path / "a.json").write_text(json.dumps(content))
     found, [note] = import_annotations(tmp_path / "a.json", "labelstudio", Options())
-    assert note == "a.avi was annotated at 24 frames/s, the file has 30: placed by time"
+    assert note == "annotated at 24 frames/s, the file has 30: placed by time (a)"
     [video] = found.videos
     assert (video.fps, video.frames) == (30.0, 60)
     # One second is frame 24 of the tool, 30 of the file; from 0 to 30 percent of 64 pixels in 30 frames.
@@ -465,7 +469,7 @@ def test_label_studio_rates_of_24_and_25_are_two_rates(tmp_path: Path, write_vid
     content[0]["data"]["video"] = "a.avi"
     (tmp_path / "a.json").write_text(json.dumps(content))
     found, [note] = import_annotations(tmp_path / "a.json", "labelstudio", Options())
-    assert note == "a.avi was annotated at 24 frames/s, the file has 25: placed by time"
+    assert note == "annotated at 24 frames/s, the file has 25: placed by time (a)"
     assert found.videos[0].tubes[0].frames.tolist() == [50]  # two seconds are frame 48 of the tool
 
 
