@@ -27,7 +27,8 @@ from yowo_deploy.datasets.data_json import FORMAT, Annotations, load_json, refus
 from yowo_deploy.datasets.formats.ava_csv import VIDEOS, ava_texts, read_ava_csv
 from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows, annotations_of, notes_of
 from yowo_deploy.datasets.formats.cocovid import cocovid_texts, read_cocovid
-from yowo_deploy.datasets.formats.cvat import cvat_texts, has_xml, read_cvat
+from yowo_deploy.datasets.formats.cvat import has_xml, read_cvat
+from yowo_deploy.datasets.formats.cvat_writer import cvat_texts
 from yowo_deploy.datasets.formats.labelstudio import read_labelstudio
 from yowo_deploy.datasets.formats.mot import mot_texts, read_mot
 from yowo_deploy.datasets.formats.sidecar import Written, write_files
@@ -121,18 +122,31 @@ def _rows(source: Path, kind: str, options: Options) -> tuple[list[str], list[Ro
     """Names of classes, the rows of each video, and notes."""
     match kind:
         case "ava":
-            return read_ava_csv(_files(source, "*.csv", (VIDEOS,)), options)
+            files = _files(source, "*.csv", (VIDEOS,))
+            classes, rows, notes = read_ava_csv(files, options)
         case "cvat":
-            return read_cvat(_cvat_files(source), options)
+            files = _cvat_files(source)
+            classes, rows, notes = read_cvat(files, options)
         case "mot":
-            return read_mot(_files(source, "gt.txt"), options)
+            files = _files(source, "gt.txt")
+            classes, rows, notes = read_mot(files, options)
         case "cocovid" | "via" | "labelstudio":
             found = _files(source, "*.json")
-            [file, *others] = [each for each in found if not (source.is_dir() and _is_ours(each))] or found
-            if others:
-                raise DatasetError(f"{source} holds {1 + len(others)} JSON files: name one of them")
-            return _JSON[kind](file, load_json(file), options)
-    raise InputError(f"format {kind!r} is not known, expected one of {', '.join(FORMATS)}")
+            files = [each for each in found if not (source.is_dir() and _is_ours(each))] or found
+            if len(files) > 1:
+                raise DatasetError(f"{source} holds {len(files)} JSON files: name one of them")
+            classes, rows, notes = _JSON[kind](files[0], load_json(files[0]), options)
+        case _:
+            raise InputError(f"format {kind!r} is not known, expected one of {', '.join(FORMATS)}")
+    return classes, rows, [*notes, *_not_read(source, files)]
+
+
+def _not_read(source: Path, files: Sequence[Path]) -> list[str]:
+    """Files of a folder that may be annotations, too."""
+    suffixes = (".xml", ".zip", ".json", ".csv")
+    below = (file for file in sorted(source.rglob("*")) if file.suffix.lower() in suffixes and file not in files)
+    others = [file for file in below if file.name != VIDEOS and not _is_ours(file)] if source.is_dir() else []
+    return [f"not read: {len(others)} other files, the first {others[0]}"] if others else []
 
 
 def _of_folder(folder: Path) -> str | None:
@@ -158,7 +172,10 @@ def _is_ours(file: Path) -> bool:
     """Whether it is a data.json, as an import leaves one behind."""
     if not file.name.lower().endswith((".json", ".json.gz")):
         return False
-    content = load_json(file)
+    try:
+        content = load_json(file)
+    except DatasetError:
+        return False
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 

@@ -336,6 +336,8 @@ def annotations_of(classes: Iterable[str], found: Sequence[Rows]) -> Annotations
     for name, rows in zip(names, found, strict=True):
         if rows.subset:
             sides["test" if rows.subset.lower().startswith(("val", "test")) else "train"].append(name)
+        if rows.subset and not rows.subset.lower().startswith(("val", "test", "train")):
+            rows.guessed.append(f"subset {rows.subset!r} is to train on")
     splits = ({side: tuple(of) for side, of in sides.items()},) if any(sides.values()) else ()
     exclusive = 0 if any(map(_several_labels, videos)) else None
     return with_remarks(Annotations(classes, videos, splits, exclusive), [rows.remarks for rows in found])

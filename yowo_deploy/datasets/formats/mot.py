@@ -107,7 +107,7 @@ def _labels(file: Path) -> list[str]:
 
 
 def _lines_of(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[float]]]:
-    """Frame from 0, person, class from 1, corners."""
+    """Frame from 0, person, class from 1, or 0 of a row that is not judged, corners."""
     for number, line in enumerate(lines_of(read_within(file).decode("utf-8-sig")), 1):
         where, row = f"{file}:{number}", line.split(",") if "," in line else line.split()
         if not row:
@@ -121,10 +121,10 @@ def _lines_of(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[fl
             raise DatasetError(f"{where}: {error}") from error
         if frame < 1:
             raise DatasetError(f"{where}: frame {frame}, but MOTChallenge counts frames from 1")
-        if sure == 0:
-            continue
         action = 1 if action == -1 else action  # of detections
-        if not 1 <= action <= (classes or 100_000):
+        if sure == 0:
+            action = 0
+        elif not 1 <= action <= (classes or 100_000):
             raise DatasetError(f"{where}: class {action}, expected 1 to {classes or 100_000}: they count from 1")
         yield frame - 1, person, action, [x, y, x + w, y + h]
 
@@ -141,7 +141,9 @@ def _rows(
     except ValueError as error:
         raise DatasetError(f"{folder / INFO}: {error}") from error
     for frame, person, action, corners in lines:
-        rows.add(frame, person, labels[action - 1], corners)
+        if action:
+            rows.add(frame, person, labels[action - 1], corners)
+    rows.left_out["rows of confidence 0"] += sum(not action for _, _, action, _ in lines)
     rows.subset = info.get("split", "")
     rows.remarks = read_remarks(f"{folder / INFO}", info.get(REMARKS.lower()))
     return rows
