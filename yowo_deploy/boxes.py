@@ -44,6 +44,14 @@ class Detections:
         rows = self.xyxy[index], self.confidence[index], self.class_id[index], self.scores[index]
         return Detections(*rows, tracker_id, objectness)
 
+    def classes_above(self, row: int, threshold: float | None) -> list[int]:
+        """Ids of a box's best class, and of the others whose scores exceed the threshold, best first; None: none do."""
+        best = int(self.class_id[row])
+        if threshold is None:
+            return [best]
+        order = np.argsort(-self.scores[row], kind="stable").tolist()
+        return [best, *(each for each in order if each != best and self.scores[row, each] > threshold)]
+
     @classmethod
     def empty(cls, classes: int) -> Detections:
         """No detections of a model with so many classes."""

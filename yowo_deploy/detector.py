@@ -172,6 +172,7 @@ class Detector(Closing):
         self.backend, self._every, spec = backend, every, backend.spec
         self._confidence = spec.confidence_threshold if confidence is None else confidence
         self._iou = spec.nms_threshold if iou is None else iou
+        self._label_threshold = None if spec.class_activation == "softmax" else self._confidence
         self._filter = ClassFilter(spec, options.classes, self._confidence)
         self._inference = FrameInference(backend, look, sparse=every > 1)
         self._keep = 0.0 if linker else options.keep_of(spec)
@@ -329,6 +330,7 @@ class Detector(Closing):
             ended=self._filter.tubes([*before, *self._linker.finished()]),
             source=self._source,
             best_score=answer.best_score,
+            label_threshold=self._label_threshold,
         )
 
     def _carried(self, image: Frame) -> Result:

@@ -37,6 +37,8 @@ class Result:
         source: name of the video, "" where nobody said.
         carried: the engine was not asked for this frame (`every`): boxes stay where they were, with their scores.
         best_score: the highest of all scores, shown or not; 0 of a carried result.
+        label_threshold: score above which a box has further labels, of a model whose classes do not exclude each other
+            (AVA's); None where a box has one label.
         latency_ms: from when the frame was there to this result, waits included.
     """
 
@@ -51,6 +53,7 @@ class Result:
     source: str = ""
     carried: bool = False
     best_score: float = 0.0
+    label_threshold: float | None = None
     latency_ms: float = 0.0
 
     @property
@@ -58,9 +61,15 @@ class Result:
         """(height, width) of the frame."""
         return self.frame.shape[0], self.frame.shape[1]
 
-    def plot(self, frame_bgr: Frame | None = None) -> Frame:
-        """A copy of the frame, or of another one of its size, with boxes, labels and scores."""
-        return draw(self.frame if frame_bgr is None else frame_bgr, self.detections, self.names)
+    def plot(self, frame_bgr: Frame | None = None, trail: int = 0) -> Frame:
+        """A copy of the frame, or of another one of its size, with boxes, labels and scores.
+
+        Args:
+            trail: frames of each person's way that are drawn as a line.
+        """
+        image = self.frame if frame_bgr is None else frame_bgr
+        ways = {tube.tracker_id: tube.xyxy[-trail:] for tube in self.tubes if tube.tracker_id is not None}
+        return draw(image, self.detections, self.names, self.label_threshold, ways if trail else {})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `plot` as a picture, .png or .jpg.
@@ -71,21 +80,27 @@ class Result:
         write_picture(path, self.plot())
 
     def summary(self) -> list[dict[str, Any]]:
-        """One plain dict a detection, best first; with "tracker_id" once it is linked."""
+        """One plain dict a detection, best first; with "tracker_id" once it is linked.
+
+        With a `label_threshold` it also has "labels": every one whose score exceeds that, best first, and at least the
+        best.
+        """
         found = self.detections
         rows = []
         for index, (box, confidence, class_id) in enumerate(
             zip(found.xyxy, found.confidence, found.class_id, strict=True)
         ):
-            row = {
-                "label": self.names[int(class_id)],
-                "class_id": int(class_id),
-                "confidence": round(float(confidence), 5),
-            }
+            row = self._label(int(class_id), confidence)
+            if self.label_threshold is not None:
+                classes = found.classes_above(index, self.label_threshold)
+                row["labels"] = [self._label(each, found.scores[index, each]) for each in classes]
             if found.tracker_id is not None:
                 row["tracker_id"] = int(found.tracker_id[index])
             rows.append(row | {"xyxy": [round(float(value), 2) for value in box]})
         return rows
+
+    def _label(self, class_id: int, score: Any) -> dict[str, Any]:
+        return {"label": self.names[class_id], "class_id": class_id, "confidence": round(float(score), 5)}
 
     def to_json(self) -> str:
         """One line, by `frames.schema.json` in the package; what nobody said is left out."""

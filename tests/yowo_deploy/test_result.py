@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy import result as result_module
-from yowo_deploy.boxes import Detections
+from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import MissingExtraError, OutputError
 from yowo_deploy.result import Result
 from yowo_deploy.visuals.draw import draw
@@ -47,6 +47,31 @@ def test_what_is_known_of_the_frame_is_told() -> None:
     assert (line["source"], line["time"], line["carried"]) == ("yard.avi", 0.28, True)
     assert line["detections"][0]["tracker_id"] == 3
     assert [*line["detections"][0]] == ["label", "class_id", "confidence", "tracker_id", "xyxy"]  # as C++ prints it
+
+
+def test_a_model_of_several_labels_gives_all_above_the_threshold() -> None:
+    names = ("stand", "walk", "talk", "listen")
+    scores = np.array([[0.5, 0.25, 0.75, 0.1], [0.1, 0.2, 0.05, 0.0]], np.float32)
+    boxes = np.array([[1, 2, 30, 40], [50, 2, 90, 40]], np.float32)
+    found = Detections(boxes, scores.max(axis=1), scores.argmax(axis=1), scores)
+    result = Result(7, FRAME, found, names, {}, label_threshold=0.25)
+    first, second = json.loads(result.to_json())["detections"]
+    assert [*first] == ["label", "class_id", "confidence", "labels", "xyxy"]
+    assert first["labels"] == [
+        {"label": "talk", "class_id": 2, "confidence": 0.75},
+        {"label": "stand", "class_id": 0, "confidence": 0.5},
+    ]
+    assert [each["label"] for each in second["labels"]] == ["walk"]  # kept below the threshold: its best
+    assert np.array_equal(result.plot(), draw(FRAME, found, names, 0.25))
+
+
+def test_a_trail_is_drawn_from_the_tubes() -> None:
+    boxes = np.array([[x, 20, x + 20, 60] for x in range(0, 100, 10)], np.float32)
+    tube = Tube(0, np.arange(10), boxes, tracker_id=3)
+    result = made(tubes=(tube,))
+    assert np.array_equal(result.plot(), result.plot(trail=0))
+    assert np.array_equal(result.plot(trail=4), draw(FRAME, result.detections, result.names, None, {3: boxes[-4:]}))
+    assert not np.array_equal(result.plot(trail=4), result.plot(trail=9))
 
 
 def test_a_plot_is_a_copy_with_the_detections_drawn_and_saved_as_a_picture(tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ class _Person:
         self.tracker_id, self.last_push, self.shown, self.last_xyxy = -1, 0, 0, np.zeros(4)
         self.last_frame, self._last_scores = 0, np.zeros(classes)
         self._weighted, self._weight = np.zeros(classes), 0.0  # decayed sums of class scores and of objectness
-        self.probabilities, self.box = np.zeros(classes), np.zeros(4)
+        self.probabilities = np.zeros(classes)
+        self.box: Float = np.zeros(4, np.float32)
         self._memory = memory
         self._rows = np.empty((16, 5 + classes))  # frame, corners, scores; of frames where the person is shown
         self._used, self._life, self._sum = 0, 0, np.zeros(classes)
@@ -215,8 +216,8 @@ class _Person:
 
     def move(self, xyxy: Float, inertia: float) -> None:
         """Take the next corners; the box that was there keeps a share of `inertia`."""
-        before = self.box if self.box.any() else xyxy
-        self.box = inertia * before + (1 - inertia) * xyxy
+        # The first one exactly: a weighted sum of a box with itself may differ by its last bit.
+        self.box = inertia * self.box + (1 - inertia) * xyxy if self.box.any() else xyxy.copy()
 
     def append(self, frame: int, xyxy: Float, scores: Float) -> None:
         """The next box; frames between it and the last are filled on a straight line."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
-from yowo_deploy.arrays import Frame
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.boxes import Detections
 
 Colour = tuple[int, int, int]
@@ -33,39 +33,54 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _PAPER, _GAP = (250, 250, 250), 6
 
 
-def draw(frame_bgr: Frame, detections: Detections, labels: Sequence[str]) -> Frame:
+def draw(
+    frame_bgr: Frame,
+    detections: Detections,
+    labels: Sequence[str],
+    label_threshold: float | None = None,
+    trails: Mapping[int, Float] | None = None,
+) -> Frame:
     """A copy of the frame with every detection's box and its label, "walk 0.83", or "#3 walk 0.83" of person 3.
 
-    Labels lie whole within the frame, above their box where there is room, and clear of each other where they can.
-    Characters that the font lacks become "?".
+    Each person has a colour, `colour_of` its `tracker_id`; without one each class has. Lines and letters grow with the
+    frame. Labels lie whole within the frame, above their box where there is room, and clear of each other where they
+    can. Characters that the font lacks become "?".
 
     Args:
         frame_bgr: (H, W, 3) uint8; it is not changed.
         detections: in pixels of this frame, best first: the boxes of better ones are drawn over the others'. A
             confidence of NaN is not written: ground truth has none.
         labels: names by class id.
+        label_threshold: score above which a box has further labels, each on a line of its own; None: no others.
+        trails: (F, 4) corners by person, the newest last: a line through their centres, in the person's colour.
     """
     canvas = frame_bgr.copy()
     frame_wh = (canvas.shape[1], canvas.shape[0])
-    line = max(1, round(min(frame_wh) / 200))
+    # Videos halve the resolution of colours: lines of an even width at even places stay in their colour.
+    line = 2 * max(1, round(min(frame_wh) / 480))
+    for person, way in (trails or {}).items():
+        centres = np.rint((way[:, :2] + way[:, 2:]) / 2).astype(np.int32)
+        cv2.polylines(canvas, [centres[:, None]], False, colour_of(person), line, cv2.LINE_AA)
     corners: list[Corners] = [tuple(box) for box in np.rint(detections.xyxy).astype(int).tolist()]
-    colours = [colour_of(int(class_id)) for class_id in detections.class_id]
-    for (x1, y1, x2, y2), colour in reversed(list(zip(corners, colours, strict=True))):
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, line)
+    ids = detections.class_id if detections.tracker_id is None else detections.tracker_id
+    colours = [colour_of(each) for each in ids.tolist()]
+    for box, colour in reversed(list(zip(corners, colours, strict=True))):
+        _outline(canvas, box, colour, line)
     taken: list[Corners] = []
     for index, (box, colour) in enumerate(zip(corners, colours, strict=True)):
-        label = _label(_text(detections, index, labels), colour, frame_wh)
+        label = _label(_texts(detections, index, labels, label_threshold), colour, frame_wh)
         left, top, right, bottom = place = _place(label, box, taken, frame_wh)
         canvas[top:bottom, left:right] = label
         taken.append(place)
     return canvas
 
 
-def colour_of(class_id: int) -> Colour:
-    """A class's BGR colour, always the same; the first 21 classes differ, the first seven for colour-blind eyes too."""
-    shade = _SHADES[class_id // len(PALETTE) % len(_SHADES)]
+def colour_of(number: int) -> Colour:
+    """The BGR colour of a class or person, always the same; 21 in a row differ, the first seven for colour-blind eyes
+    too."""
+    shade = _SHADES[number // len(PALETTE) % len(_SHADES)]
     end = 255 if shade > 0 else 0
-    blue, green, red = (round(v + (end - v) * abs(shade)) for v in PALETTE[class_id % len(PALETTE)])
+    blue, green, red = (round(v + (end - v) * abs(shade)) for v in PALETTE[number % len(PALETTE)])
     return blue, green, red
 
 
@@ -103,10 +118,21 @@ def contact_sheet(
     return sheet
 
 
-def _text(detections: Detections, index: int, labels: Sequence[str]) -> str:
+def _outline(canvas: Frame, box: Corners, colour: Colour, line: int) -> None:
+    """Draw the sides of a box within it, moved outwards to even pixels."""
+    x1, y1, x2, y2 = (max(0, side + side % 2 * way) for side, way in zip(box, (-1, -1, 1, 1), strict=True))
+    x2, y2 = min(x2, canvas.shape[1]), min(y2, canvas.shape[0])
+    canvas[y1:y2, x1 : x1 + line] = canvas[y1:y2, max(x1, x2 - line) : x2] = colour
+    canvas[y1 : y1 + line, x1:x2] = canvas[max(y1, y2 - line) : y2, x1:x2] = colour
+
+
+def _texts(detections: Detections, index: int, labels: Sequence[str], label_threshold: float | None) -> list[str]:
+    """The lines of a label."""
+    best, *others = detections.classes_above(index, label_threshold)
     person = "" if detections.tracker_id is None else f"#{detections.tracker_id[index]} "
     sure = detections.confidence[index]
-    return f"{person}{labels[detections.class_id[index]]}" + ("" if np.isnan(sure) else f" {sure:.2f}")
+    first = f"{person}{labels[best]}" + ("" if np.isnan(sure) else f" {sure:.2f}")
+    return [first, *(f"{labels[each]} {detections.scores[index, each]:.2f}" for each in others)]
 
 
 def _drawable(text: str) -> str:
@@ -115,9 +141,15 @@ def _drawable(text: str) -> str:
     return "".join(char if can else "?" for char, can in zip(text, known, strict=True))
 
 
-def _label(text: str, background: Colour, frame_wh: tuple[int, int]) -> Frame:
-    """A picture of the text on its background, no larger than the frame; its font grows with the frame."""
-    return _written(text, max(_MIN_SCALE, min(frame_wh) / 900), background, frame_wh[0])[: frame_wh[1]]
+def _label(texts: Sequence[str], background: Colour, frame_wh: tuple[int, int]) -> Frame:
+    """A picture of the lines on their background, no larger than the frame; its font grows with the frame."""
+    scale = max(_MIN_SCALE, min(frame_wh) / 900)
+    lines = [_written(text, scale, background, frame_wh[0]) for text in texts]
+    height, width = max(len(line) for line in lines), max(line.shape[1] for line in lines)
+    image = np.full((len(lines) * height, width, 3), background, np.uint8)
+    for number, line in enumerate(lines):
+        image[number * height : number * height + len(line), : line.shape[1]] = line
+    return image[: frame_wh[1]]
 
 
 def _written(text: str, scale: float, background: Colour, width_limit: int) -> Frame:

@@ -126,11 +126,57 @@ def test_labels_grow_with_the_frame() -> None:
     assert heights[0] < heights[1] < heights[2]
 
 
+@pytest.mark.parametrize("lines", [320, 720, 2160])
+@pytest.mark.parametrize("ground", [(0, 0, 255), (255, 255, 255), (0, 0, 0), (40, 160, 40)])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_in_a_video_boxes_keep_their_colours_and_labels_their_contrast(lines: int, ground: Colour, shift: int) -> None:
+    """After 4:2:0, which halves the resolution of colours. Its eight bits round a colour by 4 levels at most."""
+    frame = np.full((lines, lines * 4 // 3, 3), ground, np.uint8)
+    x1, y1, x2, y2 = (side * lines // 320 + shift for side in (100, 120, 200, 280))
+    drawn = draw(frame, found((x1, y1, x2, y2), tracker_id=3), LABELS)
+    video = cv2.cvtColor(cv2.cvtColor(drawn, cv2.COLOR_BGR2YUV_I420), cv2.COLOR_YUV2BGR_I420).astype(int)
+    left, width = x1 - x1 % 2, 2 * max(1, round(lines / 480))
+    assert np.abs(video[y1 + width : y2 - width, left : left + width] - colour_of(3)).max() <= 4
+    changed = np.nonzero((drawn[: y1 - 2] != ground).any(axis=2))
+    label = video[changed[0].min() : changed[0].max() + 1, changed[1].min() : changed[1].max() + 1]
+    assert len(label) >= max(12, lines / 50)  # letters of eight pixels at least
+    darkest, brightest = (find(label.mean(axis=2)) for find in (np.min, np.max))
+    assert brightest - darkest > 90
+
+
+def test_a_person_keeps_its_colour_whatever_it_does_and_others_have_others() -> None:
+    def corner(tracker_id: int, class_id: int) -> list[int]:
+        detections = found(MIDDLE_BOX, tracker_id=tracker_id)
+        detections.class_id[0] = class_id
+        return list(draw(grey(), detections, LABELS)[int(MIDDLE_BOX[3]) - 1, int(MIDDLE_BOX[0])])
+
+    assert corner(5, 0) == corner(5, 1) == list(colour_of(5))
+    assert corner(6, 0) != corner(5, 0)
+
+
+def test_a_label_has_a_line_for_each_class_above_the_threshold() -> None:
+    detections = found(MIDDLE_BOX)
+    detections.scores[0] = [0.83, 0.6]
+    one, two = (draw(grey(), detections, LABELS, threshold) for threshold in (0.7, 0.5))
+    assert np.array_equal(one, draw(grey(), detections, LABELS))
+    tall, short = ((drawn[: int(MIDDLE_BOX[1])] != 77).any(axis=(1, 2)).sum() for drawn in (two, one))
+    assert tall == 2 * short
+
+
+def test_a_trail_is_a_line_through_the_centres_in_the_colour_of_its_person() -> None:
+    way = np.array([[10, 10, 30, 30], [100, 10, 120, 30], [200, 10, 220, 30]], np.float32)
+    drawn = draw(grey(), Detections.empty(2), LABELS, trails={4: way, 5: way[:0]})
+    assert (drawn[20, 22:208] == colour_of(4)).all()
+    assert (drawn[:17] == 77).all() and (drawn[24:] == 77).all()
+
+
 def test_a_person_is_named_by_its_number() -> None:
     plain, third, fourth = (draw(grey(), found(MIDDLE_BOX, tracker_id=person), LABELS) for person in (None, 3, 4))
     assert not np.array_equal(plain, third)
     assert not np.array_equal(third, fourth)
-    assert np.array_equal(third, draw(grey(), found(MIDDLE_BOX), ["#3 walk"]))
+    inside = (slice(0, int(MIDDLE_BOX[1])), slice(0, int(MIDDLE_BOX[0] + 60)))
+    named = draw(grey(), found(MIDDLE_BOX), ["#3 walk"])[inside]
+    assert np.array_equal((third[inside] == 77).all(axis=2), (named == 77).all(axis=2))
 
 
 @pytest.mark.parametrize(

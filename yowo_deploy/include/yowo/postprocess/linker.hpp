@@ -94,12 +94,10 @@ class Track {
     }
     found.confidence[row] = std::max(*std::max_element(scores, scores + classes_), 0.0f);
     Box& xyxy = found.xyxy[row];
-    const bool moved = box_.x1 != 0 || box_.y1 != 0 || box_.x2 != 0 || box_.y2 != 0;
-    for (float Box::*side : {&Box::x1, &Box::y1, &Box::x2, &Box::y2}) {
-      const float before = moved ? box_.*side : xyxy.*side;
-      xyxy.*side =
-          rounded(static_cast<float>(inertia) * before) + rounded(static_cast<float>(1 - inertia) * xyxy.*side);
-    }
+    if (box_.x1 != 0 || box_.y1 != 0 || box_.x2 != 0 || box_.y2 != 0)  // else it is the first, and shown exactly
+      for (float Box::*side : {&Box::x1, &Box::y1, &Box::x2, &Box::y2})
+        xyxy.*side =
+            rounded(static_cast<float>(inertia) * box_.*side) + rounded(static_cast<float>(1 - inertia) * xyxy.*side);
     box_ = xyxy, seen_frame_ = frame;
   }
 
