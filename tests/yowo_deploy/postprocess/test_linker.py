@@ -60,6 +60,18 @@ def test_a_box_moves_from_where_it_was_shown_to_where_it_is() -> None:
     np.testing.assert_allclose(linker.shown.xyxy[0], BOX_INERTIA * np.array(BOX) + (1 - BOX_INERTIA) * moved)
 
 
+@law
+@given(st.lists(st.floats(0, 4000, width=32), min_size=4, max_size=4), st.integers(1, 40))
+def test_the_first_box_shown_of_a_person_is_exactly_the_detected_one(corners: list[float], number: int) -> None:
+    """A weighted sum of a number with itself may differ by its last bit, as for frames after 0."""
+    x1, y1, x2, y2 = corners
+    box = (min(x1, x2), min(y1, y2), max(x1, x2) + 1, max(y1, y2) + 1)
+    linker, found = OnlineLinker(decay=0.97), seen((0.8, (1.0, 0.0), box))
+    linker.follow(found, number)
+    np.testing.assert_array_equal(linker.shown.xyxy, found.xyxy)
+    assert linker.shown.xyxy.dtype == np.float32 and not np.shares_memory(linker._alive[0].box, found.xyxy)
+
+
 def test_without_decay_detections_are_given_back_as_they_were() -> None:
     linker, rng = OnlineLinker(), np.random.default_rng(0)
     for _ in range(9):

@@ -35,7 +35,8 @@ def results(made_up: Callable[..., Result]) -> list[Result]:
 @pytest.mark.parametrize("timed", [True, False])
 def test_every_line_is_valid_by_its_schema(made_up: Callable[..., Result], tmp_path: Path, timed: bool) -> None:
     unsaid: dict[str, Any] = {} if timed else {"timestamp": None, "source": ""}
-    shown = [*results(made_up), made_up(40, **unsaid), made_up(41, {2: [0.6, 0, 0]}, **unsaid)]
+    several = made_up(39, {2: [0.6, 0.5, 0], 3: [0.1, 0, 0]}, label_threshold=0.3, **unsaid)
+    shown = [*results(made_up), several, made_up(40, **unsaid), made_up(41, {2: [0.6, 0, 0]}, **unsaid)]
     frames, events = tmp_path / "frames.jsonl", tmp_path / "events.jsonl"
     with JsonSink(frames) as one, EventSink(events, Events(min_frames=1, update_frames=3)) as other:
         for each in shown:
