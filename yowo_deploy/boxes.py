@@ -15,6 +15,11 @@ from yowo_deploy.arrays import Float, Int
 _CACHED = 8_192
 
 
+def one_line(text: str) -> str:
+    """The text with single spaces, and no line breaks: what a `repr` gives, whatever names it holds."""
+    return " ".join(text.split())
+
+
 @dataclass(frozen=True)
 class Detections:
     """What was found in one frame, best first.
@@ -43,6 +48,10 @@ class Detections:
         tracker_id, objectness = (None if each is None else each[index] for each in (self.tracker_id, self.objectness))
         rows = self.xyxy[index], self.confidence[index], self.class_id[index], self.scores[index]
         return Detections(*rows, tracker_id, objectness)
+
+    def __repr__(self) -> str:
+        scores = f", confidence {self.confidence[0]:.2f} to {self.confidence[-1]:.2f}" if len(self) else ""
+        return f"Detections({len(self)} boxes, {self.scores.shape[1]} classes{scores})"
 
     def classes_above(self, row: int, threshold: float | None) -> list[int]:
         """Ids of a box's best class, and of the others whose scores exceed the threshold, best first; None: none do."""
@@ -104,6 +113,11 @@ class Tube:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def __repr__(self) -> str:
+        frames = f"frames {self.frames[0]} to {self.frames[-1]}" if len(self) else "no frames"
+        person = "" if self.tracker_id is None else f", person {self.tracker_id}"
+        return f"Tube(class {self.class_id}{person}, {frames}, score {self.score:.2f})"
 
 
 def paired_iou(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclusive: bool = False) -> NDArray[Any]:

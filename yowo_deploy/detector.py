@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend, Look
+from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.boxes import Detections, Tube
+from yowo_deploy.boxes import Detections, Tube, one_line
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.class_filter import ClassFilter
 from yowo_deploy.postprocess.decode import detect_and_best
@@ -26,7 +30,7 @@ from yowo_deploy.prefetch import Prefetch, map_ahead
 from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import as_bgr, preprocess
 from yowo_deploy.result import Result
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import ModelSpec, Precision
 from yowo_deploy.video.sources import TimedFrame
 
 __all__ = ["Detector", "Result"]
@@ -155,6 +159,7 @@ class Detector(Closing):
         linker: as it is to follow people at the start of each video, in place of `keep` and `tube_scores`.
     """
 
+    @checked_keywords
     def __init__(
         self,
         backend: Backend,
@@ -178,9 +183,11 @@ class Detector(Closing):
         self._keep = 0.0 if linker else options.keep_of(spec)
         self._fresh_linker = linker or options.linker(spec)
         self._cuts = CutDetector() if (bool(spec.tube_decay) if cuts is None else cuts) else None
+        self._busy, self._at_work, self._closed = threading.Lock(), "", False
         self.reset()
 
     @classmethod
+    @checked_keywords
     def open(
         cls,
         path: str | os.PathLike[str] = DEFAULT,
@@ -191,12 +198,27 @@ class Detector(Closing):
         keep: float | None = None,
         tube_scores: bool | None = None,
         cuts: bool | None = None,
-        **options: Any,
+        backend: str | None = None,
+        device: str | None = None,
+        precision: Precision | None = None,
+        threads: int | None = None,
+        clip: int | None = None,
+        parallel: int = 1,
+        cache: str | os.PathLike[str] | None = None,
+        trust: bool = False,
+        cuda: CudaLibrary = "cuda-python",
+        streams: int | None = None,
     ) -> Detector:
-        """Load a model file, by default the model of the package; `options` are those of `open_model`."""
+        """Load a model file, by default the model of the package.
+
+        Args:
+            confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
+            backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams: see `open_model`.
+        """
         shown = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
-        with closed_on_error(open_model(path, **options)) as backend:
-            return shown.detector(backend)
+        given = (backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams)
+        with closed_on_error(open_model(path, *given)) as engine:
+            return shown.detector(engine)
 
     @property
     def spec(self) -> ModelSpec:
@@ -216,11 +238,13 @@ class Detector(Closing):
             index: number of the frame, larger than the one before, where frames were dropped; by default the next one.
 
         Raises:
-            InputError: the frame is of another kind, or its number is not larger. The next frame may be pushed.
+            InputError: the frame is of another kind, or its number is not larger. The next frame may be pushed. Also:
+                the detector is closed, or another thread or a `stream` is at work in it.
             ModelFileError: the network answers with NaN or infinity.
         """
-        task = self._next(self._prepare(frame, index, timestamp))
-        return self._finish(task, self._ask(task))
+        with self._alone("push()"):
+            task = self._next(self._prepare(frame, index, timestamp))
+            return self._finish(task, self._ask(task))
 
     def stream(self, frames: Iterable[Frame | TimedFrame], ahead: int = AHEAD) -> Iterator[Result]:
         """As `push` for every frame, with decoding and preprocessing run ahead in a thread of their own.
@@ -231,8 +255,11 @@ class Detector(Closing):
         Args:
             frames: as `push` takes them, or with number and time, as a `Source` gives them. It is read in that thread.
             ahead: frames that wait between source and engine; 1 for the newest frames of a camera.
+
+        Raises:
+            InputError: see `push`; also while another `stream` has not ended.
         """
-        with Prefetch(self._prepared(frames), ahead) as prepared:
+        with self._alone("stream()"), Prefetch(self._prepared(frames), ahead) as prepared:
             tasks, parallel = map(self._next, prepared), self._inference.parallel
             answered = map_ahead(lambda task: (task, self._ask(task)), tasks, parallel)
             for task, answer in answered:
@@ -257,7 +284,29 @@ class Detector(Closing):
 
     def close(self) -> None:
         """Close the model; safe to call twice."""
+        self._closed = True
         self.backend.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self._count} frames so far"
+        model = f"{self.spec.name}, {self.spec.classes} classes, {self.backend.name}"
+        return one_line(f"Detector({model}, confidence {self._confidence:g}, {state})")
+
+    @contextmanager
+    def _alone(self, call: str) -> Iterator[None]:
+        """Refuse a second call while one is at work: frames of two videos would become one clip."""
+        if self._closed:
+            raise InputError(f"{call} after the detector was closed: call it within the `with` block, or open another")
+        if not self._busy.acquire(blocking=False):
+            raise InputError(
+                f"{call} while {self._at_work} of the same detector is at work, and a detector follows one video: end "
+                "that one first, or use StreamPool, where several videos and threads share a model"
+            )
+        self._at_work = call
+        try:
+            yield
+        finally:
+            self._busy.release()
 
     def _prepared(self, frames: Iterable[Frame | TimedFrame]) -> Iterator[_Prepared]:
         for frame in frames:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.boxes import Detections, Tube
+from yowo_deploy.boxes import Detections, Tube, one_line
 from yowo_deploy.errors import MissingExtraError
 from yowo_deploy.postprocess.events import rounded_time
 from yowo_deploy.visuals.draw import draw
@@ -55,6 +55,16 @@ class Result:
     best_score: float = 0.0
     label_threshold: float | None = None
     latency_ms: float = 0.0
+
+    def __repr__(self) -> str:
+        found, (height, width) = self.detections, self.orig_shape
+        people = [""] * len(found) if found.tracker_id is None else [f"#{each} " for each in found.tracker_id]
+        shown = [
+            f"{person}{self.names[class_id]} {confidence:.2f}"
+            for person, class_id, confidence in zip(people, found.class_id, found.confidence, strict=True)
+        ]
+        where = f"frame {self.frame_index}" + (f" of {self.source}" if self.source else "")
+        return one_line(f"Result({where}, {width}x{height}: {', '.join(shown) or 'no detections'})")
 
     @property
     def orig_shape(self) -> tuple[int, int]:

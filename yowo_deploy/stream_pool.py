@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.batching import SharedBackend
+from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.backends.loader import open_model
+from yowo_deploy.boxes import one_line
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import InputError
+from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.result import Result
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import ModelSpec, Precision
 from yowo_deploy.video.sources import CLOSE_S, Source, TimedFrame, open_source
 
 WAITING = 2  # results, or pushed frames, of a stream that may wait before the stream does
@@ -66,6 +69,7 @@ class StreamPool(Closing):
         InputError: see `Detector`.
     """
 
+    @checked_keywords
     def __init__(
         self,
         backend: Backend,
@@ -91,6 +95,7 @@ class StreamPool(Closing):
         self._closed = False
 
     @classmethod
+    @checked_keywords
     def open(
         cls,
         path: str | os.PathLike[str] = DEFAULT,
@@ -103,16 +108,34 @@ class StreamPool(Closing):
         keep: float | None = None,
         tube_scores: bool | None = None,
         cuts: bool | None = None,
-        **options: Any,
+        backend: str | None = None,
+        device: str | None = None,
+        precision: Precision | None = None,
+        threads: int | None = None,
+        clip: int | None = None,
+        parallel: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        trust: bool = False,
+        cuda: CudaLibrary = "cuda-python",
+        streams: int | None = None,
     ) -> StreamPool:
-        """Load a model file, by default the model of the package; `options` are those of `open_model`.
+        """Load a model file, by default the model of the package.
 
-        On a CPU the engine works on as many calls at once as there are cores, four at most, unless `parallel` is given.
+        Args:
+            max_wait_ms, max_batch: see `StreamPool`.
+            confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
+            parallel: by default as many calls at once as there are cores on a CPU, four at most, and one elsewhere.
+            backend, device, precision, threads, clip, cache, trust, cuda, streams: see `open_model`.
         """
-        if options.get("device") in (None, "cpu") and "streams" not in options:
-            options.setdefault("parallel", max(1, min(MOST_STREAMS, os.cpu_count() or 1)))
-        with closed_on_error(open_model(path, **options)) as backend:
-            return cls(backend, max_wait_ms, max_batch, confidence, iou, every, classes, keep, tube_scores, cuts)
+        if parallel is None:
+            parallel = max(1, min(MOST_STREAMS, os.cpu_count() or 1)) if device in (None, "cpu") else 1
+        given = (backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams)
+        with closed_on_error(open_model(path, *given)) as engine:
+            return cls(engine, max_wait_ms, max_batch, confidence, iou, every, classes, keep, tube_scores, cuts)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else ", ".join(self._streams) or "no streams"
+        return one_line(f"StreamPool({self.spec.name}, {self.spec.classes} classes, {self.backend.name}: {state})")
 
     @property
     def spec(self) -> ModelSpec:

@@ -16,7 +16,19 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
-    0: ("arrays", "errors", "version", "spec", "boxes", "files", "closing", "prefetch", "cpp_paths", "reporter"),
+    0: (
+        "arrays",
+        "errors",
+        "version",
+        "spec",
+        "boxes",
+        "files",
+        "closing",
+        "keywords",
+        "prefetch",
+        "cpp_paths",
+        "reporter",
+    ),
     1: ("preprocess", "postprocess", "model_files"),
     2: ("backends", "video", "visuals"),
     3: ("result",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -17,13 +18,15 @@ from numpy.typing import NDArray
 from yowo_deploy import detector as detector_module
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.detector import Detector, Result
+from yowo_deploy.backends.loader import open_model
+from yowo_deploy.detector import Detector, DetectorOptions, Result
 from yowo_deploy.errors import InputError, ModelFileError, VideoError
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
+from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.sources import TimedFrame
 
 Backends = Callable[[ModelSpec], Any]  # the factory of conftest.py
@@ -510,3 +513,92 @@ def test_thresholds_that_are_none_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="expected 0 to 1"):
         Detector(numpy_backend(spec), **options)  # type: ignore[arg-type]
+
+
+class Waiting:
+    """A backend whose first answer waits until it is let go."""
+
+    name, streams = "waiting", 1
+
+    def __init__(self, backend: Any) -> None:
+        self.spec, self._backend = backend.spec, backend
+        self.asked, self.free = threading.Event(), threading.Event()
+
+    def infer(self, clips: NDArray[np.float32]) -> Float:
+        self.asked.set()
+        assert self.free.wait()
+        return np.asarray(self._backend.infer(clips))
+
+    def close(self) -> None: ...
+
+
+def test_a_second_thread_is_refused_and_the_first_goes_on(spec: ModelSpec, numpy_backend: Backends) -> None:
+    backend, frames, first = Waiting(numpy_backend(spec)), frames_of(2), list[Result]()
+    detector = Detector(backend, 0.05)  # type: ignore[arg-type]  # as far as a detector needs it
+    thread = threading.Thread(target=lambda: first.append(detector.push(frames[0])))
+    thread.start()
+    assert backend.asked.wait()
+    for call in (lambda: detector.push(frames[1]), lambda: next(detector.stream(frames))):
+        with pytest.raises(InputError, match=r"while push\(\) of the same detector is at work.*StreamPool"):
+            call()
+    backend.free.set()
+    thread.join()
+    both = [*first, detector.push(frames[1])]
+    assert found_in(both) == found_in(list(Detector(numpy_backend(spec), 0.05).stream(frames)))
+
+
+def test_two_streams_of_one_detector_are_refused_until_the_first_has_ended(
+    spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    detector, frames = Detector(numpy_backend(spec), 0.05), frames_of(4)
+    first = detector.stream(frames)
+    next(first)
+    for call in (lambda: next(detector.stream(frames)), lambda: detector.push(frames[0])):
+        with pytest.raises(InputError, match=r"while stream\(\) of the same detector is at work.*end that one first"):
+            call()
+    assert len(list(first)) == 3  # undisturbed
+    left = detector.stream(frames)
+    next(left)
+    left.close()
+    assert len(list(detector.stream(frames))) == 4
+
+
+def test_after_close_frames_are_refused(spec: ModelSpec, numpy_backend: Backends) -> None:
+    with Detector(numpy_backend(spec)) as detector:
+        detector.push(frames_of(1)[0])
+    for call in (lambda: detector.push(frames_of(1)[0]), lambda: next(detector.stream(frames_of(1)))):
+        with pytest.raises(InputError, match=r"after the detector was closed.*`with` block"):
+            call()
+    detector.close()
+
+
+def test_a_detector_prints_in_one_line(spec: ModelSpec, numpy_backend: Backends) -> None:
+    detector = Detector(numpy_backend(spec.replace(name="two\nlines")), 0.05)
+    detector.push(frames_of(1)[0])
+    assert repr(detector) == "Detector(two lines, 3 classes, numpy, confidence 0.05, 1 frames so far)"
+    detector.close()
+    assert repr(detector).endswith(", closed)")
+
+
+@pytest.mark.parametrize("call", [Detector.open, Detector, StreamPool.open, StreamPool, open_model])
+def test_an_unknown_option_is_answered_with_the_nearest(call: Callable[..., object]) -> None:
+    name, meant = ("devise", "device") if call is open_model else ("conf", "confidence")
+    if call in (Detector, StreamPool):
+        name, meant = "tubescores", "tube_scores"
+    with pytest.raises(InputError, match=f"{call.__qualname__} has no argument '{name}': did you mean '{meant}'"):
+        call("default", **{name: 1})
+    with pytest.raises(InputError, match=r"has no argument 'xyz': expected some of .*, "):
+        call("default", xyz=1)
+
+
+@pytest.mark.parametrize("call", [Detector.open, StreamPool.open])
+def test_a_file_is_opened_with_all_options_of_open_model_and_of_a_detector(call: Callable[..., object]) -> None:
+    """By their names, types and defaults, so that editors show them; a pool chooses the number of calls itself."""
+    given = dict(inspect.signature(call).parameters)
+    wanted = {**inspect.signature(DetectorOptions).parameters, **inspect.signature(open_model).parameters}
+    if call == StreamPool.open:
+        assert given.pop("parallel").default is None and wanted.pop("parallel").default == 1
+        assert [given.pop(name).default for name in ("max_wait_ms", "max_batch")] == [0, None]
+    path = given.pop("path")
+    assert path.default == "default" and wanted.pop("path")
+    assert {**given} == {**wanted}

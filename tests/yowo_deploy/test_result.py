@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -85,6 +86,17 @@ def test_a_plot_is_a_copy_with_the_detections_drawn_and_saved_as_a_picture(tmp_p
     assert np.array_equal(cv2.imread(str(tmp_path / "out.png")), result.plot())
     with pytest.raises(OutputError, match=r"ends in \.png"):
         result.save(tmp_path / "out.gif")
+
+
+def test_all_that_is_found_prints_in_one_line() -> None:
+    result = made(tracker_id=np.array([3]), source="two\nlines.mp4", timestamp=0.1)
+    assert repr(result) == 'Result(frame 7 of two lines.mp4, 160x120: #3 si"t 0.12)'
+    assert repr(replace(result, detections=Detections.empty(2), source="")) == "Result(frame 7, 160x120: no detections)"
+    assert repr(result.detections) == "Detections(1 boxes, 2 classes, confidence 0.12 to 0.12)"
+    assert repr(Detections.empty(2)) == "Detections(0 boxes, 2 classes)"
+    tube = Tube(1, np.arange(3, 8), np.zeros((5, 4), np.float32), 0.25, tracker_id=2)
+    assert repr(tube) == "Tube(class 1, person 2, frames 3 to 7, score 0.25)"
+    assert repr(Tube(1, np.arange(0), np.zeros((0, 4), np.float32))) == "Tube(class 1, no frames, score 1.00)"
 
 
 def test_supervision_gets_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -352,3 +352,11 @@ def test_a_pool_that_cannot_be_made_leaves_nothing_behind(spec: ModelSpec, numpy
     with pytest.raises(InputError, match="no class 'nope'"):
         StreamPool(numpy_backend(spec), classes=["nope"])
     assert not set(threading.enumerate()) - before
+
+
+def test_a_pool_prints_in_one_line_with_its_streams(spec: ModelSpec, numpy_backend: Backends) -> None:
+    with StreamPool(numpy_backend(spec)) as pool:
+        assert repr(pool).endswith(": no streams)")
+        pool.push("door\nbell", frames_of(1, 0)[0]).result()
+        assert repr(pool).startswith("StreamPool(yowo, 3 classes, ") and repr(pool).endswith(": door bell)")
+    assert repr(pool).endswith(": closed)")

@@ -13,6 +13,7 @@ from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.errors import InputError, MissingExtraError
 from yowo_deploy.files import existing_file
+from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.plan_record import is_plan
 from yowo_deploy.spec import Precision
@@ -25,6 +26,7 @@ ONNX_ENGINES = {
 BACKENDS = (*ONNX_ENGINES, "tensorrt", "pytorch")
 
 
+@checked_keywords
 def open_model(
     path: str | os.PathLike[str],
     backend: str | None = None,

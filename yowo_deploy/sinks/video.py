@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.errors import VideoError
 from yowo_deploy.result import Result
-from yowo_deploy.video.writer import VideoWriter
+from yowo_deploy.video.writer import VideoWriter, check_suffix
 
 WAITING = 32  # frames between engine and encoder
+FPS = 25.0  # of frames without times
 
 
 class VideoSink:
@@ -25,15 +27,35 @@ class VideoSink:
     camera that gives fewer frames than it says, or is away for a while, the video is so much shorter. A frame of
     another size, as a camera may send in the middle, is drawn on and then scaled.
 
+        with Detector.open() as detector, VideoSink("out.webm") as sink:
+            for result in detector.stream(frames):
+                sink.write(result.frame, result)
+
     Args:
-        path, fps, size_wh: see `VideoWriter`.
+        path: see `VideoWriter`.
+        fps: by default what the times of the first two results say, and 25 where they have none.
+        size_wh: by default of the first frame.
+        trail: see `Result.plot`.
 
     Attributes:
         encode_ms: that drawing and encoding took in all, beside the engine.
+
+    Raises:
+        VideoError, MissingExtraError, OutputError: see `VideoWriter`; without `size_wh` and `fps`, of the encoder and
+            the folder not before the first frames are written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float, size_wh: tuple[int, int]) -> None:
-        self._writer, self._size_wh = VideoWriter(path, fps, size_wh), size_wh
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        fps: float | None = None,
+        size_wh: tuple[int, int] | None = None,
+        trail: int = 0,
+    ) -> None:
+        check_suffix(path)
+        self._path, self._fps, self._size_wh, self._trail = path, fps, size_wh, trail
+        self._writer = VideoWriter(path, fps, size_wh) if fps and size_wh else None
+        self._held: list[tuple[Frame, Result]] = []  # the first, while the rate is not known
         self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(maxsize=WAITING)
         self._failure: BaseException | None = None
         self._shown: Frame | None = None
@@ -59,26 +81,53 @@ class VideoSink:
         self._queue.put(None)
         self._thread.join()
         failure = self._failure if error is None else error
-        self._writer.__exit__(None if failure is None else type(failure), failure, trace)
+        if self._writer is not None:
+            self._writer.__exit__(None if failure is None else type(failure), failure, trace)
+        elif failure is None:
+            raise VideoError(f"there was no frame to write to {self._path}")
         if error is None and self._failure is not None:
             raise self._failure
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            if self._failure is None:
-                self._encode(*item)
+            self._take(item)
+        if self._held:
+            self._take(None)
 
-    def _encode(self, frame: Frame, result: Result) -> None:
+    def _take(self, item: tuple[Frame, Result] | None) -> None:
+        """Encode the next frame, or keep the first until the next says how fast they are; None: there is no next."""
+        if self._failure is not None:
+            return
         start = perf_counter()
         try:
-            drawn = result.plot(frame)
-            if (drawn.shape[1], drawn.shape[0]) != self._size_wh:
-                drawn = np.asarray(cv2.resize(drawn, self._size_wh, interpolation=cv2.INTER_AREA), np.uint8)
-            for _ in range(self._next_number, result.frame_index):
-                if self._shown is not None:
-                    self._writer.write(self._shown)
-            self._writer.write(drawn)
-            self._shown, self._next_number = drawn, result.frame_index + 1
+            if self._writer is None:
+                self._held += [item] if item else []
+                if self._fps is None and item and len(self._held) == 1 and item[1].timestamp is not None:
+                    return
+                self._writer = self._opened()
+                for each in self._held:
+                    self._encode(self._writer, *each)
+                self._held.clear()
+            elif item:
+                self._encode(self._writer, *item)
         except BaseException as error:  # handed over, not swallowed: `write` and `__exit__` raise it
             self._failure = error
         self.encode_ms += 1000 * (perf_counter() - start)
+
+    def _opened(self) -> VideoWriter:
+        (frame, first), (_, last) = self._held[0], self._held[-1]
+        frames = last.frame_index - first.frame_index
+        seconds = (last.timestamp or 0) - (first.timestamp or 0)
+        fps = self._fps or (frames / seconds if frames > 0 and seconds > 0 else FPS)
+        self._size_wh = self._size_wh or (frame.shape[1], frame.shape[0])
+        return VideoWriter(self._path, fps, self._size_wh)
+
+    def _encode(self, writer: VideoWriter, frame: Frame, result: Result) -> None:
+        drawn = result.plot(frame, self._trail)
+        if self._size_wh and (drawn.shape[1], drawn.shape[0]) != self._size_wh:
+            drawn = np.asarray(cv2.resize(drawn, self._size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+        for _ in range(self._next_number, result.frame_index):
+            if self._shown is not None:
+                writer.write(self._shown)
+        writer.write(drawn)
+        self._shown, self._next_number = drawn, result.frame_index + 1

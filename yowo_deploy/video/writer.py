@@ -40,9 +40,7 @@ class VideoWriter:
 
     def __init__(self, path: str | os.PathLike[str], fps: float, size_wh: tuple[int, int]) -> None:
         self.path = Path(path)
-        encoders: dict[str, Callable[[Path, float, tuple[int, int]], Any]] = {".webm": _vp8, ".mp4": _h264}
-        if self.path.suffix.lower() not in encoders:
-            raise VideoError(f"cannot write {self.path}: expected a name that ends in .webm or .mp4")
+        check_suffix(path)
         if min(size_wh) < 2:
             raise VideoError(f"cannot write frames of {size_wh[0]}x{size_wh[1]}: expected 2x2 or larger")
         self._size_wh = size_wh
@@ -50,7 +48,7 @@ class VideoWriter:
         self._written = 0
         temporary = self._stack.enter_context(atomic_write(self.path))
         try:
-            self._encoder = encoders[self.path.suffix.lower()](temporary, fps, size_wh)
+            self._encoder = _ENCODERS[self.path.suffix.lower()](temporary, fps, size_wh)
         except BaseException as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
             raise
@@ -83,6 +81,16 @@ class VideoWriter:
         self._stack.__exit__(kind, error, trace)
 
 
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that no encoder is for.
+
+    Raises:
+        VideoError: it ends neither in .webm nor in .mp4.
+    """
+    if Path(path).suffix.lower() not in _ENCODERS:
+        raise VideoError(f"cannot write {path}: expected a name that ends in .webm or .mp4")
+
+
 def _h264(path: Path, fps: float, size_wh: tuple[int, int]) -> _PyAv:
     return _PyAv(path, fps, size_wh, "libx264", preset="superfast")
 
@@ -92,6 +100,9 @@ def _vp8(path: Path, fps: float, size_wh: tuple[int, int]) -> _PyAv | _OpenCvVp8
     if find_spec("av") is None:
         return _OpenCvVp8(path, fps, size_wh)
     return _PyAv(path, fps, size_wh, "libvpx", deadline="realtime", threads="1", **{"cpu-used": "16"})
+
+
+_ENCODERS: dict[str, Callable[[Path, float, tuple[int, int]], Any]] = {".webm": _vp8, ".mp4": _h264}
 
 
 class _OpenCvVp8:

@@ -1,0 +1,37 @@
+"""Refuse unknown keyword arguments with the nearest known one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
+from inspect import signature
+from typing import ParamSpec, TypeVar
+
+from yowo_deploy.errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """The function; it raises an InputError that names the nearest argument for a keyword that it does not have."""
+    known = [name for name in signature(function).parameters if name not in ("self", "cls")]
+    called = function.__qualname__.removesuffix(".__init__")
+
+    @wraps(function)
+    def checked(*args: P.args, **keywords: P.kwargs) -> R:
+        for name in keywords:
+            if name not in known:
+                nearest = nearest_name(name, known)
+                hint = f"did you mean {nearest!r}?" if nearest else f"expected some of {', '.join(known)}"
+                raise InputError(f"{called} has no argument {name!r}: {hint}")
+        return function(*args, **keywords)
+
+    return checked
+
+
+def nearest_name(name: str, known: list[str]) -> str | None:
+    """The known name that begins with this one, or this one with it, else one spelt alike; None: there is none."""
+    begun = [each for each in known if each.startswith(name) or name.startswith(each)]
+    return next(iter(begun or get_close_matches(name, known, 1)), None)
