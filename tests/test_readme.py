@@ -88,7 +88,7 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
         def close(self) -> None: ...
 
-    def open_model(path: str, **_: object) -> Fake:
+    def open_model(path: str, *_: object, **__: object) -> Fake:
         opened.append(path)
         return Fake()
 
