@@ -275,12 +275,13 @@ def _path(
     if source or is_footage(path):
         return path, ""
     there = footage.everything()
+    remedy = f"give --videos a folder with its video alone, or rename that to {name or what!r}"
     if len(there) != 1:
-        return path, f"{what} names no video, and {len(there)} are there: give --videos a folder with its video alone"
+        return path, f"{what} names no video, and {len(there)} are there: {remedy}"
     facts = footage.facts(there[0])
     if facts and ((all(size_wh) and facts.size_wh != size_wh) or 0 < facts.frames < frames):
-        fits = f"is {facts.size_wh[0]}x{facts.size_wh[1]} and has {facts.frames} frames: it is another"
-        return path, f"{what} names no video, and the only one there, {there[0].name}, {fits}"
+        other = f"{facts.size_wh[0]}x{facts.size_wh[1]}, {facts.frames} frames"
+        return path, f"{what} names no video, and the only one there, {there[0].name}, is another ({other}): {remedy}"
     return there[0], f"{what} names no video: taken is the only one there, {there[0].name}"
 
 

@@ -87,7 +87,10 @@ def test_a_video_of_another_size_or_length_is_not_taken(
     write_video(tmp_path / "yard.avi", frames=20)
     found, [note] = read(tmp_path, about("job", last=last) + size, track(*listed((5, last))))
     assert not found.videos[0].path.exists()
-    assert "the only one there, yard.avi, is 64x48 and has 20 frames: it is another" in note
+    assert "the only one there, yard.avi, is another (64x48, 20 frames): give --videos a folder with" in note
+    assert "or rename that to 'job 9'" in note
+    (tmp_path / "yard.avi").rename(tmp_path / "job 9.avi")
+    assert import_annotations(tmp_path / "a.xml", "cvat", Options())[0].videos[0].path == tmp_path / "job 9.avi"
 
 
 def test_jobs_of_one_video_are_two_videos_of_one_recording(tmp_path: Path, write_video: Write) -> None:
