@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.available import why_not
 from benchmarks.forms import rows
 from benchmarks.model_cost import LENGTHS, PAPER
 from benchmarks.precision import ENGINES, figures_file, form_file
@@ -93,10 +94,13 @@ def pareto(work: Path, seconds: float) -> dict[str, Any] | None:
             name, file = f"{form.split()[0]}, {engine}", form_file(folder, form)
             models[name] = open_model(file, engine, threads=1)
             scores[name] = json.loads(figures_file(file, engine).read_text())[0]
-    models["bf16, openvino"] = open_model(single, "openvino", precision="bf16", threads=1)
+    absent = {"bf16, openvino": reason} if (reason := why_not("openvino", "bf16")) else {}
+    if not absent:
+        models["bf16, openvino"] = open_model(single, "openvino", precision="bf16", threads=1)
     found = rows({name: model_call(model) for name, model in models.items()}, seconds)
     macs = recorded_cost(read_onnx_file(single).metadata)["total"]["macs"]
-    return {"gmac": macs / 1e9, "rows": [row | {"frame_map": scores.get(row["name"])} for row in found]}
+    scored = [row | {"frame_map": scores.get(row["name"])} for row in found]
+    return {"gmac": macs / 1e9, "rows": scored, "absent": absent}
 
 
 def postprocess(work: Path, seconds: float) -> dict[str, Any]:

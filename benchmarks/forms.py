@@ -18,6 +18,8 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from benchmarks.available import why_not
+from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
 from yowo_deploy.diagnostics.system_info import describe_machine
@@ -34,7 +36,7 @@ from yowo_training.torch_backend import TorchBackend
 
 LABELS = tuple(f"action {number}" for number in range(24))
 ANCHORS = ((0.7, 1.0), (1.1, 2.1), (1.6, 3.0), (2.2, 4.5), (4.0, 5.9))
-EAGER, COMPILED = "PyTorch, eager", "PyTorch, torch.compile"
+EAGER, COMPILED, OV_BF16 = "PyTorch, eager", "PyTorch, torch.compile", "OpenVINO, bf16"
 ENGINES = ("openvino", "onnxruntime")
 # One thread, and its CPU time, which on a core of its own is the latency: so other work on the machine counts neither
 # as waiting for a core nor as threads that wait for each other. Beside it eager PyTorch took 20 times as long with
@@ -69,20 +71,21 @@ def prepare(checkpoint: Checkpoint, folder: Path, compiling: bool) -> None:
         write_text(folder / "compile.json", json.dumps({"failed": str(error).splitlines()[0]}))
 
 
-def make_calls(checkpoint: Checkpoint, folder: Path, threads: int) -> dict[str, Call]:
-    """Calls by name, PyTorch as it comes first."""
+def make_calls(checkpoint: Checkpoint, folder: Path, threads: int, absent: Mapping[str, str]) -> dict[str, Call]:
+    """Calls by name, PyTorch as it comes first; without those that are absent."""
     single = folder / "fp32.onnx"
     eager, half = TorchBackend.of(checkpoint), TorchBackend.of(checkpoint)
     half._dtype = torch.bfloat16
-    models = {
+    models: dict[str, Backend] = {
         EAGER: eager,
         "PyTorch, bf16": half,
         "ONNX Runtime, fp32": open_model(single, "onnxruntime", threads=threads),
         "ONNX Runtime, int8": open_model(folder / "onnxruntime.onnx", "onnxruntime", threads=threads),
         "OpenVINO, fp32": open_model(single, "openvino", threads=threads),
-        "OpenVINO, bf16": open_model(single, "openvino", precision="bf16", threads=threads),
         "OpenVINO, int8": open_model(folder / "openvino.onnx", "openvino", threads=threads),
     }
+    if OV_BF16 not in absent:
+        models[OV_BF16] = open_model(single, "openvino", precision="bf16", threads=threads)
     calls = {name: model_call(model) for name, model in models.items()}
     told = folder / "compile.json"
     if told.exists() and "seconds" in json.loads(told.read_text()):
@@ -130,10 +133,12 @@ def main() -> None:
         prepare(checkpoint, folder, "--no-compile" not in sys.argv)
         return
     macs = cost(checkpoint.model, checkpoint.spec.clip_shape)["total"].macs
-    found = rows(make_calls(checkpoint, folder, THREADS), float(sys.argv[5]))
+    absent = {OV_BF16: reason} if (reason := why_not("openvino", "bf16")) else {}
+    found = rows(make_calls(checkpoint, folder, THREADS, absent), float(sys.argv[5]))
     told = folder / "compile.json"
     facts = {"backbone": backbone, "frames": frames, "gmac": macs / 1e9, "threads": THREADS, "rows": found}
-    facts |= {"compile": json.loads(told.read_text()) if told.exists() else None, "machine": describe_machine()}
+    facts |= {"compile": json.loads(told.read_text()) if told.exists() else None}
+    facts |= {"absent": absent, "machine": describe_machine()}
     write_text(folder / "figures.json", json.dumps(facts, indent=1))
 
 

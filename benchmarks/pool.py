@@ -17,6 +17,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from benchmarks.available import why_not
 from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.loader import ONNX_ENGINES
 from yowo_deploy.detector import Detector
@@ -43,6 +44,9 @@ def main() -> None:
     asked = parser.parse_args()
     FRAMES[:] = _frames(asked.video)
     for backend in asked.backend or list(ONNX_ENGINES):
+        if reason := why_not(backend):
+            print(f"{backend}: {reason}")
+            continue
         detectors = [Detector.open(asked.model, backend=backend) for _ in range(STREAMS)]
         limits = asked.max_wait_ms or [0.0, 30.0]
         pools = {ms: Pooled(StreamPool.open(asked.model, ms, asked.max_batch, backend=backend)) for ms in limits}

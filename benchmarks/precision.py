@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from benchmarks.available import why_not
 from benchmarks.forms import make_checkpoint
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.loader import open_model
@@ -28,7 +30,7 @@ from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.files import write_text
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
-from yowo_deploy.spec import METADATA_KEY
+from yowo_deploy.spec import METADATA_KEY, Precision
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import export_onnx
 from yowo_export.precision.convert import Wish, lower_model, store_anew
@@ -45,8 +47,22 @@ WISHES = {
 }
 
 
+# Name -> file, engine and precision; the first is what the others are compared with.
+ROWS: dict[str, tuple[str, str, Precision | None]] = {
+    "plain export, onnxruntime fp32": ("plain.onnx", "onnxruntime", None),
+    "PyTorch eager": ("", "pytorch", None),
+    "ours for onnxruntime, fp32": ("apart.onnx", "onnxruntime", None),
+    "ours for onnxruntime, int8": ("int8_ort.onnx", "onnxruntime", None),
+    "plain export, openvino fp32": ("plain.onnx", "openvino", None),
+    "ours, openvino fp32": ("fp32.onnx", "openvino", None),
+    "ours, openvino bf16": ("fp32.onnx", "openvino", "bf16"),
+    "ours, openvino int8": ("int8_ov.onnx", "openvino", None),
+}
+
+
 def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
     """Print milliseconds, ratio to the plain export on ONNX Runtime and megabytes of every form."""
+    absent = {name: why for name, (file, *where) in ROWS.items() if file and (why := why_not(*where))}
     checkpoint = make_checkpoint(backbone, frames)
     plain, ours, apart = (folder / f"{name}.onnx" for name in ("plain", "fp32", "apart"))
     plain_export(checkpoint, plain)
@@ -57,29 +73,27 @@ def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
     for name, target in (("int8_ov", "openvino"), ("int8_ort", "onnxruntime")):
         wish = replace(WISHES[f"int8 for {target}"], max_drop=None)  # random weights detect nothing that could be lost
         lower_model(ours, folder / f"{name}.onnx", clips, wish, judged=1)
-    rows = {
-        "plain export, onnxruntime fp32": open_model(plain, "onnxruntime"),
-        "PyTorch eager": TorchBackend.of(checkpoint),
-        "ours for onnxruntime, fp32": open_model(apart, "onnxruntime"),
-        "ours for onnxruntime, int8": open_model(folder / "int8_ort.onnx", "onnxruntime"),
-        "plain export, openvino fp32": open_model(plain, "openvino"),
-        "ours, openvino fp32": open_model(ours, "openvino"),
-        "ours, openvino bf16": open_model(ours, "openvino", precision="bf16"),
-        "ours, openvino int8": open_model(folder / "int8_ov.onnx", "openvino"),
+    models = {
+        name: open_model(folder / file, engine, precision=precision) if file else TorchBackend.of(checkpoint)
+        for name, (file, engine, precision) in ROWS.items()
+        if name not in absent
     }
-    _measure(rows)
+    _measure(models, absent)
     for path in sorted(folder.glob("*.onnx")):
         print(f"{path.name}: {path.stat().st_size / 1e6:.0f} MB")
 
 
-def _measure(rows: dict[str, Backend]) -> None:
+def _measure(models: Mapping[str, Backend], absent: Mapping[str, str]) -> None:
     with ExitStack() as stack:
-        models = [stack.enter_context(model) for model in rows.values()]
-        timings = bench_models(models, SECONDS, warmup=2)
+        timings = bench_models([stack.enter_context(model) for model in models.values()], SECONDS, warmup=2)
+    measured = dict(zip(models, timings, strict=True))
     print("| | p50 ms | times the plain export, 95 % |\n|---|---:|---:|")
-    for name, timing in zip(rows, timings, strict=True):
-        ratio, low, high = ratio_interval(timings[0], timing)
-        print(f"| {name} | {timing.percentile_ms(50):.0f} | {ratio:.2f} [{low:.2f}, {high:.2f}] |")
+    for name in ROWS:
+        if name in absent:
+            print(f"| {name} | - | {absent[name]} |")
+            continue
+        ratio, low, high = ratio_interval(timings[0], measured[name])
+        print(f"| {name} | {measured[name].percentile_ms(50):.0f} | {ratio:.2f} [{low:.2f}, {high:.2f}] |")
 
 
 def plain_export(checkpoint: Checkpoint, path: Path) -> None:

@@ -101,6 +101,8 @@ def _backbones(networks: Mapping[tuple[str, int], dict[str, Any]], output: Path)
 
 
 def _why(network: dict[str, Any], form: str) -> str:
+    if reason := network.get("absent", {}).get(form):
+        return str(reason)
     return "failed" if form == COMPILED and "failed" in (network["compile"] or {}) else "-"
 
 
@@ -176,6 +178,7 @@ def _pareto(section: dict[str, Any], output: Path) -> str:
         (row["name"], f"{row['cpu_ms']:.1f}", _times(row["times"]), f"{row['frame_map']:.2f}" if row in known else "-")
         for row in rows
     ]
+    table += [(name, "-", reason, "-") for name, reason in section["figures"].get("absent", {}).items()]
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
