@@ -152,6 +152,8 @@ _LITE = Recipe(
     loss=LossWeights(focal_gamma=0.0, label_smoothing=0.1),
 )
 
+# yowo-deploy demo: 3,000 steps with two threads, 150 s of two cores. Frame-mAP@0.5 95.2 and 94.9 on the 30 test videos
+# with seeds 0 and 1; the 2-D branch alone 60.8 and 57.2 after half of the epochs, 63.6 after all.
 _TINY = Recipe(
     "yowo-tiny",
     "tiny2d",
@@ -165,8 +167,9 @@ _TINY = Recipe(
     ema=0.99,
     jitter=0.0,
     train_strides=(1,),
-    # At the official weight of 1, positions within a cell are hardly learnt in two minutes.
+    # At the official weight of 1, positions within a cell are hardly learnt in so few steps.
     loss=LossWeights(coordinates=5.0, focal_gamma=0.0, label_smoothing=0.1),
+    epochs=100,
 )
 
 # The paper's recipes (section 4.2), not trained by this project: they need GPUs, --weights-2d and --weights-3d.
