@@ -145,7 +145,8 @@ def _not_read(source: Path, files: Sequence[Path]) -> list[str]:
     """Files of a folder that may be annotations, too."""
     suffixes = (".xml", ".zip", ".json", ".csv")
     below = (file for file in sorted(source.rglob("*")) if file.suffix.lower() in suffixes and file not in files)
-    others = [file for file in below if file.name != VIDEOS and not _is_ours(file)] if source.is_dir() else []
+    seen = (file for file in below if not any(part.startswith((".", "__MACOSX")) for part in file.parts))
+    others = [file for file in seen if file.name != VIDEOS and not _is_ours(file)] if source.is_dir() else []
     return [f"not read: {len(others)} other files, the first {others[0]}"] if others else []
 
 

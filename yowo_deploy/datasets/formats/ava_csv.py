@@ -165,7 +165,7 @@ def _boxes(file: Path, classes: int) -> Iterator[tuple[str, _Box]]:
             person = int(float(rest[1])) if corners and len(rest) > 1 and rest[1] else UNKNOWN
         except ValueError as error:
             raise DatasetError(f"{where}: {error}") from error
-        if corners and not 1 <= action <= classes:
+        if corners and rest[0] and not 1 <= action <= classes:
             raise DatasetError(f"{where}: action {action}, expected 1 to {classes}: AVA counts them from 1")
         if not all(map(math.isfinite, (second, *corners))) or second < 0:
             raise DatasetError(f"{where}: the second or a corner is not a finite number from 0 on")
@@ -185,6 +185,7 @@ def _add(rows: Rows, boxes: Sequence[_Box], classes: Sequence[str], start_s: flo
         if frame >= MAX_FRAMES:
             raise DatasetError(f"{rows.name}: second {second:g} is frame {frame}, expected less than {MAX_FRAMES}")
         seen.append(frame)
+        rows.left_out["boxes without an action"] += bool(corners) and not action
         if action:
             rows.add(frame, person, classes[action - 1], corners)
     rows.judged, rows.looked_at = seen, _looked_at([second for second, *_ in boxes], start_s, fps)

@@ -347,7 +347,9 @@ def notes_of(found: Sequence[Rows]) -> list[str]:
     """What was guessed, taken for something else, or left out, for the user; a sentence each."""
     guessed: dict[str, list[str]] = {}
     for rows in found:
-        for clause in dict.fromkeys(rows.guessed):
+        late = sum(frame >= rows.frames for frame in rows.frame) if rows.frames else 0
+        clauses = [f"{late} boxes lie behind the last frame: --start, --fps, or another video?"] * bool(late)
+        for clause in dict.fromkeys([*rows.guessed, *clauses]):
             guessed.setdefault(clause, []).append(rows.name)
     notes = [f"{clause} ({_first_of(names)})" for clause, names in guessed.items()]
     boxed, left_out = (sum(each, Counter[str]()) for each in ([r.boxed for r in found], [r.left_out for r in found]))
