@@ -22,7 +22,21 @@ COMMAND_LINES = re.findall(r"^ *(?:- run: )?(yowo-deploy .*)$", "\n".join(PAGES)
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    """Of the front page and of docs/python.md, whose first one is the front page's."""
+    pages = (README, (ROOT / "docs" / "python.md").read_text(encoding="utf-8"))
+    found = [block for page in pages for block in re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)]
+    return list(dict.fromkeys(found))
+
+
+def test_the_front_page_is_short() -> None:
+    assert len(README.split()) <= 1000
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_to_files(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
 
 
 def parse(line: str) -> None:
@@ -71,7 +85,7 @@ def test_the_pages_show_many_command_lines() -> None:
 
 
 def test_every_command_but_the_demo_is_shown() -> None:
-    assert set(COMMANDS) - {"demo"} <= set(re.findall(r"yowo-deploy (\w+)", README))
+    assert set(COMMANDS) - {"demo"} <= set(re.findall(r"yowo-deploy (\w+)", "\n".join(PAGES)))
 
 
 def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
