@@ -82,11 +82,13 @@ def _shifts(videos: dict[Any, Rows], listed: dict[Any, list[dict[str, Any]]], fo
 
     - Where pictures' numbers are a constant away from frame_id and the video or its pictures are there, a picture's
       number places it: ByteTrack's half of a sequence has frame_id 1 for 000302.jpg.
-    - Else, where every video begins with frame_id 1 (and its picture is not 000002.jpg), that is the first frame.
+    - Else, where every video begins with frame_id 1 (and its picture is not 000002.jpg), that is the first frame; also
+      where one does, and frame_id is the number of the picture everywhere.
     """
     ids = {video_id: [_frame_id(image) for image in rows] for video_id, rows in listed.items()}
     numbers = {video_id: [_number(image) for image in rows] for video_id, rows in listed.items()}
-    from_1 = all(min(of_video) == 1 for of_video in ids.values() if of_video)
+    firsts = [min(of_video) for of_video in ids.values() if of_video]
+    from_1 = all(first == 1 for first in firsts) or (min(firsts) == 1 and list(numbers.values()) == list(ids.values()))
     picture_0 = any(number == 0 for of_video in numbers.values() for number in of_video)
     found = {}
     for video_id, rows in videos.items():
@@ -102,6 +104,8 @@ def _shifts(videos: dict[Any, Rows], listed: dict[Any, list[dict[str, Any]]], fo
         if shift:
             what = "begin at 1: taken as the first frame" if shift == -1 else f"are those of the pictures, {shift:+d}"
             rows.guessed.append(f"frame numbers {what}")
+        elif pairs and rows.remarks is None and gap != 1 and min(firsts) > 0:
+            rows.guessed.append(f"frame numbers begin at {min(firsts)}: counted from 0")
         found[video_id] = shift
     return found
 

@@ -6,7 +6,7 @@ import importlib
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -309,23 +309,34 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     rows.left_out += Counter(f"<{each.tag}> elements" for each in track if each.tag not in SHAPES)
     known = {name for key in keys for name in key.attributes}
     task.attributes |= known
-    if attribute is not None and attribute not in known:
+    names = [name for name in _names(attribute, known) if name in known]
+    if attribute is not None and not names:
         task.bare.append(where)
         return
-    label = (track.get("label") or "").strip()
-    values = {key.attributes.get(attribute or "", "").lower() for key in keys}
-    spec = task.declared.get((label, attribute or ""), _Attribute(CHECKBOX if values <= {"true", "false"} else ""))
-    value, first = "", len(rows.frame)
-    for key in interpolated(
-        [key._replace(frame=key.frame - task.offset) for key in keys], task.listed, task.deleted.add
-    ):
-        value = key.attributes.get(attribute, value) if attribute else label
-        actions = spec.actions(attribute, value) if attribute else [label] * bool(label)
+    label, first = (track.get("label") or "").strip(), len(rows.frame)
+    values = dict.fromkeys(names, "")
+    kinds = {name: _kind(task, label, name, keys) for name in names}
+    own = [key._replace(frame=key.frame - task.offset) for key in keys]
+    for key in interpolated(own, task.listed, task.deleted.add):
+        values |= {name: key.attributes[name] for name in names if name in key.attributes}
+        actions = [each for name in names for each in kinds[name].actions(name, values[name])]
+        actions = actions if attribute else [label] * bool(label)
         rows.left_out["boxes without an action"] += not actions
-        for action in actions:
+        for action in dict.fromkeys(actions):
             rows.add(key.frame, UNKNOWN, action, key.corners)
     shown = list(zip(rows.frame[first:], rows.label[first:], rows.box[first:], strict=True))
     rows.person[first:] = [task.people.number(track, keys, shown)] * len(shown)
+
+
+def _names(attribute: str | None, known: Collection[str]) -> list[str]:
+    """Attributes that are actions: one, or several with commas between."""
+    return [] if attribute is None else [attribute] if attribute in known else parted(attribute)
+
+
+def _kind(task: _Task, label: str, name: str, keys: Sequence[Key]) -> _Attribute:
+    """As declared; else what has no values but true and false is a checkbox."""
+    values = {key.attributes[name].lower() for key in keys if name in key.attributes}
+    return task.declared.get((label, name), _Attribute(CHECKBOX if values <= {"true", "false"} else ""))
 
 
 def _spans(frames: Sequence[int]) -> str:
@@ -341,11 +352,11 @@ def _notes(tasks: Sequence[_Task], attribute: str | None, used: Sequence[str]) -
     bare = [where for task in tasks for where in task.bare]
     named = sorted(set().union(*(task.attributes for task in tasks)) - {PERSON})
     if bare and attribute is not None:
-        if not any(task.rows.label for task in tasks) and attribute not in named:
+        if not set(_names(attribute, named)) & set(named):
             there = ", ".join(named) or "none at all"
             raise DatasetError(f"{bare[0]} has no attribute {attribute!r}, nor has any other; there is {there}")
         yield f"{len(bare)} tracks have no attribute {attribute!r} and are left out, the first: {bare[0]}"
-    if unused := [name for name in named if name != attribute]:
+    if unused := [name for name in named if name not in _names(attribute, named)]:
         is_likely = attribute is None and len(used) == 1
         hint = f"; if one is the action: --action-from attribute:{unused[0]}" if is_likely else ""
         yield f"attributes that are not taken: {', '.join(unused)}{hint}"

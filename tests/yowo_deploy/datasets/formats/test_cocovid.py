@@ -52,8 +52,8 @@ def frames(data: Annotations) -> list[list[int]]:
         (1, 0, 0, "begin at 1: taken as the first frame"),
         (1, None, 0, "begin at 1: taken as the first frame"),
         (1, 2, 1, ""),  # frames from 0, of which the first was not looked at
-        (5, 5, 5, ""),
-        (5, None, 5, ""),
+        (5, 5, 5, "begin at 5: counted from 0"),
+        (5, None, 5, "begin at 5: counted from 0"),
     ],
 )
 @pytest.mark.parametrize("videos", [1, 2])
@@ -94,6 +94,14 @@ def test_one_video_that_begins_at_0_says_that_all_do(tmp_path: Path) -> None:
         image["frame_id"] -= 1
     found, notes = read(tmp_path, content)
     assert frames(found) == [[1, 2, 3, 4], [0, 1, 2, 3]] and not notes
+
+
+def test_one_video_that_begins_at_1_says_that_all_do_where_pictures_have_the_same_numbers(tmp_path: Path) -> None:
+    content = coco(1, 1, videos=2)
+    for image in content["images"][4:]:
+        image["frame_id"] += 6
+        image["file_name"] = f"v2/img1/{image['frame_id']:06d}.jpg"
+    assert frames(read(tmp_path, content)[0]) == [[0, 1, 2, 3], [6, 7, 8, 9]]
 
 
 @pytest.mark.parametrize(

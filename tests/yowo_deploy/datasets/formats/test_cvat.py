@@ -238,6 +238,16 @@ def test_a_checkbox_is_an_action_where_it_is_true(is_declared: bool, tmp_path: P
     assert notes == ["attributes that are not taken: age", "left out: 10 boxes without an action"]
 
 
+def test_several_checkboxes_are_several_actions_at_once(tmp_path: Path) -> None:
+    both = [box(n, attributes=attribute("walking", n < 10) + attribute("waving", 5 <= n < 15)) for n in range(20)]
+    found, _ = read(tmp_path, about(source="a.mp4"), track(*both), action_from="attribute:walking,waving")
+    spans = {found.classes[tube.class_id]: tube.frames.tolist() for tube in found.videos[0].tubes}
+    assert spans == {"walking": list(range(10)), "waving": list(range(5, 15))} and found.exclusive == 0
+    comma = [box(n, attributes=attribute("walking,waving", True)) for n in range(20)]
+    found, _ = read(tmp_path, about(source="a.mp4"), track(*comma), action_from="attribute:walking,waving")
+    assert found.classes == ("walking,waving",)
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "value", "expected"),
     [
