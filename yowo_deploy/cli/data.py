@@ -73,7 +73,8 @@ def import_command(
     options = Options(tuple(map(Path, videos)), action_from, start, fps)
     annotations, notes = import_annotations(Path(source), found, options)
     if present:
-        annotations, notes = only_present(annotations), [note for note in notes if "not there" not in note]
+        everything, annotations = annotations, only_present(annotations)
+        notes = [*(note for note in notes if "not there" not in note), *_left_out(everything, annotations)]
     if test_share is not None:
         annotations = with_test_share(annotations, test_share)
         if test_share and not annotations.splits[0]["test"]:
@@ -212,6 +213,14 @@ def _summary(annotations: Annotations) -> str:
     names = ", ".join(annotations.classes[:8]) + (", ..." if len(annotations.classes) > 8 else "")
     kinds = _some(len(annotations.classes), "class")
     return f"{counts}, {_some(boxes, 'box')}, {kinds}{many}: {names}"
+
+
+def _left_out(before: Annotations, after: Annotations) -> list[str]:
+    """What --present took away."""
+    videos = len(before.videos) - len(after.videos)
+    classes = [name for name in before.classes if name not in after.classes]
+    named = f", and {_some(len(classes), 'class')}: {', '.join(classes)}" if classes else ""
+    return [f"left out: {_some(videos, 'video')} without a file{named}"] if videos or classes else []
 
 
 def _some(count: int, thing: str) -> str:

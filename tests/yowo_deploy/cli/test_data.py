@@ -63,7 +63,8 @@ def test_videos_that_are_not_there_are_said_and_may_be_left_out(native: Path, tm
     run("data", "export", tmp_path / "data.json", "--to", "cvat", "-o", tmp_path / "cvat")
     result = run("data", "import", tmp_path / "cvat", "-o", tmp_path / "back.json")
     assert "1 videos are not there, the first" in result.stderr and "give --videos" in result.stderr
-    run("data", "import", tmp_path / "cvat", "--present", "-o", tmp_path / "back.json", "--overwrite")
+    result = run("data", "import", tmp_path / "cvat", "--present", "-o", tmp_path / "back.json", "--overwrite")
+    assert "left out: 1 video without a file" in result.stderr
     assert len(read_annotations(tmp_path / "back.json").videos) == 11
 
 
