@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import gzip
 import hashlib
 import os
@@ -21,7 +22,8 @@ MAX_BYTES = 256 << 20  # of a file of text. Of parsed JSON or XML a byte costs t
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; renamed over it when the block ends well, removed when it does not.
 
-    The temporary file keeps the suffix of `path`, because video and model writers choose their format by it.
+    The temporary file keeps the suffix of `path`, because video and model writers choose their format by it. Of the
+    rest of the name it keeps what leaves room and what native code can open.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
@@ -31,7 +33,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         if target.is_dir():
             raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        stem = target.stem.encode("ascii", "ignore").decode()[:40]
+        handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=target.suffix[:16], dir=target.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}; choose another output path") from error
@@ -66,6 +69,34 @@ def native_path(path: str | os.PathLike[str]) -> Iterator[str]:
             yield str(link)
     else:
         yield name
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is a dot file's, or the folder in which Finder's archives keep what macOS adds to each file."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def visible_files(
+    folder: str | os.PathLike[str], pattern: str = "*", *, inside: tuple[str, ...] = ()
+) -> Iterator[Path]:
+    """Files below a folder whose names fit a pattern, sorted; also behind links, but never round in circles.
+
+    Hidden files and folders are passed over: `._NAME` on drives that a Mac wrote holds its attributes, no content.
+
+    Args:
+        inside: real paths of the folders that hold this one.
+    """
+    real = os.path.realpath(folder)
+    if real in inside:
+        return
+    found: list[os.DirEntry[str]] = []
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+        found = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_dir():
+            yield from visible_files(entry.path, pattern, inside=(*inside, real))
+        elif entry.is_file() and fnmatch.fnmatchcase(entry.name, pattern):
+            yield Path(entry.path)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

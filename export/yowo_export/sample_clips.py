@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.datasets import open_dataset, split_present
 from yowo_deploy.errors import InputError, VideoError
+from yowo_deploy.files import visible_files
 from yowo_deploy.preprocess.frames import normalise, resize
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
@@ -139,7 +140,7 @@ def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
 def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:
     for source in map(Path, sources):
         if source.is_dir():
-            yield from sorted(file for file in source.rglob("*") if is_video(file))
+            yield from filter(is_video, visible_files(source))
         elif source.suffix == ".json":
             present, _ = split_present(open_dataset(str(source)).videos("train"))
             yield from (video.path for video in present)

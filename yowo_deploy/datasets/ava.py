@@ -15,6 +15,7 @@ from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_t
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.files import is_hidden
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import is_video
 
@@ -69,7 +70,11 @@ class Ava:
         outside = ((table.xyxy < -SLACK) | (table.xyxy > 1 + SLACK)).any(axis=1)
         table.refuse(outside, "a corner is not in 0 to 1, a share of the picture")
         table = self._kept(table, split, left_out)
-        paths = {path.stem: path for path in self._folder.rglob("*") if is_video(path) or path.is_dir()}
+        paths = {
+            path.stem: path
+            for path in self._folder.rglob("*")
+            if not is_hidden(path.name) and (is_video(path) or path.is_dir())
+        }
         return [
             self._video(name, tubes, paths.get(name, self._folder / f"{name}.mp4"), left_out)
             for name, tubes in tubes_of(table, self.labels).items()

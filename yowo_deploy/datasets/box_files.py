@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
 from yowo_deploy.datasets.pbtxt import parse_pbtxt
 from yowo_deploy.errors import DatasetError, InputError
-from yowo_deploy.files import existing_file, read_within
+from yowo_deploy.files import existing_file, is_hidden, read_within
 from yowo_deploy.video.suffixes import is_video
 
 MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are many
@@ -51,7 +51,7 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
     """
     given = Path(path)
     if given.is_dir():
-        files = sorted(given.glob("*.txt"))
+        files = sorted(file for file in given.glob("*.txt") if not is_hidden(file.name))
         return _table(str(given), _folder_rows(files, truth), xywh)
     file = existing_file(given, "ground truth" if truth else "detections")
     text = _text(file)

@@ -37,6 +37,7 @@ from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
 from yowo_deploy.datasets.yowo_folders import ANNOTATED_WH, is_yowo_layout, yowo_labels, yowo_table, yowo_videos
 from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.files import visible_files
 
 FORMATS = ("cvat", "ava", "cocovid", "via", "labelstudio", "jhmdb21", "ucf24", "yowo-folders", "mot")
 WRITERS: dict[str, Callable[[Annotations, Path, bool], Written]] = {
@@ -159,10 +160,10 @@ def _of_folder(folder: Path) -> str | None:
         return "yowo-folders"
     if any((folder / name).is_file() for name in (*CSV.values(), VIDEOS)):
         return "ava"
-    if any(folder.rglob("gt.txt")):
+    if any(visible_files(folder, "gt.txt")):
         return "mot"
     for pattern in ("*.xml", "*.zip", "*.json", "*.csv"):
-        others = (file for file in sorted(folder.rglob(pattern)) if not _is_ours(file))
+        others = (file for file in visible_files(folder, pattern) if not _is_ours(file))
         kinds = {kind for file in islice(others, 20) if (kind := _of_file(file))}
         if kinds:
             return min(kinds)
@@ -212,7 +213,7 @@ def _of_file(file: Path) -> str | None:
 def _files(source: Path, pattern: str, but: Sequence[str] = ()) -> list[Path]:
     if not source.is_dir():
         return [source]
-    found = [file for file in sorted(source.rglob(pattern)) if file.name not in but and "excluded" not in file.name]
+    found = [file for file in visible_files(source, pattern) if file.name not in but and "excluded" not in file.name]
     if not found:
         raise DatasetError(f"no {pattern} below {source}")
     return found
@@ -222,7 +223,7 @@ def _cvat_files(source: Path) -> list[Path]:
     """XML and archives with one, of a folder; an archive of videos may lie beside them."""
     if not source.is_dir():
         return [source]
-    files = [(file, file.suffix.lower()) for file in sorted(source.rglob("*"))]
+    files = [(file, file.suffix.lower()) for file in visible_files(source)]
     found = [file for file, suffix in files if suffix == ".xml" or (suffix == ".zip" and has_xml(file))]
     if not found:
         raise DatasetError(f"no .xml, nor a .zip with one, below {source}")

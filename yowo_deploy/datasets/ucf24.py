@@ -22,6 +22,7 @@ from yowo_deploy.datasets.yowo_folders import (
     yowo_videos,
 )
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.files import visible_files
 from yowo_deploy.video.suffixes import is_video
 
 ANNOTATIONS = ("pyannot.json.gz", "pyannot.json")
@@ -69,7 +70,7 @@ class Ucf24:
         wanted = np.array([(name in self._test) == (split == "test") for name in self._table.videos])
         if not wanted.any():
             raise DatasetError(f"no annotated video is in the {split} split that {self._list} makes")
-        files = {path.stem: path for path in self._folder.rglob("*") if is_video(path)}
+        files = {path.stem: path for path in visible_files(self._folder) if is_video(path)}
         found = []
         for name, tubes in tubes_of(self._table.rows(wanted[self._table.video]), self.labels).items():
             short = re.sub(r"^.*?(?=v_)", "", name)  # Biking_v_Biking_g01_c01 lies in v_Biking_g01_c01.avi

@@ -15,6 +15,7 @@ from yowo_deploy.datasets.box_files import read_table
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.datasets.tube_builder import tubes_of
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.files import is_hidden
 from yowo_deploy.video.suffixes import is_picture
 
 ANNOTATED_WH = (320, 240)  # of published labels, whatever the pictures are (OFFICIAL_YOWO, "Preprocessing")
@@ -73,7 +74,8 @@ def yowo_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
 
 def first_number(folder: Path) -> int:
     """Of the pictures in a folder, whose names end with their numbers; 1 where none has a number."""
-    numbers = (re.search(r"(\d+)$", path.stem) for path in folder.iterdir() if is_picture(path))
+    pictures = (path for path in folder.iterdir() if is_picture(path) and not is_hidden(path.name))
+    numbers = (re.search(r"(\d+)$", path.stem) for path in pictures)
     return min((int(number.group(1)) for number in numbers if number), default=1)
 
 

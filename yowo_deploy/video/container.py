@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from yowo_deploy.files import native_path
-from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options
+from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options, silent_opencv
 
 MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 EBML, FLV, ASF = b"\x1aE\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75"
@@ -58,12 +58,8 @@ def open_capture(path: Path, raw: bool = False) -> cv2.VideoCapture:
         raw: gives packets, undecoded.
     """
     parameters = [cv2.CAP_PROP_FORMAT, -1] if raw else []
-    level = cv2.utils.logging.setLogLevel(0)
-    try:
-        with native_path(path) as name, capture_options(FILES_ONLY):
-            return cv2.VideoCapture(name, cv2.CAP_FFMPEG, parameters)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    with silent_opencv(), native_path(path) as name, capture_options(FILES_ONLY):
+        return cv2.VideoCapture(name, cv2.CAP_FFMPEG, parameters)
 
 
 def read_packets(path: Path) -> Packets:

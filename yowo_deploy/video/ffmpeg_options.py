@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import cv2
+
 from yowo_deploy.errors import InputError, VideoError
 
 # OpenCV reads these when it opens something, and from the environment alone.
@@ -58,6 +60,16 @@ def capture_options(value: str) -> Iterator[None]:
             if not _holding:
                 _restore(_before.pop())
                 _FREE.notify_all()
+
+
+@contextlib.contextmanager
+def silent_opencv() -> Iterator[None]:
+    """Keep OpenCV's own warnings about files off stderr; the caller raises an error in their place."""
+    level = cv2.utils.logging.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _restore(value: str | None) -> None:

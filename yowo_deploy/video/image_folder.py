@@ -13,6 +13,8 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing
 from yowo_deploy.errors import VideoError
+from yowo_deploy.files import is_hidden
+from yowo_deploy.video.ffmpeg_options import silent_opencv
 from yowo_deploy.video.suffixes import PICTURE_SUFFIXES, is_picture
 
 
@@ -37,7 +39,7 @@ class ImageFolder(Closing):
 
     def __init__(self, path: str | os.PathLike[str], pattern: str = "*") -> None:
         self.path = Path(path)
-        found = [file for file in self.path.glob(pattern) if is_picture(file)]
+        found = [file for file in self.path.glob(pattern) if is_picture(file) and not is_hidden(file.name)]
         self._files = [file for _, file in sorted((_number(file), file) for file in found)]
         if not self._files:
             raise VideoError(f"{self.path} is a folder without any picture ({', '.join(PICTURE_SUFFIXES)})")
@@ -64,8 +66,11 @@ class ImageFolder(Closing):
 
     def _read(self, file: Path) -> Frame:
         try:
-            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        except cv2.error as error:  # larger than OpenCV reads
+            with silent_opencv():  # from memory: OpenCV crashes on names that are no UTF-8
+                frame = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        except OSError as error:
+            raise VideoError(f"{file} cannot be read as a picture: {error.strerror}") from error
+        except cv2.error as error:  # empty, or larger than OpenCV reads
             raise VideoError(f"{file} cannot be read as a picture: {error.err or error}") from error
         if frame is None:
             raise VideoError(f"{file} cannot be read as a picture")

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import is_hidden
 from yowo_deploy.video.cameras import (
     TIMEOUT_S,
     Camera,
@@ -367,4 +368,4 @@ def _is_pattern(text: str) -> bool:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith("."))
+    return sorted(file for file in folder.glob(pattern) if file.is_file() and not is_hidden(file.name))

@@ -19,7 +19,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import MissingExtraError, VideoError
-from yowo_deploy.files import atomic_write
+from yowo_deploy.files import atomic_write, native_path
 from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options
 
 BITS_A_PIXEL, MIN_BITS = 0.15, 1_000_000  # of a compressed video, the second a second; boxes and labels stay sharp
@@ -46,7 +46,7 @@ class VideoWriter:
         self._size_wh = size_wh
         self._stack = ExitStack()
         self._written = 0
-        temporary = self._stack.enter_context(atomic_write(self.path))
+        temporary = Path(self._stack.enter_context(native_path(self._stack.enter_context(atomic_write(self.path)))))
         try:
             self._encoder = _ENCODERS[self.path.suffix.lower()](temporary, fps, size_wh)
         except BaseException as error:

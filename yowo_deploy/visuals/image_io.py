@@ -33,8 +33,10 @@ def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
     """
     _check_suffix(path, ".png", ".jpg", ".jpeg")
     with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), image_bgr):
+        encoded, content = cv2.imencode(Path(path).suffix, image_bgr)
+        if not encoded:
             raise OutputError(f"cannot write {path}: OpenCV did not encode it")
+        temporary.write_bytes(content.tobytes())
 
 
 def _check_suffix(path: str | os.PathLike[str], *suffixes: str) -> None:

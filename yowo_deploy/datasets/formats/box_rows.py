@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
 from yowo_deploy.datasets.tube_builder import chains
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.files import is_hidden, visible_files
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import is_picture, is_video
 
@@ -70,14 +72,12 @@ class Options:
         """Videos and folders of pictures, by name and by name without its suffix; looked for once."""
         if root not in self._listed:
             found = self._listed[root] = {}
-            for place, _, names in os.walk(root):
-                files = [Path(place) / name for name in sorted(names) if is_video(name)]
-                if any(is_picture(name) for name in names):
-                    files.append(Path(place))
-                for file in files:
-                    # No file's name begins with a slash: the key of names that a web application changed.
-                    for name in {file.name, file.stem, f"/{stored_name(file.name)}"}:
-                        found.setdefault(name, []).append(file)
+            footage = [file for file in visible_files(root) if is_video(file) or is_picture(file)]
+            for file in dict.fromkeys(file.parent if is_picture(file) else file for file in footage):
+                # No file's name begins with a slash: the key of names that a web application changed.
+                names = {file.name, file.stem, f"/{stored_name(file.name)}"}
+                for name in names | {_folded(name) for name in names}:
+                    found.setdefault(name, []).append(file)
         return self._listed[root]
 
     @property
@@ -102,7 +102,9 @@ class Footage:
 
     def _named(self, name: str) -> list[Path]:
         roots = (self._folder, *self._options.videos)
-        return [file for root in roots for file in self._options.footage_below(root).get(name, ())]
+        below = [self._options.footage_below(root) for root in roots if root.is_dir()]
+        exact = [file for found in below for file in found.get(name, ())]
+        return exact or [file for found in below for file in found.get(_folded(name), ())]
 
     def find(self, reference: str) -> Path:
         """The file that annotations refer to: by its path, else by its name; where there is none, its path beside them.
@@ -168,7 +170,7 @@ def is_footage(place: Path) -> bool:
     if not os.path.isdir(place):
         return os.path.isfile(place)
     with os.scandir(place) as entries:
-        return any(is_picture(entry.name) for entry in entries)
+        return any(is_picture(entry.name) and not is_hidden(entry.name) for entry in entries)
 
 
 @dataclass
@@ -381,6 +383,11 @@ def _several_labels(video: AnnotatedVideo) -> bool:
     """Whether a person does two things at once."""
     rows = [np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes]
     return bool(rows) and len(np.unique(np.concatenate(rows), axis=0)) < sum(map(len, rows))
+
+
+def _folded(name: str) -> str:
+    """A key that names have in common which differ by case or by Unicode form alone, as after a copy by a Mac."""
+    return f"\0{unicodedata.normalize('NFC', name).casefold()}"
 
 
 def recording_of(name: str) -> str:

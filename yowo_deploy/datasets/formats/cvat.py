@@ -8,14 +8,14 @@ import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, is_footage, parted
 from yowo_deploy.datasets.formats.cvat_shapes import PERSON, SHAPES, Key, Listed, interpolated, key_of
 from yowo_deploy.datasets.formats.sidecar import KEY, read_remarks
 from yowo_deploy.errors import DatasetError, MissingExtraError
-from yowo_deploy.files import MAX_BYTES
+from yowo_deploy.files import MAX_BYTES, is_hidden
 
 MAX_ELEMENTS = 10_000_000  # of an XML: twice as many as boxes may be made of it
 NOTHING = ("", "__undefined__", "none")  # values of an attribute that name no action
@@ -153,13 +153,18 @@ def has_xml(file: Path) -> bool:
     """Whether an archive holds an XML file."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return any(name.lower().endswith(".xml") for name in archive.namelist())
+            return bool(_xml_members(archive))
     except (OSError, zipfile.BadZipFile):
         return False
 
 
+def _xml_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    found = [member for member in archive.infolist() if member.filename.lower().endswith(".xml")]
+    return [member for member in found if not any(map(is_hidden, PurePosixPath(member.filename).parts))]
+
+
 def _xml_of(archive: zipfile.ZipFile, file: Path) -> IO[bytes]:
-    members = [member for member in archive.infolist() if member.filename.lower().endswith(".xml")]
+    members = _xml_members(archive)
     if len(members) != 1 or members[0].file_size > MAX_BYTES:
         limit = f"of {MAX_BYTES >> 20} MiB at most"
         raise DatasetError(f"{file} holds {len(members)} XML files, expected CVAT's annotations.xml {limit}")
