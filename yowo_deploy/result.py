@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections, Tube, one_line
 from yowo_deploy.errors import MissingExtraError
+from yowo_deploy.json_text import to_json
 from yowo_deploy.postprocess.events import rounded_time
 from yowo_deploy.visuals.draw import draw
 from yowo_deploy.visuals.image_io import write_picture
@@ -122,7 +122,7 @@ class Result:
             line["time"] = rounded_time(self.timestamp)
         if self.carried:
             line["carried"] = True
-        return json.dumps({**line, "detections": self.summary()}, ensure_ascii=False)
+        return to_json({**line, "detections": self.summary()})
 
     def to_supervision(self) -> Any:
         """As `supervision.Detections`, with "class_name" among its data.

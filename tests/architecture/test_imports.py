@@ -29,7 +29,7 @@ FLOORS = {
         "cpp_paths",
         "reporter",
     ),
-    1: ("preprocess", "postprocess", "model_files"),
+    1: ("json_text", "preprocess", "postprocess", "model_files"),
     2: ("backends", "video", "visuals"),
     3: ("result",),
     4: ("datasets", "diagnostics"),

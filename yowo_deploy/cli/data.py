@@ -124,7 +124,7 @@ def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrit
         checked = check_data(Path(data), not fast, update)
     found = checked.findings
     if as_json:
-        click.echo(json.dumps([finding._asdict() for finding in found], ensure_ascii=False))
+        click.echo(json.dumps([finding._asdict() for finding in found]))
     else:
         _show(found)
     left = [finding for finding in found if finding.level == "error" and not (fix and finding.mended)]
@@ -162,7 +162,7 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
     }
     if as_json:
         classes = [vars(row) for row in found.classes]
-        click.echo(json.dumps({**counted, "anchor_iou": found.anchor_iou, "classes": classes}, ensure_ascii=False))
+        click.echo(json.dumps({**counted, "anchor_iou": found.anchor_iou, "classes": classes}))
         return
     rows = [(r.name, str(r.train), str(r.test), str(r.boxes), f"{r.median_s:.1f}") for r in found.classes]
     show_table(data, ("class", "tubes, train", "tubes, test", "boxes", "median length, s"), rows)

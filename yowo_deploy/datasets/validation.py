@@ -58,9 +58,12 @@ def fault_of_video(row: dict[str, Any], taken: Iterable[str] = ()) -> str | None
     """
     name, path = row.get("name"), row.get("path")
     fps, size, judged = row.get("fps"), row.get("size"), row.get("judged_frames", [])
-    if not isinstance(name, str) or not name or _unwritable(name) or name in taken:
+    for what, text in (("name", name), ("path", path)):
+        if isinstance(text, str) and _unwritable(text):
+            return f"{what} {text!r} has characters that are none of a text: rename it"
+    if not isinstance(name, str) or not name or name in taken:
         return f"name {short(name)}, expected one that no other video has"
-    if not isinstance(path, str) or _unwritable(path):
+    if not isinstance(path, str):
         return f"path {short(path)}, expected that of a file or of a folder of frames"
     if any(len(part.encode()) > LONGEST_NAME for part in re.split(r"[/\\]", path)):
         return f"path {short(path)} has a part of more than {LONGEST_NAME} bytes: no file is called so"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.files import refuse_existing, refuse_overwriting
+from yowo_deploy.json_text import json_for
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.postprocess.events import Events
 from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
@@ -21,6 +22,7 @@ from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import Source, is_choice, shown_source
 
 STDOUT = "-"
+LONGEST_NAME = 255  # bytes, on every usual file system
 SUFFIXES = {
     "video": ".webm",
     "json": ".jsonl",
@@ -131,13 +133,13 @@ class Outputs:
 
 
 def to_stdout(line: str) -> None:
-    """Write a line to stdout.
+    """Write a line of JSON to stdout, whatever its encoding is.
 
     Raises:
         OutputError: the reader of the pipe is gone.
     """
     try:
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{json_for(line, sys.stdout.encoding)}\n")
         sys.stdout.flush()
     except BrokenPipeError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it ends
@@ -163,6 +165,8 @@ def _place(text: str, suffix: str, name: str, several: bool) -> str:
     if "{name}" in text:
         return text.replace("{name}", name)
     if text.endswith(("/", os.sep)) or Path(text).is_dir():
+        while len(os.fsencode(name)) > LONGEST_NAME - len(suffix):
+            name = name[:-1]
         return str(Path(text) / f"{name}{suffix}")
     if several:
         raise InputError(f"several sources cannot go into one {text}: give a folder, as out/, or a name with {{name}}")

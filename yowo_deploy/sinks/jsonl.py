@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from pathlib import Path
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import OutputError
 from yowo_deploy.files import atomic_write
+from yowo_deploy.json_text import to_json
 from yowo_deploy.postprocess.events import Events
 from yowo_deploy.result import Result
 from yowo_deploy.sinks.base import FileSink
@@ -102,4 +102,4 @@ class EventSink(FileSink):
 
     def _tell(self, messages: list[dict[str, object]]) -> None:
         for message in messages:
-            self._lines.write(json.dumps(message, ensure_ascii=False))
+            self._lines.write(to_json(message))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.files import atomic_write
+from yowo_deploy.json_text import to_json
 from yowo_deploy.postprocess.actions import Action, Actions
 from yowo_deploy.postprocess.events import rounded_time
 from yowo_deploy.result import Result
@@ -43,7 +43,7 @@ class TubesSink(FileSink):
         temporary = self._stack.enter_context(atomic_write(path))
         self._stream = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
         head = {"format": FORMAT, "version": VERSION, "source": source, "classes": list(classes)}
-        self._stream.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "tubes": [')
+        self._stream.write(to_json(head)[:-1] + ', "tubes": [')
         self._tubes = self._frames = 0
         self._size_wh: list[int] | None = None
 
@@ -55,7 +55,7 @@ class TubesSink(FileSink):
 
     def _finish(self) -> None:
         self._append(self._people.close(), self._actions.close())
-        tail = json.dumps({"frames": self._frames, "size": self._size_wh})
+        tail = to_json({"frames": self._frames, "size": self._size_wh})
         self._stream.write(f"\n], {tail[1:]}\n")
 
     def _append(self, people: list[Action], actions: list[Action]) -> None:
@@ -65,7 +65,7 @@ class TubesSink(FileSink):
             scores = person.tube.scores if person.tube.scores is not None else np.ones(0, np.float32)
             line["boxes"] = [[round(side, 2) for side in box] for box in person.tube.xyxy.tolist()]
             line["scores"] = [round(score, 5) for score in scores.tolist()]
-            self._stream.write((",\n" if self._tubes else "\n") + json.dumps(line, ensure_ascii=False))
+            self._stream.write((",\n" if self._tubes else "\n") + to_json(line))
             self._tubes += 1
 
     def _stretch(self, action: Action) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager, get_font
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from yowo_deploy.files import atomic_write
@@ -18,6 +22,9 @@ from yowo_deploy.visuals.draw import colour_of, text_colour_on
 
 _SHOWN = 4000  # more dots than that are a blot
 _ROWS = 40  # of people, on a page that is still read
+_FONT, _REGULAR = "DejaVu Sans", (400, "normal", "regular")  # comes with matplotlib
+_BOXES = "Last Resort"  # has a box with a hint for every letter there is
+_JOINS_LETTERS = tuple(map(int, matplotlib.__version__.split(".")[:2])) >= (3, 11)  # as Arabic and Devanagari need it
 
 
 def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequence[str], path: str | Path) -> None:
@@ -28,7 +35,7 @@ def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequenc
     """
     figure = _figure(9, 6)
     axes = figure.subplots()
-    drawn = [(label, curve) for label, curve in zip(labels, curves, strict=True) if curve.shape[1]]
+    drawn = [(label, curve) for label, curve in zip(readable(labels), curves, strict=True) if curve.shape[1]]
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(drawn), 1)))
     for (label, (recall, precision)), colour in zip(drawn, colours, strict=False):
         axes.plot(recall, np.maximum.accumulate(precision[::-1])[::-1], label=label, color=colour, lw=1.2)
@@ -58,7 +65,7 @@ def data_plot(
     places, (train, test) = range(len(labels)), np.array(counts).reshape(-1, 2).T
     bars.barh(places, train, color="#0072b2", label="train")
     bars.barh(places, test, left=train, color="#e69f00", label="test")
-    bars.set_yticks(places, [escaped(label) for label in labels], fontsize=8)
+    bars.set_yticks(places, readable(labels), fontsize=8)
     bars.invert_yaxis()
     bars.set(xlabel="tubes")
     bars.legend()
@@ -151,6 +158,9 @@ def timeline_plot(
         spent[person] = spent.get(person, 0) + end - begin
     people = sorted(sorted(spent, key=lambda person: -spent[person])[:_ROWS])
     left_out = f", the {_ROWS} seen longest of {len(spent)} people" if len(spent) > _ROWS else ""
+    names = readable(labels)
+    if names != [escaped(label) for label in labels]:
+        left_out += " (class N: no installed font has the letters of its name)"
     figure = _figure(12, 1.6 + 0.38 * max(2, len(people)))
     axes = figure.subplots()
     length = max(span[1] - span[0], 1e-9)
@@ -160,27 +170,63 @@ def timeline_plot(
         blue, green, red = (channel / 255 for channel in colour_of(class_id))
         ink = tuple(channel / 255 for channel in text_colour_on(colour_of(class_id)))
         axes.barh(people.index(person), end - begin, left=begin, height=0.7, color=(red, green, blue), lw=0)
-        text = f"{labels[class_id]} {score:.2f}"
+        text = f"{names[class_id]} {score:.2f}"
         if (end - begin) / length > 0.0085 * len(text):
             middle = (begin + end) / 2, people.index(person)
-            axes.annotate(escaped(text), middle, ha="center", va="center", fontsize=8, color=ink)
+            axes.annotate(text, middle, ha="center", va="center", fontsize=8, color=ink)
     axes.set_yticks(range(len(people)), [f"#{person}" for person in people])
     axes.set(xlabel=unit, ylabel="person", xlim=span, ylim=(max(1, len(people)) - 0.4, -0.6))
-    axes.set_title(escaped(title) + left_out, fontsize=10, loc="left")
+    lacking = _lacking(title)
+    letters = (c if c.isprintable() and c not in lacking else c.encode("unicode_escape").decode() for c in title)
+    axes.set_title(escaped("".join(letters)) + left_out, fontsize=10, loc="left")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     shown = sorted({class_id for person, class_id, *_ in bars if person in people})
     colours = [tuple(channel / 255 for channel in reversed(colour_of(class_id))) for class_id in shown]
     patches = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours]
     if shown:
-        names = [escaped(labels[class_id]) for class_id in shown]
-        figure.legend(patches, names, loc="outside right upper", fontsize=8, ncols=1 + len(shown) // 30)
+        entries = [names[class_id] for class_id in shown]
+        figure.legend(patches, entries, loc="outside right upper", fontsize=8, ncols=1 + len(shown) // 30)
     _save(figure, path)
 
 
 def escaped(text: str) -> str:
     """Text as it is: matplotlib would read what stands between dollar signs as mathematics."""
     return text.replace("$", r"\$")
+
+
+def readable(labels: Sequence[str]) -> list[str]:
+    """Names as they are drawn: "class N" where no installed font has the letters, which would be empty boxes."""
+    lacking = _lacking("".join(labels))
+    joined = ("Mn", "Mc") if not _JOINS_LETTERS else ()
+    hidden = {
+        letter
+        for letter in set("".join(labels))
+        if letter in lacking
+        or not letter.isprintable()
+        or unicodedata.category(letter) in joined
+        or (joined and unicodedata.bidirectional(letter) in ("R", "AL"))
+    }
+    return [f"class {i}" if hidden.intersection(label) else escaped(label) for i, label in enumerate(labels)]
+
+
+def _lacking(text: str) -> set[str]:
+    """The letters that no installed font has."""
+    return _fonts_for(text)[1]
+
+
+def _fonts_for(text: str) -> tuple[list[str], set[str]]:
+    """Installed fonts that have the letters of a text between them, matplotlib's own first; letters that none has."""
+    families, lacking = list[str](), set(text)
+    upright = (font for font in fontManager.ttflist if font.style == "normal" and font.weight in _REGULAR)
+    fonts = [font for font in upright if not font.name.startswith(_BOXES)]
+    for font in sorted(fonts, key=lambda font: (font.name != _FONT, "Noto" not in font.name, font.name)):
+        table = get_font(font.fname).get_charmap() if lacking else {}
+        found = {letter for letter in lacking if ord(letter) in table}
+        if found or not families:
+            families.append(font.name)
+            lacking -= found
+    return families, lacking
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -191,6 +237,10 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: str | Path) -> None:
+    texts = [found for found in figure.findobj(Text) if isinstance(found, Text)]
+    families, _ = _fonts_for("".join(found.get_text() for found in texts))
+    for found in texts:
+        found.set_fontfamily(families)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 

@@ -15,6 +15,7 @@ from yowo_deploy.datasets.formats.sidecar import KEY, file_names, read_remarks, 
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.datasets.yowo_folders import first_number
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.json_text import to_json
 from yowo_deploy.video.suffixes import is_video
 
 
@@ -153,7 +154,7 @@ def cocovid_texts(annotations: Annotations, folder: Path) -> tuple[dict[Path, st
     total = sum(video.frames if video.judged is None else len(video.judged) for video in annotations.videos)
     if total > MAX_BOXES:
         raise DatasetError(f"{total} frames, each a row in CocoVID, expected {MAX_BOXES} at most: another format")
-    content = json.dumps(_content(annotations, folder), ensure_ascii=False, allow_nan=False)
+    content = to_json(_content(annotations, folder), allow_nan=False)
     return {folder / "annotations.json": f"{content}\n"}, []
 
 
