@@ -19,7 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy.errors import InputError, OutputError
-from yowo_deploy.files import atomic_write, existing_file, read_within, sha256_of, write_text
+from yowo_deploy.files import (
+    atomic_write,
+    existing_file,
+    native_path,
+    read_within,
+    sha256_of,
+    visible_files,
+    write_text,
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -164,3 +172,45 @@ def test_damaged_gzip_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(content)
     with pytest.raises(InputError, match="data cannot be read"):
         read_within(tmp_path / "data")
+
+
+LONGEST = ("a" * 251 + ".txt", "ü" * 125 + ".txt", "a." + "b" * 253)
+
+
+@pytest.mark.parametrize("name", [*LONGEST, os.fsdecode(b"caf\xe9.txt")])
+def test_the_longest_and_oddest_names_are_written(name: str, tmp_path: Path) -> None:
+    """255 bytes are the most that Linux takes (limits.h, NAME_MAX)."""
+    write_text(tmp_path / name, "there")
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_text(encoding="utf-8") == "there"
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"\xff\xfe/film.mp4", "走路.mp4".encode(), b"plain.mp4"])
+def test_native_code_gets_a_name_in_utf_8(name: bytes, tmp_path: Path) -> None:
+    file = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"content")
+    with native_path(file) as native:
+        assert Path(native.encode().decode()).read_bytes() == b"content"
+        assert native.endswith(".mp4")
+    assert file.read_bytes() == b"content"
+    with native_path(file) as native, open(native, "wb") as stream:
+        stream.write(b"other")
+    assert file.read_bytes() == b"other"
+
+
+def test_files_are_found_behind_links_and_not_in_hidden_places(tmp_path: Path) -> None:
+    """Finder's archives keep `__MACOSX/._NAME` for each file, and its drives `._NAME` beside it (AppleDouble)."""
+    root, other = tmp_path / "root", tmp_path / "other"
+    for name in ("root/b/2.xml", "root/a.xml", "root/b.xml", "root/c.txt", "other/3.xml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("root/._a.xml", "root/.git/4.xml", "root/__MACOSX/5.xml", "root/b/.DS_Store.xml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (root / "link").symlink_to(other)
+    (other / "circle").symlink_to(root)
+    (root / "gone.xml").symlink_to(tmp_path / "nothing")
+    found = [file.relative_to(root).as_posix() for file in visible_files(root, "*.xml")]
+    assert found == ["a.xml", "b/2.xml", "b.xml", "link/3.xml"]
+    assert [file.name for file in visible_files(tmp_path / "root" / "__MACOSX")] == ["5.xml"]  # asked for by name

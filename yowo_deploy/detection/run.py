@@ -17,7 +17,7 @@ from yowo_deploy.detector import AHEAD, Detector, DetectorOptions
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.reporter import Reporter
-from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, open_source, shown_source
+from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, left_out, open_source, shown_source
 
 
 def detect(
@@ -73,7 +73,13 @@ def detect(
         YowoError: the model cannot be opened.
     """
     given = [sources] if isinstance(sources, (str, os.PathLike)) else sources
-    texts = [found for text in given for found in find_sources(os.fspath(text))]
+    reporter = reporter or Reporter()
+    texts = []
+    for text in given:
+        texts += (found := find_sources(os.fspath(text)))
+        if others := left_out(text, found):
+            more = ", ..." if len(others) > 5 else ""
+            reporter.message(f"{text}: {len(others)} files are left out, no videos: {', '.join(others[:5])}{more}")
     if features and len(texts) > 1:
         raise InputError(f"--features are of one video, and here are {len(texts)}")
     places = outputs.places(texts, os.fspath(model), overwrite)
@@ -83,7 +89,7 @@ def detect(
         DetectorOptions(confidence, iou, every, _each(classes), keep, tube_scores, cuts),
         features,
         allow_damaged,
-        reporter or Reporter(),
+        reporter,
         while_reading,
         options,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -25,7 +25,7 @@ from yowo_deploy.video.cameras import (
 )
 from yowo_deploy.video.ffmpeg_options import Address
 from yowo_deploy.video.image_folder import ImageFolder
-from yowo_deploy.video.reader import FrameSource, VideoReader, declared_frames
+from yowo_deploy.video.reader import FrameSource, VideoReader, declared_frames, is_video_head
 from yowo_deploy.video.suffixes import is_picture, is_video
 
 Policy = Literal["wait", "drop-oldest"]
@@ -281,7 +281,7 @@ def find_sources(text: str | os.PathLike[str]) -> list[str]:
     path = Path(said)
     if path.is_dir():
         found = _files(path, "*")
-        if videos := [file for file in found if is_video(file)]:
+        if videos := [file for file in found if _is_video(file)]:
             found = videos  # pictures and text beside them may be what was made of them
         elif any(is_picture(file) for file in found):
             return [said]
@@ -294,6 +294,14 @@ def find_sources(text: str | os.PathLike[str]) -> list[str]:
     if not found:
         raise InputError(f"{said} holds no file to read: expected a video, videos, or numbered pictures")
     return [str(file) for file in found]
+
+
+def left_out(text: str | os.PathLike[str], found: Sequence[str]) -> list[str]:
+    """Names of the files of a folder that `find_sources` found to be no videos, where it holds videos."""
+    folder = Path(text)
+    if is_elsewhere(os.fspath(text)) or not folder.is_dir() or list(found) == [os.fspath(text)]:
+        return []
+    return [file.name for file in _files(folder, "*") if str(file) not in found]
 
 
 def is_choice(text: str) -> bool:
@@ -368,4 +376,16 @@ def _is_pattern(text: str) -> bool:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(file for file in folder.glob(pattern) if file.is_file() and not is_hidden(file.name))
+    files = (file for file in folder.glob(pattern) if not file.is_dir())  # a link that leads nowhere is one
+    return sorted(file for file in files if not is_hidden(file.name))
+
+
+def _is_video(file: Path) -> bool:
+    """Whether a file is a video by its name, or, if that says neither video nor picture, by its first bytes."""
+    if is_video(file) or is_picture(file):
+        return is_video(file)
+    try:
+        with file.open("rb") as stream:
+            return is_video_head(stream.read(512))
+    except OSError:
+        return False

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.yowo_deploy.datasets.random_data import annotations, assert_same
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, read_annotations, write_annotations
-from yowo_deploy.datasets.formats.box_rows import Options, Rows
+from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, only_present, recognise, with_test_share
 from yowo_deploy.errors import DatasetError, InputError
 
@@ -41,6 +42,61 @@ def test_what_is_exported_is_imported_again_or_said_to_be_lost(
     if written.lost:
         found, expected = without_tubes(found), without_tubes(expected)
     assert_same(sides_sorted(found), sides_sorted(expected))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(expected=annotations())
+def test_what_macos_adds_to_a_folder_changes_nothing(
+    kind: str, expected: Annotations, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """AppleDouble files begin with 0x00051607 (RFC 1740, appendix B) and are called `._NAME`."""
+    folder = tmp_path_factory.mktemp(kind)
+    written = WRITERS[kind](expected, folder, False)
+    before, _ = import_annotations(folder, kind, Options())
+    (folder / "__MACOSX").mkdir()
+    for file in written.files:
+        for place in (file.parent, folder / "__MACOSX"):
+            (place / f"._{file.name}").write_bytes(bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(90))
+    assert recognise(folder) == kind
+    after, _ = import_annotations(folder, kind, Options())
+    assert_same(after, before)
+
+
+def test_an_archive_of_the_finder_holds_one_xml(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+        archive.writestr("task/annotations.xml", CVAT)
+        archive.writestr("__MACOSX/task/._annotations.xml", bytes.fromhex("0005160700020000") + bytes(90))
+    for source in (tmp_path / "task.zip", tmp_path):
+        found, _ = import_annotations(source, "cvat", Options())
+        assert [len(tube) for video in found.videos for tube in video.tubes] == [2]
+
+
+CVAT = """<annotations><version>1.1</version><meta><task><id>1</id><name>yard</name><size>2</size>
+<start_frame>0</start_frame><stop_frame>1</stop_frame><source>yard.mp4</source>
+<original_size><width>64</width><height>48</height></original_size></task></meta>
+<track id="0" label="walk"><box frame="0" keyframe="1" outside="0" xtl="1" ytl="1" xbr="9" ybr="9"/>
+<box frame="1" keyframe="1" outside="0" xtl="2" ytl="1" xbr="9" ybr="9"/></track></annotations>"""
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "named", "found"),
+    [
+        (["cafe\u0301.mp4"], "caf\u00e9.mp4", "cafe\u0301.mp4"),  # a Mac decomposes names
+        (["Yard.MP4"], "yard.mp4", "Yard.MP4"),
+        (["cafe\u0301.mp4", "caf\u00e9.mp4"], "caf\u00e9.mp4", "caf\u00e9.mp4"),
+        (["Yard.mp4", "yard.mp4"], "yard.mp4", "yard.mp4"),
+        (["yard.mp4", "._yard.mp4"], "yard", "yard.mp4"),
+    ],
+)
+def test_names_that_differ_by_case_or_form_are_found_and_told_apart(
+    on_disk: list[str], named: str, found: str, tmp_path: Path
+) -> None:
+    """Unicode Standard Annex 15: canonically equivalent names; the exact one goes first."""
+    (tmp_path / "films").mkdir()
+    for name in on_disk:
+        (tmp_path / "films" / name).touch()
+    assert Footage(tmp_path, Options()).find(named) == tmp_path / "films" / found
 
 
 def two_at_a_time(video: AnnotatedVideo) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
@@ -91,3 +92,21 @@ def test_a_picture_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path
     (tmp_path / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     with pytest.raises(VideoError, match=r"1\.png cannot be read"):
         open_video(tmp_path)
+
+
+def test_hidden_files_are_no_pictures_and_names_may_be_no_utf_8(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """OpenCV's bindings crash on a name that Python holds as surrogates (PEP 383)."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for number in range(3):
+        content = bytes(cv2.imencode(".png", np.full((4, 6, 3), 10 * number, np.uint8))[1])
+        (folder / os.fsdecode(b"\xff%d.png" % number)).write_bytes(content)
+        (folder / f"._{number}.png").write_bytes(bytes.fromhex("0005160700020000") + bytes(50))
+    with open_video(folder) as reader:
+        assert [int(frame[0, 0, 0]) for frame in reader] == [0, 10, 20]
+    (folder / os.fsdecode(b"\xff1.png")).write_bytes(content[:40])
+    with open_video(folder) as reader, pytest.raises(VideoError, match="cannot be read as a picture"):
+        list(reader)
+    assert capfd.readouterr().err == ""  # not OpenCV's words about it, either

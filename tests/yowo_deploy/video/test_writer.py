@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,19 @@ def test_a_video_that_cannot_be_written_leaves_nothing(
     with pytest.raises(error, match=expected):
         VideoWriter(tmp_path / name, 25, size)
     assert [left.name for left in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("by_av", [False, True])
+@pytest.mark.parametrize("name", [b"caf\xe9/film.webm", b"caf\xe9.webm", b"a" * 250 + b".webm"])
+def test_names_of_any_bytes_are_written_and_read(
+    name: bytes, by_av: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name on Linux is bytes, at most 255 without / and NUL."""
+    if by_av:
+        pytest.importorskip("av")
+    else:
+        monkeypatch.setitem(sys.modules, "av", None)  # as if PyAV were not installed
+    path = tmp_path / os.fsdecode(name)
+    with VideoReader(write(path, film(4, 64, 48))) as reader:
+        assert len(list(reader)) == 4
+    assert os.listdir(path.parent) == [path.name]

@@ -20,7 +20,7 @@ from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Row
 from yowo_deploy.datasets.formats.sidecar import KEY, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES, fault_of_video
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.files import read_within
+from yowo_deploy.files import is_hidden, read_within
 
 VIDEOS = "videos.json"  # beside our csv: facts that the format lacks
 FARTHEST = 2  # pictures from the corner, beyond which numbers are pixels
@@ -44,7 +44,8 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
         DatasetError: a row that does not fit, with file and line.
     """
     folder, known = files[0].parent, _videos_beside(files[0].parent)
-    file = next((file for pattern in LABEL_MAPS for file in sorted(folder.glob(pattern))), None)
+    maps = (file for pattern in LABEL_MAPS for file in sorted(folder.glob(pattern)))
+    file = next((file for file in maps if not is_hidden(file.name)), None)
     named = read_label_map(file) if file else {}
     labels = [named.get(number, str(number)) for number in range(1, max(named, default=0) + 1)]
     boxes: dict[str, list[_Box]] = {name: [] for name in known}
