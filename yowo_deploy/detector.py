@@ -60,7 +60,7 @@ class _Task(NamedTuple):
     Attributes:
         given: what the engine gets: a clip, (1, 3, T, H, W), or a stream's next planes, (3, H, W).
         asked: whether it is to answer.
-        anew: nobody goes on from the frame before: it had another size or another scene.
+        anew: tubes end before it: the frame before had another size or scene.
     """
 
     prepared: _Prepared
@@ -127,7 +127,7 @@ class DetectorOptions:
         confidence = spec.confidence_threshold if self.confidence is None else self.confidence
         averaged = bool(spec.tube_decay) if self.tube_scores is None else self.tube_scores
         return OnlineLinker(
-            min_frames=2,  # of what was seen once nobody knows whether it was there
+            min_frames=2,  # a single detection is no evidence of a person
             appear=confidence,
             keep=self.keep_of(spec) or None,
             decay=(spec.tube_decay or TUBE_DECAY) if averaged else 0.0,
@@ -266,7 +266,7 @@ class Detector(Closing):
                 yield self._finish(task, answer)
 
     def finish(self) -> tuple[Tube, ...]:
-        """End the tubes that are alive and return what no result has told as `ended`."""
+        """End the tubes that are alive and return those that no result had as `ended`."""
         return self._filter.tubes(self._linker.close())
 
     def reset(self, source: str = "") -> None:
@@ -383,6 +383,6 @@ class Detector(Closing):
         )
 
     def _carried(self, image: Frame) -> Result:
-        nobody = replace(Detections.empty(self.spec.classes), tracker_id=np.zeros(0, np.int64))
-        last = self._last or Result(0, image, nobody, self.spec.labels, {}, source=self._source)
+        empty = replace(Detections.empty(self.spec.classes), tracker_id=np.zeros(0, np.int64))
+        last = self._last or Result(0, image, empty, self.spec.labels, {}, source=self._source)
         return replace(last, frame=image, ended=(), carried=True, best_score=0.0)

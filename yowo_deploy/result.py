@@ -31,10 +31,10 @@ class Result:
         detections: boxes in its pixels, each with the `tracker_id` of its person.
         names: label of each class.
         speed: milliseconds by stage: "preprocess", "infer", "postprocess", "link".
-        timestamp: seconds since the video began, or None where nobody said.
+        timestamp: seconds since the video began, or None where unknown.
         tubes: of the people in it, as far as they have come; of a carried result, as of the frame before.
-        ended: tubes that ended since the result before; each is told once.
-        source: name of the video, "" where nobody said.
+        ended: tubes that ended since the result before; each appears once.
+        source: name of the video, "" where unknown.
         carried: the engine was not asked for this frame (`every`): boxes stay where they were, with their scores.
         best_score: the highest of all scores, shown or not; 0 of a carried result.
         label_threshold: score above which a box has further labels, of a model whose classes do not exclude each other
@@ -113,7 +113,7 @@ class Result:
         return {"label": self.names[class_id], "class_id": class_id, "confidence": round(float(score), 5)}
 
     def to_json(self) -> str:
-        """One line, by `frames.schema.json` in the package; what nobody said is left out."""
+        """One line, by `frames.schema.json` in the package; unknown fields are left out."""
         line: dict[str, Any] = {"v": LINE_VERSION}
         if self.source:
             line["source"] = self.source

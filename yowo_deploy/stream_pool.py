@@ -209,7 +209,7 @@ class StreamPool(Closing):
         self._stream(name).reset()
 
     def remove(self, name: str) -> None:
-        """End a stream; its results that nobody has taken are gone.
+        """End a stream; results that were not taken are dropped.
 
         Raises:
             InputError: there is no such stream.
@@ -267,7 +267,7 @@ class StreamPool(Closing):
         return self._closed or any(stream.results for stream in streams) or all(stream.ended for stream in streams)
 
     def _deliver(self, stream: _Stream, result: Result) -> bool:
-        """Put a result where the reader finds it; false when nobody will."""
+        """Put a result where the reader finds it; false when the pool is closed."""
         with self._changed:
             self._changed.wait_for(lambda: len(stream.results) < WAITING or stream.over)
             if not stream.over:
@@ -284,14 +284,14 @@ class StreamPool(Closing):
 
 
 class _Stream:
-    """One stream of a pool: its detector, its thread, and results that nobody has taken yet."""
+    """One stream of a pool: its detector, its thread, and results that were not taken yet."""
 
     def __init__(self, pool: StreamPool, name: str, source: Any, options: dict[str, Any]) -> None:
         self.name, self._pool, self._given, self._options = name, pool, source, options
         self.source: Source | None = source if isinstance(source, Source) else None
         self.results: deque[Result] = deque()
         self.over = False
-        self.ended = source is None  # nobody waits for the results of what is pushed
+        self.ended = source is None  # results of pushed frames are returned, not queued
         self._detector = pool._make()
         self._detector.reset(name)
         self._turn = threading.Lock()

@@ -157,3 +157,18 @@ def test_the_runtime_in_cpp_keeps_its_budget(project_root: Path) -> None:
     sources = [*(package / "include").rglob("*.h*"), *(package / "cmake").glob("*.cpp")]
     texts = (re.sub(r"/\*.*?\*/|//[^\n]*", "", file.read_text(encoding="utf-8"), flags=re.DOTALL) for file in sources)
     assert sum(bool(line.strip()) for text in texts for line in text.splitlines()) <= 2400
+
+
+def test_the_product_has_no_private_words(project_root: Path) -> None:
+    """STYLE of messages, help and comments: the subject of a sentence is the thing, not somebody."""
+    private = re.compile(r"\b(nobody|somebody|whoever|so-many-th)\b", re.IGNORECASE)
+    files = [file for top in ("yowo_deploy", "training", "export") for file in (project_root / top).rglob("*.*")]
+    texts = [file for file in files if file.suffix in {".py", ".hpp", ".h", ".cpp", ".md", ".json", ".jinja", ".cmake"}]
+    assert len(texts) > 200
+    found = [
+        f"{file.relative_to(project_root)}:{number}"
+        for file in texts
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if private.search(line)
+    ]
+    assert not found, found

@@ -165,7 +165,7 @@ def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelS
     """
     columns, rows = spec.grid_size
     answer = (spec.output_channels, rows, columns)
-    # Outputs behind the first are what somebody marked to look at.
+    # Outputs behind the first are intermediate values that were marked for inspection.
     for does, shapes, expected in (("takes", inputs, spec.clip_shape), ("puts out", outputs[:1], answer)):
         found = [tuple(shape[1:]) for shape in shapes]
         if found != [expected]:

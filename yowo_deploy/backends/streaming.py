@@ -25,7 +25,7 @@ FRAMES, RAW = "frames", "raw"
 _KEPT = r"kept_\d{1,2}_\d{1,4}"  # level and number
 MAX_AGE = 1024  # frames that a map may be kept: as long as a clip may be
 
-Memory = Any  # of one map, on the engine's device: nobody but the engine looks into it
+Memory = Any  # of one map, on the engine's device: opaque to everything but the engine
 Maps = Mapping[str, Memory]
 
 
@@ -138,7 +138,7 @@ class KeptStream:
         return self._turn(planes).push(planes)
 
     def skip(self, planes: Float) -> None:
-        """As `push`, for a frame whose answer nobody wants: what later ones need of it is kept, in less time."""
+        """As `push`, for a frame without an answer: only the state that later frames need is computed."""
         self._turn(planes).push(planes, whole=False)
 
     def _turn(self, planes: Float) -> _Set:

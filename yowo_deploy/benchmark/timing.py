@@ -87,10 +87,10 @@ def bench_calls(
     on_round: Callable[[float], None] | None = None,
     clock: Callable[[], float] | None = None,
 ) -> NDArray[np.float64]:
-    """Seconds of each call, every one of them once a round, so that noise meets all of them alike.
+    """Seconds of each call, every call once a round, so that noise affects all of them alike.
 
-    The order within a round is drawn anew, and the round after it goes the other way round: whoever comes first, or
-    after whom, is then the same for all. Among several, each has a lead of `LEAD_S` that does not count: the same call
+    The order within a round is random, and the next round runs it in reverse: position and predecessor are then
+    balanced over all calls. Among several, each has a lead of `LEAD_S` that does not count: the same call
     where it is that short, which warms the caches again, else a pause. A call alone is repeated without a break.
 
     Args:
@@ -105,7 +105,7 @@ def bench_calls(
     usual = [min([_timed(call, perf_counter) for _ in range(warmup)], default=LEAD_S) for call in calls]
     rounds: list[NDArray[np.float64]] = []
     order: list[int] = []
-    start = told = perf_counter()
+    start = reported = perf_counter()
     while perf_counter() - start < seconds or len(rounds) < LEAST_ROUNDS:
         order = order[::-1] if len(rounds) % 2 else rng.permutation(len(calls)).tolist()
         row = np.empty(len(calls))
@@ -114,9 +114,9 @@ def bench_calls(
                 _lead(calls[index], usual[index])
             row[index] = _timed(calls[index], clock or perf_counter)
         rounds.append(row)
-        if on_round and perf_counter() - told > REPORT_EVERY_S:
-            told = perf_counter()
-            on_round(min(1.0, (told - start) / seconds))
+        if on_round and perf_counter() - reported > REPORT_EVERY_S:
+            reported = perf_counter()
+            on_round(min(1.0, (reported - start) / seconds))
     if on_round:
         on_round(1.0)
     return np.array(rounds)

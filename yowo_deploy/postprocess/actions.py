@@ -20,7 +20,7 @@ class Action:
 
     Attributes:
         tube: its frames without gaps; `tracker_id` is the person.
-        first_time, last_time: seconds since the video began, or None where nobody said.
+        first_time, last_time: seconds since the video began, or None where unknown.
     """
 
     tube: Tube
@@ -36,7 +36,7 @@ class Actions:
     (`change_cost` infinite) an action is the person's tube, with the class and the score that `OnlineLinker` gives it.
 
     Args:
-        change_cost: in scores; with 2, another class has to be better by 0.4 for five frames to be told, and as long
+        change_cost: in scores; with 2, another class has to be better by 0.4 for five frames to count, and as long
             again if the first one returns.
         patience: looked-at frames without a box after which an action is over. Boxes in gaps are interpolated.
         memory: frames after which a person is given in pieces, so that memory stays flat.

@@ -49,7 +49,7 @@ class Events:
                 seen[who, class_id] = row
                 if found.scores[row, class_id] > self._on and (who, class_id) not in self._events:
                     self._events[who, class_id] = _Event(result.source, result.frame_index, result.timestamp)
-        told = []
+        messages = []
         for key in sorted(self._events):
             event = self._events[key]
             if key in seen:
@@ -59,16 +59,16 @@ class Events:
             kind = self._kind(event)
             self._begun += kind == "new"
             if kind is not None:
-                told.append(self._message(kind, key, event))
-            if kind == "end" or (event.low and not event.told):
+                messages.append(self._message(kind, key, event))
+            if kind == "end" or (event.low and not event.begun):
                 del self._events[key]
-        return told
+        return messages
 
     def close(self) -> list[Json]:
         """The ends of what goes on."""
-        told = [self._message("end", key, event) for key, event in sorted(self._events.items()) if event.told]
+        messages = [self._message("end", key, event) for key, event in sorted(self._events.items()) if event.begun]
         self._events.clear()
-        return told
+        return messages
 
     def nothing(self) -> str:
         """Why there was no event so far; "" where there was one."""
@@ -78,7 +78,7 @@ class Events:
 
     def _kind(self, event: _Event) -> Kind | None:
         event.silent += 1
-        if not event.told:
+        if not event.begun:
             believed = event.seen >= self._min_frames and event.looks >= min(2, self._min_frames)
             return "new" if not event.low and believed else None
         if event.low >= self._min_frames:
@@ -86,7 +86,7 @@ class Events:
         return "update" if event.silent >= self._update_frames else None
 
     def _message(self, kind: Kind, key: tuple[int, int], event: _Event) -> Json:
-        event.told, event.silent = True, 0
+        event.begun, event.silent = True, 0
         who, class_id = key
         return {
             "v": EVENT_VERSION,
@@ -113,7 +113,7 @@ class _Event:
         looks: those of them at which the engine was asked: one alone, held for a while, begins no event.
         low: frames below it, in a row.
         silent: frames since a message.
-        told: whether "new" was said.
+        begun: whether "new" was given.
     """
 
     source: str
@@ -128,7 +128,7 @@ class _Event:
     looks: int = 0
     low: int = 0
     silent: int = 0
-    told: bool = False
+    begun: bool = False
 
     def see(self, result: FrameResult, row: int, class_id: int) -> None:
         self.looks += not result.carried

@@ -1,7 +1,7 @@
 """A synthetic frame and what preprocessing should make of it.
 
 A model file carries what it was when the file was made, so that a wrong colour order or resize filter is told apart
-from a wrong network: by another version of this package, by the C++ runtime, or by somebody's own.
+from a wrong network: by another version of this package, by the C++ runtime, or by another runtime.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class AnnotationsSink(FileSink):
         """Take the next frame's detections."""
         self._frames = result.frame_index + 1
         seen_wh = frame.shape[1], frame.shape[0]
-        if seen_wh != self._seen_wh:  # a camera's picture has another size now: nobody goes on
+        if seen_wh != self._seen_wh:  # a camera's picture has another size now: tubes end
             self._keep(self._people.close())
             self._seen_wh = seen_wh
         self._keep(self._people.push(result))

@@ -19,7 +19,7 @@ class Bar(NamedTuple):
     """An action without its boxes.
 
     Attributes:
-        frames, times: first and last; times are None where nobody said.
+        frames, times: first and last; times are None where unknown.
     """
 
     person: int

@@ -46,7 +46,7 @@ class TimedFrame(NamedTuple):
     """
 
     image: Frame
-    index: int  # type: ignore[assignment]  # also a method of tuples, which nobody calls on a frame
+    index: int  # type: ignore[assignment]  # also a method of tuples, which is never called on a frame
     timestamp: float
 
 
@@ -262,7 +262,7 @@ def open_source(
 
     Raises:
         InputError: no such file or picture, several files, an address of another kind.
-        VideoError: it is there and gives no frame: damaged, empty, nobody answers. A source is tried again only when it
+        VideoError: it is there and gives no frame: damaged, empty, no answer. A source is tried again only when it
             has been there once.
     """
     with closed_on_error(_feed(os.fspath(text), allow_damaged, timeout_s, patience_s)) as feed:

@@ -14,7 +14,7 @@ from yowo_deploy.boxes import Detections
 Colour = tuple[int, int, int]
 Corners = tuple[int, int, int, int]
 
-# Okabe and Ito's colours, told apart with every common colour blindness; BGR, without their black and grey.
+# Okabe and Ito's colours, distinct with every common colour blindness; BGR, without their black and grey.
 PALETTE: tuple[Colour, ...] = (
     (0, 159, 230),  # orange
     (233, 180, 86),  # sky blue

@@ -66,7 +66,7 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
 
 
 def _ignored(row: dict[str, Any], names: dict[int, str]) -> str:
-    """What an annotation that is nobody is called; "" of others."""
+    """What an annotation that is no person is called; "" of others."""
     field = next((name for name in ("iscrowd", "ignore") if row.get(name) not in (None, 0, "0", False)), None)
     if field is None and row.get("category_id") == -1 and -1 not in names:
         field = "category_id -1"

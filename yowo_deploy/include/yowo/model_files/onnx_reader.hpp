@@ -37,7 +37,7 @@ inline std::ifstream existing_file(const std::string& path, const char* what) {
 class Bytes {
  public:
   explicit Bytes(std::istream& stream) : stream_(stream) {
-    stream.clear();  // whoever read it before may have met the end
+    stream.clear();  // an earlier read may have reached the end
     stream.seekg(0, std::ios::end);
     size_ = static_cast<std::uint64_t>(std::max<std::streamoff>(0, stream.tellg()));
   }
