@@ -21,10 +21,10 @@ class SharedBackend(Engine):
     """Queues concurrent `infer` calls and merges them into batches; every caller gets what it would get alone.
 
     Clips are served in the order of their arrival, and a caller waits for its answer before its next call: no caller is
-    served twice before another is served once. Clips that gather while the engine is busy go in one call. An engine with
-    one stream also waits for more clips, unless every caller who `joined` is waiting already. One with several streams,
-    as CPUs have them, gains by parallel calls: there no clip waits, and large calls are made only on request. A call
-    that fails is repeated clip by clip, so that an error reaches only the caller that caused it.
+    served twice before another is served once. Clips that gather while the engine is busy go in one call. An engine
+    with one stream also waits for more clips, unless every caller who `joined` is waiting already. One with several
+    streams, as CPUs have them, gains by parallel calls: there no clip waits, and large calls are made only on request.
+    A call that fails is repeated clip by clip, so that an error reaches only the caller that caused it.
 
     Args:
         backend: closed with this one; each of its `streams` is served by a thread.
