@@ -103,7 +103,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
         number = str(fields.get("id", fields.get("label_id", "")))
         if not number.isdecimal() or not 1 <= int(number) <= 100_000:
             raise DatasetError(f"{file}: an item without an id from 1 on")
-        name = str(fields.get("name") or fields.get("display_name") or number)
+        name = str(fields.get("display_name") or fields.get("name") or number)  # a name may be a code, /m/01g317
         if found.setdefault(int(number), name) != name:
             raise DatasetError(f"{file}: id {number} is {found[int(number)]!r} and {name!r}")
     if not found:

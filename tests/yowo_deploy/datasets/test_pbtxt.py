@@ -79,9 +79,9 @@ def test_names_survive_quoting(names: list[str]) -> None:
 
 def test_label_maps_have_items_or_labels_and_an_id_has_one_name(tmp_path: Path) -> None:
     file = tmp_path / "map.pbtxt"
-    # As the TensorFlow Object Detection API writes COCO's (name is a code) and AVA's two.
+    # string_int_label_map.proto: display_name is the "human readable string label", name mostly a code; and AVA's two.
     file.write_text("""item { name: '/m/01g317' id: 1 display_name: "person" }\nitem { id: 3 display_name: 'sit' }""")
-    assert read_label_map(file) == {1: "/m/01g317", 3: "sit"}
+    assert read_label_map(file) == {1: "person", 3: "sit"}
     file.write_text("label { name: 'stand' label_id: 12 label_type: PERSON_MOVEMENT } # label { label_id: 13 }")
     assert read_label_map(file) == {12: "stand"}
     file.write_text("item { id: 1 name: 'a' } item { id: 1 name: 'b' }")
