@@ -24,9 +24,17 @@ from yowo_deploy.detector import Detector, Result
 from yowo_deploy.errors import EngineError, InputError, ModelFileError, VideoError
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.video import sources
 from yowo_deploy.video.sources import open_source
 
 Backends = Callable[[ModelSpec], Any]  # the factory of conftest.py
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` and `remove` wait for threads, however long a busy machine takes to end them."""
+    for module in (sources, pool_module):
+        monkeypatch.setattr(module, "CLOSE_S", NEVER_S)
 
 
 def frames_of(count: int, seed: int) -> list[Frame]:

@@ -29,6 +29,12 @@ from yowo_deploy.video.writer import VideoWriter
 FRAME = np.zeros((4, 4, 3), np.uint8)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` waits for the thread that reads, however long a busy machine takes to end it."""
+    monkeypatch.setattr(sources, "CLOSE_S", NEVER_S)
+
+
 class Made:
     """A feed of given frames."""
 
