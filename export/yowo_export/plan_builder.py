@@ -22,7 +22,7 @@ from yowo_deploy.backends.cuda import open_cuda
 from yowo_deploy.backends.trt import library, listen
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import atomic_write, existing_file, sha256_of
-from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, recorded_cost
 from yowo_deploy.model_files.plan_record import Flavour, PlanFile, read_plan, read_verified, to_name, write_plan
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY
 from yowo_deploy.spec import ModelSpec
@@ -92,7 +92,8 @@ def build_plan(
         OutputError: the plan cannot be written.
     """
     source = existing_file(onnx, "ONNX file")
-    spec = read_spec(source)
+    file = read_onnx_file(source)
+    spec = file.spec
     if spec.streaming:
         raise InputError(f"{source} is a streaming file, which cannot become a plan yet: export it without --streaming")
     trt = library(options.flavour)
@@ -102,13 +103,13 @@ def build_plan(
     # Without its flag TensorRT 10 would choose precisions itself; 11 ignores it.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)  # referenced until the end: the network reads its memory
-    if not parser.parse_from_file(str(source)):
+    if not parser.parse(file.model_bytes()):
         first = parser.get_error(0)
         node = f"{first.node_operator()} {first.node_name()}"
         raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(first.desc())} ({node})")
     batch = _batch(trt, network, options, spec, source)
     made = (options.workspace, options.tf32, options.version_compatible)
-    metadata = read_onnx_file(source).metadata
+    metadata = file.metadata
     of_file = (metadata.get(GOLDEN_KEY, ""), recorded_cost(metadata).get("total", {}).get("macs", 0))
     plan = PlanFile(spec, options.flavour, trt.__version__, gpu, sha256_of(source), batch, *made, *of_file)
     network.name, beside = to_name(plan)

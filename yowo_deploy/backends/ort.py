@@ -22,7 +22,7 @@ from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import writable_folder
-from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.spec import ModelSpec, Precision
 
 # onnxruntime's own exceptions share no base but Exception.
@@ -85,7 +85,8 @@ class _Session:
         streams: int = 1,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.spec = read_spec(path)
+        file = read_onnx_file(path)
+        self.spec = file.spec
         kind, index = _parsed(device)
         if precision not in (None, self.spec.precision):
             raise InputError(
@@ -100,7 +101,7 @@ class _Session:
         providers = _providers(kind, index, cache, options)
         try:
             # With its fallback ONNX Runtime would print to stdout and go on without the provider.
-            self._session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+            self._session = ort.InferenceSession(file.model_bytes(), options, providers=providers, enable_fallback=0)
         except _ERRORS as error:
             raise ModelFileError(f"onnxruntime cannot load {path} on {device}: {str(error).splitlines()[0]}") from error
         if self._session.get_providers()[0] != _PROVIDERS[kind]:

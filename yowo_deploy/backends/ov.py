@@ -19,7 +19,7 @@ from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import writable_folder
-from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.spec import Precision
 
 # OpenVINO would pick bf16 by itself where the CPU has it, with errors of 5e-2 on the raw output
@@ -58,7 +58,8 @@ class _Session:
         streams: int = 1,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.spec = read_spec(path)
+        file = read_onnx_file(path)
+        self.spec = file.spec
         if device != "cpu":
             raise InputError(f"openvino runs on the cpu here, not on {device!r}")
         own = self.spec.precision
@@ -78,7 +79,7 @@ class _Session:
             raise InputError(f"this CPU has no bf16, in which {path} was to run: give --precision {others}")
         self._core, self._path, self._config = core, path, config
         with self._saying_why():
-            self._model = core.read_model(path)
+            self._model = core.read_model(model=file.model_bytes())
         self.inputs, self.outputs = _shapes(self._model.inputs), _shapes(self._model.outputs)
 
     @cached_property

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from yowo_deploy.model_files.protobuf import field
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 
 _INT, _INTS = 2, 7  # of onnx.proto: the types of an attribute that is one whole number, or a list of them
@@ -52,21 +53,3 @@ def tensor(name: str, array: NDArray[np.generic]) -> bytes:
 def _value(name: str, shape: tuple[int, ...]) -> bytes:
     sides = b"".join(field(1, field(1, side)) for side in shape)
     return field(1, name) + field(2, field(1, field(1, _FLOAT) + field(2, sides)))
-
-
-def field(number: int, content: int | str | bytes) -> bytes:
-    """One field: its number and wire type, then a number (type 0), or length and bytes of anything else (type 2)."""
-    if isinstance(content, int):
-        return _varint(number << 3) + _varint(content)
-    data = content.encode() if isinstance(content, str) else content
-    return header(number, len(data)) + data
-
-
-def header(number: int, size: int) -> bytes:
-    """What stands before the bytes of a field of that size."""
-    return _varint(number << 3 | 2) + _varint(size)
-
-
-def _varint(value: int) -> bytes:
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

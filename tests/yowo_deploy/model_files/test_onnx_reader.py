@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy.errors import ModelFileError, SpecError, YowoError
-from yowo_deploy.model_files import onnx_reader
-from yowo_deploy.model_files.onnx_reader import OnnxFile, read_onnx_file, read_spec, show_values, without_weights
+from yowo_deploy.model_files import onnx_graph, onnx_reader
+from yowo_deploy.model_files.onnx_reader import OnnxFile, read_onnx_file, read_spec, show_values
 from yowo_deploy.spec import ModelSpec
 
 onnx = pytest.importorskip("onnx")
@@ -165,17 +165,17 @@ def no_opset(model: Model) -> None:
     [
         (external_weights, "keeps weights in other files"),
         (external_location_alone, "keeps weights in other files"),
-        (external_constant, "keeps weights in other files"),
+        (external_constant, "holds a tensor in an attribute"),
         (sparse_weights, "sparse weights"),
-        (sparse_constant, "so it is refused"),
-        (list_of_tensors, "keeps weights in other files|so it is refused"),
+        (sparse_constant, "sparse weights"),
+        (list_of_tensors, "holds tensors in an attribute"),
         (subgraph, "nests graphs"),
         (subgraph_of_a_known_operator, "nests graphs"),
         (list_of_subgraphs, "nests graphs"),
         (function, "functions of its own"),
-        (unknown_operator, "uses the operator :NonZero"),
-        (operator_of_another_domain, "uses the operator com.microsoft:Conv"),
-        (no_operator, "uses the operator :,"),
+        (unknown_operator, "uses the operator 'NonZero'"),
+        (operator_of_another_domain, "an operator of the domain 'com.microsoft'"),
+        (no_operator, "uses the operator ''"),
         (no_graph, "holds no graph"),
         (no_opset, "holds no graph"),
     ],
@@ -214,9 +214,9 @@ def test_too_many_nodes_are_refused(
     onnx_model: Callable[..., Model], spec: ModelSpec, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write_bytes(onnx_model(spec).SerializeToString())
-    monkeypatch.setattr(onnx_reader, "MAX_NODES", 2)
+    monkeypatch.setattr(onnx_graph, "MAX_NODES", 2)
     assert read_onnx_file(file).operators.total() == 2
-    monkeypatch.setattr(onnx_reader, "MAX_NODES", 1)
+    monkeypatch.setattr(onnx_graph, "MAX_NODES", 1)
     with pytest.raises(ModelFileError, match="more than 1 nodes"):
         read_onnx_file(file)
 
@@ -269,19 +269,7 @@ def test_values_are_shown_behind_the_outputs_and_nothing_else_changes(content: b
     inner, last = before.graph.node[0].output[0], before.graph.output[0].name
     show_values(file, [inner, last], file.with_name("shown.onnx"))
     after = onnx.load(file.with_name("shown.onnx"))
-    assert [output.name for output in after.graph.output] == list(dict.fromkeys([last, inner]))
-    del after.graph.output[1:]
-    assert after == before
+    assert [output.name for output in after.graph.output] == [last, inner]
+    assert after.graph.node == before.graph.node and after.graph.initializer == before.graph.initializer
+    assert after.graph.input == before.graph.input
     assert read_spec(file.with_name("shown.onnx")) == read_spec(file)
-
-
-def test_a_file_without_its_weights_has_the_same_graph(content: bytes, file: Path) -> None:
-    file.write_bytes(content)
-    before, after = onnx.load(file), onnx.load_from_string(without_weights(file))
-    assert sum(len(each.raw_data) for each in before.graph.initializer) > 0
-    for one, other in zip(before.graph.initializer, after.graph.initializer, strict=True):
-        assert (one.name, one.dims, one.data_type) == (other.name, other.dims, other.data_type)
-        assert len(other.raw_data) == len(other.float_data) == 0
-    for graph in (before.graph, after.graph):
-        del graph.initializer[:]
-    assert before == after

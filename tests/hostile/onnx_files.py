@@ -1,0 +1,337 @@
+"""ONNX files made by hand to break a gate or an engine, each with its verdict; onnx is not needed."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+
+from yowo_deploy.model_files.onnx_writer import node, numbers, tensor, whole_number
+from yowo_deploy.model_files.protobuf import field
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
+
+SPEC = ModelSpec(labels=("walk",), anchors=((1.0, 2.0),), clip_length=2, input_size=(8, 4), stride=4)
+_FAR = 1 << 32
+_UNREAD = "is not an ONNX file, or is cut off"
+
+
+def varint(value: int, length: int = 0) -> bytes:
+    """A varint, in more bytes than needed where `length` asks for it."""
+    found = bytearray()
+    while value > 0x7F or len(found) + 1 < length:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def tagged(tag: int, content: bytes, length: int = 0) -> bytes:
+    """A field of bytes under any tag at all."""
+    return varint(tag, length) + varint(len(content)) + content
+
+
+def value_info(name: str, shape: tuple[int, ...], dtype: int = 1) -> bytes:
+    """An input or output."""
+    sides = b"".join(field(1, field(1, side % (1 << 64))) for side in shape)
+    return field(1, name) + field(2, field(1, field(1, dtype) + field(2, sides)))
+
+
+def real(name: str, value: float) -> bytes:
+    """An attribute that is one float."""
+    return field(1, name) + b"\x15" + struct.pack("<f", value) + field(20, 1)
+
+
+def text(name: str, value: str) -> bytes:
+    """An attribute that is a text."""
+    return field(1, name) + field(4, value) + field(20, 3)
+
+
+_CONV = node("Conv", ("clip", "kernel"), "with_time", numbers("strides", (2, 4, 4)))
+_SQUEEZE = node("Squeeze", ("with_time", "time"), "raw")
+_KERNEL = tensor("kernel", np.ones((SPEC.output_channels, 3, 2, 4, 4), np.float32))
+_TIME = tensor("time", np.array([2]))
+_ANSWER = (1, SPEC.output_channels, 1, 2)
+
+
+def file(
+    nodes: tuple[bytes, ...] = (_CONV, _SQUEEZE),
+    tensors: tuple[bytes, ...] = (_KERNEL, _TIME),
+    inputs: tuple[bytes, ...] = (value_info("clip", (1, *SPEC.clip_shape)),),
+    more_graph: bytes = b"",
+    more: bytes = b"",
+    spec: str | None = None,
+) -> bytes:
+    """A whole file: the good one, where nothing is given."""
+    graph = b"".join(field(1, each) for each in nodes) + field(2, "graph")
+    graph += b"".join(field(5, each) for each in tensors) + b"".join(field(11, each) for each in inputs)
+    graph += field(12, value_info("raw", _ANSWER)) + more_graph
+    metadata = field(1, METADATA_KEY) + field(2, SPEC.to_json() if spec is None else spec)
+    return field(1, 8) + field(7, graph) + field(8, field(2, 17)) + field(14, metadata) + more
+
+
+def _behind(*nodes: bytes, tensors: tuple[bytes, ...] = ()) -> bytes:
+    """The good file with nodes before its own; they read "clip"."""
+    return file((*nodes, _CONV, _SQUEEZE), (_KERNEL, _TIME, *tensors))
+
+
+def _wire() -> Iterator[tuple[str, bytes, str]]:
+    """What protobuf's readers take otherwise than a walker that is not strict."""
+    loop = node("Loop", ("clip",), "y")
+    graph = field(1, loop) + field(2, "evil")
+    for bit in (32, 33, 40, 60):
+        yield f"graph under a tag with bit {bit}", file(more=tagged((7 << 3 | 2) + (1 << bit), graph)), _UNREAD
+        yield f"node under a tag with bit {bit}", file(more_graph=tagged((1 << 3 | 2) + (1 << bit), loop)), _UNREAD
+        yield f"function under a tag with bit {bit}", file(more=tagged((25 << 3 | 2) + (1 << bit), b"")), _UNREAD
+        operator = tagged((4 << 3 | 2) + (1 << bit), b"Loop")
+        yield f"operator under a tag with bit {bit}", file((_CONV + operator, _SQUEEZE)), _UNREAD
+        domain = tagged((7 << 3 | 2) + (1 << bit), b"evil")
+        yield f"domain under a tag with bit {bit}", file((_CONV + domain, _SQUEEZE)), _UNREAD
+        outside = tagged((13 << 3 | 2) + (1 << bit), field(1, "location") + field(2, "weights"))
+        yield f"other file under a tag with bit {bit}", file(tensors=(_KERNEL + outside, _TIME)), _UNREAD
+        spec = tagged((14 << 3 | 2) + (1 << bit), field(1, METADATA_KEY) + field(2, "{}"))
+        yield f"spec under a tag with bit {bit}", file(more=spec), _UNREAD
+    for length in range(2, 11):
+        yield f"tag of {length} bytes", file(more=tagged(14 << 3 | 2, field(1, "a"), length)), _UNREAD
+        yield f"length of {length} bytes", file(more=b"\x72" + varint(3, length) + field(1, "a")), _UNREAD
+        number = b"\x10" + varint(17, length)
+        yield f"number of {length} bytes", file(more=field(8, field(1, "a") + number)), _UNREAD
+    yield "varint of eleven bytes", file(more=b"\x08" + b"\x80" * 10 + b"\x00"), _UNREAD
+    yield "varint over 64 bits", file(more=b"\x08" + b"\xff" * 9 + b"\x02"), _UNREAD
+    yield "endless varint", file(more=b"\xff" * 100), _UNREAD
+    for kind in (0, 1, 2, 3, 4, 5, 6, 7):
+        yield f"field 0 of type {kind}", file(more=varint(kind) + b"\x00" * 8), _UNREAD
+    for kind in (0, 1, 3, 4, 5, 6, 7):
+        yield f"graph of type {kind}", file(more=varint(7 << 3 | kind) + b"\x08" * 9), _UNREAD
+        operator = varint(4 << 3 | kind) + b"Conv" + b"Conv"
+        yield f"operator of type {kind}", file((node("NonZero", ("clip",), "raw") + operator,)), _UNREAD
+    for number in (9, 10, 11, 12, 13, 15, 19, 20, 26, 100, (1 << 29) - 1):
+        yield f"unknown field {number}", file(more=field(number, b"")), _UNREAD
+    yield "two graphs", file(more=field(7, graph)), _UNREAD
+    yield "two operators in a node", file((_CONV + field(4, "Loop"), _SQUEEZE)), _UNREAD
+    yield "two values of a weight", file(tensors=(_KERNEL + field(9, b""), _TIME)), _UNREAD
+    yield "functions", file(more=field(25, field(1, "f"))), "functions"
+    yield "name that is no text", file((_CONV + field(3, b"\xff\xfe"), _SQUEEZE)), _UNREAD
+    yield "a million empty fields", file(more_graph=field(13, b"") * 1_000_000), _UNREAD
+    yield "a million empty inputs", file((_CONV + field(1, b"") * 1_000_000, _SQUEEZE)), _UNREAD
+    yield "a million packed numbers", file(tensors=(_KERNEL, _TIME, field(2, 7) + field(7, b"\0" * 1_000_000))), _UNREAD
+
+
+def _operators() -> Iterator[tuple[str, bytes, str]]:
+    """Operators whose attributes or inputs no engine should see."""
+    one = tensor("one", np.ones(1, np.float32))
+    for name in ("Loop", "If", "Scan", "NonZero", "DepthToSpace", "Constant", "Einsum", "Expand", "", "conv", "Conv\0"):
+        yield f"operator {name!r}", _behind(node(name, ("clip",), "y")), "uses the operator"
+    yield "operator of 10 MB", _behind(node("A" * 10_000_000, ("clip",), "y")), "holds a name of"
+    yield "other domain", _behind(node("Relu", ("clip",), "y") + field(7, "com.microsoft")), "of the domain"
+    for name in ("Add", "Conv", "MatMul", "Concat", "Relu", "Squeeze", "Slice", "Attention", "Resize", "Split", "Clip"):
+        yield f"{name} without inputs", _behind(node(name, (), "y")), "0 inputs"
+        yield f"{name} of a left-out input", _behind(node(name, ("",) * 3, "y")), "inputs|no attribute"
+        yield f"{name} without outputs", _behind(node(name, ("clip",), "y").replace(field(2, "y"), b"")), "0 outputs"
+    yield "Relu of ten thousand inputs", _behind(node("Relu", ("clip",) * 10_000, "y")), "10000 inputs"
+    pool = numbers("kernel_shape", (1, 2, 2))
+    for bad in (0, -1, _FAR, _FAR + 1, (1 << 63) - 1, -(1 << 63)):
+        many = tuple([bad % (1 << 64)] * 3)
+        yield (
+            f"pool strides of {bad}",
+            _behind(node("MaxPool", ("clip",), "y", pool, numbers("strides", many))),
+            "strides",
+        )
+        yield (
+            f"pool kernel of {bad}",
+            _behind(node("AveragePool", ("clip",), "y", numbers("kernel_shape", many))),
+            "kern",
+        )
+        yield (
+            f"pads of {bad}",
+            _behind(node("MaxPool", ("clip",), "y", pool, numbers("pads", many * 2))),
+            "pads" if bad else "",
+        )
+        dilations = numbers("dilations", many)
+        yield f"dilations of {bad}", _behind(node("Conv", ("clip", "kernel"), "y", dilations)), "dilations"
+        yield f"group of {bad}", _behind(node("Conv", ("clip", "kernel"), "y", whole_number("group", many[0]))), "group"
+        block = whole_number("blocksize", many[0])
+        yield f"blocks of {bad}", _behind(node("SpaceToDepth", ("clip",), "y", block)), "blocksize"
+        yield (
+            f"axis of {bad}",
+            _behind(node("Softmax", ("clip",), "y", whole_number("axis", many[0]))),
+            "" if bad in (0, -1) else "axis",
+        )
+        heads = (whole_number("q_num_heads", many[0]), whole_number("kv_num_heads", 1))
+        yield f"attention of {bad} heads", _behind(node("Attention", ("clip",) * 3, "y", *heads)), "q_num_heads|take"
+        yield f"type {bad}", _behind(node("Cast", ("clip",), "y", whole_number("to", many[0]))), "'to'|take"
+        shape = tensor("shape", np.array([bad, 1]))
+        yield (
+            f"reshape to {bad}",
+            _behind(node("Reshape", ("clip", "shape"), "y"), tensors=(shape,)),
+            "" if bad == -1 else "Reshape",
+        )
+        pads = tensor("pads", np.full(10, bad))
+        yield f"pad of {bad}", _behind(node("Pad", ("clip", "pads"), "y"), tensors=(pads,)), "Pad" if bad else ""
+        sizes = tensor("sizes", np.full(5, bad))
+        resize = node("Resize", ("clip", "", "", "sizes"), "y")
+        yield f"resize to {bad}", _behind(resize, tensors=(sizes,)), "Resize"
+        axes = tensor("axes", np.array([bad]))
+        squeeze, cut = (
+            node("Squeeze", ("clip", "axes"), "y"),
+            node("Slice", ("clip", "axes", "axes", "axes", "axes"), "y"),
+        )
+        yield f"squeeze axis {bad}", _behind(squeeze, tensors=(axes,)), "" if bad == 0 else "Squeeze"
+        yield f"slice of {bad}", _behind(cut, tensors=(axes,)), "without a number" if bad == -1 else "Slice"
+    for value in (float("nan"), float("inf"), -float("inf")):
+        yield f"slope of {value}", _behind(node("LeakyRelu", ("clip",), "y", real("alpha", value))), "alpha"
+    yield (
+        "scale of nan",
+        _behind(
+            node("Resize", ("clip", "", "scales"), "y"), tensors=(tensor("scales", np.full(5, np.nan, np.float32)),)
+        ),
+        "Resize",
+    )
+    yield "pool without kernel", _behind(node("MaxPool", ("clip",), "y")), "no attribute 'kernel_shape'"
+    yield "kernel of one number", _behind(node("MaxPool", ("clip",), "y", numbers("kernel_shape", (2,)))), "MaxPool"
+    yield "strides as a number", _behind(node("MaxPool", ("clip",), "y", pool, whole_number("strides", 2))), "strides"
+    yield "ceil mode", _behind(node("MaxPool", ("clip",), "y", pool, whole_number("ceil_mode", 1))), "ceil_mode"
+    yield "automatic pads", _behind(node("MaxPool", ("clip",), "y", pool, text("auto_pad", "SAME_UPPER"))), "auto_pad"
+    yield (
+        "pool larger than its input",
+        _behind(node("MaxPool", ("clip",), "y", numbers("kernel_shape", (99,) * 3))),
+        "take",
+    )
+    nested = field(1, "body") + field(6, field(2, "inner")) + field(20, 5)
+    yield "subgraph", _behind(node("Relu", ("clip",), "y", nested)), "nests graphs"
+    yield (
+        "tensor in an attribute",
+        _behind(node("Relu", ("clip",), "y", field(1, "t") + field(5, one) + field(20, 4))),
+        "attr",
+    )
+    yield "attribute of a function", _behind(node("Relu", ("clip",), "y", field(1, "t") + field(21, "x"))), _UNREAD
+    yield (
+        "whole numbers divided by zero",
+        _behind(
+            node("Div", ("number", "zero"), "y"),
+            tensors=(tensor("number", np.array([1])), tensor("zero", np.array([0]))),
+        ),
+        "Div",
+    )
+    yield "added whole numbers", _behind(node("Add", ("time", "time"), "y")), "Add"
+    yield "shape that is computed", _behind(node("Squeeze", ("clip", "clip"), "y")), "Squeeze"
+
+
+def _graphs() -> Iterator[tuple[str, bytes, str]]:
+    """Graphs that make much out of little, or do not hold together."""
+    doubled = [node("Concat", (f"x{n}", f"x{n}"), f"x{n + 1}", whole_number("axis", 1)) for n in range(1, 21)]
+    yield "doubled twenty times", _behind(node("Relu", ("clip",), "x1"), *doubled), "makes values of"
+    through = [
+        each
+        for n in range(24)
+        for each in (
+            node("Identity", (f"x{n}",), f"y{n}"),
+            node("Concat", (f"x{n}", f"y{n}"), f"x{n + 1}", whole_number("axis", 1)),
+        )
+    ]
+    yield "doubled through identities", _behind(node("Relu", ("clip",), "x0"), *through), "makes values of"
+    chain = [node("Add", (f"x{n}", f"x{n}"), f"x{n + 1}") for n in range(15_000)]
+    yield "15,000 additions", _behind(node("Relu", ("clip",), "x0"), *chain), "more than 8000 nodes"
+    pads = tensor("pads", np.array([0, 0, 0, 1024, 1024] * 2))
+    yield (
+        "padded to 12 million",
+        _behind(node("Pad", ("clip", "pads"), "x"), node("Pad", ("x", "pads"), "y"), tensors=(pads,)),
+        "makes values of",
+    )
+    sizes = tensor("sizes", np.array([1, 3, 2, 60_000, 60_000]))
+    yield (
+        "enlarged to 20 billion",
+        _behind(node("Resize", ("clip", "", "", "sizes"), "y"), tensors=(sizes,)),
+        "makes values of",
+    )
+    column, row = tensor("column", np.array([1, 6 * 32, 1])), tensor("row", np.array([1, 1, 6 * 32]))
+    products = [node("MatMul", (f"x{n}", f"x{n}"), f"x{n + 1}") for n in range(1, 7000)]
+    outer = (node("Reshape", ("clip", "column"), "c"), node("Reshape", ("clip", "row"), "r"))
+    squares = _behind(*outer, node("MatMul", ("c", "r"), "x1"), *products, tensors=(column, row))
+    yield "work without end", squares, "makes values of"
+    yield (
+        "broadcast of rows and columns",
+        _behind(
+            node("Reshape", ("clip", "column"), "c"),
+            node("Reshape", ("clip", "row"), "r"),
+            node("Concat", ("c",) * 1000, "high", whole_number("axis", 1)),
+            node("Concat", ("r",) * 1000, "wide", whole_number("axis", 2)),
+            node("Add", ("high", "wide"), "y"),
+            tensors=(column, row),
+        ),
+        "makes values of",
+    )
+    yield "circle", _behind(node("Add", ("clip", "b"), "a"), node("Relu", ("a",), "b")), "reads 'b'"
+    yield "a value twice", _behind(node("Relu", ("clip",), "y"), node("Relu", ("clip",), "y")), "twice"
+    yield "the input again", _behind(node("Relu", ("clip",), "clip")), "twice"
+    yield "a weight again", _behind(node("Relu", ("clip",), "kernel")), "twice"
+    yield "no input", file(inputs=()), "takes 0 numbers"
+    yield "no nodes", file(()), "holds no graph"
+    yield "an output that nothing makes", file((_CONV,)), "puts out 'raw'"
+    for side in (0, 1 << 31, 1 << 40, (1 << 64) - 1):
+        clip = value_info("clip", (1, 3, 2, 4, side))
+        yield f"input of side {side}", file(inputs=(clip,)), "numbers|twice, or without|cut off|take"
+    yield "input of type text", file(inputs=(value_info("clip", (1, 3, 2, 4, 8), 8),)), "without type"
+    weight = field(2, 1) + field(8, "w")
+    for sides in ((1 << 40, 1 << 40), (1 << 31, 1 << 31, 1 << 31), (1 << 30,), (0, 1 << 31)):
+        lying = b"".join(field(1, side) for side in sides) + weight + field(9, b"")
+        yield f"weight of shape {sides}", file(tensors=(_KERNEL, _TIME, lying)), "do not fit|cut off|twice, or without"
+    yield (
+        "weight of nine axes",
+        file(tensors=(_KERNEL, _TIME, field(1, 1) * 9 + weight + field(9, b"\0" * 4))),
+        "do not fit",
+    )
+    yield (
+        "weight of texts",
+        file(tensors=(_KERNEL, _TIME, field(1, 1) + field(2, 8) + field(8, "w") + field(9, b"a"))),
+        "fit",
+    )
+    yield (
+        "weight in another file",
+        file(tensors=(_KERNEL + field(14, 1) + field(13, field(1, "location") + field(2, "../secret")), _TIME)),
+        "other files",
+    )
+    yield "weight in another place", file(tensors=(_KERNEL + field(14, 1), _TIME)), "other files"
+    yield "sparse weight", file(more_graph=field(15, field(3, 1))), "sparse"
+
+
+def _accepted() -> Iterator[tuple[str, bytes, str]]:
+    yield "the good file", file(), ""
+    yield "its shapes said", file(more_graph=field(13, value_info("with_time", (1, 7, 1, 1, 2)))), ""
+    yield "with notes", file(more=field(14, field(1, "note") + field(2, "\x1b[31mred"))), ""
+    yield "without known names", file((_CONV + field(3, ""), _SQUEEZE)), ""
+    yield "another operator beside", _behind(node("Relu", ("clip",), "y")), ""
+
+
+def onnx_files() -> dict[str, tuple[bytes, str]]:
+    """By name: the file, and what its refusal says; "" where it is accepted."""
+    every = [*_accepted(), *_wire(), *_operators(), *_graphs()]
+    found = {name: (content, verdict) for name, content, verdict in every}
+    assert len(found) == len(every)
+    return found
+
+
+def mutants(content: bytes, count: int, seed: int) -> Iterator[bytes]:
+    """A file spoiled in many ways: bits, bytes, lengths, pieces cut out, doubled or moved."""
+    generator = random.Random(seed)
+    for _ in range(count):
+        spoiled = bytearray(content)
+        for _ in range(generator.randint(1, 4)):
+            at, length = generator.randrange(len(spoiled)), generator.randint(1, 16)
+            piece = spoiled[at : at + length]
+            match generator.randrange(6):
+                case 0:
+                    spoiled[at] ^= 1 << generator.randrange(8)
+                case 1:
+                    spoiled[at] = generator.choice((0, 1, 0x7F, 0x80, 0xFF))
+                case 2:
+                    del spoiled[at : at + length]
+                case 3:
+                    spoiled[at:at] = piece
+                case 4:
+                    spoiled[at:at] = varint(generator.getrandbits(generator.choice((7, 32, 33, 64))))
+                case _:
+                    spoiled[at:at] = generator.randbytes(length)
+            if not spoiled:
+                break
+        yield bytes(spoiled)

@@ -1,0 +1,118 @@
+"""The wire format of protobuf, read strictly and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Fields = list[tuple[int, "int | memoryview"]]
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_MAX_TAG = 1 << 32  # parsers keep 32 bits: a longer tag is one field for a walker and another for them
+
+
+class Wire:
+    """Reads messages of which every field is known.
+
+    A field that is not in the table of its message, of another wire type, of a tag over 32 bits or of a varint longer
+    than needed ends the reading: parsers skip, cut or merge such fields each in their own way.
+
+    Args:
+        limit: of fields and packed numbers in all messages together, so that work is bounded whatever the bytes are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def fields(self, message: memoryview, known: Mapping[int, bool]) -> Fields:
+        """The fields of a message in their order: number, and an int or the bytes of a string, message or float.
+
+        Args:
+            known: by tag (number and wire type), whether the field may occur more than once.
+
+        Raises:
+            ValueError: a field as said above, or twice where it may occur once; IndexError: it is cut off.
+        """
+        found: Fields = []
+        once: set[int] = set()
+        at, end = 0, len(message)
+        while at < end:
+            tag = message[at]
+            at += 1
+            if tag > 0x7F:
+                tag, at = varint(message, at - 1)
+            if tag not in known or tag >= _MAX_TAG or tag in once:
+                raise ValueError(f"field {tag >> 3} of type {tag & 7}" + (" again" if tag in once else ""))
+            if not known[tag]:
+                once.add(tag)
+            kind = tag & 7
+            if kind == VARINT:
+                number, at = varint(message, at)
+                found.append((tag >> 3, number))
+            else:
+                size = 8 if kind == FIXED64 else 4
+                if kind == BYTES:
+                    size, at = varint(message, at)
+                if size > end - at:
+                    raise IndexError("field reaches over the end")
+                found.append((tag >> 3, message[at : at + size]))
+                at += size
+            if len(found) > self._left:
+                raise ValueError("too many fields")
+        self._left -= len(found)
+        return found
+
+    def numbers(self, packed: memoryview) -> list[int]:
+        """Varints one behind the other; each counts as a field."""
+        found, at = [], 0
+        while at < len(packed):
+            number, at = varint(packed, at)
+            found.append(number)
+            if len(found) > self._left:
+                raise ValueError("too many numbers")
+        self._left -= len(found)
+        return found
+
+
+def varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The number at a place, and the place behind it.
+
+    Raises:
+        ValueError: it is longer than needed, or than 64 bits; IndexError: it is cut off.
+    """
+    byte = message[at]
+    if byte < 0x80:
+        return byte, at + 1
+    value, shift, start = byte & 0x7F, 7, at
+    while byte > 0x7F:
+        at += 1
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if at - start > 9:
+            raise ValueError("varint of more than ten bytes")
+    if not byte or value >> 64:
+        raise ValueError("varint longer than needed, or of more than 64 bits")
+    return value, at + 1
+
+
+def signed(value: int) -> int:
+    """An int64 as written in a varint."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def field(number: int, content: int | str | bytes | memoryview) -> bytes:
+    """One field: its number and wire type, then a number (type 0), or length and bytes of anything else (type 2)."""
+    if isinstance(content, int):
+        return _varint(number << 3) + _varint(content)
+    data = content.encode() if isinstance(content, str) else content
+    return header(number, len(data)) + data
+
+
+def header(number: int, size: int) -> bytes:
+    """Tag and length: what precedes the bytes of a field of that size."""
+    return _varint(number << 3 | BYTES) + _varint(size)
+
+
+def _varint(value: int) -> bytes:
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
