@@ -71,11 +71,11 @@ def test_what_passes_the_gate_runs(name: str, module: str, library: str, tmp_pat
 def test_mutants_are_refused_or_pass(tmp_path: Path) -> None:
     path, passed = tmp_path / "m.onnx", 0
     good = FILES["the good file"][0]
-    for spoiled in mutants(good, 3_000, seed=22):
+    for spoiled in mutants(good, 1_000, seed=22):
         path.write_bytes(spoiled)
         try:
             read_spec(path)
             passed += 1
         except YowoError as error:
             assert "\n" not in str(error)
-    assert 0 < passed < 1_500  # most of the bytes are weights, whose bits the gate does not judge
+    assert 0 < passed < 500  # most of the bytes are weights, whose bits the gate does not judge

@@ -7,7 +7,6 @@
 #include <fstream>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "yowo/backends/base.hpp"
 #include "yowo/errors.hpp"
@@ -64,17 +63,17 @@ inline std::unique_ptr<Backend> open_model(const std::string& name, const Option
   }
   if (backend == "tensorrt")
     throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
-  ModelSpec spec = OnnxFile::read(stream, path).spec(path);
-  if (spec.streaming)
+  const OnnxFile file = OnnxFile::read(stream, path);
+  if (file.spec(path).streaming)
     throw ModelFileError(path +
                          " is a streaming file, which runs in Python alone so far: export it without --streaming");
 #if defined(YOWO_WITH_OPENVINO)
   if (backend.empty() || backend == "openvino")
-    return std::make_unique<OpenVinoBackend>(path, std::move(spec), options);
+    return std::make_unique<OpenVinoBackend>(path, file, options);
 #endif
 #if defined(YOWO_WITH_ONNXRUNTIME)
   if (backend.empty() || backend == "onnxruntime")
-    return std::make_unique<OnnxRuntimeBackend>(path, std::move(spec), options);
+    return std::make_unique<OnnxRuntimeBackend>(path, file, options);
 #endif
   throw MissingEngineError(backend.empty() ? "an engine for ONNX files" : backend,
                            backend.empty() ? "openvino" : backend);

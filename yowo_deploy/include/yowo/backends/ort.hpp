@@ -15,6 +15,7 @@
 
 #include "yowo/backends/base.hpp"
 #include "yowo/errors.hpp"
+#include "yowo/model_files/onnx_reader.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {
@@ -23,12 +24,12 @@ namespace yowo {
 // has not; ModelFileError: it cannot load the file.
 class OnnxRuntimeBackend final : public Backend {
  public:
-  OnnxRuntimeBackend(const std::string& path, ModelSpec spec, const Options& options) : spec_(std::move(spec)) {
+  OnnxRuntimeBackend(const std::string& path, const OnnxFile& file, const Options& options) : spec_(file.spec(path)) {
     if (!options.precision.empty() && options.precision != spec_.precision)
       throw InputError("onnxruntime takes its precision from the graph, and " + path + " is " + spec_.precision +
                        ": leave " + options.precision + " out");
     try {
-      load(path, options);
+      load(path, file.model, options);
     } catch (const Ort::Exception& error) {
       throw ModelFileError("onnxruntime cannot load " + path + ": " + detail::first_line(error.what()));
     }
@@ -51,7 +52,7 @@ class OnnxRuntimeBackend final : public Backend {
   }
 
  private:
-  void load(const std::string& path, const Options& options) {
+  void load(const std::string& path, const std::string& model, const Options& options) {
     Ort::SessionOptions session;
     session.SetLogSeverityLevel(3);
     if (options.threads > 0) session.SetIntraOpNumThreads(options.threads);
@@ -60,7 +61,7 @@ class OnnxRuntimeBackend final : public Backend {
     } else if (!options.device.empty() && options.device != "cpu") {
       throw InputError("onnxruntime has no device '" + options.device + "' here, expected cpu, cuda or cuda:N");
     }
-    session_ = Ort::Session(environment_, std::basic_string<ORTCHAR_T>(path.begin(), path.end()).c_str(), session);
+    session_ = Ort::Session(environment_, model.data(), model.size(), session);
     const Ort::AllocatorWithDefaultOptions allocator;
     std::vector<detail::Shape> inputs, outputs;
     for (std::size_t at = 0; at < session_.GetInputCount(); ++at)

@@ -11,6 +11,7 @@
 
 #include "yowo/backends/base.hpp"
 #include "yowo/errors.hpp"
+#include "yowo/model_files/onnx_reader.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {
@@ -19,12 +20,12 @@ namespace yowo {
 // it.
 class OpenVinoBackend final : public Backend {
  public:
-  OpenVinoBackend(const std::string& path, ModelSpec spec, const Options& options) : spec_(std::move(spec)) {
+  OpenVinoBackend(const std::string& path, const OnnxFile& file, const Options& options) : spec_(file.spec(path)) {
     if (!options.device.empty() && options.device != "cpu")
       throw InputError("openvino runs on the cpu here, not on '" + options.device + "'");
     const std::string precision = chosen(path, options.precision);
     try {
-      compile(path, precision, options.threads);
+      compile(path, file.model, precision, options.threads);
     } catch (const ov::Exception& error) {
       throw ModelFileError("openvino cannot load " + path + ": " + detail::last_line(error.what()));
     }
@@ -54,7 +55,7 @@ class OpenVinoBackend final : public Backend {
     return asked.empty() ? own : asked;
   }
 
-  void compile(const std::string& path, const std::string& precision, int threads) {
+  void compile(const std::string& path, const std::string& model, const std::string& precision, int threads) {
     ov::Core core;
     const auto can = core.get_property("CPU", ov::device::capabilities);
     if (precision == "bf16" && std::find(can.begin(), can.end(), ov::device::capability::BF16) == can.end())
@@ -62,7 +63,7 @@ class OpenVinoBackend final : public Backend {
     ov::AnyMap config{ov::hint::inference_precision(precision == "bf16" ? ov::element::bf16 : ov::element::f32),
                       ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
     if (threads > 0) config.insert(ov::inference_num_threads(threads));
-    ov::CompiledModel compiled = core.compile_model(core.read_model(path), "CPU", config);
+    ov::CompiledModel compiled = core.compile_model(core.read_model(model, ov::Tensor()), "CPU", config);
     detail::check_shapes(shapes(compiled.inputs()), shapes(compiled.outputs()), spec_, path);
     request_ = compiled.create_infer_request();
     const auto side = [](int length) { return static_cast<std::size_t>(length); };

@@ -1,14 +1,15 @@
 // The spec in an ONNX file, and the gate that its bytes pass before any engine parses them.
 //
-// The runtimes can be crashed or hung by small crafted files, so a file is walked here first: a plain graph of known
-// operators, all weights inside, nothing nested, nothing absurdly large.
-// `yowo_deploy/model_files/onnx_reader.py` is the same gate.
+// The runtimes can be crashed or hung by small crafted files, and read protobuf less strictly than a walker: a file is
+// read once and walked here, and an engine is given bytes written anew from what was walked. What is not of the language
+// of our exporter is refused. `yowo_deploy/model_files/onnx_reader.py` is the same gate, and infers shapes as well.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
+#include <initializer_list>
 #include <istream>
 #include <iterator>
 #include <map>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "yowo/errors.hpp"
+#include "yowo/model_files/onnx_language.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {
@@ -73,17 +75,17 @@ class Bytes {
 
 }  // namespace detail
 
-// The outside of an ONNX model.
+// An ONNX file that passed the gate.
 struct OnnxFile {
-  static constexpr int max_nodes = 20000;
+  static constexpr int max_nodes = 8000;
   static constexpr std::uint64_t max_bytes = std::uint64_t{2} << 30;
-  static constexpr std::size_t max_text = std::size_t{4} << 20;
 
   std::int64_t opset = 0;
   std::map<std::string, std::string> metadata;
+  std::string model;  // the graph as an ONNX file, for an engine: nothing is in it but what was walked
 
-  // `path` is for messages alone. Throws ModelFileError: no protobuf, or no graph in it; functions, subgraphs or
-  // external data; an operator that no YOWO graph has; too large.
+  // `path` is for messages alone. Throws ModelFileError: no ONNX file, or not strictly written; functions, subgraphs or
+  // external data; operators or attributes that no YOWO graph has; too large.
   static OnnxFile read(std::istream& stream, const std::string& path);
 
   // The spec that it carries. Throws SpecError: none, or a broken one.
@@ -99,158 +101,269 @@ struct OnnxFile {
 
 namespace detail {
 
+// A set of numbers of fields.
+inline constexpr std::uint64_t bits(std::initializer_list<int> numbers) {
+  std::uint64_t made = 0;
+  for (const int number : numbers) made |= std::uint64_t{1} << number;
+  return made;
+}
 class OnnxWalk {
  public:
-  OnnxWalk(std::istream& stream, std::string path) : bytes_(stream), path_(std::move(path)) {}
+  explicit OnnxWalk(std::string path) : path_(std::move(path)) {}
 
-  OnnxFile model() {
-    if (bytes_.size() > OnnxFile::max_bytes) refuse("is larger than 2 GiB, more than one ONNX file can be");
+  OnnxFile model(std::string_view content) {
     OnnxFile file;
-    each({0, bytes_.size()}, [&](const Field& field) {
+    std::string key, value, domain, graph;
+    std::uint64_t version = 0, set = 0;
+    each(content, {bits({1, 5}), bits({2, 3, 4, 6, 7, 8, 14, 25}), 0, bits({8, 14, 25})}, [&](const Field& field) {
+      if (field.number == 1) version = field.value;
       if (field.number == 25) refuse("defines functions of its own; our graphs have none, so it is refused");
-      if (field.number == 8) opset(message(field), file.opset);
-      if (field.number == 14) {
-        std::string key, value;
-        each(message(field), [&](const Field& part) {
-          if (part.number == 1) key = string(part);
-          if (part.number == 2) value = string(part);
+      if (field.number == 8) {
+        domain.clear(), set = 0;
+        each(field.text, {bits({2}), bits({1}), 0, 0}, [&](const Field& part) {
+          if (part.number == 1) domain = utf8(part.text);
+          if (part.number == 2) set = part.value;
         });
+        if (domain.empty() || domain == "ai.onnx") file.opset = static_cast<std::int64_t>(set);
+      }
+      if (field.number == 14) {
+        key.clear(), value.clear();
+        each(field.text, pair, [&](const Field& part) { (part.number == 1 ? key : value) = utf8(part.text); });
         file.metadata[key] = value;
       }
       if (field.number == 7) {
-        if (nodes_) refuse("holds several graphs; ours hold one, so it is refused");
-        graph(message(field));
+        graph.reserve(field.text.size() + 64);
+        append_graph(graph, field.text);
       }
     });
     if (!nodes_ || !file.opset) refuse("is not an ONNX file: it holds no graph");
+    std::string head, opset;
+    append(head, 1, version);
+    append(opset, 2, static_cast<std::uint64_t>(file.opset));
+    append(head, 8, opset);
+    append_varint(head, 7 << 3 | 2);
+    append_varint(head, graph.size());
+    file.model = std::move(graph.insert(0, head));
     return file;
   }
 
  private:
-  struct Range {
-    std::uint64_t from, to;
-  };
   struct Field {
-    std::uint64_t number, value;  // of numbers; for texts and messages their range
-    bool is_range;
-    Range range;
+    std::uint64_t number, value;
+    std::string_view text;  // of bytes and of floats
+    std::uint64_t wire;
   };
+  // Of a message, by their bits: the fields that are numbers, bytes and floats, and those that may be repeated.
+  struct Known {
+    std::uint64_t numbers, bytes, floats, repeated;
+  };
+  static constexpr int max_fields = 400000;  // of all messages
+  static constexpr Known pair{0, 6, 0, 0};
 
   [[noreturn]] void refuse(const std::string& why) const { throw ModelFileError(path_ + " " + why); }
   [[noreturn]] void broken() const { refuse("is not an ONNX file, or is cut off"); }
 
-  std::uint64_t varint(std::uint64_t& at, std::uint64_t end) {
+  // Refuses what is longer than needed: readers cut such numbers each in their own way.
+  std::uint64_t varint(std::string_view& rest) const {
     std::uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64 && at < end; shift += 7) {
-      const std::uint64_t byte = bytes_[at++];
-      value |= (byte & 0x7F) << shift;
-      if (byte < 0x80) return value;
+    for (std::size_t at = 0; at < 10 && at < rest.size(); ++at) {
+      const std::uint64_t byte = static_cast<unsigned char>(rest[at]);
+      value |= (byte & 0x7F) << (7 * at);
+      if (byte >= 0x80) continue;
+      if ((at && !byte) || (at == 9 && byte > 1)) broken();
+      return rest.remove_prefix(at + 1), value;
     }
     broken();
   }
 
   template <class Visit>
-  void each(Range range, const Visit& visit) {
-    for (std::uint64_t at = range.from; at < range.to;) {
-      const std::uint64_t key = varint(at, range.to), kind = key & 7;
-      Field field{key >> 3, 0, kind == 2, {at, at}};
-      if (kind == 0) {
-        field.value = varint(at, range.to);
-      } else if (kind == 1 || kind == 2 || kind == 5) {
-        const std::uint64_t size = kind == 2 ? varint(at, range.to) : kind == 1 ? 8 : 4;
-        if (size > range.to - at) broken();
-        field.range = {at, at + size};
-        field.value = size;  // of a fixed-width number: not 0, which is all that matters here
-        at += size;
-      } else {
-        broken();
+  void each(std::string_view rest, const Known& known, const Visit& visit) {
+    std::uint64_t seen = 0;
+    while (!rest.empty()) {
+      const std::uint64_t tag = varint(rest), number = tag >> 3, wire = tag & 7;
+      const std::uint64_t allowed = wire == 0 ? known.numbers : wire == 2 ? known.bytes : wire == 5 ? known.floats : 0;
+      const std::uint64_t bit = number < 64 ? std::uint64_t{1} << number : 0;
+      if (!(allowed & bit) || (seen & bit & ~known.repeated) || ++fields_ > max_fields) broken();
+      seen |= bit;
+      Field field{number, wire == 5 ? 4 : varint(rest), {}, wire};
+      if (wire) {
+        if (field.value > rest.size()) broken();
+        field.text = rest.substr(0, static_cast<std::size_t>(field.value));
+        rest.remove_prefix(field.text.size());
       }
       visit(field);
     }
   }
 
-  // A fixed-width number is none: parsers skip it where they expect text, so it must not pass for text here.
-  Range message(const Field& field) const {
-    if (!field.is_range) broken();
-    return field.range;
+  static void append_varint(std::string& made, std::uint64_t value) {
+    for (; value > 0x7F; value >>= 7) made += static_cast<char>(value | 0x80);
+    made += static_cast<char>(value);
+  }
+  static void append(std::string& made, std::uint64_t number, std::uint64_t value) {
+    append_varint(made, number << 3);
+    append_varint(made, value);
+  }
+  static void append(std::string& made, std::uint64_t number, std::string_view bytes) {
+    append_varint(made, number << 3 | 2);
+    append_varint(made, bytes.size());
+    made += bytes;
+  }
+  static void append(std::string& made, const Field& field) {
+    if (field.wire == 0) return append(made, field.number, field.value);
+    if (field.wire == 2) return append(made, field.number, field.text);
+    append_varint(made, field.number << 3 | 5);
+    made += field.text;
   }
 
-  std::string string(const Field& field) {
-    const Range range = message(field);
-    if (range.to - range.from > OnnxFile::max_text) refuse("holds a text of more than 4 MiB, so it is refused");
-    std::string made = bytes_.copy(range.from, range.to);
-    for (std::size_t at = 0; at < made.size();)
-      if (utf8_next(made, at) < 0) broken();
-    return made;
+  std::string utf8(std::string_view bytes) const {
+    for (std::size_t at = 0; at < bytes.size();)
+      if (utf8_next(bytes, at) < 0) broken();
+    return std::string(bytes);
+  }
+  std::string name(std::string_view bytes) const {
+    if (bytes.size() > 1024) refuse(text("holds a name of ", bytes.size(), " bytes, so it is refused"));
+    return utf8(bytes);
   }
 
-  void opset(Range range, std::int64_t& version) {
-    std::string domain;
-    std::uint64_t number = 0;
-    each(range, [&](const Field& field) {
-      if (field.number == 1) domain = string(field);
-      if (field.number == 2) number = field.is_range ? 0 : field.value;
-    });
-    if (domain.empty()) version = static_cast<std::int64_t>(number);
+  void append_graph(std::string& made, std::string_view message) {
+    std::string part;
+    each(message, {0, bits({1, 2, 5, 10, 11, 12, 13, 15, 16}), 0, bits({1, 5, 11, 12, 13, 15, 16})},
+         [&](const Field& field) {
+           part.clear();
+           if (field.number == 15) refuse("holds sparse weights; our graphs have none, so it is refused");
+           if (field.number == 1) append_node(part, field.text);
+           if (field.number == 5) append_tensor(part, field.text);
+           if (field.number == 11 || field.number == 12) append_value(part, field.text);
+           if (!part.empty()) append(made, field.number, part);
+         });
+    append(made, 2, "graph");
   }
 
-  void graph(Range range) {
-    each(range, [&](const Field& field) {
-      if (field.number == 1) node(message(field));
-      if (field.number == 5) tensor(message(field));
-      if (field.number == 15) refuse("holds sparse weights; our graphs have none, so it is refused");
-    });
-  }
-
-  void node(Range range) {
+  void append_node(std::string& made, std::string_view message) {
     if (++nodes_ > OnnxFile::max_nodes) refuse(text("has more than ", OnnxFile::max_nodes, " nodes, so it is refused"));
-    std::string name, domain;
-    each(range, [&](const Field& field) {
-      if (field.number == 4) name = string(field);
-      if (field.number == 7) domain = string(field);
-      if (field.number == 5) attribute(message(field));
+    std::string operation, part;
+    std::vector<std::string> inputs, outputs;
+    std::vector<OnnxAttribute> attributes;
+    each(message, {0, bits({1, 2, 3, 4, 5, 6, 7, 9}), 0, bits({1, 2, 5, 9})}, [&](const Field& field) {
+      if (field.number == 6 || field.number == 9) return;
+      if (field.number == 5) {
+        part.clear();
+        attributes.push_back(attribute(part, field.text));
+        return append(made, 5, part);
+      }
+      std::string word = name(field.text);
+      if (field.number == 7 && !word.empty() && word != "ai.onnx")
+        refuse("uses an operator of the domain '" + word.substr(0, 60) + "', which no YOWO graph has: refused");
+      if (field.number != 7) append(made, field);
+      if (field.number == 4) operation = word;
+      if (field.number == 1 || field.number == 2) (field.number == 1 ? inputs : outputs).push_back(std::move(word));
     });
-    if (!known(name) || (!domain.empty() && domain != "ai.onnx"))
-      refuse("uses the operator " + domain + ":" + name + ", which no YOWO graph has, so it is refused");
+    if (const std::string why = outside_language(operation, inputs, outputs, attributes); !why.empty()) refuse(why);
   }
 
-  void attribute(Range range) {
-    each(range, [&](const Field& field) {
-      if (field.number == 6 || field.number == 11) refuse("nests graphs in its nodes; ours do not, so it is refused");
-      if (field.number == 22 || field.number == 23)
-        refuse("holds sparse weights; our graphs have none, so it is refused");
-      if (field.number == 5 || field.number == 10) tensor(message(field));
+  OnnxAttribute attribute(std::string& made, std::string_view message) {
+    OnnxAttribute found;
+    std::uint64_t kinds = 0;
+    each(message, {bits({3, 8, 20}), bits({1, 4, 5, 6, 10, 11, 13, 22, 23}), bits({2}), bits({8, 10, 11, 23})},
+         [&](const Field& field) {
+           if (field.number == 6 || field.number == 11)
+             refuse("nests graphs in its nodes; ours do not, so it is refused");
+           if (field.number == 22 || field.number == 23)
+             refuse("holds sparse weights; our graphs have none, so it is refused");
+           if (field.number == 5 || field.number == 10)
+             refuse(field.number == 5 ? "holds a tensor in an attribute; our graphs have none, so it is refused"
+                                      : "holds tensors in an attribute; our graphs have none, so it is refused");
+           if (field.number == 1) found.name = name(field.text);
+           if (field.number == 2)  // the exponent of an infinity or of none at all
+             found.finite = (static_cast<unsigned char>(field.text[3]) & 0x7F) != 0x7F || !(field.text[2] & 0x80);
+           if (field.number == 3 || field.number == 8) found.numbers.push_back(static_cast<std::int64_t>(field.value));
+           if (field.number == 4) found.text = name(field.text);
+           if (field.number == 20) found.type = field.value;
+           if (field.number != 1 && field.number != 13 && field.number != 20) kinds |= bits({0}) << field.number;
+           if (field.number != 13) append(made, field);
+         });
+    const std::uint64_t own = found.type == 1   ? bits({2})
+                              : found.type == 2 ? bits({3})
+                              : found.type == 3 ? bits({4})
+                              : found.type == 7 ? bits({8})
+                                                : 0;
+    if (!own || (kinds & ~own))
+      refuse("holds an attribute of a type that no YOWO graph has ('" + found.name.substr(0, 60) + "'), so it is refused");
+    if (found.type == 2 && found.numbers.empty()) found.numbers.push_back(0);
+    return found;
+  }
+
+  void append_tensor(std::string& made, std::string_view message) {
+    std::uint64_t type = 0, count = 1, held = 0, axes = 0;
+    std::string_view values;
+    made.reserve(message.size());
+    each(message, {bits({1, 2, 14}), bits({4, 5, 7, 8, 9, 12, 13, 16}), 0, bits({1, 13, 16})}, [&](const Field& field) {
+      if (field.number == 13 || (field.number == 14 && field.value))
+        refuse("keeps weights in other files, ours are one file, so it is refused");
+      if (field.number == 1) {
+        if (field.value > std::uint64_t{1} << 31) broken();
+        if (++axes > 8 || (count && field.value > OnnxFile::max_bytes / count)) count = OnnxFile::max_bytes * 9;
+        count = count > OnnxFile::max_bytes ? count : count * field.value;
+      }
+      if (field.number == 2) type = field.value;
+      if (field.number == 8) name(field.text);
+      if (field.number == 4 || field.number == 5 || field.number == 7 || field.number == 9)
+        held |= bits({0}) << field.number, values = field.text;
+      if (field.number != 12 && field.number != 14 && field.number != 16) append(made, field);
+    });
+    const std::uint64_t size = type == 1 || type == 6 ? 4 : type == 2 || type == 3 ? 1 : type == 7 ? 8 : 2;
+    const std::uint64_t types = held == bits({4})   ? bits({1})
+                                : held == bits({5}) ? bits({2, 3, 6})
+                                : held == bits({7}) ? bits({7})
+                                : held & ~bits({9}) ? 0
+                                                    : bits({1, 2, 3, 6, 7, 10, 16});
+    std::uint64_t found = values.size() / size;
+    if (held & bits({5, 7}))
+      for (found = 0; !values.empty(); ++found)
+        if (varint(values); ++fields_ > max_fields) broken();
+    if (type > 16 || !(types & bits({0}) << type) || found != count || values.size() % size)
+      refuse("holds a tensor whose type and shape do not fit its values: it is damaged");
+  }
+
+  // An input or output; of its type nothing is left out but remarks.
+  void append_value(std::string& made, std::string_view message) {
+    each(message, {0, bits({1, 2, 3, 4}), 0, bits({4})}, [&](const Field& field) {
+      if (field.number == 1) name(field.text);
+      if (field.number == 2) check_type(field.text);
+      if (field.number < 3) append(made, field);
     });
   }
 
-  void tensor(Range range) {
-    each(range, [&](const Field& field) {
-      if (field.number == 13 || (field.number == 14 && (field.is_range || field.value != 0)))
-        refuse("keeps weights in other files; export it as one file");
+  void check_type(std::string_view message) {
+    each(message, {0, bits({1, 6}), 0, 0}, [&](const Field& tensor) {
+      if (tensor.number == 1)
+        each(tensor.text, {bits({1}), bits({2}), 0, 0}, [&](const Field& shape) {
+          if (shape.number == 2)
+            each(shape.text, {0, bits({1}), 0, bits({1})},
+                 [&](const Field& side) {
+                   each(side.text, {bits({1}), bits({2, 3}), 0, 0}, [&](const Field& length) {
+                     if (length.value > std::uint64_t{1} << 31) broken();
+                   });
+                 });
+        });
     });
   }
 
-  static bool known(std::string_view name) {
-    // clang-format off
-    static constexpr std::string_view names[] = {
-        "Add", "Attention", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv",
-        "DequantizeLinear", "DepthToSpace", "Div", "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool",
-        "HardSwish", "Identity", "LeakyRelu", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Pad",
-        "QuantizeLinear", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice",
-        "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze"};
-    // clang-format on
-    return std::find(std::begin(names), std::end(names), name) != std::end(names);
-  }
-
-  Bytes bytes_;
   std::string path_;
-  int nodes_ = 0;
+  int nodes_ = 0, fields_ = 0;
 };
 
 }  // namespace detail
 
 inline OnnxFile OnnxFile::read(std::istream& stream, const std::string& path) {
-  return detail::OnnxWalk(stream, path).model();
+  detail::Bytes bytes(stream);
+  if (bytes.size() > max_bytes) throw ModelFileError(path + " is larger than 2 GiB, more than one ONNX file can be");
+  std::string content(static_cast<std::size_t>(bytes.size()), '\0');
+  stream.clear();
+  stream.seekg(0);
+  stream.read(content.data(), static_cast<std::streamsize>(content.size()));
+  content.resize(static_cast<std::size_t>(stream.gcount()));
+  return detail::OnnxWalk(path).model(content);
 }
 
 }  // namespace yowo
