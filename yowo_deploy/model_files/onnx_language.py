@@ -11,12 +11,13 @@ from yowo_deploy.model_files.onnx_graph import Attribute, Node
 
 # A line each: name, number of inputs and of outputs; then attributes as name=lowest:highest of a whole number,
 # name=*lowest:highest of each in a list, name=f of a finite float, name=A,B of one of these texts. "!" marks one that
-# must be given.
+# must be given. Indented lines go on with the one before.
 # The C++ runtime has the same text.
 LANGUAGE = """
 Add 2:2 1:1
 Attention 3:3 1:1 scale=f q_num_heads!=1:64 kv_num_heads!=1:64
-AveragePool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 count_include_pad=0:1 dilations=*1:1 kernel_shape!=*1:1024 pads=*0:512 strides=*1:1024
+AveragePool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 count_include_pad=0:1 dilations=*1:1
+  kernel_shape!=*1:1024 pads=*0:512 strides=*1:1024
 BatchNormalization 5:5 1:1 epsilon=f momentum=f training_mode=0:0
 Cast 1:1 1:1 to!=1:16 saturate=0:1
 Clip 1:3 1:1
@@ -29,7 +30,8 @@ Identity 1:1 1:1
 LeakyRelu 1:1 1:1 alpha=f
 MatMul 2:2 1:1
 Max 1:1024 1:1
-MaxPool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 dilations=*1:1 kernel_shape!=*1:1024 pads=*0:512 storage_order=0:0 strides=*1:1024
+MaxPool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 dilations=*1:1 kernel_shape!=*1:1024 pads=*0:512
+  storage_order=0:0 strides=*1:1024
 Mul 2:2 1:1
 Neg 1:1 1:1
 Pad 2:3 1:1 mode=constant
@@ -37,7 +39,9 @@ QuantizeLinear 2:3 1:1 axis=-8:7 block_size=0:0 saturate=0:1
 ReduceMean 1:2 1:1 axes=*-8:7 keepdims=0:1 noop_with_empty_axes=0:0
 Relu 1:1 1:1
 Reshape 2:2 1:1 allowzero=0:1
-Resize 3:4 1:1 antialias=0:0 coordinate_transformation_mode=half_pixel cubic_coeff_a=f exclude_outside=0:0 extrapolation_value=f keep_aspect_ratio_policy=stretch mode=linear,nearest nearest_mode=floor
+Resize 3:4 1:1 antialias=0:0 coordinate_transformation_mode=half_pixel cubic_coeff_a=f
+  exclude_outside=0:0 extrapolation_value=f keep_aspect_ratio_policy=stretch mode=linear,nearest
+  nearest_mode=floor
 Sigmoid 1:1 1:1
 Slice 3:5 1:1
 Softmax 1:1 1:1 axis=-8:7
@@ -49,7 +53,7 @@ Sum 1:1024 1:1
 Tanh 1:1 1:1
 Transpose 1:1 1:1 perm=*0:7
 Unsqueeze 2:2 1:1
-"""  # noqa: E501
+"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def _operator(line: str) -> tuple[str, _Operator]:
     return name, _Operator(_range(inputs), _range(outputs), named)
 
 
-_OPERATORS = dict(map(_operator, LANGUAGE.split("\n")[1:-1]))
+_OPERATORS = dict(map(_operator, LANGUAGE.replace("\n  ", " ").split("\n")[1:-1]))
 OPERATORS = frozenset(_OPERATORS)
 _MAX_LIST = 16
 _OPTIONAL = ("Clip", "Resize")  # whose inputs behind the first may be left out

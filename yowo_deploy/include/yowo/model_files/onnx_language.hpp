@@ -17,7 +17,8 @@ namespace yowo::detail {
 inline constexpr std::string_view onnx_language = R"(
 Add 2:2 1:1
 Attention 3:3 1:1 scale=f q_num_heads!=1:64 kv_num_heads!=1:64
-AveragePool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 count_include_pad=0:1 dilations=*1:1 kernel_shape!=*1:1024 pads=*0:512 strides=*1:1024
+AveragePool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 count_include_pad=0:1 dilations=*1:1
+  kernel_shape!=*1:1024 pads=*0:512 strides=*1:1024
 BatchNormalization 5:5 1:1 epsilon=f momentum=f training_mode=0:0
 Cast 1:1 1:1 to!=1:16 saturate=0:1
 Clip 1:3 1:1
@@ -30,7 +31,8 @@ Identity 1:1 1:1
 LeakyRelu 1:1 1:1 alpha=f
 MatMul 2:2 1:1
 Max 1:1024 1:1
-MaxPool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 dilations=*1:1 kernel_shape!=*1:1024 pads=*0:512 storage_order=0:0 strides=*1:1024
+MaxPool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 dilations=*1:1 kernel_shape!=*1:1024 pads=*0:512
+  storage_order=0:0 strides=*1:1024
 Mul 2:2 1:1
 Neg 1:1 1:1
 Pad 2:3 1:1 mode=constant
@@ -38,7 +40,9 @@ QuantizeLinear 2:3 1:1 axis=-8:7 block_size=0:0 saturate=0:1
 ReduceMean 1:2 1:1 axes=*-8:7 keepdims=0:1 noop_with_empty_axes=0:0
 Relu 1:1 1:1
 Reshape 2:2 1:1 allowzero=0:1
-Resize 3:4 1:1 antialias=0:0 coordinate_transformation_mode=half_pixel cubic_coeff_a=f exclude_outside=0:0 extrapolation_value=f keep_aspect_ratio_policy=stretch mode=linear,nearest nearest_mode=floor
+Resize 3:4 1:1 antialias=0:0 coordinate_transformation_mode=half_pixel cubic_coeff_a=f
+  exclude_outside=0:0 extrapolation_value=f keep_aspect_ratio_policy=stretch mode=linear,nearest
+  nearest_mode=floor
 Sigmoid 1:1 1:1
 Slice 3:5 1:1
 Softmax 1:1 1:1 axis=-8:7
@@ -81,7 +85,9 @@ inline std::string outside_language(const std::string& operation, const std::vec
   const std::size_t at = onnx_language.find("\n" + operation + " ");
   if (operation.empty() || operation.find_first_of(" \n") != std::string::npos || at == std::string_view::npos)
     return "uses the operator '" + operation.substr(0, 60) + "', which no YOWO graph has, so it is refused";
-  std::istringstream words(std::string(onnx_language.substr(at, onnx_language.find('\n', at + 1) - at)));
+  std::size_t end = onnx_language.find('\n', at + 1);
+  while (onnx_language.substr(end + 1, 1) == " ") end = onnx_language.find('\n', end + 1);
+  std::istringstream words(std::string(onnx_language.substr(at, end - at)));
   std::string word, many, some;
   words >> word >> many >> some;
   const bool optional = operation == "Clip" || operation == "Resize";

@@ -1,8 +1,9 @@
 // The spec in an ONNX file, and the gate that its bytes pass before any engine parses them.
 //
 // The runtimes can be crashed or hung by small crafted files, and read protobuf less strictly than a walker: a file is
-// read once and walked here, and an engine is given bytes written anew from what was walked. What is not of the language
-// of our exporter is refused. `yowo_deploy/model_files/onnx_reader.py` is the same gate, and infers shapes as well.
+// read once and walked here, and an engine is given bytes written anew from what was walked. What is not of the
+// language of our exporter is refused. `yowo_deploy/model_files/onnx_reader.py` is the same gate, and also infers
+// shapes.
 #pragma once
 
 #include <algorithm>
@@ -288,7 +289,7 @@ class OnnxWalk {
                               : found.type == 7 ? bits({8})
                                                 : 0;
     if (!own || (kinds & ~own))
-      refuse("holds an attribute of a type that no YOWO graph has ('" + found.name.substr(0, 60) + "'), so it is refused");
+      refuse("holds an attribute of a type that no YOWO graph has ('" + found.name.substr(0, 60) + "'): refused");
     if (found.type == 2 && found.numbers.empty()) found.numbers.push_back(0);
     return found;
   }
