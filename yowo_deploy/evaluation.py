@@ -24,6 +24,7 @@ from yowo_deploy.datasets.base import AnnotatedVideo, Rules, annotations_hash, s
 from yowo_deploy.datasets.box_table import FRAMES
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.detections_log import DetectionsFile
@@ -80,6 +81,7 @@ class Evaluation(Figures):
     variants: dict[str, Figures] = field(default_factory=dict)
 
 
+@checked_keywords_with(open_model)
 def evaluate(
     model: str | os.PathLike[str],
     dataset: str | os.PathLike[str],

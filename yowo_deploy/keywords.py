@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
@@ -16,7 +16,21 @@ R = TypeVar("R")
 
 def checked_keywords(function: Callable[P, R]) -> Callable[P, R]:
     """The function; it raises an InputError that names the nearest argument for a keyword that it does not have."""
-    known = [name for name in signature(function).parameters if name not in ("self", "cls")]
+    return _checked(function, signature(function).parameters)
+
+
+def checked_keywords_with(passed_to: Callable[..., object]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `checked_keywords`, of a function that passes its `**options` on to another one."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        own = (name for name, each in signature(function).parameters.items() if each.kind is not each.VAR_KEYWORD)
+        return _checked(function, dict.fromkeys([*own, *signature(passed_to).parameters]))
+
+    return decorate
+
+
+def _checked(function: Callable[P, R], names: Iterable[str]) -> Callable[P, R]:
+    known = [name for name in names if name not in ("self", "cls")]
     called = function.__qualname__.removesuffix(".__init__")
 
     @wraps(function)

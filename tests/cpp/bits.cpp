@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <iostream>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "yowo/boxes.hpp"
 #include "yowo/postprocess/decode.hpp"
 #include "yowo/postprocess/linker.hpp"
+#include "yowo/preprocess/cuts.hpp"
 #include "yowo/preprocess/frames.hpp"
 
 namespace {
@@ -191,6 +193,18 @@ YOWO_TEST(resize) {
       {reinterpret_cast<const std::uint8_t*>(pixels.data()), std::stoi(arguments.at(1)), std::stoi(arguments.at(2))});
   std::ofstream(arguments.at(6), std::ios::binary)
       .write(reinterpret_cast<const char*>(made), static_cast<std::streamsize>(3 * spec.plane_size()));
+}
+
+// cuts WIDTH HEIGHT FRAMES: of raw BGR frames, 1 where another scene begins, else 0.
+YOWO_TEST(cuts) {
+  const int width = std::stoi(arguments.at(0)), height = std::stoi(arguments.at(1));
+  const std::string pixels = golden::file_text(arguments.at(2));
+  const std::size_t size = 3 * static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+  yowo::CutDetector detector;
+  for (std::size_t at = 0; at < pixels.size(); at += size)
+    std::cout << detector.push({reinterpret_cast<const std::uint8_t*>(pixels.data() + at), width, height});
+  detector.reset();
+  check::that(!detector.push({reinterpret_cast<const std::uint8_t*>(pixels.data()), width, height}), "a new video");
 }
 
 int main(int count, char** words) { return check::run(count, words); }

@@ -35,6 +35,12 @@ struct Answers final : yowo::Backend {
   const float* infer(const float*) override { return raw.data(); }
 };
 
+yowo::Options shown(double confidence, double iou = -1, double keep = -1) {
+  yowo::Options options;
+  options.confidence = confidence, options.iou = iou, options.keep = keep;
+  return options;
+}
+
 }  // namespace
 
 YOWO_TEST(specs_are_those_of_python) {
@@ -92,7 +98,7 @@ YOWO_TEST(nothing_is_allocated_once_the_stream_runs) {
   made->known.mean = {0.5, 0.5, 0.5};
   Answers& backend = *made;
   made->known.tube_decay = 0.97, made->known.keep_threshold = 0.2;
-  yowo::Detector detector(std::move(made), 0.0, 1.0);  // every candidate is a detection
+  yowo::Detector detector(std::move(made), shown(0.0, 1.0));  // every candidate is a detection
   yowo::OnlineLinker linker(5, 0.2, 8, 0.5, 50, 1, 0.9, 0.1, 0.1);
   yowo::Detections found;
   std::vector<std::uint8_t> pixels(3 * 40 * 30, 100);
@@ -156,7 +162,7 @@ YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
   for (const auto& [confidence, iou, keep] : {std::array{1.5, 0.5, 0.5}, {0.5, 1.5, 0.5}, {0.5, 0.5, 1.5}})
     check::throws<yowo::InputError>(
         [&, at = std::array{confidence, iou, keep}] {
-          yowo::Detector(std::make_unique<Answers>(), at[0], at[1], at[2]);
+          yowo::Detector(std::make_unique<Answers>(), shown(at[0], at[1], at[2]));
         },
         "expected 0 to 1", "threshold");
   check::throws<yowo::InputError>([&] { yowo::Detector::open(); }, "find_package(yowo_deploy CONFIG)", "no package");
@@ -165,7 +171,7 @@ YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
 }
 
 YOWO_TEST(people_are_followed_until_the_size_of_frames_changes) {
-  yowo::Detector detector(std::make_unique<Answers>(), 0.05);
+  yowo::Detector detector(std::make_unique<Answers>(), shown(0.05));
   std::vector<std::uint8_t> pixels(3 * 16 * 16, 100);
   std::size_t people = 0;
   for (int frame = 0; frame < 4; ++frame) {
@@ -286,7 +292,7 @@ YOWO_TEST(speed) {
   backend.raw.assign(spec.output_size(), 0);
   std::uint32_t state = 1;
   for (float& value : backend.raw) value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) / 4e6f - 2;
-  yowo::Detector detector(std::move(made), arguments.empty() ? 0.25 : std::stod(arguments[0]));
+  yowo::Detector detector(std::move(made), shown(arguments.empty() ? 0.25 : std::stod(arguments[0])));
   std::vector<std::uint8_t> pixels(3 * 320 * 240);
   for (std::uint8_t& value : pixels) value = static_cast<std::uint8_t>((state = state * 1664525u + 1013904223u) >> 24);
   double before = 1e9, after = 1e9;

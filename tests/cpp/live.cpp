@@ -1,4 +1,4 @@
-// live MODEL FRAMES WIDTH HEIGHT CONFIDENCE [KEEP TUBE_SCORES]: results of raw BGR frames, as JSON with every digit.
+// live MODEL FRAMES WIDTH HEIGHT CONFIDENCE [KEEP TUBE_SCORES CUTS]: results of raw BGR frames, as JSON with every digit.
 //
 // Frames are decoded by others, so that what is compared is this runtime alone. The last line is of all frames.
 #include <algorithm>
@@ -54,7 +54,8 @@ int run(const std::vector<std::string>& words) {
   const int width = std::stoi(words.at(2)), height = std::stoi(words.at(3));
   yowo::Options options;
   options.confidence = std::stod(words.at(4));
-  if (words.size() > 6) options.keep = std::stod(words[5]), options.tube_scores = std::stoi(words[6]);
+  if (words.size() > 7)
+    options.keep = std::stod(words[5]), options.tube_scores = std::stoi(words[6]), options.cuts = std::stoi(words[7]);
   yowo::Detector detector = yowo::Detector::open(words.at(0), options);
   std::vector<double> around, engine;
   std::ifstream stream(words.at(1), std::ios::binary);

@@ -32,6 +32,7 @@ from yowo_deploy.model_files import onnx_reader, plan_record
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
+from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
@@ -108,7 +109,7 @@ def test_what_the_fuzzer_found_is_read(built: Path, project_root: Path, tmp_path
 
 def test_no_cpp_test_is_forgotten(built: Path) -> None:
     assert set(core(built).split()) == {*CORE, *TOOLS}
-    assert set(core(built, program="bits").split()) == {*BITS, "resize"}
+    assert set(core(built, program="bits").split()) == {*BITS, "resize", "cuts"}
 
 
 @pytest.mark.parametrize("resize_filter", ["nearest", "bilinear", "bicubic"])
@@ -299,6 +300,24 @@ def test_a_plan_for_another_machine_is_refused_as_in_python(
         assert "built for SM 8.9 with tensorrt 10.8.0" in said and "rebuild" in said
 
 
+@pytest.mark.parametrize("size_wh", [(320, 240), (97, 61), (47, 200), (1280, 720), (33, 31), (20, 20)])
+def test_cuts_are_those_of_python(size_wh: tuple[int, int], built: Path, tmp_path: Path) -> None:
+    """Scenes, light, noise and movement, many of them near the thresholds."""
+    rng, frames = np.random.default_rng(size_wh), np.zeros((90, size_wh[1], size_wh[0], 3), np.uint8)
+    for number in range(1, len(frames)):
+        now = frames[number - 1].astype(float)
+        if number % 6 == 0:
+            now = rng.integers(0, rng.integers(60, 257), now.shape)
+        elif number % 2:
+            now = np.roll(now, 7, axis=1) + rng.uniform(-45, 45) + rng.normal(0, rng.uniform(0, 9), now.shape)
+        frames[number] = np.clip(now, 0, 255)
+    frames.tofile(tmp_path / "frames")
+    detector = CutDetector()
+    expected = "".join(str(int(detector.push(frame))) for frame in frames)
+    assert core(built, "cuts", *size_wh, tmp_path / "frames", program="bits") == expected
+    assert ("1" in expected) == (size_wh not in ((33, 31), (20, 20))) and "00" in expected
+
+
 def real_clip(data_dir: Path) -> NDArray[np.uint8]:
     """Every frame of a J-HMDB clip."""
     with open_video(data_dir / "jhmdb21/videos/golf/Ariya_Swing_golf_f_cm_np1_fr_bad_0.avi") as video:
@@ -309,14 +328,18 @@ Options = dict[str, Any]
 SHOWN: list[Options] = [
     {},
     {"confidence": 0.01, "keep": 0.0, "tube_scores": False},
-    {"confidence": 0.3, "keep": 0.1, "tube_scores": True},
+    {"confidence": 0.3, "keep": 0.1, "tube_scores": True, "cuts": False},
 ]
 
 
 def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path, options: Options) -> int:
     """Results of C++ and Python, equal to the bit as both run one OpenVINO; returns how many boxes are shown."""
     frames.tofile(tmp_path / "frames")
-    given = [options.get("confidence", -1), options.get("keep", -1), int(options.get("tube_scores", -1))]
+    given = [
+        options.get("confidence", -1),
+        options.get("keep", -1),
+        *(int(options.get(name, -1)) for name in ("tube_scores", "cuts")),
+    ]
     size = [frames.shape[2], frames.shape[1]]
     live = subprocess.run(
         [built / "live", model, tmp_path / "frames", *map(str, size + given)],
@@ -353,6 +376,18 @@ def same_tubes(told: list[dict[str, Any]], tubes: Sequence[Tube]) -> None:
 @pytest.mark.parametrize("options", SHOWN)
 def test_a_real_clip_gives_the_results_of_python(options: Options, data_dir: Path, built: Path, tmp_path: Path) -> None:
     assert compare(real_clip(data_dir), model_path("default"), built, tmp_path, options) >= 30
+
+
+@pytest.mark.parametrize("cuts", [True, False])
+def test_a_hard_cut_ends_tubes_as_in_python(cuts: bool, small_model: Path, built: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    dark, light = (rng.integers(low, low + 90, (8, 60, 80, 3), np.uint8) for low in (0, 160))
+    options = {"confidence": 0.01, "cuts": cuts}
+    frames = np.concatenate([dark, light])
+    with Detector.open(small_model, backend="openvino", **options) as detector:
+        ended = [len(detector.push(frame).ended) for frame in frames]
+    assert bool(ended[8]) == cuts
+    assert compare(frames, small_model, built, tmp_path, options) >= 16
 
 
 @pytest.mark.parametrize(
@@ -421,7 +456,7 @@ class COptions(ctypes.Structure):
         ("confidence", ctypes.c_double),
         ("iou", ctypes.c_double),
         ("keep", ctypes.c_double),
-        ("tube_scores", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("tube_scores", "cuts")),
     )
 
 

@@ -580,17 +580,6 @@ def test_a_detector_prints_in_one_line(spec: ModelSpec, numpy_backend: Backends)
     assert repr(detector).endswith(", closed)")
 
 
-@pytest.mark.parametrize("call", [Detector.open, Detector, StreamPool.open, StreamPool, open_model])
-def test_an_unknown_option_is_answered_with_the_nearest(call: Callable[..., object]) -> None:
-    name, meant = ("devise", "device") if call is open_model else ("conf", "confidence")
-    if call in (Detector, StreamPool):
-        name, meant = "tubescores", "tube_scores"
-    with pytest.raises(InputError, match=f"{call.__qualname__} has no argument '{name}': did you mean '{meant}'"):
-        call("default", **{name: 1})
-    with pytest.raises(InputError, match=r"has no argument 'xyz': expected some of .*, "):
-        call("default", xyz=1)
-
-
 @pytest.mark.parametrize("call", [Detector.open, StreamPool.open])
 def test_a_file_is_opened_with_all_options_of_open_model_and_of_a_detector(call: Callable[..., object]) -> None:
     """By their names, types and defaults, so that editors show them; a pool chooses the number of calls itself."""

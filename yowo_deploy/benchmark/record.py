@@ -30,6 +30,7 @@ from yowo_deploy.diagnostics.nvidia_smi import gpu_memory_bytes
 from yowo_deploy.diagnostics.system_info import describe_machine, peak_memory_bytes
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import sha256_of
+from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
 from yowo_deploy.model_files.plan_record import is_plan, read_plan
@@ -68,6 +69,7 @@ class _Settings:
     peak: bool
 
 
+@checked_keywords_with(open_model)
 def bench(
     models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     versus: str | os.PathLike[str] | None = None,

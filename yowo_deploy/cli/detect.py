@@ -23,6 +23,7 @@ INTERRUPTED = 130  # exit code, as shells have it
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("-o", "--output", "video", help="Annotated video to write: .webm, or .mp4 with the [video] extra.")
+@click.option("--trail", default=0, type=click.IntRange(min=0), help="Frames of each person's way drawn in the video.")
 @click.option("--json", help="File for one line of JSON a frame; - is stdout.")
 @click.option("--events", help="File for one line of JSON a change of an event; - is stdout.")
 @click.option("--tubes", help="JSON file of tubes: person, action, score, frames and boxes.")

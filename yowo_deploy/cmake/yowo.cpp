@@ -1,8 +1,8 @@
 // The shared library behind yowo.h: C++ in, codes and texts out.
 #include "yowo/yowo.h"
 
-#include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -21,8 +21,7 @@ namespace {
 thread_local std::array<char, 1024> last_error{};
 
 int failed(int code, const char* text) noexcept {
-  last_error[std::min(std::strlen(text), last_error.size() - 1)] = '\0';
-  std::memcpy(last_error.data(), text, std::min(std::strlen(text), last_error.size() - 1));
+  std::snprintf(last_error.data(), last_error.size(), "%s", text);
   return code;
 }
 
@@ -32,12 +31,8 @@ int guarded(const Work& work) noexcept {
   try {
     work();
     return YOWO_OK;
-  } catch (const yowo::SpecError& error) {
-    return failed(YOWO_MODEL_ERROR, error.what());
-  } catch (const yowo::ModelFileError& error) {
-    return failed(YOWO_MODEL_ERROR, error.what());
   } catch (const yowo::InputError& error) {
-    return failed(YOWO_INPUT_ERROR, error.what());
+    return failed(yowo::is_about_a_model(error) ? YOWO_MODEL_ERROR : YOWO_INPUT_ERROR, error.what());
   } catch (const yowo::YowoError& error) {
     return failed(YOWO_ENGINE_ERROR, error.what());
   } catch (const std::exception& error) {
@@ -67,7 +62,7 @@ yowo::Options options_of(const yowo_options* given) {
   if (known.precision) options.precision = known.precision;
   options.threads = known.threads, options.trust = known.trust != 0;
   options.confidence = known.confidence, options.iou = known.iou;
-  options.keep = known.keep, options.tube_scores = known.tube_scores;
+  options.keep = known.keep, options.tube_scores = known.tube_scores, options.cuts = known.cuts;
   return options;
 }
 
@@ -76,7 +71,7 @@ yowo::Options options_of(const yowo_options* given) {
 int yowo_default_options(yowo_options* options) {
   return guarded([&] {
     require(options, "options");
-    *options = yowo_options{sizeof(yowo_options), nullptr, nullptr, nullptr, 0, 0, -1, -1, -1, -1};
+    *options = yowo_options{sizeof(yowo_options), nullptr, nullptr, nullptr, 0, 0, -1, -1, -1, -1, -1};
   });
 }
 

@@ -54,6 +54,7 @@ class Outputs:
         on: an event starts above this score; the model's `event_on` by default.
         off: an event ends below this score; the model's `event_off` by default.
         min_frames: consecutive frames above `on`, or below `off`, that start or end an event.
+        trail: frames of each person's way that the video shows as a line.
     """
 
     video: str | None = None
@@ -65,6 +66,7 @@ class Outputs:
     on: float | None = None
     off: float | None = None
     min_frames: int = 8
+    trail: int = 0
 
     @property
     def given(self) -> dict[str, str]:
@@ -121,7 +123,7 @@ class Outputs:
         """
         labels = spec.labels
         makers: dict[str, Callable[[str], Sink]] = {
-            "video": lambda path: VideoSink(path, source.fps, source.size_wh),
+            "video": lambda path: VideoSink(path, source.fps, source.size_wh, self.trail),
             "json": lambda path: JsonSink(to_stdout if path == STDOUT else path, source.live),
             "events": lambda path: EventSink(to_stdout if path == STDOUT else path, self.event_rule(spec), source.live),
             "tubes": lambda path: TubesSink(path, source.name, labels),

@@ -9,17 +9,20 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.detection.live_sources import detect_live
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.settings import PROGRESS_EVERY_S, Recording, Settings, WhileReading, raise_failures
 from yowo_deploy.detection.summary import Summary
 from yowo_deploy.detector import AHEAD, Detector, DetectorOptions
 from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, left_out, open_source, shown_source
 
 
+@checked_keywords_with(open_model)
 def detect(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     outputs: Outputs = Outputs(),  # noqa: B008  # a frozen value

@@ -18,6 +18,7 @@ from yowo_deploy.cli import cli
 from yowo_deploy.errors import InputError
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video.reader import VideoReader
 from yowo_deploy.video.writer import VideoWriter
 
 pytest.importorskip("openvino")
@@ -86,6 +87,18 @@ def test_one_call_writes_what_the_command_writes(
     assert (summary.source, summary.frames, summary.interrupted) == (str(video), FRAMES, False)
     assert summary.detections == sum(len(frame) for frame in found)  # type: ignore[arg-type]
     assert summary.confidence == 0.05 < summary.best_score and not summary.failed
+
+
+def test_trails_are_drawn_in_the_video_on_request(model: Path, video: Path, tmp_path: Path) -> None:
+    shown = []
+    for trail in ("0", "9"):
+        file = tmp_path / f"{trail}.webm"
+        arguments = ["detect", str(video), "--model", str(model), "-o", str(file), "--conf", "0.05", "--trail", trail]
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == 0, done.output
+        with VideoReader(file) as reader:
+            shown.append(np.stack(list(reader)).astype(int))
+    assert np.abs(shown[0][0] - shown[1][0]).max() < np.abs(shown[0][-1] - shown[1][-1]).max()  # of one point, of nine
 
 
 def test_the_reporter_gets_messages_errors_and_progress(model: Path, video: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@
 #include "yowo/backends/base.hpp"
 #include "yowo/boxes.hpp"
 #include "yowo/preprocess/clip_buffer.hpp"
+#include "yowo/preprocess/cuts.hpp"
 #include "yowo/postprocess/decode.hpp"
 #include "yowo/postprocess/linker.hpp"
 #include "yowo/errors.hpp"
@@ -74,21 +75,21 @@ struct Result {
 //     while (camera.read(frame)) use(detector.push({frame.data, frame.cols, frame.rows}));
 class Detector {
  public:
-  // `confidence`, `iou`, `keep`, `tube_scores`: see `Options`. Throws InputError: a threshold is above 1.
-  explicit Detector(std::unique_ptr<Backend> backend, double confidence = -1, double iou = -1, double keep = -1,
-                    int tube_scores = -1)
+  // `confidence` to `cuts` of the options; the others are for opening. Throws InputError: a threshold is above 1.
+  explicit Detector(std::unique_ptr<Backend> backend, const Options& options = {})
       : backend_(std::move(backend)),
         preprocess_(spec()),
         buffer_(spec()),
         decoder_(spec()),
-        confidence_(confidence < 0 ? spec().confidence_threshold : confidence),
-        iou_(iou < 0 ? spec().nms_threshold : iou),
-        keep_(keep < 0 ? spec().keep_threshold * std::min(1.0, confidence_ / spec().confidence_threshold) : keep),
-        decay_(spec().tube_decay > 0 ? spec().tube_decay : default_tube_decay) {
+        confidence_(options.confidence < 0 ? spec().confidence_threshold : options.confidence),
+        iou_(options.iou < 0 ? spec().nms_threshold : options.iou),
+        keep_(options.keep < 0 ? spec().keep_threshold : options.keep) {
     if (!(confidence_ <= 1) || !(iou_ <= 1) || !(keep_ <= 1))
-      throw InputError(
-          detail::text("confidence ", confidence_, ", iou ", iou_, " and keep ", keep_, ": expected 0 to 1"));
-    if (tube_scores < 0 ? !(spec().tube_decay > 0) : tube_scores == 0) decay_ = 0;
+      throw InputError(detail::text("confidence ", confidence_, ", iou ", iou_, ", keep ", keep_, ": expected 0 to 1"));
+    keep_ = std::min(confidence_, keep_);
+    const double decay = spec().tube_decay;
+    if (options.tube_scores < 0 ? decay > 0 : options.tube_scores != 0) decay_ = decay > 0 ? decay : default_tube_decay;
+    find_cuts_ = options.cuts < 0 ? decay > 0 : options.cuts != 0;
     reset();
     decoder_.reserve(result_.detections);
     result_.names = spec().labels;
@@ -97,20 +98,20 @@ class Detector {
   // Load a model file, by default that of the package, into one of the engines that are compiled in; throws what
   // `open_model` throws.
   static Detector open(const std::string& path = "default", const Options& options = {}) {
-    return Detector(open_model(path, options), options.confidence, options.iou, options.keep,
-                    options.tube_scores);
+    return Detector(open_model(path, options), options);
   }
 
   const ModelSpec& spec() const { return backend_->spec(); }
 
-  // The next frame of the video, of any size; one of another size ends all tubes. The result is valid until the next
-  // push.
+  // The next frame of the video, of any size; one of another size, and a hard cut, end all tubes. The result is valid
+  // until the next push.
   // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine
   // failed.
   Result& push(const FrameView& frame) {
     const auto start = Clock::now();
     preprocess_(frame, buffer_.next());
     const float* clip = buffer_.push();
+    const bool cut = find_cuts_ && cuts_.push(frame);
     const auto prepared = Clock::now();
     result_.frame_index = count_++;
     const float* raw = backend_->infer(clip);
@@ -122,7 +123,7 @@ class Detector {
     }
     const auto decoded = Clock::now();
     const bool resized = frame.width != result_.width || frame.height != result_.height;
-    result_.ended = resized ? linker_.close() : linker_.finished();  // their boxes are in pixels of another size
+    result_.ended = resized || cut ? linker_.close() : linker_.finished();  // their boxes are of another scene
     result_.width = frame.width, result_.height = frame.height;
     linker_.push(result_.detections, result_.frame_index);
     for (Tube& tube : linker_.finished()) result_.ended.push_back(std::move(tube));
@@ -139,7 +140,7 @@ class Detector {
 
   // Forget the frames so far: the next one starts a new video, with people numbered from 0.
   void reset() {
-    buffer_.reset();
+    buffer_.reset(), cuts_.reset();
     count_ = 0;
     // Tubes of one frame are not among those that end: it is uncertain whether anyone was there.
     linker_ = OnlineLinker(5, 0.2, 1000, 0.5, 50, 2, decay_, confidence_, keep_ > 0 ? keep_ : -1);
@@ -155,9 +156,11 @@ class Detector {
   std::unique_ptr<Backend> backend_;
   Preprocessor preprocess_;
   ClipBuffer buffer_;
+  CutDetector cuts_;
+  bool find_cuts_ = false;
   Decoder decoder_;
   OnlineLinker linker_;
-  double confidence_, iou_, keep_, decay_;
+  double confidence_, iou_, keep_, decay_ = 0;
   std::int64_t count_ = 0;
   Result result_;
 };

@@ -33,6 +33,10 @@ struct ModelFileError : InputError {
   using InputError::InputError;
 };
 
+inline bool is_about_a_model(const InputError& error) {
+  return dynamic_cast<const SpecError*>(&error) || dynamic_cast<const ModelFileError*>(&error);
+}
+
 // `engine` is the component of the CMake package that compiles it in.
 struct MissingEngineError : YowoError {
   explicit MissingEngineError(const std::string& what, const std::string& engine)

@@ -71,14 +71,10 @@ inline long utf8_next(std::string_view text, std::size_t& at) {
 
 inline void append_utf8(std::string& text, unsigned long code) {
   const auto put = [&](unsigned long byte) { text += static_cast<char>(static_cast<unsigned char>(byte)); };
-  if (code < 0x80) return put(code);
-  if (code < 0x800) return put(0xC0 | code >> 6), put(0x80 | (code & 0x3F));
-  if (code < 0x10000) {
-    put(0xE0 | code >> 12);
-  } else {
-    put(0xF0 | code >> 18), put(0x80 | (code >> 12 & 0x3F));
-  }
-  put(0x80 | (code >> 6 & 0x3F)), put(0x80 | (code & 0x3F));
+  const std::size_t more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+  constexpr unsigned long lead[] = {0, 0xC0, 0xE0, 0xF0};
+  put(lead[more] | code >> 6 * more);
+  for (std::size_t left = more; left-- > 0;) put(0x80 | (code >> 6 * left & 0x3F));
 }
 
 class JsonReader {
@@ -208,17 +204,14 @@ class JsonReader {
     const std::size_t start = at_;
     word("-");
     if (!word("0") && !digits()) fail("a value");
-    value.integral = true;
-    if (word(".")) {
-      value.integral = false;
-      if (!digits()) fail("a digit");
-    }
+    if (word(".") && !digits()) fail("a digit");
     if (word("e") || word("E")) {
-      value.integral = false;
       if (!word("+")) word("-");
       if (!digits()) fail("a digit");
     }
-    std::istringstream stream{std::string(text_.substr(start, at_ - start))};
+    const std::string digits_read(text_.substr(start, at_ - start));
+    value.integral = digits_read.find_first_of(".eE") == std::string::npos;
+    std::istringstream stream{digits_read};
     stream.imbue(std::locale::classic());
     // Too small a number fails as well where the library says so, and is 0 then, or as small as can be.
     if (!(stream >> value.number) && std::abs(value.number) > 1) fail("a number that a double can hold, before this");
@@ -236,14 +229,10 @@ inline Json Json::parse(std::string_view text) { return detail::JsonReader(text)
 inline void append_json_text(std::string& json, std::string_view text) {
   json += '"';
   for (const char letter : text) {
-    if (letter == '"' || letter == '\\') {
-      (json += '\\') += letter;
-    } else if (static_cast<unsigned char>(letter) < 0x20) {
-      constexpr std::string_view digits = "0123456789abcdef";
-      ((json += "\\u00") += digits[static_cast<unsigned char>(letter) >> 4]) += digits[letter & 15];
-    } else {
-      json += letter;
-    }
+    if (letter == '"' || letter == '\\') json += '\\';
+    constexpr std::string_view digits = "0123456789abcdef";
+    const auto code = static_cast<unsigned char>(letter);
+    code < 0x20 ? ((json += "\\u00") += digits[code >> 4]) += digits[code & 15] : json += letter;
   }
   json += '"';
 }

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 #include <string>
@@ -40,12 +39,11 @@ inline void draw(cv::Mat& frame, const Result& result) {
   for (std::size_t row = result.detections.size(); row-- > 0;) {
     const Box& box = result.detections.xyxy[row];
     const int class_id = result.detections.class_id[row];
-    std::array<char, 160> said{};
-    std::snprintf(said.data(), said.size(), "%.120s %.2f", result.names[static_cast<std::size_t>(class_id)].c_str(),
-                  static_cast<double>(result.detections.confidence[row]));
     const bool linked = row < result.detections.tracker_id.size();
     const std::int64_t number = linked ? result.detections.tracker_id[row] : class_id;
-    const std::string text = (linked ? "#" + std::to_string(number) + " " : "") + said.data();
+    const std::string text = (linked ? "#" + std::to_string(number) + " " : "") +
+                             cv::format("%s %.2f", result.names[static_cast<std::size_t>(class_id)].c_str(),
+                                        static_cast<double>(result.detections.confidence[row]));
     int below = 0;
     const cv::Size size = cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, scale, 1, &below);
     const int left = std::clamp(cvRound(box.x1), 0, std::max(0, frame.cols - size.width - 4));

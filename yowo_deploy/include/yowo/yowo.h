@@ -44,6 +44,7 @@ typedef struct yowo_options {
   double iou;            /* suppression threshold; -1 is the model's own */
   double keep;           /* objectness above which people who were shown stay so; -1 is the model's own */
   int32_t tube_scores;   /* average class scores along tubes, 1 or 0; -1 is the model's own */
+  int32_t cuts;          /* end all tubes at hard cuts, 1 or 0; -1 is the model's own */
 } yowo_options;
 
 typedef struct yowo_detection {

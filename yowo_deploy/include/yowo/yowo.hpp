@@ -3,6 +3,7 @@
 
 #include "yowo/boxes.hpp"
 #include "yowo/preprocess/clip_buffer.hpp"
+#include "yowo/preprocess/cuts.hpp"
 #include "yowo/postprocess/decode.hpp"
 #include "yowo/detector.hpp"
 #include "yowo/errors.hpp"

@@ -22,6 +22,7 @@ struct Options {
   double iou = -1;         // suppression threshold; the spec's by default
   double keep = -1;        // objectness above which people who were shown stay so; the spec's by default
   int tube_scores = -1;    // average class scores along tubes, 1 or 0; by default where the spec has a `tube_decay`
+  int cuts = -1;           // end all tubes at hard cuts, 1 or 0; by default where the spec has a `tube_decay`
 };
 
 // A loaded model. For one thread at a time.

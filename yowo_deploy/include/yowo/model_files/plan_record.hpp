@@ -6,13 +6,17 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "yowo/digest.hpp"
@@ -60,18 +64,6 @@ inline std::uint64_t find_mark(Bytes& bytes, std::uint64_t limit) {
   return limit;
 }
 
-// The number that begins at `at`, which moves behind it and one blank; -1 for none.
-inline std::int64_t header_number(std::string_view text, std::size_t& at, std::size_t most, std::int64_t base) {
-  std::int64_t value = 0;
-  const std::size_t start = at;
-  for (; at < text.size() && text[at] != ' '; ++at) {
-    const std::size_t digit = std::string_view("0123456789abcdef").find(text[at]);
-    if (digit >= static_cast<std::size_t>(base) || at - start >= most) return -1;
-    value = value * base + static_cast<std::int64_t>(digit);
-  }
-  return at > start && at++ < text.size() ? value : -1;
-}
-
 // The JSON of the record in a plan.
 inline std::string plan_payload(std::istream& stream, const std::string& path) {
   Bytes bytes(stream);
@@ -94,12 +86,13 @@ inline std::string plan_payload(std::istream& stream, const std::string& path) {
   const std::uint64_t from = start + plan_mark.size();
   const std::string record = bytes.copy(from, std::min(bytes.size(), from + 10032));
   const std::string form = record.substr(0, 5);
-  std::size_t at = 5;
-  const std::int64_t length = header_number(record, at, 4, 10), crc = header_number(record, at, 8, 16);
-  const std::string payload =
-      record.substr(std::min(at, record.size()), static_cast<std::size_t>(std::max<std::int64_t>(length, 0)));
-  if ((form != "json " && form != "zlib ") || length < 0 || static_cast<std::int64_t>(payload.size()) != length ||
-      crc != std::int64_t{crc32(payload)})
+  char length[5] = "", crc[9] = "";
+  int at = 0;  // 0 where there is no such header
+  std::sscanf(record.c_str(), "%*4s%*1[ ]%4[0-9]%*1[ ]%8[0-9a-f]%*1[ ]%n", length, crc, &at);
+  const auto size = static_cast<std::size_t>(std::strtoul(length, nullptr, 10));
+  const std::string payload = record.substr(static_cast<std::size_t>(at), size);
+  if ((form != "json " && form != "zlib ") || !at || payload.size() != size ||
+      std::strtoul(crc, nullptr, 16) != crc32(payload))
     throw ModelFileError("the record in " + path + " is damaged or cut off: copy the plan again, or rebuild it");
   if (form == "zlib ")
     throw ModelFileError("the record in " + path +
@@ -118,24 +111,27 @@ inline ModelSpec spec_beside(const std::string& path, const std::string& sha256)
   return ModelSpec::from_json(content);
 }
 
-// Whether a text is so many numbers with points between, and then nothing, or, with `more`, what versions end in.
-inline bool dotted(std::string_view text, int numbers, bool more) {
-  constexpr std::string_view digits = "0123456789";
-  constexpr std::string_view rest = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.+";
-  for (int number = 0; number < numbers; ++number) {
-    if (number && (text.empty() || text.front() != '.')) return false;
-    if (number) text.remove_prefix(1);
-    const std::size_t length = std::min(text.find_first_not_of(digits), text.size());
-    if (!length || length > 6) return false;
-    text.remove_prefix(length);
+// The numbers, three at most, with points between them, that a text begins with; `end` becomes the place behind them.
+inline std::vector<unsigned> numbers(std::string_view text, std::size_t& end) {
+  std::vector<unsigned> found;
+  const char *at = text.data(), *const last = at + text.size();
+  for (unsigned value = 0; found.size() < 3 && std::from_chars(at, last, value).ec == std::errc();) {
+    found.push_back(value);
+    at = std::find_if(at, last, [](char letter) { return letter < '0' || letter > '9'; });
+    end = static_cast<std::size_t>(at - text.data());
+    if (at == last || *at++ != '.') break;
   }
-  return more ? text.find_first_not_of(rest) == std::string_view::npos : text.empty();
+  return found;
 }
 
 inline void check_plan_fields(const PlanFile& plan) {
-  const std::string& hash = plan.onnx_sha256;
-  const bool sound = (plan.flavour == "tensorrt" || plan.flavour == "tensorrt-rtx") && dotted(plan.version, 3, true) &&
-                     (plan.compute_capability.empty() || dotted(plan.compute_capability, 2, false)) &&
+  constexpr const char* rest = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.+";
+  const std::string &hash = plan.onnx_sha256, &gpu = plan.compute_capability;
+  std::size_t end = 0, gpu_end = 0;
+  const bool sound = (plan.flavour == "tensorrt" || plan.flavour == "tensorrt-rtx") &&
+                     numbers(plan.version, end).size() == 3 &&
+                     plan.version.find_first_not_of(rest, end) == std::string::npos &&
+                     (gpu.empty() || (numbers(gpu, gpu_end).size() == 2 && gpu_end == gpu.size())) &&
                      hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos &&
                      plan.batch[0] >= 1 && plan.batch[0] <= plan.batch[1] && plan.batch[1] <= plan.batch[2] &&
                      plan.workspace >= 0 && plan.macs >= 0 &&
@@ -168,32 +164,13 @@ inline PlanFile plan_from(const Json& values, const std::string& path) {
   return plan;
 }
 
-// Major, minor and patch.
-inline std::vector<int> numbers(const std::string& version) {
-  std::vector<int> found;
-  bool inside = false;
-  for (const char letter : version) {
-    const bool digit = letter >= '0' && letter <= '9';
-    if (digit && !inside) {
-      if (found.size() == 3) break;
-      found.push_back(0);
-    }
-    inside = digit;
-    if (digit) found.back() = std::min(found.back(), 100000) * 10 + (letter - '0');
-  }
-  return found;
-}
-
 }  // namespace detail
 
 inline PlanFile PlanFile::read(std::istream& stream, const std::string& path) {
   try {
     return detail::plan_from(Json::parse(detail::plan_payload(stream, path)), path);
-  } catch (const SpecError&) {
-    throw;
-  } catch (const ModelFileError&) {
-    throw;
   } catch (const InputError& error) {
+    if (is_about_a_model(error)) throw;
     throw ModelFileError("the record in " + path + " cannot be read (" + error.what() +
                          "): upgrade yowo-deploy or rebuild");
   }
@@ -229,16 +206,16 @@ inline void verify_plan(std::istream& stream, const std::string& path, bool trus
 // Refuse a plan that this machine cannot load, before anything of it is loaded; see Python's `check_plan`.
 inline void check_plan(const std::string& path, const PlanFile& plan, const std::string& flavour,
                        const std::string& version, const std::string& compute_capability) {
-  const std::vector<int> built = detail::numbers(plan.version), now = detail::numbers(version),
-                         gpu = detail::numbers(compute_capability);
-  const std::vector<int> newer{12, 0};
+  using Numbers = std::vector<unsigned>;
+  std::size_t end = 0;
+  const Numbers built = detail::numbers(plan.version, end), now = detail::numbers(version, end),
+                gpu = detail::numbers(compute_capability, end);
   bool right_version = built == now, right_gpu = plan.compute_capability == compute_capability;
   if (plan.flavour == "tensorrt") {
     const bool same_line = !now.empty() && (built[0] == now[0] || (built[0] == 10 && now[0] == 11));
     right_version |= plan.version_compatible && same_line && built <= now;
   } else {
-    right_gpu =
-        gpu == std::vector<int>{8, 0} || gpu == std::vector<int>{8, 6} || gpu == std::vector<int>{8, 9} || gpu >= newer;
+    right_gpu = gpu == Numbers{8, 0} || gpu == Numbers{8, 6} || gpu == Numbers{8, 9} || gpu >= Numbers{12, 0};
   }
   if (plan.flavour == flavour && right_version && right_gpu) return;
   throw ModelFileError(

@@ -196,15 +196,12 @@ class Preprocessor {
   const std::uint8_t* resize(const FrameView& frame) {
     frame.check();
     const auto width = static_cast<std::size_t>(frame.width), height = static_cast<std::size_t>(frame.height);
-    if (width != known_wh_[0] || height != known_wh_[1]) prepare(frame);
-    if (filter_ == "nearest" || (width == width_ && height == height_)) {
-      for (std::size_t y = 0; y < height_; ++y) {
-        const std::uint8_t* row = frame.row(static_cast<int>(down_.first(y)));
-        for (std::size_t colour = 0; colour < 3; ++colour)
-          for (std::size_t x = 0; x < width_; ++x)
-            resized_[(colour * height_ + y) * width_ + x] = row[3 * across_.first(x) + colour];
-      }
-      return resized_.data();
+    if (known_wh_ != std::array<std::size_t, 2>{width, height}) {
+      across_ = detail::Taps(frame.width, static_cast<int>(width_), filter_);
+      down_ = detail::Taps(frame.height, static_cast<int>(height_), filter_);
+      known_wh_ = {width, height};
+      turned_.resize(3 * height * std::max(width, width_));
+      narrow_.resize(3 * width_ * height);
     }
     // Columns first: the order shows where overshoot is cut off.
     detail::transpose(frame.data, frame.row_bytes(), height, 3 * width, turned_.data());
@@ -212,8 +209,8 @@ class Preprocessor {
       for (std::size_t x = 0; x < width_; ++x)
         resample_(across_.weights(x), across_.count(x), turned_.data() + (3 * across_.first(x) + colour) * height,
                   3 * height, height, narrow_.data() + (colour * width_ + x) * height);
-    detail::transpose(narrow_.data(), frame.height, 3 * width_, height,
-                      turned_.data());  // (height, 3, width of the input)
+    // To (height, 3, width of the input).
+    detail::transpose(narrow_.data(), frame.height, 3 * width_, height, turned_.data());
     for (std::size_t y = 0; y < height_; ++y) {
       resample_(down_.weights(y), down_.count(y), turned_.data() + down_.first(y) * 3 * width_, 3 * width_, 3 * width_,
                 narrow_.data());
@@ -235,17 +232,6 @@ class Preprocessor {
   }
 
  private:
-  void prepare(const FrameView& frame) {
-    const bool same =
-        static_cast<std::size_t>(frame.width) == width_ && static_cast<std::size_t>(frame.height) == height_;
-    across_ = detail::Taps(frame.width, static_cast<int>(width_), same ? "nearest" : filter_);
-    down_ = detail::Taps(frame.height, static_cast<int>(height_), same ? "nearest" : filter_);
-    known_wh_ = {static_cast<std::size_t>(frame.width), static_cast<std::size_t>(frame.height)};
-    if (filter_ == "nearest" || same) return;
-    turned_.resize(3 * known_wh_[1] * std::max(known_wh_[0], width_));
-    narrow_.resize(3 * width_ * known_wh_[1]);
-  }
-
   std::size_t width_, height_;
   std::string filter_;
   detail::Resample resample_;
