@@ -209,7 +209,15 @@ YOWO_TEST(results_are_one_line_of_json) {
                "\"tracker_id\": 12, \"xyxy\": [1.0, 2.0, 320.0, 0.25]}]}",
                "one");
   const Json again = Json::parse(result.to_json());
-  check::equal(again.at("detections").items[0].at("label").text, result.names[0], "comes back");
+  result.names = {"stand", "walk", "talk"}, result.label_threshold = 0.25;
+  found.scores = {0.5f, 0.25f, 0.75f}, found.classes = 3, found.class_id = {2}, found.confidence = {0.75f};
+  check::equal(result.to_json(),
+               "{\"frame\": 7, \"detections\": [{\"label\": \"talk\", \"class_id\": 2, \"confidence\": 0.75, "
+               "\"labels\": [{\"label\": \"talk\", \"class_id\": 2, \"confidence\": 0.75}, "
+               "{\"label\": \"stand\", \"class_id\": 0, \"confidence\": 0.5}], "
+               "\"tracker_id\": 12, \"xyxy\": [1.0, 2.0, 320.0, 0.25]}]}",
+               "several labels");
+  check::equal(again.at("detections").items[0].at("label").text, "a \"b\"\n\\", "comes back");
 }
 
 YOWO_TEST(what_the_fuzzer_began_with_is_read) {

@@ -1,4 +1,4 @@
-// live MODEL FRAMES WIDTH HEIGHT CONFIDENCE [KEEP TUBE_SCORES CUTS]: results of raw BGR frames, as JSON with every digit.
+// live MODEL FRAMES WIDTH HEIGHT CONFIDENCE [KEEP TUBE_SCORES CUTS]: results of raw BGR frames, JSON with every digit.
 //
 // Frames are decoded by others, so that what is compared is this runtime alone. The last line is of all frames.
 #include <algorithm>

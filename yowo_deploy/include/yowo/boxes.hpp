@@ -33,6 +33,16 @@ struct Detections {
 
   float objectness_of(std::size_t row) const { return objectness.empty() ? confidence[row] : objectness[row]; }
 
+  // Ids of a box's best class, and of the others whose scores exceed the threshold, best first.
+  std::vector<int> classes_above(std::size_t row, double threshold) const {
+    std::vector<int> found;
+    const float* of = scores_of(row);
+    for (int each = 0; each < classes; ++each)
+      if (each == class_id[row] || of[each] > static_cast<float>(threshold)) found.push_back(each);
+    std::stable_sort(found.begin(), found.end(), [&](int one, int other) { return of[one] > of[other]; });
+    return found;
+  }
+
   // One more, whose best class follows from its scores.
   void append(const Box& box, float person, const float* of_classes) {
     const float* best = std::max_element(of_classes, of_classes + classes);

@@ -38,6 +38,7 @@ struct Result {
   std::vector<std::string> names;  // label of each class
   std::vector<Tube> ended;         // tubes that ended since the result before
   Speed speed;
+  double label_threshold = -1;  // score above which a box has further labels (AVA's models); negative: it has one
 
   // One line, as Python's `Result.to_json` without version, source and time: the frame's index and its detections, best
   // first.
@@ -45,10 +46,13 @@ struct Result {
     std::string json = "{\"frame\": " + std::to_string(frame_index) + ", \"detections\": [";
     for (std::size_t row = 0; row < detections.size(); ++row) {
       const Box& box = detections.xyxy[row];
-      json += row ? ", {\"label\": " : "{\"label\": ";
-      append_json_text(json, names[static_cast<std::size_t>(detections.class_id[row])]);
-      json += ", \"class_id\": " + std::to_string(detections.class_id[row]) +
-              ", \"confidence\": " + rounded(detections.confidence[row], 5);
+      append_label(json += row ? ", {" : "{", detections.class_id[row], detections.confidence[row]);
+      if (label_threshold >= 0) {
+        json += ", \"labels\": [";
+        for (const int class_id : detections.classes_above(row, label_threshold))
+          append_label(json += json.back() == '[' ? "{" : "}, {", class_id, detections.scores_of(row)[class_id]);
+        json += "}]";
+      }
       if (row < detections.tracker_id.size()) json += ", \"tracker_id\": " + std::to_string(detections.tracker_id[row]);
       json += ", \"xyxy\": [" + rounded(box.x1, 2) + ", " + rounded(box.y1, 2) + ", " + rounded(box.x2, 2) + ", " +
               rounded(box.y2, 2) + "]}";
@@ -57,6 +61,11 @@ struct Result {
   }
 
  private:
+  void append_label(std::string& json, int class_id, float score) const {
+    append_json_text(json += "\"label\": ", names[static_cast<std::size_t>(class_id)]);
+    json += ", \"class_id\": " + std::to_string(class_id) + ", \"confidence\": " + rounded(score, 5);
+  }
+
   // "0.5", whatever the program's locale.
   static std::string rounded(float value, int digits) {
     long long scale = 1;
@@ -93,6 +102,7 @@ class Detector {
     reset();
     decoder_.reserve(result_.detections);
     result_.names = spec().labels;
+    if (spec().class_activation != "softmax") result_.label_threshold = confidence_;
   }
 
   // Load a model file, by default that of the package, into one of the engines that are compiled in; throws what
