@@ -7,7 +7,6 @@ import hashlib
 import os
 import pickle
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,10 @@ from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import atomic_write, existing_file
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_training.checkpoints import release_format
+from yowo_training.checkpoints.archive import Door, checked_content
 from yowo_training.models.yowo import Yowo, YowoConfig
 
 Weights = dict[str, Tensor]
-
-# What torch.load raises for a file that is damaged or something else.
-_DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile)
 
 # Official AVA checkpoints store their score as a numpy scalar: allowed by its old and its new name.
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -162,32 +159,17 @@ def read_tensors(file: Path) -> dict[str, Any]:
     Raises:
         ModelFileError: it holds anything else, or is damaged; no code in it was run.
     """
-    _check_archive(file)
-    try:
-        with torch.serialization.safe_globals(_NUMBERS):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelFileError(
-            f"{file} holds more than tensors and plain values: refused, and no code in it was run"
-        ) from error
-    except _DAMAGED as error:
-        raise ModelFileError(f"{file} cannot be read as a checkpoint: damaged, truncated or not one") from error
+    with Door(file):
+        try:
+            with torch.serialization.safe_globals(_NUMBERS):
+                content = torch.load(checked_content(file), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ModelFileError(
+                f"{file} holds more than tensors and plain values: refused, and no code in it was run"
+            ) from error
     if not isinstance(content, dict):
         raise ModelFileError(f"{file} holds a {type(content).__name__}, expected a checkpoint")
     return content
-
-
-def _check_archive(file: Path) -> None:
-    """Refuse an archive that unpacks to more than its own size: torch stores tensors uncompressed (HARDENING)."""
-    if not zipfile.is_zipfile(file):
-        return
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-    unpacked = sum(member.file_size for member in members)
-    if unpacked > file.stat().st_size or len(members) > 100_000:
-        raise ModelFileError(
-            f"{file} unpacks to {unpacked} bytes from {file.stat().st_size}: not written by torch.save"
-        )
 
 
 def named_tensors(file: Path, state: Any) -> Weights:

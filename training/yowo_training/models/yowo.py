@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.cfam import Cfam
 
 Fusion = Literal["cfam", "concat"]
+# Far above any network: 1,000 anchors of 1,000 classes; the largest backbone puts out 2,048 channels.
+_HIGHEST = {"outputs": 1_005_000, "width": 16_384, "shrink_3d": 32, "channels_extra": 1024}
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,17 @@ class YowoConfig:
     def __post_init__(self) -> None:
         branches = ((self.backbone_2d, BACKBONES_2D), (self.backbone_3d, BACKBONES_3D))
         for name, zoo in (*branches, (self.backbone_extra, BACKBONES_3D)):
-            if name is not None and name not in zoo:
+            if name is not None and (not isinstance(name, str) or name not in zoo):
                 raise InputError(f"backbone {name!r} is not known, expected one of {', '.join(zoo)}")
         if self.backbone_2d is None and self.backbone_3d is None:
             raise InputError("a model needs a 2-D or a 3-D backbone, both are None")
+        for field, highest in _HIGHEST.items():
+            found = getattr(self, field)
+            if type(found) is not int or not 1 <= found <= highest:
+                raise InputError(f"{field} is {found!r}, expected a whole number from 1 to {highest}")
+        for field, allowed in (("attention_sign", get_args(AttentionSign)), ("fusion", get_args(Fusion))):
+            if getattr(self, field) not in allowed:
+                raise InputError(f"{field} is {getattr(self, field)!r}, expected one of {', '.join(allowed)}")
 
 
 class Yowo(nn.Module):

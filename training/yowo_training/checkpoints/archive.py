@@ -1,0 +1,165 @@
+"""The gate of PyTorch's files: the zip directory and the pickle are walked before torch reads either.
+
+`torch.load(weights_only=True)` runs no code, but small files can crash it (tuples nested a million deep), hang it (a
+tuple of itself, doubled, as a key) and make it take terabytes (HARDENING, "Checkpoints").
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from yowo_deploy.errors import ModelFileError, YowoError
+
+MAX_MEMBERS = 100_000
+MAX_PICKLE = 64 << 20  # bytes; a training state of ResNet-101 has 0.3 MB
+MAX_OPERATIONS = 1_000_000
+MAX_DEPTH = 64
+MAX_VALUES = 2_000_000  # with every reference to a value counted as the value
+
+# Written by torch.save for tensors and plain values, and by numpy for a scalar (official AVA checkpoints).
+_WRITTEN = """
+    PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING
+    BINSTRING EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS
+    GLOBAL REDUCE BUILD BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET
+"""
+_ALLOWED = frozenset(_WRITTEN.split())
+_TAKES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "BINPERSID": 1}
+_FILLS = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}
+
+
+class Door:
+    """Turns whatever a foreign parser raises in the block into a ModelFileError of one line."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, YowoError):
+            raise ModelFileError(
+                f"{self._file} cannot be read as a checkpoint: damaged, truncated or not one"
+            ) from error
+
+
+def checked_content(file: Path) -> io.BytesIO:
+    """A file of `torch.save`, read once and walked, for `torch.load`.
+
+    Raises:
+        ModelFileError: it is damaged, or holds what torch.save does not write for tensors and plain values.
+    """
+    with Door(file):
+        content = io.BytesIO(file.read_bytes())
+        if content.getvalue()[:2] == b"PK":
+            _check_zip(file, content)
+        else:  # before PyTorch 1.6: magic number, version and machine, the values, the keys of storages
+            for _ in range(5):
+                _check_pickle(file, content)
+        content.seek(0)
+        return content
+
+
+def _check_zip(file: Path, content: io.BytesIO) -> None:
+    """One directory at the end of the file, members that are as large as they say, of names that differ."""
+    with zipfile.ZipFile(content) as archive:
+        members = archive.infolist()
+        names = {member.filename.lower() for member in members}  # torch's reader takes capitals for small letters
+        unpacked = sum(member.file_size for member in members)
+        size = content.getbuffer().nbytes
+        if unpacked > size or not 0 < len(members) <= MAX_MEMBERS:
+            raise ModelFileError(f"{file} unpacks to {unpacked} bytes from {size}: not written by torch.save")
+        strange = [
+            each for each in members if each.compress_type or each.file_size != each.compress_size or each.flag_bits & 1
+        ]
+        pickles = [each for each in members if each.filename.lower().endswith(".pkl")]
+        # What two readers could find in two places must be in one: no comment, nothing before the first member.
+        apart = archive.comment or archive.start_dir > size or min(each.header_offset for each in members)
+        if strange or apart or len(names) < len(members) or len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
+            raise ModelFileError(f"{file} has a directory that torch.save does not write: damaged, or made to deceive")
+        pickled = io.BytesIO(archive.read(pickles[0]))
+    _check_pickle(file, pickled)
+
+
+class _Item:
+    """A value on the stack of the pickle's machine: how deep it nests, and how many values it holds."""
+
+    __slots__ = ("depth", "held", "key", "size")
+
+    def __init__(self, depth: int = 0, size: int = 1, key: bool = True) -> None:
+        self.depth, self.size, self.key, self.held = depth, size, key, False
+
+
+_MARK = _Item()
+
+
+def _check_pickle(file: Path, stream: io.BytesIO) -> None:
+    """Walk the operations of one pickle without making any value.
+
+    Raises:
+        ModelFileError: an operation that torch.save does not write; too many, too deep, or too much; a key that is
+            no number or text; a value that is filled after it was put into another.
+    """
+    stack: list[_Item] = []
+    memo: dict[int, _Item] = {}
+    for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
+        if code.name not in _ALLOWED or count > MAX_OPERATIONS:
+            raise ModelFileError(f"{file} holds more than tensors and plain values: refused, and no code in it was run")
+        _step(code.name, argument, stack, memo)
+        if stack and (stack[-1].depth > MAX_DEPTH or stack[-1].size > MAX_VALUES):
+            raise ModelFileError(f"{file} nests its values {MAX_DEPTH} deep or more: not written by torch.save")
+
+
+def _step(name: str, argument: Any, stack: list[_Item], memo: dict[int, _Item]) -> None:
+    """One operation, on the stack of items."""
+    if name in ("PROTO", "STOP"):
+        return
+    if name == "MARK":
+        stack.append(_MARK)
+    elif name in ("BINPUT", "LONG_BINPUT"):
+        memo[argument] = stack[-1]
+    elif name in ("BINGET", "LONG_BINGET"):
+        stack.append(memo[argument])
+    elif name in ("APPENDS", "SETITEMS", "TUPLE"):
+        last = len(stack) - 1 - stack[::-1].index(_MARK)
+        taken = stack[last + 1 :]
+        del stack[last:]
+        if name == "TUPLE":
+            stack.append(_holding(taken))
+        else:
+            _fill(stack[-1], taken, name == "SETITEMS")
+    elif name in _TAKES:
+        taken = stack[-_TAKES[name] :]
+        if len(taken) < _TAKES[name] or _MARK in taken:
+            raise ValueError("too little on the stack")
+        del stack[-_TAKES[name] :]
+        stack.append(_holding(taken))
+    elif name in _FILLS:
+        taken = stack[-_FILLS[name] :]
+        del stack[-_FILLS[name] :]
+        _fill(stack[-1], taken, name == "SETITEM")
+    else:
+        plain = name not in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "GLOBAL")
+        stack.append(_Item(key=plain))
+
+
+def _holding(taken: list[_Item]) -> _Item:
+    """A new value of others."""
+    for each in taken:
+        each.held = True
+    return _Item(1 + max((each.depth for each in taken), default=0), 1 + sum(each.size for each in taken), False)
+
+
+def _fill(target: _Item, taken: list[_Item], keyed: bool) -> None:
+    """Put others into a value."""
+    if target is _MARK or target.key or target.held or target in taken or _MARK in taken:
+        raise ValueError("a value that cannot be filled any more")
+    if keyed and (len(taken) % 2 or not all(each.key for each in taken[::2])):
+        raise ValueError("a key that is neither number nor text")
+    made = _holding(taken)
+    target.depth, target.size = max(target.depth, made.depth), target.size + made.size
