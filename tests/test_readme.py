@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import yowo_deploy
-from yowo_deploy.cli import COMMANDS, cli
+from yowo_deploy.cli import COMMANDS, EXAMPLES, GROUPS, cli
 from yowo_deploy.errors import InputError
 from yowo_deploy.video.writer import VideoWriter
 
@@ -54,10 +55,24 @@ def parse(line: str) -> None:
         command, arguments = found, [arguments[0], *rest]
 
 
-@pytest.mark.parametrize("line", COMMAND_LINES)
+@pytest.mark.parametrize("line", [*COMMAND_LINES, *(line for lines in EXAMPLES.values() for line in lines)])
 def test_a_command_line_is_understood(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     parse(line)
     assert capsys.readouterr().err == ""  # nor does a page show a former name
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_help_names_every_option_once_and_gives_three_examples(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    groups = [option for options in GROUPS[name].values() for option in options.split()]
+    assert set(groups) <= {each.name for each in command.params} and len(groups) == len(set(groups))
+    text = CliRunner().invoke(cli, [name, "--help"]).output
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    for option in options:
+        longest = max(option.opts, key=len)
+        assert len(re.findall(rf"^  (?:-\w, )?{longest}\b(?!-)", text, flags=re.MULTILINE)) == 1, longest
+    assert all(title in text for title in GROUPS[name]) and text.count(f"    yowo-deploy {name} ") == 3
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.detections_log import DetectionsFile
+from yowo_deploy.metrics.frame_ap import confusion_matrix
 from yowo_deploy.metrics.matching import Matched
 from yowo_deploy.metrics.tube_scores import averaged, rescored, rows_of
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
@@ -71,6 +72,7 @@ class Evaluation(Figures):
         videos_absent: test videos of the data set whose file is missing; they are left out.
         variants: by name, the figures of other scores of the same detections where tube scores were computed: "frame"
             (every frame alone) and "whole tube" (of all its frames, later ones included: not causal).
+        confusion: see `confusion_matrix`; None by AVA's rules.
     """
 
     frames: int
@@ -79,6 +81,7 @@ class Evaluation(Figures):
     videos: int = 0
     videos_absent: int = 0
     variants: dict[str, Figures] = field(default_factory=dict)
+    confusion: Int | None = None
 
 
 @checked_keywords_with(open_model)
@@ -200,17 +203,18 @@ def evaluate_videos(
     if not len(boxes):
         raise DatasetError("no annotated frame in these videos, nothing to evaluate")
     names = tuple(video.name for video in videos)
-    figures = {}
+    figures, confusion = {}, None
     for kind, parts in found.items():
         everything = FrameBoxes.concatenate(parts)
         if judged_classes:
             everything = everything.rows(np.isin(everything.class_id, list(judged_classes)))
         matched = Matched(everything, boxes, np.concatenate(truth_tube), spec.labels, names, {}, ())
+        if kind == kinds[0] and rules == "voc":
+            confusion = confusion_matrix(everything, boxes, spec.classes)
         figures[kind] = _figures(matched, rules, linked_too=every == 1)
     first = vars(figures.pop(kinds[0]))
-    return Evaluation(
-        **first, frames=frames, frames_missing=missing, labels=spec.labels, videos=len(videos), variants=figures
-    )
+    counts: dict[str, Any] = {"frames": frames, "frames_missing": missing, "videos": len(videos)}
+    return Evaluation(**first, **counts, labels=spec.labels, variants=figures, confusion=confusion)
 
 
 def _scored(kind: str, rows: FrameBoxes, spec: ModelSpec) -> FrameBoxes:

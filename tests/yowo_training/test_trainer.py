@@ -72,7 +72,13 @@ def test_two_clips_are_learnt_by_heart(dataset: Dataset, tmp_path: Path) -> None
     assert run.progress.best_map > 0.95  # every person found, in the right class, in every frame judged
     loaded = load_checkpoint(run.best)
     assert loaded.spec.labels == dataset.labels
-    assert {path.name for path in tmp_path.iterdir()} == {"best.pt", "last.pt", "args.json", "metrics.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "best.pt",
+        "last.pt",
+        "args.json",
+        "metrics.jsonl",
+        "state.pt",
+    }
 
 
 def test_the_same_seed_gives_the_same_losses(dataset: Dataset, tmp_path: Path) -> None:
@@ -108,7 +114,6 @@ def test_a_run_that_was_left_goes_on_to_the_same_weights(
     saved = 5 - 5 % accumulate  # between two steps of the optimizer nothing is saved
     assert went_on == {step: loss for step, loss in enumerate(losses, start=1) if step > saved}
     assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "cut" / "last.pt"))
-    assert not (tmp_path / "cut" / "state.pt").exists()
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
@@ -123,7 +128,7 @@ def test_a_run_goes_on_with_its_own_arguments_alone(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_after_two_steps(dataset, tmp_path, Budget(None, 3), monkeypatch)
-    for other in ({"seed": 1}, {"budget": Budget(None, 4)}, {"recipe": replace(TINY, learning_rate=1e-4)}):
+    for other in ({"seed": 1}, {"recipe": replace(TINY, learning_rate=1e-4)}):
         arguments: dict[str, Any] = {"recipe": TINY, "budget": Budget(None, 3), **other}
         with pytest.raises(InputError, match="is of a run started with"):
             Run(dataset=dataset, output=tmp_path, resume=True, **arguments)
@@ -200,9 +205,29 @@ def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
     assert not (tmp_path / ".state.orphan.pt").exists()
     best = (tmp_path / "best.pt").read_bytes()
     assert list(Run(TINY, dataset, tmp_path, Budget(None, 2), resume=True)) == []
-    with pytest.raises(InputError, match="started with another epochs"):
-        Run(TINY, dataset, tmp_path, Budget(None, 4), resume=True)
     assert (tmp_path / "best.pt").read_bytes() == best
+    steps = [report.step for report in Run(TINY, dataset, tmp_path, Budget(None, 4), resume=True)]
+    clips = len(Run(TINY, dataset, tmp_path / "new", Budget(None, 4)).training)
+    assert steps == [*range(math.ceil(2 * clips / TINY.batch) + 1, math.ceil(4 * clips / TINY.batch) + 1)]
+    assert list(Run(TINY, dataset, tmp_path, Budget(None, 4), resume=True)) == []
+
+
+def test_a_run_without_progress_ends_early(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_better = Evaluation(ClassAp(np.array([-0.5])), {}, 0.0, 0.0, 1, 0)
+    monkeypatch.setattr(trainer, "evaluate_videos", lambda *_, **__: never_better)
+    for patience, epochs in ((None, 10), (4, 4)):
+        run = Run(TINY, dataset, tmp_path / str(patience), Budget(None, 10), patience=patience)
+        run.progress.best_map = 0.0
+        assert [report.epoch for report in run][-1] + 1 in (epochs, epochs + 1, epochs + 2)
+        assert run.progress.finished
+
+
+def test_five_recordings_or_a_fifth_are_held_out(dataset: Dataset) -> None:
+    one = dataset.videos("train")[0]
+    for count, share, expected in ((4, 0.04, 0), (5, 0.04, 1), (12, 0.04, 2), (40, 0.01, 5), (40, 0.0, 0)):
+        videos = [replace(one, group=str(number)) for number in range(count)]
+        training, held_out = hold_out(videos, share)
+        assert len(held_out) == expected and len(training) + len(held_out) == count
 
 
 def test_a_flipped_bit_in_the_state_is_noticed(
@@ -384,7 +409,10 @@ def test_what_is_kept_is_the_average_where_it_was_best_on_the_held_out_recording
     averages = []
     run = Run(TINY, dataset, tmp_path, Budget(None, 6), validation=0.3)
 
-    def judge(backend: Any, videos: Sequence[AnnotatedVideo], every: int, rules: Rules) -> Evaluation:
+    def judge(
+        backend: Any, videos: Sequence[AnnotatedVideo], every: int, rules: Rules, tube_scores: bool
+    ) -> Evaluation:
+        assert not tube_scores
         judged.append(([video.name for video in videos], rules))
         averages.append({name: value.clone() for name, value in run.average.model.state_dict().items()})
         return Evaluation(ClassAp(np.array([next(figures)])), {}, 0.0, 0.0, 1, 0)

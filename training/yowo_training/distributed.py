@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from yowo_deploy.backends.loader import full_device
 from yowo_deploy.errors import InputError
 from yowo_training.torch_backend import device_of
 
@@ -56,6 +57,7 @@ def join_team(device: str) -> tuple[torch.device, Team]:
     """
     if "WORLD_SIZE" not in os.environ:
         return device_of(device), Team()
+    device = device_of(device).type if device == "auto" else full_device(device)
     if device.startswith("cuda:"):
         raise InputError(f"under torchrun each process has a GPU of its own: --device cuda, not {device}")
     if lacking := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.errors import InputError
@@ -17,7 +18,7 @@ from yowo_training.models.yowo import Fusion, YowoConfig
 class Recipe:
     """All parameters of a training run except data and time.
 
-    `repr` of a recipe identifies a stopped run (state.pt): a renamed field makes such runs impossible to resume.
+    Its fields identify a stopped run (state.pt): a renamed field makes such runs impossible to resume.
 
     Attributes:
         backbone_2d, backbone_3d, width, shrink_3d, fusion: see `YowoConfig`.
@@ -210,6 +211,19 @@ _BY_DATASET = (
 )
 
 RECIPES = {recipe.name: recipe for recipe in (_LITE, _TINY, *_TABLE_2, *_BY_DATASET)}
+
+
+def recipe_of(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe of these fields, as args.json has them.
+
+    Raises:
+        InputError: they are not those of a recipe.
+    """
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    try:
+        return Recipe(**{**plain, "loss": LossWeights(**plain["loss"])})
+    except (TypeError, KeyError) as error:
+        raise InputError(f"not the fields of a recipe ({error}), expected those of args.json") from error
 
 
 def find_recipe(name: str) -> Recipe:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yowo_deploy.datasets import Dataset, split_present
-from yowo_deploy.datasets.anchors import box_sizes, fit_anchors
+from yowo_deploy.datasets.anchors import bad_anchors, box_sizes, fit_anchors
 from yowo_deploy.datasets.registry import DATASETS, open_dataset
 from yowo_deploy.errors import InputError
+from yowo_deploy.evaluation import Evaluation
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.reporter import Reporter
@@ -19,9 +23,12 @@ from yowo_deploy.visuals.image_io import write_picture
 from yowo_training.data.batch_preview import show_batch
 from yowo_training.data.clip_sampler import batches
 from yowo_training.recipes import Recipe, find_recipe
+from yowo_training.run_folder import RunFolder
 from yowo_training.trainer import Budget, Report, Run
 
 RECIPE_OF_DEFAULT = "yowo-lite"
+MEASURED = 500  # videos whose boxes are compared with the anchors
+_NOT_REPEATED = ("recipe", "batch", "learning_rate", "size", "resume", "overwrite")  # of `called_with`
 SMALL = 500  # training videos, below which the shipped model is a better start than ImageNet
 
 
@@ -42,14 +49,14 @@ def train(
 
     Args:
         dataset: a name of `DATASETS`, or a data.json.
-        output: folder for best.pt, last.pt and metrics.
+        output: folder for checkpoints, args.json, results.csv, plots and sheets, see `RunFolder`.
         data: folder of a data set that is called by its name.
         split: number of the official split.
         tensorboard: also write curves for TensorBoard into the output folder.
         reporter: receives messages and progress; by default they are logged.
         on_step: called with the state of the run after each step.
         options: of `prepare`: recipe, minutes, epochs, weights, start, fit_anchors_to_data, seed, device, resume,
-            held_out, cache_gb, overwrite.
+            held_out, cache_gb, overwrite, batch, learning_rate, size, patience.
 
     Returns:
         The best checkpoint.
@@ -60,6 +67,13 @@ def train(
     """
     reporter = reporter or Reporter()
     run = prepare(dataset, output, data, split, **options)
+    given = {
+        "dataset": os.fspath(dataset),
+        "data": None if data is None else os.fspath(data),
+        "split": split,
+        **options,
+    }
+    run.called_with = {name: value for name, value in given.items() if name not in _NOT_REPEATED}
     if not run.team.leads:
         for _ in run:
             pass
@@ -68,8 +82,11 @@ def train(
         reporter.message(line)
     with ExitStack() as stack:
         curves = stack.enter_context(_curves(Path(output))) if tensorboard else None
+        folder = RunFolder(run)
+        folder.begin()
         update = stack.enter_context(reporter.progress("training", 1.0))
         for report in run:
+            folder.add(report)
             parts = "  ".join(f"{name} {value:.2f}" for name, value in report.parts.items())
             cache = f"cache {run.cache.held_bytes / 2**30:.1f} GB"
             update(report.done, f"epoch {report.epoch}  {parts}  {report.clips_per_s:.1f} clips/s  {cache}")
@@ -79,8 +96,29 @@ def train(
                 on_step(report)
             if report.frame_map is not None:
                 where = "held-out recordings" if run.held_out else "training videos, as none are held out"
-                reporter.message(f"step {report.step}: frame-mAP {100 * report.frame_map:.1f} on {where}")
+                said = f"epoch {report.epoch + 1}, step {report.step}: loss {report.loss:.3f}, rate {report.rate:.2g}"
+                reporter.message(f"{said}, frame-mAP {100 * report.frame_map:.1f} on {where}")
+        folder.end()
+    for line in _by_class(run.chosen):
+        reporter.message(line)
     return run.best
+
+
+def _by_class(found: Evaluation | None) -> Iterator[str]:
+    """A table of the best validation: boxes, AP, share found, and share of those with the right class."""
+    if found is None or found.confusion is None:
+        return
+    wide = max(map(len, (*found.labels, "class")))
+    yield f"{'class':<{wide}}  boxes   AP@0.5 %  found %  right class %"
+    for label, ap, row, right in zip(
+        found.labels, found.frame_map.per_class, found.confusion, found.confusion.diagonal(), strict=True
+    ):
+        if boxes := int(row.sum()):
+            seen = boxes - int(row[-1])
+            shares = f"{100 * seen / boxes:7.1f}  {100 * right / max(seen, 1):13.1f}"
+            yield f"{label:<{wide}}  {boxes:5d}  {100 * ap:9.1f}  {shares}"
+    mean = f"{100 * found.frame_map.mean:9.1f}  {100 * found.recall:7.1f}  {100 * found.accuracy:13.1f}"
+    yield f"{'all':<{wide}}  {int(found.confusion.sum()):5d}  {mean}"
 
 
 def preview_batch(
@@ -111,11 +149,15 @@ def prepare(
     start: str = "auto",
     fit_anchors_to_data: bool = False,
     seed: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
     resume: bool = False,
     held_out: float = 0.04,
     cache_gb: float | None = None,
     overwrite: bool = False,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    size: tuple[int, int] | None = None,
+    patience: int | None = None,
 ) -> Run:
     """A training run that is ready to be iterated.
 
@@ -129,11 +171,13 @@ def prepare(
             recipe does; "auto" is "default" for its own recipe on a data.json of fewer than `SMALL` training videos.
         fit_anchors_to_data: anchors by k-means over the training boxes.
         seed: of sampling, augmentation and fresh weights.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda", "cuda:N" or "N"; "auto" is the GPU where one works.
         resume: continue an interrupted run in this folder, if there is one.
         held_out: share of the training recordings that the best checkpoint is chosen on.
         cache_gb: memory for decoded frames; by default a third of what is free.
         overwrite: replace a run that the folder holds.
+        batch, learning_rate, size: in place of the recipe's; size is width and height of the input.
+        patience: end the run when no validation was better for so many epochs.
 
     Raises:
         InputError: `minutes` and `epochs`, or `weights` and a model to start from, are both given; or see `Run`.
@@ -143,6 +187,8 @@ def prepare(
         raise InputError("--minutes and --epochs both set the length of the run: give one of them")
     name = os.fspath(dataset)
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    changes = {"batch": batch, "learning_rate": learning_rate, "input_size": size}
+    chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
     videos = open_dataset(name, None if data is None else Path(data), split)
     given = {branch: os.fspath(path) for branch, path in (weights or {}).items()}
     beginning = _start(start, chosen.name, name, videos, bool(given))
@@ -151,9 +197,8 @@ def prepare(
         videos.anchors = tuple((float(w), float(h)) for w, h in fitted)
     budget = Budget(minutes, epochs or chosen.epochs)
     cache_bytes = None if cache_gb is None else int(cache_gb * 2**30)
-    return Run(
-        chosen, videos, Path(output), budget, seed, held_out, given, device, resume, cache_bytes, beginning, overwrite
-    )
+    more = cache_bytes, beginning, overwrite, patience
+    return Run(chosen, videos, Path(output), budget, seed, held_out, given, device, resume, *more)
 
 
 def _start(start: str, recipe: str, dataset: str, opened: Dataset, has_weights: bool) -> str | None:
@@ -177,6 +222,11 @@ def _announcement(run: Run, data: str) -> Iterator[str]:
         yield f"{run.unannotated} training videos have no boxes: left out"
     if run.progress.step:
         yield f"continuing after step {run.progress.step}"
+    if not run.held_out:
+        yield "no recordings are held out: best.pt is chosen on training videos and may not be the best on new ones"
+    if measured := [video for video in run.training if video.size_wh][:MEASURED]:
+        fault = bad_anchors(box_sizes(measured, run.spec.grid_size), np.array(run.spec.anchors))
+        yield from [f"{fault}: give --fit-anchors"] if fault else []
     clips = run.recipe.batch * run.team.size
     yield f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {clips} clips a step"
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, Look, check_clips
+from yowo_deploy.backends.loader import full_device
 from yowo_deploy.benchmark.peak_model import ANSWER, SIDE, SPEC, gemm_weights
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec, Precision
@@ -188,14 +189,23 @@ def _product(weight: Float) -> nn.Linear:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of that name.
+    """The device of that name; "auto" is the GPU where one works, "1" is "cuda:1".
 
     Raises:
-        InputError: the name is not "cpu", "cuda" or "cuda:N", or there is no such device.
+        InputError: it is none of these, or there is no such device.
     """
+    name = ("cuda" if _gpu_works() else "cpu") if name == "auto" else full_device(name)
     kind, _, number = name.partition(":")
     if not ((kind == "cpu" and not number) or (kind == "cuda" and (not number or number.isdecimal()))):
-        raise InputError(f"device {name!r} is not known, expected cpu, cuda or cuda:N")
+        raise InputError(f"device {name!r} is not known, expected auto, cpu, cuda, cuda:N or N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name!r} asked for, but PyTorch sees {torch.cuda.device_count()} CUDA devices")
     return torch.device(name)
+
+
+def _gpu_works() -> bool:
+    """Whether PyTorch can compute on the first GPU; a driver or build that does not fit is found by trying."""
+    try:
+        return torch.cuda.is_available() and torch.ones(1, device="cuda").add(1).item() == 2
+    except RuntimeError:
+        return False

@@ -6,7 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
 from yowo_deploy.errors import InputError, YowoError
-from yowo_deploy.evaluation import evaluate_videos
+from yowo_deploy.evaluation import Evaluation, evaluate_videos
 from yowo_deploy.files import write_text
 from yowo_deploy.prefetch import Prefetch
 from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint, write_tensors
-from yowo_training.checkpoints.resume import Progress, RunState, refuse_other_arguments
+from yowo_training.checkpoints.resume import LENGTH, Progress, RunState, refuse_other_arguments
 from yowo_training.data.clip_sampler import Batch, FrameCache, batches
 from yowo_training.distributed import join_team, mean_of, shared
 from yowo_training.finetune import STARTED, fine_tuning, settle_norms, started
@@ -39,6 +39,7 @@ CLIP_NORM = 10.0
 BATCHES_TO_SETTLE = 2  # from which norms take their statistics
 FIRST_VALIDATION = 0.2  # fraction of the run before the first checkpoint
 VALIDATIONS = 5
+LEAST_HELD_OUT = 5  # recordings: on fewer, chance chooses
 VALIDATION_EVERY = 8  # frames: neighbouring ones hardly differ
 FRAMES_NOT_HELD_OUT = 40  # roughly: frames evaluated where no recording is held out
 OF_A_RUN = ("state.pt", "last.pt", "best.pt")  # files that hold hours of work
@@ -54,6 +55,8 @@ class Report:
         done: fraction of the run, 0 to 1.
         parts: of the loss: box, confidence and class of the output; or clip, while only the 3-D branch is trained.
         loss: the sum that was minimised in this step.
+        rate: learning rate of new weights, at its peak the recipe's.
+        seconds: of the run so far.
         clips_per_s: since this process started, loading included.
         frame_map: of the validation that followed this step, if one did.
     """
@@ -63,6 +66,8 @@ class Report:
     done: float
     parts: dict[str, float]
     loss: float
+    rate: float
+    seconds: float
     clips_per_s: float
     frame_map: float | None
 
@@ -91,16 +96,21 @@ class Run:
     Started by `torchrun`, each process is one `Run`, and they train one network (see `distributed`).
 
     Args:
-        output: folder for best.pt, last.pt, args.json, metrics.jsonl and, until the run is over, state.pt.
+        output: folder for best.pt, last.pt, args.json, metrics.jsonl and state.pt, from which the run can go on.
         validation: fraction of the training recordings that is held out to choose the best checkpoint.
             The test split is never used.
         weights: files to start branches from, by branch: "backbone_2d" or "backbone_3d".
         device: "cpu", "cuda" or "cuda:N".
-        resume: continue from the state.pt in `output`, if there is one. By epochs and on a CPU, the weights at the end
-            are, bit for bit, those of an uninterrupted run.
+        resume: continue from the state.pt in `output`, if there is one, for as long as `budget` says now. By epochs and
+            on a CPU, the weights at the end are, bit for bit, those of an uninterrupted run.
         cache_bytes: of decoded frames in memory, see `FrameCache`.
         start: checkpoint or ONNX file of the recipe's network to start branches and CFAM from (see `started`).
         overwrite: the first step removes the checkpoints of another run in `output`.
+        patience: end the run when no validation was better for so many epochs.
+
+    Attributes:
+        latest, chosen: figures of the last validation and of the best one in this process; None before.
+        called_with: arguments to write into args.json beside those of the run.
 
     Raises:
         InputError: the device is absent; the folder holds a run and both `resume` and `overwrite` are off, or the run
@@ -121,11 +131,15 @@ class Run:
         cache_bytes: int | None = None,
         start: str | None = None,
         overwrite: bool = False,
+        patience: int | None = None,
     ) -> None:
         torch.manual_seed(seed)
         recipe = recipe if start is None else fine_tuning(recipe)
         self.recipe, self.budget, self.seed, self.rules = recipe, budget, seed, dataset.rules
-        self.start = start
+        self.start, self.patience = start, patience
+        self.latest: Evaluation | None = None
+        self.chosen: Evaluation | None = None
+        self.called_with: dict[str, Any] = {}
         self.device, self.team = join_team(device)
         self.spec: ModelSpec = recipe.spec(dataset)
         present, self.absent = split_present(dataset.videos("train"))
@@ -150,7 +164,12 @@ class Run:
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
         self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
-        arguments = {"recipe": repr(recipe), "seed": seed, "minutes": budget.minutes, "epochs": budget.epochs}
+        arguments = {
+            "recipe": json.loads(json.dumps(asdict(recipe))),
+            "seed": seed,
+            "minutes": budget.minutes,
+            "epochs": budget.epochs,
+        }
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
         arguments |= {"start": start} if start else {}
         arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}
@@ -167,10 +186,18 @@ class Run:
                 f"{self.output} holds a run: continue with --resume, replace with --overwrite, or take another folder"
             )
         if resume and self._state_file.exists():
-            self._state.load(self._state_file)
+            given = self._state.load(self._state_file)
+            if any(given.get(name) != arguments[name] for name in LENGTH):
+                self._lengthen()
         elif resume and (record := self.output / "args.json").exists():
             self.progress.finished = _is_over(record, arguments)
         self.team.agree(self.progress.step, "steps of the run, from state.pt: several machines need one folder")
+
+    def _lengthen(self) -> None:
+        """After a change of the budget, spread the validations that are left over what is left of the run."""
+        done = self._done()
+        self.progress.finished = done >= 1
+        self.progress.next_validation = done + (1 - done) / VALIDATIONS
 
     @property
     def best(self) -> Path:
@@ -187,7 +214,7 @@ class Run:
             return
         if self.team.leads:
             self._tidy()
-            write_text(self.output / "args.json", _record(self._arguments, finished=False))
+            self._write_arguments(finished=False)
         progress, before = self.progress, self.progress.seconds
         first, start, saved = progress.step, monotonic(), monotonic()
         share = (self.team.rank, self.team.size)
@@ -202,22 +229,34 @@ class Run:
                 whole = progress.step % self.recipe.accumulate == 0
                 if done >= 1 and not whole:
                     self._update()
+                over = done >= 1
                 validated = done >= min(progress.next_validation, 1.0)
                 if validated:
-                    frame_map = self._validate()
+                    frame_map = self._validate(batch.epoch)
+                    over = over or self._out_of_patience(batch.epoch)
                     progress.next_validation += (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
                 due = validated or monotonic() - saved > SAVE_EVERY_S
-                if self.team.leads and whole and done < 1 and due:
+                if self.team.leads and (over or (whole and due)):
+                    progress.finished = over
                     self._state.save(self._state_file)
                     saved = monotonic()
                 clips = (progress.step - first) * self.recipe.batch * self.team.size
-                rate = clips / (monotonic() - start)
-                yield Report(progress.step, batch.epoch, done, parts, loss, rate, frame_map)
-                if done >= 1.0:
+                speed, seconds = clips / (monotonic() - start), progress.seconds
+                peak = max(group["lr"] for group in self._optimizer.param_groups)
+                yield Report(progress.step, batch.epoch, done, parts, loss, peak, seconds, speed, frame_map)
+                if over:
                     break
         if self.team.leads:
-            write_text(self.output / "args.json", _record(self._arguments, finished=True))
-            self._state_file.unlink(missing_ok=True)
+            self._write_arguments(finished=True)
+
+    def _write_arguments(self, finished: bool) -> None:
+        content = {**self._arguments, "finished": finished, "called_with": self.called_with}
+        write_text(self.output / "args.json", json.dumps(content, indent=1))
+
+    def _out_of_patience(self, epoch: int) -> bool:
+        """Whether no validation was better for too long; the same in every process."""
+        waited = self.patience is not None and epoch - self.progress.best_epoch >= self.patience
+        return mean_of(float(waited and self.team.leads), self.team, self.device) > 0
 
     def _tidy(self) -> None:
         """Remove unfinished files of a killed process, and what is to be overwritten."""
@@ -281,7 +320,7 @@ class Run:
         write_tensors(file, vars(batch))
         raise YowoError(f"the {what} is {value}, so the run stops; the batch that caused it is in {file}")
 
-    def _validate(self) -> float | None:
+    def _validate(self, epoch: int) -> float | None:
         """Evaluate the averaged weights on the held-out recordings and save them; on the leader only."""
         if not self.team.leads:
             return None
@@ -291,6 +330,7 @@ class Run:
         if not self.held_out:  # of little value, so it must not take a short run's time
             every = max(every, sum(len(video.annotated_frames()) for video in videos) // FRAMES_NOT_HELD_OUT)
         found = evaluate_videos(backend, videos, every, rules=self.rules, tube_scores=False)
+        self.latest = found
         measured = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
         figures: dict[str, float | None] = {"step": self.progress.step}
         figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}
@@ -298,7 +338,7 @@ class Run:
         write_text(self.output / "metrics.jsonl", "\n".join(self.progress.metrics) + "\n")
         save_checkpoint(self.output / "last.pt", self.average.model, self.spec, figures)
         if found.frame_map.mean >= self.progress.best_map:
-            self.progress.best_map = found.frame_map.mean
+            self.progress.best_map, self.progress.best_epoch, self.chosen = found.frame_map.mean, epoch, found
             save_checkpoint(self.best, self.average.model, self.spec, figures)
         return found.frame_map.mean
 
@@ -315,10 +355,6 @@ def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels
     return ManyLabels(spec.softmax_classes, counts / max(1, boxes))
 
 
-def _record(arguments: Mapping[str, Any], finished: bool) -> str:
-    return json.dumps({**arguments, "finished": finished})
-
-
 def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
     """Whether the record belongs to a finished run.
 
@@ -331,6 +367,9 @@ def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
         given = {}
     if not isinstance(given, dict) or not given.pop("finished", False):
         return False
+    given.pop("called_with", None)
+    if any(given.get(name) != arguments[name] for name in LENGTH):
+        raise InputError(f"{record} is of a finished run without a state.pt to continue: start anew, from its best.pt")
     refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
     return True
 
@@ -343,11 +382,15 @@ def _shown(parts: LossParts) -> dict[str, float]:
 def hold_out(videos: Sequence[AnnotatedVideo], share: float) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
     """Training and validation videos; each recording is in one of the two, always the same.
 
-    None is held out where that would leave nothing to train on.
+    Unless `share` is 0, at least five recordings or a fifth of them are held out. None where that would leave
+    nothing to train on.
     """
+    groups = sorted({video.group for video in videos}, key=lambda group: (_place(group), group))
+    least = min(LEAST_HELD_OUT, len(groups) // 5) if share else 0
+    held = {group for number, group in enumerate(groups) if number < least or _place(group) < 1000 * share}
+    held = held if len(held) < len(groups) else set()
+    return [v for v in videos if v.group not in held], [v for v in videos if v.group in held]
 
-    def held(video: AnnotatedVideo) -> bool:
-        return zlib.crc32(video.group.encode()) % 1000 < 1000 * share
 
-    training = [video for video in videos if not held(video)]
-    return (training, [video for video in videos if held(video)]) if training else (list(videos), [])
+def _place(group: str) -> int:
+    return zlib.crc32(group.encode()) % 1000

@@ -11,10 +11,11 @@ from typing import Any
 
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.cuda import CudaLibrary
-from yowo_deploy.errors import InputError, MissingExtraError
+from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
 from yowo_deploy.files import existing_file
 from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import is_plan
 from yowo_deploy.spec import Precision
 
@@ -47,8 +48,9 @@ def open_model(
         path: an ONNX file, a TensorRT plan or a checkpoint, or "default" for the model of the package.
         backend: "openvino", "onnxruntime", "tensorrt" or "pytorch"; by default the first installed one that takes the
             file.
-        device: "cpu", or "cuda" or "cuda:1" where the engine has it; by default "cuda" for a plan and "cpu" for all
-            others. ONNX Runtime also knows "tensorrt" and "tensorrt-rtx", which are TensorRT behind it.
+        device: "cpu", or "cuda", "cuda:1" or "1" where the engine has it; by default "cuda" for a plan and "cpu" for
+            all others; "auto" is the GPU where one works with an installed engine. ONNX Runtime also knows "tensorrt"
+            and "tensorrt-rtx", which are TensorRT behind it.
         precision: of the arithmetic; by default the file's own, `spec.precision`. No engine takes another in silence:
             OpenVINO runs any file but an int8 one in "fp32", and any file in "bf16" on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
@@ -72,6 +74,7 @@ def open_model(
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
     if device == "":
         raise InputError("the device is an empty text: leave it out for the engine's own choice")
+    device = None if device is None else full_device(device)
     parallel = parallel if streams is None else streams
     if parallel < 1:
         raise InputError(f"parallel is {parallel}, expected 1 or more")
@@ -90,8 +93,12 @@ def open_model(
         if cache is not None:
             raise InputError(f"a plan is compiled already, nothing is left to cache: leave out the cache {cache}")
         plans = importlib.import_module("yowo_deploy.backends.trt")
+        device = None if device == "auto" else device
         opened = plans.TensorRtBackend(file, device or "cuda", precision, threads, parallel, trust, cuda)
     else:
+        if device == "auto":
+            plain = precision is None and threads is None and cache is None and backend in (None, "onnxruntime")
+            device = "cuda" if plain and _runs_on_gpu(file) else None
         opened = _onnx(file, backend, device or "cpu")(
             file, device=device or "cpu", precision=precision, threads=threads, streams=parallel, cache=cache
         )
@@ -101,6 +108,11 @@ def open_model(
             f"{file} takes clips of {opened.spec.clip_length} frames, not {clip}: export it with --clip {clip}"
         )
     return opened
+
+
+def full_device(name: str) -> str:
+    """ "cuda:1" for "1"; any other name as it is."""
+    return f"cuda:{name}" if name.isdecimal() else name
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -132,6 +144,22 @@ def _onnx(file: Path, backend: str | None, device: str) -> Any:
         raise MissingExtraError(library, "cuda" if library == "onnxruntime" and device != "cpu" else extra)
     module, engine = where.split(":")
     return getattr(importlib.import_module(module), engine)
+
+
+def _runs_on_gpu(file: Path) -> bool:
+    """Whether ONNX Runtime starts this file on a GPU that is there. Without one nothing is loaded to find out."""
+    if find_spec("onnxruntime") is None or not Path("/dev/nvidiactl").exists():
+        return False
+    if read_spec(file).precision not in ("fp32", "fp16"):
+        return False
+    engine = importlib.import_module("yowo_deploy.backends.ort")
+    if "CUDAExecutionProvider" not in engine.ort.get_available_providers():
+        return False
+    try:
+        engine.open_file(file, device="cuda", precision=None, threads=None, streams=1, cache=None).close()
+    except (InputError, ModelFileError):
+        return False
+    return True
 
 
 def _installed_engine(device: str) -> str:

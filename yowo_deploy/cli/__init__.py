@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import partial
+from importlib.abc import MetaPathFinder
+from types import MethodType
 from typing import Any
 
 import click
@@ -31,6 +35,55 @@ COMMANDS = {
     "anchors": "fit anchors to the boxes of a data set",
     "demo": "the whole story in five minutes, without data or GPU",
 }
+ALIASES = {"predict": "detect", "val": "evaluate"}  # names that other tools have for them
+EXAMPLES = {
+    "detect": (
+        "yowo-deploy detect video.mp4",
+        "yowo-deploy detect video.mp4 -o out.webm --json out.jsonl",
+        "yowo-deploy detect rtsp://door/stream 0 --events events/",
+    ),
+    "train": (
+        "yowo-deploy train data.json --minutes 60",
+        "yowo-deploy train data.json --epochs 50 --batch 8 --patience 20",
+        "yowo-deploy train data.json --minutes 90 --resume",
+    ),
+    "evaluate": (
+        "yowo-deploy evaluate yowo.onnx data.json",
+        "yowo-deploy evaluate runs/train/best.pt jhmdb21 --data DIR --every 8",
+        "yowo-deploy evaluate default jhmdb21 --data DIR --save detections.txt",
+    ),
+    "export": (
+        "yowo-deploy export runs/train/best.pt -o yowo.onnx",
+        "yowo-deploy export ckpt.pth --clip 8 --int8 --calibration videos -o yowo-int8.onnx",
+        "yowo-deploy export runs/train/best.pt --streaming -o yowo-live.onnx",
+    ),
+    "bench": (
+        "yowo-deploy bench --engine yowo.onnx",
+        "yowo-deploy bench --engine yowo.onnx --versus yowo-int8.onnx",
+        "yowo-deploy bench --engine yowo.onnx --video video.mp4 --plot latency.png",
+    ),
+    "data": (
+        "yowo-deploy data import annotated --videos videos --test-share 0.2 -o data.json",
+        "yowo-deploy data check data.json",
+        "yowo-deploy data preview data.json -o sheet.png",
+    ),
+}
+# Title of a group in --help -> the options in it; the others stand under "Options".
+GROUPS = {
+    "detect": {
+        "Outputs": "video json events tubes timeline annotations overwrite quiet",
+        "What is shown": "conf keep tube_scores cuts iou classes every",
+        "Events": "on off min_frames",
+    },
+    "train": {
+        "Length": "minutes epochs patience resume",
+        "Recipe": "recipe config batch learning_rate size weights_2d weights_3d start fit_anchors_to_data seed",
+        "Files": "output overwrite tensorboard show_batch cache_gb",
+    },
+    "export": {"Precision": "fp16 bf16 int8 calibration calibration_clips calibration_method max_drop report"},
+}
+_MODEL = {"Model": "model backend device precision threads clip cache trust"}
+_LOADING = {"torch": "PyTorch", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 # Former names of options, taken for one version: command -> old name -> new name.
 _CACHE = {"--engine-cache": "--cache"}
 FORMER_OPTIONS = {"detect": {"--stride": "--every", **_CACHE}, "evaluate": _CACHE, "bench": _CACHE}
@@ -43,15 +96,24 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"yowo_deploy.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"yowo_deploy.cli.{name}").command
+        command.epilog = (
+            "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[name])]) if name in EXAMPLES else None
+        )
+        if name in GROUPS:
+            command.format_options = MethodType(partial(_in_groups, {**GROUPS[name], **_MODEL}), command)  # type: ignore[method-assign]
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name, command, rest = super().resolve_command(ctx, args)
+        if args and args[0].isidentifier() and args[0] not in {*COMMANDS, *ALIASES}:
+            near = get_close_matches(args[0], [*COMMANDS, *ALIASES], 1)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        name, command, rest = super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
         return name, command, list(_renamed(rest, FORMER_OPTIONS.get(name or "", {})))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,6 +133,32 @@ def _renamed(arguments: list[str], names: dict[str, str]) -> Iterator[str]:
             reported.add(name)
             argument = "=".join([names[name], *value])
         yield argument
+
+
+def _in_groups(
+    groups: Mapping[str, str], command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    """Write the options of a command by group, those of no group last."""
+    options = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
+    rows = {each.name: record for each in options if (record := each.get_help_record(ctx)) is not None}
+    listed = {title: [rows.pop(name) for name in names.split() if name in rows] for title, names in groups.items()}
+    for title, records in {**listed, "Options": [*rows.values()]}.items():
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class _Announcer(MetaPathFinder):
+    """Reports the first import of a library that takes seconds to load."""
+
+    def __init__(self) -> None:
+        self._names = dict(_LOADING)
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Nothing: the other finders go on. A submodule shows that a library is loaded, and not only looked for."""
+        top, _, rest = fullname.partition(".")
+        if rest and top in self._names:
+            click.echo(f"loading {self._names.pop(top)} ...", err=True)
 
 
 def _prints(name: str, text: Callable[[], str], what: str) -> Callable[[Any], Any]:
@@ -105,6 +193,8 @@ def main() -> None:
     # longer than it works: 23 against 46 clips/s in training, seen once on a shared machine.
     sys.setswitchinterval(0.0002)
     escape_what_cannot_be_printed()
+    if not {"-q", "--quiet", "-h", "--help"}.intersection(sys.argv):
+        sys.meta_path.insert(0, _Announcer())
     try:
         cli(prog_name="yowo-deploy")
     except YowoError as error:

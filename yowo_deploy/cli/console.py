@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 from yowo_deploy.backends.loader import BACKENDS, is_checkpoint
 from yowo_deploy.datasets.base import Dataset
@@ -53,8 +53,9 @@ def model_options(function: F) -> F:
         click.option("--backend", type=click.Choice(BACKENDS), help="Backend.  [default: the fastest installed]"),
         click.option(
             "--device",
-            help="cpu, cuda or cuda:N; for onnxruntime also tensorrt or tensorrt-rtx.  [default: cuda for a plan, "
-            "else cpu]",
+            default="auto",
+            help="auto (the GPU where one works), cpu, cuda, cuda:N or N; for onnxruntime also tensorrt or "
+            "tensorrt-rtx.",
         ),
         click.option(
             "--precision",
@@ -153,16 +154,16 @@ def progress_bar(label: str, total: float | None, thread: bool = True) -> Iterat
     if not talk.is_terminal:
         yield _plain_lines(label, total)
         return
+    # Texts give way, so that percent and time left stay at any width and name.
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=3)),
+        BarColumn(bar_width=12),
+        TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("left", table_column=Column(no_wrap=True, min_width=4)),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=4)),
     )
-    with Progress(*columns, console=talk, transient=False, auto_refresh=thread) as progress:
+    with Progress(*columns, console=talk, expand=True, auto_refresh=thread) as progress:
         task = progress.add_task(escape(label), total=total, note="")
 
         def update(completed: float, note: str = "") -> None:

@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from yowo_deploy.cli.console import ConsoleReporter, dataset_options, overwrite_option, require
+from yowo_deploy.cli.console import ConsoleReporter, dataset_options, overwrite_option, parsed, require
+from yowo_deploy.datasets.data_json import load_json
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import existing_file
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`224` or `320x240` as width and height.
+
+    Raises:
+        InputError: it is neither.
+    """
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text, re.ASCII)
+    if found is None:
+        raise InputError(f"size {text!r} is not understood, expected 224 or 320x240")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _take_config(context: click.Context, _: click.Parameter, path: str | None) -> None:
+    """Take args.json of a run as defaults of the options, and its recipe."""
+    if path is None:
+        return
+    content = load_json(existing_file(path, "args.json"))
+    called = content.get("called_with") if isinstance(content, dict) else None
+    if not isinstance(called, dict) or not isinstance(content.get("recipe"), dict):
+        raise InputError(f"{path} is no args.json of a run: expected its recipe and called_with")
+    weights = called.pop("weights", None) or {}
+    context.default_map = {**called, **{f"weights_{name[-2:]}": file for name, file in weights.items()}}
+    context.obj = content["recipe"]
 
 
 @click.command("train")
@@ -38,22 +67,46 @@ from yowo_deploy.errors import InputError
 )
 @click.option("--fit-anchors", "fit_anchors_to_data", is_flag=True, help="Anchors by k-means over the training boxes.")
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of sampling, augmentation and new weights.")
-@click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted run in this folder, if there is one.")
+@click.option("--device", default="auto", help="auto (the GPU where one works), cpu, cuda, cuda:N or N.")
+@click.option("--resume", is_flag=True, help="Continue the run in this folder, longer with more --epochs or --minutes.")
 @click.option(
     "--held-out",
     default=0.04,
     type=click.FloatRange(0, 0.9),
-    help="Share of the recordings to choose the best checkpoint on.",
+    help="Share of the recordings to choose the best checkpoint on; at least five or a fifth. 0: none.",
 )
 @click.option(
     "--cache-gb", type=click.FloatRange(min=0), help="Memory for decoded frames; by default a third of what is free."
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Clips per step.  [default: the recipe's]")
+@click.option(
+    "--lr",
+    "learning_rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Peak learning rate.  [default: the recipe's]",
+)
+@click.option(
+    "--size",
+    callback=parsed(parse_size),
+    help="Width and height of the input, as 224 or 320x240.  [default: the recipe's]",
+)
+@click.option("--patience", type=click.IntRange(min=1), help="End when no validation was better for so many epochs.")
+@click.option(
+    "--config",
+    type=click.Path(),
+    is_eager=True,
+    expose_value=False,
+    callback=_take_config,
+    help="args.json of a run: its arguments and recipe, where the command line has no other.",
 )
 @click.option("--tensorboard", is_flag=True, help="Curves for TensorBoard in the output folder.")
 @click.option("--show-batch", type=click.Path(), help="Write a picture of augmented clips and exit.")
 @click.option("-o", "--output", type=click.Path(), help="Folder of the run.  [default: runs/train, runs/train2, ...]")
 @overwrite_option
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     dataset: str,
     weights_2d: str | None,
     weights_3d: str | None,
@@ -69,8 +122,15 @@ def command(
     require("train", "torch")
     if tensorboard:
         require("tensorboard", "tensorboard")
+    from yowo_training.recipes import recipe_of
     from yowo_training.session import preview_batch, train
 
+    typed = {name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if context.obj is not None and "recipe" not in typed:
+        options["recipe"] = recipe_of(context.obj)
+    for name, other in (("minutes", "epochs"), ("epochs", "minutes")):
+        if name in typed and other not in typed:
+            options[other] = None  # of --config
     files = {"backbone_2d": weights_2d, "backbone_3d": weights_3d}
     weights = {branch: path for branch, path in files.items() if path}
     if show_batch is not None:

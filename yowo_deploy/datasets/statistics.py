@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.datasets.anchors import Sizes, box_sizes, fit_anchors, mean_iou
+from yowo_deploy.datasets.anchors import Sizes, anchor_fit, box_sizes
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, NativeDataset
 
 USUAL_FPS = 25.0  # where the rate is unknown
-ANCHORS = 5
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,10 @@ def statistics_of(data: Annotations) -> Statistics:
     sizes = box_sizes(measured, NativeDataset.anchor_grid) if measured else np.zeros((0, 2))
     anchors, reached = np.array(NativeDataset.anchors), {}
     if len(sizes):
-        reached["default anchors"] = mean_iou(sizes, anchors)
-    if len(np.unique(sizes, axis=0)) >= ANCHORS:
-        thinned = sizes[:: 1 + len(sizes) // 20_000]  # neighbours in a tube are alike
-        reached["--fit-anchors"] = mean_iou(sizes, fit_anchors(thinned, ANCHORS, starts=2))
+        present, fitted = anchor_fit(sizes, anchors)
+        reached["default anchors"] = present
+        if fitted is not None:
+            reached["--fit-anchors"] = fitted
     return Statistics(
         tuple(rows),
         len(data.videos),

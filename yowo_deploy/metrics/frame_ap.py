@@ -129,12 +129,25 @@ def localization_recall(detections: FrameBoxes, truth: FrameBoxes, iou: float = 
 
 def classification_accuracy(detections: FrameBoxes, truth: FrameBoxes, iou: float = 0.5) -> float:
     """Of the ground-truth boxes that are found, the share whose best-scoring detection has the right class."""
+    classes = max((int(boxes.class_id.max()) + 1 for boxes in (detections, truth) if len(boxes)), default=0)
+    found = confusion_matrix(detections, truth, classes, iou)[:, :classes]
+    return float(np.trace(found) / found.sum()) if found.sum() else float("nan")
+
+
+def confusion_matrix(detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float = 0.5) -> Int:
+    """(C, C + 1) counts of ground-truth boxes: by their class and that of their best-scoring detection.
+
+    The last column counts the boxes that no detection overlaps by `iou` or more.
+    """
     match, overlap = _best_truth(_any_class(detections), _any_class(truth), 1, False)
     order = np.argsort(-detections.score, kind="stable")
     ranked = order[overlap[order] >= iou]
     found, first = np.unique(match[ranked], return_index=True)
-    right = detections.class_id[ranked[first]] == truth.class_id[found]
-    return float(right.mean()) if len(right) else float("nan")
+    seen_as = np.full(len(truth), classes, np.int64)
+    seen_as[found] = detections.class_id[ranked[first]]
+    counts = np.zeros((classes, classes + 1), np.int64)
+    np.add.at(counts, (truth.class_id, seen_as), 1)
+    return counts
 
 
 def average_precision(right: NDArray[np.bool_], positives: int, eleven_point: bool = False) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -21,6 +21,8 @@ from yowo_deploy.files import atomic_write
 from yowo_deploy.visuals.draw import colour_of, text_colour_on
 
 _SHOWN = 4000  # more dots than that are a blot
+_MARKED = 60  # points of a line that still show as points
+_WRITTEN = 0.01  # share from which a cell has its number
 _ROWS = 40  # of people, on a page that is still read
 _FONT, _REGULAR = "DejaVu Sans", (400, "normal", "regular")  # comes with matplotlib
 _BOXES = "Last Resort"  # has a box with a hint for every letter there is
@@ -52,19 +54,20 @@ def data_plot(
     sizes: NDArray[np.float64],
     anchors: NDArray[np.float64],
     path: str | Path,
+    sides: tuple[str, str] = ("train", "test"),
 ) -> None:
     """What a data set is made of: tubes by class, lengths of tubes, sizes of boxes beside anchors.
 
     Args:
-        counts: of each class, its tubes to train and to test on.
+        counts: of each class, its tubes on each of the two `sides`.
         lengths_s: seconds of each tube.
         sizes, anchors: (N, 2) width and height in grid cells.
     """
     figure = _figure(14, max(4.5, 0.28 * len(labels)))
     bars, lengths, dots = figure.subplots(1, 3)
     places, (train, test) = range(len(labels)), np.array(counts).reshape(-1, 2).T
-    bars.barh(places, train, color="#0072b2", label="train")
-    bars.barh(places, test, left=train, color="#e69f00", label="test")
+    bars.barh(places, train, color="#0072b2", label=sides[0])
+    bars.barh(places, test, left=train, color="#e69f00", label=sides[1])
     bars.set_yticks(places, readable(labels), fontsize=8)
     bars.invert_yaxis()
     bars.set(xlabel="tubes")
@@ -72,6 +75,55 @@ def data_plot(
     lengths.hist(lengths_s, bins=30, color="#009e73")
     lengths.set(xlabel="length of a tube, seconds", ylabel="tubes")
     _dots(dots, sizes, anchors)
+    _save(figure, path)
+
+
+def training_plot(columns: Mapping[str, NDArray[np.float64]], path: str | Path) -> None:
+    """The course of a training run over its epochs: losses, figures of the validations, learning rate, speed.
+
+    Args:
+        columns: of results.csv by name, NaN where a row has no value.
+    """
+    figure = _figure(12, 7)
+    panels = figure.subplots(2, 2).ravel()
+    losses = [name for name in columns if name.endswith("loss")]
+    figures = ("frame_map", "recall", "accuracy")
+    for axes, names, title in zip(
+        panels, (losses, figures, ("rate",), ("clips_per_s",)), ("loss", "validation", "rate", "clips/s"), strict=True
+    ):
+        for number, name in enumerate(names):
+            known = ~np.isnan(columns[name])
+            if known.any():
+                colour = colormaps["tab10"](number)
+                marker = "o" if known.sum() <= _MARKED else ""
+                axes.plot(columns["epoch"][known], columns[name][known], label=name, color=colour, marker=marker, ms=4)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        if len(names) > 1 and axes.lines:
+            axes.legend(fontsize=8)
+    panels[1].set_ylim(0, 1.02)
+    _save(figure, path)
+
+
+def confusion_plot(counts: NDArray[np.int64], labels: Sequence[str], path: str | Path) -> None:
+    """Share of the ground-truth boxes of each class (rows) by what they were taken for (columns).
+
+    Args:
+        counts: (C, C + 1), see `confusion_matrix`; the last column was not found.
+    """
+    size = max(6.0, 0.4 * len(labels))
+    figure = _figure(size + 1.5, size)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    names = readable(labels)
+    axes.set_xticks(range(len(labels) + 1), [*names, "not found"], rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(labels)), names, fontsize=8)
+    axes.set(xlabel="best-scoring detection", ylabel="truth")
+    for row, column in np.argwhere(shares >= _WRITTEN):
+        ink = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", fontsize=7, color=ink)
+    figure.colorbar(shown)
     _save(figure, path)
 
 

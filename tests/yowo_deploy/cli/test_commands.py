@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import importlib
@@ -127,7 +128,7 @@ def test_what_the_user_asks_of_a_run_reaches_it(
     ours, asked, timed, started = ([each[name] for name in names] for each in runs)
     recipe = find_recipe("yowo-tiny")
     files = {"backbone_2d": "a.pt", "backbone_3d": "b.pt"}
-    assert ours == [Budget(None, recipe.epochs), 0, 0.04, {}, "cpu", False, None, None]
+    assert ours == [Budget(None, recipe.epochs), 0, 0.04, {}, "auto", False, None, None]
     assert asked == [Budget(None, 7), 3, 0.2, files, "cuda:1", True, 1 << 29, None]
     assert timed[0] == Budget(5.0, recipe.epochs) and started[-1] == str(checkpoint)
     own, fitted = (each["dataset"].anchors for each in runs[:2])
@@ -144,6 +145,35 @@ def test_training_draws_curves_and_has_a_second_name_for_torchrun(
         runpy.run_module("yowo_training", run_name="__main__")
     assert ended.value.code in (0, None) and (tmp_path / "run" / "best.pt").exists()
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_a_run_folder_has_what_people_look_for(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its args.json starts the same run again, but for what the command line has otherwise."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    told = ("--recipe", "yowo-tiny", "--batch", 2, "--lr", 3e-3, "--size", "64x96", "--held-out", 0.3)
+    first = run("train", "synthetic", "--data", data, *told, "--epochs", 2)
+    assert first.exit_code == 0, first.output
+    folder = tmp_path / "runs" / "train"
+    pictures = {"results.png", "labels.png", "train_batch0.png", "val_batch0_pred.png", "confusion_matrix.png"}
+    files = {"best.pt", "last.pt", "args.json", "results.csv", "metrics.jsonl", "state.pt", "BoxPR_curve.png"}
+    assert {path.name for path in folder.iterdir()} == pictures | files
+    assert all(cv2.imread(str(folder / name)) is not None for name in pictures)
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["frame_map"]) >= 0
+    assert all(float(row[name]) > 0 for row in rows for name in ("loss", "box_loss", "rate", "seconds", "clips_per_s"))
+    assert "AP@0.5 %" in first.stderr
+    written = json.loads((folder / "args.json").read_text())
+    recipe = written["recipe"]
+    assert (recipe["batch"], recipe["learning_rate"], recipe["input_size"]) == (2, 3e-3, [64, 96])
+    again = run("train", "--config", folder / "args.json", "--epochs", 1)
+    assert again.exit_code == 0 and again.stdout.strip() == "runs/train2/best.pt"
+    second = json.loads((tmp_path / "runs" / "train2" / "args.json").read_text())
+    assert second["recipe"] == recipe and (second["epochs"], second["held_out"]) == (1, written["held_out"])
+    longer = run("train", "--config", folder / "args.json", "--epochs", 3, "--resume", "-o", folder)
+    assert longer.exit_code == 0, longer.output
+    steps = [int(row["step"]) for row in csv.DictReader((folder / "results.csv").open())]
+    assert steps == sorted(set(steps)) and steps[:2] == [int(row["step"]) for row in rows] and len(steps) > 2
 
 
 def test_a_run_is_never_lost_unasked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

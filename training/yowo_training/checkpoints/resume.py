@@ -16,6 +16,8 @@ from yowo_training.checkpoints.checkpoint import read_tensors, weights_hash, wri
 from yowo_training.models.ema import Average
 from yowo_training.models.yowo import Yowo
 
+LENGTH = ("minutes", "epochs")  # arguments that a run may be resumed with more of
+
 
 @dataclass
 class Progress:
@@ -26,6 +28,7 @@ class Progress:
         seconds: wall-clock time, over all its parts.
         next_validation: fraction of the run at which the next one is due.
         best_map: of the validations so far; -1 before the first.
+        best_epoch: of that validation.
         metrics: a JSON line for each validation.
         finished: the run is complete.
     """
@@ -34,6 +37,7 @@ class Progress:
     seconds: float = 0.0
     next_validation: float = 0.0
     best_map: float = -1.0
+    best_epoch: int = 0
     metrics: list[str] = field(default_factory=list)
     finished: bool = False
 
@@ -43,7 +47,7 @@ class RunState:
     """All state of a run.
 
     Attributes:
-        arguments: of the run; it can be resumed with equal ones only.
+        arguments: of the run; it can be resumed with equal ones only, but for its length (`LENGTH`).
     """
 
     arguments: dict[str, Any]
@@ -67,16 +71,17 @@ class RunState:
         content["sha256"] = _hash(content)
         write_tensors(path, content)
 
-    def load(self, path: Path) -> None:
-        """Restore what `save` wrote.
+    def load(self, path: Path) -> dict[str, Any]:
+        """Restore what `save` wrote; the arguments that it was written with.
 
         Raises:
             InputError: no such file, or it is of a run with other arguments.
             ModelFileError: it is damaged, or of another network.
         """
         content = read_tensors(existing_file(path, "state of a run"))
-        given = content.get("arguments")
-        refuse_other_arguments(path, given if isinstance(given, dict) else {}, self.arguments)
+        stored = content.get("arguments")
+        given: dict[str, Any] = stored if isinstance(stored, dict) else {}
+        refuse_other_arguments(path, given, self.arguments)
         try:
             if content.pop("sha256") != _hash(content):
                 raise ModelFileError(f"{path} is damaged: it does not have the hash that it records; start anew")
@@ -88,11 +93,12 @@ class RunState:
             vars(self.progress).update(content["progress"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{path} does not fit this run ({error}); start it anew") from error
+        return given
 
 
 def refuse_other_arguments(path: Path, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Raise an InputError if the run that wrote `path` had other arguments."""
-    names = sorted(given.keys() | arguments.keys())
+    """Raise an InputError if the run that wrote `path` had other arguments, its length aside."""
+    names = sorted((given.keys() | arguments.keys()) - set(LENGTH))
     if other := [name for name in names if given.get(name) != arguments.get(name)]:
         raise InputError(
             f"{path} is of a run started with another {', '.join(other)}: start this one in another folder"

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
+from yowo_deploy.datasets.anchors import bad_anchors, box_sizes
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.checks.video import Finding, Level, Rows, VideoCheck
-from yowo_deploy.datasets.data_json import Annotations, load_json, read_annotations
+from yowo_deploy.datasets.data_json import Annotations, NativeDataset, load_json, read_annotations
 
 MIN_TUBES = 5  # of a class to train on
 
@@ -54,6 +57,7 @@ def check_data(path: Path, decode: bool = True, on_video: Callable[[int], None] 
     mended = replace(annotations, videos=tuple(videos))
     found += _findings_of_classes(path, mended)
     found += _findings_of_splits(path, mended)
+    found += _findings_of_anchors(path, mended)
     return Checked(mended, found, not broken)
 
 
@@ -120,6 +124,14 @@ def _findings_of_splits(path: Path, data: Annotations) -> Iterator[Finding]:
                         f"{on_side['train'][same]} (train) and {on_side['test'][same]} (test) are of the same {kind}"
                     )
                     yield Finding("error", "leak", where, fault, "put both on one side")
+
+
+def _findings_of_anchors(path: Path, data: Annotations) -> Iterator[Finding]:
+    measured = [video for video in data.videos if video.tubes and video.size_wh]
+    if any((tube.xyxy[:, 2:] > tube.xyxy[:, :2]).all(axis=1).any() for video in measured for tube in video.tubes):
+        fault = bad_anchors(box_sizes(measured, NativeDataset.anchor_grid), np.array(NativeDataset.anchors))
+        if fault:
+            yield Finding("warning", "anchors", f"{path}: tubes", fault, "`yowo-deploy train` with --fit-anchors")
 
 
 def _fingerprint(path: Path) -> str:

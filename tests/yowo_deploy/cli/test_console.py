@@ -1,0 +1,59 @@
+"""What every command shows: names that are near, other tools' names, and progress at any width."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from yowo_deploy.cli import cli, console
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("detekt", "detect"), ("trian", "train"), ("exprot", "export")])
+def test_a_mistyped_command_is_told_the_near_one(typed: str, meant: str) -> None:
+    ended = CliRunner().invoke(cli, [typed, "x"])
+    assert ended.exit_code == 2 and f"Did you mean '{meant}'?" in ended.output
+
+
+@pytest.mark.parametrize(("alias", "name"), [("predict", "detect"), ("val", "evaluate")])
+def test_names_of_other_tools_are_understood(alias: str, name: str) -> None:
+    shown = [CliRunner().invoke(cli, [each, "--help"]).output.partition("\n")[2] for each in (alias, name)]
+    assert shown[0] == shown[1] != ""
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("label", ["training", "detecting " + "a very long name of a video " * 9 + ".mp4"])
+def test_percent_and_time_left_are_shown_whatever_the_name(
+    label: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=width, highlight=False, markup=False, soft_wrap=True)
+    monkeypatch.setattr(console, "talk", terminal)
+    with console.progress_bar(label, 200.0, thread=False) as update:
+        update(50, "epoch 3  box 0.31  confidence 1.20  class 2.31  25.0 clips/s  cache 0.1 GB")
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]", shown.getvalue())]
+    drawn = [line for line in lines if "25%" in line]
+    assert drawn and all(re.search(r"25% +(\d+:\d\d:\d\d|-:--:--) +left", line) for line in drawn)
+    assert all(len(line.rstrip()) <= width for line in lines)
+
+
+def test_the_first_line_comes_before_a_slow_library(project_root: Path, tmp_path: Path) -> None:
+    """Not for a library that is only looked for, nor where quiet is asked for."""
+    slow = tmp_path / "torch"
+    slow.mkdir()
+    (slow / "__init__.py").write_text("import torch.inner\nprint('loaded')\n")
+    (slow / "inner.py").write_text("raise SystemExit\n")
+    code = "import sys; sys.path.insert(0, sys.argv.pop()); from yowo_deploy.cli import main; main()"
+
+    def said(*arguments: object) -> str:
+        words = [sys.executable, "-c", code, *map(str, arguments), tmp_path]
+        return subprocess.run(words, cwd=project_root, capture_output=True, text=True).stderr
+
+    assert said("train", "synthetic", "--data", tmp_path, "-o", tmp_path).startswith("loading PyTorch ...\n")
+    assert "loading" not in said("export", "--help") + said("inspect", tmp_path / "absent.onnx")
