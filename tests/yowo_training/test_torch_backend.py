@@ -12,7 +12,7 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.models.yowo import Yowo, YowoConfig
-from yowo_training.torch_backend import TorchBackend
+from yowo_training.torch_backend import TorchBackend, device_of
 
 SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
 
@@ -49,3 +49,10 @@ def test_a_device_that_is_not_there_is_an_error(tmp_path: Path, model: Yowo) -> 
 def test_clips_of_another_shape_are_refused(model: Yowo) -> None:
     with pytest.raises(InputError, match="expected"):
         TorchBackend.of(Checkpoint(model, SPEC)).infer(np.zeros((1, 3, 5, 64, 64), np.float32))
+
+
+def test_auto_is_a_device_that_works() -> None:
+    device = device_of("auto")
+    assert torch.ones(1, device=device).item() == 1 and (device.type == "cuda" or not torch.cuda.is_available())
+    with pytest.raises(InputError, match="'cuda:99' asked for"):
+        device_of("99")

@@ -139,3 +139,30 @@ def test_a_checkpoint_without_torch_names_the_extra(tmp_path: Path, monkeypatch:
 def test_a_checkpoint_is_known_by_its_first_bytes(content: bytes, expected: bool, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     assert is_checkpoint(tmp_path / "model.onnx") is expected
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_auto_is_the_gpu_where_one_works(works: bool, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does not, and with options of another engine, it is what no device means."""
+    opened: list[str] = []
+    monkeypatch.setattr(loader, "_runs_on_gpu", lambda path: works)
+    monkeypatch.setattr(loader, "_onnx", lambda path, backend, device: opened.append(device))
+    for options in ({}, {"threads": 1}, {"backend": "openvino"}):
+        with pytest.raises(TypeError):  # the engine above is none
+            open_model(file, device="auto", **options)
+    assert opened == ["cuda" if works else "cpu", "cpu", "cpu"]
+
+
+def test_the_gpu_of_another_machine_is_not_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "find_spec", lambda name: None)
+    assert not loader._runs_on_gpu(file)
+
+
+def test_a_number_is_a_gpu(file: Path) -> None:
+    assert [loader.full_device(name) for name in ("0", "1", "cpu", "cuda:1", "tensorrt")] == [
+        "cuda:0",
+        "cuda:1",
+        "cpu",
+        "cuda:1",
+        "tensorrt",
+    ]

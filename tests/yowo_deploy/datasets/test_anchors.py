@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy.datasets import open_dataset
-from yowo_deploy.datasets.anchors import box_sizes, fit_anchors, mean_iou, shape_iou
+from yowo_deploy.datasets.anchors import bad_anchors, box_sizes, fit_anchors, mean_iou, shape_iou
 from yowo_deploy.errors import DatasetError
 
 
@@ -64,3 +64,11 @@ def test_jhmdb21_is_fitted_no_worse_than_by_the_published_anchors(data_dir: Path
     sizes = box_sizes(dataset.videos("train"), (7, 7))
     assert len(sizes) == 22713
     assert mean_iou(sizes, fit_anchors(sizes, 5)) >= mean_iou(sizes, np.array(dataset.anchors))
+
+
+def test_anchors_are_called_bad_only_where_fitted_ones_are_clearly_better() -> None:
+    sizes = shapes(3, 200)
+    fitted = fit_anchors(sizes, 5)
+    assert bad_anchors(sizes, fitted) == "" and bad_anchors(sizes[:3], fitted * 9) == ""  # too few to fit
+    present, better = mean_iou(sizes, fitted * 9), mean_iou(sizes, fit_anchors(sizes, 5, starts=2))
+    assert bad_anchors(sizes, fitted * 9).endswith(f"mean IoU {present:.3f}, with fitted ones {better:.3f}")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from yowo_deploy.boxes import Tube, iou_matrix
 from yowo_deploy.metrics import FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
-from yowo_deploy.metrics.frame_ap import average_precision
+from yowo_deploy.metrics.frame_ap import average_precision, confusion_matrix
 from yowo_deploy.metrics.video_ap import video_map
 
 law = settings(max_examples=100, deadline=None)
@@ -297,3 +297,22 @@ def test_rows_of_any_frame_numbers_are_kept_apart() -> None:
     for left_out in range(len(numbers)):
         detections = table((int(number), 1, box, 0.5) for number in np.delete(numbers, left_out))
         assert frame_map(detections, truth, 2).per_class[1] == pytest.approx(4 / 5)
+
+
+@law
+@given(seed=st.integers(0, 10_000))
+def test_every_box_stands_in_the_confusion_matrix_once(seed: int) -> None:
+    """Its diagonal and its last column are accuracy and recall."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 6, (12, 2))
+    boxes = [(int(rng.integers(2)), int(rng.integers(CLASSES)), (x, y, x + 4, y + 4), s) for (x, y), s in
+             zip(corners.tolist(), rng.random(12).tolist(), strict=True)]  # fmt: skip
+    found, truth = table(boxes[:8]), table(boxes[8:])
+    counts = confusion_matrix(found, truth, CLASSES)
+    np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(truth.class_id, minlength=CLASSES))
+    matches = [[j for j in range(8) if found.frame[j] == truth.frame[i]
+                and iou_matrix(found.xyxy[[j]], truth.xyxy[[i]])[0, 0] >= 0.5] for i in range(4)]  # fmt: skip
+    assert counts[:, -1].sum() >= sum(not near for near in matches)
+    seen = counts[:, :-1]
+    accuracy = classification_accuracy(found, truth)
+    assert math.isnan(accuracy) if not seen.sum() else accuracy == pytest.approx(np.trace(seen) / seen.sum())
