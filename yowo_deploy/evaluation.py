@@ -138,7 +138,9 @@ def evaluate(
         if features:
             folder = Path(features)
             look_into = lambda video: long_term_look(backend, folder / f"{video.path.stem}.npz")  # noqa: E731
-        made_by: tuple[Any, ...] = (name, str(Path(data or dataset).resolve()), split, every, backend.name, options)
+        # A file from before there was "auto" is continued.
+        stamped = {**options, "device": None} if options.get("device") == "auto" else options
+        made_by: tuple[Any, ...] = (name, str(Path(data or dataset).resolve()), split, every, backend.name, stamped)
         made_by += (annotations_hash(tested) if save else "", backend.spec.to_json(), *([features] if features else []))
         kept = DetectionsFile(Path(save), hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
         with reporter.progress("evaluating", len(videos)) as update:

@@ -263,7 +263,7 @@ def test_a_full_disk_leaves_the_last_good_files(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
-    run = Run(TINY, dataset, tmp_path, Budget(None, 3))
+    run = Run(TINY, dataset, tmp_path, Budget(None, 3), validation=0.0)
     for report in run:
         if report.frame_map is not None:
             break
@@ -271,7 +271,7 @@ def test_a_full_disk_leaves_the_last_good_files(
     assert {"last.pt", "state.pt"} <= good.keys()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for size in (0, len(good["args.json"]), len(good["last.pt"]) // 2, len(good["state.pt"]) - 100):
-        rest = Run(TINY, dataset, tmp_path, Budget(None, 3), resume=True)
+        rest = Run(TINY, dataset, tmp_path, Budget(None, 3), validation=0.0, resume=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
         try:
             with pytest.raises(OutputError, match="File too large"):

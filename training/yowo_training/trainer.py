@@ -164,12 +164,7 @@ class Run:
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
         self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
-        arguments = {
-            "recipe": json.loads(json.dumps(asdict(recipe))),
-            "seed": seed,
-            "minutes": budget.minutes,
-            "epochs": budget.epochs,
-        }
+        arguments = {"recipe": json.loads(json.dumps(asdict(recipe))), "seed": seed, **asdict(budget)}
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
         arguments |= {"start": start} if start else {}
         arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}

@@ -80,7 +80,7 @@ def compare_records(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
         for key in _SAME_MODEL
         if first.get(key) != second.get(key)
     ]
-    differing += _differing(old.get("settings", {}), new.get("settings", {}), ("threads", "device", "fps"))
+    differing += _differing(_settings(old), _settings(new), ("threads", "device", "fps"))
     by_ratio = _is_versus(old) and _is_versus(new) and old["models"][1]["sha256"] == new["models"][1]["sha256"]
     if not by_ratio:
         differing += _differing(old["machine"], new["machine"], _SAME_MACHINE)
@@ -132,6 +132,12 @@ def _change(what: str, unit: str, old: Any, new: Any) -> Change:
     ratio = after / before
     low, middle, high = (100 * (value - 1) for value in (ratio * math.exp(-half), ratio, ratio * math.exp(half)))
     return Change(what, unit, before, after, middle, low, high)
+
+
+def _settings(record: dict[str, Any]) -> dict[str, Any]:
+    """Of a record; before there was "auto", no device stood for it."""
+    settings = record.get("settings", {})
+    return {**settings, "device": settings.get("device") or "auto"}
 
 
 def _differing(old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...]) -> list[str]:

@@ -38,6 +38,7 @@ from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import Precision
 from yowo_deploy.video.reader import open_video
 
+BUSY = 0.5  # of the cores, taken by other work before the first call
 HEADERS = tuple(f"p{percent} ms" if percent < 100 else "max ms" for percent in PERCENTILES)
 KEYS = tuple(header.replace(" ", "_") for header in HEADERS)
 
@@ -123,6 +124,8 @@ def bench(
         "precision": versus_precision or options["precision"],
     }
     chosen = [options | (other if versus and place else {}) for place in range(len(paths))]
+    if warning := busy(os.getloadavg()[0], os.cpu_count() or 1):
+        reporter.message(warning)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         frames = _video(asked, folder)
@@ -243,8 +246,19 @@ def _macs(path: Path, model: Backend) -> int | None:
     return recorded_cost(read_onnx_file(path).metadata).get("total", {}).get("macs")
 
 
-def _percentiles(seconds: Any) -> dict[str, float]:
-    return {key: float(np.percentile(seconds, p) * 1000) for key, p in zip(KEYS, PERCENTILES, strict=True)}
+def _percentiles(seconds: Any) -> dict[str, float | None]:
+    """In ms; None for a percentile that fewer calls cannot have: the 99th of less than a hundred."""
+    enough = {
+        key: p for key, p in zip(KEYS, PERCENTILES, strict=True) if p in (50, 100) or len(seconds) * (100 - p) >= 100
+    }
+    return {key: float(np.percentile(seconds, enough[key]) * 1000) if key in enough else None for key in KEYS}
+
+
+def busy(load: float, cores: int) -> str:
+    """The warning that other work runs beside the measurement; "" on a quiet machine."""
+    if load < cores * BUSY:
+        return ""
+    return f"the machine is busy (load average {load:g} on {cores} cores): trust ratios (--versus), not milliseconds"
 
 
 def _stage_facts(stage: Timing) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _model_row(model: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _row(facts: dict[str, Any]) -> list[str]:
-    return [f"{facts[key]:.2f}" for key in KEYS]
+    return ["-" if facts[key] is None else f"{facts[key]:.2f}" for key in KEYS]
 
 
 def _times(first: dict[str, Any], model: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -140,6 +140,13 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*map(escape, row))
     results.print(table)
+
+
+def show_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Names and values on stdout, a line each; nothing is cut or folded."""
+    wide = max(map(len, facts), default=0)
+    for line in ([title] if title else []) + [f"{name:<{wide}}  {value}" for name, value in facts.items()]:
+        results.print(escape(line), soft_wrap=True)
 
 
 @contextmanager

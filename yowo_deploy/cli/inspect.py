@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.backends.loader import is_checkpoint
-from yowo_deploy.cli.console import json_option, require, show_table
+from yowo_deploy.cli.console import json_option, require, show_facts, show_table
 from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, read_spec, recorded_cost
@@ -59,11 +59,13 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))
         return
-    show_table("", ("fact", "value"), [(name, _text(value)) for name, value in facts.items()], False)
+    if facts.get("golden"):
+        facts["golden"] = "recorded"  # 64 numbers, see --json
+    show_facts("", {name: _text(value) for name, value in facts.items()})
     if costs:
         rows = [(name, f"{part['parameters']:,}", f"{part['macs'] / 1e9:.3f}") for name, part in costs.items()]
         show_table(f"parts, clip of {spec.clip_length} frames", ("part", "parameters", "G multiply-adds"), rows)
-    show_table("spec", ("field", "value"), [(name, _text(value)) for name, value in spec.to_dict().items()], False)
+    show_facts("\nspec", {name: _text(value) for name, value in spec.to_dict().items()})
 
 
 def _recorded(what: str, text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 
 from yowo_deploy import bench
 from yowo_deploy.benchmark.compare import FORMAT, compare_records, read_record
+from yowo_deploy.benchmark.record import busy
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec
 
@@ -43,3 +44,10 @@ def test_versus_is_for_one_model(model: Path) -> None:
         bench([model, model], versus=model)
     with pytest.raises(InputError, match="0 files given"):
         bench([])
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "warned"), [(0.2, 2, False), (1.0, 2, True), (3.9, 8, False), (9.0, 8, True)]
+)
+def test_a_busy_machine_is_reported(load: float, cores: int, warned: bool) -> None:
+    assert bool(busy(load, cores)) == warned
