@@ -37,7 +37,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "command line and detection": (2_900, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
     "export": (4_100, ("export",)),  # goal 3,700
-    "training": (4_250, ("training",)),  # goal 3,700
+    "training": (4_360, ("training",)),  # goal 3,700
 }
 ALL_PYTHON = 28_800  # goal 23,700
 
