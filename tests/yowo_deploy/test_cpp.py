@@ -612,7 +612,8 @@ int main() try {
 
 
 def readme_block(project_root: Path, language: str, mark: str) -> str:
-    text = (project_root / "README.md").read_text(encoding="utf-8")
+    pages = ("README.md", "docs/cpp.md")
+    text = "\n".join((project_root / page).read_text(encoding="utf-8") for page in pages)
     return next(block for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if mark in block)
 
 

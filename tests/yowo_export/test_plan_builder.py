@@ -147,7 +147,7 @@ def test_it_is_a_plain_plan(plain: Path, tmp_path: Path) -> None:
 def test_the_plan_of_a_full_name_still_carries_it(plain: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
     """The longest name that a record can make, and the side file of a spec that makes a longer one."""
     lengths = []
-    for classes in (30, 70, 300):
+    for classes in (30, 60, 300):
         labels = tuple(os.urandom(20).hex() + str(number) for number in range(classes))
         spec = checkpoint.spec.replace(labels=labels, anchors=((1.0, 1.0),))
         model = onnx.load(plain)
@@ -337,7 +337,7 @@ def unknown_operator(model: Any) -> None:
     [
         (no_spec, SpecError, "carries no spec"),
         (other_clip_length, ModelFileError, r"takes \(3, 4, 64, 96\), its spec says \(3, 8, 64, 96\)"),
-        (no_such_tensor, ModelFileError, r"cannot parse .*input was not registered.* \(Conv conv_final\)"),
+        (no_such_tensor, ModelFileError, "reads 'nowhere', which nothing before makes"),
         (unknown_operator, ModelFileError, "NonZero"),
     ],
 )

@@ -46,7 +46,7 @@ Sigmoid 1:1 1:1
 Slice 3:5 1:1
 Softmax 1:1 1:1 axis=-8:7
 SpaceToDepth 1:1 1:1 blocksize!=1:64
-Split 1:2 1:1024 axis=-8:7
+Split 1:2 1:1024 axis=-8:7 num_outputs=1:1024
 Squeeze 1:2 1:1
 Sub 2:2 1:1
 Sum 1:1024 1:1

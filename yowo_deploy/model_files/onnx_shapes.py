@@ -83,12 +83,15 @@ class _Inference:
         if not 0 < given <= MAX_INPUT:
             raise ModelFileError(f"takes {given} numbers, more than the {MAX_INPUT} of any clip, so it is refused")
         base, total = max(given, _FLOOR), 0
+        # INT8 files make every weight anew from its rounded form; a file cannot hold more of them than bytes.
+        weights = sum(math.prod(tensor.shape) for tensor in self._graph.tensors)
+        most_value, most_sum = max(MAX_VALUE * base, weights), MAX_SUM * base + 4 * weights
         for node in self._graph.nodes:
             for name, found in zip(node.outputs, self._outputs(node), strict=True):
                 self._make(name, found)
                 count = math.prod(found[1])
                 total += count
-                if count > MAX_VALUE * base or total > MAX_SUM * base or self._work > MAX_WORK * base:
+                if count > most_value or total > most_sum or self._work > MAX_WORK * base:
                     raise ModelFileError(
                         f"makes values of {count} numbers, {total} in all, with {self._work} multiply-adds from "
                         f"{given} numbers: more than any YOWO graph, so it is refused"
@@ -281,7 +284,11 @@ class _Inference:
         return tuple(shape)
 
     def _split(self, node: Node, first: Shape) -> list[Shape]:
-        axis, sizes = _axis(node, "axis", 0, len(first)), self._needed(node, 1)
+        axis, sizes = _axis(node, "axis", 0, len(first)), self._integers(node, 1)
+        if sizes is None:  # equal parts, of which the last may be smaller
+            count = _whole(node, "num_outputs", len(node.outputs))
+            part = -(-first[axis] // count)
+            sizes = [min(part, first[axis] - part * at) for at in range(count)]
         _require(len(sizes) == len(node.outputs))
         _require(min(sizes) > 0 and sum(sizes) == first[axis])
         return [(*first[:axis], size, *first[axis + 1 :]) for size in sizes]
