@@ -29,8 +29,7 @@ def averaged(rows: FrameBoxes, classes: int, threshold: float, decay: float = TU
 def rescored(rows: FrameBoxes, classes: int, threshold: float) -> FrameBoxes:
     """The rows with the class probabilities of their whole tubes, later frames included: for archives, not causal.
 
-    Args:
-        rows, threshold: see `averaged`.
+    `rows` and `threshold` are those of `averaged`.
     """
     linker, shown = OnlineLinker(decay=1.0), []
     for frame, found in detections_of(rows, classes):

@@ -19,8 +19,7 @@ _COLOURS = 0.11  # share of pixels whose colour has no counterpart
 class CutDetector:
     """Compares each frame with the one before: pixels on a grid, and a histogram of their colours.
 
-    Movement changes pixels and keeps colours, light changes colours a little in every pixel; a cut changes both. Fades
-    are not found. Frames of fewer than 32 x 32 pixels have no cuts.
+    Movement changes pixels, light changes colours a little, a cut both. Fades and tiny frames (32 x 32) have no cuts.
     """
 
     def __init__(self) -> None:
