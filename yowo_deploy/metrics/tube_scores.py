@@ -27,10 +27,7 @@ def averaged(rows: FrameBoxes, classes: int, threshold: float, decay: float = TU
 
 
 def rescored(rows: FrameBoxes, classes: int, threshold: float) -> FrameBoxes:
-    """The rows with the class probabilities of their whole tubes, later frames included: for archives, not causal.
-
-    `rows` and `threshold` are those of `averaged`.
-    """
+    """As `averaged`, with the class probabilities of whole tubes, later frames included: not causal."""
     linker, shown = OnlineLinker(decay=1.0), []
     for frame, found in detections_of(rows, classes):
         linker.follow(found, frame)
