@@ -11,15 +11,24 @@
     ├── OutputError            a result cannot be written
     └── ParityError            two models disagree beyond the limit
 
-A message says what was found, what was expected, and what to do. The command line prints it as one line and
-exits with code 1; any other exception is a bug and shows its traceback.
+A message says what was found, what was expected, and what to do. It is one line, without secrets and control
+characters, see `plain_text`: an application may log it, the command line prints it and exits with code 1. Any other
+exception but one of the system (OSError) is a bug and shows its traceback.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from yowo_deploy.plain_text import shown
+
 
 class YowoError(Exception):
     """The root: catch it to catch all of them."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown(message))
 
 
 class InputError(YowoError):
@@ -63,3 +72,31 @@ class MissingExtraError(YowoError):
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         return MissingExtraError, (self.what, self.extra)  # else it could not come back from another process
+
+
+@contextmanager
+def foreign(complaint: str, kind: type[YowoError] = InputError, *passing: type[BaseException]) -> Iterator[None]:
+    """A door for a foreign parser or engine: whatever it raises inside the block becomes one error of ours.
+
+    Args:
+        complaint: names the file and what could not be done with it; the reason is added.
+        kind: of the error.
+        passing: exceptions that pass, beside our own and those that end a program.
+
+    Raises:
+        YowoError: of `kind`.
+    """
+    through: tuple[type[BaseException], ...] = (YowoError, KeyboardInterrupt, SystemExit, GeneratorExit, *passing)
+    try:
+        yield
+    except through:
+        raise
+    except BaseException as failure:  # panics of parsers in Rust are no Exception
+        raise kind(f"{complaint}: {reason_of(failure)}") from failure
+
+
+def reason_of(failure: BaseException) -> str:
+    """Why something failed, in one line: the text of an exception, with its kind where the text is no sentence."""
+    name = type(failure).__name__
+    said = shown(getattr(failure, "strerror", None) or failure, 300)
+    return said if " " in said and not isinstance(failure, LookupError) else f"{name}: {said}" if said else name

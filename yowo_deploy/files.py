@@ -6,8 +6,11 @@ import contextlib
 import fnmatch
 import gzip
 import hashlib
+import io
 import os
+import re
 import shutil
+import stat
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +18,17 @@ from pathlib import Path
 
 from yowo_deploy.errors import InputError, OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is swept
+    fcntl = None  # type: ignore[assignment]
+
 MAX_BYTES = 256 << 20  # of a file of text. Of parsed JSON or XML a byte costs ten: ten times UCF101-24's boxes fit
+# Unpacked from an archive: so much of any, and so many times its size. Annotations shrink to a tenth or a thirtieth.
+UNPACKED, RATIO = 16 << 20, 100
+
+_TEMPORARY = re.compile(r"(?:\..*\.)?yowo-(\d+)-\w{8}(?:\..{0,15})?")
+_SWEPT: set[Path] = set()
 
 
 @contextlib.contextmanager
@@ -23,7 +36,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; renamed over it when the block ends well, removed when it does not.
 
     The temporary file keeps the suffix of `path`, because video and model writers choose their format by it. Of the
-    rest of the name it keeps what leaves room and what native code can open.
+    rest of the name it keeps what leaves room and what native code can open. What killed processes left in the folder
+    is removed first.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
@@ -33,13 +47,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         if target.is_dir():
             raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
         stem = target.stem.encode("ascii", "ignore").decode()[:40]
-        handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=target.suffix[:16], dir=target.parent)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(target.suffix[:16], f".{stem}.{_mark()}", target.parent)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}; choose another output path") from error
     temporary = Path(name)
     try:
+        _lock(handle)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb") as stream:
@@ -50,7 +65,83 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise  # not about this file: the block was reading or writing another one
         raise OutputError(f"cannot write {target}: {error.strerror or error} ({_free(target.parent)})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error of the block says more
+            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def work_folder() -> Iterator[Path]:
+    """A folder for files that nothing outside the block needs, in the system's folder for those; removed behind it.
+
+    What killed processes left there is removed first.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        _sweep(Path(tempfile.gettempdir()))
+        folder = tempfile.TemporaryDirectory(prefix=_mark(), ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another") from error
+    with folder as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            _lock(handle)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+def _mark() -> str:
+    """The part of a temporary name that says whose it is."""
+    return f"yowo-{os.getpid()}-"
+
+
+def _lock(handle: int) -> None:
+    """Hold a lock for as long as the process, or the handle, lives: only what is not locked is swept."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes of ours left in a folder, once for each folder."""
+    if folder in _SWEPT or fcntl is None:
+        return
+    _SWEPT.add(folder)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and not entry.is_symlink() and _is_dead(entry.path, int(found[1])):
+                shutil.rmtree(entry.path, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_dead(path: str, process: int) -> bool:
+    """Whether the process that made a temporary file is gone; in containers numbers come again: the lock decides."""
+    if process != os.getpid():
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            pass
+        except (OSError, OverflowError):
+            return False
+        else:
+            return False
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 @contextlib.contextmanager
@@ -63,7 +154,7 @@ def native_path(path: str | os.PathLike[str]) -> Iterator[str]:
     try:
         name.encode()
     except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory(prefix="yowo-") as folder:
+        with work_folder() as folder:
             link = Path(folder, "file" + Path(name).suffix.encode("ascii", "ignore").decode())
             link.symlink_to(name)
             yield str(link)
@@ -109,7 +200,7 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     """`path` if it is a readable file with something in it.
 
     Raises:
-        InputError: it is missing, a folder, unreadable or empty; `what` names it in the message.
+        InputError: it is missing, a folder, a pipe or a device, unreadable or empty; `what` names it in the message.
     """
     file = Path(path)
     try:
@@ -119,7 +210,7 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     if not found:
         raise InputError(f"{what} not found: {file}")
     if not file.is_file():
-        raise InputError(f"{file} is a folder, expected a {what} file")
+        raise InputError(f"{file} is a {_kind(file)}, expected a {what} file")
     if not os.access(file, os.R_OK):
         raise InputError(f"{what} cannot be read: {file} (no permission)")
     if file.stat().st_size == 0:
@@ -127,17 +218,26 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     return file
 
 
+def _kind(file: Path) -> str:
+    kind = stat.S_IFMT(file.stat().st_mode)
+    return {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}.get(kind, "device")
+
+
 def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
     """What a file holds, unpacked if it is gzipped, if that is no more than `limit` bytes.
 
     Raises:
-        InputError: it is more, or cannot be read or unpacked.
+        InputError: it is more, or more than an archive of that size should hold, or cannot be read or unpacked.
     """
     file = Path(path)
     try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise InputError(f"{file} is a {_kind(file)}, expected a file")
         with file.open("rb") as stream:
             is_gzip = stream.read(2) == b"\x1f\x8b"
             stream.seek(0)
+            if is_gzip:
+                limit = min(limit, UNPACKED + RATIO * os.fstat(stream.fileno()).st_size)
             with gzip.open(stream) if is_gzip else contextlib.nullcontext(stream) as content:
                 packed = _at_most(content.read, limit + 1)
     except (OSError, EOFError, zlib.error) as error:
@@ -148,11 +248,11 @@ def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
 
 
 def _at_most(read: Callable[[int], bytes], count: int) -> bytes:
-    """Piece by piece, for one `read(count)` takes as much memory beforehand."""
-    found = bytearray()
-    while len(found) < count and (piece := read(min(1 << 20, count - len(found)))):
-        found += piece
-    return bytes(found)
+    """Piece by piece, for one `read(count)` takes as much memory beforehand; held once."""
+    found = io.BytesIO()
+    while found.tell() < count and (piece := read(min(1 << 20, count - found.tell()))):
+        found.write(piece)
+    return found.getvalue()
 
 
 def refuse_overwriting(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:

@@ -17,6 +17,7 @@ SAYS_NOTHING = {"utils", "util", "misc", "common", "helpers", "helper", "core"}
 FOR_COMMANDS_ONLY = {"print", "sys.exit", "exit"}
 # Module -> why it must catch every error there is. Tidying up and a bare `raise` need no line here.
 MAY_CATCH_EVERYTHING = {
+    "yowo_deploy.errors": "the one door of foreign parsers and engines, which raise whatever they like",
     "yowo_deploy.prefetch": "a thread hands its error over to the reader, whatever it is",
     "yowo_deploy.backends.batching": "whose clips fail gets the error, whatever it is, and in his own thread",
     "yowo_deploy.stream_pool": "an error of one stream, whatever it is, ends that stream alone",

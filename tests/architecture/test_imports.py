@@ -25,6 +25,7 @@ FLOORS = {
         "files",
         "closing",
         "keywords",
+        "plain_text",
         "prefetch",
         "cpp_paths",
         "reporter",

@@ -8,16 +8,19 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yowo_deploy import files
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.files import (
     atomic_write,
@@ -104,6 +107,96 @@ def test_a_process_killed_in_the_block_leaves_the_old_file(tmp_path: Path, proje
     assert file.read_text() == "new"
 
 
+KILLED = (
+    "import os, signal, sys\n"
+    "from yowo_deploy.files import atomic_write, work_folder\n"
+    "with work_folder() as folder, atomic_write(sys.argv[1]) as temporary:\n"
+    "    (folder / 'deep').write_text('x')\n"
+    "    print(temporary, folder, flush=True)\n"
+    "    os.kill(os.getpid(), signal.SIGKILL) if len(sys.argv) == 2 else sys.stdin.read()\n"
+)
+
+
+def run_killed(file: Path, project_root: Path) -> list[Path]:
+    """What a killed process leaves behind."""
+    environment = {**os.environ, "TMPDIR": str(file.parent)}
+    code = [sys.executable, "-c", KILLED, str(file)]
+    return [*map(Path, subprocess.run(code, cwd=project_root, env=environment, stdout=-1, text=True).stdout.split())]
+
+
+@pytest.fixture
+def unswept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process."""
+    monkeypatch.setattr(files, "_SWEPT", set())
+
+
+@pytest.mark.usefixtures("unswept")
+def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path, project_root: Path) -> None:
+    left = run_killed(tmp_path / "film.webm", project_root)
+    assert len(left) == 2 and all(path.exists() for path in left)
+    others = [".film.webm", ".film.yowo-x-abcdefgh.webm", "film.yowo-1-abcdefgh.webm", ".film.abcdefgh.webm"]
+    for name in others:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "a.txt", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a.txt"])
+
+
+@pytest.mark.usefixtures("unswept")
+def test_what_a_living_process_writes_is_not_swept(
+    tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by its number, nor, where numbers come again as in containers, by its lock."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    code = [sys.executable, "-c", KILLED, str(tmp_path / "film.webm"), "waits"]
+    with subprocess.Popen(code, cwd=project_root, env=environment, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        there = [*map(Path, process.stdout.readline().split())]
+        write_text(tmp_path / "a.txt", "x")
+        assert all(path.exists() for path in there)
+        monkeypatch.setattr(files, "_SWEPT", set())
+        monkeypatch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(ProcessLookupError))
+        write_text(tmp_path / "a.txt", "x")
+        assert len(there) == 2 and all(path.exists() for path in there)
+        process.communicate()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "film.webm"]
+
+
+@pytest.mark.usefixtures("unswept")
+def test_what_an_earlier_process_of_the_same_number_left_is_swept(tmp_path: Path) -> None:
+    stray = tmp_path / f".film.yowo-{os.getpid()}-abcdefgh.webm"
+    stray.touch()
+    write_text(tmp_path / "a.txt", "x")
+    assert not stray.exists()
+
+
+@pytest.mark.parametrize("call", ["close", "fsync", "unlink", "chmod", "replace"])
+def test_a_call_that_fails_leaves_nothing(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old file or the new one is whole, and nothing stands beside it; what cannot be removed is swept later."""
+    write_text(tmp_path / "a.txt", "old")
+    owner = Path if call in ("unlink", "chmod", "replace") else os
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, suppress(OutputError):
+        patch.setattr(owner, call, fail)
+        write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() in ("old", "new")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "pipe"), (None, "device"), ("socket", "socket")])
+def test_pipes_devices_and_sockets_are_called_what_they_are(make: object, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x" if make else Path("/dev/zero")
+    if callable(make):
+        make(path)
+    elif make:
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    for read in (lambda: existing_file(path, "video"), lambda: read_within(path)):
+        with pytest.raises(InputError, match=f"is a {kind}, expected a"):
+            read()
+
+
 @pytest.mark.parametrize("name", ["file/a.txt", "folder", "x" * 300, "file/deeper/a.txt"])
 def test_a_place_that_cannot_be_written_is_an_output_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -161,6 +254,17 @@ def test_a_bomb_of_gzip_takes_no_more_memory_than_may_be_read(tmp_path: Path) ->
         with pytest.raises(InputError, match="holds more than 1 MiB"):
             read_within(tmp_path / "bomb.gz", 1 << 20)
         assert tracemalloc.get_traced_memory()[1] < 6 << 20  # 1 MiB that was read, a piece of 1 MiB, and copies
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_small_archive_gives_no_large_text(tmp_path: Path) -> None:
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"\0" * (64 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"bomb\.gz holds more than 22 MiB"):
+            read_within(tmp_path / "bomb.gz")
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20  # held once
     finally:
         tracemalloc.stop()
 
