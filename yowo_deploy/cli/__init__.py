@@ -28,6 +28,7 @@ COMMANDS = {
     "parity": "prove that two model files compute the same",
     "bench": "benchmark model files",
     "detect": "find people and their actions in videos and cameras",
+    "serve": "serve a model over HTTP",
     "explain": "draw activation maps of a model's branches",
     "features": "save 3-D features of whole videos",
     "inspect": "describe a model file",

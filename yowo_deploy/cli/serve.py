@@ -1,0 +1,80 @@
+"""`yowo-deploy serve`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yowo_deploy.cli.console import model_options, require, talk
+from yowo_deploy.errors import InputError
+from yowo_deploy.model_files.default import DEFAULT
+from yowo_deploy.postprocess.class_filter import parse_classes
+
+TOKEN = "YOWO_TOKEN"
+
+
+@click.command("serve")
+@click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; any but a loopback address needs a token.")
+@click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
+@click.option(
+    "--token-file", type=click.Path(), help=f"File that holds the token; without it {TOKEN} of the environment."
+)
+@click.option("--allow-host", multiple=True, help="Name by which the server may be called; may be repeated.")
+@click.option("--max-sequences", default=32, type=click.IntRange(min=1), help="Sequences that may be live at once.")
+@click.option("--idle", default=30.0, type=click.FloatRange(0, min_open=True), help="Seconds until a sequence ends.")
+@click.option("--parallel", default=1, type=click.IntRange(min=1), help="Inferences in parallel.")
+@click.option("--conf", type=click.FloatRange(0, 1), help="Score above which a person appears.  [default: the model's]")
+@click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]")
+@model_options
+def command(
+    *,
+    model: str,
+    host: str,
+    port: int,
+    token_file: str | None,
+    allow_host: tuple[str, ...],
+    idle: float,
+    conf: float | None,
+    classes: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Serve a model over HTTP: the Open Inference Protocol (KServe v2), which Triton's clients speak.
+
+    SIGTERM and Ctrl-C let the requests at work end, for five seconds at most.
+    """
+    require("serve", "starlette", "uvicorn", "websockets", "prometheus_client")
+    from yowo_deploy.backends.loader import open_model
+    from yowo_deploy.closing import closed_on_error
+    from yowo_deploy.serving.application import app
+    from yowo_deploy.serving.server import is_loopback, listen, server
+
+    token = _token(token_file)
+    if not is_loopback(host) and not token:
+        raise InputError(f"{host} is open to other machines: set {TOKEN}, or give --token-file")
+    shown = {name: options.pop(name) for name in ("max_sequences",)}
+    with listen(host, port) as listener, closed_on_error(open_model(model, **options)) as backend:
+        chosen = parse_classes(classes, backend.spec.labels) if classes else None
+        application = app(
+            backend, hosts=(*allow_host, host), token=token, any_address=not is_loopback(host),
+            idle_s=idle, confidence=conf, classes=chosen, **shown,
+        )  # fmt: skip
+        talk.print(f"serving {backend.spec.name} ({backend.name}) at {address(host, listener.getsockname()[1])}")
+        server(application).run(sockets=[listener])
+
+
+def address(host: str, port: int) -> str:
+    """As a browser takes it."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _token(file: str | None) -> str:
+    if file is None:
+        return os.environ.get(TOKEN, "")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the token cannot be read from {file}: expected a file with one line of text") from error

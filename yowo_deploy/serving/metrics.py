@@ -1,0 +1,76 @@
+"""Figures for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from yowo_deploy.result import Result
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """What an application counts, in a registry of its own.
+
+    Args:
+        drops: of the sources, by name and reason; read when figures are asked for.
+        sequences, open_tubes, viewers: as of now.
+    """
+
+    def __init__(
+        self,
+        drops: Callable[[], Mapping[tuple[str, str], int]],
+        sequences: Callable[[], float],
+        open_tubes: Callable[[], float],
+        viewers: Callable[[], float],
+    ) -> None:
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self._frames = Counter("yowo_frames", "Frames with a result.", ["origin"], registry=registry)
+        self._refused = Counter("yowo_requests_refused", "Requests without an answer.", ["reason"], registry=registry)
+        self._stages = Histogram(
+            "yowo_stage_seconds", "Time of a frame in a stage.", ["stage"], buckets=_SECONDS, registry=registry
+        )
+        self._whole = Histogram(
+            "yowo_frame_seconds", "From a frame's arrival to its result.", buckets=_SECONDS, registry=registry
+        )
+        for name, text, value in (
+            ("yowo_sequences", "Live sequences.", sequences),
+            ("yowo_open_tubes", "People who are followed now.", open_tubes),
+            ("yowo_viewers", "Open pages.", viewers),
+        ):
+            Gauge(name, text, registry=registry).set_function(value)
+        registry.register(_Drops(drops))
+
+    def observe(self, result: Result, origin: str = "sequence") -> None:
+        """Count a result of a sequence, or of a source."""
+        self._frames.labels(origin).inc()
+        for stage, milliseconds in result.speed.items():
+            self._stages.labels(stage).observe(milliseconds / 1000)
+        self._whole.observe(result.latency_ms / 1000)
+
+    def refuse(self, reason: str) -> None:
+        """Count a request without an answer."""
+        self._refused.labels(reason).inc()
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' format."""
+        return generate_latest(self._registry)
+
+
+class _Drops(Collector):
+    """Counters that the sources keep themselves."""
+
+    def __init__(self, read: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily("yowo_frames_dropped", "Frames without a result.", labels=["source", "reason"])
+        for key, count in self._read().items():
+            family.add_metric(key, count)
+        yield family

@@ -1,0 +1,83 @@
+"""Run the application with uvicorn until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from yowo_deploy.errors import InputError
+
+DRAIN_S = 5  # for requests at work when the server is told to end
+MOST_CONNECTIONS = 128
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 is any free one.
+
+    Raises:
+        InputError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another port"
+        ) from error
+
+
+class Server(uvicorn.Server):
+    """Ends on SIGTERM and Ctrl-C as a program that has done its work: uvicorn's own raises the signal once more."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See uvicorn; in another thread than the main one no signals come."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(kind, self.handle_exit) for kind in kinds]
+        try:
+            yield
+        finally:
+            for kind, handler in zip(kinds, before, strict=True):
+                signal.signal(kind, handler)
+
+
+def server(application: Starlette) -> Server:
+    """A server for the application: `run(sockets=[listen(...)])` serves until SIGTERM or Ctrl-C.
+
+    Requests at work then have `DRAIN_S` seconds to end. Nothing but errors is logged: addresses may hold the token.
+    """
+    return Server(
+        uvicorn.Config(
+            application,
+            http="h11",
+            ws="websockets-sansio",
+            ws_max_size=4096,
+            ws_per_message_deflate=False,  # pictures are packed already
+            access_log=False,
+            log_level="error",
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
