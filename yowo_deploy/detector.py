@@ -122,6 +122,10 @@ class DetectorOptions:
         given = (self.confidence, self.iou, look, self.every, self.classes)
         return Detector(backend, *given, keep=self.keep, tube_scores=self.tube_scores, cuts=self.cuts)
 
+    def streams(self, clips: bool = False) -> bool:
+        """Whether a model is best opened in its streaming form: every frame is asked for, and clips are not wished."""
+        return self.every == 1 and not clips
+
     def linker(self, spec: ModelSpec) -> OnlineLinker:
         """What follows people by these options, in the results of a model."""
         confidence = spec.confidence_threshold if self.confidence is None else self.confidence
@@ -208,16 +212,19 @@ class Detector(Closing):
         trust: bool = False,
         cuda: CudaLibrary = "cuda-python",
         streams: int | None = None,
+        clips: bool = False,
     ) -> Detector:
         """Load a model file, by default the model of the package.
 
         Args:
+            clips: give the model whole clips also where its file carries a streaming form, which gives the same
+                answers for less.
             confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
             backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams: see `open_model`.
         """
         shown = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
         given = (backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams)
-        with closed_on_error(open_model(path, *given)) as engine:
+        with closed_on_error(open_model(path, *given, streaming=shown.streams(clips))) as engine:
             return shown.detector(engine)
 
     @property

@@ -20,7 +20,7 @@ from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import store_anew
 from yowo_export.precision.int8 import Target
 from yowo_export.precision.request import LowerPrecision
-from yowo_export.streaming.rewrite import check_streamable, export_streaming
+from yowo_export.streaming.rewrite import carry_streaming_form, check_streamable, export_streaming
 from yowo_training.checkpoints.checkpoint import load_checkpoint
 
 
@@ -93,6 +93,8 @@ def export(
         else:
             if target == "onnxruntime":
                 reporter.message(_tuned(conv3d_as_2d_if_faster(single, streaming=streaming)))
+            if not streaming and target != "tensorrt" and carry_streaming_form(single) is not None:
+                reporter.message("carries its streaming form, which `detect` takes for a video of its own")
             with atomic_write(whole) as temporary:
                 temporary.write_bytes(single.read_bytes())
         if streaming:

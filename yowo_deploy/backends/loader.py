@@ -41,6 +41,7 @@ def open_model(
     trust: bool = False,
     cuda: CudaLibrary = "cuda-python",
     streams: int | None = None,
+    streaming: bool = False,
 ) -> Backend:
     """Load a model file into an engine. What the file is decides, not its name.
 
@@ -62,6 +63,9 @@ def open_model(
         trust: load a plan without its recorded hash, see `plan_file`.
         cuda: what a plan reaches the GPU with: "cuda-python", or "pycuda" in an application that uses it already.
         streams: alias of `parallel`.
+        streaming: for one video frame by frame: the streaming form of an ONNX file, where it carries one (`export`
+            puts it in where it gives the same answers for less); one call at once then. ONNX Runtime takes it only
+            where `parallel` is 1. Every other file is opened as it is.
 
     Raises:
         InputError: no such file, an unknown backend, one that cannot take this kind of file or one of the options, or
@@ -99,9 +103,9 @@ def open_model(
         if device == "auto":
             plain = precision is None and threads is None and cache is None and backend in (None, "onnxruntime")
             device = "cuda" if plain and _runs_on_gpu(file) else None
-        opened = _onnx(file, backend, device or "cpu")(
-            file, device=device or "cpu", precision=precision, threads=threads, streams=parallel, cache=cache
-        )
+        engine = _onnx(file, backend, device or "cpu")
+        given = {"precision": precision, "threads": threads, "streams": parallel, "cache": cache}
+        opened = engine(file, device=device or "cpu", streaming=streaming, **given)
     if clip not in (None, opened.spec.clip_length):
         opened.close()
         raise InputError(

@@ -22,10 +22,12 @@ class Session(Protocol):
 
     Attributes:
         inputs, outputs: shapes by name; -1 for a side that is not fixed.
+        streams: calls at once.
     """
 
     name: str
     spec: ModelSpec
+    streams: int
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
 
@@ -49,12 +51,12 @@ class ClipEngine(Engine):
         ModelFileError: the network and its spec do not belong together.
     """
 
-    def __init__(self, session: Session, path: Path, streams: int) -> None:
-        self.name, self.spec, self.streams, self._session = session.name, session.spec, streams, session
+    def __init__(self, session: Session, path: Path) -> None:
+        self.name, self.spec, self.streams, self._session = session.name, session.spec, session.streams, session
         inputs = list(session.inputs.values())
         check_shapes(inputs, list(session.outputs.values()), self.spec, path)
         self.batch = batch_of(inputs[0])
-        self._calls = Pool(session.make_call() for _ in range(streams))
+        self._calls = Pool(session.make_call() for _ in range(self.streams))
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
@@ -77,10 +79,10 @@ class FrameEngine(Engine):
         ModelFileError: its inputs and outputs are not those of a streaming file.
     """
 
-    def __init__(self, session: Session, path: Path, streams: int) -> None:
-        self.name, self.spec, self.streams, self._session = session.name, session.spec, streams, session
+    def __init__(self, session: Session, path: Path) -> None:
+        self.name, self.spec, self.streams, self._session = session.name, session.spec, session.streams, session
         self._keeping = Keeping.of(session.inputs, session.outputs, session.spec, path)
-        self._idle = Pool(self._stream(1) for _ in range(streams))
+        self._idle = Pool(self._stream(1) for _ in range(self.streams))
 
     def open_stream(self) -> KeptStream:
         """See `Streaming.open_stream`."""

@@ -20,6 +20,7 @@ from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
+from yowo_deploy.model_files.streaming_form import in_streaming_form
 from yowo_deploy.spec import Precision
 
 # OpenVINO would pick bf16 by itself where the CPU has it, with errors of 5e-2 on the raw output
@@ -40,6 +41,7 @@ class _Session:
         threads: of the CPU; OpenVINO's choice by default.
         streams: see `open_model`. One stream asks for the shortest time to an answer, more for throughput.
         cache: see `open_model`. Files of other models, or of other versions of OpenVINO, may lie in it.
+        streaming: see `open_model`.
 
     Raises:
         InputError: the device or the precision is none of these.
@@ -57,8 +59,11 @@ class _Session:
         threads: int | None = None,
         streams: int = 1,
         cache: str | os.PathLike[str] | None = None,
+        streaming: bool = False,
     ) -> None:
         file = read_onnx_file(path)
+        file, streams = in_streaming_form(file, streams) if streaming else (file, streams)
+        self.streams = streams
         self.spec = file.spec
         if device != "cpu":
             raise InputError(f"openvino runs on the cpu here, not on {device!r}")
@@ -150,7 +155,7 @@ class _Step:
 def open_file(path: Path, streams: int = 1, **options: Any) -> Backend:
     """A file in the engine that it is for: of clips or of frames; arguments and errors are those of `_Session`."""
     session = _Session(path, streams=streams, **options)
-    return (FrameEngine if session.spec.streaming else ClipEngine)(session, path, streams)
+    return (FrameEngine if session.spec.streaming else ClipEngine)(session, path)
 
 
 def _shapes(ports: list[Any]) -> dict[str, Shape]:

@@ -64,6 +64,7 @@ INTERRUPTED = 130  # exit code, as shells have it
     "--features", type=click.Path(), help="File that `features` wrote of this video; for one video and a checkpoint."
 )
 @click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
+@click.option("--clips", is_flag=True, help="Give the model whole clips also where a streaming form gives the same.")
 @click.option("-q", "--quiet", is_flag=True, help="Show errors alone.")
 @model_options
 @click.pass_context

@@ -14,6 +14,7 @@ from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, read_spec, recorded_cost
 from yowo_deploy.model_files.plan_record import check_hash, is_plan, read_plan
+from yowo_deploy.model_files.streaming_form import FORM_KEY, streaming_form
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -55,6 +56,8 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
         facts |= {"weights_sha256": spec.weights_sha256}
         facts |= _recorded("lowered", found.metadata.get(PRECISION_KEY, "{}"))
         facts |= _recorded("streaming", found.metadata.get(STREAMING_KEY, "{}"))
+        if streaming_form(found):
+            facts["streaming_form"] = f"carried, {len(found.metadata[FORM_KEY])} bytes"
         costs = recorded_cost(found.metadata)
     if as_json:
         click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))

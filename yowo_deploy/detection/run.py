@@ -37,6 +37,7 @@ def detect(
     cuts: bool | None = None,
     features: str | os.PathLike[str] | None = None,
     allow_damaged: bool = False,
+    clips: bool = False,
     overwrite: bool = False,
     reporter: Reporter | None = None,
     while_reading: WhileReading = nullcontext,
@@ -61,6 +62,7 @@ def detect(
         keep, tube_scores, cuts: see `DetectorOptions`.
         features: what `yowo-deploy features` wrote of this very video; for one file and a checkpoint.
         allow_damaged: take what can be decoded of a broken video.
+        clips: give the model whole clips, see `Detector.open`.
         overwrite: replace files that exist.
         reporter: receives messages, errors and progress; by default they are logged.
         while_reading: makes a context in which a source is read, from a function that ends the reading. The files are
@@ -92,6 +94,7 @@ def detect(
         DetectorOptions(confidence, iou, every, _each(classes), keep, tube_scores, cuts),
         features,
         allow_damaged,
+        clips,
         reporter,
         while_reading,
         options,

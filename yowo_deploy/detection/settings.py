@@ -11,16 +11,13 @@ from time import perf_counter
 from typing import Any
 
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.backends.loader import is_checkpoint, open_model
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.long_term import long_term_look
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found
 from yowo_deploy.detector import Detector, DetectorOptions
 from yowo_deploy.errors import InputError, OutputError, YowoError
-from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import read_spec
-from yowo_deploy.model_files.plan_record import is_plan
 from yowo_deploy.postprocess.class_filter import parse_classes
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.result import Result
@@ -47,6 +44,7 @@ class Settings:
     shown: DetectorOptions = field(default_factory=DetectorOptions)
     features: str | os.PathLike[str] | None = None
     allow_damaged: bool = False
+    clips: bool = False
     reporter: Reporter = field(default_factory=Reporter)
     while_reading: WhileReading = nullcontext
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -55,8 +53,8 @@ class Settings:
         """For one source after the other."""
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
-        parallel = 1 if live or self._streaming() else PARALLEL
-        with closed_on_error(open_model(self.model, parallel=parallel, **self.options)) as backend:
+        parallel, streaming = 1 if live else PARALLEL, not self.features and self.shown.streams(self.clips)
+        with closed_on_error(open_model(self.model, parallel=parallel, streaming=streaming, **self.options)) as backend:
             look = long_term_look(backend, self.features) if self.features else None
             return self._shown_of(backend).detector(backend, look)
 
@@ -68,12 +66,6 @@ class Settings:
     def _shown_of(self, backend: Backend) -> DetectorOptions:
         """With the labels of the model in place of texts."""
         return replace(self.shown, classes=parse_classes(tuple(self.shown.classes or ()), backend.spec.labels))
-
-    def _streaming(self) -> bool:
-        """Whether the model takes frames one after the other, so that parallel calls are of no use."""
-        file = model_path(self.model)
-        of_clips = not file.is_file() or is_checkpoint(file) or is_plan(file)
-        return not of_clips and read_spec(file).streaming
 
 
 class Recording:

@@ -89,12 +89,24 @@ def read_onnx_file(path: Path) -> OnnxFile:
         ModelFileError: no ONNX file, or not strictly written; functions, subgraphs or external data; operators,
             attributes or shapes that no YOWO graph has; too large, or what an engine would make of it is.
     """
+    with path.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1) if path.stat().st_size <= MAX_BYTES else None
+    if content is None or len(content) > MAX_BYTES:
+        raise ModelFileError(f"{path} is larger than {MAX_BYTES >> 30} GiB, more than one ONNX file can be")
+    return checked_file(content, path)
+
+
+def checked_file(content: bytes, path: Path, shared: Sequence[Tensor] = ()) -> OnnxFile:
+    """As `read_onnx_file`, of bytes.
+
+    Args:
+        path: for messages.
+        shared: weights that the graph reads by name and does not hold itself.
+    """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1) if path.stat().st_size <= MAX_BYTES else None
-        if content is None or len(content) > MAX_BYTES:
-            raise ModelFileError(f"is larger than {MAX_BYTES >> 30} GiB, more than one ONNX file can be")
         graph, metadata = read_graph(memoryview(content))
+        used = {name for node in graph.nodes for name in node.inputs} - {each.name for each in graph.tensors}
+        graph.tensors.extend(each for each in shared if each.name in used)
         check_nodes(graph.nodes)
         values = check_shapes(graph)
     except ModelFileError as error:

@@ -17,6 +17,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
+from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden, golden_record
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
@@ -158,6 +159,7 @@ def store_anew(
         raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
     model = ir.load(source)
     model.metadata_props[GOLDEN_KEY] = golden_record(spec)
+    model.metadata_props.pop(FORM_KEY, None)  # of the weights as they were
     name_blocks(model)
     (store_half if half_weights else store_single)(model)
     if attention is not None:
@@ -184,6 +186,7 @@ class _Work:
     def __post_init__(self) -> None:
         self.base = self.folder / "fp32.onnx"
         model = ir.load(self.source)
+        model.metadata_props.pop(FORM_KEY, None)
         name_blocks(model)
         store_single(model)
         split_attention(model)  # ONNX Runtime's quantizer takes opset 20 at most
