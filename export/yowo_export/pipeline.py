@@ -20,7 +20,8 @@ from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import store_anew
 from yowo_export.precision.int8 import Target
 from yowo_export.precision.request import LowerPrecision
-from yowo_export.streaming.rewrite import carry_streaming_form, check_streamable, export_streaming
+from yowo_export.streaming.carry import carry_streaming_form
+from yowo_export.streaming.rewrite import check_streamable, export_streaming
 from yowo_training.checkpoints.checkpoint import load_checkpoint
 
 

@@ -582,10 +582,16 @@ def test_a_detector_prints_in_one_line(spec: ModelSpec, numpy_backend: Backends)
 
 @pytest.mark.parametrize("call", [Detector.open, StreamPool.open])
 def test_a_file_is_opened_with_all_options_of_open_model_and_of_a_detector(call: Callable[..., object]) -> None:
-    """By their names, types and defaults, so that editors show them; a pool chooses the number of calls itself."""
+    """By their names, types and defaults, so that editors show them; a pool chooses the number of calls itself.
+
+    Which form of a file is opened follows from what is asked of it: frames of one video, or clips.
+    """
     given = dict(inspect.signature(call).parameters)
     wanted = {**inspect.signature(DetectorOptions).parameters, **inspect.signature(open_model).parameters}
-    if call == StreamPool.open:
+    assert wanted.pop("streaming").default is False
+    if call == Detector.open:
+        assert given.pop("clips").default is False
+    else:
         assert given.pop("parallel").default is None and wanted.pop("parallel").default == 1
         assert [given.pop(name).default for name in ("max_wait_ms", "max_batch")] == [0, None]
     path = given.pop("path")

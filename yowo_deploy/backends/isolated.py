@@ -40,6 +40,7 @@ class Isolated(Engine):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, limit_s: float = LIMIT_S, **options: Any) -> None:
+        options.pop("streaming", None)  # streams are not passed on from here, and clips are faster than one each
         self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
         here, there = Pipe()
         self._connection = here

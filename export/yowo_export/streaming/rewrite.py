@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -25,8 +24,8 @@ from yowo_deploy.backends.onnx_session import FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, input_name, output_name
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write
-from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_onnx_file, read_spec, recorded_cost
-from yowo_deploy.model_files.streaming_form import FORM_KEY, pack_form
+from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec, recorded_cost
+from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.graph.builder import Change, NodeBuilder, ints, spatial
@@ -40,9 +39,6 @@ BYTE = 50
 # Largest difference from whole clips that is accepted, relative to the largest output. Sums in another order: see
 # `exporter.LIMIT`. In half precision and INT8 a sum near the middle between two steps may be rounded to either.
 LIMITS: dict[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
-
-# The streaming form goes into a file of clips where it differs by at most this, and saves this share of a clip's work.
-EXACT, WORTH = 1e-5, 0.3
 
 State = tuple[Signal, bool]  # the map of a signal, or (True) the sum of the first convolution for it
 
@@ -63,44 +59,6 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
     model.metadata_props[METADATA_KEY] = spec.replace(streaming=True).to_json()
     model.metadata_props.pop(FORM_KEY, None)
     return model
-
-
-def carry_streaming_form(path: Path) -> float | None:
-    """Put the streaming form into a float32 file of clips, where it gives the same answers for less.
-
-    Returns:
-        The largest difference from whole clips, as `export_streaming`; None where the file was left as it is: it has
-        no streaming form, one that saves too little, or one that differs by more than `EXACT`.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    spec, model = read_spec(path), ir.load(path)
-    if spec.streaming or spec.precision != "fp32" or saved_share(model, spec) < WORTH:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "streaming.onnx"
-        ir.save(streamed(model, spec), made)
-        difference = _difference(path, made, spec)
-        if not difference <= EXACT:
-            return None
-        packed = pack_form(read_onnx_file(made), read_onnx_file(path))
-    model = ir.load(path)
-    model.metadata_props[FORM_KEY] = packed
-    with atomic_write(path) as temporary:
-        ir.save(model, temporary)
-    return difference
-
-
-def saved_share(model: ir.Model, spec: ModelSpec) -> float:
-    """Share of a clip's work that a stream saves by `_saved`'s count; 0 where `streamed` would refuse."""
-    model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
-    try:
-        chain, positions = _shared(model, spec)
-    except InputError:
-        return 0.0
-    cost = recorded_cost(model.metadata_props).get("total", {}).get("macs", 0)
-    return _saved(chain.layers, positions, chain.frame_bytes) / cost if cost else 0.0
 
 
 def check_streamable(source: Path) -> None:
@@ -129,13 +87,14 @@ def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
     with atomic_write(output) as temporary:
         ir.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
-        difference = _difference(source, temporary, spec)
+        difference = largest_difference(source, temporary, spec)
         if not difference <= LIMITS[spec.precision]:
             raise ParityError(f"frame by frame differs from whole clips by {difference:.1e}: not written")
     return difference
 
 
-def _difference(source: Path, made: Path, spec: ModelSpec) -> float:
+def largest_difference(source: Path, made: Path, spec: ModelSpec) -> float:
+    """Of a clip model and its streaming form, relative to the largest output, see `export_streaming`."""
     frames, buffer, worst = np.random.default_rng(0), ClipBuffer(spec), 0.0
     with open_model(source, "onnxruntime") as clips, open_model(made, "onnxruntime") as streaming:
         assert isinstance(streaming, FrameEngine)
@@ -150,6 +109,17 @@ def _difference(source: Path, made: Path, spec: ModelSpec) -> float:
             found = np.abs(stream.push(planes) - expected).max() / max(1.0, np.abs(expected).max())
             worst = float(np.maximum(worst, found))  # NaN stays NaN, unlike with max()
     return worst
+
+
+def saved_share(model: ir.Model, spec: ModelSpec) -> float:
+    """Share of a clip's work that a stream saves by `_saved`'s count; 0 where `streamed` would refuse."""
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
+    try:
+        chain, positions = _shared(model, spec)
+    except InputError:
+        return 0.0
+    cost = recorded_cost(model.metadata_props).get("total", {}).get("macs", 0)
+    return _saved(chain.layers, positions, chain.frame_bytes) / cost if cost else 0.0
 
 
 def shared_nodes(model: ir.Model, spec: ModelSpec) -> set[ir.Node]:

@@ -23,7 +23,9 @@ from yowo_deploy.model_files.streaming_form import FORM_KEY, MAX_FORM_BYTES, in_
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.video.reader import open_video
 from yowo_export.precision.convert import store_anew
-from yowo_export.streaming.rewrite import EXACT, carry_streaming_form, export_streaming, saved_share
+from yowo_export.streaming import carry
+from yowo_export.streaming.carry import EXACT, carry_streaming_form
+from yowo_export.streaming.rewrite import export_streaming, saved_share
 
 ENGINES = ("onnxruntime", "openvino")
 
@@ -102,12 +104,15 @@ def test_a_streaming_file_and_one_without_a_form_stay_as_they_are(tmp_path: Path
     assert in_streaming_form(plain, 2) == (plain, 2)
 
 
-def test_a_form_that_saves_little_is_not_carried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store_anew(model_path(DEFAULT), tmp_path / "single.onnx", True)
-    share = saved_share(ir.load(tmp_path / "single.onnx"), read_onnx_file(tmp_path / "single.onnx").spec)
-    monkeypatch.setattr("yowo_export.streaming.rewrite.WORTH", share + 0.01)
-    assert carry_streaming_form(tmp_path / "single.onnx") is None
-    assert FORM_KEY not in read_onnx_file(tmp_path / "single.onnx").metadata
+@pytest.mark.parametrize("limit", ["WORTH", "ROOM", "EXACT"])
+def test_a_form_that_saves_little_is_large_or_differs_is_not_carried(
+    limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_anew(model_path(DEFAULT), tmp_path / "half.onnx", True)
+    share = saved_share(ir.load(tmp_path / "half.onnx"), read_onnx_file(tmp_path / "half.onnx").spec)
+    monkeypatch.setattr(carry, limit, {"WORTH": share + 0.01, "ROOM": 1e-4, "EXACT": -1.0}[limit])
+    assert carry_streaming_form(tmp_path / "half.onnx") is None
+    assert FORM_KEY not in read_onnx_file(tmp_path / "half.onnx").metadata
 
 
 def packed(content: bytes) -> str:
