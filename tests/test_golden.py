@@ -35,3 +35,8 @@ def test_detections() -> None:
 def test_tubes() -> None:
     for case in cases("tubes"):
         assert make.tubes_expected(case) == {name: case[name] for name in ("online", "ended")}  # to the bit as well
+
+
+def test_zones() -> None:
+    for case in cases("zones"):
+        assert make.zones_expected(case) == case["expected"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
@@ -45,7 +45,7 @@ def _checked(function: Callable[P, R], names: Iterable[str]) -> Callable[P, R]:
     return checked
 
 
-def nearest_name(name: str, known: list[str]) -> str | None:
+def nearest_name(name: str, known: Sequence[str]) -> str | None:
     """The known name that begins with this one, or this one with it, else one spelt alike; None: there is none."""
     begun = [each for each in known if each.startswith(name) or name.startswith(each)]
     return next(iter(begun or get_close_matches(name, known, 1)), None)

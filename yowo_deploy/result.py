@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -15,7 +16,8 @@ from yowo_deploy.boxes import Detections, Tube, one_line
 from yowo_deploy.errors import MissingExtraError
 from yowo_deploy.json_text import to_json
 from yowo_deploy.postprocess.events import rounded_time
-from yowo_deploy.visuals.draw import draw
+from yowo_deploy.postprocess.zones import Zone
+from yowo_deploy.visuals.draw import draw, draw_zones
 from yowo_deploy.visuals.image_io import write_picture
 
 LINE_VERSION = 1  # of `Result.to_json`
@@ -71,13 +73,15 @@ class Result:
         """(height, width) of the frame."""
         return self.frame.shape[0], self.frame.shape[1]
 
-    def plot(self, frame_bgr: Frame | None = None, trail: int = 0) -> Frame:
+    def plot(self, frame_bgr: Frame | None = None, trail: int = 0, zones: Sequence[Zone] = ()) -> Frame:
         """A copy of the frame, or of another one of its size, with boxes, labels and scores.
 
         Args:
             trail: frames of each person's way that are drawn as a line.
+            zones: whose outlines are drawn.
         """
         image = self.frame if frame_bgr is None else frame_bgr
+        image = draw_zones(image, zones) if zones else image
         ways = {tube.tracker_id: tube.xyxy[-trail:] for tube in self.tubes if tube.tracker_id is not None}
         return draw(image, self.detections, self.names, self.label_threshold, ways if trail else {})
 

@@ -15,6 +15,7 @@
 #include "yowo/boxes.hpp"
 #include "yowo/postprocess/decode.hpp"
 #include "yowo/postprocess/linker.hpp"
+#include "yowo/postprocess/zones.hpp"
 #include "yowo/preprocess/cuts.hpp"
 #include "yowo/preprocess/frames.hpp"
 
@@ -179,6 +180,50 @@ YOWO_TEST(tubes_are_those_of_python) {
     ++index;
   }
   check::that(index == 10 && tubes > 30, "the golden file has all its cases");
+}
+
+YOWO_TEST(zones_are_those_of_python) {
+  const auto same = [](const auto& found, const Json& expected, const std::string& where) {
+    check::equal(found.size(), expected.items.size(), where);
+    for (std::size_t at = 0; at < found.size(); ++at)
+      check::equal(static_cast<double>(found[at]), expected.items[at].number, where);
+  };
+  std::size_t index = 0;
+  const Json all = golden::read(arguments, "zones");
+  for (const Json& each : all.at("cases").items) {
+    std::vector<yowo::Zone> zones;
+    for (const Json& corners : each.at("zones").items) {
+      zones.push_back({std::to_string(zones.size()), {}});
+      for (const Json& corner : corners.items)
+        zones.back().corners.push_back({corner.items[0].number, corner.items[1].number});
+    }
+    const auto anchor = each.at("anchor").text == "bottom" ? yowo::ZoneAnchor::bottom : yowo::ZoneAnchor::center;
+    yowo::Zones under_test(zones, anchor, each.at("patience").number);
+    for (std::size_t frame = 0; frame < each.at("frames").items.size(); ++frame) {
+      const Json& given = each.at("frames").items[frame];
+      yowo::Detections found;
+      for (std::size_t row = 0; row < given.at("tracker_id").items.size(); ++row) {
+        const auto& box = given.at("xyxy").items[row].items;
+        const auto side = [&](std::size_t at) { return static_cast<float>(box[at].number); };
+        found.xyxy.push_back({side(0), side(1), side(2), side(3)});
+        found.tracker_id.push_back(whole(given.at("tracker_id").items[row]));
+      }
+      const auto& size = each.at("size").items;
+      const auto present = under_test.push(found, whole(size[0]), whole(size[1]), given.at("seconds").number);
+      const auto& expected = each.at("expected").items[frame].items;
+      const std::string where = place(index, "frame " + std::to_string(frame));
+      check::equal(present.size(), expected.size(), where);
+      for (const Json& told : expected) {
+        const yowo::Presence& said = present.at(whole(told.items[0]));
+        same(said.zones, told.items[1], where + " zones");
+        same(said.entered, told.items[2], where + " entered");
+        same(said.dwell, told.items[3], where + " dwell");
+      }
+    }
+    ++index;
+  }
+  check::equal(index, std::size_t{4}, "the golden file has all its cases");
+  check::throws<yowo::InputError>([] { yowo::Zones({{"yard", {{0, 0}, {1, 0}, {2, 1}}}}); }, "0 to 1", "corner");
 }
 
 // resize FILTER WIDTH HEIGHT WIDTH_OUT HEIGHT_OUT IN OUT: a raw BGR frame to planes.

@@ -17,7 +17,9 @@ from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.errors import SpecError
 from yowo_deploy.postprocess.decode import detect_and_best
 from yowo_deploy.postprocess.linker import OnlineLinker
+from yowo_deploy.postprocess.zones import Zone, Zones
 from yowo_deploy.preprocess.frames import normalise, resize
+from yowo_deploy.result import Result
 from yowo_deploy.spec import ModelSpec
 
 FOLDER = Path(__file__).parent
@@ -249,7 +251,60 @@ def tube_case(tube: Tube) -> Case:
     }
 
 
-CASES = {"specs": spec_cases, "planes": plane_cases, "detections": decode_cases, "tubes": tube_cases}
+# --- zones: who is in which, and for how long ---
+
+
+def zone_cases() -> list[Case]:
+    """People who walk about at random, are missed and come back."""
+    rng = np.random.default_rng(11)
+    corners: list[list[list[list[float]]]] = [
+        [[[0, 0.5], [0.5, 0.5], [0.5, 1], [0, 1]], [[0.5, 0.5], [1, 0.25], [1, 1], [0.5, 1]]],
+        [
+            [[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]],
+            [[0, 0], [1, 0], [0.3, 1]],
+            [[0.2, 0.7], [0.8, 0.7], [0.5, 0]],
+        ],
+    ]
+    cases = []
+    for zones, anchor, patience in zip(2 * corners, ("bottom", "center") * 2, (0.25, 0.5, 2.0, 1.0), strict=True):
+        frames, feet, seconds = [], rng.uniform(0, 64, (4, 2)), 0.0
+        for _ in range(40):
+            seconds += float(rng.choice([0.04, 0.04, 0.08, 0.6]))
+            feet = np.clip(feet + rng.normal(0, 6, feet.shape), 0, 64).astype(np.float32)
+            ids = [person for person in range(4) if rng.random() < 0.8]
+            boxes = [[*(feet[i] - np.float32(3)).tolist(), *feet[i].tolist()] for i in ids]
+            frames.append({"seconds": seconds, "tracker_id": ids, "xyxy": boxes})
+        cases.append({"zones": zones, "anchor": anchor, "patience": patience, "size": [64, 48], "frames": frames})
+    return [case | {"expected": zones_expected(case)} for case in cases]
+
+
+def zones_expected(case: Case) -> list[list[Any]]:
+    """Of each frame, for each person: number, zones, zones entered, seconds."""
+    names = [str(number) for number in range(len(case["zones"]))]
+    zones = [Zone(name, tuple((x, y) for x, y in each)) for name, each in zip(names, case["zones"], strict=True)]
+    under_test, told = Zones(zones, case["anchor"], case["patience"]), []
+    for number, frame in enumerate(case["frames"]):
+        rows = len(frame["tracker_id"])
+        boxes, scores = shaped(frame["xyxy"], np.float32, rows, 4), np.ones((rows, 1), np.float32)
+        found = Detections(
+            boxes, scores[:, 0], np.zeros(rows, np.int64), scores, np.array(frame["tracker_id"], np.int64)
+        )
+        image = np.zeros((case["size"][1], case["size"][0], 3), np.uint8)
+        present = under_test.push(Result(number, image, found, ("a",), {}, frame["seconds"]))
+        told.append([
+            [person, [*map(int, each.zones)], [*map(int, each.entered)], [*each.dwell.values()]]
+            for person, each in sorted(present.items())
+        ])  # fmt: skip
+    return told
+
+
+CASES = {
+    "specs": spec_cases,
+    "planes": plane_cases,
+    "detections": decode_cases,
+    "tubes": tube_cases,
+    "zones": zone_cases,
+}
 
 
 def main() -> None:

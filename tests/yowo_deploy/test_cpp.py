@@ -50,7 +50,12 @@ CORE = (
     "results_are_one_line_of_json",
     "what_the_fuzzer_began_with_is_read",
 )
-BITS = ("planes_are_those_of_python", "detections_are_those_of_python", "tubes_are_those_of_python")
+BITS = (
+    "planes_are_those_of_python",
+    "detections_are_those_of_python",
+    "tubes_are_those_of_python",
+    "zones_are_those_of_python",
+)
 TOOLS = {"inspect", "plan_fits", "speed"}
 
 

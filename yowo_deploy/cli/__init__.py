@@ -72,9 +72,10 @@ EXAMPLES = {
 # Title of a group in --help -> the options in it; the others stand under "Options".
 GROUPS = {
     "detect": {
-        "Outputs": "video json events tubes timeline annotations overwrite quiet",
+        "Outputs": "video json events alerts tubes timeline annotations overwrite quiet",
         "What is shown": "conf keep tube_scores cuts iou classes every",
         "Events": "on off min_frames",
+        "Zones and rules": "zone zones zone_anchor rules",
     },
     "train": {
         "Length": "minutes epochs patience resume",

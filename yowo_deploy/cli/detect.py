@@ -15,6 +15,7 @@ from yowo_deploy.cli.console import ConsoleReporter, model_options, overwrite_op
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.run import detect
 from yowo_deploy.model_files.default import DEFAULT
+from yowo_deploy.postprocess.zones import ANCHORS
 
 INTERRUPTED = 130  # exit code, as shells have it
 
@@ -26,6 +27,7 @@ INTERRUPTED = 130  # exit code, as shells have it
 @click.option("--trail", default=0, type=click.IntRange(min=0), help="Frames of each person's way drawn in the video.")
 @click.option("--json", help="File for one line of JSON a frame; - is stdout.")
 @click.option("--events", help="File for one line of JSON a change of an event; - is stdout.")
+@click.option("--alerts", help="File for one line of JSON when a rule of --rules begins or ends; - is stdout.")
 @click.option("--tubes", help="JSON file of tubes: person, action, score, frames and boxes.")
 @click.option("--timeline", help="Picture of each person's actions over time, .png, with the [plots] extra.")
 @click.option("--save-json", "annotations", help="data.json of people and their actions, to correct and train on.")
@@ -60,6 +62,15 @@ INTERRUPTED = 130  # exit code, as shells have it
     type=click.IntRange(min=1),
     help="Consecutive frames above --on to start an event, below --off to end it.",
 )
+@click.option("--zone", multiple=True, help="Zone of the picture, name=x,y,x,y,x,y in shares of it.  [repeatable]")
+@click.option("--zones", type=click.Path(), help="JSON file of zones.")
+@click.option(
+    "--zone-anchor",
+    type=click.Choice(ANCHORS),
+    default="bottom",
+    help="What of a box must be in a zone: the middle of its lower edge, or of the box.  [default: bottom]",
+)
+@click.option("--rules", type=click.Path(), help="JSON file of rules for alerts: actions, zones, seconds, times.")
 @click.option(
     "--features", type=click.Path(), help="File that `features` wrote of this video; for one video and a checkpoint."
 )

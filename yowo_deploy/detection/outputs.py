@@ -16,7 +16,19 @@ from yowo_deploy.files import refuse_existing, refuse_overwriting
 from yowo_deploy.json_text import json_for
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.postprocess.events import Events
-from yowo_deploy.sinks import AnnotationsSink, EventSink, JsonSink, Sink, TimelineSink, TubesSink, VideoSink
+from yowo_deploy.postprocess.rule_files import parse_zone, read_rules, read_zones
+from yowo_deploy.postprocess.rules import Rules
+from yowo_deploy.postprocess.zones import Anchor, Zones
+from yowo_deploy.sinks import (
+    AnnotationsSink,
+    EventSink,
+    JsonSink,
+    MessageSink,
+    Sink,
+    TimelineSink,
+    TubesSink,
+    VideoSink,
+)
 from yowo_deploy.sinks.jsonl import is_stream
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import Source, is_choice, shown_source
@@ -27,12 +39,13 @@ SUFFIXES = {
     "video": ".webm",
     "json": ".jsonl",
     "events": ".events.jsonl",
+    "alerts": ".alerts.jsonl",
     "tubes": ".tubes.json",
     "timeline": ".png",
     "annotations": ".data.json",
 }
 OPTIONS = {"video": "output", "annotations": "save-json"}  # of the command line, where it is not the field's name
-_TO_STDOUT = ("json", "events")
+_TO_STDOUT = ("json", "events", "alerts")
 # The files of a run folder, which is what is written where no output is chosen.
 RUN_FOLDER = {"video": "{name}.webm", "json": "detections.jsonl", "events": "events.jsonl", "timeline": "timeline.png"}
 
@@ -48,6 +61,7 @@ class Outputs:
         video: the annotated video, .webm, or .mp4 with the [video] extra.
         json: one line of JSON a frame; "-" is stdout.
         events: one line of JSON when an event starts, continues or ends; "-" is stdout.
+        alerts: one line of JSON when a rule of `rules` begins or ceases to hold; "-" is stdout.
         tubes: JSON of every tube.
         timeline: picture of the tubes over time, .png, with the [plots] extra.
         annotations: data.json to correct and train on.
@@ -55,11 +69,16 @@ class Outputs:
         off: an event ends below this score; the model's `event_off` by default.
         min_frames: consecutive frames above `on`, or below `off`, that start or end an event.
         trail: frames of each person's way that the video shows as a line.
+        zone: zones of the picture, each as `parse_zone` takes it.
+        zones: file of more zones, see `read_zones`.
+        zone_anchor: what of a box must be in a zone, see `Zones`.
+        rules: file of rules, see `read_rules`.
     """
 
     video: str | None = None
     json: str | None = None
     events: str | None = None
+    alerts: str | None = None
     tubes: str | None = None
     timeline: str | None = None
     annotations: str | None = None
@@ -67,6 +86,10 @@ class Outputs:
     off: float | None = None
     min_frames: int = 8
     trail: int = 0
+    zone: tuple[str, ...] = ()
+    zones: str | None = None
+    zone_anchor: Anchor = "bottom"
+    rules: str | None = None
 
     @property
     def given(self) -> dict[str, str]:
@@ -77,6 +100,7 @@ class Outputs:
     def chosen(self) -> dict[str, str]:
         """The outputs that are to be written, by field."""
         files = RUN_FOLDER if find_spec("matplotlib") else {k: v for k, v in RUN_FOLDER.items() if k != "timeline"}
+        files = files | ({"alerts": "alerts.jsonl"} if self.rules else {})
         return self.given or {name: f"runs/detect/{{name}}/{file}" for name, file in files.items()}
 
     def places(self, sources: Sequence[str], model: str, overwrite: bool) -> list[dict[str, str]]:
@@ -87,8 +111,10 @@ class Outputs:
             OutputError: a file that exists or is the input itself.
         """
         chosen = self.chosen
-        if all(chosen.get(name) == STDOUT for name in _TO_STDOUT):
-            raise OutputError("--json and --events cannot both go to stdout: give one of them a file")
+        if len(to_stdout := [name for name in _TO_STDOUT if chosen.get(name) == STDOUT]) > 1:
+            raise OutputError(f"--{' and --'.join(to_stdout)} cannot both go to stdout: give one of them a file")
+        if self.alerts and not self.rules:
+            raise InputError("--alerts are of rules: give a file of them with --rules")
         for name, text in chosen.items():
             if text == STDOUT and name not in _TO_STDOUT:
                 raise OutputError(f"--{OPTIONS.get(name, name)} cannot go to stdout: give the name of a file")
@@ -113,7 +139,28 @@ class Outputs:
         """
         on = spec.event_on if self.on is None else self.on
         off = min(on, spec.event_off) if self.off is None else self.off
-        return Events(on, off, self.min_frames)
+        return Events(on, off, self.min_frames, zones=self.new_zones() if self._has_zones else None)
+
+    @property
+    def _has_zones(self) -> bool:
+        return bool(self.zone or self.zones)
+
+    def new_zones(self) -> Zones:
+        """The zones, of a video that has not begun.
+
+        Raises:
+            InputError: see `Zone`, `Zones` and `read_zones`.
+        """
+        more = read_zones(self.zones) if self.zones else []
+        return Zones([*map(parse_zone, self.zone), *more], self.zone_anchor)
+
+    def alert_rules(self, labels: Sequence[str]) -> Rules:
+        """The rules, of a video that has not begun.
+
+        Raises:
+            InputError: see `Rules` and `read_rules`.
+        """
+        return Rules(read_rules(self.rules) if self.rules else [], labels, self.new_zones())
 
     def sinks(self, places: Mapping[str, str], source: Source, spec: ModelSpec) -> Iterator[tuple[str, Sink]]:
         """Name and sink of each output, one after the other: enter each before the next is made.
@@ -123,9 +170,14 @@ class Outputs:
         """
         labels = spec.labels
         makers: dict[str, Callable[[str], Sink]] = {
-            "video": lambda path: VideoSink(path, source.fps, source.size_wh, self.trail),
+            "video": lambda path: VideoSink(
+                path, source.fps, source.size_wh, self.trail, self.new_zones().zones if self._has_zones else ()
+            ),
             "json": lambda path: JsonSink(to_stdout if path == STDOUT else path, source.live),
             "events": lambda path: EventSink(to_stdout if path == STDOUT else path, self.event_rule(spec), source.live),
+            "alerts": lambda path: MessageSink(
+                to_stdout if path == STDOUT else path, self.alert_rules(labels), source.live
+            ),
             "tubes": lambda path: TubesSink(path, source.name, labels),
             "timeline": lambda path: TimelineSink(path, Path(source.name).name, labels),
             "annotations": lambda path: AnnotationsSink(path, source.name, source.fps, source.size_wh, labels),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from yowo_deploy.boxes import FrameResult
 from yowo_deploy.errors import InputError
+from yowo_deploy.postprocess.zones import Presence, Zones
 
 EVENT_VERSION = 1
 Kind = Literal["new", "update", "end"]
@@ -24,12 +25,20 @@ class Events:
         on, off: scores.
         min_frames: before "new", and before "end".
         update_frames: from "new" or "update" to the next "update".
+        zones: messages then say in which zones the person is, and in which the event was (`entered_zones`).
 
     Raises:
         InputError: `off` above `on`, or fewer than one frame.
     """
 
-    def __init__(self, on: float = 0.5, off: float = 0.3, min_frames: int = 8, update_frames: int = 25) -> None:
+    def __init__(
+        self,
+        on: float = 0.5,
+        off: float = 0.3,
+        min_frames: int = 8,
+        update_frames: int = 25,
+        zones: Zones | None = None,
+    ) -> None:
         if not 0 <= off <= on <= 1:
             raise InputError(f"events begin above {on:g} and end below {off:g}: expected 0 <= off <= on <= 1")
         if min_frames < 1 or update_frames < 1:
@@ -38,12 +47,14 @@ class Events:
         self._events: dict[tuple[int, int], _Event] = {}
         self._begun, self._best = 0, 0.0
         self._names: tuple[str, ...] = ()
+        self._zones = zones
 
     def push(self, result: FrameResult) -> list[Json]:
         """Take the next result; returns what there is to tell."""
         self._names = result.names
         found, seen = result.detections, {}
         self._best = max(self._best, float(found.scores.max(initial=0)))
+        present = self._zones.push(result) if self._zones else {}
         for row, who in enumerate([] if found.tracker_id is None else found.tracker_id.tolist()):
             for class_id in (found.scores[row] >= self._off).nonzero()[0].tolist():
                 seen[who, class_id] = row
@@ -53,7 +64,7 @@ class Events:
         for key in sorted(self._events):
             event = self._events[key]
             if key in seen:
-                event.see(result, seen[key], key[1])
+                event.see(result, seen[key], key[1], present.get(key[0]))
             else:
                 event.low += 1
             kind = self._kind(event)
@@ -88,6 +99,7 @@ class Events:
     def _message(self, kind: Kind, key: tuple[int, int], event: _Event) -> Json:
         event.begun, event.silent = True, 0
         who, class_id = key
+        zones = {"zones": list(event.zones), "entered_zones": list(event.entered)} if self._zones else {}
         return {
             "v": EVENT_VERSION,
             "type": kind,
@@ -101,6 +113,7 @@ class Events:
             "person_id": who,
             "source": event.source,
             "frame": event.frame,
+            **zones,
         }
 
 
@@ -114,6 +127,7 @@ class _Event:
         low: frames below it, in a row.
         silent: frames since a message.
         begun: whether "new" was given.
+        zones: in which the person is; `entered`: has been during the event, in order.
     """
 
     source: str
@@ -129,8 +143,10 @@ class _Event:
     low: int = 0
     silent: int = 0
     begun: bool = False
+    zones: tuple[str, ...] = ()
+    entered: dict[str, None] = field(default_factory=dict)
 
-    def see(self, result: FrameResult, row: int, class_id: int) -> None:
+    def see(self, result: FrameResult, row: int, class_id: int, present: Presence | None) -> None:
         self.looks += not result.carried
         self.frame, self.last_time = result.frame_index, result.timestamp
         self.box = tuple(round(float(side), 2) for side in result.detections.xyxy[row])
@@ -138,6 +154,8 @@ class _Event:
         self.top_score = max(self.top_score, self.score)
         self.seen += 1
         self.low = 0
+        self.zones = present.zones if present else ()
+        self.entered |= dict.fromkeys(self.zones)
 
 
 def rounded_time(seconds: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from yowo_deploy.sinks.annotations import AnnotationsSink
 from yowo_deploy.sinks.base import CallbackSink, Sink, Sinks
-from yowo_deploy.sinks.jsonl import EventSink, JsonSink
+from yowo_deploy.sinks.jsonl import EventSink, JsonSink, MessageSink
 from yowo_deploy.sinks.timeline import TimelineSink
 from yowo_deploy.sinks.tubes import TubesSink
 from yowo_deploy.sinks.video import VideoSink
@@ -12,6 +12,7 @@ __all__ = [
     "CallbackSink",
     "EventSink",
     "JsonSink",
+    "MessageSink",
     "Sink",
     "Sinks",
     "TimelineSink",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Protocol
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import OutputError
@@ -17,6 +18,20 @@ from yowo_deploy.sinks.base import FileSink
 
 FRAMES_SCHEMA = Path(__file__).parent / "frames.schema.json"
 EVENTS_SCHEMA = Path(__file__).parent / "events.schema.json"
+ALERTS_SCHEMA = Path(__file__).parent / "alerts.schema.json"
+
+
+class Messages(Protocol):
+    """What makes messages of results: `Events`, `Rules`."""
+
+    def push(self, result: Result) -> list[dict[str, Any]]:
+        """Take the next result; returns what there is to tell."""
+        ...
+
+    def close(self) -> list[dict[str, Any]]:
+        """The ends of what goes on."""
+        ...
+
 
 Target = str | os.PathLike[str] | Callable[[str], object]
 
@@ -74,10 +89,34 @@ class JsonSink(FileSink):
         self._lines.write(result.to_json())
 
 
-class EventSink(FileSink):
-    """One line of JSON for each message of `Events`; `events.schema.json` lies beside this file.
+class MessageSink(FileSink):
+    """One line of JSON for each message; what goes on when the block ends, well or not, ends there.
 
-    What goes on when the block ends, well or not, ends there.
+    Args:
+        target, followed: see `Lines`.
+        messages: what makes them: `Rules` for alerts (`alerts.schema.json`), `Events` (`events.schema.json`).
+    """
+
+    finishes_after_errors = True
+
+    def __init__(self, target: Target, messages: Messages, followed: bool = False) -> None:
+        self._messages, self._lines = messages, Lines(target, followed)
+        self._stack = self._lines.stack
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Append what there is to tell."""
+        self._tell(self._messages.push(result))
+
+    def _finish(self) -> None:
+        self._tell(self._messages.close())
+
+    def _tell(self, messages: list[dict[str, Any]]) -> None:
+        for message in messages:
+            self._lines.write(to_json(message))
+
+
+class EventSink(MessageSink):
+    """One line of JSON for each message of `Events`.
 
     Args:
         target, followed: see `Lines`.
@@ -87,19 +126,6 @@ class EventSink(FileSink):
         events: see above.
     """
 
-    finishes_after_errors = True
-
     def __init__(self, target: Target, events: Events | None = None, followed: bool = False) -> None:
-        self.events, self._lines = events or Events(), Lines(target, followed)
-        self._stack = self._lines.stack
-
-    def write(self, frame: Frame, result: Result) -> None:
-        """Append what there is to tell."""
-        self._tell(self.events.push(result))
-
-    def _finish(self) -> None:
-        self._tell(self.events.close())
-
-    def _tell(self, messages: list[dict[str, object]]) -> None:
-        for message in messages:
-            self._lines.write(to_json(message))
+        self.events = events or Events()
+        super().__init__(target, self.events, followed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from time import perf_counter
 from types import TracebackType
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import VideoError
+from yowo_deploy.postprocess.zones import Zone
 from yowo_deploy.result import Result
 from yowo_deploy.video.writer import VideoWriter, check_suffix
 
@@ -35,7 +37,7 @@ class VideoSink:
         path: see `VideoWriter`.
         fps: by default what the times of the first two results say, and 25 where they have none.
         size_wh: by default of the first frame.
-        trail: see `Result.plot`.
+        trail, zones: see `Result.plot`.
 
     Attributes:
         encode_ms: that drawing and encoding took in all, beside the engine.
@@ -51,9 +53,11 @@ class VideoSink:
         fps: float | None = None,
         size_wh: tuple[int, int] | None = None,
         trail: int = 0,
+        zones: Sequence[Zone] = (),
     ) -> None:
         check_suffix(path)
-        self._path, self._fps, self._size_wh, self._trail = path, fps, size_wh, trail
+        self._path, self._fps, self._size_wh = path, fps, size_wh
+        self._trail, self._zones = trail, tuple(zones)
         self._writer = VideoWriter(path, fps, size_wh) if fps and size_wh else None
         self._held: list[tuple[Frame, Result]] = []  # the first, while the rate is not known
         self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(maxsize=WAITING)
@@ -123,7 +127,7 @@ class VideoSink:
         return VideoWriter(self._path, fps, self._size_wh)
 
     def _encode(self, writer: VideoWriter, frame: Frame, result: Result) -> None:
-        drawn = result.plot(frame, self._trail)
+        drawn = result.plot(frame, self._trail, self._zones)
         if self._size_wh and (drawn.shape[1], drawn.shape[0]) != self._size_wh:
             drawn = np.asarray(cv2.resize(drawn, self._size_wh, interpolation=cv2.INTER_AREA), np.uint8)
         for _ in range(self._next_number, result.frame_index):

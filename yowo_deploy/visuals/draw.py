@@ -10,6 +10,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.boxes import Detections
+from yowo_deploy.postprocess.zones import Zone
 
 Colour = tuple[int, int, int]
 Corners = tuple[int, int, int, int]
@@ -70,6 +71,31 @@ def draw(
     for index, (box, colour) in enumerate(zip(corners, colours, strict=True)):
         label = _label(_texts(detections, index, labels, label_threshold), colour, frame_wh)
         left, top, right, bottom = place = _place(label, box, taken, frame_wh)
+        canvas[top:bottom, left:right] = label
+        taken.append(place)
+    return canvas
+
+
+def draw_zones(frame_bgr: Frame, zones: Sequence[Zone]) -> Frame:
+    """A copy of the frame with the outline and the name of every zone, white on black, which no person is drawn in.
+
+    Args:
+        frame_bgr: (H, W, 3) uint8; it is not changed.
+        zones: in shares of the frame.
+    """
+    canvas = frame_bgr.copy()
+    frame_wh = (canvas.shape[1], canvas.shape[0])
+    line = 2 * max(1, round(min(frame_wh) / 480))
+    for zone in zones:
+        corners = np.rint(np.array(zone.corners) * (frame_wh[0] - 1, frame_wh[1] - 1)).astype(np.int32)
+        cv2.polylines(canvas, [corners[:, None]], True, _BLACK, 2 * line, cv2.LINE_AA)
+        cv2.polylines(canvas, [corners[:, None]], True, _WHITE, line, cv2.LINE_AA)
+    taken: list[Corners] = []
+    for zone in zones:
+        label = _label([zone.name], _WHITE, frame_wh)
+        x, y = min(zone.corners, key=lambda corner: (corner[1], corner[0]))
+        left, top = round(x * frame_wh[0]), round(y * frame_wh[1])
+        left, top, right, bottom = place = _place(label, (left, top, left, top), taken, frame_wh)
         canvas[top:bottom, left:right] = label
         taken.append(place)
     return canvas

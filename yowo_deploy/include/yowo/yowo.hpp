@@ -8,6 +8,7 @@
 #include "yowo/detector.hpp"
 #include "yowo/errors.hpp"
 #include "yowo/postprocess/linker.hpp"
+#include "yowo/postprocess/zones.hpp"
 #include "yowo/preprocess/frames.hpp"
 #include "yowo/spec.hpp"
 #include "yowo/version.hpp"
