@@ -15,6 +15,7 @@ Anchor = Literal["bottom", "center"]
 ANCHORS: tuple[Anchor, ...] = ("bottom", "center")
 PATIENCE_S = 2.0
 FPS = 25.0  # of frames without times
+INSIDE = 1 - 2**-20  # feet that are cut off by the lower edge of the picture are in a zone that reaches to it
 MAX_ZONES, MAX_CORNERS, MAX_NAME = 100, 1_000, 100
 
 
@@ -163,7 +164,8 @@ class Zones:
 
     def _point(self, box: Sequence[float], width: int, height: int) -> tuple[float, float]:
         x1, y1, x2, y2 = box
-        return (x1 + x2) / 2 / width, (y2 if self.anchor == "bottom" else (y1 + y2) / 2) / height
+        y = y2 if self.anchor == "bottom" else (y1 + y2) / 2
+        return min((x1 + x2) / 2 / width, INSIDE), min(y / height, INSIDE)
 
     def _stay(self, person: int, name: str, now: float) -> None:
         stay = self._stays.get((person, name))

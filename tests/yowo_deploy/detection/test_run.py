@@ -150,3 +150,28 @@ def test_the_former_name_of_the_cache_goes_on_to_every_command_with_a_model(
         ended = CliRunner().invoke(cli, [*call, "--backend", "openvino", "--engine-cache", str(folder)])
         assert ended.exit_code == 0 and ended.stderr.count("--engine-cache is now called --cache") == 1, ended.output
         assert [path.suffix for path in folder.iterdir()] == [".blob"]
+
+
+def test_zones_are_drawn_and_told_and_rules_make_alerts(
+    model: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the run folder, where no output is named; a rule of what is not there stops before the first frame."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zones.json").write_text(
+        '{"v": 1, "zones": [{"name": "all", "corners": [[0,0], [1,0], [1,1], [0,1]]}]}'
+    )
+    (tmp_path / "rules.json").write_text('{"v": 1, "rules": [{"name": "anybody", "zones": ["all", "left"]}]}')
+    zones = ("--zones", "zones.json", "--zone", "left=0,0,0.5,0,0.5,1,0,1", "--rules", "rules.json")
+    seen = ("--conf", "0", "--min-frames", "1", "--on", "0", "--off", "0", "-q")
+    made = CliRunner().invoke(cli, ["detect", str(video), "--model", str(model), *zones, *seen])
+    assert made.exit_code == 0, made.output
+    folder = tmp_path / "runs" / "detect" / "yard"
+    alerts = [json.loads(line) for line in (folder / "alerts.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {alert["type"] for alert in alerts} == {"new", "end"} and {"all"} <= set(alerts[0]["zones"])
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert events and all("all" in event["entered_zones"] for event in events)
+    (tmp_path / "rules.json").write_text('{"v": 1, "rules": [{"name": "anybody", "zones": ["roof"]}]}')
+    refused = CliRunner().invoke(cli, ["detect", str(video), "--model", str(model), *zones, "--overwrite", *seen])
+    assert "roof" in str(refused.exception) and isinstance(refused.exception, InputError)
+    with pytest.raises(InputError, match="--rules"):
+        detect(video, Outputs(alerts="alerts.jsonl"), model)

@@ -143,6 +143,12 @@ def test_the_anchor_is_the_middle_of_the_lower_edge_or_of_the_box(anchor: Any, e
     assert anchor in ANCHORS
 
 
+def test_feet_on_the_edge_of_the_picture_are_in_it() -> None:
+    whole = Zone("whole", ((0, 0), (1, 0), (1, 1), (0, 1)))
+    for place in ((0.0, 0.0), (0.5, 1.0), (1.0, 1.0), (1.0, 0.5)):
+        assert Zones([whole]).push(result(0, {1: place}))[1].zones == ("whole",)
+
+
 def test_people_and_actions_are_counted_by_zone() -> None:
     frame = result(0, {1: (0.3, 0.6), 2: (0.3, 0.7), 3: (0.9, 0.9), 4: (0.9, 0.1)})
     assert counts(frame, Zones([YARD, GATE]).push(frame)) == {"yard": {"walk": 2}, "gate": {"walk": 3}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ import pytest
 from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Tube
 from yowo_deploy.errors import VideoError
+from yowo_deploy.postprocess.zones import Zone
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import VideoSink
 from yowo_deploy.video.reader import VideoReader
@@ -23,7 +24,7 @@ SEEN = {3: [0.5, 0.0, 0.0]}
 class Unplottable(Result):
     """A result that cannot be drawn."""
 
-    def plot(self, frame_bgr: Frame | None = None, trail: int = 0) -> Frame:
+    def plot(self, frame_bgr: Frame | None = None, trail: int = 0, zones: Sequence[Zone] = ()) -> Frame:
         raise RuntimeError("no plot today")
 
 

@@ -79,7 +79,7 @@ class Zones {
       Person& person = people_[found.tracker_id[row]];
       Presence& said = present[found.tracker_id[row]];
       for (std::size_t zone = 0; zone < zones_.size(); ++zone)
-        if (zones_[zone].holds(x, y)) said.zones.push_back(zone), said.dwell.push_back(stay(person, zone, seconds));
+        if (zones_[zone].holds(std::min(x, inside), std::min(y, inside))) said.zones.push_back(zone), said.dwell.push_back(stay(person, zone, seconds));
       person.seen = seconds, said.entered = person.entered;
     }
     before_ = seconds;
@@ -89,6 +89,8 @@ class Zones {
   void reset() { people_.clear(), before_ = never; }
 
  private:
+  // Feet that are cut off by the lower edge of the picture are in a zone that reaches to it.
+  static constexpr double inside = 1 - 1.0 / (1 << 20);
   static constexpr double never = -std::numeric_limits<double>::infinity();
   struct Stay {
     double last = never, seconds = 0;
