@@ -153,7 +153,7 @@ def test_every_header_is_short_and_says_what_it_knows(project_root: Path) -> Non
 
 
 def test_the_runtime_in_cpp_keeps_its_budget(project_root: Path) -> None:
-    """2,650 lines without blanks and comments; raising it is a decision, and said in the commit."""
+    """2,750 lines without blanks and comments; raising it is a decision, and said in the commit."""
     package = project_root / "yowo_deploy"
     sources = [*(package / "include").rglob("*.h*"), *(package / "cmake").glob("*.cpp")]
     texts = (re.sub(r"/\*.*?\*/|//[^\n]*", "", file.read_text(encoding="utf-8"), flags=re.DOTALL) for file in sources)

@@ -78,8 +78,10 @@ class Zones {
       const double y = (anchor_ == ZoneAnchor::bottom ? low : (high + low) / 2) / height;
       Person& person = people_[found.tracker_id[row]];
       Presence& said = present[found.tracker_id[row]];
-      for (std::size_t zone = 0; zone < zones_.size(); ++zone)
-        if (zones_[zone].holds(std::min(x, inside), std::min(y, inside))) said.zones.push_back(zone), said.dwell.push_back(stay(person, zone, seconds));
+      for (std::size_t zone = 0; zone < zones_.size(); ++zone) {
+        if (!zones_[zone].holds(std::min(x, inside), std::min(y, inside))) continue;
+        said.zones.push_back(zone), said.dwell.push_back(stay(person, zone, seconds));
+      }
       person.seen = seconds, said.entered = person.entered;
     }
     before_ = seconds;
