@@ -50,7 +50,14 @@ class Cuda(Protocol):
         ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
-        """What `work` puts into the stream as one launch, or None where that cannot be recorded."""
+        """What `work` puts into the stream as one launch, or None where that cannot be recorded.
+
+        What `work` raises that is no `YowoError` is raised again, with the stream no longer recording.
+        """
+        ...
+
+    def device_of(self, address: int) -> int | None:
+        """The number of the GPU that memory belongs to; None where the library cannot tell."""
         ...
 
     def close(self) -> None:
@@ -138,14 +145,28 @@ class CudaPython:
         self._call("cudaStreamBeginCapture", self.stream, mode)
         try:
             work()
-            graph = self._call("cudaStreamEndCapture", self.stream)
-        except YowoError:
-            self._cuda.cudaStreamEndCapture(self.stream)  # void already; this takes the stream out of capturing
+        except BaseException as error:
+            self._stop_recording()
+            if isinstance(error, YowoError):
+                return None
+            raise
+        graph = self._stop_recording()
+        if graph is None:
             return None
-        launched = self._call("cudaGraphInstantiate", graph, 0)
-        self._call("cudaGraphDestroy", graph)
+        try:
+            launched = self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
         self._held.callback(self._call, "cudaGraphExecDestroy", launched)
         return lambda: self._call("cudaGraphLaunch", launched, self.stream)
+
+    def _stop_recording(self) -> Any:
+        """The graph; None where the recording was broken, which takes the stream out of it all the same."""
+        status, *graph = self._cuda.cudaStreamEndCapture(self.stream)
+        return graph[0] if status == self._cuda.cudaError_t.cudaSuccess else None
+
+    def device_of(self, address: int) -> int | None:
+        return int(self._call("cudaPointerGetAttributes", address).device)
 
     def close(self) -> None:
         with self.current():
@@ -208,6 +229,9 @@ class PyCuda:
             self._driver.Context.synchronize()  # pycuda cannot wait for a stream that is not its own
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
+        return None
+
+    def device_of(self, address: int) -> int | None:
         return None
 
     def close(self) -> None:

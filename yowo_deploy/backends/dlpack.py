@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from yowo_deploy.errors import InputError
 
@@ -53,26 +56,55 @@ _pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char
 )
 
 
-def device_array(given: Any, device: int, stream: int) -> DeviceArray | None:
+def device_array(
+    given: Any, device: int, stream: int, device_of: Callable[[int], int | None] = lambda address: None
+) -> DeviceArray | None:
     """`given` as an array on a GPU, without a copy; None for what lies in the memory of the processor.
 
     Args:
         given: anything. DLPack is asked first: it tells the device, and makes its owner's stream wait for ours.
         device: number of the GPU that will read it.
         stream: the one that it will be read in.
+        device_of: the GPU of an address, which `__cuda_array_interface__` does not tell; None: not known.
 
     Raises:
-        InputError: it lies on another GPU, is not float32, or is not contiguous.
+        InputError: it lies on another GPU, is not float32, is not contiguous, or its owner does not hand it over.
     """
     if hasattr(given, "__dlpack_device__"):
         kind, number = map(int, given.__dlpack_device__())
         if kind in (_CUDA, _CUDA_MANAGED):
-            if number != device:
-                raise InputError(f"the clips lie on GPU {number}, the model on GPU {device}: copy them there first")
-            return from_capsule(given.__dlpack__(stream=stream))
-    if hasattr(given, "__cuda_array_interface__"):
-        return _from_interface(given)
-    return None
+            _refuse_other(number, device)
+            try:
+                capsule = given.__dlpack__(stream=stream)
+            except Exception as error:  # of any library; of torch a BufferError where gradients are wanted
+                raise InputError(f"the clips are not handed over ({error}): of a tensor give `.detach()`") from error
+            return from_capsule(capsule)
+    try:
+        interface = getattr(given, "__cuda_array_interface__", None)
+    except Exception as error:  # as above
+        raise InputError(f"the clips are not handed over ({error}): of a tensor give `.detach()`") from error
+    if interface is None:
+        return None
+    found = _from_interface(interface, given)
+    _refuse_other(device_of(found.address), device)
+    return found
+
+
+def processor_array(given: Any) -> NDArray[Any]:
+    """`given` as an array in the memory of the processor.
+
+    Raises:
+        InputError: its owner does not hand it over.
+    """
+    try:
+        return np.asarray(given)
+    except Exception as error:  # of any library; of torch a RuntimeError where gradients are wanted
+        raise InputError(f"the clips are not handed over ({error}): of a tensor give `.detach().cpu()`") from error
+
+
+def _refuse_other(number: int | None, device: int) -> None:
+    if number not in (None, device):
+        raise InputError(f"the clips lie on GPU {number}, the model on GPU {device}: copy them there first")
 
 
 def from_capsule(capsule: object) -> DeviceArray:
@@ -89,8 +121,9 @@ def from_capsule(capsule: object) -> DeviceArray:
     return DeviceArray((tensor.data or 0) + tensor.byte_offset, shape, None, capsule)
 
 
-def _from_interface(given: Any) -> DeviceArray:
-    interface = given.__cuda_array_interface__
+def _from_interface(interface: Mapping[str, Any], given: Any) -> DeviceArray:
+    if interface.get("mask") is not None:
+        raise InputError("clips on a GPU are taken whole, and these have a mask")
     if interface["typestr"] != "<f4":
         raise InputError(f"clips on a GPU are taken as float32, not as {interface['typestr']}")
     shape, strides = tuple(interface["shape"]), interface.get("strides")

@@ -64,7 +64,8 @@ class _Session:
         device: "cpu", "cuda", "tensorrt" or "tensorrt-rtx", the last three of them with a number as in "cuda:1". A
             provider that is not there or does not start is an error, never another one in silence. (Single nodes
             that a provider does not take are the CPU's by ONNX Runtime's own rules; for "tensorrt" they are CUDA's.)
-        precision: the file's own: ONNX Runtime computes in what the graph says, on CUDA without TF32.
+        precision: the file's own: ONNX Runtime computes in what the graph says, on CUDA without TF32. For "tensorrt"
+            that is by NVIDIA_TF32_OVERRIDE=0 for the whole process, unless it is set already.
         threads: of the CPU; ONNX Runtime's choice by default.
         streams: see `open_model`.
         cache: see `open_model`; for "tensorrt" and "tensorrt-rtx".
@@ -267,6 +268,9 @@ def _providers(kind: str, index: int, cache: str | os.PathLike[str] | None, opti
         return [(_RTX, {"device_id": index} | ({"nv_runtime_cache_path": folder} if cache else {}))]
     # TF32 keeps ten bits, and a file that says fp32 means 23.
     cuda = (_PROVIDERS["cuda"], {"device_id": index, "use_tf32": 0})
+    if kind == "tensorrt":
+        # TensorRT behind ONNX Runtime has no option for that, and reads this once in a process.
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     kept = {"trt_engine_cache_enable": 1, "trt_engine_cache_path": folder} if cache else {}
     return [cuda] if kind == "cuda" else [(_PROVIDERS[kind], {"device_id": index} | kept), cuda]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, check_clips, check_shapes
 from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
-from yowo_deploy.backends.dlpack import device_array
+from yowo_deploy.backends.dlpack import device_array, processor_array
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.model_files.plan_record import (
@@ -168,28 +169,37 @@ class TensorRtBackend(Engine):
             InputError: of another shape or, on a GPU, type; or more or fewer clips than the plan was built for.
             YowoError: CUDA or TensorRT failed.
         """
+        with self._turn():
+            return self._infer(clips)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The GPU for one call, whole: no other thread comes between its parts."""
         with self._lock:
             self._refuse_closed()
             with self._cuda.current():
-                there = device_array(clips, self._cuda.device, self._cuda.stream)
-                count = self._count(clips if there is None else there)
-                if there is not None:
-                    if there.stream is not None:
-                        self._cuda.synchronize(there.stream)
-                    self._put_in_stream(count, there.address)
-                else:
-                    self._clips[:count] = check_clips(np.asarray(clips), self.spec)
-                    if self._launch is not None:
-                        self._launch()
-                    else:
-                        self._put_in_stream(count)
-                self._cuda.synchronize()
-                return self._raw[:count].copy()
+                yield
+
+    def _infer(self, clips: Any) -> Float:
+        there = device_array(clips, self._cuda.device, self._cuda.stream, self._cuda.device_of)
+        count = self._count(clips if there is None else there)
+        if there is not None:
+            if there.stream is not None:
+                self._cuda.synchronize(there.stream)
+            self._put_in_stream(count, there.address)
+        else:
+            self._clips[:count] = check_clips(processor_array(clips), self.spec)
+            if self._launch is not None:
+                self._launch()
+            else:
+                self._put_in_stream(count)
+        self._cuda.synchronize()
+        return self._raw[:count].copy()
 
     def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`; of a plan built to show its layers."""
-        self.infer(clips)
-        with self._lock, self._cuda.current():
+        with self._turn():
+            self._infer(clips)
             found = [name for name in names if name in self._answers]
             for name in found:
                 self._cuda.download(self._answers[name][: len(clips)], self._there[name])
@@ -198,21 +208,19 @@ class TensorRtBackend(Engine):
 
     def infer_in_stages(self, clips: Any) -> tuple[Float, dict[str, float]]:
         """See `Staged`; clips in the memory of the processor alone, and no CUDA graph."""
-        with self._lock:
-            self._refuse_closed()
-            with self._cuda.current():
-                start = perf_counter()
-                count = self._count(clips)
-                self._clips[:count] = check_clips(np.asarray(clips), self.spec)
-                self._cuda.upload(self._clips_there, self._clips[:count])
-                self._cuda.synchronize()
-                copied = perf_counter()
-                self._execute(count, self._clips_there)
-                self._cuda.synchronize()
-                inferred = perf_counter()
-                self._cuda.download(self._raw[:count], self._there[self._output])
-                self._cuda.synchronize()
-                raw = self._raw[:count].copy()
+        with self._turn():
+            start = perf_counter()
+            count = self._count(clips)
+            self._clips[:count] = check_clips(processor_array(clips), self.spec)
+            self._cuda.upload(self._clips_there, self._clips[:count])
+            self._cuda.synchronize()
+            copied = perf_counter()
+            self._execute(count, self._clips_there)
+            self._cuda.synchronize()
+            inferred = perf_counter()
+            self._cuda.download(self._raw[:count], self._there[self._output])
+            self._cuda.synchronize()
+            raw = self._raw[:count].copy()
         spent = {"copy in": copied - start, "infer": inferred - copied, "copy out": perf_counter() - inferred}
         return raw, spent
 

@@ -112,6 +112,8 @@ class Runtime(SimpleNamespace):
         if name in ("cudaFree", "cudaFreeHost"):
             del self.memory[arguments[0]]
             return None
+        if name == "cudaPointerGetAttributes":
+            return SimpleNamespace(device=arguments[0] % 2)
         return {"cudaStreamCreateWithFlags": 5, "cudaStreamEndCapture": 6, "cudaGraphInstantiate": 7}.get(name)
 
     def __getattr__(self, name: str) -> Any:
@@ -178,6 +180,33 @@ def test_what_cannot_be_recorded_is_none_and_the_stream_goes_on(monkeypatch: pyt
     assert cuda.capture(fail) is None and runtime.log[-1] == "cudaStreamEndCapture"
     cuda, runtime = opened(monkeypatch, cudaStreamEndCapture=9)
     assert cuda.capture(lambda: None) is None and "cudaGraphInstantiate" not in runtime.log
+
+
+@pytest.mark.parametrize("error", [BufferError("no tensor"), KeyboardInterrupt(), RuntimeError("of a library")])
+def test_whatever_breaks_a_recording_leaves_the_stream_usable(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not our own errors alone: a stream that goes on recording would run nothing any more."""
+    cuda, runtime = opened(monkeypatch)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        cuda.capture(fail)
+    assert runtime.log.count("cudaStreamBeginCapture") == runtime.log.count("cudaStreamEndCapture") == 1
+
+
+def test_a_graph_that_cannot_be_made_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, runtime = opened(monkeypatch, cudaGraphInstantiate=2)
+    with pytest.raises(YowoError, match="cudaGraphInstantiate"):
+        cuda.capture(lambda: None)
+    assert runtime.log.count("cudaGraphDestroy") == 1
+
+
+def test_memory_says_which_gpu_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, _ = opened(monkeypatch)
+    assert cuda.device_of(0x1001) == 1
 
 
 def pycuda_driver(current: Any) -> Any:

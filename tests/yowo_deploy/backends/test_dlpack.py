@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yowo_deploy.backends.dlpack import device_array, from_capsule
+from yowo_deploy.backends.dlpack import device_array, from_capsule, processor_array
 from yowo_deploy.errors import InputError
 
 
@@ -86,8 +86,38 @@ def test_what_lies_in_the_processors_memory_is_left_alone(given: Any) -> None:
         (OnGpu(np.zeros((3, 4), np.float32)[:, ::2]), "must be contiguous"),
         (Interface(np.zeros((3, 4), np.float32)[:, :2]), "must be contiguous"),
         (Interface(np.zeros((3, 4), np.float32)[::-1]), "must be contiguous"),
+        (Interface(np.zeros(3, np.float32), mask=np.zeros(3, bool)), "mask"),
     ],
 )
 def test_what_cannot_be_read_in_place_is_refused(given: Any, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         device_array(given, 0, 77)
+
+
+def test_the_gpu_of_an_array_interface_is_asked_for() -> None:
+    """The interface has an address, and does not say whose."""
+    given = Interface(np.zeros(3, np.float32))
+    for known in (0, None):
+        found = device_array(given, 0, 77, lambda address, known=known: known)  # type: ignore[misc]
+        assert found is not None and found.address == given.array.ctypes.data
+    with pytest.raises(InputError, match="lie on GPU 1, the model on GPU 0"):
+        device_array(given, 0, 77, lambda address: 1)
+
+
+def test_a_tensor_that_wants_gradients_is_refused_in_one_line() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros(3, requires_grad=True)
+
+    class OnOurGpu:
+        """The tensor, said to lie on the GPU."""
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 0
+
+        def __dlpack__(self, stream: int) -> object:
+            return tensor.__dlpack__()
+
+    for take in (lambda: device_array(OnOurGpu(), 0, 77), lambda: processor_array(tensor)):
+        with pytest.raises(InputError, match="detach"):
+            take()
+    assert device_array(tensor, 0, 77) is None and processor_array(tensor.detach()).shape == (3,)

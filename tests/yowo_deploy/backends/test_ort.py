@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,11 @@ def test_a_device_is_a_provider_and_a_number(
     device: str, providers: list[Any], file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = Asked(monkeypatch)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
     open_model(file, "onnxruntime", device)
+    # TensorRT behind ONNX Runtime has no other way to keep 23 bits.
+    assert os.environ.get("NVIDIA_TF32_OVERRIDE") == ("0" if device == "tensorrt:2" else None)
     assert asked.providers == providers
     assert asked.preloaded == (device != "cpu")
     assert capsys.readouterr().out == ""

@@ -77,6 +77,9 @@ class Gpu:
 
         return launch if self.records else None
 
+    def device_of(self, address: int) -> int | None:
+        return self.device
+
     def close(self) -> None:
         self.closed += 1
         self.held.clear()
@@ -264,6 +267,40 @@ def test_layers_that_a_plan_shows_come_by_name(
         assert set(found) == {"shown"}
         np.testing.assert_array_equal(found["shown"], 2 * clips)
         np.testing.assert_array_equal(backend.infer(clips), numpy_backend(spec).infer(clips))
+
+
+def test_layers_are_those_of_the_clips_that_were_given_whoever_calls_meanwhile(
+    make: Callable[..., tuple[Gpu, TensorRt]], plan: Path, spec: ModelSpec
+) -> None:
+    """Another thread's call between running and reading would leave its own layers there."""
+    make((1, 2, 3), False)[1].show()
+    with open_model(plan) as backend:
+        wrong: list[int] = []
+
+        def work(seed: int) -> None:
+            clips = clips_of(spec, 1, seed)
+            for _ in range(30):
+                found = backend.outputs(clips, ["shown"])["shown"]  # type: ignore[attr-defined]
+                wrong.extend([] if np.array_equal(found, 2 * clips) else [seed])
+
+        threads = [Thread(target=work, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        taken: list[str] = []
+
+        class Counted:
+            def __enter__(self) -> None:
+                taken.append("turn")
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        backend._lock = Counted()  # type: ignore[attr-defined]
+        backend.outputs(clips_of(spec, 1), ["shown"])  # type: ignore[attr-defined]
+        assert taken == ["turn"]
 
 
 @pytest.mark.parametrize("batch", [(1, 2, 3), (2, 2, 2)])
