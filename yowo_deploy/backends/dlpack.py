@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, foreign
 
 # DLPack's names of devices that a CUDA kernel reads from: memory of the GPU, and managed memory.
 _CUDA, _CUDA_MANAGED = 2, 13
 _FLOAT = 2  # DLPack's code
+# By a library of its own errors; by torch where gradients are wanted.
+_KEPT_BACK = "the clips are not handed over (of a tensor that wants gradients give `.detach()`)"
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,11 @@ def device_array(
         kind, number = map(int, given.__dlpack_device__())
         if kind in (_CUDA, _CUDA_MANAGED):
             _refuse_other(number, device)
-            try:
+            with foreign(_KEPT_BACK):
                 capsule = given.__dlpack__(stream=stream)
-            except Exception as error:  # of any library; of torch a BufferError where gradients are wanted
-                raise InputError(f"the clips are not handed over ({error}): of a tensor give `.detach()`") from error
             return from_capsule(capsule)
-    try:
+    with foreign(_KEPT_BACK):
         interface = getattr(given, "__cuda_array_interface__", None)
-    except Exception as error:  # as above
-        raise InputError(f"the clips are not handed over ({error}): of a tensor give `.detach()`") from error
     if interface is None:
         return None
     found = _from_interface(interface, given)
@@ -96,10 +94,8 @@ def processor_array(given: Any) -> NDArray[Any]:
     Raises:
         InputError: its owner does not hand it over.
     """
-    try:
+    with foreign(_KEPT_BACK):
         return np.asarray(given)
-    except Exception as error:  # of any library; of torch a RuntimeError where gradients are wanted
-        raise InputError(f"the clips are not handed over ({error}): of a tensor give `.detach().cpu()`") from error
 
 
 def _refuse_other(number: int | None, device: int) -> None:
