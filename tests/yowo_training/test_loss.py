@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from yowo_training.loss import LossWeights, ManyLabels, yowo_loss
+from yowo_training.loss import IGNORED, UNKNOWN, LossWeights, ManyLabels, yowo_loss
 
 ANCHORS = torch.tensor([[0.9, 3.1], [1.7, 4.0], [3.1, 5.8]], dtype=torch.float64)
 
@@ -202,3 +202,45 @@ def _iou(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     ]
     both = sides[0] * sides[1]
     return both / (one[2] * one[3] + other[2] * other[3] - both)
+
+
+def test_an_unknown_class_trains_the_box_and_no_class() -> None:
+    torch.manual_seed(1)
+    raw = torch.randn(1, 27, 4, 5, requires_grad=True)
+    box = [0.5, 0.5, 0.4, 0.9]
+    named, unknown = (yowo_loss(raw, [torch.tensor([[class_id, *box]])], ANCHORS.float()) for class_id in (2, UNKNOWN))
+    assert unknown.classes.item() == 0 < named.classes.item()
+    for part in ("x", "y", "w", "h", "confidence"):
+        assert getattr(unknown, part).item() == getattr(named, part).item() > 0
+    [gradient] = torch.autograd.grad(unknown.total, raw)
+    cells = gradient.view(1, 3, 9, 4, 5)
+    assert not cells[:, :, 5:].any() and cells[:, :, :5].any()
+
+
+def test_an_unknown_class_leaves_the_others_many_labels_alone() -> None:
+    torch.manual_seed(2)
+    raw, many = torch.randn(1, 3 * 11, 4, 5), ManyLabels(2, torch.full((6,), 0.3))
+    here, there = [0.3, 0.4, 0.3, 0.8], [0.8, 0.6, 0.2, 0.5]
+    labels = [[1.0, *here], [4.0, *here]]
+    alone, both = (
+        yowo_loss(raw, [torch.tensor(rows)], ANCHORS.float(), many=many).classes.item()
+        for rows in (labels, [*labels, [float(UNKNOWN), *there]])
+    )
+    assert alone == pytest.approx(both)
+
+
+def test_an_ignored_region_is_neither_target_nor_background() -> None:
+    raw = torch.full((1, 3, 9, 4, 5), -9.0)
+    raw[:, :, :4] = 0
+    row, column, anchor = 2, 3, 1
+    raw[0, anchor, 4, row, column] = 9  # sure of somebody whom nobody labelled
+    raw = raw.flatten(1, 2).requires_grad_()
+    size = ANCHORS[anchor] / torch.tensor([5.0, 4.0])
+    box = [(column + 0.5) / 5, (row + 0.5) / 4, *size.tolist()]
+    elsewhere = [0.1, 0.1, 0.1, 0.1]
+    for rows, punished in ([[IGNORED, *box]], False), ([[IGNORED, *elsewhere]], True), ([], True):
+        parts = yowo_loss(raw, [torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)], ANCHORS.float())
+        [gradient] = torch.autograd.grad(parts.total, raw)
+        assert (gradient.view(1, 3, 9, 4, 5)[0, anchor, 4, row, column].item() > 1e-5) == punished
+        assert (parts.confidence.item() > 0.1) == punished
+        assert parts.x.item() == parts.w.item() == parts.classes.item() == 0

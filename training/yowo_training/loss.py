@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+UNKNOWN = -1  # class of a target box that trains everything but the class: a person whose action is not known
+IGNORED = -2  # class of a region in which nothing is background: a person whom nobody labelled
+IGNORED_IOU = 0.4  # lower than `ignore_iou`: the boxes of a teacher are rough
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -95,6 +99,7 @@ def yowo_loss(
     Args:
         raw: (B, A * (5 + C), rows, columns).
         targets: for each image (N, 5): class, cx, cy, w, h relative to the image; with many labels, a row for each.
+            A class may be `UNKNOWN` or `IGNORED`.
         anchors: (A, 2) w, h in cells.
         weights: of the parts; the official ones by default.
         many: for boxes with many labels.
@@ -108,7 +113,8 @@ def yowo_loss(
     cells = exact.reshape(batch, len(anchors), -1, rows, columns).permute(0, 1, 3, 4, 2)
     xy, wh = cells[..., :2].sigmoid(), cells[..., 2:4]
     predicted = _boxes_in_cells(xy, wh, anchors).detach()
-    found = _assign(targets, anchors, rows, columns, cells.shape[-1] - 5)
+    people = [boxes[boxes[:, 0] > IGNORED] for boxes in targets]
+    found = _assign(people, anchors, rows, columns, cells.shape[-1] - 5)
     own = (found.image, found.anchor, found.row, found.column)
 
     mask = _background(predicted, targets, rows, columns, weights)
@@ -120,11 +126,12 @@ def yowo_loss(
     estimate = torch.cat([xy[own], wh[own]], dim=-1)
     distance = F.smooth_l1_loss(estimate, found.coordinates, reduction="none").sum(dim=0) / 2
     x, y, w, h = (weights.coordinates * distance / batch).unbind()
-    logits = cells[own][:, 5:]
+    known = found.class_id > UNKNOWN
+    logits = cells[own][:, 5:][known]
     if many:
-        classes = _focal_many(logits, found.labels, many, weights.focal_gamma)
+        classes = _focal_many(logits, found.labels[known], many, weights.focal_gamma)
     else:
-        classes = _focal(logits, found.class_id, weights) / batch
+        classes = _focal(logits, found.class_id[known], weights) / batch
     return LossParts(x, y, w, h, confidence / batch, weights.classes * classes)
 
 
@@ -153,19 +160,24 @@ def _assign(targets: list[Tensor], anchors: Tensor, rows: int, columns: int, cla
     coordinates = torch.cat([inside, (boxes[:, 2:] / anchors[anchor]).log()], dim=-1)
     class_id = boxes_of_all[:, 0].long()
     same = (image[keep, None] == image) & (boxes[keep, None] == boxes).all(dim=-1)
-    labels = (same.to(boxes) @ F.one_hot(class_id, classes).to(boxes)).clamp(max=1)
+    one_hot = F.one_hot(class_id.clamp(min=0), classes) * (class_id > UNKNOWN)[:, None]
+    labels = (same.to(boxes) @ one_hot.to(boxes)).clamp(max=1)
     image, anchor, row, column = (values[keep] for values in (image, anchor, row, column))
     return _Targets(image, anchor, row, column, coordinates[keep], boxes[keep], class_id[keep], labels)
 
 
 def _background(predicted: Tensor, targets: list[Tensor], rows: int, columns: int, weights: LossWeights) -> Tensor:
-    """(B, A, rows, columns): the background weight; 0 where a prediction overlaps a box by more than `ignore_iou`."""
+    """(B, A, rows, columns): the background weight; 0 where a prediction overlaps a box by more than `ignore_iou`.
+
+    Of an `IGNORED` box `IGNORED_IOU` is enough.
+    """
     mask = torch.full(predicted.shape[:-1], weights.background, dtype=predicted.dtype, device=predicted.device)
     for image, boxes in enumerate(targets):
         if len(boxes):
             in_cells = boxes[:, 1:] * boxes.new_tensor([columns, rows, columns, rows])
-            best = _paired_iou(predicted[image].unsqueeze(-2), in_cells).amax(dim=-1)
-            mask[image][best > weights.ignore_iou] = 0
+            enough = torch.where(boxes[:, 0] == IGNORED, IGNORED_IOU, weights.ignore_iou)
+            overlap = _paired_iou(predicted[image].unsqueeze(-2), in_cells)
+            mask[image][(overlap > enough).any(dim=-1)] = 0
     return mask
 
 

@@ -21,6 +21,7 @@ class Recipe:
     Its fields identify a stopped run (state.pt): a renamed field makes such runs impossible to resume.
 
     Attributes:
+        name: of the recipe; what stands before a "+" is the name of the architecture.
         backbone_2d, backbone_3d, width, shrink_3d, fusion: see `YowoConfig`.
         clip_length, frame_stride, input_size, mean, std: see `ModelSpec`.
         imagenet: start every branch that has ImageNet weights from them.
@@ -37,6 +38,9 @@ class Recipe:
         ema: decay of the moving average of weights, which is what is saved.
         jitter: each side of the crop moves by up to this fraction of the frame.
         colour: brightness, and each colour, changes by up to this fraction.
+        mosaic: fraction of clips made of two to four videos side by side: several people, several actions, smaller.
+        zoom: half of the crops have sides shrunk by up to this factor.
+        late_starts: fraction of clips whose first frames are replaced by a later one, as at the start of a video.
         train_strides: frame strides to draw from in training.
         negatives: fraction of clips with an empty key frame, for videos that have such frames.
         frozen_blocks: number of blocks of a pretrained 2-D branch that are not trained.
@@ -76,6 +80,9 @@ class Recipe:
     ema: float = 0.998
     jitter: float = 0.2
     colour: float = 0.3
+    mosaic: float = 0.0
+    zoom: float = 1.0
+    late_starts: float = 0.0
     train_strides: tuple[int, ...] = (1, 2)
     negatives: float = 0.0
     frozen_blocks: int = 0
@@ -101,7 +108,7 @@ class Recipe:
             mean=self.mean,
             std=self.std,
             attention_sign=self.attention_sign,
-            name=self.name,
+            name=self.name.partition("+")[0],
             confidence_threshold=0.15,
             keep_threshold=0.35,
             tube_decay=0.97,
@@ -151,6 +158,17 @@ _LITE = Recipe(
     # With focal loss and hard labels: frame-mAP 33.2 instead of 37.5, after 6.5 minutes with the 2-D branch only, on a
     # held-out quarter of the training recordings.
     loss=LossWeights(focal_gamma=0.0, label_smoothing=0.1),
+)
+
+_LITE_PEOPLE = replace(
+    _LITE,
+    name="yowo-lite+people",
+    learning_rate=5e-4,
+    mosaic=0.5,
+    zoom=0.6,
+    late_starts=0.15,
+    ema=0.995,
+    frozen_3d=True,
 )
 
 # yowo-deploy demo: 3,000 steps with two threads, 3.3 minutes with the 2-D branch alone after it, on two cores.
@@ -211,7 +229,7 @@ _BY_DATASET = (
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (_LITE, _TINY, *_TABLE_2, *_BY_DATASET)}
+RECIPES = {recipe.name: recipe for recipe in (_LITE, _LITE_PEOPLE, _TINY, *_TABLE_2, *_BY_DATASET)}
 
 
 def recipe_of(fields: Mapping[str, Any]) -> Recipe:

@@ -50,7 +50,7 @@ class RunFolder:
         run = self._run
         if run.progress.step:
             return
-        first = next(batches(run.training, run.spec, run.recipe, run.seed, cache=run.cache))
+        first = next(batches(run.sampled, run.spec, run.recipe, run.seed, cache=run.cache))
         write_picture(run.output / "train_batch0.png", show_batch(first, run.spec))
         if self._plots:
             from yowo_deploy.visuals.plots import data_plot

@@ -56,7 +56,7 @@ def train(
         reporter: receives messages and progress; by default they are logged.
         on_step: called with the state of the run after each step.
         options: of `prepare`: recipe, minutes, epochs, weights, start, fit_anchors_to_data, seed, device, resume,
-            held_out, cache_gb, overwrite, batch, learning_rate, size, patience.
+            held_out, cache_gb, overwrite, batch, learning_rate, size, patience, people.
 
     Returns:
         The best checkpoint.
@@ -131,7 +131,7 @@ def preview_batch(
 ) -> Path:
     """Write a picture of the augmented clips that `train` with the same arguments would begin with."""
     run = prepare(dataset, output, data, split, **options)
-    sheet = show_batch(next(batches(run.training, run.spec, run.recipe, run.seed)), run.spec)
+    sheet = show_batch(next(batches(run.sampled, run.spec, run.recipe, run.seed)), run.spec)
     write_picture(picture, sheet)
     return Path(picture)
 
@@ -158,6 +158,7 @@ def prepare(
     learning_rate: float | None = None,
     size: tuple[int, int] | None = None,
     patience: int | None = None,
+    people: str | os.PathLike[str] | None = None,
 ) -> Run:
     """A training run that is ready to be iterated.
 
@@ -178,6 +179,8 @@ def prepare(
         overwrite: replace a run that the folder holds.
         batch, learning_rate, size: in place of the recipe's; size is width and height of the input.
         patience: end the run when no validation was better for so many epochs.
+        people: data.json of people whose actions are not known: boxes are learnt from its training videos, classes are
+            not (see `with_people`).
 
     Raises:
         InputError: `minutes` and `epochs`, or `weights` and a model to start from, are both given; or see `Run`.
@@ -197,7 +200,8 @@ def prepare(
         videos.anchors = tuple((float(w), float(h)) for w, h in fitted)
     budget = Budget(minutes, epochs or chosen.epochs)
     cache_bytes = None if cache_gb is None else int(cache_gb * 2**30)
-    more = cache_bytes, beginning, overwrite, patience
+    crowd = None if people is None else open_dataset(os.fspath(people))
+    more = cache_bytes, beginning, overwrite, patience, crowd
     return Run(chosen, videos, Path(output), budget, seed, held_out, given, device, resume, *more)
 
 
@@ -228,6 +232,8 @@ def _announcement(run: Run, data: str) -> Iterator[str]:
         fault = bad_anchors(box_sizes(measured, run.spec.grid_size), np.array(run.spec.anchors))
         yield from [f"{fault}: give --fit-anchors"] if fault else []
     clips = run.recipe.batch * run.team.size
+    if more := len(run.sampled) - len(run.training):
+        yield f"{more} videos of people whose actions are not known: their boxes are learnt, their classes are not"
     yield f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {clips} clips a step"
 
 

@@ -25,6 +25,7 @@ from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint, write_tensors
 from yowo_training.checkpoints.resume import LENGTH, Progress, RunState, refuse_other_arguments
 from yowo_training.data.clip_sampler import Batch, FrameCache, batches
+from yowo_training.data.people import with_people
 from yowo_training.distributed import join_team, mean_of, shared
 from yowo_training.finetune import STARTED, fine_tuning, settle_norms, started
 from yowo_training.loss import LossParts, ManyLabels, yowo_loss
@@ -107,8 +108,11 @@ class Run:
         start: checkpoint or ONNX file of the recipe's network to start branches and CFAM from (see `started`).
         overwrite: the first step removes the checkpoints of another run in `output`.
         patience: end the run when no validation was better for so many epochs.
+        people: videos of people whose actions are not known, to train on as well (see `with_people`).
 
     Attributes:
+        training: annotated videos to train on.
+        sampled: these, and those of `people`.
         latest, chosen: figures of the last validation and of the best one in this process; None before.
         called_with: arguments to write into args.json beside those of the run.
 
@@ -132,6 +136,7 @@ class Run:
         start: str | None = None,
         overwrite: bool = False,
         patience: int | None = None,
+        people: Dataset | None = None,
     ) -> None:
         torch.manual_seed(seed)
         recipe = recipe if start is None else fine_tuning(recipe)
@@ -145,6 +150,7 @@ class Run:
         present, self.absent = split_present(dataset.videos("train"))
         annotated = [video for video in present if video.tubes]
         self.training, self.held_out = hold_out(annotated, validation)
+        self.sampled = self.training if people is None else with_people(self.training, people, self.held_out)
         self.unannotated = len(present) - len(annotated)
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
         self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
@@ -153,7 +159,7 @@ class Run:
         if recipe.frozen_3d:
             freeze_3d(self.model, from_files)
         if folded:
-            few = islice(batches(self.training, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
+            few = islice(batches(self.sampled, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
             settle_norms(self.model, (batch.clips for batch in few))
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
@@ -168,7 +174,7 @@ class Run:
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
         arguments |= {"start": start} if start else {}
         arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}
-        arguments |= {"annotations": annotations_hash((*self.training, *self.held_out)), "processes": self.team.size}
+        arguments |= {"annotations": annotations_hash((*self.sampled, *self.held_out)), "processes": self.team.size}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
         self._arguments = arguments
         self._overwrite = overwrite and not resume
@@ -213,7 +219,7 @@ class Run:
         progress, before = self.progress, self.progress.seconds
         first, start, saved = progress.step, monotonic(), monotonic()
         share = (self.team.rank, self.team.size)
-        source = batches(self.training, self.spec, self.recipe, self.seed, first, share, self.cache)
+        source = batches(self.sampled, self.spec, self.recipe, self.seed, first, share, self.cache)
         with Prefetch(source, depth=4) as stream:
             for batch in stream:
                 done = self._done()
@@ -264,7 +270,7 @@ class Run:
     def _done(self) -> float:
         clips = self.progress.step * self.recipe.batch * self.team.size
         seconds = mean_of(self.progress.seconds, self.team, self.device)
-        return self.budget.done(seconds, clips, len(self.training))
+        return self.budget.done(seconds, clips, len(self.sampled))
 
     def _step(self, batch: Batch, done: float) -> tuple[dict[str, float], float]:
         recipe, step = self.recipe, self.progress.step + 1

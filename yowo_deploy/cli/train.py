@@ -47,7 +47,7 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--recipe",
     default="yowo-lite",
-    help="Network and schedule: yowo-lite, yowo-tiny; of the paper's Table 2 yowo, yowo-2d, yowo-3d, yowo-concat; its "
+    help="Network and schedule: yowo-lite, yowo-lite+people, yowo-tiny; of the paper's Table 2 yowo, yowo-2d, yowo-3d, yowo-concat; its "
     "settings by data set yowo-ucf24, yowo-jhmdb21, yowo-ava.",
 )
 @click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
@@ -91,6 +91,11 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     help="Width and height of the input, as 224 or 320x240.  [default: the recipe's]",
 )
 @click.option("--patience", type=click.IntRange(min=1), help="End when no validation was better for so many epochs.")
+@click.option(
+    "--people",
+    type=click.Path(),
+    help="data.json of people whose actions are not known: boxes are learnt from them, classes are not.",
+)
 @click.option(
     "--config",
     type=click.Path(),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yowo_deploy.arrays import Frame
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import ResizeFilter
-from yowo_training.data.augmentation import Augmentation, draw_augmentation
+from yowo_training.data.augmentation import LEAST_OF_A_SIDE, Augmentation, draw_augmentation, draw_places
 
 FRAME = (160, 120)
 INPUT = (64, 64)
@@ -88,3 +88,29 @@ def test_frames_together_are_what_each_is_alone_whatever_their_sizes(resize_filt
     assert len(together) == len(frames)
     for one, frame in zip(together, frames, strict=True):
         np.testing.assert_array_equal(one, shown(augmentation, frame))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), aspect=st.sampled_from([0.6, 1.0, 1.6]))
+def test_a_smaller_crop_holds_its_box_lies_in_the_frame_and_has_the_shape_asked_for(seed: int, aspect: float) -> None:
+    box = np.array([70, 50, 100, 80], np.float32)
+    rng = np.random.default_rng(seed)
+    crop = draw_augmentation(rng, FRAME, INPUT, "bilinear", 0.0, 0.0, 0.6, aspect, box).crop_xyxy
+    corners = np.array(crop)
+    assert (corners[:2] >= -1e-9).all() and (corners[2:] <= np.array(FRAME) + 1e-9).all()
+    width, height = (corners[2:] - corners[:2]) / FRAME
+    assert width / height == pytest.approx(aspect) and 0.6 - 1e-9 <= max(width, height) <= 1 + 1e-9
+    assert (corners[:2] <= box[:2] + 1e-4).all() and (corners[2:] >= box[2:] - 1e-4).all()
+
+
+def test_tiles_fill_the_input_without_overlap() -> None:
+    counts = set()
+    for seed in range(60):
+        covered = np.zeros((64, 96), int)
+        places = draw_places(np.random.default_rng(seed), (96, 64))
+        for left, top, right, bottom in places:
+            covered[top:bottom, left:right] += 1
+            assert right - left >= 96 * LEAST_OF_A_SIDE - 1 and bottom - top >= 64 * LEAST_OF_A_SIDE - 1
+        assert (covered == 1).all()
+        counts.add(len(places))
+    assert counts == {2, 3, 4}

@@ -18,6 +18,7 @@ from yowo_deploy.preprocess.frames import normalise
 from yowo_deploy.spec import ModelSpec
 from yowo_training.data import clip_sampler as clips_module
 from yowo_training.data.clip_sampler import WORKERS, FrameCache, batches, sample
+from yowo_training.loss import IGNORED, UNKNOWN
 from yowo_training.recipes import find_recipe
 
 SPEC = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
@@ -209,3 +210,82 @@ def test_a_cache_takes_a_third_of_what_is_free(monkeypatch: pytest.MonkeyPatch) 
     assert FrameCache()._limit == 1 << 29
     monkeypatch.setattr(clips_module, "free_memory_bytes", lambda: None)
     assert FrameCache()._limit == 2 << 30
+
+
+def write_square(path: Path, corner: tuple[int, int], class_id: int) -> AnnotatedVideo:
+    """A black video with a bright square of 24 pixels, which is the box."""
+    x, y = corner
+    frame = np.zeros((64, 64, 3), np.uint8)
+    frame[y : y + 24, x : x + 24] = 255
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 10, (64, 64))
+    for _ in range(6):
+        writer.write(frame)
+    writer.release()
+    box = np.tile(np.array([x, y, x + 24, y + 24], np.float32), (6, 1))
+    return AnnotatedVideo(path.stem, path.stem, path, 6, (Tube(class_id, np.arange(6), box),))
+
+
+MOSAIC = replace(RECIPE, train_strides=(1,), mosaic=1.0, zoom=0.7)
+
+
+def test_in_a_mosaic_every_box_lies_on_its_person(tmp_path: Path) -> None:
+    places = [(4, 8), (30, 6), (20, 30), (36, 36)]
+    videos = [write_square(tmp_path / f"{n}.mkv", place, n % 2) for n, place in enumerate(places)]
+    spec, boxes_seen = SPEC.replace(input_size=(128, 128)), []
+    for seed in range(30):
+        clip, boxes = sample(videos[0], spec, MOSAIC, np.random.default_rng(seed), FrameCache(), None, videos)
+        boxes_seen.append(len(boxes))
+        covered = np.zeros((128, 128), bool)
+        for cx, cy, w, h in boxes[:, 1:] * 128:
+            left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+            inner = clip[0, -1, round(top) + 2 : round(bottom) - 2, round(left) + 2 : round(right) - 2]
+            assert inner.size == 0 or inner.mean() > 0.95
+            covered[max(0, round(top) - 2) : round(bottom) + 2, max(0, round(left) - 2) : round(right) + 2] = True
+        assert clip[0, -1][~covered].max() < 0.2  # and nobody is without a box
+    assert min(boxes_seen) >= 2 and max(boxes_seen) <= 4 and len(set(boxes_seen)) > 1
+
+
+def test_a_mosaic_depends_on_seed_and_place_alone(tmp_path: Path) -> None:
+    videos = [write_square(tmp_path / f"{n}.mkv", (4 + 8 * n, 8), n % 2) for n in range(4)]
+    recipe = replace(MOSAIC, mosaic=0.5, jitter=0.2, colour=0.3, late_starts=0.5)
+    whole = list(islice(batches(videos, SPEC, recipe, seed=3), 3))
+    later = next(batches(videos, SPEC, recipe, seed=3, first=2))
+    assert torch.equal(whole[2].clips, later.clips)
+    assert all(torch.equal(one, other) for one, other in zip(whole[2].targets, later.targets, strict=True))
+    assert not torch.equal(later.clips, next(batches(videos, SPEC, recipe, seed=4, first=2)).clips)
+
+
+def test_a_person_of_whom_the_crop_shows_too_little_is_ignored_and_one_outside_is_gone(tmp_path: Path) -> None:
+    inside, edge = write_square(tmp_path / "a.mkv", (20, 20), 1), np.array([[40, 20, 64, 44]], np.float32)
+    [tube] = inside.tubes
+    both = replace(inside, tubes=(tube, Tube(0, np.arange(6), np.tile(edge, (6, 1)))))
+    classes: set[float] = set()
+    recipe = replace(RECIPE, train_strides=(1,), zoom=0.4)
+    for seed in range(60):
+        _, boxes = sample(both, SPEC, recipe, np.random.default_rng(seed), FrameCache())
+        assert len(boxes) in (1, 2) and (boxes[:, 3:] > 0).all()
+        classes |= set(boxes[:, 0].tolist())
+    assert classes == {0.0, 1.0, float(IGNORED)}
+
+
+def test_key_frames_are_those_with_targets(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.avi", FRAMES, FRAMES)
+    [tube] = video.tubes
+    early = replace(tube, frames=tube.frames[:3], xyxy=tube.xyxy[:3], class_id=UNKNOWN)
+    mixed = replace(video, tubes=(early, replace(tube, class_id=IGNORED)))
+    for seed in range(10):
+        clip, boxes = sample(mixed, SPEC, RECIPE, np.random.default_rng(seed), FrameCache())
+        assert brightness(clip)[-1] < 3 and sorted(boxes[:, 0].tolist()) == [IGNORED, UNKNOWN]
+    with pytest.raises(DatasetError, match="no annotated video"):
+        next(batches([replace(video, tubes=mixed.tubes[1:])], SPEC, RECIPE, seed=0))
+
+
+@pytest.mark.parametrize(("late_starts", "expected"), [(0.0, False), (1.0, True)])
+def test_clips_begin_in_the_middle_as_they_do_at_the_start(tmp_path: Path, late_starts: float, expected: bool) -> None:
+    video = write_video(tmp_path / "a.avi", FRAMES, FRAMES)
+    recipe, repeated = replace(RECIPE, train_strides=(1,), late_starts=late_starts), []
+    for seed in range(40):
+        shown = brightness(sample(video, SPEC, recipe, np.random.default_rng(seed), FrameCache())[0])
+        assert shown == [max(shown[0], shown[-1] - back) for back in (3, 2, 1, 0)]
+        repeated.append(shown[0] > 0 and shown[0] == shown[1])
+    assert any(repeated) == expected

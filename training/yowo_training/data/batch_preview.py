@@ -11,6 +11,7 @@ from yowo_deploy.boxes import Detections, cxcywh_to_xyxy
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.visuals.draw import contact_sheet, draw
 from yowo_training.data.clip_sampler import Batch
+from yowo_training.loss import IGNORED, UNKNOWN
 
 SHOWN = 4  # frames of a clip, the first and the last among them
 CLIPS = 8
@@ -18,20 +19,20 @@ CLIPS = 8
 
 def show_batch(batch: Batch, spec: ModelSpec) -> Frame:
     """A sheet with a row for each clip, at most eight: frames from first to last, boxes on the last, the key frame."""
-    length = spec.clip_length
+    length, labels = spec.clip_length, (*spec.labels, "action unknown")
     chosen = np.unique(np.linspace(0, length - 1, min(SHOWN, length)).round().astype(int)).tolist()
     pictures, captions = [], []
     for clip, targets in zip(batch.clips[:CLIPS].numpy(), batch.targets[:CLIPS], strict=True):
-        rows = targets.numpy()
+        rows = targets[targets[:, 0] > IGNORED].numpy()
         width, height = spec.input_size
         boxes = cxcywh_to_xyxy(rows[:, 1:]) * (width, height, width, height)
-        class_id = rows[:, 0].astype(np.int64)
-        certain = np.eye(spec.classes, dtype=np.float32)[class_id]
+        class_id = np.where(rows[:, 0] == UNKNOWN, spec.classes, rows[:, 0]).astype(np.int64)
+        certain = np.eye(len(labels), dtype=np.float32)[class_id]
         truth = Detections(boxes.astype(np.float32), certain.max(axis=1, initial=0), class_id, certain)
         for index in chosen:
             frame = _picture(clip[:, index], spec)
-            pictures.append(draw(frame, truth, spec.labels) if index == length - 1 else frame)
-            captions.append(f"{index + 1 - length:d}" if index < length - 1 else _names(rows[:, 0], spec.labels))
+            pictures.append(draw(frame, truth, labels) if index == length - 1 else frame)
+            captions.append(f"{index + 1 - length:d}" if index < length - 1 else _names(class_id, labels))
     return contact_sheet(pictures, columns=len(chosen), captions=captions)
 
 

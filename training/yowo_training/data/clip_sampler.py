@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count, islice
 from typing import Protocol
@@ -27,7 +27,8 @@ from yowo_deploy.prefetch import map_ahead
 from yowo_deploy.preprocess.frames import normalise
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
-from yowo_training.data.augmentation import draw_augmentation
+from yowo_training.data.augmentation import Place, draw_augmentation, draw_places
+from yowo_training.loss import IGNORED
 
 _PARALLEL = 2**18  # numbers that torch divides among threads
 _ROOM = 2 << 30  # bytes for frames where the free memory is unknown
@@ -47,6 +48,12 @@ class Sampling(Protocol):
     def jitter(self) -> float: ...
     @property
     def colour(self) -> float: ...
+    @property
+    def mosaic(self) -> float: ...
+    @property
+    def zoom(self) -> float: ...
+    @property
+    def late_starts(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def batches(
     """Endless batches: every epoch takes one random clip of each video, in random order.
 
     Each clip depends on the seed and its place in the order only, so that a run can resume anywhere and several
-    processes can share it.
+    processes can share it. Of a mosaic the first tile is the video whose turn it is.
 
     Args:
         first: index of the first batch.
@@ -88,7 +95,7 @@ def batches(
     Raises:
         DatasetError: there are no annotated videos, or one cannot be decoded.
     """
-    annotated = [video for video in videos if video.tubes]
+    annotated = [video for video in videos if any(tube.class_id != IGNORED for tube in video.tubes)]
     if not annotated:
         raise DatasetError("no annotated video to train on")
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
@@ -103,7 +110,7 @@ def batches(
         epoch, index = divmod(place, len(annotated))
         rng = np.random.default_rng((seed, place))
         video = annotated[_order(seed, epoch, len(annotated))[index]]
-        _, boxes = sample(video, spec, sampling, rng, cache, clip)
+        _, boxes = sample(video, spec, sampling, rng, cache, clip, annotated)
         return torch.from_numpy(boxes), rng.random(), epoch
 
     memory = _Memory((sampling.batch, 3, spec.clip_length, *spec.input_size[::-1]))
@@ -147,35 +154,84 @@ def sample(
     rng: np.random.Generator,
     cache: FrameCache,
     out: Float | None = None,
+    others: Sequence[AnnotatedVideo] = (),
 ) -> tuple[Float, Float]:
-    """A random clip of a video, augmented: (3, T, H, W), in `out` if given; its boxes, (N, 5) class, cx, cy, w, h."""
+    """A random clip of a video, augmented: (3, T, H, W), in `out` if given; its boxes, (N, 5) class, cx, cy, w, h.
+
+    Boxes of which the crop shows too little are `IGNORED`.
+
+    Args:
+        others: from which the other tiles of mosaics are drawn; none: no mosaics.
+    """
+    width, height = spec.input_size
+    clip = np.empty((3, spec.clip_length, height, width), np.float32) if out is None else out
+    places: list[Place] = [(0, 0, width, height)]
+    if others and sampling.mosaic and rng.random() < sampling.mosaic:
+        places = draw_places(rng, spec.input_size)
+    parts = []
+    for number, (left, top, right, bottom) in enumerate(places):
+        shown = others[int(rng.integers(len(others)))] if number else video
+        rows = _fill(clip[:, :, top:bottom, left:right], shown, spec, sampling, rng, cache)
+        scale = np.array([right - left, bottom - top], np.float32) / spec.input_size
+        rows[:, 1:] = rows[:, 1:] * np.tile(scale, 2) + [left / width, top / height, 0, 0]
+        parts.append(rows)
+    return clip, np.concatenate(parts).astype(np.float32)
+
+
+def _fill(
+    window: Float,
+    video: AnnotatedVideo,
+    spec: ModelSpec,
+    sampling: Sampling,
+    rng: np.random.Generator,
+    cache: FrameCache,
+) -> Float:
+    """Fill (3, T, h, w) with a random clip of a video; the boxes, relative to the window."""
     keys = _key_frames(video, rng.random() < sampling.negatives)
     key, stride = int(rng.choice(keys)), int(rng.choice(sampling.train_strides))
-    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache)):
+    reach = (spec.clip_length - 1) * stride
+    if sampling.late_starts and rng.random() < sampling.late_starts:
+        reach = int(rng.integers(0, reach + 1))
+    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache, reach)):
         keys = keys[keys < key]  # the file ends before that clip: draw an earlier one
         if not len(keys):
             raise DatasetError(f"{video.path} ends before its first annotated frame, {key}")
         key = int(rng.choice(keys))
     frames, key = found
     frame_size = frames[0].shape[1], frames[0].shape[0]
-    augmentation = draw_augmentation(
-        rng, frame_size, spec.input_size, spec.resize_filter, sampling.jitter, sampling.colour
-    )
-    clip = np.empty((3, len(frames), *spec.input_size[::-1]), np.float32) if out is None else out
-    for index, frame in enumerate(augmentation.frames(frames)):
-        normalise(frame, spec, augmentation.gains_bgr, clip[:, index])
     boxes, class_id = video.at(key)
     measured_wh = video.size_wh or frame_size
     scale = np.array([frame_size[side] / measured_wh[side] for side in (0, 1)] * 2, np.float32)
-    relative, visible = augmentation.boxes((boxes * scale).astype(np.float32))
-    rows = np.column_stack([class_id.astype(np.float32), xyxy_to_cxcywh(relative)])
-    return clip, rows[visible].astype(np.float32)
+    boxes = (boxes * scale).astype(np.float32)
+    height, width = window.shape[2:]
+    # The square root shares what is odd in a tile's shape: people are stretched by up to 1.4, and crops lose as much.
+    aspect = math.sqrt(width / height * spec.input_size[1] / spec.input_size[0])
+    targets = boxes[class_id != IGNORED]
+    around = targets[int(rng.integers(len(targets)))] if len(targets) and (sampling.zoom < 1 or aspect != 1) else None
+    augmentation = draw_augmentation(
+        rng,
+        frame_size,
+        (width, height),
+        spec.resize_filter,
+        sampling.jitter,
+        sampling.colour,
+        sampling.zoom,
+        aspect,
+        around,
+    )
+    for index, frame in enumerate(augmentation.frames(frames)):
+        normalise(frame, spec, augmentation.gains_bgr, window[:, index])
+    relative, visible = augmentation.boxes(boxes)
+    rows = np.column_stack([np.where(visible, class_id, IGNORED), xyxy_to_cxcywh(relative)])
+    found: Float = rows[visible | (rows[:, 3:].min(axis=1) > 0)].astype(np.float32)
+    return found
 
 
 def _key_frames(video: AnnotatedVideo, negative: bool) -> Int:
-    """Frames with boxes; or those without, if `negative` and there are any."""
-    annotated = video.annotated_frames()
-    bare = np.setdiff1d(np.arange(video.frames), annotated) if negative else annotated[:0]
+    """Frames with boxes that are targets; or those without any boxes, if `negative` and there are any."""
+    targets = replace(video, tubes=tuple(tube for tube in video.tubes if tube.class_id != IGNORED))
+    annotated = targets.annotated_frames()
+    bare = np.setdiff1d(np.arange(video.frames), video.annotated_frames()) if negative else annotated[:0]
     return bare if len(bare) else annotated
 
 
@@ -217,13 +273,16 @@ def _room() -> int:
 
 
 def _clip_frames(
-    video: AnnotatedVideo, key: int, length: int, stride: int, cache: FrameCache
+    video: AnnotatedVideo, key: int, length: int, stride: int, cache: FrameCache, reach: int
 ) -> tuple[list[Frame], int] | None:
     """The frames of the clip that ends at `key`; at the last frame there is, where the file ends before it.
 
     None where it ends before the clip begins.
+
+    Args:
+        reach: frames before the key frame that the clip sees; the first of them stands for those before it.
     """
-    first = max(0, key - (length - 1) * stride)
+    first = max(0, key - reach)
     frames = cache.window(video, first, key)
     if not frames:
         return None

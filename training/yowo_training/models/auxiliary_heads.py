@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yowo_training.loss import UNKNOWN
 from yowo_training.models.yowo import Yowo
 
 
@@ -45,15 +46,16 @@ class Supervised(nn.Module):
 
 
 def clip_loss(logits: Tensor, targets: list[Tensor], smoothing: float) -> Tensor:
-    """Cross entropy of the actions in each clip, averaged over the clips with boxes.
+    """Cross entropy of the actions in each clip, averaged over the clips with boxes whose action is known.
 
     Args:
         logits: (B, C).
         targets: see `yowo_loss`; every label of every box has the same weight.
         smoothing: fraction of the truth that is spread over all classes.
     """
-    filled = [place for place, boxes in enumerate(targets) if len(boxes)]
+    named = [boxes[boxes[:, 0] > UNKNOWN, 0].long() for boxes in targets]
+    filled = [place for place, class_ids in enumerate(named) if len(class_ids)]
     if not filled:
         return logits.sum() * 0
-    wanted = [F.one_hot(targets[place][:, 0].long(), logits.shape[1]).float().mean(dim=0) for place in filled]
+    wanted = [F.one_hot(named[place], logits.shape[1]).float().mean(dim=0) for place in filled]
     return F.cross_entropy(logits[filled].float(), torch.stack(wanted), label_smoothing=smoothing)

@@ -1,0 +1,128 @@
+"""How many people a model finds, whatever they do: `python -m benchmarks.people DATA [MODEL ...] [--every N]`.
+
+DATA is the folder of UCF101-24, or a data.json, of which the test videos are judged as far as their files are there.
+A person is found where a box of any class overlaps the true one by an IoU of 0.5. By frames alone at some thresholds of
+the score, and as `detect` shows people by the model's default. A false box overlaps no true one, be it that nobody is
+there or that somebody is whom nobody labelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.steadiness import shown
+from yowo_deploy.arrays import Float
+from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.loader import open_model
+from yowo_deploy.boxes import Detections, iou_matrix
+from yowo_deploy.datasets import AnnotatedVideo, open_dataset, split_present
+from yowo_deploy.detector import DetectorOptions
+from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.preprocess.clip_buffer import ClipBuffer
+from yowo_deploy.preprocess.frames import preprocess
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video.reader import open_video
+
+SCORES = (0.25, 0.15, 0.1, 0.05)
+DEFAULT = "default"
+IOU = 0.5
+NOT_JUDGED = "ignored"  # label of people whom nobody judged: found or not, they count nowhere
+
+
+@dataclass(frozen=True)
+class Found:
+    """Counts of one video: people, people found, false boxes, and frames."""
+
+    people: int
+    found: int
+    false: int
+    frames: int
+
+    def __add__(self, other: Found) -> Found:
+        """Both together."""
+        return Found(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    @property
+    def share(self) -> float:
+        """People found, in %."""
+        return 100 * self.found / max(1, self.people)
+
+
+def count(boxes_xyxy: Float, truth_xyxy: Float, ignored_xyxy: Float) -> Found:
+    """The counts of one frame; boxes on somebody who is not judged are not false."""
+    overlap = iou_matrix(truth_xyxy, boxes_xyxy)
+    alone = overlap.max(axis=0, initial=0) < IOU
+    alone &= iou_matrix(boxes_xyxy, ignored_xyxy).max(axis=1, initial=0) < IOU
+    return Found(len(truth_xyxy), int((overlap.max(axis=1, initial=0) >= IOU).sum()), int(alone.sum()), 1)
+
+
+def judge(backend: Backend, video: AnnotatedVideo, ignored: int | None, every: int) -> dict[str, Found]:
+    """Counts of each N-th annotated frame by threshold, and by the model's default, which sees all frames.
+
+    Args:
+        ignored: class id of people who are not judged.
+    """
+    spec = backend.spec
+    outputs, size_wh = raw_outputs(backend, video)
+    by_default = shown(outputs, size_wh, spec, DetectorOptions())
+    sums = dict.fromkeys([*map(str, SCORES), DEFAULT], Found(0, 0, 0, 0))
+    for frame in video.annotated_frames()[::every].tolist():
+        if frame < len(outputs):
+            boxes, class_id = video.at(frame)
+            truth, others = boxes[class_id != ignored], boxes[class_id == ignored]
+            for name, found in detections(outputs[frame], by_default[frame], spec, size_wh).items():
+                sums[name] += count(found.xyxy, truth, others)
+    return sums
+
+
+def detections(
+    raw: Float, by_default: Detections, spec: ModelSpec, size_wh: tuple[int, int]
+) -> Mapping[str, Detections]:
+    """What each threshold leaves of one output."""
+    lowest = detect(raw, spec, size_wh, min(SCORES))
+    return {str(score): lowest[lowest.confidence > score] for score in SCORES} | {DEFAULT: by_default}
+
+
+def raw_outputs(backend: Backend, video: AnnotatedVideo) -> tuple[list[Float], tuple[int, int]]:
+    """The network's output for every frame up to the last annotated one; the size that boxes are measured in."""
+    last, buffer, outputs = int(video.annotated_frames()[-1]), ClipBuffer(backend.spec), []
+    with open_video(video.path, allow_damaged=True) as reader:
+        for frame, _ in zip(reader, range(last + 1), strict=False):
+            outputs.append(backend.infer(buffer.push(preprocess(frame, backend.spec))[None])[0])
+        return outputs, video.size_wh or reader.size_wh
+
+
+def table(rows: Sequence[tuple[str, Mapping[str, Found]]]) -> str:
+    """Markdown: a row a video, and all together; in each cell people found in % and false boxes a frame."""
+    names = [*map(str, SCORES), DEFAULT]
+    lines = [f"| | people | {' | '.join(names)} |", "|---|---:|" + "---:|" * len(names)]
+    total = {name: sum((sums[name] for _, sums in rows), Found(0, 0, 0, 0)) for name in names}
+    for label, sums in [*rows, ("all", total)]:
+        cells = (f"{sums[name].share:.0f} % ({sums[name].false / max(1, sums[name].frames):.2f})" for name in names)
+        lines.append(f"| {label} | {sums[names[0]].people} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="folder of UCF101-24, or a data.json")
+    parser.add_argument("models", nargs="*", default=["default"], help="model files; the shipped one by default")
+    parser.add_argument("--every", type=int, default=3, help="judge each N-th annotated frame")
+    given = parser.parse_args()
+    native = given.data.endswith((".json", ".json.gz"))
+    dataset = open_dataset(given.data) if native else open_dataset("ucf24", Path(given.data))
+    videos, _ = split_present(dataset.videos("test"))
+    ignored = dataset.labels.index(NOT_JUDGED) if NOT_JUDGED in dataset.labels else None
+    for model in given.models:
+        with open_model(model) as backend:
+            rows = [(video.name.rpartition("/")[2], judge(backend, video, ignored, given.every)) for video in videos]
+        print(f"{Path(model).name}: people found (false boxes a frame) above a score, and as shown by default\n")
+        print(table(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
