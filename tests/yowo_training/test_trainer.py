@@ -117,6 +117,29 @@ def test_a_run_that_was_left_goes_on_to_the_same_weights(
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
+def test_a_run_on_mosaics_and_people_of_unknown_actions_goes_on_to_the_same_weights(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
+    recipe = replace(TINY, mosaic=0.6, zoom=0.6, late_starts=0.3, auxiliary=0.5, loss=find_recipe("yowo-tiny").loss)
+    actors, people = (Chosen(dataset, dataset.videos("train")[part]) for part in (slice(8), slice(8, 12)))
+
+    def run(folder: str, resume: bool = False) -> Run:
+        budget = Budget(None, 2)
+        return Run(recipe, actors, tmp_path / folder, budget, validation=0.2, resume=resume, people=people)
+
+    whole = run("whole")
+    assert len(whole.sampled) == len(whole.training) + 4 and len(whole.held_out) > 0
+    losses = [report.loss for report in whole]
+    for report in run("cut"):
+        if report.step == 2:
+            break
+    assert [report.loss for report in run("cut", resume=True)] == losses[2:] and all(map(math.isfinite, losses))
+    assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "cut" / "last.pt"))
+    with pytest.raises(InputError, match="annotations"):
+        Run(recipe, actors, tmp_path / "whole", Budget(None, 2), validation=0.2, resume=True)
+
+
 def leave_after_two_steps(dataset: Dataset, folder: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
     for report in Run(TINY, dataset, folder, budget):
