@@ -47,8 +47,8 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--recipe",
     default="yowo-lite",
-    help="Network and schedule: yowo-lite, yowo-lite+people, yowo-tiny; of the paper's Table 2 yowo, yowo-2d, yowo-3d, yowo-concat; its "
-    "settings by data set yowo-ucf24, yowo-jhmdb21, yowo-ava.",
+    help="Network and schedule: yowo-lite, yowo-lite+people, yowo-tiny; of the paper's Table 2 yowo, yowo-2d, yowo-3d, "
+    "yowo-concat; its settings by data set yowo-ucf24, yowo-jhmdb21, yowo-ava.",
 )
 @click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
 @click.option(

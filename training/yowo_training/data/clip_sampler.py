@@ -223,8 +223,8 @@ def _fill(
         normalise(frame, spec, augmentation.gains_bgr, window[:, index])
     relative, visible = augmentation.boxes(boxes)
     rows = np.column_stack([np.where(visible, class_id, IGNORED), xyxy_to_cxcywh(relative)])
-    found: Float = rows[visible | (rows[:, 3:].min(axis=1) > 0)].astype(np.float32)
-    return found
+    left: Float = rows[visible | (rows[:, 3:].min(axis=1) > 0)].astype(np.float32)
+    return left
 
 
 def _key_frames(video: AnnotatedVideo, negative: bool) -> Int:
