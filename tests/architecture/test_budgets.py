@@ -38,7 +38,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "command line and detection": (3_080, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
     "serving": (1_260, ("yowo_deploy/serving",)),
     "export": (4_100, ("export",)),  # goal 3,700
-    "training": (4_360, ("training",)),  # goal 3,700
+    "training": (4_545, ("training",)),  # goal 3,700
 }
 
 
