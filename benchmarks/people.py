@@ -1,9 +1,8 @@
 """How many people a model finds, whatever they do: `python -m benchmarks.people DATA [MODEL ...] [--every N]`.
 
 DATA is the folder of UCF101-24, or a data.json, of which the test videos are judged as far as their files are there.
-A person is found where a box of any class overlaps the true one by an IoU of 0.5. By frames alone at some thresholds of
-the score, and as `detect` shows people by the model's default. A false box overlaps no true one, be it that nobody is
-there or that somebody is whom nobody labelled.
+A person is found where a box of any class overlaps the true one by an IoU of 0.5: in single frames above some scores, and
+as `detect` shows people by the model's default. A false box overlaps no true one; it may still be on an unlabelled person.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from yowo_deploy.video.reader import open_video
 SCORES = (0.25, 0.15, 0.1, 0.05)
 DEFAULT = "default"
 IOU = 0.5
-NOT_JUDGED = "ignored"  # label of people whom nobody judged: found or not, they count nowhere
+NOT_JUDGED = "ignored"  # label of people who count neither as found nor as false boxes
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Found:
 
 
 def count(boxes_xyxy: Float, truth_xyxy: Float, ignored_xyxy: Float) -> Found:
-    """The counts of one frame; boxes on somebody who is not judged are not false."""
+    """The counts of one frame; boxes on people who are not judged are not false."""
     overlap = iou_matrix(truth_xyxy, boxes_xyxy)
     alone = overlap.max(axis=0, initial=0) < IOU
     alone &= iou_matrix(boxes_xyxy, ignored_xyxy).max(axis=1, initial=0) < IOU

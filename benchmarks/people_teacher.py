@@ -1,4 +1,4 @@
-"""Label the people of training videos whom nobody labelled: `python -m benchmarks.people_teacher --help`.
+"""Label the unlabelled people of training videos: `python -m benchmarks.people_teacher --help`.
 
 The teacher is the SSD-MobileNetV2 of MediaPipe's Objectron (Apache-2.0, trained on Open Images V4), which knows persons
 and 22 other things. It is cut out of the npm package `@mediapipe/objectron`, version 0.4.1675468480, and read by
@@ -51,7 +51,7 @@ class Teacher:
         if found is None:
             raise SystemExit(f"{package} does not list {MODEL}: is it the unpacked @mediapipe/objectron?")
         weights = (package / f"{ASSETS}.data").read_bytes()[int(found[1]) : int(found[2])]
-        with TemporaryDirectory() as folder:  # OpenVINO reads this format from files alone
+        with TemporaryDirectory() as folder:  # OpenVINO reads this format only from files
             file = Path(folder) / MODEL
             file.write_bytes(weights)
             self._request = openvino.Core().compile_model(file, "CPU").create_infer_request()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 UNKNOWN = -1  # class of a target box that trains everything but the class: a person whose action is not known
-IGNORED = -2  # class of a region in which nothing is background: a person whom nobody labelled
+IGNORED = -2  # class of a region in which nothing is background: an unlabelled person
 IGNORED_IOU = 0.4  # lower than `ignore_iou`: the boxes of a teacher are rough
 
 
