@@ -1,8 +1,9 @@
 """How many people a model finds, whatever they do: `python -m benchmarks.people DATA [MODEL ...] [--every N]`.
 
 DATA is the folder of UCF101-24, or a data.json, of which the test videos are judged as far as their files are there.
-A person is found where a box of any class overlaps the true one by an IoU of 0.5: in single frames above some scores, and
-as `detect` shows people by the model's default. A false box overlaps no true one; it may still be on an unlabelled person.
+A person is found where a box of any class overlaps the true one by an IoU of 0.5: in single frames above some scores,
+and as `detect` shows people by the model's default. A false box overlaps no true one; it may still be on an unlabelled
+person.
 """
 
 from __future__ import annotations
