@@ -24,7 +24,7 @@ endef
 export WRITE_PATHS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test clean
+.PHONY: help venv demo check test docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ check: $(INSTALLED) ## style, types, and the tests of the architecture
 
 test: $(INSTALLED) ## every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+docs: $(INSTALLED) ## the documentation site, in build/site
+	$(BIN)/python -m docs.site
 
 clean: ## remove the virtual environment and what the tools wrote, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

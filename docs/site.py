@@ -1,0 +1,242 @@
+"""Build the documentation site: `python -m docs.site [FOLDER]`, by default into build/site; `make docs` runs it.
+
+The pages are the Markdown files of the project, which read well where they lie. Here they are put into one tree, links
+between them follow, the references of the command line and of Python are made from the code, and mkdocs builds all of
+it strictly. No plugins, so that another builder can take the same tree.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import yaml
+
+from yowo_deploy.cli import COMMANDS, EXAMPLES, cli
+
+ROOT = Path(__file__).parent.parent
+# Title -> page: of the project, or "" for one that is made here.
+NAVIGATION: dict[str, dict[str, str]] = {
+    "Start": {"Overview": "README.md", "Install": "docs/install.md", "中文": "docs/zh.md"},
+    "Tutorials": {
+        "Frames to results": "docs/detect.md",
+        "Your own data": "docs/own-data.md",
+        "Train": "docs/training.md",
+        "Checkpoint to product": "docs/export.md",
+        "Cameras": "docs/live.md",
+        "Zones and alerts": "docs/alerts.md",
+        "Serving": "docs/serving.md",
+    },
+    "Guides": {
+        "Python": "docs/python.md",
+        "C++ and C": "docs/cpp.md",
+        "Streaming": "docs/streaming.md",
+        "Coming from other tools": "docs/coming-from.md",
+        "Troubleshooting": "docs/troubleshooting.md",
+    },
+    "Reference": {
+        "Command line": "",
+        "Python API": "",
+        "Glossary": "docs/glossary.md",
+        "Model card": "yowo_deploy/model_zoo/yowo-lite.md",
+    },
+    "Background": {
+        "Architecture": "ARCHITECTURE.md",
+        "Parity": "docs/parity.md",
+        "Decisions": "docs/decisions.md",
+        "Benchmarks": "benchmarks/RESULTS.md",
+        "Security": "SECURITY.md",
+    },
+    "Project": {"Contributing": "CONTRIBUTING.md", "Release": "docs/release.md", "Changes": "CHANGELOG.md"},
+}
+API = {
+    "yowo_deploy": (),  # of its `__all__`
+    "yowo_deploy.sinks": (),
+    "yowo_deploy.postprocess.zones": ("Zone", "Zones", "Presence"),
+    "yowo_deploy.postprocess.rules": ("Rule", "Rules", "Times"),
+    "yowo_deploy.postprocess.rule_files": ("read_zones", "read_rules", "parse_zone"),
+    "yowo_deploy.postprocess.events": ("Events",),
+    "yowo_deploy.datasets": (),
+    "yowo_deploy.errors": ("InputError", "SpecError", "ModelFileError", "VideoError", "DatasetError", "OutputError"),
+    "yowo_training.session": ("train",),
+    "yowo_export.pipeline": ("export", "build"),
+    "yowo_export.parity.prove": ("prove",),
+}
+SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
+LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#:\s]+)(#[^)]*)?\)")
+
+
+def main() -> None:
+    """See the module."""
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "site").resolve()
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        write_tree(Path(folder))
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", target]
+        if subprocess.run([*map(str, command), "--config-file", f"{folder}/mkdocs.yml"], env=quiet).returncode:
+            sys.exit("the site has faults, see above")
+    print(f"{target}/index.html")
+
+
+def write_tree(folder: Path) -> None:
+    """The pages, the pictures they show, and the configuration."""
+    places = dict(_places())
+    for page, place in places.items():
+        _write(folder / "docs" / place, _with_links(page, places, folder / "docs"))
+    _write(folder / "docs" / "reference" / "command-line.md", command_line())
+    _write(folder / "docs" / "reference" / "python-api.md", python_api())
+    for schema in sorted((ROOT / "yowo_deploy").rglob("*.schema.json")):
+        _write(folder / "docs" / "schemas" / schema.name, schema.read_text(encoding="utf-8"))
+    settings = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8"))
+    settings["nav"] = [{group: list(_entries(pages, places))} for group, pages in NAVIGATION.items()]
+    _write(folder / "mkdocs.yml", yaml.safe_dump(settings, allow_unicode=True))
+
+
+def command_line() -> str:
+    """Every command with its options and examples."""
+    lines = ["# Command line", "", "`yowo-deploy COMMAND --help` shows the same."]
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        lines += _command(f"yowo-deploy {name}", command)
+    return "\n".join(lines)
+
+
+def python_api() -> str:
+    """Every public name with its signature and docstring."""
+    lines = ["# Python API", "", "Made from the docstrings, which are contracts; tests check them."]
+    for module_name, chosen in API.items():
+        module = importlib.import_module(module_name)
+        names = chosen or tuple(name for name in module.__all__ if not name.startswith("_"))
+        lines += ["", f"## `{module_name}`"]
+        for name in names:
+            lines += _described(name, getattr(module, name))
+    return "\n".join(lines)
+
+
+def _places() -> Iterator[tuple[str, str]]:
+    """Of each page of the project, its place on the site."""
+    for pages in NAVIGATION.values():
+        for page in filter(None, pages.values()):
+            name = "index.md" if page == "README.md" else Path(page).name.lower()
+            yield page, name
+
+
+def _entries(pages: dict[str, str], places: dict[str, str]) -> Iterator[dict[str, str]]:
+    for title, page in pages.items():
+        yield {title: places[page] if page else f"reference/{title.lower().replace(' ', '-')}.md"}
+
+
+def _with_links(page: str, places: dict[str, str], folder: Path) -> str:
+    """A page whose links lead to pages of the site; those to other files of the project become plain text."""
+
+    def follow(found: re.Match[str]) -> str:
+        shown, target, anchor = found[1], found[2], found[3] or ""
+        path = os.path.relpath((ROOT / page).parent.joinpath(target).resolve(), ROOT)
+        if path in places:
+            return f"{shown}({places[path]}{anchor})"
+        if path.endswith(".schema.json"):
+            return f"{shown}(schemas/{Path(path).name})"
+        if shown.startswith("!"):
+            (folder / "pictures").mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, folder / "pictures" / Path(path).name)
+            return f"{shown}(pictures/{Path(path).name})"
+        return f"{shown[1:-1]} (`{path}`)"
+
+    return LINK.sub(follow, (ROOT / page).read_text(encoding="utf-8"))
+
+
+def _command(name: str, command: click.Command) -> list[str]:
+    lines = ["", f"## `{name}`", "", _paragraphs(command.help or ""), ""]
+    examples = EXAMPLES.get(name.rpartition(" ")[2], ())
+    lines += ["```bash", *examples, "```", ""] if examples else []
+    if isinstance(command, click.Group):
+        for each, inner in command.commands.items():
+            lines += [line.replace("## ", "### ", 1) for line in _command(f"{name} {each}", inner)]
+        return lines
+    context = click.Context(command, info_name=name)
+    rows = [each.get_help_record(context) for each in command.params if isinstance(each, click.Option)]
+    lines += ["| option | |", "|---|---|"]
+    return [*lines, *(f"| {_cell(option, code=True)} | {_cell(text)} |" for option, text in filter(None, rows))]
+
+
+def _described(name: str, found: object) -> list[str]:
+    shown = f"{name}{_signature(found)}" if callable(found) else name
+    lines = ["", f"### `{name}`", "", "```python", _broken(shown), "```", "", *_docstring(inspect.getdoc(found) or "")]
+    if inspect.isclass(found):
+        for each, member in inspect.getmembers(found):
+            is_own = any(each in vars(base) for base in found.__mro__ if base.__module__.startswith("yowo"))
+            if each.startswith("_") or not is_own or not (callable(member) or isinstance(member, property)):
+                continue
+            text = (inspect.getdoc(member) or "").partition("\n\n")[0]
+            signature = "" if isinstance(member, property) else _signature(member)
+            lines += ["", f"`.{each}{signature}`", "", f":   {' '.join(text.split())}" if text else ""]
+    return lines
+
+
+def _signature(found: object) -> str:
+    try:
+        text = str(inspect.signature(found))  # type: ignore[arg-type]  # what is none raises
+    except (TypeError, ValueError):
+        return "(...)"
+    text = text.replace("'", "").replace("self, ", "").replace("(self)", "()")
+    return re.sub(r"\byowo_\w+(?:\.\w+)*\.(\w+)", r"\1", text)
+
+
+def _broken(shown: str) -> str:
+    """A long signature with a line for each argument."""
+    if len(shown) <= 88 or not (parts := re.fullmatch(r"(\w+\()(.*)(\).*)", shown)):
+        return shown
+    depth, lines, line = 0, [], ""
+    for letter in parts[2]:
+        depth += (letter in "[(") - (letter in "])")
+        if letter == "," and not depth:
+            lines.append(f"    {line.strip()},")
+            line = ""
+        else:
+            line += letter
+    return "\n".join([parts[1], *lines, f"    {line.strip()},", parts[3]])
+
+
+def _docstring(text: str) -> Iterator[str]:
+    """Sections as lists, indented blocks as code."""
+    in_section = False
+    for line in text.splitlines():
+        if line in SECTIONS:
+            in_section = True
+            yield from ("", f"**{line[:-1]}**", "")
+        elif in_section and re.match(r"    [\w*`., ]+:", line):
+            name, _, rest = line.strip().partition(":")
+            yield f"- `{name}`:{rest}"
+        elif in_section and line.startswith("    "):
+            yield f"  {line.strip()}"
+        else:
+            in_section = in_section and not line.strip()
+            yield line
+
+
+def _paragraphs(text: str) -> str:
+    return inspect.cleandoc(text).replace("\b\n", "")
+
+
+def _cell(text: str, code: bool = False) -> str:
+    text = " ".join(text.split()).replace("|", "\\|")
+    return f"`{text}`" if code else text.replace("<", "&lt;").replace("{", "&#123;")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The documentation site builds strictly, from every page and every command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.site import API, NAVIGATION, command_line, python_api
+from yowo_deploy.cli import COMMANDS
+
+pytest.importorskip("mkdocs")
+
+
+def test_every_page_has_its_place(project_root: Path) -> None:
+    listed = {page for pages in NAVIGATION.values() for page in pages.values()}
+    assert {f"docs/{path.name}" for path in (project_root / "docs").glob("*.md")} <= listed
+
+
+def test_every_command_and_every_public_name_is_described() -> None:
+    commands, names = command_line(), python_api()
+    assert all(f"## `yowo-deploy {name}`" in commands for name in COMMANDS) and "--tube-scores" in commands
+    assert all(f"## `{module}`" in names for module in API) and "### `Detector`" in names and "- `every`:" in names
+
+
+def test_it_builds_without_a_warning(project_root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "docs.site", str(tmp_path / "site")]
+    made = subprocess.run(command, cwd=project_root, capture_output=True, text=True)
+    assert made.returncode == 0 and "WARNING" not in made.stderr, made.stdout + made.stderr
+    front = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "pictures/detect.webp" in front and (tmp_path / "site" / "pictures" / "detect.webp").is_file()
+    assert (tmp_path / "site" / "schemas" / "events.schema.json").is_file()
