@@ -17,6 +17,7 @@ TOKEN = "YOWO_TOKEN"
 
 
 @click.command("serve")
+@click.option("--source", multiple=True, help="Video, webcam's number or address for the live page; may be repeated.")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any but a loopback address needs a token.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
@@ -32,6 +33,7 @@ TOKEN = "YOWO_TOKEN"
 @model_options
 def command(
     *,
+    source: tuple[str, ...],
     model: str,
     host: str,
     port: int,
@@ -42,7 +44,8 @@ def command(
     classes: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Serve a model over HTTP: the Open Inference Protocol (KServe v2), which Triton's clients speak.
+    """Serve a model over HTTP: the Open Inference Protocol (KServe v2), which Triton's clients speak, and a page that
+    shows who does what in each --source.
 
     SIGTERM and Ctrl-C let the requests at work end, for five seconds at most.
     """
@@ -59,7 +62,7 @@ def command(
     with listen(host, port) as listener, closed_on_error(open_model(model, **options)) as backend:
         chosen = parse_classes(classes, backend.spec.labels) if classes else None
         application = app(
-            backend, hosts=(*allow_host, host), token=token, any_address=not is_loopback(host),
+            backend, sources=source, hosts=(*allow_host, host), token=token, any_address=not is_loopback(host),
             idle_s=idle, confidence=conf, classes=chosen, **shown,
         )  # fmt: skip
         talk.print(f"serving {backend.spec.name} ({backend.name}) at {address(host, listener.getsockname()[1])}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,19 @@ class Action:
     tube: Tube
     first_time: float | None
     last_time: float | None
+
+
+class OpenAction(NamedTuple):
+    """A stretch of one thing done by a person who is still followed; later frames may move its ends.
+
+    Attributes:
+        first_time: seconds since the video began, or None where unknown.
+    """
+
+    person: int
+    class_id: int
+    first_frame: int
+    first_time: float | None
 
 
 class Actions:
@@ -56,7 +69,8 @@ class Actions:
             return []
         self._looked += 1
         for row, who in enumerate([] if found.tracker_id is None else found.tracker_id.tolist()):
-            person = self._people.setdefault(who, _Person(who))
+            person = self._people.setdefault(who, _Person(who, self._change_cost))
+            person.path.push(found.scores[row].astype(np.float64))
             person.rows.append((result.frame_index, *found.xyxy[row].tolist(), *found.scores[row].tolist()))
             person.times.append(result.timestamp)
             person.last_look = self._looked
@@ -67,6 +81,15 @@ class Actions:
         ]
         return self._told(over)
 
+    def open(self) -> list[OpenAction]:
+        """What people who are still followed did so far, in order; those of a person follow each other without gaps."""
+        people = [person for person in self._people.values() if len(person.rows) >= self._min_frames]
+        return [
+            OpenAction(person.number, class_id, int(person.rows[place][0]), person.times[place])
+            for person in people
+            for class_id, place in person.path.stretches()
+        ]
+
     def close(self) -> list[Action]:
         """What people do at the end."""
         return self._told(list(self._people))
@@ -74,24 +97,27 @@ class Actions:
     def _told(self, over: Sequence[int]) -> list[Action]:
         people = [self._people.pop(who) for who in over]
         long_enough = [person for person in people if len(person.rows) >= self._min_frames]
-        return [action for person in long_enough for action in person.actions(self._change_cost)]
+        return [action for person in long_enough for action in person.actions()]
 
 
 class _Person:
     """Rows of one person: frame, corners, scores."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, change_cost: float) -> None:
         self.number, self.last_look = number, 0
+        self._whole, self.path = math.isinf(change_cost), ClassPath(change_cost)
         self.rows: list[tuple[float, ...]] = []
         self.times: list[float | None] = []
 
-    def actions(self, change_cost: float) -> list[Action]:
+    def actions(self) -> list[Action]:
         rows = np.array(self.rows)
-        if math.isinf(change_cost):  # gaps count as well, as they do in `OnlineLinker`
+        if self._whole:  # gaps count as well, as they do in `OnlineLinker`
             sums = np.array([self._filled(rows, 5 + each).sum() for each in range(rows.shape[1] - 5)])
             return [self._action(rows, int(sums.argmax()), list(range(len(rows))))]
-        runs = groupby(enumerate(smooth_classes(rows[:, 5:], change_cost).tolist()), key=lambda pair: pair[1])
-        return [self._action(rows, class_id, [place for place, _ in run]) for class_id, run in runs]
+        stretches = self.path.stretches()
+        ends = [*(first for _, first in stretches[1:]), len(rows)]
+        pairs = zip(stretches, ends, strict=True)
+        return [self._action(rows, class_id, list(range(first, end))) for (class_id, first), end in pairs]
 
     def _action(self, rows: Float, class_id: int, places: list[int]) -> Action:
         part = rows[places]
@@ -107,8 +133,46 @@ class _Person:
         return np.interp(np.arange(rows[0, 0], rows[-1, 0] + 1), rows[:, 0], rows[:, column])
 
 
+class ClassPath:
+    """The classes with the greatest sum of scores, less the cost of each change, as scores come (Viterbi).
+
+    Of the best path to each class only its stretches are kept, each linked to the one before: paths share them.
+    """
+
+    def __init__(self, change_cost: float) -> None:
+        self._change_cost, self._count = change_cost, 0
+        self._reached = np.zeros(0)
+        self._last: list[_Stretch] = []  # of the best path to each class
+
+    def push(self, scores: Float | NDArray[np.float64]) -> None:
+        """Take the (C,) scores of the next frame."""
+        if not self._count:
+            self._reached = np.zeros(len(scores))
+            self._last = [_Stretch(each, 0, None) for each in range(len(scores))]
+        best = int(self._reached.argmax())
+        limit = self._reached[best] - self._change_cost
+        for each in (self._reached < limit).nonzero()[0].tolist():
+            self._last[each] = _Stretch(each, self._count, self._last[best])
+        self._reached = np.maximum(self._reached, limit) + scores
+        self._count += 1
+
+    def stretches(self) -> list[tuple[int, int]]:
+        """Class and first frame of each stretch, in order."""
+        found, at = [], self._last[int(self._reached.argmax())] if self._count else None
+        while at is not None:
+            found.append((at.class_id, at.first))
+            at = at.before
+        return found[::-1]
+
+
+class _Stretch(NamedTuple):
+    class_id: int
+    first: int
+    before: _Stretch | None
+
+
 def smooth_classes(scores: Float, change_cost: float) -> Int:
-    """The class of each frame, so that the sum of their scores less the cost of each change is greatest (Viterbi).
+    """The class of each frame, see `ClassPath`.
 
     Args:
         scores: (F, C).
@@ -116,16 +180,9 @@ def smooth_classes(scores: Float, change_cost: float) -> Int:
     Returns:
         (F,) int64.
     """
-    reached, came = np.zeros(scores.shape[1]), np.empty(scores.shape, np.int64)
-    everyone = np.arange(scores.shape[1])
-    for frame, of_frame in enumerate(scores):
-        best = int(reached.argmax())
-        stays = reached >= reached[best] - change_cost
-        came[frame] = np.where(stays, everyone, best)
-        reached = np.where(stays, reached, reached[best] - change_cost) + of_frame
-    path = np.empty(len(scores), np.int64)
-    here = int(reached.argmax())
-    for frame in range(len(scores) - 1, -1, -1):
-        path[frame] = here
-        here = int(came[frame, here])
-    return path
+    path, classes = ClassPath(change_cost), np.empty(len(scores), np.int64)
+    for of_frame in scores:
+        path.push(of_frame)
+    for class_id, first in path.stretches():
+        classes[first:] = class_id
+    return classes

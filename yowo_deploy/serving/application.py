@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,34 +15,38 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.batching import SharedBackend
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.closing import Closing, closed_on_error
-from yowo_deploy.detector import DetectorOptions
+from yowo_deploy.detector import Detector, DetectorOptions
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import DEFAULT
+from yowo_deploy.postprocess.events import Events
+from yowo_deploy.result import Result
 from yowo_deploy.serving.access import Access, check_token
 from yowo_deploy.serving.bodies import Bodies
+from yowo_deploy.serving.live import Hub
 from yowo_deploy.serving.metrics import CONTENT_TYPE, Metrics
 from yowo_deploy.serving.models import ClipModel, Health, ServedModel, StreamModel, model_config
+from yowo_deploy.serving.page import Page
 from yowo_deploy.serving.refusal import Refusal
 from yowo_deploy.serving.sequences import IDLE_S, MAX_SEQUENCES, Sequences
 from yowo_deploy.serving.tensors import HEADER, encode_response, parse_request
-from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.version import __version__
 
 SWEEP_S = 1.0  # between two looks for idle sequences
-MAX_WAIT_MS = 5.0  # that a clip waits for those of other sequences while an engine of one stream is free
 
 
 class Service(Closing):
-    """A model behind HTTP.
+    """A model behind HTTP, and the sources that the live page shows.
 
     Args:
         backend: closed with the service.
         shown: which detections are shown.
+        sources: what `open_source` takes.
         max_sequences, idle_s: see `Sequences`.
     """
 
@@ -49,21 +54,31 @@ class Service(Closing):
         self,
         backend: Backend,
         shown: DetectorOptions | None = None,
+        sources: Iterable[str] = (),
         max_sequences: int = MAX_SEQUENCES,
         idle_s: float = IDLE_S,
     ) -> None:
         shown, batch = shown or DetectorOptions(), backend.batch
-        self.pool = StreamPool(backend, MAX_WAIT_MS, **vars(shown))
+        self._backend = SharedBackend(backend)
+        self.spec = spec = self._backend.spec
         self.health, self._bodies = Health(), Bodies()
-        self.sequences = Sequences(lambda: shown.detector(self.pool.backend), max_sequences, idle_s)
-        self.metrics = Metrics(self._drops, lambda: len(self.sequences), lambda: self.sequences.open_tubes, lambda: 0)
+
+        def detector() -> Detector:
+            return shown.detector(self._backend)
+
+        self.sequences = Sequences(detector, max_sequences, idle_s)
+        events = partial(Events, spec.event_on, spec.event_off)
+        self.hub = Hub(sources, detector, events, self._observe_source, self.health.fail)
+        self.page = Page(self.hub.watched, {"model": spec.name, "labels": list(spec.labels)})
+        gauges = lambda: len(self.sequences), lambda: self.sequences.open_tubes, lambda: self.page.viewers
+        self.metrics = Metrics(self._drops, *gauges)
         stream = StreamModel(self.sequences, self.health, self.metrics.observe)
-        clips = ClipModel(self.pool.backend, batch, self.health)
+        clips = ClipModel(self._backend, batch, self.health)
         self._models: dict[str, ServedModel] = {stream.name: stream, clips.name: clips}
         self._limits = (idle_s, max_sequences)
 
-    def routes(self) -> list[Route]:
-        """Of the protocol, and of the metrics."""
+    def routes(self) -> list[BaseRoute]:
+        """Of the protocol, the metrics and the page."""
         described = {"": self._metadata, "/ready": self._model_ready, "/config": self._config}
         models = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
         return [
@@ -73,12 +88,14 @@ class Service(Closing):
             *(Route(model + end, act, methods=["GET"]) for model in models for end, act in described.items()),
             *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in models),
             Route("/metrics", self._metrics, methods=["GET"]),
+            *self.page.routes(),
         ]
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """From the first request to the last; closes the service."""
         sweeping = asyncio.create_task(self._sweep())
+        self.hub.start()
         try:
             yield
         finally:
@@ -90,17 +107,21 @@ class Service(Closing):
     def close(self) -> None:
         """End sequences and sources, and close the model."""
         self.health.fail("the server is ending")
+        self.hub.close()
         self.sequences.clear()
-        self.pool.close()
+        self._backend.close()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.sequences.expire()
 
+    def _observe_source(self, result: Result) -> None:
+        self.metrics.observe(result, "source")
+
     def _drops(self) -> Mapping[tuple[str, str], int]:
-        sources = self.pool.sources.items()
-        return {(name, reason): count for name, each in sources for reason, count in each.counts.dropped.items()}
+        sources = [(each.name, each.source.counts) for each in self.hub.watched if each.source is not None]
+        return {(name, reason): n for name, each in sources for reason, n in {**each.dropped, **each.suspect}.items()}
 
     def _asked(self, request: Request) -> ServedModel:
         name, version = request.path_params["model"], request.path_params.get("version", "1")
@@ -130,7 +151,7 @@ class Service(Closing):
         return JSONResponse({"name": model.name, "versions": ["1"], "platform": "yowo-deploy", **tensors})
 
     async def _config(self, request: Request) -> Response:
-        return JSONResponse(model_config(self._asked(request), self.pool.spec.labels, *self._limits))
+        return JSONResponse(model_config(self._asked(request), self.spec.labels, *self._limits))
 
     async def _metrics(self, request: Request) -> Response:
         return Response(await run_in_threadpool(self.metrics.text), media_type=CONTENT_TYPE)
@@ -176,6 +197,7 @@ async def _broken(request: Request, error: Exception) -> Response:
 def app(
     model: str | os.PathLike[str] | Backend = DEFAULT,
     *,
+    sources: Iterable[str | os.PathLike[str]] = (),
     hosts: Iterable[str] = (),
     token: str = "",
     any_address: bool = False,
@@ -194,6 +216,7 @@ def app(
 
     Args:
         model: a file, or a loaded model, which is closed with the application.
+        sources: videos, cameras and addresses that the live page shows; what `open_source` takes.
         hosts: names by which the server may be called, beside those of the loopback address.
         token: that requests must carry; none by default, which is for the loopback address alone.
         any_address: let requests call it by any IP address.
@@ -208,7 +231,7 @@ def app(
     backend = open_model(model, **options) if isinstance(model, (str, os.PathLike)) else model
     with closed_on_error(backend):
         check_token(token)
-        service = Service(backend, shown, max_sequences, idle_s)
+        service = Service(backend, shown, [os.fspath(each) for each in sources], max_sequences, idle_s)
     made = Starlette(
         routes=service.routes(),
         middleware=[Middleware(Access, hosts=tuple(hosts), token=token, any_address=any_address)],
@@ -217,5 +240,5 @@ def app(
         },
         lifespan=service.lifespan,
     )  # fmt: skip
-    made.state.service = service
+    made.state.service, made.state.page = service, service.page
     return made

@@ -46,6 +46,12 @@ def listen(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """Ends on SIGTERM and Ctrl-C as a program that has done its work: uvicorn's own raises the signal once more."""
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; streams without an end are ended first."""
+        assert isinstance(self.config.app, Starlette)
+        self.config.app.state.page.end()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """See uvicorn; in another thread than the main one no signals come."""

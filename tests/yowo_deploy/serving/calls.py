@@ -56,11 +56,11 @@ class Answer(NamedTuple):
 
 
 class Running:
-    """An application behind uvicorn on a free port of the loopback address, in a thread."""
+    """An application behind uvicorn on a port of the loopback address, in a thread."""
 
-    def __init__(self, application: Starlette) -> None:
-        self.service = application.state.service
-        self._listener = listen("127.0.0.1", 0)
+    def __init__(self, application: Starlette, port: int = 0) -> None:
+        self.service = getattr(application.state, "service", None)
+        self._listener = listen("127.0.0.1", port)
         self.port: int = self._listener.getsockname()[1]
         self._server = server(application)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})

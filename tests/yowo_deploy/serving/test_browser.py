@@ -1,0 +1,256 @@
+"""The page in Debian's chromium: what is drawn is what Python computed. 30 s on two idle cores, once downloaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.waiting import wait_until
+from tests.yowo_deploy.serving.calls import Running
+from yowo_deploy.boxes import Detections
+from yowo_deploy.postprocess.events import Events
+from yowo_deploy.result import Result
+from yowo_deploy.serving import app
+from yowo_deploy.serving.live import Seen, Watched
+from yowo_deploy.visuals.draw import colour_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+SCRIPT = Path(__file__).parent / "browser.py"
+PACKAGES = ("playwright==1.65.2", "axe-playwright-python==0.1.8")
+LABELS = ("walk", "<img src=x onerror=document.title='owned'>", "sit")
+WIDTH, HEIGHT = 320, 240
+
+
+class Browser:
+    """A chromium in a process of its own."""
+
+    def __init__(self, python: Path) -> None:
+        self._process = subprocess.Popen(
+            [python, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _do(self, command: str, given: Any = None) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([command, given]) + "\n")
+        return json.loads(self._process.stdout.readline())
+
+    def open(self, server: Running, width: int = 1440, ratio: float = 1, **page: Any) -> None:
+        page = {"viewport": {"width": width, "height": 900}, "device_scale_factor": ratio, **page}
+        self._do("open", {"url": f"http://127.0.0.1:{server.port}/", "page": page})
+
+    def get(self, code: str) -> Any:
+        """The value of an expression in the page."""
+        return self._do("evaluate", f"() => {code}")
+
+    def until(self, code: str) -> None:
+        """Wait until an expression holds."""
+        wait_until(lambda: bool(self.get(code)))
+
+    def press(self, key: str) -> None:
+        self._do("press", key)
+
+    def said(self, server: Running) -> list[str]:
+        """Errors of the page, and requests to other places."""
+        ours = (f"request http://127.0.0.1:{server.port}/", f"request blob:http://127.0.0.1:{server.port}/")
+        return [line for line in self._do("said") if not line.startswith(ours)]
+
+    def axe(self) -> list[str]:
+        """Serious findings about accessibility."""
+        return [
+            f"{each['id']}: {each['nodes'][0]['html'][:200]}"
+            for each in self._do("axe")
+            if each["impact"] in ("serious", "critical")
+        ]
+
+
+@pytest.fixture(scope="session")
+def browser(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[Browser]:
+    """Skips where there is no chromium and no way to install it; where there is one, what fails is a failure."""
+    if shutil.which("chromium") is None:
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            pytest.skip("no chromium, and no root with apt-get to install it")
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
+        subprocess.run(install, check=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+
+    def make(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        subprocess.run([folder / "venv/bin/python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
+
+    opened = Browser(made_once("playwright", make) / "venv/bin/python")
+    yield opened
+    opened.close()
+
+
+def scene(number: int) -> Result:
+    """A person who walks through, does something else on the way, and one who sits there for a while."""
+    people = {0: (int(number // 30) % 2, (20.0 + number % 100, 40.0, 90.0 + number % 100, 200.0))}
+    if 20 <= number < 80:
+        people[3] = (2, (200.0, 100.0, 300.0, 230.0))
+    scores = np.array([np.where(np.arange(3) == kind, 0.9, 0.05) for kind, _ in people.values()], np.float32)
+    boxes, ids = np.array([box for _, box in people.values()], np.float32), np.array(list(people), np.int64)
+    found = Detections(boxes, scores.max(axis=1), scores.argmax(axis=1), scores, ids)
+    frame, speed = np.full((HEIGHT, WIDTH, 3), 128, np.uint8), {"preprocess": 1.0, "infer": 20.0}
+    return Result(number, frame, found, LABELS, speed, timestamp=number / 25, latency_ms=22.0)
+
+
+class Stage:
+    """A server whose one source is fed by the test."""
+
+    def __init__(self, make: Callable[[], Any], port: int = 0) -> None:
+        self.watched = Watched("hall", Events(0.5, 0.3, 4))
+        application = make()
+        page = application.state.page
+        page._watched, page._facts = [self.watched], {**page._facts, "labels": list(LABELS)}
+        self.server = Running(application, port)
+
+    def play(self, first: int, end: int, browser: Browser | None = None) -> None:
+        """Publish results; with a browser each waits until it is drawn."""
+        for number in range(first, end):
+            self.watched.publish(scene(number))
+            if browser is not None:
+                browser.until(f"yowo.drawn?.number === {number - first + 1}")
+
+
+@pytest.fixture
+def stage(spec: Any, numpy_backend: Callable[[Any], Any]) -> Iterator[Stage]:
+    made = Stage(lambda: app(numpy_backend(spec)))
+    with made.server:
+        yield made
+
+
+def test_lanes_and_bars_are_the_tubes_and_labels_stay_text(browser: Browser, stage: Stage) -> None:
+    browser.open(stage.server)
+    browser.until("yowo.socket?.readyState === 1")
+    stage.play(0, 50, browser)
+    stage.play(50, 100)
+    stage.watched.end("ended")
+    browser.until("yowo.state === 'ended'")
+    bars = stage.watched.message(Seen())[0]["bars"]
+    assert browser.get("yowo.bars") == bars and len(bars) == 5
+    drawn = browser.get(
+        "[...document.querySelectorAll('.bar')].map((bar) => [Number(bar.closest('.lane').dataset.person), "
+        "bar.textContent, Number(bar.dataset.bar.split(' ')[2]), Number(bar.dataset.to)])"
+    )
+    assert sorted(drawn) == sorted([who, LABELS[kind], first, last] for who, kind, _, first, last in bars)
+    assert browser.get("yowo.frames") >= 50 and browser.get("document.title") == "Who does what · yowo-deploy"
+    assert LABELS[1] in browser.get("[...document.querySelectorAll('#events td')].map((each) => each.textContent)")
+    assert browser.said(stage.server) == []
+
+
+@pytest.mark.parametrize(("width", "ratio"), [(1440, 1), (1440, 2), (390, 2)])
+def test_the_sides_of_boxes_are_at_their_pixels(width: int, ratio: int, browser: Browser, stage: Stage) -> None:
+    browser.open(stage.server, width, ratio)
+    browser.until("yowo.socket?.readyState === 1")
+    stage.play(25, 26, browser)
+    result = scene(25)
+    canvas_wh = browser.get("[document.getElementById('canvas').width, document.getElementById('canvas').height]")
+    shown_wide = browser.get("document.getElementById('canvas').getBoundingClientRect().width")
+    assert abs(canvas_wh[0] - shown_wide * ratio) <= 1  # a pixel of the canvas is one of the screen
+    assert browser.get("document.documentElement.scrollWidth") == width
+    for (x1, y1, x2, y2), who in zip(result.detections.xyxy.tolist(), (0, 3), strict=True):
+        # As the page rounds.
+        xs, middle = [int(side * (canvas_wh[0] / WIDTH) + 0.5) for side in (x1, x2)], (y1 + y2) / 2
+        y, blue_green_red = round(middle * canvas_wh[1] / HEIGHT), list(colour_of(who))
+        for within, beyond in ((xs[0], xs[0] - 1), (xs[1] - 1, xs[1])):
+            assert pixel(browser, within, y)[::-1] == blue_green_red
+            assert pixel(browser, beyond, y)[::-1] != blue_green_red
+
+
+def pixel(browser: Browser, x: int, y: int) -> list[int]:
+    """Red, green and blue."""
+    found = browser.get(f"[...document.getElementById('canvas').getContext('2d').getImageData({x}, {y}, 1, 1).data]")
+    return list(found[:3])
+
+
+def test_a_server_that_goes_away_is_said_and_one_that_returns_is_shown(
+    browser: Browser, spec: Any, numpy_backend: Callable[[Any], Any]
+) -> None:
+    first = Stage(lambda: app(numpy_backend(spec)))
+    with first.server:
+        browser.open(first.server)
+        browser.until("yowo.socket?.readyState === 1")
+        first.play(0, 3, browser)
+        assert browser.get("document.getElementById('banner').hidden")
+    browser.until("!document.getElementById('banner').hidden && yowo.state === 'lost'")
+    second = Stage(lambda: app(numpy_backend(spec)), first.server.port)
+    with second.server:
+        browser.until("yowo.socket?.readyState === 1")
+        second.play(0, 2, browser)
+        browser.until("document.getElementById('banner').hidden && yowo.state === 'live'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing_serious(width: int, scheme: str, browser: Browser, stage: Stage) -> None:
+    browser.open(stage.server, width, color_scheme=scheme, reduced_motion="reduce")
+    browser.until("yowo.socket?.readyState === 1")
+    stage.play(0, 70)
+    browser.until("document.querySelectorAll('.bar').length >= 4")
+    assert browser.axe() == []
+
+
+def test_every_control_is_reached_and_used_by_keyboard(browser: Browser, stage: Stage) -> None:
+    browser.open(stage.server)
+    browser.until("yowo.socket?.readyState === 1")
+    stage.play(0, 100)
+    stage.watched.end("ended")
+    browser.until("yowo.state === 'ended'")
+    reached = []
+    for _ in range(9):
+        browser.press("Tab")
+        reached.append(browser.get("document.activeElement.id || document.activeElement.dataset.span || "
+                                   "document.activeElement.className"))  # fmt: skip
+    assert reached == ["theme", "60", "300", "0", "bar", "filter", "download", "scroll", ""]
+    browser.get("document.querySelector('.bar[tabindex=\"0\"]').focus()")
+    before = browser.get("document.activeElement.dataset.bar")
+    browser.press("Home")
+    browser.press("ArrowUp")
+    assert browser.get("document.activeElement.dataset.bar") != before
+    assert browser.get("document.getElementById('detail').textContent").startswith("Person ")
+    browser.get("document.getElementById('theme').focus()")
+    theme = browser.get("document.documentElement.dataset.theme ?? 'light'")
+    browser.press("Enter")
+    assert browser.get("document.documentElement.dataset.theme") != theme
+    browser.get("document.getElementById('filter').focus()")
+    browser.press("s")
+    browser.press("i")
+    assert browser.get("[...document.querySelectorAll('#events tr')].map((row) => row.children[2].textContent)") == [
+        "sit"
+    ]
+
+
+def test_thousands_of_frames_leave_no_memory(browser: Browser, stage: Stage) -> None:
+    browser.open(stage.server)
+    browser.until("yowo.socket?.readyState === 1")
+    sizes, told = [], list[int]()
+    message = stage.watched.message
+
+    def noted(seen: Seen) -> tuple[Any, bytes]:
+        answer = message(seen)
+        told.append(seen.result)
+        return answer
+
+    stage.watched.message = noted  # type: ignore[method-assign]
+    for number in range(5000):
+        stage.watched.publish(scene(number))
+        wait_until(lambda count=number + 1: told[-1:] == [count])  # so that each frame is sent, and drawn two later
+        if number % 1000 == 999:
+            sizes.append(browser.get("(gc(), gc(), performance.memory.usedJSHeapSize)"))
+    assert browser.get("yowo.frames") > 4990
+    assert max(sizes[1:]) - sizes[1] < 2 << 20, sizes

@@ -1,0 +1,146 @@
+"""A run of `detect` on the page: its video, who did what, and its events."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from yowo_deploy.boxes import Detections
+from yowo_deploy.errors import InputError
+from yowo_deploy.files import read_within
+from yowo_deploy.postprocess.actions import Actions
+from yowo_deploy.postprocess.events import rounded_time
+from yowo_deploy.serving.access import Access, check_token
+from yowo_deploy.serving.live import MAX_EVENTS, bars_of
+from yowo_deploy.serving.page import Page
+from yowo_deploy.serving.tensors import Json
+from yowo_deploy.video.suffixes import is_video
+
+FRAMES, EVENTS, TUBES = "detections.jsonl", "events.jsonl", "tubes.json"
+_FPS = 25.0  # of lines without times
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of `detections.jsonl`, as `FrameResult`."""
+
+    frame_index: int
+    timestamp: float
+    source: str
+    carried: bool
+    detections: Detections
+    names: tuple[str, ...]
+    orig_shape: tuple[int, int] = (0, 0)  # which lines do not hold
+
+
+class Recording:
+    """The folder of a run.
+
+    Args:
+        folder: with `detections.jsonl`, and perhaps `events.jsonl`, `tubes.json` and a video.
+
+    Raises:
+        InputError: it is no such folder, or its files are damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / FRAMES).is_file():
+            raise InputError(f"{folder} holds no {FRAMES}: expected a folder that `yowo-deploy detect` wrote")
+        self.video = next((each for each in sorted(self.folder.iterdir()) if is_video(each)), None)
+        try:
+            self.data = self._read()
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            raise InputError(f"{folder} is damaged: its JSON is not what `yowo-deploy detect` writes") from error
+
+    def _read(self) -> Json:
+        lines = list(_json_lines(self.folder / FRAMES))
+        labels = _labels(lines)
+        frames = [_line(each, labels) for each in lines]
+        events = list(_json_lines(self.folder / EVENTS)) if (self.folder / EVENTS).is_file() else []
+        latest = {each["id"]: each for each in events}
+        return {
+            "labels": list(labels),
+            "times": [each.timestamp for each in frames],
+            "people": [[_person(each, labels) for each in line["detections"]] for line in lines],
+            "bars": self._bars(frames),
+            "events": list(latest.values())[-MAX_EVENTS:],
+            "duration": frames[-1].timestamp if frames else 0.0,
+        }
+
+    def _bars(self, frames: list[_Line]) -> list[list[Any]]:
+        """Of the run's tubes, and without those of what its lines say: the score of each person's best class."""
+        if (self.folder / TUBES).is_file():
+            tubes = json.loads(read_within(self.folder / TUBES))["tubes"]
+            fields = ("person", "class_id", "score", "first_time", "last_time")
+            return [[each[name] for name in fields] for tube in tubes for each in tube["actions"]]
+        actions = Actions(min_frames=2)
+        return bars_of([over for each in frames for over in actions.push(each)] + actions.close())
+
+
+def recorded_app(folder: str | os.PathLike[str], *, hosts: Iterable[str] = (), token: str = "") -> Starlette:
+    """An ASGI application that shows a run.
+
+    Raises:
+        InputError: see `Recording`.
+    """
+    check_token(token)
+    recording = Recording(folder)
+    about = {"data": "/api/recording", "video": "/api/video"}
+    page = Page((), {"model": recording.folder.name, "labels": recording.data["labels"], "recording": about})
+
+    async def data(request: Request) -> Response:
+        return JSONResponse(recording.data)
+
+    async def video(request: Request) -> Response:
+        return Response(status_code=404) if recording.video is None else FileResponse(recording.video)
+
+    routes = [*page.routes(), Route(about["data"], data), Route(about["video"], video)]
+    made = Starlette(routes=routes, middleware=[Middleware(Access, hosts=tuple(hosts), token=token)])
+    made.state.page = page
+    return made
+
+
+def _json_lines(path: Path) -> Iterator[Json]:
+    for line in read_within(path).decode().splitlines():
+        yield json.loads(line)
+
+
+def _labels(lines: list[Json]) -> tuple[str, ...]:
+    """By class id, as far as they occur."""
+    known: dict[int, str] = {}
+    for each in (entry for line in lines for entry in line["detections"]):
+        for entry in (each, *each.get("labels", [])):
+            known[int(entry["class_id"])] = str(entry["label"])
+    if max(known, default=0) > 10_000:
+        raise ValueError("class_id")
+    return tuple(known.get(number, f"class {number}") for number in range(max(known, default=0) + 1))
+
+
+def _line(line: Json, labels: tuple[str, ...]) -> _Line:
+    found = line["detections"]
+    scores = np.zeros((len(found), len(labels)), np.float32)
+    for row, each in enumerate(found):
+        for entry in (each, *each.get("labels", [])):
+            scores[row, entry["class_id"]] = entry["confidence"]
+    boxes = np.array([each["xyxy"] for each in found], np.float32).reshape(-1, 4)
+    ids = np.array([each.get("tracker_id", -1) for each in found], np.int64)
+    best = np.array([each["class_id"] for each in found], np.int64)
+    detections = Detections(boxes, scores.max(axis=1, initial=0), best, scores, ids)
+    time = rounded_time(float(line.get("time", line["frame"] / _FPS))) or 0.0
+    return _Line(int(line["frame"]), time, "", bool(line.get("carried", False)), detections, labels)
+
+
+def _person(entry: Json, labels: tuple[str, ...]) -> list[Any]:
+    return [entry.get("tracker_id", -1), entry["class_id"], entry["confidence"], *entry["xyxy"]]
