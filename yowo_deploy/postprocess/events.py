@@ -50,7 +50,7 @@ class Events:
         self._zones = zones
 
     def push(self, result: FrameResult) -> list[Json]:
-        """Take the next result; returns what there is to tell."""
+        """Take the next result; returns the messages it causes."""
         self._names = result.names
         found, seen = result.detections, {}
         self._best = max(self._best, float(found.scores.max(initial=0)))

@@ -64,13 +64,13 @@ class Times:
 
 @dataclass(frozen=True)
 class Rule:
-    """What is to be told.
+    """A condition that makes an alert.
 
     Attributes:
         name: as messages give it.
         actions: one of them is done; empty: whatever people do.
         zones: in one of them; empty: wherever they are.
-        for_s: seconds for which it holds before it is told. Absences up to the patience of the zones do not count.
+        for_s: seconds for which it must hold before the alert begins. Absences up to the patience of the zones do not count.
         score: of the action, above which it begins.
         keep_score: at or above which it goes on; 0.6 of `score` by default.
         people: as many at once, in each zone by itself; from 2 on the alert is of the zone, not of a person.
@@ -141,7 +141,7 @@ class Rules:
         self._before = -math.inf
 
     def push(self, result: FrameResult) -> list[Json]:
-        """Take the next result; returns what there is to tell."""
+        """Take the next result; returns the messages it causes."""
         now, present = time_of(result), self.zones.push(result)
         moment = self._clock(now)
         messages = []
@@ -234,7 +234,7 @@ class Rules:
 
 @dataclass
 class _Alert:
-    """What is known of a rule that holds; `begun` whether "new" was told."""
+    """What is known of a rule that holds; `begun` whether "new" was reported."""
 
     stay: Stay
     start_frame: int

@@ -25,7 +25,7 @@ class Messages(Protocol):
     """What makes messages of results: `Events`, `Rules`."""
 
     def push(self, result: Result) -> list[dict[str, Any]]:
-        """Take the next result; returns what there is to tell."""
+        """Take the next result; returns the messages it causes."""
         ...
 
     def close(self) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ class MessageSink(FileSink):
         self._stack = self._lines.stack
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Append what there is to tell."""
+        """Append the messages of this result."""
         self._tell(self._messages.push(result))
 
     def _finish(self) -> None:
