@@ -70,7 +70,8 @@ class Rule:
         name: as messages give it.
         actions: one of them is done; empty: whatever people do.
         zones: in one of them; empty: wherever they are.
-        for_s: seconds for which it must hold before the alert begins. Absences up to the patience of the zones do not count.
+        for_s: seconds for which it must hold before the alert begins; absences up to the patience of the zones do not
+            count.
         score: of the action, above which it begins.
         keep_score: at or above which it goes on; 0.6 of `score` by default.
         people: as many at once, in each zone by itself; from 2 on the alert is of the zone, not of a person.
