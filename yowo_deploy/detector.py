@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,7 @@ from yowo_deploy.video.sources import TimedFrame
 __all__ = ["Detector", "Result"]
 
 AHEAD = 8  # frames of a file that are read before the engine asks for them
+AHEAD_BYTES = 1 << 26  # of them, where frames are large
 
 
 class _Prepared(NamedTuple):
@@ -322,6 +324,8 @@ class Detector(Closing):
 
     def _prepare(self, frame: Frame, number: int | None, timestamp: float | None) -> _Prepared:
         there = perf_counter()
+        if timestamp is not None and not math.isfinite(timestamp):
+            raise InputError(f"the time of a frame is {timestamp}, expected seconds, or None where it is unknown")
         image = as_bgr(frame)
         planes = preprocess(image, self.spec)
         return _Prepared(image, number, timestamp, planes, there, perf_counter() - there)

@@ -23,7 +23,7 @@ from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, annotations_hash, split_present
 from yowo_deploy.datasets.box_table import FRAMES
 from yowo_deploy.datasets.registry import open_dataset
-from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.errors import DatasetError, InputError, ModelFileError
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
@@ -258,7 +258,10 @@ def detect_frames(
     def judged(numbered: tuple[int, Float]) -> tuple[int, Detections]:
         index, given = numbered
         raw = inference.raw(given, index)
-        return index, detect(raw, spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
+        try:
+            return index, detect(raw, spec, video.size_wh or reader.size_wh, spec.evaluation_threshold)
+        except ModelFileError as error:
+            raise ModelFileError(f"{video.name}, frame {index}: {error}") from error
 
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(video.path, allow_damaged=True))

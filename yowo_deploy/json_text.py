@@ -6,14 +6,40 @@ import json
 import re
 from typing import Any
 
+from yowo_deploy.errors import OutputError, foreign
+
+# Bytes that parsed values take at most, counted before they are made: so much of any text, and so many times its size.
+MADE, TIMES = 256 << 20, 10
+_COSTS = {b"[": 96, b"{": 240, b",": 32, b'"': 25}  # of an empty list, an object of one value, a number, half a text
+
+
+def parse_json(packed: bytes) -> Any:
+    """What UTF-8, UTF-16 or UTF-32 text of JSON holds.
+
+    Raises:
+        ValueError: it is no JSON, or its values would take far more memory than it does: millions of empty ones.
+        RecursionError: it is nested too deep.
+    """
+    cost = sum(each * packed.count(sign) for sign, each in _COSTS.items())
+    if cost > MADE + TIMES * len(packed):
+        raise ValueError(f"its values would take {cost >> 20} MiB, which is no annotation file: split it")
+    text = packed.decode(json.detect_encoding(packed), "surrogatepass")
+    del packed
+    return json.loads(text.removeprefix("\ufeff"))
+
 
 def to_json(value: Any, **options: Any) -> str:
     """JSON with letters of every script, and halves of characters escaped, as names that are no UTF-8 have them.
 
     Args:
         options: of `json.dumps`.
+
+    Raises:
+        OutputError: a number in it is not finite, for which JSON has no word.
     """
-    return _escaped("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False, **options))
+    with foreign("a result cannot be written as JSON", OutputError):
+        text = json.dumps(value, ensure_ascii=False, **{"allow_nan": False, **options})
+    return _escaped("[\ud800-\udfff]", text)
 
 
 def json_for(text: str, encoding: str | None) -> str:

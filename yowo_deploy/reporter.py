@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from yowo_deploy.plain_text import shown
+
 _LOG = logging.getLogger("yowo_deploy")
 
 
@@ -17,11 +19,11 @@ class Reporter:
 
     def message(self, text: str) -> None:
         """A note for the user, one line."""
-        _LOG.info(text)
+        _LOG.info(shown(text))
 
     def error(self, text: str) -> None:
         """Something failed and the call continues without it, one line."""
-        _LOG.error(text)
+        _LOG.error(shown(text))
 
     def progress(self, label: str, total: float | None) -> AbstractContextManager[Callable[..., None]]:
         """A context in which a task runs; it gives a function of the amount done so far and, optionally, a note.

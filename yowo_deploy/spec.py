@@ -13,6 +13,7 @@ from yowo_deploy.errors import SpecError
 
 FORMAT_VERSION = 2  # 2: averaged scores, hysteresis and event thresholds
 MAX_CLIP = 1 << 28  # numbers in the frames that a clip reaches over: 1 GiB of float32
+MAX_LABELS, MAX_TEXT, MAX_ANCHORS = 100_000, 1_000, 1_000
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
 ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
@@ -93,11 +94,23 @@ class ModelSpec:
         _require(self.format_version >= 1, "format_version", self.format_version, f"1 to {FORMAT_VERSION}")
         if self.format_version > FORMAT_VERSION:
             raise SpecError(f"spec format {self.format_version} is newer than {FORMAT_VERSION}: upgrade yowo-deploy")
-        _require(len(self.labels) > 0, "labels", self.labels, "at least one class name")
+        _require(
+            0 < len(self.labels) <= MAX_LABELS,
+            "labels",
+            len(self.labels),
+            f"at least one class name, at most {MAX_LABELS}",
+        )
+        longest = max(map(len, (*self.labels, self.name, self.weights_sha256)))
+        _require(longest <= MAX_TEXT, "labels", longest, f"names of at most {MAX_TEXT} characters")
         _require(len(set(self.labels)) == len(self.labels), "labels", self.labels, "no name twice")
         printable = all(label and label.isprintable() for label in self.labels)
         _require(printable, "labels", self.labels, "names of printable characters")
-        _require(len(self.anchors) > 0, "anchors", self.anchors, "at least one (w, h)")
+        _require(
+            0 < len(self.anchors) <= MAX_ANCHORS,
+            "anchors",
+            len(self.anchors),
+            f"at least one (w, h), at most {MAX_ANCHORS}",
+        )
         _require(
             all(math.isfinite(v) and v > 0 for wh in self.anchors for v in wh),
             "anchors",
@@ -199,6 +212,10 @@ class ModelSpec:
 def _require(holds: bool, field: str, found: object, expected: str) -> None:
     if not holds:
         raise SpecError(f"spec field {field} is {found!r}, expected {expected}")
+
+
+def _require_count(field: str, found: tuple[Any, ...], most: int, what: str) -> None:
+    _require(0 < len(found) <= most, field, f"{len(found)} values", f"at least one {what}, at most {most}")
 
 
 def _typed(field: str, value: Any, hint: Any) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
 
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_models, ratio_interval
+from yowo_deploy.files import work_folder
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.streaming.rewrite import shared_nodes
@@ -31,7 +31,7 @@ def conv3d_as_2d_if_faster(path: Path, engine: str = "onnxruntime", streaming: b
     leave = shared_nodes(model, read_spec(path)) if streaming else ()
     if not conv3d_as_2d(model, leave):
         return None
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder() as folder:
         other = Path(folder) / "conv2d.onnx"
         ir.save(model, other)
         with open_model(path, engine) as first, open_model(other, engine) as second:

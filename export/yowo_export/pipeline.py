@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.backends.trt import installed_flavours
 from yowo_deploy.errors import InputError
-from yowo_deploy.files import atomic_write, existing_file, refuse_existing, refuse_overwriting
+from yowo_deploy.files import atomic_write, existing_file, refuse_existing, refuse_overwriting, work_folder
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import Flavour, is_plan
@@ -76,7 +75,7 @@ def export(
         lower.refuse_report(source, path)
     _refuse_contradictions(half_weights, target, streaming, lower)
     fused = attention != "plain" if attention else target != "tensorrt"
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder() as folder:
         single, whole = Path(folder) / "fp32.onnx", Path(folder) / "clips.onnx" if streaming else path
         if source.suffix.lower() == ".onnx" and not is_checkpoint(source):
             _refuse_source(str(model), source, clip, target, lower)
@@ -160,7 +159,7 @@ def build(
     flavour = target or _installed()
     timings = None if timing_cache is None else Path(timing_cache)
     options = PlanOptions(flavour, batch, workspace or 0, tf32, version_compatible, timings, show_layers)
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder() as folder:
         if lower is not None:
             lowered = Path(folder) / "lowered.onnx"
             lower.convert(source, lowered, "tensorrt", False, False, reporter)

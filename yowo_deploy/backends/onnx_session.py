@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, Pool, Shape, batch_of, check_clips, check_shapes
-from yowo_deploy.backends.streaming import Keeping, KeptStream, Step
+from yowo_deploy.backends.streaming import Keeping, KeptStream, Maps, Step
+from yowo_deploy.errors import ModelFileError, foreign
 from yowo_deploy.spec import ModelSpec
 
 Call = Callable[[NDArray[np.float32]], Float]
@@ -53,20 +56,24 @@ class ClipEngine(Engine):
 
     def __init__(self, session: Session, path: Path) -> None:
         self.name, self.spec, self.streams, self._session = session.name, session.spec, session.streams, session
+        self._door = partial(foreign, f"{session.name} cannot run {path}", ModelFileError)
         inputs = list(session.inputs.values())
         check_shapes(inputs, list(session.outputs.values()), self.spec, path)
         self.batch = batch_of(inputs[0])
-        self._calls = Pool(session.make_call() for _ in range(self.streams))
+        with self._door():
+            self._calls = Pool(session.make_call() for _ in range(self.streams))
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
         checked = self._checked(clips)
-        with self._calls.lent() as call:
+        with self._calls.lent() as call, self._door():
             return call(checked)
 
     def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`."""
-        return self._session.values(self._checked(clips), names)
+        checked = self._checked(clips)
+        with self._door():
+            return self._session.values(checked, names)
 
     def _checked(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
         return check_clips(clips, self.spec, self.batch[1])
@@ -81,6 +88,7 @@ class FrameEngine(Engine):
 
     def __init__(self, session: Session, path: Path) -> None:
         self.name, self.spec, self.streams, self._session = session.name, session.spec, session.streams, session
+        self._door = partial(foreign, f"{session.name} cannot run {path}", ModelFileError)
         self._keeping = Keeping.of(session.inputs, session.outputs, session.spec, path)
         self._idle = Pool(self._stream(1) for _ in range(self.streams))
 
@@ -95,4 +103,18 @@ class FrameEngine(Engine):
             return np.stack([stream.last_of(clip) for clip in checked])
 
     def _stream(self, stride: int) -> KeptStream:
-        return KeptStream(self._session.make_step(), self._keeping, self.spec, stride)
+        with self._door():
+            step: Step = _StepBehindDoor(self._session.make_step(), self._door)
+            return KeptStream(step, self._keeping, self.spec, stride)
+
+
+class _StepBehindDoor:
+    """A step of an engine, whose errors are ours."""
+
+    def __init__(self, step: Step, door: Callable[[], AbstractContextManager[None]]) -> None:
+        self._step, self._door, self.memory = step, door, step.memory
+
+    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+        """See `Step`."""
+        with self._door():
+            return self._step(frames, reads, writes, whole)

@@ -20,19 +20,11 @@ from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend, Shape
 from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.streaming_form import in_streaming_form
 from yowo_deploy.spec import ModelSpec, Precision
-
-# onnxruntime's own exceptions share no base but Exception.
-_OWN = vars(ort.capi.onnxruntime_pybind11_state).values()
-_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    *(each for each in _OWN if isinstance(each, type) and issubclass(each, Exception)),
-)
 
 _RTX = "NvTensorRTRTXExecutionProvider"
 _PROVIDERS = {
@@ -106,11 +98,9 @@ class _Session:
             threads = max(1, (threads or os.cpu_count() or 1) // streams)  # a session's calls each run in their thread
         options.intra_op_num_threads = threads or 0
         providers = _providers(kind, index, cache, options)
-        try:
+        with foreign(f"onnxruntime cannot load {path} on {device}", ModelFileError):
             # With its fallback ONNX Runtime would print to stdout and go on without the provider.
             self._session = ort.InferenceSession(file.model_bytes(), options, providers=providers, enable_fallback=0)
-        except _ERRORS as error:
-            raise ModelFileError(f"onnxruntime cannot load {path} on {device}: {str(error).splitlines()[0]}") from error
         if self._session.get_providers()[0] != _PROVIDERS[kind]:
             raise InputError(
                 f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; its reason stands above on "
@@ -280,10 +270,11 @@ def _plugin_device(index: int) -> Any:
     import onnxruntime_ep_nv_tensorrt_rtx as plugin
 
     try:
-        ort.register_execution_provider_library(_RTX, plugin.get_library_path())
-    except _ERRORS as error:
+        with foreign(f"onnxruntime cannot start {_RTX}"):
+            ort.register_execution_provider_library(_RTX, plugin.get_library_path())
+    except InputError as error:
         if "already registered" not in str(error).lower():
-            raise InputError(f"onnxruntime cannot start {_RTX}: {str(error).splitlines()[0]}") from error
+            raise
     devices = [device for device in ort.get_ep_devices() if device.ep_name == _RTX]
     if index >= len(devices):
         raise InputError(f"{_RTX} has {len(devices)} devices, and number {index} was asked for")

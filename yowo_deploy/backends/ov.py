@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Backend, Shape
 from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.streaming_form import in_streaming_form
@@ -83,7 +83,7 @@ class _Session:
             others = " or ".join(sorted(allowed - {"bf16"}))
             raise InputError(f"this CPU has no bf16, in which {path} was to run: give --precision {others}")
         self._core, self._path, self._config = core, path, config
-        with self._saying_why():
+        with self._door():
             self._model = core.read_model(model=file.model_bytes())
         self.inputs, self.outputs = _shapes(self._model.inputs), _shapes(self._model.outputs)
 
@@ -98,16 +98,11 @@ class _Session:
         return self._compile(ov.Model(maps, self._model.get_parameters()))
 
     def _compile(self, model: ov.Model) -> ov.CompiledModel:
-        with self._saying_why():
+        with self._door():
             return self._core.compile_model(model, "CPU", self._config)
 
-    @contextmanager
-    def _saying_why(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]  # the lines before say where in OpenVINO
-            raise ModelFileError(f"openvino cannot load {self._path}: {reason}") from error
+    def _door(self) -> AbstractContextManager[None]:
+        return foreign(f"openvino cannot load {self._path}", ModelFileError)
 
     def make_call(self) -> Call:
         """See `Session.make_call`."""

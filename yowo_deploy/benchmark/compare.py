@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -12,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.benchmark.timing import median_interval
-from yowo_deploy.errors import InputError
-from yowo_deploy.files import existing_file
+from yowo_deploy.errors import InputError, foreign
+from yowo_deploy.files import existing_file, read_within
+from yowo_deploy.json_text import parse_json
 
 FORMAT = 2
+MAX_RECORD = 64 << 20  # bytes: a million calls
 _SAME_MACHINE = ("cpu", "cores", "gpus")
 _SAME_MODEL = ("backend", "precision", "batch", "clip_length")
 
@@ -48,17 +49,15 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         InputError: it is something else, or of a newer format.
     """
     file = existing_file(path, "record of `bench --json`")
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+    with foreign(f"{file} is no record of a measurement, write it with `yowo-deploy bench --json`"):
+        record = parse_json(read_within(file, MAX_RECORD))
         if record["format"] > FORMAT:
             raise InputError(f"{file} is of format {record['format']}, newer than {FORMAT}: upgrade yowo-deploy")
         if not record["models"] or not all(len(each["seconds"]) > 1 for each in record["models"]):
             raise KeyError("seconds")
         if record["format"] == 1:
             record["models"] = [{"backend": each.get("engine"), **each} for each in record["models"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is no record of a measurement: write it with `yowo-deploy bench --json`") from error
-    return dict(record)
+        return dict(record)
 
 
 def compare_records(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from yowo_deploy.benchmark.timing import (
 from yowo_deploy.diagnostics.nvidia_smi import gpu_memory_bytes
 from yowo_deploy.diagnostics.system_info import describe_machine, peak_memory_bytes
 from yowo_deploy.errors import InputError, ModelFileError
-from yowo_deploy.files import sha256_of
+from yowo_deploy.files import sha256_of, work_folder
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
@@ -127,7 +126,7 @@ def bench(
     if warning := busy(os.getloadavg()[0], os.cpu_count() or 1):
         reporter.message(warning)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(work_folder())
         frames = _video(asked, folder)
         opened = [stack.enter_context(open_model(path, **each)) for path, each in zip(paths, chosen, strict=True)]
         update = stack.enter_context(reporter.progress("measuring", 1.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -14,8 +13,8 @@ from typing import Any
 
 import click
 
+from yowo_deploy.cli import terminal
 from yowo_deploy.cpp_paths import get_cmake_dir, get_include
-from yowo_deploy.errors import YowoError
 from yowo_deploy.version import __version__
 
 COMMANDS = {
@@ -184,23 +183,13 @@ def cli() -> None:
     """Train YOWO, export it, prove that nothing was lost on the way, and run it on video."""
 
 
-def escape_what_cannot_be_printed() -> None:
-    """Let stdout and stderr write the letters that their encoding lacks as \\uXXXX: a pipe may be cp1252 or ASCII."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def main() -> None:
-    """Run the command line; an error of ours is one line and exit code 1, a bug shows its traceback."""
+    """Run the command line and exit; see `terminal.run`. An error that is a bug shows its traceback."""
     # A thread that decodes runs beside one that runs inference or trains. At Python's 5 ms a turn the second waits
     # longer than it works: 23 against 46 clips/s in training, seen once on a shared machine.
     sys.setswitchinterval(0.0002)
-    escape_what_cannot_be_printed()
     if not {"-q", "--quiet", "-h", "--help"}.intersection(sys.argv):
         sys.meta_path.insert(0, _Announcer())
-    try:
-        cli(prog_name="yowo-deploy")
-    except YowoError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+    with terminal.ended_by_signals(), terminal.clean_streams():
+        code = terminal.run(lambda: cli.main(prog_name="yowo-deploy", standalone_mode=False))
+    sys.exit(code)

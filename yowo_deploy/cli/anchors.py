@@ -7,7 +7,7 @@ import json
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import dataset_options, json_option, opened, show_table, talk
+from yowo_deploy.cli.console import dataset_options, json_option, opened, show_table, tell
 from yowo_deploy.datasets.anchors import box_sizes, fit_anchors, mean_iou
 from yowo_deploy.visuals.image_io import check_plot
 
@@ -47,7 +47,7 @@ def command(
         from yowo_deploy.visuals.plots import anchor_plot
 
         anchor_plot(sizes, anchors, plot)
-        talk.print(f"plot in {plot}")
+        tell(f"plot in {plot}")
     if as_json:
         click.echo(json.dumps({"anchors": anchors.round(5).tolist(), "boxes": len(sizes), "mean_iou": reached}))
         return

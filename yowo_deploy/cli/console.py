@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
@@ -23,16 +24,23 @@ from yowo_deploy.datasets.registry import DATASETS, open_dataset
 from yowo_deploy.errors import InputError, MissingExtraError
 from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.default import model_path
+from yowo_deploy.plain_text import cut, escaped, redacted_words, shown
 from yowo_deploy.reporter import Reporter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LONGEST_CELL = 10_000  # characters in a table
 PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
 
+# Both write to what sys.stderr and sys.stdout are when they write; on a terminal to what was there at first, for rich
+# draws with escape codes, and the texts that it is given are clean.
 talk = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 results = Console(highlight=False)
 if not results.is_terminal:
     results.width = max(results.width, 120)  # a pipe has no width of its own
+for each, stream in ((talk, sys.stderr), (results, sys.stdout)):
+    if each.is_terminal:
+        each.file = stream
 
 
 class Choice(click.Choice):  # type: ignore[type-arg]  # which has arguments since click 8.2
@@ -132,13 +140,23 @@ def refuse_without_branches(model: str, what: str) -> None:
         raise InputError(f"{what} needs a checkpoint: the branches of {model} cannot be run apart")
 
 
+def tell(text: object) -> None:
+    """A message on stderr, one line, clean."""
+    talk.print(shown(text))
+
+
+def clean(text: str) -> str:
+    """A text for a table or a line of facts: on one line, without secrets, and not longer than anyone reads."""
+    return cut(escaped(redacted_words(text)), LONGEST_CELL)
+
+
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> None:
     """A table on stdout; the first column to the left, the others to the right if they are numbers."""
-    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    table = Table(title=escape(clean(title)), title_justify="left", header_style="bold")
     for index, header in enumerate(headers):
-        table.add_column(escape(header), justify="right" if index and numbers else "left")
+        table.add_column(escape(clean(header)), justify="right" if index and numbers else "left")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(clean(cell)) for cell in row))
     results.print(table)
 
 
@@ -146,7 +164,7 @@ def show_facts(title: str, facts: Mapping[str, str]) -> None:
     """Names and values on stdout, a line each; nothing is cut or folded."""
     wide = max(map(len, facts), default=0)
     for line in ([title] if title else []) + [f"{name:<{wide}}  {value}" for name, value in facts.items()]:
-        results.print(escape(line), soft_wrap=True)
+        results.print(escape(clean(line)), soft_wrap=True)
 
 
 @contextmanager
@@ -171,10 +189,10 @@ def progress_bar(label: str, total: float | None, thread: bool = True) -> Iterat
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=4)),
     )
     with Progress(*columns, console=talk, expand=True, auto_refresh=thread) as progress:
-        task = progress.add_task(escape(label), total=total, note="")
+        task = progress.add_task(escape(shown(label)), total=total, note="")
 
         def update(completed: float, note: str = "") -> None:
-            progress.update(task, completed=completed, note=escape(note), refresh=not thread)
+            progress.update(task, completed=completed, note=escape(shown(note)), refresh=not thread)
 
         yield update
 
@@ -193,11 +211,11 @@ class ConsoleReporter(Reporter):
     def message(self, text: str) -> None:
         """See `Reporter`."""
         if not self._quiet:
-            talk.print(text)
+            tell(text)
 
     def error(self, text: str) -> None:
         """See `Reporter`."""
-        click.echo(text, err=True)
+        click.echo(shown(text), err=True)
 
     def progress(self, label: str, total: float | None) -> AbstractContextManager[Callable[..., None]]:
         """See `Reporter`."""
@@ -215,6 +233,6 @@ def _plain_lines(label: str, total: float | None) -> Callable[..., None]:
         last = now
         share = f"{100 * completed / total:.0f} %" if total else f"{completed:g}"
         left = f", {(now - start) * (total - completed) / completed / 60:.1f} min left" if total and completed else ""
-        talk.print(f"{label}: {share}{left}  {note}")
+        tell(f"{label}: {share}{left}  {note}")
 
     return update

@@ -14,7 +14,7 @@ from yowo_deploy.cli.console import (
     overwrite_option,
     progress_bar,
     show_table,
-    talk,
+    tell,
 )
 from yowo_deploy.datasets.checks.dataset import check_data
 from yowo_deploy.datasets.checks.video import Finding
@@ -80,12 +80,12 @@ def import_command(
         if test_share and not annotations.splits[0]["test"]:
             notes.append("nothing to test on: every class has one recording alone, which is to train on")
     write_annotations(annotations, output)
-    talk.print(f"{found}: {_summary(annotations)}")
+    tell(f"{found}: {_summary(annotations)}")
     absent = [video for video in annotations.videos if not video.path.exists()]
     if absent and not any("not there" in note for note in notes):
         notes.append(f"{len(absent)} videos are not there, the first {absent[0].path}: give --videos FOLDER")
     for note in notes:
-        talk.print(note)
+        tell(note)
     click.echo(output)
 
 
@@ -98,11 +98,11 @@ def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
     """Write DATA, ground truth or what `detect --save-json` found, for an annotation tool."""
     annotations = read_annotations(data)
     written = WRITERS[kind](annotations, Path(output), overwrite)
-    talk.print(f"{kind}: {_summary(annotations)}")
+    tell(f"{kind}: {_summary(annotations)}")
     for lost in written.lost:
-        talk.print(f"lost: {lost}")
+        tell(f"lost: {lost}")
     for note in written.notes:
-        talk.print(note)
+        tell(note)
     for file in written.files:
         click.echo(file)
 
@@ -134,10 +134,10 @@ def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrit
         write_annotations(checked.mended, output or data)
         for finding in found:
             if finding.mended:
-                talk.print(f"mended {finding.where}: {finding.mended}")
-        talk.print(f"written: {output or data}")
+                tell(f"mended {finding.where}: {finding.mended}")
+        tell(f"written: {output or data}")
     summary = f"{_some(len(found), 'finding')}, {_some(len(left), 'error')} left"
-    talk.print(summary if found else "nothing wrong was found")
+    tell(summary if found else "nothing wrong was found")
     if left:
         raise SystemExit(1)
 
@@ -156,7 +156,7 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
 
         names, counts = [row.name for row in found.classes], [(row.train, row.test) for row in found.classes]
         data_plot(names, counts, found.lengths_s, found.sizes, found.anchors, plot)
-        talk.print(f"plot in {plot}")
+        tell(f"plot in {plot}")
     counted = {
         name: getattr(found, name) for name in ("videos", "frames", "bare_frames", "tubes", "boxes", "most_people")
     }

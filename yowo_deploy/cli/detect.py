@@ -6,18 +6,18 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yowo_deploy.cli.console import ConsoleReporter, model_options, overwrite_option
+from yowo_deploy.cli.terminal import TOLD
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.run import detect
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.zones import ANCHORS
-
-INTERRUPTED = 130  # exit code, as shells have it
 
 
 @click.command("detect")
@@ -94,34 +94,41 @@ def command(
     command exits with code 1. The outputs of several sources need folders, as `-o out/`, or names with {name}.
     """
     outputs = Outputs(**{field: options.pop(field) for field in Outputs.__dataclass_fields__})
-    reporter = ConsoleReporter(quiet)
-    found = detect(sources, outputs, confidence=conf, reporter=reporter, while_reading=interruptible, **options)
+    reporter, heard = ConsoleReporter(quiet), list[int]()
+    reading = partial(interruptible, heard=heard)
+    found = detect(sources, outputs, confidence=conf, reporter=reporter, while_reading=reading, **options)
     if not outputs.given and not quiet:
         for summary in found:
             click.echo(Path(summary.files[0]).parent)
     if any(summary.interrupted for summary in found):
-        context.exit(INTERRUPTED)
+        context.exit(128 + (heard or [signal.SIGINT])[0])
 
 
 @contextmanager
-def interruptible(stop: Callable[[], object]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the reading, so that files are closed as at the end of the source."""
-    kinds = (signal.SIGINT, signal.SIGTERM)
+def interruptible(stop: Callable[[], object], heard: list[int]) -> Iterator[None]:
+    """The first Ctrl-C, SIGTERM or SIGHUP ends the reading, so that files are closed as at the end of the source.
+
+    Args:
+        heard: gets the number of the signal.
+    """
+    kinds = (signal.SIGINT, *TOLD)
     before = [signal.getsignal(kind) for kind in kinds]
 
     def restore() -> None:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)
 
-    def end(*_: object) -> None:
+    def end(number: int, _: object) -> None:
+        heard.append(number)
         restore()  # a second one breaks off
         threading.Thread(target=stop, daemon=True).start()
 
     if threading.current_thread() is not threading.main_thread():  # no other may hear signals
         yield
         return
-    for kind in kinds:
-        signal.signal(kind, end)
+    for kind, handler in zip(kinds, before, strict=True):
+        if handler is not signal.SIG_IGN:
+            signal.signal(kind, end)
     try:
         yield
     finally:

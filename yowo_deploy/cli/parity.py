@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.backends.loader import BACKENDS
-from yowo_deploy.cli.console import json_option, parse_bytes, parsed, show_table, talk
+from yowo_deploy.cli.console import json_option, parse_bytes, parsed, show_table, tell
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.errors import InputError
@@ -114,7 +114,7 @@ def command(
     first = {"backend": options.pop("reference_backend"), "trust": options["trust"]}
     if options["clip"]:
         first["clip"] = options["clip"]
-    proof = prove(reference, candidate, wanted, (first, options), talk.print)
+    proof = prove(reference, candidate, wanted, (first, options), tell)
     if as_json:
         click.echo(json.dumps(_values(proof)))
     else:

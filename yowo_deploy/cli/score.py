@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import Choice, json_number, json_option, show_table, talk
+from yowo_deploy.cli.console import Choice, json_number, json_option, show_table, tell
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.errors import InputError
@@ -79,7 +79,7 @@ def command(
     found, truth = (_judged(table, list_path, labels, exclude) for table in (found, truth))
     matched = match(found, truth, classes)
     for note in matched.notes:
-        talk.print(note)
+        tell(note)
     inclusive = metric == "video-map" if pixel_inclusive is None else pixel_inclusive
     rule = RELEASE_RULE if linking == "official" else LinkRule(trim=trim)
     figures = _figures(metric, matched, thresholds, inclusive, eleven_point, rule)
@@ -91,7 +91,7 @@ def command(
         from yowo_deploy.visuals.plots import precision_recall_plot
 
         precision_recall_plot(figures[0].curves, matched.labels, plot)
-        talk.print(f"plot in {plot}")
+        tell(f"plot in {plot}")
     if as_json:
         click.echo(
             json.dumps(_values(metric, figures, thresholds, matched) | {k: json_number(v) for k, v in extra.items()})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,12 +14,14 @@ from numpy.typing import NDArray
 
 from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
 from yowo_deploy.datasets.pbtxt import parse_pbtxt
-from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import existing_file, is_hidden, read_within
+from yowo_deploy.json_text import parse_json
 from yowo_deploy.video.suffixes import is_video
 
 MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are many
 
+MAX_LABEL_MAP = 4 << 20  # a hundred thousand classes
 AVA_COLUMNS = (2, 7, 8)
 
 # Line, video, second, corners, and what comes after them; a row without corners is a frame without anyone.
@@ -49,7 +50,11 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
         InputError: no such file.
         DatasetError: a format that is none of these, a row that does not fit, a box that is none; names file and line.
     """
-    given = Path(path)
+    with foreign(f"{path} cannot be read", DatasetError):
+        return _read_table(Path(path), truth, xywh, split)
+
+
+def _read_table(given: Path, truth: bool, xywh: bool, split: int) -> BoxTable:
     if given.is_dir():
         files = sorted(file for file in given.glob("*.txt") if not is_hidden(file.name))
         return _table(str(given), _folder_rows(files, truth), xywh)
@@ -72,11 +77,9 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
 def read_excluded(path: str | Path) -> set[tuple[str, int]]:
     """AVA's excluded timestamps: `video,seconds` a line."""
     file = existing_file(path, "excluded timestamps")
-    pairs = [[value.strip() for value in row] for row in csv_rows(_text(file)) if row]
-    try:
+    with foreign(f"{file}: expected `video,seconds` in every line", DatasetError):
+        pairs = [[value.strip() for value in row] for row in csv_rows(_text(file)) if row]
         return {(video.replace("/", "_"), int(float(seconds))) for video, seconds in pairs}
-    except ValueError as error:
-        raise DatasetError(f"{file}: expected `video,seconds` in every line") from error
 
 
 def read_label_map(path: str | Path) -> dict[int, str]:
@@ -88,7 +91,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
         DatasetError: it names no class, or an item has no id from 1 to 100,000.
     """
     file = existing_file(path, "label map")
-    text = _text(file)
+    text = read_within(file, MAX_LABEL_MAP).decode("utf-8-sig", "replace")
     try:
         items = [item for item in parse_pbtxt(text) if item[0] in ("item", "label")]
     except ValueError as error:
@@ -278,8 +281,8 @@ def _listed(line: str) -> tuple[str, int | None]:
 
 
 def _json_table(file: Path, text: str, split: int) -> BoxTable:
-    try:
-        content = json.loads(text)
+    with foreign(f"{file} is neither J-HMDB's JSON nor UCF101-24's", DatasetError):
+        content = parse_json(text.encode())
         if "gttubes" in content:
             if not 1 <= split <= len(content.get("test_videos", [0])):
                 raise DatasetError(f"{file} has no split {split}")
@@ -288,8 +291,6 @@ def _json_table(file: Path, text: str, split: int) -> BoxTable:
             rows = list(_jhmdb_rows(file, content["gttubes"], names))
             return _table(str(file), rows, False, labels=tuple(content["labels"]), lengths=lengths)
         return _table(str(file), list(_ucf24_rows(file, content)), True)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DatasetError(f"{file} is neither J-HMDB's JSON nor UCF101-24's: {error!r}") from error
 
 
 def jhmdb_tubes(of_video: dict[str, Any]) -> Iterator[tuple[int, NDArray[np.float64]]]:

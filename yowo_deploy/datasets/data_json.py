@@ -25,8 +25,9 @@ from yowo_deploy.datasets.validation import (
     is_whole,
     short,
 )
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.files import atomic_write, existing_file, read_within
+from yowo_deploy.json_text import parse_json
 
 FORMAT, VERSION = "yowo-deploy data", 1
 SCHEMA = Path(__file__).parent / "data.schema.json"
@@ -111,7 +112,11 @@ def read_annotations(path: str | os.PathLike[str], refuse: Refuse | None = None)
     """
     file = existing_file(path, "data")
     content = _content(file)
+    with foreign(f"{file} is no data.json", DatasetError):
+        return _annotations(file, content, refuse)
 
+
+def _annotations(file: Path, content: dict[str, Any], refuse: Refuse | None) -> Annotations:
     def complain(where: str, fault: str) -> None:
         raise DatasetError(f"{file}: {where}: {fault}")
 
@@ -230,11 +235,8 @@ def load_json(file: Path) -> Any:
         InputError: it cannot be read or unpacked, or is too large.
         DatasetError: it is none.
     """
-    packed = read_within(file)
-    try:
-        return json.loads(packed)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{file} is no JSON: {error}") from error
+    with foreign(f"{file} is no JSON", DatasetError):
+        return parse_json(read_within(file))
 
 
 def _content(file: Path) -> dict[str, Any]:

@@ -6,10 +6,8 @@ validated. Readers of public data sets and of the official YOWO folders make the
 
 from __future__ import annotations
 
-import csv
 import os
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -36,8 +34,9 @@ from yowo_deploy.datasets.formats.via import read_via
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
 from yowo_deploy.datasets.yowo_folders import ANNOTATED_WH, is_yowo_layout, yowo_labels, yowo_table, yowo_videos
-from yowo_deploy.errors import DatasetError, InputError
-from yowo_deploy.files import visible_files
+from yowo_deploy.errors import DatasetError, InputError, foreign
+from yowo_deploy.files import existing_file, visible_files
+from yowo_deploy.plain_text import shown
 
 FORMATS = ("cvat", "ava", "cocovid", "via", "labelstudio", "jhmdb21", "ucf24", "yowo-folders", "mot")
 WRITERS: dict[str, Callable[[Annotations, Path, bool], Written]] = {
@@ -62,16 +61,13 @@ def recognise(source: Path) -> str:
     """
     if not os.path.exists(source):
         raise InputError(f"annotations not found: {source}")
-    found = _of_folder(source) if source.is_dir() else _of_file(source)
+    with foreign(f"{source} cannot be read", DatasetError):
+        found = _of_folder(source) if source.is_dir() else _of_file(existing_file(source, "annotation"))
     if found is None:
         raise DatasetError(
             f"{source} is in no format that is known here; if it is one of {', '.join(FORMATS)}, say so with --from"
         )
     return found
-
-
-# What malformed files raise in readers that trust a value to be of its format's type.
-_MALFORMED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, csv.Error, zlib.error)
 
 
 def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annotations, list[str]]:
@@ -85,21 +81,27 @@ def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annot
         DatasetError: a file is not as its format has it; names file and place.
     """
     options = replace(options)  # which counts the boxes of this import
+    if not source.is_dir():
+        existing_file(source, "annotation")
     try:
-        if kind in ("jhmdb21", "ucf24", "yowo-folders") or (kind == "ava" and _is_ava(source)):
-            annotations, notes = _videos(source if source.is_dir() else source.parent, kind, options)
-        else:
-            classes, rows, notes = _rows(source, kind, options)
-            annotations, notes = annotations_of(classes, rows), [*notes, *notes_of(rows)]
-        refuse_faults(annotations)
+        with foreign(f"{source} is not as {kind} has it", DatasetError):
+            annotations, notes = _read(source, kind, options)
     except DatasetError as error:
-        if str(source) in str(error):
+        if shown(source) in str(error):
             raise
         raise DatasetError(f"{source}: {error}") from error
-    except _MALFORMED as error:
-        raise DatasetError(f"{source} is not as {kind} has it: {type(error).__name__}, {error}") from error
     annotations, shared = _one_recording_a_file(annotations)
     return annotations, [*notes, *shared]
+
+
+def _read(source: Path, kind: str, options: Options) -> tuple[Annotations, list[str]]:
+    if kind in ("jhmdb21", "ucf24", "yowo-folders") or (kind == "ava" and _is_ava(source)):
+        annotations, notes = _videos(source if source.is_dir() else source.parent, kind, options)
+    else:
+        classes, rows, notes = _rows(source, kind, options)
+        annotations, notes = annotations_of(classes, rows), [*notes, *notes_of(rows)]
+    refuse_faults(annotations)
+    return annotations, notes
 
 
 def _one_recording_a_file(data: Annotations) -> tuple[Annotations, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.box_files import jhmdb_tubes
 from yowo_deploy.datasets.class_names import JHMDB21
 from yowo_deploy.datasets.yowo_folders import is_yowo_layout, refuse_absent_split, yowo_table, yowo_videos
-from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import read_within
+from yowo_deploy.json_text import parse_json
 
 # The official ones (OFFICIAL_YOWO, "Anchors").
 ANCHOR_GRID = (7, 7)
@@ -59,12 +59,8 @@ class Jhmdb21:
         """660 videos to train on, 268 to test on, in the order of the annotation file."""
         if not self._truth:
             return yowo_videos(self._folder, yowo_table(self._folder, split, self._split), self.labels)
-        try:
+        with foreign("the J-HMDB-21 annotations do not fit together, fetch them again", DatasetError):
             return [self._video(name) for name in self._truth[f"{split}_videos"][self._split - 1]]
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DatasetError(
-                f"the J-HMDB-21 annotations do not fit together ({error!r}); fetch them again"
-            ) from error
 
     def _video(self, name: str) -> AnnotatedVideo:
         tubes = []
@@ -82,9 +78,10 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} not found: the J-HMDB-21 folder holds JHMDB-GT.json.gz and videos/<class>/<name>.avi"
         )
     try:
-        truth = json.loads(read_within(path))
-    except (InputError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); fetch it again") from error
+        with foreign(f"{path} cannot be read (fetch it again)", DatasetError):
+            truth = parse_json(read_within(path))
+    except InputError as error:
+        raise DatasetError(str(error)) from error
     found = truth if isinstance(truth, dict) else {}
     if missing := [name for name, kind in _FIELDS.items() if not isinstance(found.get(name), kind)]:
         raise DatasetError(f"{path} lacks {', '.join(missing)}; is it the J-HMDB-21 ground truth?")

@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any
 
 MAX_DEPTH = 100
+MAX_TOKENS = 1_000_000  # a hundred thousand classes
 
 _TOKEN = re.compile(
     r"""(\s+|\#[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[\w.+-]+|[{}<>\[\]:;,/])""",
@@ -31,6 +32,8 @@ def parse_pbtxt(text: str) -> list[tuple[str, Any]]:
         found = _TOKEN.match(text, place)
         if found is None:
             raise ValueError(f"line {line}: {text[place : place + 20]!r}")
+        if len(tokens) > MAX_TOKENS:
+            raise ValueError(f"more than {MAX_TOKENS} words and signs")
         if found.group(2):
             tokens.append((found.group(2), line))
         line += found.group().count("\n")

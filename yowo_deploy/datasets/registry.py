@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.datasets.data_json import NativeDataset, read_annotations
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.errors import DatasetError, foreign
 
 DATASETS = {
     "jhmdb21": "yowo_deploy.datasets.jhmdb:Jhmdb21",
@@ -33,8 +33,10 @@ def open_dataset(name: str, folder: Path | None = None, split: int = 1) -> Datas
     if folder is None:
         raise DatasetError(f"the folder of {name} is not given: say where it lies with --data DIR")
     module, reader = DATASETS[name].split(":")
-    dataset: Dataset = getattr(importlib.import_module(module), reader)(folder, split)
-    return dataset
+    opened = getattr(importlib.import_module(module), reader)
+    with foreign(f"{folder} cannot be read as {name}", DatasetError):
+        dataset: Dataset = opened(folder, split)
+        return dataset
 
 
 def _open_native(name: str, folder: Path | None, split: int) -> Dataset:

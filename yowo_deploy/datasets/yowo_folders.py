@@ -69,7 +69,8 @@ def yowo_labels(tables: Iterable[BoxTable]) -> tuple[str, ...]:
             seen.setdefault(number, Counter())[Path(table.files[file]).parent.parent.name] += 1
     names = {number: found.most_common(1)[0][0] for number, found in seen.items()}
     taken = [names.get(number, f"class {number}") for number in range(1, max(names, default=0) + 1)]
-    return tuple(name if taken.count(name) == 1 else f"{name} {number}" for number, name in enumerate(taken, 1))
+    counts = Counter(taken)
+    return tuple(name if counts[name] == 1 else f"{name} {number}" for number, name in enumerate(taken, 1))
 
 
 def first_number(folder: Path) -> int:

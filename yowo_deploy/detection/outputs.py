@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.errors import InputError, OutputError, reason_of
 from yowo_deploy.files import refuse_existing, refuse_overwriting
 from yowo_deploy.json_text import json_for
 from yowo_deploy.model_files.default import model_path
@@ -190,14 +190,13 @@ def to_stdout(line: str) -> None:
     """Write a line of JSON to stdout, whatever its encoding is.
 
     Raises:
-        OutputError: the reader of the pipe is gone.
+        OutputError: it cannot be written, or the reader of the pipe is gone.
     """
     try:
         sys.stdout.write(f"{json_for(line, sys.stdout.encoding)}\n")
         sys.stdout.flush()
-    except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it ends
-        raise OutputError("stdout was closed by its reader") from error
+    except OSError as error:
+        raise OutputError(f"stdout cannot be written: {reason_of(error)}") from error
 
 
 def _names(sources: Sequence[str]) -> Iterator[str]:

@@ -13,11 +13,9 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
@@ -28,6 +26,7 @@ from yowo_deploy.diagnostics.nvidia_smi import find_gpus, last_line
 from yowo_deploy.diagnostics.probe_model import clip_kernel_answer, write_one_layer
 from yowo_deploy.diagnostics.system_info import MODULES
 from yowo_deploy.errors import ModelFileError, VideoError
+from yowo_deploy.files import work_folder
 from yowo_deploy.video.reader import VideoReader
 from yowo_deploy.video.writer import VideoWriter
 
@@ -181,14 +180,14 @@ def attempt(trial: Trial, has_gpu: bool) -> Finding:
         return Finding(
             trial.name, trial.kind, "missing", f"{trial.library} is not installed", install(trial.extra, has_gpu)
         )
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "one_layer.onnx"
+    with work_folder() as folder:
+        model = folder / "one_layer.onnx"
         write_one_layer(model)
         start = perf_counter()
         # What can be imported here can be imported there, and nothing from the folder where the user stands.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)}
         command = [sys.executable, "-c", trial.code, str(model), *trial.arguments]
-        failure = _failure(command, environment, folder)
+        failure = _failure(command, environment, str(folder))
     if failure:
         return Finding(trial.name, trial.kind, "fails", failure)
     return Finding(trial.name, trial.kind, "works", f"{perf_counter() - start:.1f} s with its start")

@@ -19,6 +19,7 @@ from yowo_deploy.result import Result
 from yowo_deploy.video.writer import VideoWriter, check_suffix
 
 WAITING = 32  # frames between engine and encoder
+WAITING_BYTES = 1 << 26  # of them, where frames are large
 FPS = 25.0  # of frames without times
 
 
@@ -72,6 +73,7 @@ class VideoSink:
         """Hand a frame over; waits when the encoder is far behind, raises what the encoder raised."""
         if self._failure is not None:
             raise self._failure
+        self._queue.maxsize = max(1, min(WAITING, WAITING_BYTES // frame.nbytes))
         self._queue.put((frame, result))
 
     def __enter__(self) -> VideoSink:

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.errors import VideoError
+from yowo_deploy.errors import VideoError, foreign
 from yowo_deploy.video.ffmpeg_options import Address, capture_options
 from yowo_deploy.video.reader import (
+    BehindDoor,
     Capture,
     breaks_off,
     broken_off,
@@ -47,7 +48,7 @@ def connect_address(address: Address, timeout_s: float = TIMEOUT_S) -> Capture:
     """
     address.reach(timeout_s)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
-    with capture_options(address.options):
+    with capture_options(address.options), foreign(f"{address.shown} cannot be opened", VideoError):
         capture = cv2.VideoCapture(
             address.url, cv2.CAP_FFMPEG, [item for limit in limits for item in (limit, int(1000 * timeout_s))]
         )
@@ -55,7 +56,7 @@ def connect_address(address: Address, timeout_s: float = TIMEOUT_S) -> Capture:
         raise VideoError(
             f"{address.shown} gives no video within {timeout_s:g} s: check path, user and password, or the format"
         )
-    return capture
+    return BehindDoor(address.shown, capture)
 
 
 def connect_webcam(number: int) -> Capture:
@@ -64,10 +65,11 @@ def connect_webcam(number: int) -> Capture:
     Raises:
         VideoError: there is none, or another program holds it.
     """
-    capture = cv2.VideoCapture(number)
+    with foreign(f"webcam {number} cannot be opened", VideoError):
+        capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise VideoError(f"webcam {number} cannot be opened: is it there, does another program use it?")
-    return capture
+    return BehindDoor(f"webcam {number}", capture)
 
 
 class Connection:

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import cv2
 import numpy as np
 
+from yowo_deploy.errors import VideoError, foreign
 from yowo_deploy.files import native_path
 from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options, silent_opencv
 
@@ -16,6 +17,7 @@ MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 EBML, FLV, ASF = b"\x1aE\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75"
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # whose object holds the file's size
+MAX_PARTS = 1_000_000  # of a file that are looked at, four hours of FLV; a file of empty ones has 131,000 a MiB
 AGREES_S = 0.1  # by which the length of a video may differ from its source's
 
 
@@ -58,13 +60,18 @@ def open_capture(path: Path, raw: bool = False) -> cv2.VideoCapture:
         raw: gives packets, undecoded.
     """
     parameters = [cv2.CAP_PROP_FORMAT, -1] if raw else []
-    with silent_opencv(), native_path(path) as name, capture_options(FILES_ONLY):
+    door = foreign(f"{path} cannot be opened", VideoError)
+    with door, silent_opencv(), native_path(path) as name, capture_options(FILES_ONLY):
         return cv2.VideoCapture(name, cv2.CAP_FFMPEG, parameters)
 
 
 def read_packets(path: Path) -> Packets:
     """Go through the packets of a video file, without decoding any."""
-    capture = open_capture(path, raw=True)
+    with foreign(f"{path} cannot be read", VideoError):
+        return _packets(open_capture(path, raw=True))
+
+
+def _packets(capture: cv2.VideoCapture) -> Packets:
     hides_frames = int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"VP80")
     seconds = []
     while capture.grab():
@@ -154,11 +161,11 @@ def _edits(content: bytes) -> Iterator[int]:
             yield int.from_bytes(entry[:wide], "big")
 
 
-def _descend(stream: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+def _descend(stream: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of the boxes of a track that matter here."""
     for kind, inside, after in _boxes(stream, start, end):
-        if kind in (b"edts", b"mdia"):
-            yield from _descend(stream, inside, after)
+        if kind in (b"edts", b"mdia") and depth < 2:
+            yield from _descend(stream, inside, after, depth + 1)
         elif kind in (b"elst", b"hdlr", b"mdhd"):
             yield kind, _content(stream, inside, after)
 
@@ -169,8 +176,10 @@ def _content(stream: BinaryIO, start: int, end: int) -> bytes:
 
 
 def _boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin of the content and end of each box; the last may end behind `end`."""
-    while at + 8 <= end:
+    """Kind, begin of the content and end of each box; the last may end behind `end`. After `MAX_PARTS` none."""
+    for _ in range(MAX_PARTS):
+        if at + 8 > end:
+            return
         stream.seek(at)
         head = stream.read(16)
         size, begin = int.from_bytes(head[:4], "big"), at + 8
@@ -186,7 +195,9 @@ def _boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, in
 def _end_of_elements(stream: BinaryIO, size: int) -> int:
     """Where the last element of a Matroska file ends; those of unknown size are entered."""
     at = 0
-    while at < size:
+    for _ in range(MAX_PARTS):
+        if at >= size:
+            return at
         stream.seek(at)
         head = stream.read(12)
         id_length = 9 - head[0].bit_length() if head[0] else 9
@@ -200,25 +211,29 @@ def _end_of_elements(stream: BinaryIO, size: int) -> int:
             at += value
         elif int.from_bytes(head[:id_length], "big") not in (_SEGMENT, _CLUSTER):
             return size
-    return at
+    return size
 
 
 def _end_of_chunks(stream: BinaryIO, size: int) -> int:
     """Where the last RIFF chunk of an AVI file ends; one larger than 1 GB has several."""
     at = 0
-    while at + 8 <= size:
+    for _ in range(MAX_PARTS):
+        if at + 8 > size:
+            return at
         stream.seek(at)
         head = stream.read(8)
         if head[:4] != b"RIFF":
             return at  # padding
         at += 8 + int.from_bytes(head[4:], "little")
-    return at
+    return size
 
 
 def _end_of_tags(stream: BinaryIO, size: int) -> int:
     """Where the last tag of an FLV file ends, with the size that follows each."""
     at = 13
-    while at < size:
+    for _ in range(MAX_PARTS):
+        if at >= size:
+            return at
         stream.seek(at)
         at += 15 + int.from_bytes(stream.read(4)[1:], "big")
-    return at
+    return size

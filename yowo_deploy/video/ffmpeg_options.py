@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import cv2
 
 from yowo_deploy.errors import InputError, VideoError
+from yowo_deploy.plain_text import redacted
 
 # OpenCV reads these when it opens something, and from the environment alone.
 _VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
@@ -29,9 +29,6 @@ _FORMATS = "mpjpeg,mjpeg,jpeg_pipe,mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,ogg
 _HTTP = f"protocol_whitelist;http,https,httpproxy,tcp,tls,crypto|format_whitelist;{_FORMATS}"
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _OPTIONS = {"rtsp": _RTSP, "rtsps": _RTSP, "http": _HTTP, "https": _HTTP}
-
-# Recorders take name and password within the path, as /user=admin&password=secret&channel=1.
-_SECRET = re.compile(r"(user\w*|pass\w*|pwd|token|key)=[^&/]*", re.IGNORECASE)
 
 _TURN = threading.Lock()
 _FREE = threading.Condition()
@@ -117,8 +114,8 @@ class Address:
                 "the address of a source has an @ behind its host: write / as %2F, ? as %3F, # as %23 before"
             )
         inside = f"[{host}]" if ":" in host else host
-        path = _SECRET.sub(r"\1=...", parts.path)
-        named = f"{parts.scheme}://{inside}{f':{port}' if port else ''}{path}"
+        # Recorders take name and password within the path, as /user=admin&password=secret&channel=1.
+        named = redacted(f"{parts.scheme}://{inside}{f':{port}' if port else ''}{parts.path}")
         return cls(text, named, _OPTIONS[parts.scheme], host, port or _PORTS[parts.scheme])
 
     def reach(self, timeout_s: float) -> None:

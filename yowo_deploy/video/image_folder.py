@@ -12,9 +12,10 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing
-from yowo_deploy.errors import VideoError
-from yowo_deploy.files import is_hidden
+from yowo_deploy.errors import VideoError, foreign
+from yowo_deploy.files import is_hidden, read_within
 from yowo_deploy.video.ffmpeg_options import silent_opencv
+from yowo_deploy.video.picture_size import MAX_PIXELS, picture_size
 from yowo_deploy.video.suffixes import PICTURE_SUFFIXES, is_picture
 
 
@@ -65,13 +66,12 @@ class ImageFolder(Closing):
             yield frame
 
     def _read(self, file: Path) -> Frame:
-        try:
-            with silent_opencv():  # from memory: OpenCV crashes on names that are no UTF-8
-                frame = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-        except OSError as error:
-            raise VideoError(f"{file} cannot be read as a picture: {error.strerror}") from error
-        except cv2.error as error:  # empty, or larger than OpenCV reads
-            raise VideoError(f"{file} cannot be read as a picture: {error.err or error}") from error
+        with foreign(f"{file} cannot be read as a picture", VideoError), silent_opencv():
+            packed = read_within(file)  # from memory: OpenCV crashes on names that are no UTF-8
+            width, height = picture_size(packed)
+            if width * height > MAX_PIXELS:
+                raise VideoError(f"{file} is of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down")
+            frame = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR)
         if frame is None:
             raise VideoError(f"{file} cannot be read as a picture")
         return np.asarray(frame, np.uint8)

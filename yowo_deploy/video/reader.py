@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -15,7 +16,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing
-from yowo_deploy.errors import MissingExtraError, VideoError
+from yowo_deploy.errors import MissingExtraError, VideoError, foreign
 from yowo_deploy.files import existing_file
 from yowo_deploy.video.container import (
     ASF,
@@ -31,12 +32,12 @@ from yowo_deploy.video.container import (
     read_packets,
 )
 from yowo_deploy.video.image_folder import ImageFolder
+from yowo_deploy.video.picture_size import MAX_PIXELS
 from yowo_deploy.video.pyav import AvCapture
 
 # FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-MAX_PIXELS = 8192 * 8192
 CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
 # Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.
 _MAGIC: tuple[bytes, ...] = (EBML, FLV, b"\x00\x00\x01\xba", b"OggS", ASF)
@@ -51,6 +52,47 @@ class Capture(Protocol):
     def retrieve(self) -> tuple[bool, Any]: ...
     def get(self, what: int, /) -> float: ...
     def release(self) -> None: ...
+
+
+class BehindDoor:
+    """A capture whose errors are ours: OpenCV and PyAV raise what they like on damaged files."""
+
+    def __init__(self, name: str, capture: Capture) -> None:
+        self._capture, self._complaint = capture, f"{name} cannot be decoded"
+
+    def read(self) -> tuple[bool, Any]:
+        """`grab` and `retrieve`."""
+        with foreign(self._complaint, VideoError):
+            return self._sane(self._capture.read())
+
+    def grab(self) -> bool:
+        """Go to the next frame; false where there is none."""
+        with foreign(self._complaint, VideoError):
+            return self._capture.grab()
+
+    def retrieve(self) -> tuple[bool, Any]:
+        """The frame that was grabbed."""
+        with foreign(self._complaint, VideoError):
+            return self._sane(self._capture.retrieve())
+
+    def get(self, what: int, /) -> float:
+        """A property; 0 where it is no finite number."""
+        with foreign(self._complaint, VideoError):
+            value = self._capture.get(what)
+            return value if math.isfinite(value) else 0.0
+
+    def release(self) -> None:
+        """Close it."""
+        with foreign(self._complaint, VideoError):
+            self._capture.release()
+
+    def _sane(self, answer: tuple[bool, Any]) -> tuple[bool, Any]:
+        """Frames may grow in the middle of a video, and in what a camera sends."""
+        decoded, frame = answer
+        if decoded and frame.shape[0] * frame.shape[1] > MAX_PIXELS:
+            size = f"{frame.shape[1]}x{frame.shape[0]}"
+            raise VideoError(f"{self._complaint}: a frame of {size}, more than {MAX_PIXELS} pixels: scale it down")
+        return answer
 
 
 class FrameSource(AbstractContextManager["FrameSource"], Protocol):
@@ -89,13 +131,14 @@ class VideoReader(Closing):
         self.path = existing_file(path, "video")
         self._allow_damaged = allow_damaged
         self._head = _read_head(self.path)
-        self._capture: Capture = open_capture(self.path)
+        self._capture: Capture = BehindDoor(str(self.path), open_capture(self.path))
         refuse_absurd_size(str(self.path), self._capture)
         self._count, self._latest_s, self._timestamp_s = 0, 0.0, 0.0
         self._first = self._read()
         if self._first is None:
             self._capture.release()
-            self._capture = _open_by_pyav(self.path)
+            self._capture = BehindDoor(str(self.path), _open_by_pyav(self.path))
+            refuse_absurd_size(str(self.path), self._capture)
             self._first = self._read()
         if self._first is None:
             self.close()
@@ -228,7 +271,7 @@ def _open_by_pyav(path: Path) -> Capture:
     installed = find_spec("av") is not None
     if is_av1 and not installed:
         raise VideoError(f"{path}: {MissingExtraError('AV1 needs PyAV, which', 'video')}")
-    with suppress(ValueError):
+    with suppress(VideoError), foreign(str(path), VideoError):
         if installed:
             return AvCapture(path)
     raise VideoError(f"{path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")

@@ -14,6 +14,7 @@ from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import is_hidden
+from yowo_deploy.plain_text import redacted
 from yowo_deploy.video.cameras import (
     TIMEOUT_S,
     Camera,
@@ -31,7 +32,7 @@ from yowo_deploy.video.suffixes import is_picture, is_video
 Policy = Literal["wait", "drop-oldest"]
 
 DEPTH = {"wait": 8, "drop-oldest": 2}  # frames: enough to even out decoding; as few as hide a thread's pace
-MAX_WAITING_BYTES = 1 << 28
+MAX_WAITING_BYTES = 1 << 26
 FILE_PATIENCE_S = 30.0
 CLOSE_S = 2 * TIMEOUT_S  # the longest that a read and what follows it should take
 
@@ -106,7 +107,7 @@ class Source(Closing):
     Args:
         feed: opened; closed with the source.
         policy: "wait" for the reader, or "drop-oldest" frame that waits.
-        depth: frames that may wait; fewer if they would take more than 256 MB.
+        depth: frames that may wait; fewer if they would take more than 64 MiB.
         give_suspect: give what is suspect as well; counted as given then.
 
     Attributes:
@@ -320,7 +321,7 @@ def shown_source(text: str) -> str:
     Raises:
         InputError: it is no address that `open_source` takes.
     """
-    return Address.parse(text).shown if "://" in text else text
+    return Address.parse(text).shown if "://" in text else redacted(text)
 
 
 class _LocalFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from yowo_deploy.arrays import Float
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import work_folder
 from yowo_deploy.model_files.onnx_reader import read_spec, show_values
 from yowo_deploy.model_files.plan_record import is_plan
 from yowo_export.graph.layers import Layer, layers_of
@@ -200,7 +200,7 @@ def _chunks(pairs: Sequence[tuple[str, str, Layer]], memory: int) -> Iterator[li
 
 def _values(model: Path, names: Sequence[str], clip: Float, options: Mapping[str, Any]) -> dict[str, Float]:
     """Named values of a model, run in a process of its own that ends with this call."""
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder() as folder:
         file = model
         if not is_checkpoint(model) and not is_plan(model):
             file = Path(folder) / "shown.onnx"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
+from yowo_deploy.files import work_folder
 from yowo_deploy.visuals.html_report import Figure, Paragraph, Piece, Section, Table, html_report
 from yowo_export.parity.bisect import LayerError
 from yowo_export.parity.prove import Proof
@@ -41,7 +41,7 @@ def _picture(layers: Sequence[LayerError]) -> Piece:
         return Paragraph("The picture needs matplotlib: pip install 'yowo-deploy[plots]'.")
     from yowo_deploy.visuals.plots import depth_plot
 
-    with TemporaryDirectory() as folder:
+    with work_folder() as folder:
         path = Path(folder) / "depth.png"
         first = next((index for index, layer in enumerate(layers) if layer.differs), None)
         depth_plot([layer.error for layer in layers], [layer.limit for layer in layers], first, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ import onnx_ir as ir
 from onnxruntime.quantization.calibrate import TensorsData
 
 from yowo_deploy.errors import InputError, ParityError
-from yowo_deploy.files import atomic_write
+from yowo_deploy.files import atomic_write, work_folder
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden, golden_record
@@ -119,7 +118,7 @@ def lower_model(
     spec = _source_spec(source)
     if spec.precision != "fp32":
         raise InputError(f"{source} is {spec.precision} already: start from the checkpoint or the fp32 file")
-    with tempfile.TemporaryDirectory() as name:
+    with work_folder() as name:
         work = _Work(Path(name), source, spec, clips, wish, on_step)
         judge = Judge(work.base, clips.some(judged))
         on_step(f"{judge.detections} detections on {judge.count} clips to compare with")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from yowo_deploy.arrays import Float
+from yowo_deploy.files import work_folder
 from yowo_export.sample_clips import Clips
 
 Method = Literal["minmax", "entropy", "percentile"]
@@ -36,7 +36,7 @@ def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence
         model: a float32 ONNX file.
         operators: by type; all by default.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder() as folder:
         augmented = str(Path(folder) / "augmented.onnx")
         calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
         with contextlib.redirect_stdout(io.StringIO()):  # the calibrators print progress

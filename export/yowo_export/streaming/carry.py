@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
 
-from yowo_deploy.files import atomic_write
+from yowo_deploy.files import atomic_write, work_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY, pack_form
 from yowo_export.streaming.rewrite import largest_difference, saved_share, streamed
@@ -31,7 +30,7 @@ def carry_streaming_form(path: Path) -> float | None:
     spec, model = read_spec(path), ir.load(path)
     if spec.streaming or spec.precision != "fp32" or saved_share(model, spec) < WORTH:
         return None
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder() as folder:
         made = Path(folder) / "streaming.onnx"
         ir.save(streamed(model, spec), made)
         difference = largest_difference(path, made, spec)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yowo_deploy.arrays import Int
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.box_files import ava_rows, read_label_map
 from yowo_deploy.datasets.data_json import Annotations, load_json, relative_to
@@ -52,6 +53,7 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
     subsets = {name: str(row.get("split", "")) for name, row in known.items()}
     for file in files:
         for name, box in _boxes(file, len(labels) or MAX_CLASSES):
+            options.count_row()
             boxes.setdefault(name, []).append(box)
             subsets.setdefault(name, _subset(file) if len(files) > 1 else "")
     highest = max((action for of_video in boxes.values() for _, _, action, _ in of_video), default=0)
@@ -192,13 +194,15 @@ def _add(rows: Rows, boxes: Sequence[_Box], classes: Sequence[str], start_s: flo
     rows.judged, rows.looked_at = seen, _looked_at([second for second, *_ in boxes], start_s, fps)
 
 
-def _looked_at(seconds: Sequence[float], start_s: float, fps: float) -> list[int] | None:
+def _looked_at(seconds: Sequence[float], start_s: float, fps: float) -> Int | None:
     """Frames of every second where all are whole ones, else None: every frame."""
     if len(set(seconds)) < 2 or any(second != int(second) for second in seconds):
         return None
     if max(seconds) - min(seconds) > MAX_FRAMES:  # as frames a thousand seconds long would have it
         return None
-    return [round((second - start_s) * fps) for second in range(int(min(seconds)), int(max(seconds)) + 1)]
+    # Half-way cases go to the even frame, as `round` has them above.
+    whole: Int = np.rint((np.arange(int(min(seconds)), int(max(seconds)) + 1) - start_s) * fps).astype(np.int64)
+    return whole
 
 
 def _quoted(name: str) -> str:

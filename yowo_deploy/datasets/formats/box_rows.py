@@ -12,27 +12,27 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from yowo_deploy.arrays import Float, Int
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats.references import paths_in, stored_name
+from yowo_deploy.datasets.formats.row_tubes import UNKNOWN as UNKNOWN
+from yowo_deploy.datasets.formats.row_tubes import divided, people_by_overlap, taken_numbers
 from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
-from yowo_deploy.datasets.tube_builder import chains
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import is_hidden, visible_files
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import is_picture, is_video
 
-MAX_BOXES = 5_000_000  # of one import, nine times UCF101-24; keyframes far apart would make any number
-UNKNOWN = -1  # the person of a box without a person's number
+MAX_BOXES = 5_000_000  # of one import, nine times UCF101-24
+MAX_WORKED_OUT = 1_000_000  # frames between keyframes, of one import: two keyframes far apart would make any number
 
 
 class Facts(NamedTuple):
@@ -53,6 +53,7 @@ class Options:
         start_s: second of the annotation at which a video begins.
         fps: of videos whose files are not there.
         max_boxes: that one import may make; `replace(options)` counts anew.
+        max_worked_out: of them, frames between keyframes.
     """
 
     videos: tuple[Path, ...] = ()
@@ -60,13 +61,30 @@ class Options:
     start_s: float = 0.0
     fps: float | None = None
     max_boxes: int = MAX_BOXES
+    max_worked_out: int = MAX_WORKED_OUT
+    _worked_out: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
     _counted: Iterator[int] = field(default_factory=count, init=False, repr=False, compare=False)
+    _rows: Iterator[int] = field(default_factory=count, init=False, repr=False, compare=False)
     _listed: dict[Path, dict[str, list[Path]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def count_row(self) -> None:
+        """Raise a DatasetError for more than `max_boxes` rows of text, before all are read and boxes are made."""
+        if next(self._rows) >= self.max_boxes:
+            raise DatasetError(f"more than {self.max_boxes} rows: import the videos in parts")
 
     def count_box(self) -> None:
         """Raise a DatasetError for more than `max_boxes` boxes."""
         if next(self._counted) >= self.max_boxes:
             raise DatasetError(f"more than {self.max_boxes} boxes, keyframes worked out: import the videos in parts")
+
+    def count_worked_out(self, frames: int) -> None:
+        """Raise a DatasetError before more than `max_worked_out` frames are worked out between keyframes."""
+        self._worked_out[0] += max(0, frames)
+        if self._worked_out[0] > self.max_worked_out:
+            raise DatasetError(
+                f"keyframes lie so far apart that more than {self.max_worked_out} frames would be worked out between "
+                "them: import the videos in parts"
+            )
 
     def footage_below(self, root: Path) -> dict[str, list[Path]]:
         """Videos and folders of pictures, by name and by name without its suffix; looked for once."""
@@ -246,16 +264,20 @@ class Rows:
             return ()
         numbers = {name: number for number, name in enumerate(classes)}
         frame, person = np.array(self.frame, np.int64), np.array(self.person, np.int64)
-        when = frame if self.looked_at is None else np.searchsorted(np.unique(list(self.looked_at)), frame)
+        when = (
+            frame
+            if self.looked_at is None
+            else np.searchsorted(np.unique(np.fromiter(self.looked_at, np.int64)), frame)
+        )
         class_id = np.array([numbers[label] for label in self.label], np.int64)
         with np.errstate(over="ignore"):  # becomes infinite, which is refused with its video
             boxes = (np.array(self.box, np.float64) * np.tile(self.scale, 2)).astype(np.float32)
-        person[_taken_numbers(frame, person, class_id, boxes)] = UNKNOWN
+        person[taken_numbers(frame, person, class_id, boxes)] = UNKNOWN
         if (person == UNKNOWN).any():
-            person = _people_by_overlap(when, person, boxes)
+            person = people_by_overlap(when, person, boxes)
         noted = self.remarks.tubes if self.remarks else ()
         starts = [(who, numbers[name], first) for name, who, first in noted if name in numbers]
-        return _divided(frame, when, person, class_id, boxes, starts)
+        return divided(frame, when, person, class_id, boxes, starts)
 
     def video(self, name: str, classes: Sequence[str]) -> AnnotatedVideo:
         """The annotated video, called `name`."""
@@ -270,58 +292,6 @@ class Rows:
         return video if is_implied else replace(video, judged=judged)
 
 
-def _taken_numbers(frame: Int, person: Int, class_id: Int, boxes: Float) -> Int:
-    """Rows whose person does the same in the same frame in another box: two who were given one number."""
-    order = np.lexsort((frame, class_id, person))
-    keys = np.column_stack([person, class_id, frame])[order]
-    again = np.flatnonzero((np.diff(keys, axis=0) == 0).all(axis=1) & (keys[1:, 0] != UNKNOWN)) + 1
-    others = (boxes[order[again]] != boxes[order[again - 1]]).any(axis=1)
-    found: Int = order[again[others]]
-    return found
-
-
-def _people_by_overlap(when: Int, person: Int, boxes: Float) -> Int:
-    """Persons for the rows that have none: a box with several labels is one person, and goes on where it overlaps."""
-    unknown = np.flatnonzero(person == UNKNOWN)
-    rows, back = np.unique(np.column_stack([when[unknown], boxes[unknown]]), axis=0, return_inverse=True)
-    chain = chains(rows[:, 0].astype(np.int64), np.zeros(len(rows), np.int64), rows[:, 1:].astype(np.float32))
-    found = person.copy()
-    found[unknown] = np.unique(chain, return_inverse=True)[1][back.reshape(-1)] + person.max(initial=UNKNOWN) + 1
-    return found
-
-
-def _divided(
-    frame: Int, when: Int, person: Int, class_id: Int, boxes: Float, starts: Sequence[tuple[int, int, int]]
-) -> tuple[Tube, ...]:
-    """Tubes as they start, in that order; then each stretch of frames of a person and class that has no start.
-
-    Args:
-        starts: person, class and first frame.
-    """
-    order = np.lexsort((frame, class_id, person))
-    same = (np.diff(person[order]) == 0) & (np.diff(class_id[order]) == 0)
-    order = order[np.concatenate([[True], ~(same & (np.diff(frame[order]) == 0))])]  # the same box twice is one box
-    frame, when, person, class_id, boxes = (each[order] for each in (frame, when, person, class_id, boxes))
-    opened: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for place, (who, what, first) in enumerate(starts):
-        opened.setdefault((who, what), []).append((first, place))
-    anew = (np.diff(person) != 0) | (np.diff(class_id) != 0)
-    groups = [0, *(np.flatnonzero(anew) + 1).tolist(), len(frame)]
-    made: list[tuple[int, Tube]] = []
-    for a, b in pairwise(groups):
-        who, what = int(person[a]), int(class_id[a])
-        known = sorted(opened.get((who, what), ()))
-        bounds = [a + int(np.searchsorted(frame[a:b], first)) for first, _ in known[1:]]
-        places = [place for _, place in known]
-        if not known:
-            bounds = (a + 1 + np.flatnonzero(np.diff(when[a:b]) > 1)).tolist()
-            places = [len(starts)] * (len(bounds) + 1)
-        for place, (low, high) in zip(places, pairwise([a, *bounds, b]), strict=True):
-            if high > low:
-                made.append((place, Tube(what, frame[low:high], boxes[low:high], tracker_id=who)))
-    return tuple(tube for _, tube in sorted(made, key=lambda each: each[0]))
-
-
 def annotations_of(classes: Iterable[str], found: Sequence[Rows]) -> Annotations:
     """A data set of the videos, with the sides that they name. A box may have several classes if one has.
 
@@ -331,7 +301,7 @@ def annotations_of(classes: Iterable[str], found: Sequence[Rows]) -> Annotations
     if not found:
         raise DatasetError("no video in it")
     classes, names = tuple(classes), _names(found)
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
         raise DatasetError(f"two videos are called {twice!r}: import them one by one, or rename one")
     videos = tuple(rows.video(name, classes) for name, rows in zip(names, found, strict=True))
     sides: dict[Split, list[str]] = {"train": [], "test": []}

@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, is_footage, parted
 from yowo_deploy.datasets.formats.cvat_shapes import PERSON, SHAPES, Key, Listed, interpolated, key_of
 from yowo_deploy.datasets.formats.sidecar import KEY, read_remarks
-from yowo_deploy.errors import DatasetError, MissingExtraError
-from yowo_deploy.files import MAX_BYTES, is_hidden
+from yowo_deploy.errors import DatasetError, MissingExtraError, foreign
+from yowo_deploy.files import MAX_BYTES, RATIO, UNPACKED, is_hidden
 
-MAX_ELEMENTS = 10_000_000  # of an XML: twice as many as boxes may be made of it
+# Bytes that elements take at most, counted as they are made: so much of any XML, and so many times its size.
+MADE, TIMES = 64 << 20, 12
+_ELEMENT, _ATTRIBUTE = 160, 110
 NOTHING = ("", "__undefined__", "none")  # values of an attribute that name no action
 CHECKBOX, DEFAULT = "checkbox", "default"  # an `input_type`; CVAT's word for no subset
 
@@ -125,36 +127,36 @@ def _tree(file: Path) -> Any:
     try:
         # By name: the type checker knows no types of it.
         parser = importlib.import_module("defusedxml.ElementTree")
-        refused: Any = importlib.import_module("defusedxml.common").DefusedXmlException
     except ImportError as error:
         raise MissingExtraError("defusedxml, which reads CVAT's XML,", "data") from error
-    try:
+    with foreign(f"{file} is no XML that can be trusted", DatasetError):
         if not zipfile.is_zipfile(file):
             if file.stat().st_size > MAX_BYTES:
                 raise DatasetError(f"{file} has more than {MAX_BYTES >> 20} MiB: export the tasks one by one")
-            return _root(parser.iterparse(file, events=("start",)), file)
-        with zipfile.ZipFile(file) as archive, _xml_of(archive, file) as stream:
-            return _root(parser.iterparse(stream, events=("start",)), file)
-    except (parser.ParseError, refused, OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
-        raise DatasetError(f"{file} is no XML that can be trusted: {error}") from error
+            return _root(parser.iterparse(file, events=("start",)), file, file.stat().st_size)
+        with zipfile.ZipFile(file) as archive:
+            member = _xml_of(archive, file)
+            with archive.open(member) as stream:
+                return _root(parser.iterparse(stream, events=("start",)), file, member.file_size)
 
 
-def _root(parsed: Any, file: Path) -> Any:
+def _root(parsed: Any, file: Path, size: int) -> Any:
     """The first element, all others read into it."""
-    root = None
-    for number, (_, element) in enumerate(parsed):
+    root, made = None, 0
+    for _, element in parsed:
         root = element if root is None else root
-        if number > MAX_ELEMENTS:
-            raise DatasetError(f"{file} has more than {MAX_ELEMENTS} elements: export the tasks one by one")
+        made += _ELEMENT + _ATTRIBUTE * len(element.attrib)
+        if made > MADE + TIMES * size:
+            raise DatasetError(f"{file} has more elements than annotations of its size: export the tasks one by one")
     return root
 
 
 def has_xml(file: Path) -> bool:
     """Whether an archive holds an XML file."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with foreign(f"{file} is no archive", DatasetError), zipfile.ZipFile(file) as archive:
             return bool(_xml_members(archive))
-    except (OSError, zipfile.BadZipFile):
+    except DatasetError:
         return False
 
 
@@ -163,12 +165,14 @@ def _xml_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return [member for member in found if not any(map(is_hidden, PurePosixPath(member.filename).parts))]
 
 
-def _xml_of(archive: zipfile.ZipFile, file: Path) -> IO[bytes]:
+def _xml_of(archive: zipfile.ZipFile, file: Path) -> zipfile.ZipInfo:
     members = _xml_members(archive)
-    if len(members) != 1 or members[0].file_size > MAX_BYTES:
-        limit = f"of {MAX_BYTES >> 20} MiB at most"
-        raise DatasetError(f"{file} holds {len(members)} XML files, expected CVAT's annotations.xml {limit}")
-    return archive.open(members[0])
+    if len(members) != 1:
+        raise DatasetError(f"{file} holds {len(members)} XML files, expected CVAT's annotations.xml")
+    limit = min(MAX_BYTES, UNPACKED + RATIO * members[0].compress_size)
+    if members[0].file_size > limit:
+        raise DatasetError(f"{file} holds an XML of more than {limit >> 20} MiB: export the tasks one by one")
+    return members[0]
 
 
 def _tasks(file: Path, options: Options) -> Iterator[_Task]:
@@ -181,7 +185,10 @@ def _tasks(file: Path, options: Options) -> Iterator[_Task]:
     footage, tracks = Footage(file.parent, options), root.findall("track")
     elements = list(root.iter("task")) or list(root.iter("job")) or [root]
     single = len(elements) == 1
-    owned = [[t for t in tracks if single or t.get("task_id") == _text(each, "id")] for each in elements]
+    of_task: dict[str | None, list[Any]] = {}
+    for track in tracks:
+        of_task.setdefault(track.get("task_id"), []).append(track)
+    owned = [tracks if single else of_task.get(_text(each, "id"), []) for each in elements]
     offsets = _offsets(elements, owned)
     for element, own, offset in zip(elements, owned, offsets or [0] * len(elements), strict=True):
         rows = _rows(file, root, element, footage, own, offset)
@@ -322,7 +329,7 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     values = dict.fromkeys(names, "")
     kinds = {name: _kind(task, label, name, keys) for name in names}
     own = [key._replace(frame=key.frame - task.offset) for key in keys]
-    for key in interpolated(own, task.listed, task.deleted.add):
+    for key in interpolated(own, task.listed, task.deleted.add, rows.options.count_worked_out):
         values |= {name: key.attributes[name] for name in names if name in key.attributes}
         actions = [each for name in names for each in kinds[name].actions(name, values[name])]
         actions = actions if attribute else [label] * bool(label)
@@ -346,8 +353,9 @@ def _kind(task: _Task, label: str, name: str, keys: Sequence[Key]) -> _Attribute
 
 def _spans(frames: Sequence[int]) -> str:
     """`8 to 11, 15`, of frames in their order."""
-    starts = [frame for frame in frames if frame - 1 not in set(frames)]
-    ends = [frame for frame in frames if frame + 1 not in set(frames)]
+    there = set(frames)
+    starts = [frame for frame in frames if frame - 1 not in there]
+    ends = [frame for frame in frames if frame + 1 not in there]
     found = [f"{a} to {b}" if b > a else str(a) for a, b in zip(starts, ends, strict=True)]
     return ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
 

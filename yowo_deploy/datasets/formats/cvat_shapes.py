@@ -45,11 +45,14 @@ class Listed(NamedTuple):
         return [] if self.frames is None else [each for each in sorted(around) if each not in self.frames]
 
 
-def interpolated(keys: Sequence[Key], listed: Listed, deleted: Callable[[int], None]) -> Iterator[Key]:
+def interpolated(
+    keys: Sequence[Key], listed: Listed, deleted: Callable[[int], None], count: Callable[[int], None]
+) -> Iterator[Key]:
     """Every frame of a track in which it is to be seen, from its boxes in the order of frames.
 
     Args:
         deleted: called with each deleted frame between two boxes.
+        count: called with the number of frames between two boxes before any of them is made; may raise.
     """
     for key, after in zip_longest(keys, keys[1:]):
         if key.outside:
@@ -59,6 +62,7 @@ def interpolated(keys: Sequence[Key], listed: Listed, deleted: Callable[[int], N
             continue
         low, high = np.array(key.corners), np.array(after.corners)
         end = after.frame - (listed.step - 1 if after.outside else 0)  # the frames before were not annotated
+        count(end - key.frame - 1)
         for frame in range(key.frame + 1, end):
             if gone := listed.deleted(frame):
                 if frame in gone:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows
 from yowo_deploy.datasets.formats.references import paths_in
 from yowo_deploy.datasets.validation import MAX_FRAMES
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.video.suffixes import is_video
 
 PERCENT_WH = (100, 100)  # the picture that boxes are measured in where the video is not there
@@ -60,7 +60,7 @@ def read_labelstudio(
 
 
 def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> Rows:
-    try:
+    with foreign(f"{where}: expected Label Studio's export as JSON", DatasetError):
         done = [each for each in task["annotations"] if not each.get("was_cancelled")]
         results = done[-1]["result"] if done else []
         path = footage.find(_reference(task["data"]))
@@ -71,18 +71,22 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
         rows = Rows(options, path.stem, path, line.frames, size_wh, line.fps)
         rows.scale = [side / 100 for side in size_wh]
         rows.left_out += _left_out(task, done, results, options.attribute)
+        choices_of: dict[Any, list[dict[str, Any]]] = {}
+        for each in results:
+            if options.attribute is not None and each.get("from_name") == options.attribute:
+                choices_of.setdefault(each.get("id"), []).append(each)
         for person, region in enumerate(regions):
-            labels = _labels(region, results, options.attribute)
+            labels = _labels(region, choices_of, options.attribute)
             rows.left_out["regions without a label"] += not labels
             rows.boxed["turned box"] += sum(
                 bool(float(key.get("rotation") or 0)) for key in region["value"]["sequence"]
             )
             keys = sorted(region["value"]["sequence"], key=lambda key: int(key["frame"]))
-            for frame, box in _moments(keys, line):
+            placed = [_placed(key, line) for key in keys]
+            options.count_worked_out((placed[-1][0] - placed[0][0] if placed else 0) * max(1, len(labels)))
+            for frame, box in _moments(keys, placed, line, options):
                 for label in labels:
                     rows.add(frame, person, label, box)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
-        raise DatasetError(f"{where}: {error!r}; expected Label Studio's export as JSON") from error
     if line.scale != 1:
         rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}"
         rows.guessed.append(f"annotated at {rate}: placed by time")
@@ -118,22 +122,25 @@ def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float 
     return _Timeline(facts.frames or length, facts.fps, 1.0 if same else facts.fps / counted, facts.size_wh)
 
 
-def _labels(region: dict[str, Any], results: Sequence[dict[str, Any]], attribute: str | None) -> list[str]:
+def _labels(region: dict[str, Any], choices_of: dict[Any, list[dict[str, Any]]], attribute: str | None) -> list[str]:
     """Of a region: its own, or the choices for it under the name of the attribute."""
     if attribute is None:
         return list(dict.fromkeys(region["value"].get("labels", [])))
-    choices = [each for each in results if each.get("id") == region.get("id") and each.get("from_name") == attribute]
+    choices = choices_of.get(region.get("id"), ())
     return list(dict.fromkeys(choice for each in choices for choice in each["value"].get("choices", [])))
 
 
-def _moments(keys: Sequence[dict[str, Any]], line: _Timeline) -> Iterator[tuple[int, list[float]]]:
-    """Frames from 0 and corners in percent, of a sequence of keyframes in the order of frames."""
-    placed = [_placed(key, line) for key in keys]
+def _moments(
+    keys: Sequence[dict[str, Any]], placed: Sequence[tuple[int, list[float]]], line: _Timeline, options: Options
+) -> Iterator[tuple[int, list[float]]]:
+    """Frames from 0 and corners in percent, of a sequence of keyframes in the order of frames, placed."""
     for number, (first, box) in enumerate(placed):
         after = placed[number + 1] if number + 1 < len(placed) else None
         end = after[0] if after else max(line.frames, first + 1)
         if not keys[number].get("enabled", True):
             end = min(end, first + 1)
+        if after is None:
+            options.count_worked_out(end - first)
         target = box if after is None else after[1]
         for frame in range(first, end):
             share = (frame - first) / (after[0] - first) if after else 0.0

@@ -40,12 +40,13 @@ def read_mot(files: Sequence[Path], options: Options) -> tuple[list[str], list[R
     """
     own = [_labels(file) for file in files]  # each sequence has its own list, which may be in another order
     labelled = next(filter(None, own), [])
-    parsed = [list(_lines_of(file, len(names or labelled))) for file, names in zip(files, own, strict=True)]
+    parsed = [list(_lines_of(file, len(names or labelled), options)) for file, names in zip(files, own, strict=True)]
     highest = max((row[2] for rows in parsed for row in rows), default=1)
     unnamed = ["person"] if highest == 1 else [str(number) for number in range(1, highest + 1)]
     labels = [names or labelled or unnamed for names in own]
     videos = [_rows(file, lines, names, options) for file, lines, names in zip(files, parsed, labels, strict=True)]
-    classes = list(dict.fromkeys(name for names in labels for name in names))
+    different = {id(names): names for names in labels}.values()  # most have the same list, which may be long
+    classes = list(dict.fromkeys(name for names in different for name in names))
     notes = [] if labelled else [f"no labels.txt: the classes are called {', '.join(classes[:5])}"]
     return classes, videos, notes
 
@@ -106,7 +107,7 @@ def _labels(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _lines_of(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[float]]]:
+def _lines_of(file: Path, classes: int, options: Options) -> Iterator[tuple[int, int, int, list[float]]]:
     """Frame from 0, person, class from 1, or 0 of a row that is not judged, corners."""
     for number, line in enumerate(lines_of(read_within(file).decode("utf-8-sig")), 1):
         where, row = f"{file}:{number}", line.split(",") if "," in line else line.split()
@@ -126,6 +127,7 @@ def _lines_of(file: Path, classes: int) -> Iterator[tuple[int, int, int, list[fl
             action = 0
         elif not 1 <= action <= (classes or 100_000):
             raise DatasetError(f"{where}: class {action}, expected 1 to {classes or 100_000}: they count from 1")
+        options.count_row()
         yield frame - 1, person, action, [x, y, x + w, y + h]
 
 

@@ -6,11 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, parted
 from yowo_deploy.datasets.formats.references import paths_in
 from yowo_deploy.errors import DatasetError
 
 SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}
+MAX_STRETCHES = 1000  # of one video: each box is looked for in all of them
 ROUNDING_S = 0.0006  # times are written with three decimals
 
 
@@ -29,15 +32,17 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
     """
     known, notes = _attribute(file, content["attribute"], options.attribute)
     names = {str(key): str(name) for key, name in content["attribute"][known].get("options", {}).items()}
-    footage, videos = Footage(file.parent, options), []
+    footage, videos, of_view = Footage(file.parent, options), [], dict[str, list[dict[str, Any]]]()
+    for row in content["metadata"].values():
+        of_view.setdefault(str(row["vid"]), []).append(row)
     for view, about in content["view"].items():
         name = str(content["file"][str(about["fid_list"][0])]["fname"])
         rows = footage.rows(Path(paths_in(name)[0]).stem, footage.find(name))
-        moments = [row for row in content["metadata"].values() if str(row["vid"]) == view]
-        _add(rows, f"{file}: {rows.name}", [(row, _labels(row, known, names)) for row in moments])
+        moments = [(row, _labels(row, known, names)) for row in of_view.get(view, ())]
+        _add(rows, f"{file}: {rows.name}", moments)
         rows.looked_at = rows.frame
         videos.append(rows)
-    strays = [row for row in content["metadata"].values() if str(row["vid"]) not in content["view"]]
+    strays = [row for view, of in of_view.items() if view not in content["view"] for row in of]
     if videos:
         videos[0].left_out["boxes of no view"] += sum(bool(row.get("xy")) for row in strays)
     return list(dict.fromkeys([*names.values(), *(label for rows in videos for label in rows.label)])), videos, notes
@@ -60,9 +65,12 @@ def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]
     """The boxes of a video, from its moments and their labels."""
     fps = rows.known_fps()
     stretches = [(row["z"], labels) for row, labels in labelled if not row.get("xy") and len(row["z"]) == 2]
-    seconds = [float(row["z"][0]) for row, _ in labelled if row.get("xy")]
+    if len(stretches) > MAX_STRETCHES:
+        raise DatasetError(f"{where}: {len(stretches)} stretches of time, expected {MAX_STRETCHES} at most")
+    seconds = np.sort([float(row["z"][0]) for row, _ in labelled if row.get("xy")])
     rows.left_out["stretches of time without a box"] += sum(
-        not any(a <= second <= b for second in seconds) for (a, b), _ in stretches
+        int(np.searchsorted(seconds, float(b), "right") <= np.searchsorted(seconds, float(a)))
+        for (a, b), _ in stretches
     )
     for row, labels in labelled:
         if not row.get("xy"):

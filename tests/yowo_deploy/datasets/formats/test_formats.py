@@ -179,12 +179,14 @@ def test_cvat_archives_beside_xml_are_read_too_and_other_archives_are_not(tmp_pa
 
 
 def test_keyframes_far_apart_do_not_make_boxes_without_end(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"a.xml: keyframes lie so far apart that more than 1000000 frames"):
+        from_cvat(tmp_path, track(box(0, 1), box(9_999_999, 1)))
     few = Options(max_boxes=1000)
-    with pytest.raises(DatasetError, match=r"a.xml: more than \d+ boxes, keyframes worked out"):
-        from_cvat(tmp_path, track(box(0, 1), box(9_999_999, 1)), options=few)
+    with pytest.raises(DatasetError, match=r"a.xml: more than 1000 boxes"):
+        from_cvat(tmp_path, track(box(0, 1), box(2000, 1)), options=few)
     far = studio({"frame": 1, "x": 1}, {"frame": 9_000_000, "x": 1})
-    with pytest.raises(DatasetError, match=r"a.json: more than"):
-        from_json(tmp_path, "labelstudio", far, max_boxes=few.max_boxes)
+    with pytest.raises(DatasetError, match=r"a.json: keyframes lie so far apart"):
+        from_json(tmp_path, "labelstudio", far)
 
 
 def test_an_xml_that_unpacks_to_too_much_is_refused_before_it_is_read(
@@ -198,8 +200,9 @@ def test_an_xml_that_unpacks_to_too_much_is_refused_before_it_is_read(
         with pytest.raises(DatasetError, match=f"{name} "):
             import_annotations(tmp_path / name, "cvat", Options())
     monkeypatch.undo()
-    monkeypatch.setattr(cvat, "MAX_ELEMENTS", 99)
-    with pytest.raises(DatasetError, match="more than 99 elements"):
+    monkeypatch.setattr(cvat, "MADE", 0)
+    monkeypatch.setattr(cvat, "TIMES", 1)
+    with pytest.raises(DatasetError, match="more elements than annotations of its size"):
         import_annotations(tmp_path / "a.xml", "cvat", Options())
 
 
@@ -323,7 +326,7 @@ def test_cocovid_boxes_are_corner_and_size_and_images_say_what_was_looked_at(tmp
     [
         ({"category_id": 0}, r"annotations\[0\]: category_id 0 is not there, expected one of 3, 7"),
         ({"image_id": 1}, r"annotations\[0\]: image_id 1 is not there"),
-        ({"bbox": [1, 2, 3]}, "is not as cocovid has it: ValueError"),
+        ({"bbox": [1, 2, 3]}, "is not as cocovid has it: not enough values"),
     ],
 )
 def test_a_cocovid_row_that_does_not_fit_is_told_by_its_number(
@@ -478,7 +481,7 @@ def test_label_studio_rates_of_24_and_25_are_two_rates(tmp_path: Path, write_vid
     [
         ({"frame": 0, "x": 1}, "task 0: .*Label Studio counts from 1"),
         ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*turned, and its video is not there: give --videos"),
-        ({"frame": 1}, "task 0: KeyError.*'x'"),
+        ({"frame": 1}, "task 0: .*KeyError: 'x'"),
     ],
 )
 def test_a_label_studio_task_that_does_not_fit_is_told(key: dict[str, Any], expected: str, tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""Sizes of pictures by their headers are those that a decoder finds."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from yowo_deploy.video.picture_size import picture_size
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
+@pytest.mark.parametrize("size_wh", [(1, 1), (7, 300), (640, 3), (321, 257)])
+def test_the_header_states_the_size(suffix: str, size_wh: tuple[int, int]) -> None:
+    picture = np.full((size_wh[1], size_wh[0], 3), 90, np.uint8)
+    options = [[], [cv2.IMWRITE_WEBP_QUALITY, 101]] if suffix == ".webp" else [[]]  # lossless too
+    options += [[cv2.IMWRITE_JPEG_PROGRESSIVE, 1]] if suffix == ".jpg" else []
+    for each in options:
+        assert picture_size(cv2.imencode(suffix, picture, each)[1].tobytes()) == size_wh
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF0000WEBP", b"GIF89a", bytes(99)])
+def test_what_has_no_whole_header_has_no_size(content: bytes) -> None:
+    assert picture_size(content) == (0, 0)
+
+
+def test_no_header_is_read_for_ever() -> None:
+    assert picture_size(b"\xff\xd8" + b"\xff" * 100_000) == (0, 0)
+    assert picture_size(b"\xff\xd8" + b"\xff\xe0\x00\x00" * 50_000) == (0, 0)

@@ -1,0 +1,56 @@
+"""The size of a picture by its header, read before any decoder makes room for it."""
+
+from __future__ import annotations
+
+MAX_PIXELS = 4096 * 4096  # 5.3K and 360 degrees; a decoder holds a dozen frames, and those ahead of the engine wait
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG before a size (ITU-T T.81, table B.1)
+
+
+def picture_size(packed: bytes) -> tuple[int, int]:
+    """(width, height) of a PNG, JPEG, BMP or WebP; (0, 0) of another picture, or of one whose header is cut off."""
+    if packed.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _big(packed[16:20]), _big(packed[20:24])
+    if packed.startswith(b"BM"):
+        wide = 4 if _little(packed[14:18]) > 12 else 2
+        sides = (packed[18 + wide * side : 18 + wide * (side + 1)] for side in (0, 1))
+        width, height = (int.from_bytes(side, "little", signed=wide == 4) for side in sides)
+        return abs(width), abs(height)  # a negative height: from top to bottom
+    if packed.startswith(b"RIFF") and packed[8:12] == b"WEBP":
+        return _webp(packed[12:16], packed[20:30])
+    return _jpeg(packed) if packed.startswith(b"\xff\xd8") else (0, 0)
+
+
+def _webp(kind: bytes, content: bytes) -> tuple[int, int]:
+    """RFC 9649, 2.5 to 2.7."""
+    if kind == b"VP8X":
+        return 1 + _little(content[4:7]), 1 + _little(content[7:10])
+    if kind == b"VP8L":
+        bits = _little(content[1:5])
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return _little(content[6:8]) & 0x3FFF, _little(content[8:10]) & 0x3FFF
+
+
+def _jpeg(packed: bytes) -> tuple[int, int]:
+    """The largest size that a segment before the first scan states."""
+    at, found = 2, (0, 0)
+    while at + 9 < len(packed) and packed[at] == 0xFF:
+        marker = packed[at + 1]
+        if marker == 0xFF:  # fills
+            at += 1
+            continue
+        if marker == 0xDA:
+            break
+        if marker in _FRAMES:
+            size = _big(packed[at + 7 : at + 9]), _big(packed[at + 5 : at + 7])
+            found = max(found, size, key=lambda each: each[0] * each[1])
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD8
+        at += 2 if alone else 2 + max(2, _big(packed[at + 2 : at + 4]))
+    return found
+
+
+def _big(content: bytes) -> int:
+    return int.from_bytes(content, "big")
+
+
+def _little(content: bytes) -> int:
+    return int.from_bytes(content, "little")
