@@ -109,7 +109,7 @@ def _cvat() -> Iterator[Case]:
         "cvat",
         "nested deep",
         {"a.xml": b"<annotations>" + b"<a>" * 50_000 + b"</a>" * 50_000 + b"</annotations>"},
-        "trusted",
+        "|trusted",
     )
     many = b"<annotations>" + b"<a/>" * 1_500_000 + b"</annotations>"
     yield "cvat", "millions of elements", {"a.xml": many}, "more elements"
