@@ -18,7 +18,7 @@ from yowo_deploy.arrays import Float, Int
 from yowo_deploy.backends.base import Backend, Look
 from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.backends.long_term import long_term_look
+from yowo_deploy.backends.long_term import bank_of, long_term_look
 from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, annotations_hash, split_present
 from yowo_deploy.datasets.box_table import FRAMES
@@ -27,7 +27,8 @@ from yowo_deploy.errors import DatasetError, InputError, ModelFileError
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
-from yowo_deploy.metrics.detections_log import DetectionsFile
+from yowo_deploy.metrics.ava_csv import AvaCsv
+from yowo_deploy.metrics.detections_log import DetectionsFile, DetectionsLog
 from yowo_deploy.metrics.frame_ap import confusion_matrix
 from yowo_deploy.metrics.matching import Matched
 from yowo_deploy.metrics.tube_scores import averaged, rescored, rows_of
@@ -108,7 +109,7 @@ def evaluate(
         data: folder of a data set that is called by its name.
         split: number of the official split.
         every: judge each video's first annotated frame and every N-th after it.
-        save: text file of detections; an interrupted run continues from it.
+        save: text file of detections, by AVA's rules its csv; an interrupted run continues from it.
         features: folder that `yowo-deploy features` wrote with this checkpoint.
         tube_scores: average class scores along tubes, as `detect` shows them; by default where the model's spec has a
             `tube_decay` and `every` is 1. Not by AVA's rules.
@@ -116,14 +117,12 @@ def evaluate(
         options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
 
     Raises:
-        InputError: the classes of model and data set differ; `save` for AVA.
+        InputError: the classes of model and data set differ, or `save` holds other detections.
         DatasetError: the data set cannot be read, or has no annotated frame.
         YowoError: the model cannot be opened.
     """
     name, reporter = os.fspath(dataset), reporter or Reporter()
     truth = open_dataset(name, None if data is None else Path(data), split)
-    if save and name == "ava":
-        raise InputError("--save writes boxes in pixels and frames by number, which AVA's truth does not have")
     tested = truth.videos("test")
     videos, absent = split_present(tested)
     if absent:
@@ -136,13 +135,12 @@ def evaluate(
             )
         look_into = None
         if features:
-            folder = Path(features)
-            look_into = lambda video: long_term_look(backend, folder / f"{video.path.stem}.npz")  # noqa: E731
+            look_into = lambda video: long_term_look(backend, bank_of(features, video.path))  # noqa: E731
         # A file from before there was "auto" is continued.
         stamped = {**options, "device": None} if options.get("device") == "auto" else options
         made_by: tuple[Any, ...] = (name, str(Path(data or dataset).resolve()), split, every, backend.name, stamped)
         made_by += (annotations_hash(tested) if save else "", backend.spec.to_json(), *([features] if features else []))
-        kept = DetectionsFile(Path(save), hashlib.sha256(repr(made_by).encode()).hexdigest()) if save else None
+        kept = _kept(save, hashlib.sha256(repr(made_by).encode()).hexdigest(), truth.rules, videos) if save else None
         with reporter.progress("evaluating", len(videos)) as update:
             done = iter(range(1, len(videos) + 1))
             found = evaluate_videos(
@@ -159,12 +157,16 @@ def evaluate(
     return replace(found, videos_absent=absent)
 
 
+def _kept(path: str | os.PathLike[str], stamp: str, rules: Rules, videos: Sequence[AnnotatedVideo]) -> DetectionsLog:
+    return AvaCsv(Path(path), stamp, videos) if rules == "ava" else DetectionsFile(Path(path), stamp)
+
+
 def evaluate_videos(
     backend: Backend,
     videos: Sequence[AnnotatedVideo],
     every: int = 1,
     on_video: Callable[[AnnotatedVideo], None] | None = None,
-    kept: DetectionsFile | None = None,
+    kept: DetectionsLog | None = None,
     rules: Rules = "voc",
     look_into: Callable[[AnnotatedVideo], Look] | None = None,
     judged_classes: Collection[int] = (),
@@ -271,7 +273,7 @@ def detect_frames(
 
 
 def _judge(
-    backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsFile | None, look: Look | None
+    backend: Backend, video: AnnotatedVideo, judged: Int, kept: DetectionsLog | None, look: Look | None
 ) -> tuple[FrameBoxes, int]:
     """The rows of a video, and how many of its annotated frames the file lacks."""
     if kept and video.name in kept.done:

@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
 from yowo_deploy.backends.base import check_shapes
 from yowo_deploy.backends.cuda import open_cuda
 from yowo_deploy.backends.trt import library, listen
@@ -28,6 +32,7 @@ from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY
 from yowo_deploy.spec import ModelSpec
 from yowo_export.graph.layers import layers_of
 
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 OnProgress = Callable[[float], None]
 
 
@@ -96,6 +101,7 @@ def build_plan(
     spec = file.spec
     if spec.streaming:
         raise InputError(f"{source} is a streaming file, which cannot become a plan yet: export it without --streaming")
+    _refuse_zero_points(file.model_bytes(), source)
     trt = library(options.flavour)
     gpu = "" if options.flavour == "tensorrt-rtx" else _compute_capability()
     logger, errors = listen(trt)
@@ -131,6 +137,18 @@ def build_plan(
         with atomic_write(options.timing_cache) as temporary:
             temporary.write_bytes(memoryview(config.get_timing_cache().serialize()))
     return False
+
+
+def _refuse_zero_points(content: bytes, source: Path) -> None:
+    """Raise an InputError for a file whose INT8 is not symmetric, which TensorRT's parser would refuse."""
+    graph = onnx.load_model_from_string(content).graph
+    wanted = {node.input[2] for node in graph.node if node.op_type in QUANTIZERS and len(node.input) > 2}
+    points = [numpy_helper.to_array(each) for each in graph.initializer if each.name in wanted]
+    if any(each.any() or each.dtype == np.uint8 for each in points):
+        raise InputError(
+            f"{source} is INT8 for another backend, with zero points that TensorRT does not take: "
+            f"export it from its float32 model with --int8 --target tensorrt"
+        )
 
 
 def _key(record: str, options: PlanOptions) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import threading
 from collections.abc import Callable
@@ -24,7 +25,10 @@ from yowo_deploy.datasets.synthetic.generator import make_synthetic
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.evaluation import detect_frames, evaluate, evaluate_videos
+from yowo_deploy.metrics.ava_ap import ava_map
+from yowo_deploy.metrics.ava_csv import AvaCsv
 from yowo_deploy.metrics.detections_log import DetectionsFile
+from yowo_deploy.metrics.matching import match
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import VideoReader
@@ -220,6 +224,39 @@ def test_a_run_that_was_stopped_goes_on_from_its_file(
     assert (resumed.recall, resumed.accuracy, resumed.frames) == (whole.recall, whole.accuracy, whole.frames)
 
 
+def film_of(folder: Path, name: str, class_id: int, annotated: range) -> AnnotatedVideo:
+    """A video whose boxes are shares of the picture, and whose frames AVA's files name by half seconds from 902."""
+    video = in_picture_of((1, 1), video_of(folder, "film", class_id, annotated))
+    judged = video.annotated_frames()
+    return replace(video, name=name, judged=judged, judged_s=tuple((902 + judged / 2).tolist()))
+
+
+def test_detections_by_the_rules_of_ava_are_kept_in_its_csv_and_go_on_from_there(
+    spec: ModelSpec, tmp_path: Path
+) -> None:
+    films = [film_of(tmp_path, 'a,"b"', 0, range(2, 12, 3)), film_of(tmp_path, "c", 1, range(0, 10, 3))]
+    path = tmp_path / "found.csv"
+    whole = evaluate_videos(Knowing(spec, 0, 1), films, kept=AvaCsv(path, "a", films), rules="ava")
+    text = path.read_text()
+    table = read_table(path, truth=False)
+    assert set(table.videos) == {'a,"b"', "c"} and {len(row) for row in csv.reader(text.splitlines())} == {8}
+    assert text.splitlines()[0].startswith('"a,""b""",0903,') and ",904.500000," in text  # frames 2 and 5
+    path.write_text(text[: text.index("\nc,") + 30])  # the second film is torn in the middle of a line
+    beside = Path(f"{path}.done")
+    beside.write_text("\n".join(beside.read_text().split("\n")[:2]) + "\n99 byt")
+    backend = Knowing(spec, 0, 1)
+    resumed = evaluate_videos(backend, films, kept=AvaCsv(path, "a", films), rules="ava")
+    assert len(backend.key_frames) == 4  # of the second film alone
+    assert (
+        path.read_text() == text and resumed.frame_map.per_class.tolist()[:2] == whole.frame_map.per_class.tolist()[:2]
+    )
+    with pytest.raises(InputError, match="holds other detections"):
+        AvaCsv(path, "b", films)
+    beside.unlink()
+    with pytest.raises(InputError, match="holds other detections"):
+        AvaCsv(path, "a", films)
+
+
 @pytest.mark.parametrize("torn", ["# done 0 frames missing in wa", "walk_00003 1 0.5 1 2", "walk_00003 1"])
 def test_a_torn_last_line_counts_for_nothing(torn: str, tmp_path: Path) -> None:
     path = tmp_path / "detections.txt"
@@ -272,6 +309,24 @@ def test_a_person_with_many_labels_is_one_box_and_other_classes_do_not_count(
     assert found.frame_map.per_class[0] == 1 and found.frame_map.per_class[2] == 0
     # Without class 0 among the judged, its detections are not there.
     assert evaluate_videos(Knowing(spec, 0), [busy], rules="ava", judged_classes=(2,)).frame_map.per_class[0] == 0
+
+
+def test_what_is_kept_of_ava_gets_the_same_marks_from_score(
+    spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video_of(tmp_path, "film", 0, range(0))
+    rows = "film,0902,0.1,0.1,0.35,0.9,12,0\nfilm,0903,0.1,0.1,0.4,0.9,80,0\nfilm,0904\n"
+    (tmp_path / "ava_val_v2.2.csv").write_text(rows)
+    monkeypatch.setattr("yowo_deploy.datasets.ava._time_line", lambda path: (902.0, 2.0, FRAMES))
+    backend = Knowing(replace(spec, labels=open_dataset("ava", tmp_path).labels), 11)
+    monkeypatch.setattr("yowo_deploy.evaluation.open_model", lambda path, **options: backend)
+    for run in (1, 2):
+        found = evaluate("made-up.onnx", "ava", tmp_path, save=tmp_path / "found.csv")
+        assert len(backend.key_frames) == 3 and found.frames == 3, run
+    files = read_table(tmp_path / "found.csv", False), read_table(tmp_path / "ava_val_v2.2.csv", True)
+    matched = match(*files, 80, {*files[1].moments(), *files[1].bare})
+    of_file = ava_map(matched.detections, matched.truth, 80).per_class
+    assert of_file == pytest.approx(found.frame_map.per_class, nan_ok=True) and of_file[11] > 0
 
 
 def test_a_data_set_is_evaluated_in_one_call(

@@ -11,6 +11,7 @@ import torch
 
 from yowo_training.loss import IGNORED, UNKNOWN, LossWeights, ManyLabels, yowo_loss
 
+WEIGHTS = [LossWeights(), LossWeights(2.0, 0.5, 3.0, 4.0, 0.3, 1.5, 0.2), LossWeights(focal_gamma=1.5, both_terms=True)]
 ANCHORS = torch.tensor([[0.9, 3.1], [1.7, 4.0], [3.1, 5.8]], dtype=torch.float64)
 
 
@@ -29,7 +30,7 @@ def test_the_release_answers_the_same_up_to_its_missing_division_by_the_batch(re
     np.testing.assert_allclose(raw.grad.numpy(), fixture["gradient"], atol=1e-6)
 
 
-@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(2.0, 0.5, 3.0, 4.0, 0.3, 1.5, 0.2)])
+@pytest.mark.parametrize("weights", WEIGHTS)
 def test_a_naive_loop_gives_the_same_value(weights: LossWeights) -> None:
     rng = np.random.default_rng(3)
     raw = rng.standard_normal((2, 3 * 9, 4, 5))
@@ -39,7 +40,7 @@ def test_a_naive_loop_gives_the_same_value(weights: LossWeights) -> None:
     assert parts.total.item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(2.0, 0.5, 3.0, 4.0, 0.3, 1.5, 0.2)])
+@pytest.mark.parametrize("weights", WEIGHTS)
 def test_the_gradient_is_the_slope_of_a_naive_loop(weights: LossWeights) -> None:
     rng = np.random.default_rng(5)
     raw = rng.standard_normal((1, 3 * 9, 4, 5))
@@ -124,17 +125,20 @@ def test_many_labels_a_box_are_what_a_naive_loop_gives(gamma: float, scale: floa
                 expected -= math.exp(1 - shares[class_id]) * (1 - p) ** gamma * math.log(p)
             else:
                 expected -= math.exp(shares[class_id]) * p**gamma * math.log(1 - p)
-    assert parts.classes.item() == pytest.approx(expected / 2, rel=1e-12)
+    # A mean over the two boxes, as in the official code, beside detection parts that are sums; all over the batch.
+    assert parts.classes.item() == pytest.approx(expected / 2 / 2, rel=1e-12)
     single = yowo_loss(torch.from_numpy(raw), tensors, ANCHORS, weights)
     assert (parts.x, parts.w, parts.confidence) == (single.x, single.w, single.confidence)
 
 
+@pytest.mark.parametrize("both_terms", [False, True])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_a_class_that_is_certain_has_a_gradient_that_is_a_number(gamma: float) -> None:
+def test_a_class_that_is_certain_has_a_gradient_that_is_a_number(gamma: float, both_terms: bool) -> None:
     raw = torch.zeros(1, 27, 4, 5)
     raw.view(1, 3, 9, 4, 5)[:, :, 5 + 2] = 200.0
     raw.requires_grad_()
-    total = yowo_loss(raw, [torch.tensor([[2.0, 0.5, 0.5, 0.4, 0.4]])], ANCHORS.float(), LossWeights(focal_gamma=gamma))
+    weights = LossWeights(focal_gamma=gamma, both_terms=both_terms)
+    total = yowo_loss(raw, [torch.tensor([[2.0, 0.5, 0.5, 0.4, 0.4]])], ANCHORS.float(), weights)
     [gradient] = torch.autograd.grad(total.total, raw)
     assert gradient.isfinite().all()
 
@@ -182,6 +186,9 @@ def naive_loss(
             likelihood = (1 - smooth) * math.log(p[class_id]) + smooth * np.log(p).mean()
             unsure = (1 - p[class_id]) ** weights.focal_gamma
             total += weights.coordinates * distance - weights.classes * unsure * likelihood
+            if weights.both_terms:  # equation 10, of y = 0
+                absent = [float(q**weights.focal_gamma * math.log(1 - q)) for q in np.delete(p, class_id)]
+                total -= weights.classes * sum(absent)
     return total / batch
 
 

@@ -25,6 +25,8 @@ class LossWeights:
         ignore_iou: a background prediction that overlaps any box by more than this has no confidence loss.
         focal_gamma: of the class term; 0 is plain cross entropy.
         label_smoothing: fraction of a true label that is spread over all classes; not with `ManyLabels`.
+        both_terms: the class term has both terms of the paper's equation 10, p^gamma log(1 - p) of the classes that a
+            box does not have too, which the release leaves out; with `ManyLabels` it always has.
     """
 
     object: float = 5.0
@@ -34,6 +36,7 @@ class LossWeights:
     ignore_iou: float = 0.6
     focal_gamma: float = 2.0
     label_smoothing: float = 0.0
+    both_terms: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class ManyLabels:
 class LossParts:
     """Six scalars, each summed over boxes and cells and divided by the batch.
 
-    With `ManyLabels` the class part is a mean over the boxes, as in the official code.
+    With `ManyLabels` the class part is a mean over the boxes before that: the official code adds this mean to sums over
+    the batch, so that the class part does not outweigh where people are.
     """
 
     x: Tensor
@@ -131,8 +135,8 @@ def yowo_loss(
     if many:
         classes = _focal_many(logits, found.labels[known], many, weights.focal_gamma)
     else:
-        classes = _focal(logits, found.class_id[known], weights) / batch
-    return LossParts(x, y, w, h, confidence / batch, weights.classes * classes)
+        classes = _focal(logits, found.class_id[known], weights)
+    return LossParts(x, y, w, h, confidence / batch, weights.classes * classes / batch)
 
 
 def _boxes_in_cells(xy: Tensor, wh: Tensor, anchors: Tensor) -> Tensor:
@@ -191,13 +195,21 @@ def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _focal(logits: Tensor, class_id: Tensor, weights: LossWeights) -> Tensor:
-    """Sum of -(1 - p)^gamma log p over the true classes of (N, C) logits, smoothed over the others."""
+    """Sum of -(1 - p)^gamma log p over the true classes of (N, C) logits, smoothed over the others.
+
+    With both terms, and of -p^gamma log(1 - p) over the other classes.
+    """
     log_p = logits.log_softmax(dim=-1)
     of_true = log_p.gather(1, class_id[:, None]).squeeze(1)
     smooth = weights.label_smoothing
     likelihood = (1 - smooth) * of_true + smooth * log_p.mean(dim=-1)
     unsure = (1 - of_true.exp()).clamp(min=1e-7)  # at 0 a power below 1 has an infinite gradient
-    return (-(unsure**weights.focal_gamma) * likelihood).sum()
+    loss = (-(unsure**weights.focal_gamma) * likelihood).sum()
+    if weights.both_terms:
+        p = log_p.exp().clamp(1e-7, 1 - 1e-7)  # at 1 the logarithm is infinite, at 0 the gradient of a power below 1
+        absent = p**weights.focal_gamma * (1 - p).log()
+        loss = loss - absent.scatter(1, class_id[:, None], 0.0).sum()
+    return loss
 
 
 def _focal_many(logits: Tensor, labels: Tensor, many: ManyLabels, gamma: float) -> Tensor:

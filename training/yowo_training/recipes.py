@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from yowo_deploy.datasets.base import Dataset
@@ -230,6 +231,14 @@ _BY_DATASET = (
 )
 
 RECIPES = {recipe.name: recipe for recipe in (_LITE, _LITE_PEOPLE, _TINY, *_TABLE_2, *_BY_DATASET)}
+
+
+def fields_of(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe as args.json has them; options younger than some runs stand there where they are on."""
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    if not recipe.loss.both_terms:
+        del fields["loss"]["both_terms"]
+    return fields
 
 
 def recipe_of(fields: Mapping[str, Any]) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def train(
         reporter: receives messages and progress; by default they are logged.
         on_step: called with the state of the run after each step.
         options: of `prepare`: recipe, minutes, epochs, weights, start, fit_anchors_to_data, seed, device, resume,
-            held_out, cache_gb, overwrite, batch, learning_rate, size, patience, people.
+            held_out, cache_gb, overwrite, batch, learning_rate, size, patience, people, focal.
 
     Returns:
         The best checkpoint.
@@ -159,6 +159,7 @@ def prepare(
     size: tuple[int, int] | None = None,
     patience: int | None = None,
     people: str | os.PathLike[str] | None = None,
+    focal: Literal["official", "paper"] | None = None,
 ) -> Run:
     """A training run that is ready to be iterated.
 
@@ -181,6 +182,8 @@ def prepare(
         patience: end the run when no validation was better for so many epochs.
         people: data.json of people whose actions are not known: boxes are learnt from its training videos, classes are
             not (see `with_people`).
+        focal: the class loss with both terms of the paper's equation 10, or with that of the true class alone as in
+            the release; by default the recipe's.
 
     Raises:
         InputError: `minutes` and `epochs`, or `weights` and a model to start from, are both given; or see `Run`.
@@ -192,6 +195,8 @@ def prepare(
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     changes = {"batch": batch, "learning_rate": learning_rate, "input_size": size}
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
+    if focal is not None:
+        chosen = replace(chosen, loss=replace(chosen.loss, both_terms=focal == "paper"))
     videos = open_dataset(name, None if data is None else Path(data), split)
     given = {branch: os.fspath(path) for branch, path in (weights or {}).items()}
     beginning = _start(start, chosen.name, name, videos, bool(given))

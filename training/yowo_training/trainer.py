@@ -33,7 +33,7 @@ from yowo_training.model_init import build, fill, freeze_3d
 from yowo_training.models.auxiliary_heads import Supervised, clip_loss
 from yowo_training.models.ema import Average
 from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
-from yowo_training.recipes import Recipe
+from yowo_training.recipes import Recipe, fields_of
 from yowo_training.torch_backend import DTYPES, TorchBackend
 
 CLIP_NORM = 10.0
@@ -170,7 +170,7 @@ class Run:
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
         self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
-        arguments = {"recipe": json.loads(json.dumps(asdict(recipe))), "seed": seed, **asdict(budget)}
+        arguments = {"recipe": fields_of(recipe), "seed": seed, **asdict(budget)}
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
         arguments |= {"start": start} if start else {}
         arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}

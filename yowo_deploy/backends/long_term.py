@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from yowo_deploy.backends.base import Backend, Look
@@ -16,6 +17,11 @@ class LongTerm(Protocol):
     def long_term(self, bank: str | os.PathLike[str]) -> Look:
         """Inference with the bank that `yowo-deploy features` wrote for one video."""
         ...
+
+
+def bank_of(features: str | os.PathLike[str], video: str | os.PathLike[str]) -> Path:
+    """The feature bank of a video: the file itself, or the one in a folder that `yowo-deploy features` wrote."""
+    return Path(features) / f"{Path(video).stem}.npz" if Path(features).is_dir() else Path(features)
 
 
 def long_term_look(backend: Backend, bank: str | os.PathLike[str]) -> Look:

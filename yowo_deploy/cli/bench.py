@@ -14,7 +14,7 @@ from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.benchmark.compare import Change, compare_records, read_record
 from yowo_deploy.benchmark.record import HEADERS, KEYS, bench
 from yowo_deploy.benchmark.timing import median_interval
-from yowo_deploy.cli.console import ConsoleReporter, json_option, model_options, show_table
+from yowo_deploy.cli.console import ConsoleReporter, Number, json_option, model_options, show_table
 from yowo_deploy.diagnostics.system_info import in_words
 from yowo_deploy.visuals.image_io import check_plot
 
@@ -37,11 +37,16 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option("--versus", type=click.Path(), help="Model file to compare --engine with, call by call.")
 @click.option("--versus-backend", type=click.Choice(BACKENDS), help="Backend of --versus.  [default: as --backend]")
 @click.option("--versus-precision", type=click.Choice(PRECISIONS), help="Its precision.  [default: as --precision]")
-@click.option("--seconds", default=10.0, help="Measuring time without warm-up; stages and peak take as long again.")
+@click.option(
+    "--seconds",
+    default=10.0,
+    type=Number(min=0, min_open=True),
+    help="Measuring time without warm-up; stages and peak take as long again.",
+)
 @click.option("--warmup", default=3, type=click.IntRange(min=0), help="Calls of each model before the measurement.")
 @click.option("--batch", default=1, type=click.IntRange(min=1), help="Clips a call.")
 @click.option("--video", type=click.Path(), help="Frames for the stages and for --fps.  [default: synthetic]")
-@click.option("--fps", type=click.FloatRange(min=0.001), help="Also offer frames at this fixed rate, as cameras do.")
+@click.option("--fps", type=Number(min=0.001), help="Also offer frames at this fixed rate, as cameras do.")
 @click.option("--stages/--no-stages", default=True, help="Measure decoding, preprocessing, copies, NMS and linking.")
 @click.option("--peak/--no-peak", default=True, help="Compare with a matrix product on the same backend.")
 @click.option("--plot", type=click.Path(), help="Picture of the latencies, .png.")

@@ -55,6 +55,15 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # which has arguments sin
         return super().convert(self._old.get(value, value), param, ctx)
 
 
+class Number(click.FloatRange):
+    """A finite number in a range: comparisons alone let `nan` through every range, and `inf` through open ones."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        number = float(super().convert(value, param, ctx))
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+
+
 def model_options(function: F) -> F:
     """`--backend --device --precision --threads --clip --cache --trust`, the arguments of `open_model`."""
     options = (
@@ -85,7 +94,7 @@ def dataset_options(function: F) -> F:
     options = (
         click.argument("dataset", metavar=f"[{'|'.join(DATASETS)}|data.json]"),
         click.option("--data", type=click.Path(), help="Folder of a data set that is called by its name."),
-        click.option("--split", default=1, help="Number of the official split."),
+        click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the official split."),
     )
     for option in reversed(options):
         function = option(function)

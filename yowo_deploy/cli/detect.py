@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, model_options, overwrite_option
+from yowo_deploy.cli.console import ConsoleReporter, Number, model_options, overwrite_option
 from yowo_deploy.cli.terminal import TOLD
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.run import detect
@@ -32,10 +32,10 @@ from yowo_deploy.postprocess.zones import ANCHORS
 @click.option("--timeline", help="Picture of each person's actions over time, .png, with the [plots] extra.")
 @click.option("--save-json", "annotations", help="data.json of people and their actions, to correct and train on.")
 @overwrite_option
-@click.option("--conf", type=click.FloatRange(0, 1), help="Score above which a person appears.  [default: the model's]")
+@click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
 @click.option(
     "--keep",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Objectness above which a person who appeared stays; 0: every box must exceed --conf.  [default: the model's]",
 )
 @click.option(
@@ -44,9 +44,7 @@ from yowo_deploy.postprocess.zones import ANCHORS
     help="Average class scores and boxes along each person's tube.  [default: the model's]",
 )
 @click.option("--cuts/--no-cuts", default=None, help="End all tubes at hard cuts.  [default: with --tube-scores]")
-@click.option(
-    "--iou", type=click.FloatRange(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]"
-)
+@click.option("--iou", type=Number(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]")
 @click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]")
 @click.option(
     "--every",
@@ -54,8 +52,8 @@ from yowo_deploy.postprocess.zones import ANCHORS
     type=click.IntRange(min=1),
     help="Run the model on every N-th frame and reuse the boxes in between.",
 )
-@click.option("--on", type=click.FloatRange(0, 1), help="Score above which an event starts.  [default: the model's]")
-@click.option("--off", type=click.FloatRange(0, 1), help="Score below which an event ends.  [default: the model's]")
+@click.option("--on", type=Number(0, 1), help="Score above which an event starts.  [default: the model's]")
+@click.option("--off", type=Number(0, 1), help="Score below which an event ends.  [default: the model's]")
 @click.option(
     "--min-frames",
     default=8,
@@ -72,7 +70,7 @@ from yowo_deploy.postprocess.zones import ANCHORS
 )
 @click.option("--rules", type=click.Path(), help="JSON file of rules for alerts: actions, zones, seconds, times.")
 @click.option(
-    "--features", type=click.Path(), help="File that `features` wrote of this video; for one video and a checkpoint."
+    "--features", type=click.Path(), help="Folder that `features` wrote, or its file of this video; for a checkpoint."
 )
 @click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
 @click.option("--clips", is_flag=True, help="Give the model whole clips also where a streaming form gives the same.")

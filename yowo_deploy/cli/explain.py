@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.console import refuse_without_branches, require
+from yowo_deploy.cli.console import Number, refuse_without_branches, require
 from yowo_deploy.files import refuse_overwriting
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.visuals.image_io import write_picture
@@ -15,7 +15,7 @@ from yowo_deploy.visuals.image_io import write_picture
 @click.argument("video", type=click.Path())
 @click.option("--frame", "number", required=True, type=click.IntRange(min=0), help="Number of the frame, from 0.")
 @click.option("--out", "output", required=True, type=click.Path(), help="Picture to write: .png or .jpg.")
-@click.option("--conf", type=click.FloatRange(0, 1), help="Show detections above this.  [default: the model's]")
+@click.option("--conf", type=Number(0, 1), help="Show detections above this.  [default: the model's]")
 @click.option("--clip", type=click.IntRange(min=1), help="Clip length.  [default: the checkpoint's]")
 def command(checkpoint: str, video: str, number: int, output: str, conf: float | None, clip: int | None) -> None:
     """Draw activation maps of the branches of CHECKPOINT over a frame of VIDEO (the paper's Figure 4)."""

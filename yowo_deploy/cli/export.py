@@ -12,7 +12,7 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
 
 @click.command("export")
 @click.argument("model", type=click.Path())
-@click.option("--clip", type=int, help="Clip length in frames.  [default: the checkpoint's]")
+@click.option("--clip", type=click.IntRange(min=1), help="Clip length in frames.  [default: the checkpoint's]")
 @click.option("-o", "--output", type=click.Path(), help="ONNX file to write.  [default: MODEL with .onnx]")
 @click.option(
     "--attention",

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("file", type=click.Path())
-@click.option("--clip", type=int, help="Clip length of an official checkpoint whose name does not contain it.")
+@click.option(
+    "--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint whose name does not contain it."
+)
 @json_option
 def command(file: str, clip: int | None, as_json: bool) -> None:
     """Describe FILE, a checkpoint, an ONNX model or a TensorRT plan: spec, size, hashes, operators, parts.

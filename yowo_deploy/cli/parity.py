@@ -39,7 +39,7 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
             limits[name] = float(value)
         except ValueError:
             limits[name] = math.nan
-        if name not in LIMITED or not limits[name] >= 0:
+        if name not in LIMITED or not 0 <= limits[name] < math.inf:
             raise InputError(f"limit {text!r} is not understood, expected NAME=VALUE with one of {', '.join(LIMITED)}")
     return limits
 

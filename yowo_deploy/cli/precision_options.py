@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from yowo_deploy.cli.console import Number
 from yowo_deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def precision_options(function: F) -> F:
         ),
         click.option(
             "--max-drop",
-            type=click.FloatRange(min=0),
+            type=Number(min=0),
             help="Percent of detection scores that --int8 may cost on the clips; the worst blocks stay in higher "
             "precision until the limit holds.  [default: no limit]",
         ),

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import Choice, json_number, json_option, show_table, tell
+from yowo_deploy.cli.console import Choice, Number, json_number, json_option, show_table, tell
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.errors import InputError
 from yowo_deploy.metrics import ClassAp, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.matching import Matched, match
-from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
+from yowo_deploy.metrics.video_ap import linked, of_annotated_frames, truth_tubes, video_map
 from yowo_deploy.postprocess.tubes import RELEASE_RULE, LinkRule
 from yowo_deploy.visuals.image_io import check_plot
 
@@ -38,7 +39,7 @@ from yowo_deploy.visuals.image_io import check_plot
     default="official",
     help="Of frames, for video-map.",
 )
-@click.option("--trim", type=click.FloatRange(0), help="Cut tubes in time, with this cost of a cut (paper's linking).")
+@click.option("--trim", type=Number(0), help="Cut tubes in time, with this cost of a cut (paper's linking).")
 @click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the split in a JSON of ground truth.")
 @click.option("--classes", type=click.IntRange(min=1), help="How many classes.  [default: the ground truth's largest]")
 @click.option("--list", "list_path", type=click.Path(), help="Score only the videos or frames that this list names.")
@@ -76,12 +77,18 @@ def command(
         raise InputError("--pixel-inclusive makes no sense for ava: its boxes are shares of the frame")
     thresholds = [value for text in iou for value in _thresholds(text)]
     found, truth = read_table(detections, False, xywh), read_table(ground_truth, True, xywh, split)
-    found, truth = (_judged(table, list_path, labels, exclude) for table in (found, truth))
-    matched = match(found, truth, classes)
+    named = {*truth.moments(), *truth.bare} if metric == "ava" else None  # by rows of any class
+    truth = _judged(truth, list_path, labels, exclude)
+    found = _judged(found, list_path, labels, exclude, may_be_empty=metric == "ava")
+    if labels and classes is None:
+        classes = max(read_label_map(labels))
+    matched = match(found, truth, classes, named)
+    if metric == "video-map":
+        matched = of_annotated_frames(matched)
     for note in matched.notes:
         tell(note)
     inclusive = metric == "video-map" if pixel_inclusive is None else pixel_inclusive
-    rule = RELEASE_RULE if linking == "official" else LinkRule(trim=trim)
+    rule = replace(RELEASE_RULE if linking == "official" else LinkRule(trim=trim), pixel_inclusive=inclusive)
     figures = _figures(metric, matched, thresholds, inclusive, eleven_point, rule)
     extra = {}
     if metric == "frame-map":
@@ -106,7 +113,7 @@ def _thresholds(text: str) -> list[float]:
         first, last, step = (float(part) for part in (*text.split(":"), *_rest_of_range(text)))
     except ValueError as error:
         raise InputError(f"--iou {text}: expected a number, or a range like 0.5:0.95") from error
-    if not (0 < first <= last <= 1 and step > 0):
+    if not (0 < first <= last <= 1 and 0 < step < math.inf):
         raise InputError(f"--iou {text}: expected thresholds above 0 and up to 1")
     return [round(first + index * step, 6) for index in range(int((last - first) / step + 1.000001))]
 
@@ -118,7 +125,9 @@ def _rest_of_range(text: str) -> list[str]:
     return [[parts[0], "1"], ["0.1" if tenths else "0.05"], []][len(parts) - 1] if len(parts) <= 3 else []
 
 
-def _judged(table: BoxTable, list_path: str | None, labels: str | None, exclude: str | None) -> BoxTable:
+def _judged(
+    table: BoxTable, list_path: str | None, labels: str | None, exclude: str | None, may_be_empty: bool = False
+) -> BoxTable:
     """The rows that the list, the label map and the excluded timestamps leave."""
     keep = np.ones(len(table), bool)
     names = np.array(table.videos)[table.video]
@@ -131,9 +140,8 @@ def _judged(table: BoxTable, list_path: str | None, labels: str | None, exclude:
         keep &= np.isin(np.array(table.classes)[table.class_id], [str(each) for each in read_label_map(labels)])
     if exclude:
         left_out = read_excluded(exclude)
-        pairs = zip(names.tolist(), table.frame.tolist(), strict=True)
-        keep &= [(name, frame) not in left_out for name, frame in pairs]
-    if not keep.any():
+        keep &= np.array([moment not in left_out for moment in table.moments()], bool)
+    if not keep.any() and not may_be_empty:
         raise InputError(f"the list, labels and excluded timestamps that are given leave no box of {table.source}")
     return table if keep.all() else table.rows(keep)
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from yowo_deploy.cli.console import ConsoleReporter, dataset_options, overwrite_option, parsed, require
+from yowo_deploy.cli.console import ConsoleReporter, Number, dataset_options, overwrite_option, parsed, require
 from yowo_deploy.datasets.data_json import load_json
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import existing_file
@@ -50,7 +50,9 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     help="Network and schedule: yowo-lite, yowo-lite+people, yowo-tiny; of the paper's Table 2 yowo, yowo-2d, yowo-3d, "
     "yowo-concat; its settings by data set yowo-ucf24, yowo-jhmdb21, yowo-ava.",
 )
-@click.option("--minutes", type=float, help="Wall-clock time of the whole run.  [default: by --epochs]")
+@click.option(
+    "--minutes", type=Number(min=0, min_open=True), help="Wall-clock time of the whole run.  [default: by --epochs]"
+)
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the videos, one clip of each.  [default: the recipe's]"
 )
@@ -72,23 +74,26 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--held-out",
     default=0.04,
-    type=click.FloatRange(0, 0.9),
+    type=Number(0, 0.9),
     help="Share of the recordings to choose the best checkpoint on; at least five or a fifth. 0: none.",
 )
-@click.option(
-    "--cache-gb", type=click.FloatRange(min=0), help="Memory for decoded frames; by default a third of what is free."
-)
+@click.option("--cache-gb", type=Number(min=0), help="Memory for decoded frames; by default a third of what is free.")
 @click.option("--batch", type=click.IntRange(min=1), help="Clips per step.  [default: the recipe's]")
 @click.option(
     "--lr",
     "learning_rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Peak learning rate.  [default: the recipe's]",
 )
 @click.option(
     "--size",
     callback=parsed(parse_size),
     help="Width and height of the input, as 224 or 320x240.  [default: the recipe's]",
+)
+@click.option(
+    "--focal",
+    type=click.Choice(["official", "paper"]),
+    help="Class loss: of the true class alone, or both terms of the paper's equation 10.  [default: the recipe's]",
 )
 @click.option("--patience", type=click.IntRange(min=1), help="End when no validation was better for so many epochs.")
 @click.option(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Int
 from yowo_deploy.boxes import Tube
@@ -33,8 +35,9 @@ class Ava:
     """The csv files beside videos, or beside folders of their frames at 30 a second, anywhere below.
 
     A box is there once for each of its labels. The validation part is the "test" split; where the 60-class list of the
-    official evaluation is in the folder, the other 20 classes are left out of its truth. Excluded timestamps are read
-    where they are there. Films may be whole or cut to minutes 15 to 30: their length decides.
+    official evaluation is in the folder, the other 20 classes are left out of its truth. Frames that no row names are
+    not judged, nor excluded timestamps, which are read where they are there. Films may be whole or cut to minutes 15 to
+    30: their length decides.
 
     Raises:
         DatasetError: a csv is missing when its split is asked for, or a split other than 1.
@@ -66,39 +69,47 @@ class Ava:
         excluded = self._folder / EXCLUDED[split]
         left_out = read_excluded(excluded) if excluded.is_file() else set()
         table = read_table(file, truth=True)
-        table.refuse((table.frame < FIRST_S) | (table.frame > LAST_S), f"the second is not in {FIRST_S} to {LAST_S}")
+        early, late = table.frame < FIRST_S * table.ticks, table.frame > LAST_S * table.ticks
+        table.refuse(early | late, f"the second is not in {FIRST_S} to {LAST_S}")
         outside = ((table.xyxy < -SLACK) | (table.xyxy > 1 + SLACK)).any(axis=1)
         table.refuse(outside, "a corner is not in 0 to 1, a share of the picture")
+        named = {*table.moments(), *table.bare} - left_out
         table = self._kept(table, split, left_out)
+        tubes = tubes_of(table, self.labels)
         paths = {
             path.stem: path
             for path in self._folder.rglob("*")
             if not is_hidden(path.name) and (is_video(path) or path.is_dir())
         }
+        seconds: dict[str, list[float]] = {}
+        for name, second in sorted(named):
+            seconds.setdefault(name, []).append(second)
         return [
-            self._video(name, tubes, paths.get(name, self._folder / f"{name}.mp4"), left_out)
-            for name, tubes in tubes_of(table, self.labels).items()
+            _video(name, tubes.get(name, ()), paths.get(name, self._folder / f"{name}.mp4"), seconds[name], table.ticks)
+            for name in dict.fromkeys((*tubes, *seconds))
         ]
 
-    def _kept(self, table: BoxTable, split: Split, left_out: set[tuple[str, int]]) -> BoxTable:
+    def _kept(self, table: BoxTable, split: Split, left_out: set[tuple[str, float]]) -> BoxTable:
         """Without excluded seconds and, to test, without classes that are not judged."""
-        names = np.array(table.videos)[table.video]
-        excluded = np.array([place in left_out for place in zip(names.tolist(), table.frame.tolist(), strict=True)])
+        excluded = np.array([moment in left_out for moment in table.moments()], bool)
         if split == "test" and self.judged_classes:
             known = {str(class_id + 1) for class_id in self.judged_classes}
             excluded |= ~np.array([name in known for name in table.classes])[table.class_id]
         return table.rows(~excluded)
 
-    def _video(self, name: str, tubes: tuple[Tube, ...], path: Path, left_out: set[tuple[str, int]]) -> AnnotatedVideo:
-        start_s, fps, frames = _time_line(path)
 
-        def frame_at(seconds: Int) -> Int:
-            return np.asarray(np.rint((seconds - start_s) * fps), np.int64)
+def _video(name: str, tubes: tuple[Tube, ...], path: Path, seconds: list[float], ticks: int) -> AnnotatedVideo:
+    """A film of which the frames of some seconds are judged; tubes count `ticks` a second."""
+    start_s, fps, frames = _time_line(path)
 
-        judged = [second for second in range(FIRST_S, LAST_S + 1) if (name, second) not in left_out]
-        placed = tuple(Tube(tube.class_id, frame_at(tube.frames), tube.xyxy) for tube in tubes)
-        # Corners are shares of the picture.
-        return AnnotatedVideo(name, name, path, frames, placed, (1, 1), frame_at(np.array(judged)), fps)
+    def frame_at(seconds: NDArray[Any]) -> Int:
+        return np.asarray(np.rint((seconds - start_s) * fps), np.int64)
+
+    placed = tuple(Tube(tube.class_id, frame_at(tube.frames / ticks), tube.xyxy) for tube in tubes)
+    judged, first = np.unique(frame_at(np.array(seconds)), return_index=True)
+    judged_s = tuple(seconds[each] for each in first.tolist())
+    # Corners are shares of the picture.
+    return AnnotatedVideo(name, name, path, frames, placed, (1, 1), judged, fps, judged_s)
 
 
 def _time_line(path: Path) -> tuple[float, float, int]:

@@ -33,6 +33,7 @@ class AnnotatedVideo:
         size_wh: of the picture that boxes are measured in; None where that is the video itself.
         judged: frames that an evaluation looks at where those are not the annotated ones.
         fps: frames a second, or None where unknown.
+        judged_s: the second of each judged frame in the film, where the data set names frames by it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class AnnotatedVideo:
     size_wh: tuple[int, int] | None = None
     judged: Int | None = None
     fps: float | None = None
+    judged_s: tuple[float, ...] = ()
 
     def at(self, frame: int) -> tuple[Float, Int]:
         """Ground truth of one frame: (N, 4) corners and (N,) class ids."""

@@ -23,6 +23,7 @@ MAX_BYTES = 1 << 30  # of a table, unpacked: detections at low thresholds are ma
 
 MAX_LABEL_MAP = 4 << 20  # a hundred thousand classes
 AVA_COLUMNS = (2, 7, 8)
+MICROSECONDS = 1_000_000  # to which AVA's evaluator tells moments apart
 
 # Line, video, second, corners, and what comes after them; a row without corners is a frame without anyone.
 AvaRow = tuple[int, str, float, list[float], list[str]]
@@ -36,7 +37,8 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
     - Text, a row a box: `frame_id class score x1 y1 x2 y2`, ground truth without the score; classes from 1 or names.
       Lines that start with # are comments.
     - A folder of such files, one a frame and named after it, without the first column.
-    - AVA csv: `video,seconds,x1,y1,x2,y2,class,score`; ground truth ends with a person id, or with the class.
+    - AVA csv: `video,seconds,x1,y1,x2,y2,class,score`; ground truth ends with a person id, or with the class. A row
+      `video,seconds` names a frame without a box.
     - Ground truth alone: J-HMDB's JSON (`gttubes`), UCF101-24's (`annotations`), and an official list, whose lines
       name frames in `labels/` or `rgb-images/`.
     - Any of these gzipped.
@@ -51,7 +53,10 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
         DatasetError: a format that is none of these, a row that does not fit, a box that is none; names file and line.
     """
     with foreign(f"{path} cannot be read", DatasetError):
-        return _read_table(Path(path), truth, xywh, split)
+        table = _read_table(Path(path), truth, xywh, split)
+    if not len(table) and (truth or not table.bare):
+        raise DatasetError(f"{table.source} holds no box")
+    return table
 
 
 def _read_table(given: Path, truth: bool, xywh: bool, split: int) -> BoxTable:
@@ -67,19 +72,19 @@ def _read_table(given: Path, truth: bool, xywh: bool, split: int) -> BoxTable:
             return _json_table(file, text, split)
         raise DatasetError(f"{file} is JSON; detections are text (`yowo-deploy evaluate --save`) or AVA csv")
     columns = next(csv_rows(text[:4096]), [])
-    if len(columns) >= 7 or (truth and len(columns) == 2 and _is_number(columns[1])):
-        return _table(str(file), _ava_boxes(file, text, truth), False)
+    if len(columns) >= 7 or (len(columns) == 2 and _is_number(columns[1])):
+        return _ava_table(file, text, truth)
     if truth and (len(first.split()) == 1 or _listed(first)[1] is not None):
         return _table(str(file), _listed_rows(file, text), xywh)
     return _table(str(file), _text_rows(str(file), text, truth), xywh)
 
 
-def read_excluded(path: str | Path) -> set[tuple[str, int]]:
-    """AVA's excluded timestamps: `video,seconds` a line."""
+def read_excluded(path: str | Path) -> set[tuple[str, float]]:
+    """AVA's excluded timestamps, `video,seconds` a line; see `BoxTable.moments`."""
     file = existing_file(path, "excluded timestamps")
     with foreign(f"{file}: expected `video,seconds` in every line", DatasetError):
         pairs = [[value.strip() for value in row] for row in csv_rows(_text(file)) if row]
-        return {(video.replace("/", "_"), int(float(seconds))) for video, seconds in pairs}
+        return {(video.replace("/", "_"), round(float(seconds), 6)) for video, seconds in pairs}
 
 
 def read_label_map(path: str | Path) -> dict[int, str]:
@@ -224,7 +229,7 @@ def ava_rows(file: Path, text: str, detections: bool = False) -> Iterator[AvaRow
     for number, row in enumerate(csv_rows(text), 1):
         if not row or (number == 1 and len(row) > 1 and not _is_number(row[1])):
             continue
-        if len(row) not in ((8,) if detections else AVA_COLUMNS):
+        if len(row) not in ((2, 8) if detections else AVA_COLUMNS):
             raise DatasetError(f"{file}:{number}: {len(row)} columns, expected {wanted}")
         row = [value.strip() for value in row]
         try:
@@ -242,14 +247,21 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _ava_boxes(file: Path, text: str, truth: bool) -> Iterator[_Row]:
-    for number, video, second, corners, rest in ava_rows(file, text, not truth):
-        if not corners:
-            continue
-        frame = int(second) if abs(second) < FRAMES else FRAMES  # which is refused, and fits 64 bits
-        if second != frame and frame < FRAMES:
-            raise DatasetError(f"{file}:{number}: {second} is no whole second, and AVA judges one frame of each")
-        yield str(file), number, (video.replace("/", "_"), frame), rest[0], corners, 1.0 if truth else rest[1], -1
+def _ava_table(file: Path, text: str, truth: bool) -> BoxTable:
+    rows = list(ava_rows(file, text, not truth))
+    seconds = [round(second, 6) if abs(second) < FRAMES else FRAMES for _, _, second, _, _ in rows]
+    ticks = 1 if all(second == int(second) for second in seconds) else MICROSECONDS
+    boxes: list[_Row] = []
+    for (number, video, _, corners, rest), second in zip(rows, seconds, strict=True):
+        if corners:
+            frame = min(round(second * ticks), FRAMES)  # FRAMES is refused, and fits into 64 bits
+            boxes.append(
+                (str(file), number, (video.replace("/", "_"), frame), rest[0], corners, 1.0 if truth else rest[1], -1)
+            )
+    bare = frozenset(
+        (row[1].replace("/", "_"), second) for row, second in zip(rows, seconds, strict=True) if not row[3]
+    )
+    return _table(str(file), boxes, False, ticks=ticks, bare=bare)
 
 
 def _listed_rows(file: Path, text: str) -> Iterator[_Row]:

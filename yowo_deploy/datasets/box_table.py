@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from yowo_deploy.arrays import Int
 from yowo_deploy.errors import DatasetError
 
-FRAMES = 1_000_000_000  # more than any video has: the frame key is video * FRAMES + frame
+FRAMES = 10_000_000_000  # more than any video has: the frame key is video * FRAMES + frame
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class BoxTable:
         tube: (N,) which tube of its video a ground-truth box belongs to; -1 where the file has no tubes.
         labels: all class names in the order of their numbers, where the file declares them.
         lengths: frames of each video by name, where the file has them.
+        ticks: frame numbers a second where the file counts seconds with fractions, as AVA's csv may; else 1.
+        bare: video and second of AVA's rows without a box.
     """
 
     source: str
@@ -51,10 +53,10 @@ class BoxTable:
     tube: Int
     labels: tuple[str, ...] = ()
     lengths: dict[str, int] = field(default_factory=dict)
+    ticks: int = 1
+    bare: frozenset[tuple[str, float]] = frozenset()
 
     def __post_init__(self) -> None:
-        if not len(self.frame):
-            raise DatasetError(f"{self.source} holds no box")
         low, high = self.xyxy[:, :2], self.xyxy[:, 2:]
         self.refuse(~np.isfinite(self.xyxy).all(axis=1), "a corner is not a finite number")
         self.refuse((high < low).any(axis=1), "x2 < x1 or y2 < y1; is it x y width height (--xywh)?")
@@ -81,6 +83,11 @@ class BoxTable:
             class_id=np.searchsorted(classes, self.class_id[keep]),
             **columns,
         )
+
+    def moments(self) -> list[tuple[str, float]]:
+        """Video and frame of each row; seconds to a millionth where the file counts them."""
+        names = np.array(self.videos, object)[self.video].tolist()
+        return list(zip(names, np.round(self.frame / self.ticks, 6).tolist(), strict=True))
 
     def where(self, row: int) -> str:
         """File and line of a row."""

@@ -61,7 +61,7 @@ def detect(
         every: run the model on every N-th frame and reuse the boxes in between.
         classes: labels to keep, one or several with commas between in each text; all by default.
         keep, tube_scores, cuts: see `DetectorOptions`.
-        features: what `yowo-deploy features` wrote of this very video; for one file and a checkpoint.
+        features: what `yowo-deploy features` wrote: its folder, or its file of this very video; for a checkpoint.
         allow_damaged: take what can be decoded of a broken video.
         clips: give the model whole clips, see `Detector.open`.
         overwrite: replace files that exist.
@@ -86,8 +86,8 @@ def detect(
         if others := left_out(text, found):
             more = ", ..." if len(others) > 5 else ""
             reporter.message(f"{text}: {len(others)} files are left out, no videos: {', '.join(others[:5])}{more}")
-    if features and len(texts) > 1:
-        raise InputError(f"--features are of one video, and here are {len(texts)}")
+    if features and len(texts) > 1 and not Path(features).is_dir():
+        raise InputError(f"{features} is of one video, and here are {len(texts)}: give the folder that it lies in")
     places = outputs.places(texts, os.fspath(model), overwrite)
     settings = Settings(
         outputs,
@@ -121,8 +121,11 @@ def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str,
         for text, outputs in zip(texts, places, strict=True):
             try:
                 with open_source(text, allow_damaged=settings.allow_damaged) as source:
+                    if settings.features:  # the bank is of one video
+                        stack.close()
+                        detector = None
                     opening = detector is None
-                    detector = detector or stack.enter_context(settings.open_detector(source.live))
+                    detector = detector or stack.enter_context(settings.open_detector(source.live, text))
                     opening = False
                     summary, stopped = _detect_one(settings, detector, source, outputs)
             except YowoError as error:

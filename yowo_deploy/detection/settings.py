@@ -12,7 +12,7 @@ from typing import Any
 
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.backends.long_term import long_term_look
+from yowo_deploy.backends.long_term import bank_of, long_term_look
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found
@@ -49,13 +49,13 @@ class Settings:
     while_reading: WhileReading = nullcontext
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def open_detector(self, live: bool) -> Detector:
-        """For one source after the other."""
+    def open_detector(self, live: bool, source: str) -> Detector:
+        """For one source after the other; with features, for this one alone."""
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
         parallel, streaming = 1 if live else PARALLEL, not self.features and self.shown.streams(self.clips)
         with closed_on_error(open_model(self.model, parallel=parallel, streaming=streaming, **self.options)) as backend:
-            look = long_term_look(backend, self.features) if self.features else None
+            look = long_term_look(backend, bank_of(self.features, source)) if self.features else None
             return self._shown_of(backend).detector(backend, look)
 
     def open_pool(self) -> StreamPool:

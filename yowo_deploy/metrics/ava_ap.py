@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
 from yowo_deploy.arrays import Int
-from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, frame_map
+from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap, correct
 
 PER_FRAME = 50
 
@@ -15,21 +17,33 @@ def ava_map(detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float 
 
     Detections in frames without ground truth are wrong; classes without ground truth are left out of the mean.
     """
-    return frame_map(detections.rows(_official_order(detections)), truth, classes, iou)
+    judged = detections.rows(_kept(detections))
+    right = correct(judged, truth, classes, iou, np.arange(len(judged)))
+    by_class = (np.flatnonzero(judged.class_id == class_id) for class_id in range(classes))
+    # Scores of a class are sorted ascending and read backwards: of equal ones the last comes first.
+    ranked = [right[rows[np.argsort(judged.score[rows], kind="stable")[::-1]]] for rows in by_class]
+    return class_ap(ranked, np.bincount(truth.class_id, minlength=classes))
 
 
-def _official_order(detections: FrameBoxes) -> Int:
-    """The rows that are judged, in the order in which that evaluator ranks rows of equal score.
-
-    It takes frames as they first appear, each frame's rows best first, and sorts all scores of a class ascending, read
-    backwards.
-    """
+def _kept(detections: FrameBoxes) -> Int:
+    """The rows that are judged: frames as they first appear, each frame's rows best first."""
     _, first, inverse = np.unique(detections.frame, return_index=True, return_inverse=True)
     appeared = first[inverse.reshape(-1)]
     rows = np.lexsort((-detections.score, appeared))
-    new_frame = np.flatnonzero(np.diff(appeared[rows], prepend=-1))
-    rank = np.arange(len(rows)) - np.repeat(new_frame, np.diff(np.append(new_frame, len(rows))))
-    rows = rows[rank < PER_FRAME]
-    by_class = [rows[detections.class_id[rows] == class_id] for class_id in np.unique(detections.class_id[rows])]
-    ranked = [part[np.argsort(detections.score[part])[::-1]] for part in by_class]
-    return np.concatenate([*ranked, rows[:0]])
+    frames = np.split(rows, np.flatnonzero(np.diff(appeared[rows])) + 1)
+    return np.concatenate([*(_best(detections, rows) for rows in frames), rows[:0]])
+
+
+def _best(detections: FrameBoxes, rows: Int) -> Int:
+    """The 50 best of a frame's rows; what a heap of (score, class, box) keeps of equal scores, in the heap's order."""
+    if len(rows) <= PER_FRAME and (np.diff(detections.score[rows]) < 0).all():
+        return rows
+    heap: list[tuple[float, int, list[float], int]] = []
+    for row in sorted(rows.tolist()):
+        left, top, right, bottom = detections.xyxy[row].tolist()
+        entry = float(detections.score[row]), int(detections.class_id[row]), [top, left, bottom, right], row
+        if len(heap) < PER_FRAME:
+            heapq.heappush(heap, entry)
+        elif entry[0] > heap[0][0]:
+            heapq.heapreplace(heap, entry)
+    return np.array([entry[-1] for entry in sorted(heap, key=lambda entry: -entry[0])], np.int64)

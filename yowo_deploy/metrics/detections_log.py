@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,29 @@ _LAST_PIXEL = np.array([0, 0, 1, 1])  # the text form names the last pixel of a 
 _DONE = re.compile(r"# done (\d+) frames missing in (.*)")
 
 
+class DetectionsLog(Protocol):
+    """A file of detections that grows video by video.
+
+    Attributes:
+        done: for each finished video its rows and the annotated frames that its file lacks. Frames count from 0.
+    """
+
+    done: dict[str, tuple[FrameBoxes, int]]
+
+    def add(self, video: str, boxes: FrameBoxes, missing: int) -> None:
+        """Append a finished video."""
+        ...
+
+
+def append(path: Path, text: str) -> None:
+    """Write at the end of a file, or raise an OutputError."""
+    try:
+        with path.open("a", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
 class DetectionsFile:
     """Rows of `frame_id class score x1 y1 x2 y2`, frames and classes from 1, x2 and y2 the last pixel of the box (score
     them with --pixel-inclusive); a comment ends each video.
@@ -25,7 +49,7 @@ class DetectionsFile:
         stamp: what the detections depend on, for example the model's hash; a file of another stamp is not added to.
 
     Attributes:
-        done: for each finished video its rows and the annotated frames that its file lacks. Frames count from 0.
+        done: see `DetectionsLog`.
 
     Raises:
         InputError: the file was made by another model or is something else.
@@ -58,11 +82,7 @@ class DetectionsFile:
         lines = [
             f"{name}_{frame:05} {class_id} " + " ".join(f"{v:.9g}" for v in rest) for frame, class_id, *rest in rows
         ]
-        try:
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write("\n".join([*lines, f"# done {missing} frames missing in {video}"]) + "\n")
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        append(self.path, "\n".join([*lines, f"# done {missing} frames missing in {video}"]) + "\n")
         self.done[video] = boxes, missing
 
     def _boxes(self, rows: list[list[str]]) -> FrameBoxes:

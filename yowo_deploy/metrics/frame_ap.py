@@ -95,18 +95,26 @@ def frame_map(
     Raises:
         InputError: a class id is not in 0 to classes - 1.
     """
+    order = np.argsort(-detections.score, kind="stable")
+    right = correct(detections, truth, classes, iou, order, pixel_inclusive)
+    ranked = [right[order[detections.class_id[order] == class_id]] for class_id in range(classes)]
+    return class_ap(ranked, np.bincount(truth.class_id, minlength=classes), eleven_point)
+
+
+def correct(
+    detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float, order: Int, pixel_inclusive: bool = False
+) -> NDArray[np.bool_]:
+    """(N,) whether each detection is right, see `frame_map`; a box goes to the first in `order` of those it fits."""
     for boxes in (detections, truth):
         if len(boxes) and not 0 <= boxes.class_id.min() <= boxes.class_id.max() < classes:
             found = f"{boxes.class_id.min()} to {boxes.class_id.max()}"
             raise InputError(f"class ids reach from {found}, expected 0 to {classes - 1}")
     match, overlap = _best_truth(detections, truth, classes, pixel_inclusive)
-    order = np.argsort(-detections.score, kind="stable")
     candidates = order[overlap[order] >= iou]
     _, first = np.unique(match[candidates], return_index=True)
     right = np.zeros(len(detections), bool)
     right[candidates[first]] = True
-    ranked = [right[order[detections.class_id[order] == class_id]] for class_id in range(classes)]
-    return class_ap(ranked, np.bincount(truth.class_id, minlength=classes), eleven_point)
+    return right
 
 
 def class_ap(ranked: Sequence[NDArray[np.bool_]], positives: Int, eleven_point: bool = False) -> ClassAp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.box_table import FRAMES
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap
-from yowo_deploy.metrics.matching import Matched
+from yowo_deploy.metrics.matching import COUNT_AS_WRONG, Matched
 from yowo_deploy.postprocess.tubes import LinkRule, link_class, tube_iou
 
 MAX_SPAN = 1_000_000  # frames of a video, nine hours
@@ -49,6 +50,29 @@ def video_map(
         for video, tube in ranked
     ]
     return [class_ap(_right(ranked, overlaps, classes, iou), positives) for iou in ious]
+
+
+def of_annotated_frames(matched: Matched) -> Matched:
+    """Without the detections in frames that are not annotated, where the truth annotates each video from its beginning.
+
+    So it is with J-HMDB-21, of whose videos the release links the annotated frames alone. Truth of untrimmed videos,
+    as of UCF101-24, leaves out the beginnings of some of them: there every frame counts, and nothing is changed.
+    """
+    if matched.lengths or not _annotated_from_the_beginning(matched.truth.frame):
+        return matched
+    kept = np.isin(matched.detections.frame, matched.truth.frame)
+    if kept.all():
+        return matched
+    note = f"{(~kept).sum()} detections in frames without ground truth left out: all of these videos is annotated"
+    others = (each for each in matched.notes if not each.endswith(COUNT_AS_WRONG))
+    return replace(matched, detections=matched.detections.rows(kept), notes=(*others, note))
+
+
+def _annotated_from_the_beginning(keys: Int) -> bool:
+    """Whether every video has boxes in all of its frames from 0 or 1 to the last one that has any."""
+    frames = np.unique(keys)
+    firsts = np.diff(frames // FRAMES, prepend=-1) != 0
+    return bool((firsts | (np.diff(frames, prepend=-1) == 1)).all() and (frames[firsts] % FRAMES <= 1).all())
 
 
 def linked(matched: Matched, rule: LinkRule) -> list[Located]:

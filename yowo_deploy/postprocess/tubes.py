@@ -35,7 +35,10 @@ class LinkRule:
             (two-state smoothing); None leaves tubes whole.
         trim_score: a frame whose score exceeds this speaks for "acting".
         nms_iou: a tube goes when it overlaps a better one of its class by more than this.
-        fill_frames: frames without boxes take those of the frame before, and each tube spans the whole video.
+        fill_frames: frames without boxes take those of the nearest frame with some, the earlier of two, and each tube
+            spans the whole video.
+        pixel_inclusive: areas count the last pixel too where tubes are suppressed. Links never count it, here and in
+            the release.
     """
 
     alpha: float = 0.5
@@ -47,6 +50,7 @@ class LinkRule:
     trim_score: float = 0.1
     nms_iou: float = 0.3
     fill_frames: bool = False
+    pixel_inclusive: bool = False
 
 
 _CACHED = 16_384  # numbers that stay in the processor's cache while they are worked on
@@ -93,7 +97,7 @@ def link_class(
         tubes += _pieces(Tube(class_id, rows[0], xyxy[rows], scores=left[rows]), rule)
         if rule.max_tubes is not None and len(tubes) >= rule.max_tubes:
             break
-    return tube_nms(tubes[: rule.max_tubes], rule.nms_iou)
+    return tube_nms(tubes[: rule.max_tubes], rule.nms_iou, rule.pixel_inclusive)
 
 
 def tube_iou(one: Tube, other: Tube, pixel_inclusive: bool = False) -> float:
@@ -107,11 +111,11 @@ def tube_iou(one: Tube, other: Tube, pixel_inclusive: bool = False) -> float:
     return float(spatial * len(rows) / (len(one) + len(other) - len(rows)))
 
 
-def tube_nms(tubes: Sequence[Tube], iou_threshold: float) -> list[Tube]:
+def tube_nms(tubes: Sequence[Tube], iou_threshold: float, pixel_inclusive: bool = False) -> list[Tube]:
     """The tubes that overlap no better one by more than this, best first."""
     kept: list[Tube] = []
     for tube in sorted(tubes, key=lambda tube: -tube.score):
-        if all(tube_iou(tube, better) <= iou_threshold for better in kept):
+        if all(tube_iou(tube, better, pixel_inclusive) <= iou_threshold for better in kept):
             kept.append(tube)
     return kept
 
@@ -245,9 +249,11 @@ def _padded(boxes: Sequence[Float], scores: Sequence[Float]) -> tuple[Float, Flo
 
 
 def _nearest_filled(filled: NDArray[np.bool_]) -> Int:
-    """For each frame itself, or the last filled one before it, or the first there is."""
-    last = np.maximum.accumulate(np.where(filled, np.arange(len(filled)), -1))
-    return np.where(last < 0, np.argmax(filled), last)
+    """For each frame the nearest filled one, which is itself or the earlier of two."""
+    frames, full = np.arange(len(filled)), np.flatnonzero(filled)
+    at = np.searchsorted(full, frames)
+    before, after = full[np.maximum(at - 1, 0)], full[np.minimum(at, len(full) - 1)]
+    return np.where(np.abs(frames - before) <= np.abs(after - frames), before, after)
 
 
 def _pieces(tube: Tube, rule: LinkRule) -> list[Tube]:

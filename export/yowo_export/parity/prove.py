@@ -131,7 +131,8 @@ def prove(
         except EngineError as error:
             return Proof(f"{files[0].name} and {files[1].name}", LIMITS["fp32"], (str(error),), None)
         precisions = _precision(first, options[0]), _precision(second, options[1])
-        stored = first.spec.precision, second.spec.precision, *map(_weights, files)
+        halves = {_weights(file) for file in files}  # weights rounded in both alike are the same weights
+        stored = first.spec.precision, second.spec.precision, *(halves if len(halves) > 1 else ())
         widest = max((*precisions, *stored), key=list(LIMITS).index)
         limits = replace(LIMITS[widest], **wanted.limits)
         engines = f"{first.name} {precisions[0]} and {second.name} {precisions[1]}"

@@ -369,9 +369,9 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
     assert "of another video" in str(run("evaluate", checkpoint, *arguments).exception)
     found = [
         run("detect", video, "--model", checkpoint, "--json", "-", "--conf", 0, *more).stdout.splitlines()
-        for more in ((), ("--features", bank))
+        for more in ((), ("--features", bank), ("--features", tmp_path))
     ]
-    assert len(found[0]) == len(found[1]) and found[0] != found[1]
+    assert len(found[0]) == len(found[1]) and found[0] != found[1] == found[2]
     assert "needs a checkpoint" in str(run("evaluate", onnx, *arguments).exception)
     assert "same name" in str(run("features", checkpoint, video, video, "-o", tmp_path).exception)
     for model in (onnx, "default"):

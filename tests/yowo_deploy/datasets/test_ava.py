@@ -47,12 +47,16 @@ def test_a_film_is_found_under_every_suffix_of_a_video(
     assert video.path == path
 
 
-def test_every_second_is_judged_but_the_excluded_ones(folder: Path) -> None:
+def test_frames_that_a_row_names_are_judged_but_the_excluded_ones(folder: Path) -> None:
+    """So does AVA's evaluator: what is found in frames that no row of the truth names does not count."""
     (folder / "ava_val_excluded_timestamps_v2.2.csv").write_text("film,0903\nfilm,1798\n")
-    [video] = open_dataset("ava", folder).videos("test")
-    seconds = [second for second in range(902, 1798) if second != 903]
-    assert [frame // 30 for frame in video.judged_frames().tolist()] == seconds  # no file: the whole film is assumed
-    assert [frame // 30 for frame in video.annotated_frames().tolist()] == [902, 904]
+    (folder / "ava_action_list_v2.2_for_activitynet_2019.pbtxt").write_text('item {\n  name: "sit"\n  id: 12\n}\n')
+    with (folder / "ava_val_v2.2.csv").open("a") as stream:
+        stream.write("film,0906\nfilm,1798\nbare,0905.5\n")
+    film, bare = open_dataset("ava", folder).videos("test")
+    assert film.judged_frames().tolist() == [902 * 30, 904 * 30, 906 * 30]  # no file: the whole film is assumed
+    assert film.judged_s == (902, 904, 906) and film.annotated_frames().tolist() == [902 * 30]  # class 80 is left out
+    assert (bare.name, bare.judged_frames().tolist(), bare.judged_s, bare.tubes) == ("bare", [27165], (905.5,), ())
 
 
 def test_classes_that_the_official_evaluation_leaves_out_are_left_out_to_test(folder: Path) -> None:

@@ -67,6 +67,16 @@ def test_the_release_links_the_same(reference_dir: Path) -> None:
         assert tube.score == pytest.approx(expected[:, 5].mean(), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("filled", "sources"), [("0110", "1122"), ("1000100", "0004444"), ("10010", "00333"), ("0001", "3333")]
+)
+def test_a_frame_without_boxes_takes_those_of_the_nearest_and_of_two_the_earlier(filled: str, sources: str) -> None:
+    """As the release fills them (OFFICIAL_YOWO, "Linking and metrics")."""
+    boxes = [np.full((int(each), 4), [frame, 0, frame + 9, 9], np.float32) for frame, each in enumerate(filled)]
+    [tube] = link_class(boxes, [np.ones(len(rows), np.float32) for rows in boxes], rule=RELEASE_RULE)
+    assert tube.xyxy[:, 0].tolist() == [int(each) for each in sources]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 4), st.booleans())
 def test_the_first_path_is_the_strongest_there_is(seed: int, frames: int, boxes: int, gate: bool) -> None:
