@@ -203,7 +203,8 @@ def _refuse_source(model: str, source: Path, clip: int | None, target: Target, l
         raise InputError(f"{model} is in {spec.precision}: --target onnxruntime needs float32")
     if clip not in (None, spec.clip_length):
         raise InputError(
-            f"{model} is an ONNX file for clips of {spec.clip_length} frames; only a checkpoint takes others"
+            f"{model} is an ONNX file for clips of {spec.clip_length} frames; only a checkpoint takes others: "
+            f"export best.pt of its training run with --clip {clip}, or train one"
         )
 
 

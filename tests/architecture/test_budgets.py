@@ -25,7 +25,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/sinks",
         ),
     ),
-    "datasets": (5_360, ("yowo_deploy/datasets",)),  # goal 3,700
+    "datasets": (5_400, ("yowo_deploy/datasets",)),  # goal 3,700
     "measurement": (
         3_000,
         (
@@ -35,10 +35,10 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (3_260, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
+    "command line and detection": (3_290, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
     "serving": (2_220, ("yowo_deploy/serving",)),
-    "export": (4_100, ("export",)),  # goal 3,700
-    "training": (4_545, ("training",)),  # goal 3,700
+    "export": (4_140, ("export",)),  # goal 3,700
+    "training": (4_585, ("training",)),  # goal 3,700
 }
 
 

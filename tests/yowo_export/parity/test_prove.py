@@ -161,6 +161,15 @@ def test_the_wider_precision_counts_whoever_asks_for_the_narrower(
 
 
 @pytest.mark.usefixtures("here")
+def test_half_weights_in_both_files_are_held_to_the_arithmetic(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """The same rounded weights in float32 arithmetic on two engines."""
+    halved = tmp_path / "half.onnx"
+    export_onnx(checkpoint, halved, half_weights=True)
+    proof = prove(halved, halved, Wanted(clips=1), ({"backend": "onnxruntime"}, {"backend": "openvino"}))
+    assert proof.limits == LIMITS["fp32"] and proof.passed, proof.verdict()
+
+
+@pytest.mark.usefixtures("here")
 def test_clips_in_another_order_are_seen_on_a_single_clip(single: Path, tmp_path: Path) -> None:
     model = onnx.load(single)
     backwards = {"starts": [-1], "ends": [-1000], "axes": [2], "steps": [-1]}

@@ -11,8 +11,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
+from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.int8 import RANGED, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
 from yowo_export.precision.ranges import tensor_ranges
 from yowo_export.sample_clips import made_up_clips
@@ -85,6 +87,24 @@ def quantized(request: pytest.FixtureRequest, single: Path) -> tuple[onnx.ModelP
     names = [str(node.name) for node in quantizable(ir.load(single), request.param)]
     ranges = tensor_ranges(single, clips, "minmax", RANGED)
     return proto, quantize(proto, ranges, names, request.param)
+
+
+def test_int8_for_another_backend_is_refused_before_tensorrt_is_asked(single: Path, tmp_path: Path) -> None:
+    """Its parser takes zero points of 0 only: "Non-zero zero point is not supported"."""
+    clips, proto = made_up_clips(read_spec(single), 2), onnx.load(single)
+    ranges = tensor_ranges(single, clips, "minmax", RANGED)
+    for target in ("openvino", "onnxruntime", "tensorrt"):
+        names = [str(node.name) for node in quantizable(ir.load(single), target)]
+        path = tmp_path / f"{target}.onnx"
+        onnx.save(quantize(proto, ranges, names, target), path)
+        expected = "--int8 --target tensorrt" if target != "tensorrt" else "no such library"
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=expected):
+            patch.setattr("yowo_export.plan_builder.library", _no_library)
+            build_plan(path, tmp_path / "a.plan", PlanOptions("tensorrt"))
+
+
+def _no_library(flavour: str) -> None:
+    raise InputError(f"no such library as {flavour} here")
 
 
 def test_weights_are_stored_in_one_byte_and_answers_stay_close(
