@@ -101,7 +101,7 @@ def build_plan(
     spec = file.spec
     if spec.streaming:
         raise InputError(f"{source} is a streaming file, which cannot become a plan yet: export it without --streaming")
-    _refuse_zero_points(file.model_bytes(), source)
+    refuse_zero_points(file.model_bytes(), source)
     trt = library(options.flavour)
     gpu = "" if options.flavour == "tensorrt-rtx" else _compute_capability()
     logger, errors = listen(trt)
@@ -139,7 +139,7 @@ def build_plan(
     return False
 
 
-def _refuse_zero_points(content: bytes, source: Path) -> None:
+def refuse_zero_points(content: bytes, source: Path) -> None:
     """Raise an InputError for a file whose INT8 is not symmetric, which TensorRT's parser would refuse."""
     graph = onnx.load_model_from_string(content).graph
     wanted = {node.input[2] for node in graph.node if node.op_type in QUANTIZERS and len(node.input) > 2}

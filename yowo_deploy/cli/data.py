@@ -45,7 +45,7 @@ def command() -> None:
 @click.option("-o", "--output", default="data.json", type=click.Path(), help="Native file to write.")
 @click.option("--videos", multiple=True, type=click.Path(), help="Folder with the videos.  [default: beside SOURCE]")
 @click.option("--action-from", default="label", help="What is the action: label, or attribute:NAME.")
-@click.option("--start", default=0.0, help="Second that a video begins with (AVA's films: 900).")
+@click.option("--start", default=0.0, type=Number(), help="Second that a video begins with (AVA's films: 900).")
 @click.option("--fps", type=Number(min=0, min_open=True), help="Of videos that are not there.")
 @click.option("--present", is_flag=True, help="Leave out videos that are not there, and classes without any.")
 @click.option("--test-share", type=Number(0, 0.9), help="Share of the tubes to test on, by whole recordings.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import model_options, require, talk
+from yowo_deploy.cli.console import Number, model_options, require, talk
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.class_filter import parse_classes
@@ -26,9 +26,9 @@ TOKEN = "YOWO_TOKEN"
 )
 @click.option("--allow-host", multiple=True, help="Name by which the server may be called; may be repeated.")
 @click.option("--max-sequences", default=32, type=click.IntRange(min=1), help="Sequences that may be live at once.")
-@click.option("--idle", default=30.0, type=click.FloatRange(0, min_open=True), help="Seconds until a sequence ends.")
+@click.option("--idle", default=30.0, type=Number(0, min_open=True), help="Seconds until a sequence ends.")
 @click.option("--parallel", default=1, type=click.IntRange(min=1), help="Inferences in parallel.")
-@click.option("--conf", type=click.FloatRange(0, 1), help="Score above which a person appears.  [default: the model's]")
+@click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
 @click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]")
 @model_options
 def command(

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
-from yowo_export.plan_builder import PlanOptions, build_plan
+from yowo_export.plan_builder import PlanOptions, build_plan, refuse_zero_points
 from yowo_export.precision.int8 import RANGED, Target, has_grouped_3d, quantizable, quantize, quantize_before_pooling
 from yowo_export.precision.ranges import tensor_ranges
 from yowo_export.sample_clips import made_up_clips
@@ -89,22 +89,26 @@ def quantized(request: pytest.FixtureRequest, single: Path) -> tuple[onnx.ModelP
     return proto, quantize(proto, ranges, names, request.param)
 
 
-def test_int8_for_another_backend_is_refused_before_tensorrt_is_asked(single: Path, tmp_path: Path) -> None:
+def test_int8_for_another_backend_is_refused_before_tensorrt_is_asked(
+    single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its parser takes zero points of 0 only: "Non-zero zero point is not supported"."""
-    clips, proto = made_up_clips(read_spec(single), 2), onnx.load(single)
-    ranges = tensor_ranges(single, clips, "minmax", RANGED)
-    for target in ("openvino", "onnxruntime", "tensorrt"):
+    proto, targets = onnx.load(single), ("openvino", "onnxruntime", "tensorrt")
+    ranges = tensor_ranges(single, made_up_clips(read_spec(single), 2), "minmax", RANGED)
+    refused = []
+    for target in targets:
         names = [str(node.name) for node in quantizable(ir.load(single), target)]
-        path = tmp_path / f"{target}.onnx"
-        onnx.save(quantize(proto, ranges, names, target), path)
-        expected = "--int8 --target tensorrt" if target != "tensorrt" else "no such library"
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=expected):
-            patch.setattr("yowo_export.plan_builder.library", _no_library)
-            build_plan(path, tmp_path / "a.plan", PlanOptions("tensorrt"))
-
-
-def _no_library(flavour: str) -> None:
-    raise InputError(f"no such library as {flavour} here")
+        try:
+            refuse_zero_points(quantize(proto, ranges, names, target).SerializeToString(), single)
+        except InputError as error:
+            assert "--int8 --target tensorrt" in str(error)
+            refused.append(target)
+    assert refused == ["openvino", "onnxruntime"]
+    asked: list[Path] = []
+    monkeypatch.setattr("yowo_export.plan_builder.refuse_zero_points", lambda content, source: asked.append(source))
+    monkeypatch.setattr("yowo_export.plan_builder.library", lambda flavour: pytest.fail(f"{flavour}: {asked}"))
+    with pytest.raises(pytest.fail.Exception, match="single"):
+        build_plan(single, tmp_path / "a.plan", PlanOptions("tensorrt"))
 
 
 def test_weights_are_stored_in_one_byte_and_answers_stay_close(
