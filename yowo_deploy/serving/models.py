@@ -136,7 +136,12 @@ def sequence_key(parameters: Mapping[str, Any]) -> Key:
 def stream_outputs(found: Detections) -> dict[str, NDArray[Any]]:
     """The outputs of `yowo_stream`, for the people shown in a frame, best first."""
     people = np.zeros(0, np.int64) if found.tracker_id is None else found.tracker_id
-    return {"boxes": found.xyxy, "scores": found.confidence, "classes": found.class_id, "people": people}
+    return {
+        "boxes": np.ascontiguousarray(found.xyxy),
+        "scores": found.confidence,
+        "classes": found.class_id,
+        "people": people,
+    }
 
 
 def clip_tensors(spec: ModelSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
