@@ -23,7 +23,7 @@ from yowo_deploy.datasets import AnnotatedVideo, Dataset, open_dataset
 from yowo_deploy.datasets.base import Rules
 from yowo_deploy.datasets.synthetic.generator import make_synthetic
 from yowo_deploy.errors import InputError, ModelFileError, OutputError, YowoError
-from yowo_deploy.evaluation import Evaluation
+from yowo_deploy.evaluation import Evaluation, evaluate_videos
 from yowo_deploy.metrics import ClassAp
 from yowo_training import trainer
 from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -33,6 +33,7 @@ from yowo_training.models.backbones.tiny import Tiny3d
 from yowo_training.models.ema import Average
 from yowo_training.optimizer import build_optimizer, rate_at, rate_factor
 from yowo_training.recipes import Recipe, find_recipe
+from yowo_training.torch_backend import TorchBackend
 from yowo_training.trainer import Budget, Run, hold_out, many_labels
 
 TINY = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4, loss=LossWeights())
@@ -553,20 +554,53 @@ def test_the_average_trails_the_weights_and_never_leaves_their_range() -> None:
     assert seen[1:] == sorted(seen[1:]) and 0 < seen[-1] <= 1
 
 
-def test_people_with_many_labels_are_trained_on_and_judged_by_the_rules_of_ava(tmp_path: Path) -> None:
-    frames = tmp_path / "frames" / "film"
-    frames.mkdir(parents=True)
-    for number in range(1, 101):  # from second 900 on, 30 a second
-        assert cv2.imwrite(str(frames / f"film_{number:06d}.jpg"), np.full((48, 64, 3), number, np.uint8))
-    rows = [f"film,{second},0.2,0.2,0.6,0.9,{label},0\n" for second in (902, 903) for label in (12, 17, 80)]
+def write_films(folder: Path) -> None:
+    """Two films as AVA has them, cut to minute 15: two people each, with a pose (colour) and acts (stripes)."""
+    poses = (
+        (12, (200, 40, 40), 1.9),
+        (11, (40, 200, 40), 1.4),
+        (1, (40, 40, 200), 1.0),
+    )  # label, colour, height to width
+    acts = ((17, (255, 255, 255)), (80, (0, 0, 0)), (74, (0, 255, 255)), (59, (255, 0, 255)))
+    people = [[(0, (0, 2)), (2, (1,))], [(1, (0, 3)), (0, (1, 2))]]  # of each: pose, acts
+    rows: list[str] = []
+    for film, pair in enumerate(people):
+        rng = np.random.default_rng(film)
+        place = cv2.resize(rng.integers(60, 200, (6, 8, 3)).astype(np.uint8), (128, 96), interpolation=cv2.INTER_CUBIC)
+        (folder / "frames" / f"film{film}").mkdir(parents=True)
+        for number in range(1, 302):  # from second 900 on, 30 a second
+            picture, seconds = place.copy(), (number - 1) / 30
+            for person, (pose, does) in enumerate(pair):
+                label, colour, tall = poses[pose]
+                left = round(64 * person + 20 + 10 * np.sin(1.3 * seconds + person + film))
+                top = round(26 + 5 * np.sin(0.9 * seconds + person))
+                right, bottom = left + 24, top + round(24 * tall)
+                cv2.rectangle(picture, (left, top), (right, bottom), colour, -1)
+                for act in does:
+                    stripe = left + 3 + 6 * act
+                    cv2.rectangle(picture, (stripe - 2, top + 3), (stripe + 2, bottom - 3), acts[act][1], -1)
+                if seconds % 1 == 0 and seconds >= 2:
+                    box = f"{left / 128:.3f},{top / 96:.3f},{right / 128:.3f},{bottom / 96:.3f}"
+                    labels = (label, *(acts[act][0] for act in does))
+                    rows += [f"film{film},{900 + int(seconds):04},{box},{each},{person}\n" for each in labels]
+            assert cv2.imwrite(str(folder / "frames" / f"film{film}" / f"film{film}_{number:06d}.jpg"), picture)
     for part in ("train", "val"):
-        (tmp_path / f"ava_{part}_v2.2.csv").write_text("".join(rows))
+        (folder / f"ava_{part}_v2.2.csv").write_text("".join(rows))
+
+
+def test_people_with_many_labels_are_learnt_and_judged_by_the_rules_of_ava(tmp_path: Path) -> None:
+    """Reached 99.3, recall 1.0; the assertion leaves room for the rounding of other processors."""
+    write_films(tmp_path)
     dataset = open_dataset("ava", tmp_path)
-    run = Run(TINY, dataset, tmp_path / "run", Budget(None, 160), validation=0.0)
+    tiny = find_recipe("yowo-tiny")
+    recipe = replace(tiny, loss=replace(tiny.loss, focal_gamma=0.5))
+    run = Run(recipe, dataset, tmp_path / "run", Budget(None, 640), validation=0.0)
     assert run.spec.class_activation == "softmax+sigmoid" and run.spec.softmax_classes == 14
     many = many_labels(run.spec, run.training)
-    assert many is not None and np.flatnonzero(many.shares.numpy()).tolist() == [11, 16, 79]
-    assert many.shares.max() == 1
-    reports = list(run)
-    assert reports[-1].parts["class"] < 0.5 * reports[0].parts["class"]
-    assert load_checkpoint(run.best).spec.labels == dataset.labels
+    assert many is not None and np.flatnonzero(many.shares.numpy()).tolist() == [0, 10, 11, 16, 58, 73, 79]
+    assert many.shares.max() == 0.5
+    assert list(run)[-1].step == 160
+    learnt = load_checkpoint(run.best)
+    assert learnt.spec.labels == dataset.labels
+    found = evaluate_videos(TorchBackend.of(learnt), dataset.videos("test"), rules="ava")
+    assert found.frame_map.mean > 0.6 and found.recall > 0.8
