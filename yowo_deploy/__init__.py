@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from yowo_deploy.boxes import Detections
     from yowo_deploy.cpp_paths import get_cmake_dir, get_include
     from yowo_deploy.detection.outputs import Outputs
+    from yowo_deploy.detection.receivers import Receivers
     from yowo_deploy.detection.run import detect
     from yowo_deploy.detector import Detector, Result
     from yowo_deploy.errors import YowoError
@@ -32,6 +33,7 @@ __all__ = [
     "Evaluation",
     "ModelSpec",
     "Outputs",
+    "Receivers",
     "Result",
     "StreamPool",
     "YowoError",
@@ -51,6 +53,7 @@ _HOME = {
     "bench": "yowo_deploy.benchmark.record",
     "Detections": "yowo_deploy.boxes",
     "Outputs": "yowo_deploy.detection.outputs",
+    "Receivers": "yowo_deploy.detection.receivers",
     "detect": "yowo_deploy.detection.run",
     "Evaluation": "yowo_deploy.evaluation",
     "evaluate": "yowo_deploy.evaluation",

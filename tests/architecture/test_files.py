@@ -23,6 +23,7 @@ MAY_CATCH_EVERYTHING = {
     "yowo_deploy.stream_pool": "an error of one stream, whatever it is, ends that stream alone",
     "yowo_deploy.video.sources": "a thread hands its error over to the reader, whatever it is",
     "yowo_deploy.sinks.base": "a sink may fail with whatever it likes, a function of the user's among them",
+    "yowo_deploy.sinks.outbox": "a thread hands its error over to the writer, whatever it is",
     "yowo_deploy.sinks.video": "a thread hands its error over to the writer, whatever it is",
 }
 

@@ -35,7 +35,7 @@ FLOORS = {
     3: ("result",),
     4: ("datasets", "diagnostics"),
     5: ("metrics", "detector", "sinks", "evaluation", "benchmark"),
-    6: ("stream_pool", "detection", "serving"),
+    6: ("stream_pool", "detection", "serving", "cvat"),
     9: ("cli", "__main__"),
 }
 FLOOR_OF = {f"yowo_deploy.{name}": floor for floor, names in FLOORS.items() for name in names}
@@ -58,12 +58,14 @@ HOMES = {
     "tensorrt": ("yowo_deploy.backends.trt",),
     "tensorrt_rtx": ("yowo_deploy.backends.trt",),
     "cuda": ("yowo_deploy.backends.cuda",),
+    "cvat_sdk": ("yowo_deploy.cvat",),
     "pycuda": ("yowo_deploy.backends.cuda",),
     "av": ("yowo_deploy.video",),
     "defusedxml": ("yowo_deploy.datasets.formats.cvat",),
     "matplotlib": ("yowo_deploy.visuals.plots",),
     "psutil": ("yowo_deploy.diagnostics.system_info",),
     "jinja2": ("yowo_deploy.visuals.html_report",),
+    "paho": ("yowo_deploy.sinks.mqtt_connection",),
     "prometheus_client": ("yowo_deploy.serving.metrics",),
     "starlette": ("yowo_deploy.serving",),
     "supervision": ("yowo_deploy.result",),

@@ -77,6 +77,8 @@ GROUPS = {
         "What is shown": "conf keep tube_scores cuts iou classes every",
         "Events": "on off min_frames",
         "Zones and rules": "zone zones zone_anchor rules",
+        "Receivers": "mqtt mqtt_ca events_format webhook webhook_secret_env webhook_private webhook_snapshot frigate "
+        "camera metrics_port",
     },
     "train": {
         "Length": "minutes epochs patience resume",

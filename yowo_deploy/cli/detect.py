@@ -15,9 +15,11 @@ import click
 from yowo_deploy.cli.console import ConsoleReporter, Number, model_options, overwrite_option
 from yowo_deploy.cli.terminal import TOLD
 from yowo_deploy.detection.outputs import Outputs
+from yowo_deploy.detection.receivers import Receivers
 from yowo_deploy.detection.run import detect
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.zones import ANCHORS
+from yowo_deploy.sinks.messages import EVENTS_FORMATS
 
 
 @click.command("detect")
@@ -70,6 +72,25 @@ from yowo_deploy.postprocess.zones import ANCHORS
 )
 @click.option("--rules", type=click.Path(), help="JSON file of rules for alerts: actions, zones, seconds, times.")
 @click.option(
+    "--mqtt", metavar="URL", help="Broker for events, mqtt://user@host:1883/prefix; password: YOWO_MQTT_PASSWORD."
+)
+@click.option("--mqtt-ca", type=click.Path(), help="Certificates to trust for mqtts://.  [default: the system's]")
+@click.option(
+    "--events-format",
+    default="yowo",
+    type=click.Choice(EVENTS_FORMATS),
+    help="Form of the events by MQTT; frigate: {type, before, after}.",
+)
+@click.option("--webhook", metavar="URL", help="Address to which each change of an event is posted.")
+@click.option("--webhook-secret-env", metavar="NAME", help="Environment variable with the secret that signs the posts.")
+@click.option("--webhook-private", is_flag=True, help="Allow a webhook in the local network or on this machine.")
+@click.option("--webhook-snapshot", is_flag=True, help="Post a JPEG at the beginning and end of an event.")
+@click.option("--frigate", metavar="URL", help="Frigate, in which events are created: http://frigate:5000.")
+@click.option(
+    "--camera", multiple=True, metavar="NAME", help="Name in messages, one for each SOURCE.  [default: made of it]"
+)
+@click.option("--metrics-port", metavar="[HOST:]PORT", help="Where Prometheus finds figures of the run, [serve] extra.")
+@click.option(
     "--features", type=click.Path(), help="Folder that `features` wrote, or its file of this video; for a checkpoint."
 )
 @click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
@@ -86,18 +107,21 @@ def command(
     **options: Any,
 ) -> None:
     """Find people and their actions in each SOURCE: a video, a folder of numbered pictures, a webcam's number, an
-    address. Without an output, runs/detect/NAME/ gets the annotated video, detections, events and a timeline.
+    address. Without an output or a receiver, runs/detect/NAME/ gets the annotated video, detections, events
+    and a timeline.
 
     Files are read one after the other, webcams and addresses at once. If one source fails, the others continue and the
     command exits with code 1. The outputs of several sources need folders, as `-o out/`, or names with {name}.
     """
     outputs = Outputs(**{field: options.pop(field) for field in Outputs.__dataclass_fields__})
+    receivers = Receivers(**{field: options.pop(field) for field in Receivers.__dataclass_fields__})
     reporter, heard = ConsoleReporter(quiet), list[int]()
-    reading = partial(interruptible, heard=heard)
-    found = detect(sources, outputs, confidence=conf, reporter=reporter, while_reading=reading, **options)
+    given = {"reporter": reporter, "while_reading": partial(interruptible, heard=heard), **options}
+    found = detect(sources, outputs, receivers=receivers, confidence=conf, **given)
     if not outputs.given and not quiet:
         for summary in found:
-            click.echo(Path(summary.files[0]).parent)
+            if summary.files:
+                click.echo(Path(summary.files[0]).parent)
     if any(summary.interrupted for summary in found):
         context.exit(128 + (heard or [signal.SIGINT])[0])
 

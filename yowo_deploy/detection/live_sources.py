@@ -33,7 +33,7 @@ def detect_live(settings: Settings, texts: list[str], places: list[dict[str, str
             settings.reporter.error(f"Error: {name}: {one_line(error)}")
         failed += pool.errors
     summaries = [each.summary(pool.confidence, False) for each in recordings.values()]
-    raise_failures(summaries, sum(map(len, places)), failed, len(texts))
+    raise_failures(summaries, settings.sinks(places), failed, len(texts))
     return summaries
 
 

@@ -29,7 +29,7 @@ from yowo_deploy.sinks import (
     TubesSink,
     VideoSink,
 )
-from yowo_deploy.sinks.jsonl import is_stream
+from yowo_deploy.sinks.jsonl import Messages, is_stream
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.sources import Source, is_choice, shown_source
 
@@ -140,6 +140,10 @@ class Outputs:
         on = spec.event_on if self.on is None else self.on
         off = min(on, spec.event_off) if self.off is None else self.off
         return Events(on, off, self.min_frames, zones=self.new_zones() if self._has_zones else None)
+
+    def messages(self, spec: ModelSpec) -> Messages:
+        """What receivers get: the alerts of `rules`, or events where there are none."""
+        return self.alert_rules(spec.labels) if self.rules else self.event_rule(spec)
 
     @property
     def _has_zones(self) -> bool:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.detection.live_sources import detect_live
 from yowo_deploy.detection.outputs import Outputs
+from yowo_deploy.detection.receivers import Receivers
 from yowo_deploy.detection.settings import PROGRESS_EVERY_S, Recording, Settings, WhileReading, raise_failures
 from yowo_deploy.detection.summary import Summary
 from yowo_deploy.detector import AHEAD, AHEAD_BYTES, Detector, DetectorOptions
@@ -29,6 +31,7 @@ def detect(
     outputs: Outputs = Outputs(),  # noqa: B008  # a frozen value
     model: str | os.PathLike[str] = DEFAULT,
     *,
+    receivers: Receivers = Receivers(),  # noqa: B008  # a frozen value
     confidence: float | None = None,
     iou: float | None = None,
     every: int = 1,
@@ -54,7 +57,8 @@ def detect(
 
     Args:
         sources: videos, folders of numbered pictures, numbers of webcams, addresses; what `open_source` takes.
-        outputs: the files to write; by default a run folder for each source.
+        outputs: the files to write; by default a run folder for each source, and none where there are receivers.
+        receivers: where events go over the network, and the port of metrics.
         model: ONNX file, plan or checkpoint; by default the model of the package.
         confidence: score above which a person is shown; the model's threshold by default.
         iou: boxes that overlap a better one by more than this are suppressed; the model's threshold by default.
@@ -88,7 +92,8 @@ def detect(
             reporter.message(f"{text}: {len(others)} files are left out, no videos: {', '.join(others[:5])}{more}")
     if features and len(texts) > 1 and not Path(features).is_dir():
         raise InputError(f"{features} is of one video, and here are {len(texts)}: give the folder that it lies in")
-    places = outputs.places(texts, os.fspath(model), overwrite)
+    files = not receivers.given or outputs.given
+    places = outputs.places(texts, os.fspath(model), overwrite) if files else [{} for _ in texts]
     settings = Settings(
         outputs,
         os.fspath(model),
@@ -103,9 +108,9 @@ def detect(
     elsewhere = [is_elsewhere(text) for text in texts]
     if any(elsewhere) and not all(elsewhere) and len(texts) > 1:
         raise InputError("files are read one after the other, webcams and addresses at once: give either, not both")
-    if all(elsewhere) and len(texts) > 1:
-        return detect_live(settings, texts, places)
-    return _detect_in_turn(settings, texts, places)
+    with receivers.open(reporter, texts) as opened:
+        run = detect_live if all(elsewhere) and len(texts) > 1 else _detect_in_turn
+        return run(replace(settings, receivers=opened), texts, places)
 
 
 def _each(classes: Iterable[str]) -> tuple[str, ...]:
@@ -137,7 +142,7 @@ def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str,
             summaries.append(summary)
             if stopped:
                 break
-    raise_failures(summaries, sum(map(len, places)), failed, len(texts))
+    raise_failures(summaries, settings.sinks(places), failed, len(texts))
     return summaries
 
 

@@ -15,6 +15,7 @@ from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.long_term import bank_of, long_term_look
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.detection.outputs import Outputs
+from yowo_deploy.detection.receivers import OpenReceivers, Receivers
 from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found
 from yowo_deploy.detector import Detector, DetectorOptions
 from yowo_deploy.errors import InputError, OutputError, YowoError
@@ -48,6 +49,7 @@ class Settings:
     reporter: Reporter = field(default_factory=Reporter)
     while_reading: WhileReading = nullcontext
     options: Mapping[str, Any] = field(default_factory=dict)
+    receivers: OpenReceivers = field(default_factory=lambda: Receivers().open(Reporter()))
 
     def open_detector(self, live: bool, source: str) -> Detector:
         """For one source after the other; with features, for this one alone."""
@@ -62,6 +64,10 @@ class Settings:
         """For several live sources at once."""
         with closed_on_error(open_model(self.model, parallel=PARALLEL, **self.options)) as backend:
             return StreamPool(backend, MAX_WAIT_MS, **vars(self._shown_of(backend)))
+
+    def sinks(self, places: Iterable[Mapping[str, str]]) -> int:
+        """How many there are for all sources together, given the files of each."""
+        return sum(len(files) + len(self.receivers) for files in places)
 
     def _shown_of(self, backend: Backend) -> DetectorOptions:
         """With the labels of the model in place of texts."""
@@ -89,6 +95,10 @@ class Recording:
             self.sinks.add(name, sink)
             self._video = sink if isinstance(sink, VideoSink) else self._video
             self._events = sink if isinstance(sink, EventSink) else self._events
+        for name, sink in settings.receivers.sinks(
+            source, partial(settings.outputs.messages, spec), settings.outputs.new_zones
+        ):
+            self.sinks.add(name, sink)
         self.counts = FrameCounts()
 
     def write(self, result: Result) -> None:

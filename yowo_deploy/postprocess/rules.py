@@ -141,6 +141,11 @@ class Rules:
         self._alerts: dict[tuple[int, int, str], _Alert] = {}  # by rule, person (-1: several) and zone
         self._before = -math.inf
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the rules."""
+        return tuple(rule.name for rule in self._rules)
+
     def push(self, result: FrameResult) -> list[Json]:
         """Take the next result; returns the messages it causes."""
         now, present = time_of(result), self.zones.push(result)

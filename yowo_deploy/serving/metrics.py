@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from yowo_deploy.closing import Closing
+from yowo_deploy.errors import InputError
 from yowo_deploy.result import Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -19,18 +21,22 @@ class Metrics:
 
     Args:
         drops: of the sources, by name and reason; read when figures are asked for.
-        sequences, open_tubes, viewers: as of now.
+        sequences, open_tubes, viewers: as of now; None where there are none.
+        messages: to receivers of alerts, by receiver and outcome.
+
+    Attributes:
+        registry: all figures.
     """
 
     def __init__(
         self,
         drops: Callable[[], Mapping[tuple[str, str], int]],
-        sequences: Callable[[], float],
-        open_tubes: Callable[[], float],
-        viewers: Callable[[], float],
+        sequences: Callable[[], float] | None,
+        open_tubes: Callable[[], float] | None,
+        viewers: Callable[[], float] | None,
+        messages: Callable[[], Mapping[tuple[str, str], int]] | None = None,
     ) -> None:
-        self._registry = CollectorRegistry()
-        registry = self._registry
+        registry = self.registry = CollectorRegistry()
         self._frames = Counter("yowo_frames", "Frames with a result.", ["origin"], registry=registry)
         self._refused = Counter("yowo_requests_refused", "Requests without an answer.", ["reason"], registry=registry)
         self._stages = Histogram(
@@ -44,8 +50,12 @@ class Metrics:
             ("yowo_open_tubes", "People who are followed now.", open_tubes),
             ("yowo_viewers", "Open pages.", viewers),
         ):
-            Gauge(name, text, registry=registry).set_function(value)
-        registry.register(_Drops(drops))
+            if value is not None:
+                Gauge(name, text, registry=registry).set_function(value)
+        registry.register(_Counts("yowo_frames_dropped", "Frames without a result.", ("source", "reason"), drops))
+        if messages is not None:
+            text = "Messages of alerts."
+            registry.register(_Counts("yowo_messages", text, ("receiver", "outcome"), messages))
 
     def observe(self, result: Result, origin: str = "sequence") -> None:
         """Count a result of a sequence, or of a source."""
@@ -60,17 +70,42 @@ class Metrics:
 
     def text(self) -> bytes:
         """All figures in Prometheus' format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
-class _Drops(Collector):
-    """Counters that the sources keep themselves."""
+class MetricsServer(Closing):
+    """Answers `GET /metrics` on a port of its own, in threads.
 
-    def __init__(self, read: Callable[[], Mapping[tuple[str, str], int]]) -> None:
-        self._read = read
+    Raises:
+        InputError: the port cannot be had.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, host, metrics.registry)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"cannot listen on {host}, port {port}: {reason}; choose another port") from error
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        """Free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Counts(Collector):
+    """Counters that others keep, by two labels."""
+
+    def __init__(
+        self, name: str, text: str, labels: tuple[str, str], read: Callable[[], Mapping[tuple[str, str], int]]
+    ) -> None:
+        self._family, self._read = (name, text, labels), read
 
     def collect(self) -> Iterator[Metric]:
-        family = CounterMetricFamily("yowo_frames_dropped", "Frames without a result.", labels=["source", "reason"])
+        name, text, labels = self._family
+        family = CounterMetricFamily(name, text, labels=labels)
         for key, count in self._read().items():
             family.add_metric(key, count)
         yield family

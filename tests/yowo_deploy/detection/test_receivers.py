@@ -1,0 +1,169 @@
+"""`detect` with receivers over the network: what they get, what fails alone, and that no secret is shown."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.waiting import NEVER_S
+from tests.yowo_deploy.sinks.receiver import Answer, Receiver
+from yowo_deploy.cli import cli
+from yowo_deploy.detection.outputs import Outputs
+from yowo_deploy.detection.receivers import Receivers
+from yowo_deploy.detection.run import detect
+from yowo_deploy.errors import InputError
+from yowo_deploy.postprocess.events import Events
+from yowo_deploy.postprocess.zones import Zones
+from yowo_deploy.reporter import Reporter
+from yowo_deploy.result import Result
+from yowo_deploy.sinks import outbox
+from yowo_deploy.spec import ModelSpec
+from yowo_deploy.video.writer import VideoWriter
+
+pytest.importorskip("openvino")
+CANARY = "s3cr3t-canary"
+SEEN = ("--conf", "0.02", "--on", "0.02", "--off", "0.01", "--min-frames", "1")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loaded machine takes its time to send what waits."""
+    monkeypatch.setattr(outbox, "CLOSE_S", NEVER_S)
+
+
+@pytest.fixture(scope="module")
+def model(onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("model") / "small.onnx"
+    path.write_bytes(onnx_model(spec).SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("videos") / "yard 1.webm"
+    with VideoWriter(path, 25, (64, 48)) as writer:
+        for frame in np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8):
+            writer.write(frame)
+    return path
+
+
+class Errors(Reporter):
+    """Keeps errors."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def error(self, text: str) -> None:
+        self.said.append(text)
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(cli, ["detect", *map(str, arguments)])
+
+
+def test_receivers_get_what_the_file_of_events_gets_and_no_folder_is_made(
+    model: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOOK_SECRET", CANARY)
+    options = ["--webhook-private", "--webhook-secret-env", "HOOK_SECRET", "--webhook-snapshot", *SEEN]
+    with Receiver() as receiver:
+        common = [video, "--model", model, "--webhook", receiver.url, *options]
+        alone = run(*common)
+        assert alone.exit_code == 0, alone.output
+        assert os.listdir(tmp_path) == []
+        first = [got.json for got in receiver.got]
+        receiver.got.clear()
+        both = run(*common, "--events", "e.jsonl", "--camera", "door")
+        assert both.exit_code == 0, both.output
+        lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+        sent = [got.json for got in receiver.got]
+        assert len(sent) == len(lines) == len(first) > 2
+        changed = {"id", "source", "time", "snapshot"}
+        for line, message in zip(lines, sent, strict=True):
+            assert {k: v for k, v in message.items() if k not in changed} == {
+                k: v for k, v in line.items() if k not in changed
+            }
+            assert message["id"].endswith(line["id"]) and message["source"] == "door"
+        assert {each["source"] for each in first} == {"yard_1"}
+    assert CANARY not in alone.output + both.output
+
+
+def test_a_receiver_that_refuses_costs_itself_alone_and_is_told_in_two_lines(
+    model: Path, video: Path, tmp_path: Path
+) -> None:
+    told = Errors()
+    seen = Outputs(events=str(tmp_path / "e.jsonl"), on=0.02, off=0.01, min_frames=1)
+    with Receiver(lambda *_: Answer(404)) as refuses, Receiver() as takes:
+        hook = refuses.url.replace("//", f"//{CANARY}:{CANARY}@") + f"/{CANARY}?{CANARY}"
+        given = Receivers(webhook=hook, webhook_private=True, frigate=takes.url)
+        [summary] = detect(str(video), seen, model, receivers=given, confidence=0.02, reporter=told)
+    lines = (tmp_path / "e.jsonl").read_text().splitlines()
+    assert len(lines) == len(refuses.got) and not summary.failed
+    assert f"webhook {refuses.url}: a message was refused: status 404" in told.said
+    assert any(line == f"webhook: 0 messages sent, {len(lines)} lost ({len(lines)} refused)" for line in told.said)
+    assert CANARY not in "".join(told.said) + repr(given) + repr(summary) + (tmp_path / "e.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--webhook", "https://a.example/", "--webhook-secret-env", "NOT_SET"], "the environment has no NOT_SET"),
+        (["--webhook", f"http://127.0.0.1/{CANARY}"], "http://127.0.0.1 is a private address: allow it with"),
+        (["--webhook", f"ftp://{CANARY}@host"], "the webhook is no address"),
+        (["--frigate", "frigate:5000"], "the address of Frigate is no address"),
+        (["--mqtt", f"http://u:{CANARY}@host"], "the address of the broker is none"),
+        (["--metrics-port", "door"], "metrics port 'door' is none"),
+        (["--camera", "a", "--camera", "b"], "2 cameras are named and there are 1 sources"),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_the_first_frame(
+    options: list[str], said: str, model: Path, video: Path
+) -> None:
+    pytest.importorskip("paho")
+    answer = run(video, "--model", model, *options)
+    assert answer.exit_code == 1 and said in str(answer.exception)
+    assert CANARY not in str(answer.exception) + answer.output
+
+
+def test_prometheus_finds_frames_drops_and_messages(made_up: Callable[..., Result]) -> None:
+    pytest.importorskip("prometheus_client")
+
+    class Camera:
+        name = "rtsp://yard/stream"
+        counts = type("Counts", (), {"dropped": {"overtaken": 7}})()
+
+    with Receiver() as receiver:
+        given = Receivers(webhook=receiver.url, webhook_private=True, metrics_port="0")
+        with given.open(Reporter()) as opened:
+            sinks = dict(opened.sinks(Camera(), lambda: Events(min_frames=1), lambda: Zones(())))  # type: ignore[arg-type]
+            for number in range(3):
+                for sink in sinks.values():
+                    sink.write(made_up(number).frame, made_up(number, {0: [0.9, 0, 0]}))
+            receiver.wait_for(1)
+            port = opened.metrics_port
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+            connection.close()
+            with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1, port {port}: .*choose another port"):
+                Receivers(metrics_port=str(port)).open(Reporter())
+    assert 'yowo_frames_total{origin="source"} 3.0' in text
+    assert 'yowo_frames_dropped_total{reason="overtaken",source="yard_stream"} 7.0' in text
+    assert 'yowo_messages_total{outcome="sent",receiver="webhook"}' in text
+
+
+def test_help_lists_receivers_in_a_group_of_their_own() -> None:
+    text = run("--help").output
+    group = text.partition("\nReceivers:\n")[2].partition("\n\n")[0]
+    options = ("--mqtt ", "--mqtt-ca", "--events-format", "--webhook ", "--webhook-secret-env", "--webhook-private")
+    for option in (*options, "--webhook-snapshot", "--frigate", "--camera", "--metrics-port"):
+        assert option in group
