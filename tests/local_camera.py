@@ -44,11 +44,12 @@ class LocalCamera:
         greeting: what is said to who connects, before the first frame; b"" to accept and say nothing.
     """
 
+    damage: Callable[[int, bytes], bytes] | None = None  # of the n-th picture that was sent to someone
     greeting = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
 
     def __init__(self, fps: float = 100, make: Callable[[int], Frame] = numbered, silent: bool = False) -> None:
         self._seconds, self._make = 1 / fps, make
-        self.sent, self.accepted, self.silent = 0, 0, threading.Event()
+        self.sent, self.accepted, self.seen, self.silent = 0, 0, 0, threading.Event()
         if silent:
             self.silent.set()
         self._port = 0
@@ -98,6 +99,8 @@ class LocalCamera:
             if not self.silent.is_set():
                 picture = cv2.imencode(".jpg", self._make(self.sent))[1].tobytes()
                 self.sent += 1
+                if self.damage is not None and self._viewers:
+                    picture, self.seen = self.damage(self.seen, picture), self.seen + 1
                 head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture)
                 for viewer in list(self._viewers):
                     try:

@@ -211,7 +211,7 @@ class Detector(Closing):
         clip: int | None = None,
         parallel: int = 1,
         cache: str | os.PathLike[str] | None = None,
-        trust: bool = False,
+        trust: bool | None = None,
         cuda: CudaLibrary = "cuda-python",
         streams: int | None = None,
         clips: bool = False,

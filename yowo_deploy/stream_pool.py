@@ -115,7 +115,7 @@ class StreamPool(Closing):
         clip: int | None = None,
         parallel: int | None = None,
         cache: str | os.PathLike[str] | None = None,
-        trust: bool = False,
+        trust: bool | None = None,
         cuda: CudaLibrary = "cuda-python",
         streams: int | None = None,
     ) -> StreamPool:

@@ -11,6 +11,7 @@ from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.files import work_folder
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
+from yowo_export.graph.source import load_graph
 from yowo_export.streaming.rewrite import shared_nodes
 
 SECONDS = 8.0
@@ -27,7 +28,7 @@ def conv3d_as_2d_if_faster(path: Path, engine: str = "onnxruntime", streaming: b
     Returns:
         How many times as fast the other form is; the file was replaced if above 1. None without 3-D convolutions.
     """
-    model = ir.load(path)
+    model = load_graph(path)
     leave = shared_nodes(model, read_spec(path)) if streaming else ()
     if not conv3d_as_2d(model, leave):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from yowo_deploy.backends.accepted import accept
 from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.backends.trt import installed_flavours
 from yowo_deploy.errors import InputError
@@ -100,6 +101,7 @@ def export(
         if streaming:
             agrees = export_streaming(whole, path)
             reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
+    accept(path)
     return path
 
 
@@ -168,6 +170,7 @@ def build(
             reused = build_plan(source, path, options, cache, update)
     if reused:
         reporter.message(f"taken from {cache}: same ONNX file, options, version and GPU")
+    accept(path)
     return path
 
 

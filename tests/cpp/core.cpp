@@ -253,26 +253,34 @@ std::string json_of(const List& values) {
   return json + "]";
 }
 
-}  // namespace
-
-// inspect FILE [verify|trust]: every field of the spec in a model file, or the error.
-YOWO_TEST(inspect) {
-  std::ifstream stream(arguments.at(0), std::ios::binary);
+std::string described(const std::string& path, const std::string& word) {
+  std::ifstream stream(path, std::ios::binary);
   try {
     const bool plan = yowo::is_plan(stream);
-    if (plan && arguments.size() > 1) yowo::verify_plan(stream, arguments.at(0), arguments.at(1) == "trust");
-    yowo::ModelSpec spec = plan ? yowo::PlanFile::read(stream, arguments.at(0)).spec
-                                : yowo::OnnxFile::read(stream, arguments.at(0)).spec(arguments.at(0));
+    if (plan && !word.empty()) yowo::verify_plan(stream, path, word == "trust");
+    yowo::ModelSpec spec =
+        plan ? yowo::PlanFile::read(stream, path).spec : yowo::OnnxFile::read(stream, path).spec(path);
     std::string json;
     yowo::detail::each_field(spec, [&](const char* field, const auto& value) {
       json += (json.empty() ? "{" : ", ") + json_of(std::string(field)) + ": " + json_of(value);
     });
-    std::cout << (plan ? "plan " : "onnx ") << json << "}\n";
+    return (plan ? "plan " : "onnx ") + json + "}";
   } catch (const yowo::SpecError& error) {
-    std::cout << "SpecError " << error.what() << "\n";
+    return std::string("SpecError ") + error.what();
   } catch (const yowo::ModelFileError& error) {
-    std::cout << "ModelFileError " << error.what() << "\n";
+    return std::string("ModelFileError ") + error.what();
   }
+}
+
+}  // namespace
+
+// inspect FILE [verify|trust]: every field of the spec in a model file, or the error.
+YOWO_TEST(inspect) { std::cout << described(arguments.at(0), arguments.size() > 1 ? arguments.at(1) : "") << "\n"; }
+
+// inspect_all LIST: the same for each of the files that LIST names, one a line.
+YOWO_TEST(inspect_all) {
+  std::ifstream list(arguments.at(0));
+  for (std::string path; std::getline(list, path);) std::cout << described(path, "") << "\n";
 }
 
 // plan_fits FILE FLAVOUR VERSION CAPABILITY: whether it can be loaded there.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from yowo_deploy.model_files.onnx_language import LANGUAGE
 from yowo_deploy.model_files.onnx_writer import node, numbers, tensor, whole_number
 from yowo_deploy.model_files.protobuf import field
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
@@ -261,6 +262,24 @@ def _graphs() -> Iterator[tuple[str, bytes, str]]:
         ),
         "makes values of",
     )
+    clips = field(1, "clip") + field(2, field(1, field(1, 1) + field(2, _open_sides())))
+    for what, more, tensors in (
+        ("squares", (node("Reshape", ("clip", "high"), "h"), node("Reshape", ("clip", "wide"), "w"),
+                     node("MatMul", ("h", "w"), "y")), {"high": (-1, 1), "wide": (1, -1)}),
+        ("rows", (node("Reshape", ("clip", "wide"), "y"),), {"wide": (1, -1)}),
+        ("turned", (node("Transpose", ("clip",), "y", numbers("perm", (1, 0, 2, 3, 4))),), {}),
+        ("scores", (node("Reshape", ("clip", "long"), "q"), node("Attention", ("q", "q", "q"), "y",
+                    whole_number("q_num_heads", 1), whole_number("kv_num_heads", 1))), {"long": (1, -1, 1)}),
+        ("beside one", (node("Concat", ("clip", "one"), "y", whole_number("axis", 0)),), {"one": None}),
+    ):  # fmt: skip
+        held = [tensor(name, np.ones((1, *SPEC.clip_shape), np.float32) if shape is None else np.array(shape))
+                for name, shape in tensors.items()]  # fmt: skip
+        nodes, all_tensors = (*more, _CONV, _SQUEEZE), (_KERNEL, _TIME, *held)
+        yield f"batch: {what}", file(nodes, all_tensors, (clips,)), "not in proportion|cannot take"
+    for at in (1, 2, 4):
+        sides = b"".join(field(1, field(1, s) if n != at else b"") for n, s in enumerate((1, *SPEC.clip_shape)))
+        opened = field(1, "clip") + field(2, field(1, field(1, 1) + field(2, sides)))
+        yield f"side {at} of the input open", file(inputs=(opened,)), "that is not the batch"
     yield "circle", _behind(node("Add", ("clip", "b"), "a"), node("Relu", ("a",), "b")), "reads 'b'"
     yield "a value twice", _behind(node("Relu", ("clip",), "y"), node("Relu", ("clip",), "y")), "twice"
     yield "the input again", _behind(node("Relu", ("clip",), "clip")), "twice"
@@ -298,6 +317,8 @@ def _graphs() -> Iterator[tuple[str, bytes, str]]:
 def _accepted() -> Iterator[tuple[str, bytes, str]]:
     yield "the good file", file(), ""
     yield "its shapes said", file(more_graph=field(13, value_info("with_time", (1, 7, 1, 1, 2)))), ""
+    clips = field(1, "clip") + field(2, field(1, field(1, 1) + field(2, _open_sides())))
+    yield "an open batch", file(inputs=(clips,)), ""
     yield "with notes", file(more=field(14, field(1, "note") + field(2, "\x1b[31mred"))), ""
     yield "without known names", file((_CONV + field(3, ""), _SQUEEZE)), ""
     yield "another operator beside", _behind(node("Relu", ("clip",), "y")), ""
@@ -309,6 +330,57 @@ def onnx_files() -> dict[str, tuple[bytes, str]]:
     found = {name: (content, verdict) for name, content, verdict in every}
     assert len(found) == len(every)
     return found
+
+
+def random_graphs(count: int, seed: int) -> Iterator[bytes]:
+    """Files whose nodes are of the language, in any order, with inputs and attributes at random: half of them fit."""
+    generator = random.Random(seed)
+    lists = [(0, 2), (1,), (-1,), (0, 1, 0, -1), (1, 1, 1, 2, 2), (2, -1), (4, 4), (0, -1, 1), (3,), (1, 2), (-2,)]
+    tensors = [tensor(f"i{at}", np.array(each)) for at, each in enumerate(lists)]
+    weights = {"w1": (1,), "w3": (3,), "w33": (6, 3, 1, 2, 2), "w13": (3, 1, 2, 1, 1), "w2": (2, 2)}
+    tensors += [tensor(name, np.ones(shape, np.float32)) for name, shape in weights.items()]
+    tensors += [tensor("scales", np.array([1, 1, 0.5, 2, 1.3], np.float32)), tensor("byte", np.array([3], np.uint8))]
+    constants = [f"i{at}" for at in range(len(lists))] + [*weights, "scales", "byte"]
+    likes = ("Add", "Attention", "Concat", "Div", "MatMul", "Max", "Mul", "Sub", "Sum")  # values, not constants
+    counts = {
+        name: tuple(map(int, inputs.split(":")))
+        for name, inputs, *_ in (line.split() for line in LANGUAGE.strip().splitlines() if line[0] != " ")
+    }
+    for _ in range(count):
+        made, nodes = ["clip"], []
+        for at in range(generator.randint(1, 4)):
+            operator = generator.choice(sorted(counts))
+            more = generator.randint(counts[operator][0], min(5, counts[operator][1])) - 1
+            others = (*made, *made, "") if operator in likes else (*made, *constants, *constants, "")
+            inputs = [generator.choice(made), *(generator.choice(others) for _ in range(more))]
+            nodes.append(node(operator, inputs, f"v{at}", *_attributes(generator, operator)))
+            made.append(f"v{at}")
+        clip = value_info("clip", (generator.choice((1, 2)), *SPEC.clip_shape))
+        if generator.random() < 0.5:
+            clip = field(1, "clip") + field(2, field(1, field(1, 1) + field(2, _open_sides())))
+        yield file((*nodes, _CONV, _SQUEEZE), (_KERNEL, _TIME, *tensors), (clip,))
+
+
+def _open_sides() -> bytes:
+    """The shape of a clip with an open batch."""
+    return field(1, field(2, "batch")) + b"".join(field(1, field(1, side)) for side in SPEC.clip_shape)
+
+
+def _attributes(generator: random.Random, operator: str) -> list[bytes]:
+    axis = whole_number("axis", generator.choice((0, 1, 2, -1, -5, 4)) % (1 << 64))
+    count = generator.choice((2, 3, 3, 3))
+    window = [numbers("kernel_shape", [generator.choice((1, 1, 2)) for _ in range(count)])]
+    window += [numbers("strides", [generator.choice((1, 2)) for _ in range(count)])] * generator.randint(0, 1)
+    window += [numbers("pads", [generator.choice((0, 0, 0, 1)) for _ in range(2 * count)])] * generator.randint(0, 1)
+    few: dict[str, list[bytes]] = {
+        "Attention": [whole_number(name, generator.choice((1, 1, 2))) for name in ("q_num_heads", "kv_num_heads")],
+        "AveragePool": window, "Cast": [whole_number("to", generator.choice((1, 7, 10)))], "Concat": [axis],
+        "Conv": [whole_number("group", generator.choice((1, 3)))], "MaxPool": window,
+        "SpaceToDepth": [whole_number("blocksize", 2)],
+        "Transpose": [numbers("perm", generator.sample(range(5), 5))] * generator.randint(0, 1),
+    }  # fmt: skip
+    rest = {"Softmax", "Split", "QuantizeLinear", "DequantizeLinear"}
+    return few.get(operator, [axis] if operator in rest and generator.random() < 0.7 else [])
 
 
 def mutants(content: bytes, count: int, seed: int) -> Iterator[bytes]:

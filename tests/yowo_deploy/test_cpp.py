@@ -23,12 +23,13 @@ import pytest
 from numpy.typing import NDArray
 
 import yowo_deploy
+from tests.hostile.onnx_files import mutants, random_graphs
 from tests.hostile.onnx_files import onnx_files as hostile_onnx_files
 from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import YowoError
-from yowo_deploy.model_files import onnx_reader, plan_record
+from yowo_deploy.model_files import plan_record
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
@@ -56,7 +57,7 @@ BITS = (
     "tubes_are_those_of_python",
     "zones_are_those_of_python",
 )
-TOOLS = {"inspect", "plan_fits", "speed"}
+TOOLS = {"inspect", "inspect_all", "plan_fits", "speed"}
 
 
 def found(name: str) -> str | None:
@@ -193,20 +194,30 @@ def said_by_python(file: Path) -> str:
         return type(error).__name__
 
 
-def test_onnx_files_made_by_hand_get_their_verdict(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onnx_reader, "check_shapes", lambda graph: {})  # C++ infers no shapes yet
-    for name, (content, _) in hostile_onnx_files().items():
-        file = tmp_path / "model.onnx"
+def verdicts(built: Path, files: Sequence[Path]) -> list[str]:
+    """The first word of what C++ says of each."""
+    names = files[0].parent / "names"
+    names.write_text("".join(f"{file}\n" for file in files))
+    return [line.split(" ", 1)[0] for line in core(built, "inspect_all", names).splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["made by hand", "graphs at random", "mutants"])
+def test_onnx_files_get_the_verdict_of_python(kind: str, built: Path, tmp_path: Path) -> None:
+    by_hand = {name: content for name, (content, _) in hostile_onnx_files().items()}
+    contents = {
+        "made by hand": list(by_hand.values()),
+        "graphs at random": list(random_graphs(600, seed=22)),
+        "mutants": list(mutants(by_hand["the good file"], 300, seed=22)),
+    }[kind]
+    files = [tmp_path / f"{number}.onnx" for number in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
         file.write_bytes(content)
-        assert inspected(built, file)[0] == said_by_python(file), name
+    expected = [said_by_python(file) for file in files]
+    assert [*zip(files, verdicts(built, files), strict=True)] == [*zip(files, expected, strict=True)]
+    assert expected.count("onnx") >= len(expected) / 40 and expected.count("ModelFileError") > len(expected) / 2
 
 
-def test_damaged_files_are_accepted_and_refused_as_in_python(
-    built: Path, tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onnx_reader, "check_shapes", lambda graph: {})  # C++ infers no shapes yet
+def test_damaged_files_are_accepted_and_refused_as_in_python(built: Path, tmp_path: Path, project_root: Path) -> None:
     rng, file, seen = np.random.default_rng(11), tmp_path / "damaged", set()
     corpus = project_root / "tests" / "cpp" / "corpus"
     for _ in range(60):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -18,9 +17,8 @@ from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
-from yowo_deploy.backends.loader import open_model
 from yowo_deploy.closing import closed_on_error
-from yowo_deploy.errors import EngineError, YowoError
+from yowo_deploy.errors import EngineError
 
 _PATIENCE_S = 10.0  # for a process that was asked to end
 LIMIT_S = 3600.0  # for one answer: TensorRT behind ONNX Runtime may compile for half an hour
@@ -32,6 +30,7 @@ class Isolated(Engine):
     Args:
         path, options: as for `open_model`.
         limit_s: seconds that it may take for one answer.
+        memory: bytes that it may allocate, where the system can limit that (Linux); 0 for any number.
 
     Raises:
         EngineError: the process died, here or in any call, or took longer; the message says of what. A call that was
@@ -39,7 +38,9 @@ class Isolated(Engine):
         YowoError: what `open_model` raises.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, limit_s: float = LIMIT_S, **options: Any) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, limit_s: float = LIMIT_S, memory: int = 0, **options: Any
+    ) -> None:
         options.pop("streaming", None)  # streams are not passed on from here, and clips are faster than one each
         self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
         here, there = Pipe()
@@ -51,7 +52,7 @@ class Isolated(Engine):
             | {"PYTHONSAFEPATH": "1"}
             | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)}
         )
-        code = f"from yowo_deploy.backends.isolated import serve; serve({there.fileno()})"
+        code = f"from yowo_deploy.backends.isolated_server import serve; serve({there.fileno()}, {memory})"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=[there.fileno()],
@@ -73,6 +74,10 @@ class Isolated(Engine):
         """See `Layered.outputs`."""
         answers: dict[str, Float] = self._ask("outputs", clips, list(names))
         return answers
+
+    def try_out(self) -> None:
+        """Let it answer once, to clips of zeros."""
+        self._ask("try_out")
 
     def first_odd(self, clips: NDArray[np.float32]) -> str:
         """See `TorchBackend.first_odd`, for a checkpoint."""
@@ -122,39 +127,6 @@ class Isolated(Engine):
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
-
-
-def serve(descriptor: int) -> None:
-    """The other end: open what is asked for, then answer calls until the connection closes."""
-    connection = Connection(descriptor)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        path, options = connection.recv()
-        try:
-            engine = open_model(path, **options)
-        except YowoError as error:
-            connection.send(("error", error))
-            return
-        connection.send(("value", (engine.name, engine.spec, engine.streams, engine.batch)))
-        with engine:
-            while True:
-                _serve_one(engine, connection, *connection.recv())
-
-
-def _serve_one(engine: Any, connection: Connection, method: str, *arguments: Any) -> None:
-    try:
-        answer = getattr(engine, method)(*arguments)
-    except YowoError as error:
-        connection.send(("error", error))
-        return
-    if isinstance(answer, str):
-        connection.send(("value", answer))
-        return
-    arrays = {"raw": answer} if method == "infer" else answer
-    connection.send(("arrays", [(name, array.shape) for name, array in arrays.items()]))
-    for name in list(arrays):
-        array = np.ascontiguousarray(arrays.pop(name), np.float32)
-        if array.size:
-            connection.send_bytes(array.data.cast("B"))
 
 
 def _receive(connection: Connection, shape: tuple[int, ...]) -> Float:

@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from yowo_deploy.backends.accepted import accept, is_accepted
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.cuda import CudaLibrary
-from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError
+from yowo_deploy.errors import EngineError, InputError, MissingExtraError, ModelFileError
 from yowo_deploy.files import existing_file
 from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import model_path
@@ -25,6 +26,7 @@ ONNX_ENGINES = {
     "onnxruntime": ("yowo_deploy.backends.ort:open_file", "onnxruntime", "onnxruntime"),
 }
 SAFETENSORS = ".safetensors"
+TRIAL_S, TRIAL_BYTES = 300.0, 4 << 30  # of a file that is not known; memory grows with the file
 BACKENDS = (*ONNX_ENGINES, "tensorrt", "pytorch")
 
 
@@ -38,7 +40,7 @@ def open_model(
     clip: int | None = None,
     parallel: int = 1,
     cache: str | os.PathLike[str] | None = None,
-    trust: bool = False,
+    trust: bool | None = None,
     cuda: CudaLibrary = "cuda-python",
     streams: int | None = None,
     streaming: bool = False,
@@ -60,7 +62,8 @@ def open_model(
         clip: clip length for a checkpoint, which can be run at any; an ONNX file and a plan have their own.
         cache: folder where OpenVINO, or TensorRT behind ONNX Runtime, keeps what it compiled, for a quicker next start.
             A folder of your own: what lies there is run.
-        trust: load a plan without its recorded hash, see `plan_file`.
+        trust: False: a file that this user has neither run nor made is tried first, see `admit`. True: it is not, and
+            a plan is loaded without its recorded hash. By default no file is tried, and a plan needs its hash.
         cuda: what a plan reaches the GPU with: "cuda-python", or "pycuda" in an application that uses it already.
         streams: alias of `parallel`.
         streaming: for one video frame by frame: the streaming form of an ONNX file, where it carries one (`export`
@@ -82,6 +85,9 @@ def open_model(
     parallel = parallel if streams is None else streams
     if parallel < 1:
         raise InputError(f"parallel is {parallel}, expected 1 or more")
+    if trust is False:
+        options = {"backend": backend, "device": device, "precision": precision, "threads": threads, "clip": clip}
+        admit(file, **options, parallel=parallel, cache=cache, cuda=cuda)
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
@@ -98,7 +104,7 @@ def open_model(
             raise InputError(f"a plan is compiled already, nothing is left to cache: leave out the cache {cache}")
         plans = importlib.import_module("yowo_deploy.backends.trt")
         device = None if device == "auto" else device
-        opened = plans.TensorRtBackend(file, device or "cuda", precision, threads, parallel, trust, cuda)
+        opened = plans.TensorRtBackend(file, device or "cuda", precision, threads, parallel, bool(trust), cuda)
     else:
         if device == "auto":
             plain = precision is None and threads is None and cache is None and backend in (None, "onnxruntime")
@@ -112,6 +118,37 @@ def open_model(
             f"{file} takes clips of {opened.spec.clip_length} frames, not {clip}: export it with --clip {clip}"
         )
     return opened
+
+
+def admit(path: str | os.PathLike[str], **options: Any) -> None:
+    """Try a file that this user has neither run nor made: it is opened and answers once in a process of its own.
+
+    Time and memory of that process are limited; an engine that it crashes is not this one. What went well is known from
+    then on.
+
+    Args:
+        path, options: as for `open_model`.
+
+    Raises:
+        ModelFileError: it crashes its engine, or takes too long.
+        YowoError: what `open_model` raises.
+    """
+    file = existing_file(model_path(path), "model")
+    if is_accepted(file):
+        return
+    from yowo_deploy.backends.isolated import LIMIT_S, Isolated  # most files are known
+
+    memory = TRIAL_BYTES + 8 * file.stat().st_size
+    limit_s = TRIAL_S if options.get("device") in (None, "cpu") else LIMIT_S
+    try:
+        with Isolated(file, limit_s=limit_s, memory=memory, **options) as engine:
+            engine.try_out()
+    except EngineError as error:
+        raise ModelFileError(
+            f"{file} is not known and failed when it was tried in a process of its own: {error}; open it with --trust "
+            "only if you know who made it"
+        ) from error
+    accept(file)
 
 
 def full_device(name: str) -> str:

@@ -30,6 +30,7 @@ from yowo_deploy.reporter import Reporter
 F = TypeVar("F", bound=Callable[..., Any])
 
 LONGEST_CELL = 10_000  # characters in a table
+TRUST = "Open files that are not known without trying them first, and plans without their hash."
 PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
 
 # Both write to what sys.stderr and sys.stdout are when they write; on a terminal to what was there at first, for rich
@@ -82,7 +83,7 @@ def model_options(function: F) -> F:
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the backend's choice]"),
         click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
         click.option("--cache", type=click.Path(), help="Folder that caches compiled models."),
-        click.option("--trust", is_flag=True, help="Load a plan whose hash is missing or differs."),
+        click.option("--trust", is_flag=True, help=TRUST),
     )
     for option in reversed(options):
         function = option(function)

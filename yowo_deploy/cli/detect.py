@@ -95,6 +95,12 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
 )
 @click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
 @click.option("--clips", is_flag=True, help="Give the model whole clips also where a streaming form gives the same.")
+@click.option(
+    "--allow-hosts",
+    default="",
+    callback=lambda context, parameter, text: [each for each in text.split(",") if each],
+    help="Hosts, as a,b, that redirects and playlists may lead to beside the named ones.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show errors alone.")
 @model_options
 @click.pass_context

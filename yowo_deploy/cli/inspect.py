@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.backends.loader import is_checkpoint
+from yowo_deploy.backends.loader import admit, is_checkpoint
 from yowo_deploy.cli.console import json_option, require, show_facts, show_table
 from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 @click.option(
     "--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint whose name does not contain it."
 )
+@click.option("--trust", is_flag=True, help="Read a checkpoint that is not known without trying it first.")
 @json_option
-def command(file: str, clip: int | None, as_json: bool) -> None:
+def command(file: str, clip: int | None, trust: bool, as_json: bool) -> None:
     """Describe FILE, a checkpoint, an ONNX model or a TensorRT plan: spec, size, hashes, operators, parts.
 
     A plan is read without TensorRT and without a GPU.
@@ -36,6 +37,8 @@ def command(file: str, clip: int | None, as_json: bool) -> None:
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if is_checkpoint(path):
         require("train", "torch")
+        if not trust:
+            admit(path, clip=clip)
         from yowo_training.checkpoints.checkpoint import load_checkpoint
         from yowo_training.models.flops import cost
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yowo_deploy.backends.loader import BACKENDS
-from yowo_deploy.cli.console import json_option, parse_bytes, parsed, show_table, tell
+from yowo_deploy.backends.loader import BACKENDS, admit
+from yowo_deploy.cli.console import TRUST, json_option, parse_bytes, parsed, show_table, tell
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.errors import InputError
@@ -60,7 +60,7 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option(
     "--clip", type=click.IntRange(min=1), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]"
 )
-@click.option("--trust", is_flag=True, help="Load a plan whose hash is missing or differs.")
+@click.option("--trust", is_flag=True, help=TRUST)
 @click.option(
     "--limit",
     "limits",
@@ -114,6 +114,10 @@ def command(
     first = {"backend": options.pop("reference_backend"), "trust": options["trust"]}
     if options["clip"]:
         first["clip"] = options["clip"]
+    if not options["trust"]:
+        del first["trust"], options["trust"]
+        admit(reference, **first)
+        admit(candidate, **options)
     proof = prove(reference, candidate, wanted, (first, options), tell)
     if as_json:
         click.echo(json.dumps(_values(proof)))

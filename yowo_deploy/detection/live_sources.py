@@ -11,7 +11,7 @@ from yowo_deploy.detection.settings import PROGRESS_EVERY_S, Recording, Settings
 from yowo_deploy.detection.summary import Summary
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.stream_pool import StreamPool
-from yowo_deploy.video.sources import open_source, shown_source
+from yowo_deploy.video.sources import shown_source
 
 
 def detect_live(settings: Settings, texts: list[str], places: list[dict[str, str]]) -> list[Summary]:
@@ -45,7 +45,7 @@ def _open(
     failed: list[str] = []
     for text, outputs in zip(texts, places, strict=True):
         try:
-            source = stack.enter_context(open_source(text, allow_damaged=settings.allow_damaged))
+            source = stack.enter_context(settings.open_source(text))
         except YowoError as error:
             settings.reporter.error(f"Error: {one_line(error)}")
             failed.append(shown_source(text))

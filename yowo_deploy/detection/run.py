@@ -22,7 +22,7 @@ from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.reporter import Reporter
-from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, left_out, open_source, shown_source
+from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, left_out, shown_source
 
 
 @checked_keywords_with(open_model)
@@ -42,6 +42,7 @@ def detect(
     features: str | os.PathLike[str] | None = None,
     allow_damaged: bool = False,
     clips: bool = False,
+    allow_hosts: Sequence[str] = (),
     overwrite: bool = False,
     reporter: Reporter | None = None,
     while_reading: WhileReading = nullcontext,
@@ -68,6 +69,7 @@ def detect(
         features: what `yowo-deploy features` wrote: its folder, or its file of this very video; for a checkpoint.
         allow_damaged: take what can be decoded of a broken video.
         clips: give the model whole clips, see `Detector.open`.
+        allow_hosts: that addresses may lead to by redirects and playlists, beside their own.
         overwrite: replace files that exist.
         reporter: receives messages, errors and progress; by default they are logged.
         while_reading: makes a context in which a source is read, from a function that ends the reading. The files are
@@ -101,6 +103,7 @@ def detect(
         features,
         allow_damaged,
         clips,
+        tuple(allow_hosts),
         reporter,
         while_reading,
         options,
@@ -125,7 +128,7 @@ def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str,
         detector: Detector | None = None
         for text, outputs in zip(texts, places, strict=True):
             try:
-                with open_source(text, allow_damaged=settings.allow_damaged) as source:
+                with settings.open_source(text) as source:
                     if settings.features:  # the bank is of one video
                         stack.close()
                         detector = None

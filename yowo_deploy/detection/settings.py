@@ -25,7 +25,7 @@ from yowo_deploy.result import Result
 from yowo_deploy.sinks import EventSink, Sinks, VideoSink
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.stream_pool import StreamPool
-from yowo_deploy.video.sources import Source
+from yowo_deploy.video.sources import Source, open_source
 
 PROGRESS_EVERY_S = 0.1
 MAX_WAIT_MS = 20.0  # that a clip waits for those of other sources, half a frame of a usual camera
@@ -46,10 +46,15 @@ class Settings:
     features: str | os.PathLike[str] | None = None
     allow_damaged: bool = False
     clips: bool = False
+    allow_hosts: tuple[str, ...] = ()
     reporter: Reporter = field(default_factory=Reporter)
     while_reading: WhileReading = nullcontext
     options: Mapping[str, Any] = field(default_factory=dict)
     receivers: OpenReceivers = field(default_factory=lambda: Receivers().open(Reporter()))
+
+    def open_source(self, text: str) -> Source:
+        """One of the sources."""
+        return open_source(text, allow_damaged=self.allow_damaged, allow_hosts=self.allow_hosts)
 
     def open_detector(self, live: bool, source: str) -> Detector:
         """For one source after the other; with features, for this one alone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from yowo_deploy.errors import ModelFileError
@@ -78,8 +79,16 @@ class Node:
 
     def note(self, key: str) -> str:
         """An entry of its metadata, or ""."""
-        entries = (dict(Wire(2).fields(each, _PAIR)) for each in self.notes)
-        return {_text(entry.get(1)): _text(entry.get(2)) for entry in entries}.get(key, "")
+        return self.noted().get(key, "")
+
+    def noted(self) -> dict[str, str]:
+        """Its metadata; entries that are damaged are left out."""
+        found = {}
+        for each in self.notes:
+            with suppress(ValueError, IndexError):
+                entry = dict(Wire(2).fields(each, _PAIR))
+                found[_name(entry.get(1))] = _text(entry.get(2))
+        return found
 
 
 @dataclass(frozen=True)
@@ -129,9 +138,13 @@ class Graph:
     inputs: list[Value]
     outputs: list[Value]
 
-    def parts(self) -> Iterable[bytes | memoryview]:
-        """The bytes of an ONNX file of this graph, in pieces: those of weights are views of the file that was read."""
-        pieces: list[bytes | memoryview] = [field(1, _node(each)) for each in self.nodes]
+    def parts(self, notes: str | None = None) -> Iterable[bytes | memoryview]:
+        """The bytes of an ONNX file of this graph, in pieces: those of weights are views of the file that was read.
+
+        Args:
+            notes: of the nodes' metadata, entries whose keys begin so come along; none by default.
+        """
+        pieces: list[bytes | memoryview] = [field(1, _node(each, notes)) for each in self.nodes]
         pieces.append(field(2, "graph"))
         for tensor in self.tensors:
             head = b"".join(field(1, side) for side in tensor.shape) + field(2, tensor.dtype) + field(8, tensor.name)
@@ -284,7 +297,7 @@ class _Reader:
         return Value(name, _number(tensor.get(1, 0)), shape)
 
 
-def _node(node: Node) -> bytes:
+def _node(node: Node, notes: str | None) -> bytes:
     pieces = [field(1, each) for each in node.inputs] + [field(2, each) for each in node.outputs]
     pieces += [field(3, node.name)] if node.name else []
     pieces.append(field(4, node.operator))
@@ -298,6 +311,9 @@ def _node(node: Node) -> bytes:
         else:
             held = b"".join(field(8, each % (1 << 64)) for each in value) + field(20, _INTS)
         pieces.append(field(5, field(1, name) + held))
+    if notes is not None:
+        kept = {key: text for key, text in node.noted().items() if key.startswith(notes)}
+        pieces += [field(9, field(1, key) + field(2, text)) for key, text in kept.items()]
     return b"".join(pieces)
 
 

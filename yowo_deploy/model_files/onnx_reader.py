@@ -28,6 +28,7 @@ COST_KEY = "yowo_cost"  # metadata: parameters and multiply-adds by part, JSON
 STREAMING_KEY = "yowo_streaming"  # metadata: frames looked at and bytes kept by a stream, of a streaming file, JSON
 PRECISION_KEY = "yowo_precision"  # metadata: how a file of lower precision came about, JSON
 
+NOTES = "yowo_"  # begins the keys of metadata that our exporter gives to nodes
 MAX_BYTES = 2 << 30  # what one protobuf file can hold
 
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 16: "bfloat16"}
@@ -80,6 +81,10 @@ class OnnxFile:
     def model_bytes(self) -> bytes:
         """An ONNX file of the graph, for an engine: nothing is in it but what the gate walked."""
         return b"".join(self.graph.parts())
+
+    def file_bytes(self) -> bytes:
+        """As `model_bytes`, with the metadata of the model and our own of its nodes: for tools that rewrite graphs."""
+        return b"".join([*self.graph.parts(notes=NOTES), *_metadata(self)])
 
 
 def read_onnx_file(path: Path) -> OnnxFile:

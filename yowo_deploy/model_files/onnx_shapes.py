@@ -52,19 +52,50 @@ _SAME = {"Relu", "LeakyRelu", "HardSwish", "Identity", "Neg", "Sigmoid", "Softma
 def check_shapes(graph: Graph) -> dict[str, Known]:
     """Type and shape of every value, by name and for a batch of one; what is impossible or too large is refused.
 
+    Where the batch is open, values and work grow at most in proportion with it, so that the bounds hold for any batch.
+
     Raises:
         ModelFileError: a value is read before it is made, or made twice; an operator cannot take its inputs; a value,
-            their sum or the multiply-adds exceed their bounds. The message lacks the name of the file.
+            their sum or the multiply-adds exceed their bounds, or grow otherwise. The message lacks the name of the
+            file.
     """
-    return _Inference(graph).run()
+    values = _Inference(graph, batch=1).run()
+    if any(value.shape is not None and value.shape[0] < 0 for value in graph.inputs):
+        # By induction over the nodes, two batches tell of all: no rule moves the batch, the first side, to another,
+        # and a side that doubles with it is a multiple of it, or less for larger ones where a slice ends.
+        for name, (_, shape) in _Inference(graph, batch=2).run().items():
+            one = values[name][1]
+            if shape not in (one, (*(2 * side for side in one[:1]), *one[1:])):
+                raise ModelFileError(
+                    f"makes {name[:60]!r} of shape {one} from one clip and {shape} from two, which is not in "
+                    "proportion, so it is refused"
+                )
+    return values
 
 
 class _Inference:
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, batch: int) -> None:
+        self._graph, self._batch = graph, batch
         self._constants: dict[str, Tensor] = {}
         self._known: dict[str, Known] = {}
         self._work = 0
+        self._rules: dict[str, Callable[[Node, Shape, list[Shape]], Shape]] = {
+            "Attention": self._attention,
+            "AveragePool": self._pool,
+            "Concat": self._concat,
+            "Conv": self._conv,
+            "MatMul": self._matmul,
+            "MaxPool": self._pool,
+            "Pad": self._pad,
+            "ReduceMean": self._mean,
+            "Reshape": self._reshape,
+            "Resize": self._resize,
+            "Slice": self._slice,
+            "SpaceToDepth": self._space_to_depth,
+            "Squeeze": self._squeeze,
+            "Transpose": self._transpose,
+            "Unsqueeze": self._unsqueeze,
+        }
 
     def run(self) -> dict[str, Known]:
         """See `check_shapes`."""
@@ -77,12 +108,14 @@ class _Inference:
                 raise ModelFileError(f"has the input {value.name[:60]!r}, which is a weight too, so it is refused")
             if value.shape is None or not 0 < len(value.shape) <= 6 or value.dtype not in _DATA:
                 raise ModelFileError(f"has the input {value.name[:60]!r} without type or shape, so it is refused")
-            shape = tuple(1 if side < 0 else side for side in value.shape)
+            shape = tuple(self._batch if side < 0 and not at else side for at, side in enumerate(value.shape))
+            if min(shape) < 0:
+                raise ModelFileError(f"leaves a side of {value.name[:60]!r} open that is not the batch: refused")
             self._make(value.name, (value.dtype, shape))
             given += math.prod(shape)
         if not 0 < given <= MAX_INPUT:
             raise ModelFileError(f"takes {given} numbers, more than the {MAX_INPUT} of any clip, so it is refused")
-        base, total = max(given, _FLOOR), 0
+        base, total = max(given, _FLOOR * self._batch), 0
         # INT8 files make every weight anew from its rounded form; a file cannot hold more of them than bytes.
         weights = sum(math.prod(tensor.shape) for tensor in self._graph.tensors)
         most_value, most_sum = max(MAX_VALUE * base, weights), MAX_SUM * base + 4 * weights
@@ -132,24 +165,7 @@ class _Inference:
             return _broadcast(inputs)
         if node.operator in ("Cast", "Clip", "QuantizeLinear", "DequantizeLinear", "BatchNormalization"):
             return self._elementwise(node, first, inputs)
-        rules: dict[str, Callable[[Node, Shape, list[Shape]], Shape]] = {
-            "Attention": self._attention,
-            "AveragePool": self._pool,
-            "Concat": self._concat,
-            "Conv": self._conv,
-            "MatMul": self._matmul,
-            "MaxPool": self._pool,
-            "Pad": self._pad,
-            "ReduceMean": self._mean,
-            "Reshape": self._reshape,
-            "Resize": self._resize,
-            "Slice": self._slice,
-            "SpaceToDepth": self._space_to_depth,
-            "Squeeze": self._squeeze,
-            "Transpose": self._transpose,
-            "Unsqueeze": self._unsqueeze,
-        }
-        return rules[node.operator](node, first, inputs)
+        return self._rules[node.operator](node, first, inputs)
 
     def _integers(self, node: Node, index: int) -> list[int] | None:
         """The constant whole numbers of an input; None where it is left out."""
@@ -265,7 +281,8 @@ class _Inference:
             sizes = [_scaled(side, scale) for side, scale in zip(first, scales.floats(), strict=True)]
         else:
             _require(not node.inputs[2])
-        _require(not node.inputs[1] and len(sizes) == len(first) and all(0 < side <= 1 << 16 for side in sizes))
+        _require(not node.inputs[1] and len(sizes) == len(first) and sizes[0] == first[0])
+        _require(all(0 < side <= 1 << 16 for side in sizes))
         return tuple(sizes)
 
     def _slice(self, node: Node, first: Shape, inputs: list[Shape]) -> Shape:

@@ -45,13 +45,15 @@ class Wire:
             if not known[tag]:
                 once.add(tag)
             kind = tag & 7
+            size = 4 if kind == FIXED32 else 8
+            if kind in (VARINT, BYTES):
+                size = message[at]  # most are of one byte, and calls are dear
+                at += 1
+                if size > 0x7F:
+                    size, at = varint(message, at - 1)
             if kind == VARINT:
-                number, at = varint(message, at)
-                found.append((tag >> 3, number))
+                found.append((tag >> 3, size))
             else:
-                size = 8 if kind == FIXED64 else 4
-                if kind == BYTES:
-                    size, at = varint(message, at)
                 if size > end - at:
                     raise IndexError("field reaches over the end")
                 found.append((tag >> 3, message[at : at + size]))
@@ -105,7 +107,7 @@ def field(number: int, content: int | str | bytes | memoryview) -> bytes:
     if isinstance(content, int):
         return _varint(number << 3) + _varint(content)
     data = content.encode() if isinstance(content, str) else content
-    return header(number, len(data)) + data
+    return b"".join((_varint(number << 3 | BYTES), _varint(len(data)), data))
 
 
 def header(number: int, size: int) -> bytes:
@@ -113,6 +115,8 @@ def header(number: int, size: int) -> bytes:
     return _varint(number << 3 | BYTES) + _varint(size)
 
 
+_SMALL = [bytes([value]) for value in range(0x80)]
+
+
 def _varint(value: int) -> bytes:
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+    return _SMALL[value] if value < 0x80 else bytes([value & 0x7F | 0x80]) + _varint(value >> 7)

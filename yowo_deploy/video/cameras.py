@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import VideoError, foreign
-from yowo_deploy.video.ffmpeg_options import Address, capture_options
+from yowo_deploy.video.ffmpeg_options import Address, Way, capture_options
 from yowo_deploy.video.reader import (
     BehindDoor,
     Capture,
@@ -27,6 +28,8 @@ from yowo_deploy.video.reader import (
 TIMEOUT_S = 2.0  # to connect, and for the next frame; recovery within 2.1 s was measured (HARDENING, "Live")
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 8.0
 RETRIES = 3  # of a file that ends too early, before it counts as damaged
+FIRST_FRAME_S = 5.0  # that a connection may take to give a picture that is not damaged
+_BETWEEN_READS_S = 0.01
 KEY_FRAME_WITHIN_S = 10.0  # some encoders refresh a picture in stripes and send no whole one, ever
 BLACK = 20  # brightest value of a black frame; video's black is 16, and a lossy codec adds a little
 _EVERY = 8
@@ -48,15 +51,33 @@ def connect_address(address: Address, timeout_s: float = TIMEOUT_S) -> Capture:
     """
     address.reach(timeout_s)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
-    with capture_options(address.options), foreign(f"{address.shown} cannot be opened", VideoError):
-        capture = cv2.VideoCapture(
-            address.url, cv2.CAP_FFMPEG, [item for limit in limits for item in (limit, int(1000 * timeout_s))]
-        )
-    if not capture.isOpened():
+    with closed_on_error(Way(address)) as way:
+        with capture_options(way.options), foreign(f"{address.shown} cannot be opened", VideoError):
+            capture = cv2.VideoCapture(
+                way.url, cv2.CAP_FFMPEG, [item for limit in limits for item in (limit, int(1000 * timeout_s))]
+            )
+        if capture.isOpened():
+            return _Reached(BehindDoor(address.shown, capture), way)
+        if way.refused:
+            raise VideoError(
+                f"{address.shown} leads to the host {way.refused}: name it with --allow-hosts if it may be asked"
+            )
         raise VideoError(
             f"{address.shown} gives no video within {timeout_s:g} s: check path, user and password, or the format"
         )
-    return BehindDoor(address.shown, capture)
+
+
+class _Reached:
+    """A capture with the way that it takes."""
+
+    def __init__(self, capture: Capture, way: Way) -> None:
+        self._capture, self._way = capture, way
+        self.read, self.grab, self.retrieve, self.get = capture.read, capture.grab, capture.retrieve, capture.get
+
+    def release(self) -> None:
+        """Both."""
+        self._capture.release()
+        self._way.close()
 
 
 def connect_webcam(number: int) -> Capture:
@@ -94,6 +115,9 @@ class Connection:
         capture = self._connect()
         refuse_absurd_size(self.name, capture)
         decoded, frame = capture.read()
+        end = time.monotonic() + FIRST_FRAME_S
+        while not decoded and time.monotonic() < end and not self._stopping.wait(_BETWEEN_READS_S):
+            decoded, frame = capture.read()  # a picture that is damaged is a read in vain
         if not decoded:
             capture.release()
             raise VideoError(f"{self.name} has no frame to give")

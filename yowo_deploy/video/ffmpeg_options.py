@@ -6,15 +6,17 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import cv2
 
+from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, VideoError
 from yowo_deploy.plain_text import redacted
+from yowo_deploy.video.host_gate import HTTP_GATE, PORTS, RtspRelay, Target
 
 # OpenCV reads these when it opens something, and from the environment alone.
 _VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
@@ -27,7 +29,6 @@ _RTSP = (
 )
 _FORMATS = "mpjpeg,mjpeg,jpeg_pipe,mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,ogg,asf,h264,hevc,hls"
 _HTTP = f"protocol_whitelist;http,https,httpproxy,tcp,tls,crypto|format_whitelist;{_FORMATS}"
-_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _OPTIONS = {"rtsp": _RTSP, "rtsps": _RTSP, "http": _HTTP, "https": _HTTP}
 
 _TURN = threading.Lock()
@@ -84,6 +85,7 @@ class Address:
         url: all of it; passwords may be in it, so it is shown nowhere.
         shown: scheme, host and path: what may stand in names and messages.
         options: for `capture_options`: protocols and formats of this kind of address and no others.
+        hosts: that a redirect or a playlist may lead to, its own among them.
     """
 
     url: str = field(repr=False)
@@ -91,10 +93,14 @@ class Address:
     options: str
     host: str
     port: int
+    hosts: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str, allow_hosts: Iterable[str] = ()) -> Address:
         """An address that begins with rtsp://, rtsps://, http:// or https://.
+
+        Args:
+            allow_hosts: others that it may lead to.
 
         Raises:
             InputError: it begins otherwise, or has no host; the message says nothing of what may be a password.
@@ -116,7 +122,8 @@ class Address:
         inside = f"[{host}]" if ":" in host else host
         # Recorders take name and password within the path, as /user=admin&password=secret&channel=1.
         named = redacted(f"{parts.scheme}://{inside}{f':{port}' if port else ''}{parts.path}")
-        return cls(text, named, _OPTIONS[parts.scheme], host, port or _PORTS[parts.scheme])
+        hosts = frozenset(each.lower() for each in (host, *allow_hosts))
+        return cls(text, named, _OPTIONS[parts.scheme], host, port or PORTS[parts.scheme], hosts)
 
     def reach(self, timeout_s: float) -> None:
         """Connect to the host and hang up, outside of `capture_options`: most dead cameras are found so.
@@ -132,3 +139,39 @@ class Address:
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
             raise VideoError(f"{self.shown} cannot be reached: {reason}") from error
+
+
+class Way(Closing):
+    """The way that FFmpeg takes to an address, open until it is closed: no other hosts can be reached by it.
+
+    Attributes:
+        url, options: for OpenCV.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._hosts, self.url, parts = address.hosts, address.url, urlsplit(address.url)
+        self._closed, self._refusals = False, HTTP_GATE.refusals
+        self._relay: RtspRelay | None = None
+        if parts.scheme.startswith("rtsp"):
+            self._relay = RtspRelay(Target(address.host, address.port, parts.scheme == "rtsps"), address.hosts)
+            user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+            self.url = parts._replace(scheme="rtsp", netloc=f"{user}127.0.0.1:{self._relay.port}").geturl()
+            self.options = address.options
+        else:
+            self.options = f"{address.options}|{HTTP_GATE.enter(address.hosts)}"
+
+    @property
+    def refused(self) -> str:
+        """A host that it led to and that was not named; "" if there was none."""
+        if self._relay is not None:
+            return self._relay.refused
+        return HTTP_GATE.refused if HTTP_GATE.refusals > self._refusals else ""
+
+    def close(self) -> None:
+        """What is read meanwhile breaks off."""
+        if not self._closed:
+            self._closed = True
+            if self._relay is not None:
+                self._relay.close()
+            else:
+                HTTP_GATE.leave(self._hosts)

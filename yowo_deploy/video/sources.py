@@ -246,6 +246,7 @@ def open_source(
     give_suspect: bool = False,
     timeout_s: float = TIMEOUT_S,
     patience_s: float | None = None,
+    allow_hosts: Sequence[str] = (),
 ) -> Source:
     """The frames of a file, a folder of pictures, a glob, a webcam or a stream.
 
@@ -260,13 +261,14 @@ def open_source(
         give_suspect: also give frames that are suspect, see `Counts`.
         timeout_s: of a stream: to open it, and for its next frame.
         patience_s: how long a lost source is tried again; for ever by default, 30 s for a file behind an address.
+        allow_hosts: that an address may lead to by redirects and playlists, beside its own.
 
     Raises:
         InputError: no such file or picture, several files, an address of another kind.
         VideoError: it is there and gives no frame: damaged, empty, no answer. A source is tried again only when it
             has been there once.
     """
-    with closed_on_error(_feed(os.fspath(text), allow_damaged, timeout_s, patience_s)) as feed:
+    with closed_on_error(_feed(os.fspath(text), allow_damaged, timeout_s, patience_s, allow_hosts)) as feed:
         return Source(feed, policy or ("drop-oldest" if feed.live else "wait"), depth, give_suspect)
 
 
@@ -345,12 +347,14 @@ class _LocalFile:
         self._reader.close()
 
 
-def _feed(text: str, allow_damaged: bool, timeout_s: float, patience_s: float | None) -> Feed:
+def _feed(
+    text: str, allow_damaged: bool, timeout_s: float, patience_s: float | None, allow_hosts: Sequence[str]
+) -> Feed:
     if text.isdecimal():
         number = int(text)
         return Camera(Connection(f"webcam {number}", lambda: connect_webcam(number), patience_s))
     if "://" in text:
-        return _stream(Address.parse(text), allow_damaged, timeout_s, patience_s)
+        return _stream(Address.parse(text, allow_hosts), allow_damaged, timeout_s, patience_s)
     path = Path(text)
     if path.is_dir():
         return _LocalFile(ImageFolder(path))

@@ -23,6 +23,7 @@ from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_repo
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.graph.module_names import block_of, name_blocks
 from yowo_export.graph.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
+from yowo_export.graph.source import load_graph
 from yowo_export.precision.accuracy_drop import Damage, Judge
 from yowo_export.precision.fp16 import lower, overflowing, rehearse
 from yowo_export.precision.int8 import (
@@ -156,7 +157,7 @@ def store_anew(
     spec = _source_spec(source)
     if attention == "plain" and spec.precision == "bf16":
         raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
-    model = ir.load(source)
+    model = load_graph(source)
     model.metadata_props[GOLDEN_KEY] = golden_record(spec)
     model.metadata_props.pop(FORM_KEY, None)  # of the weights as they were
     name_blocks(model)
@@ -184,7 +185,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.base = self.folder / "fp32.onnx"
-        model = ir.load(self.source)
+        model = load_graph(self.source)
         model.metadata_props.pop(FORM_KEY, None)
         name_blocks(model)
         store_single(model)

@@ -29,6 +29,7 @@ from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.graph.builder import Change, NodeBuilder, ints, spatial
+from yowo_export.graph.source import load_graph
 from yowo_export.streaming.prefix import Chain, Layer, find_chain, sides
 from yowo_export.streaming.reuse import Positions, Signal, Tap, levels_of, reads, signals
 
@@ -63,7 +64,7 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
 
 def check_streamable(source: Path) -> None:
     """Raise an InputError where `export_streaming` would refuse a float32 file, or one made from it."""
-    _shared(ir.load(source), read_spec(source))
+    _shared(load_graph(source), read_spec(source))
 
 
 def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
@@ -83,7 +84,7 @@ def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
         raise InputError(f"{source} is a streaming file already")
     if spec.precision not in LIMITS:
         raise InputError(f"--streaming takes no {spec.precision}: export fp32, and open it with --precision bf16")
-    model = streamed(ir.load(source), spec)
+    model = streamed(load_graph(source), spec)
     with atomic_write(output) as temporary:
         ir.save(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)

@@ -19,7 +19,7 @@ from yowo_deploy.video import cameras
 from yowo_deploy.video.cameras import FIRST_DELAY_S, Camera, Captured, Connection, RemoteFile, connect_address
 from yowo_deploy.video.ffmpeg_options import Address
 
-Script = list[tuple[str, Frame]]
+Script = list[tuple[str, Frame | None]]  # None is a picture that is damaged
 
 
 def picture(shade: int = 100, width: int = 32, height: int = 24, seed: int = 0) -> Frame:
@@ -43,7 +43,7 @@ class Scripted:
             return False, None
         self._kind, frame = self._left.pop(0)
         self.index += 1
-        return True, frame
+        return frame is not None, frame
 
     def grab(self) -> bool:
         return self.read()[0]
@@ -187,10 +187,20 @@ def test_stopping_ends_a_pause() -> None:
         ),
     ],
 )
-def test_a_camera_without_a_usable_frame_is_refused_and_released(capture: Scripted, expected: str) -> None:
+def test_a_camera_without_a_usable_frame_is_refused_and_released(
+    capture: Scripted, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cameras, "FIRST_FRAME_S", 0.0)
     with pytest.raises(VideoError, match=expected):
         Connection("camera", connects(capture), None)
     assert capture.released == 1
+
+
+def test_damaged_pictures_before_the_first_whole_one_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cameras, "FIRST_FRAME_S", NEVER_S)
+    script: Script = [*[("I", None)] * 20, *new_pictures(3)]
+    connection = Connection("camera", connects(Scripted(script)), None)
+    assert reasons(all_of(Camera(connection), connection)) == [None] * 3
 
 
 def film(count: int, declared: int) -> Scripted:

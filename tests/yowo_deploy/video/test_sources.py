@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -384,6 +384,20 @@ def test_a_camera_that_is_killed_and_started_again_loses_nothing_but_the_frames_
     assert len(jumps) <= 3  # only where it was gone
     assert all(before < now for before, now in pairwise(times))
     assert "s3cret" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"\0" * len(whole), lambda whole: b""]
+)
+def test_a_camera_whose_first_pictures_are_damaged_is_waited_for(
+    damage: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yowo_deploy.video.cameras.FIRST_FRAME_S", NEVER_S)
+    with LocalCamera(fps=100) as camera:
+        camera.damage = lambda number, whole: damage(whole) if number < 8 else whole
+        with open_source(camera.url, timeout_s=NEVER_S) as source:
+            first, second = (number_in(timed.image) for timed, _ in zip(source, range(2), strict=False))
+    assert 8 <= first < second
 
 
 def test_a_camera_that_falls_silent_is_connected_anew() -> None:

@@ -2,8 +2,8 @@
 //
 // The runtimes can be crashed or hung by small crafted files, and read protobuf less strictly than a walker: a file is
 // read once and walked here, and an engine is given bytes written anew from what was walked. What is not of the
-// language of our exporter is refused. `yowo_deploy/model_files/onnx_reader.py` is the same gate, and also infers
-// shapes.
+// language of our exporter, or would make too much, is refused. `yowo_deploy/model_files/onnx_reader.py` is the same
+// gate.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,9 @@
 #include <vector>
 
 #include "yowo/errors.hpp"
+#include "yowo/model_files/onnx_graph.hpp"
 #include "yowo/model_files/onnx_language.hpp"
+#include "yowo/model_files/onnx_shapes.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {
@@ -86,7 +88,8 @@ struct OnnxFile {
   std::string model;  // the graph as an ONNX file, for an engine: nothing is in it but what was walked
 
   // `path` is for messages alone. Throws ModelFileError: no ONNX file, or not strictly written; functions, subgraphs or
-  // external data; operators or attributes that no YOWO graph has; too large.
+  // external data; operators, attributes or shapes that no YOWO graph has; too large, or what an engine would make of
+  // it.
   static OnnxFile read(std::istream& stream, const std::string& path);
 
   // The spec that it carries. Throws SpecError: none, or a broken one.
@@ -137,7 +140,12 @@ class OnnxWalk {
         append_graph(graph, field.text);
       }
     });
-    if (!nodes_ || !file.opset) refuse("is not an ONNX file: it holds no graph");
+    if (graph_.nodes.empty() || !file.opset) refuse("is not an ONNX file: it holds no graph");
+    try {
+      check_onnx_shapes(graph_);
+    } catch (const InputError& error) {
+      refuse(error.what());
+    }
     std::string head, opset;
     append(head, 1, version);
     append(opset, 2, static_cast<std::uint64_t>(file.opset));
@@ -234,32 +242,35 @@ class OnnxWalk {
            if (field.number == 15) refuse("holds sparse weights; our graphs have none, so it is refused");
            if (field.number == 1) append_node(part, field.text);
            if (field.number == 5) append_tensor(part, field.text);
-           if (field.number == 11 || field.number == 12) append_value(part, field.text);
+           if (field.number == 11) graph_.inputs.push_back(append_value(part, field.text));
+           if (field.number == 12) graph_.outputs.push_back(append_value(part, field.text));
            if (!part.empty()) append(made, field.number, part);
          });
     append(made, 2, "graph");
   }
 
   void append_node(std::string& made, std::string_view message) {
-    if (++nodes_ > OnnxFile::max_nodes) refuse(text("has more than ", OnnxFile::max_nodes, " nodes, so it is refused"));
-    std::string operation, part;
-    std::vector<std::string> inputs, outputs;
-    std::vector<OnnxAttribute> attributes;
+    if (graph_.nodes.size() == OnnxFile::max_nodes)
+      refuse(text("has more than ", OnnxFile::max_nodes, " nodes, so it is refused"));
+    OnnxNode& node = graph_.nodes.emplace_back();
+    std::string part;
     each(message, {0, bits({1, 2, 3, 4, 5, 6, 7, 9}), 0, bits({1, 2, 5, 9})}, [&](const Field& field) {
       if (field.number == 6 || field.number == 9) return;
       if (field.number == 5) {
         part.clear();
-        attributes.push_back(attribute(part, field.text));
+        node.attributes.push_back(attribute(part, field.text));
         return append(made, 5, part);
       }
       std::string word = name(field.text);
       if (field.number == 7 && !word.empty() && word != "ai.onnx")
         refuse("uses an operator of the domain '" + word.substr(0, 60) + "', which no YOWO graph has: refused");
       if (field.number != 7) append(made, field);
-      if (field.number == 4) operation = word;
-      if (field.number == 1 || field.number == 2) (field.number == 1 ? inputs : outputs).push_back(std::move(word));
+      if (field.number == 4) node.operation = word;
+      if (field.number == 1 || field.number == 2)
+        (field.number == 1 ? node.inputs : node.outputs).push_back(std::move(word));
     });
-    if (const std::string why = outside_language(operation, inputs, outputs, attributes); !why.empty()) refuse(why);
+    const std::string why = outside_language(node.operation, node.inputs, node.outputs, node.attributes);
+    if (!why.empty()) refuse(why);
   }
 
   OnnxAttribute attribute(std::string& made, std::string_view message) {
@@ -295,21 +306,23 @@ class OnnxWalk {
   }
 
   void append_tensor(std::string& made, std::string_view message) {
-    std::uint64_t type = 0, count = 1, held = 0, axes = 0;
-    std::string_view values;
+    auto& [label, tensor] = graph_.tensors.emplace_back();
+    std::uint64_t count = 1, held = 0;
+    std::uint64_t& type = tensor.type;
     made.reserve(message.size());
     each(message, {bits({1, 2, 14}), bits({4, 5, 7, 8, 9, 12, 13, 16}), 0, bits({1, 13, 16})}, [&](const Field& field) {
       if (field.number == 13 || (field.number == 14 && field.value))
         refuse("keeps weights in other files, ours are one file, so it is refused");
       if (field.number == 1) {
         if (field.value > std::uint64_t{1} << 31) broken();
-        if (++axes > 8 || (count && field.value > OnnxFile::max_bytes / count)) count = OnnxFile::max_bytes * 9;
-        count = count > OnnxFile::max_bytes ? count : count * field.value;
+        const bool huge = tensor.shape.size() == 8 || (count && field.value > OnnxFile::max_bytes / count);
+        count = huge || count > OnnxFile::max_bytes ? OnnxFile::max_bytes * 9 : count * field.value;
+        if (!huge) tensor.shape.push_back(static_cast<std::int64_t>(field.value));
       }
       if (field.number == 2) type = field.value;
-      if (field.number == 8) name(field.text);
+      if (field.number == 8) label = name(field.text);
       if (field.number == 4 || field.number == 5 || field.number == 7 || field.number == 9)
-        held |= bits({0}) << field.number, values = field.text;
+        held |= bits({0}) << field.number, tensor.field = field.number, tensor.values = field.text;
       if (field.number != 12 && field.number != 14 && field.number != 16) append(made, field);
     });
     const std::uint64_t size = type == 1 || type == 6 ? 4 : type == 2 || type == 3 ? 1 : type == 7 ? 8 : 2;
@@ -318,6 +331,7 @@ class OnnxWalk {
                                 : held == bits({7}) ? bits({7})
                                 : held & ~bits({9}) ? 0
                                                     : bits({1, 2, 3, 6, 7, 10, 16});
+    std::string_view values = tensor.values;
     std::uint64_t found = values.size() / size;
     if (held & bits({5, 7}))
       for (found = 0; !values.empty(); ++found)
@@ -327,31 +341,40 @@ class OnnxWalk {
   }
 
   // An input or output; of its type nothing is left out but remarks.
-  void append_value(std::string& made, std::string_view message) {
+  OnnxValue append_value(std::string& made, std::string_view message) {
+    OnnxValue value;
     each(message, {0, bits({1, 2, 3, 4}), 0, bits({4})}, [&](const Field& field) {
-      if (field.number == 1) name(field.text);
-      if (field.number == 2) check_type(field.text);
+      if (field.number == 1) value.name = name(field.text);
+      if (field.number == 2) read_type(value, field.text);
       if (field.number < 3) append(made, field);
+    });
+    return value;
+  }
+
+  void read_type(OnnxValue& value, std::string_view message) {
+    each(message, {0, bits({1, 6}), 0, 0}, [&](const Field& tensor) {
+      if (tensor.number != 1) return;
+      each(tensor.text, {bits({1}), bits({2}), 0, 0}, [&](const Field& part) {
+        if (part.number == 1) value.type = part.value;
+        if (part.number == 2) value.shaped = true, read_sides(value.shape, part.text);
+      });
     });
   }
 
-  void check_type(std::string_view message) {
-    each(message, {0, bits({1, 6}), 0, 0}, [&](const Field& tensor) {
-      if (tensor.number == 1)
-        each(tensor.text, {bits({1}), bits({2}), 0, 0}, [&](const Field& shape) {
-          if (shape.number == 2)
-            each(shape.text, {0, bits({1}), 0, bits({1})},
-                 [&](const Field& side) {
-                   each(side.text, {bits({1}), bits({2, 3}), 0, 0}, [&](const Field& length) {
-                     if (length.value > std::uint64_t{1} << 31) broken();
-                   });
-                 });
-        });
+  void read_sides(Sides& shape, std::string_view message) {
+    each(message, {0, bits({1}), 0, bits({1})}, [&](const Field& side) {
+      shape.push_back(-1);
+      each(side.text, {bits({1}), bits({2, 3}), 0, 0}, [&](const Field& length) {
+        if (length.wire) return;
+        if (length.value > std::uint64_t{1} << 31) broken();
+        shape.back() = static_cast<std::int64_t>(length.value);
+      });
     });
   }
 
   std::string path_;
-  int nodes_ = 0, fields_ = 0;
+  OnnxGraph graph_;
+  int fields_ = 0;
 };
 
 }  // namespace detail

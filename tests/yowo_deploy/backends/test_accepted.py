@@ -1,0 +1,132 @@
+"""Files that are not known are tried in a process of their own, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yowo_deploy.backends import accepted, isolated, loader
+from yowo_deploy.backends.accepted import accept, is_accepted, list_path
+from yowo_deploy.backends.isolated import Isolated
+from yowo_deploy.backends.loader import open_model
+from yowo_deploy.diagnostics.probe_model import write_one_layer
+from yowo_deploy.errors import EngineError, InputError, ModelFileError
+from yowo_deploy.model_files.default import model_path
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that nobody knows, beside a list of its own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(loader, "is_accepted", is_accepted)
+    path = tmp_path / "one.onnx"
+    write_one_layer(path)
+    return path
+
+
+def open_once(file: Path, **options: Any) -> None:
+    with open_model(file, "onnxruntime", **options) as model:
+        model.infer(np.zeros((1, *model.spec.clip_shape), np.float32))
+
+
+def test_a_file_is_tried_once_and_known_by_its_content(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials: list[str] = []
+    monkeypatch.setattr(Isolated, "try_out", lambda self: trials.append(self._path))
+    open_once(file, trust=False)
+    other = tmp_path / "other name"
+    other.write_bytes(file.read_bytes())
+    for again in (file, other):
+        open_once(again, trust=False)
+    assert trials == [str(file)] and is_accepted(other)
+    other.write_bytes(file.read_bytes() + b"\x72\x00")  # an empty entry of metadata
+    open_once(other, trust=False)
+    assert trials == [str(file), str(other)]
+
+
+def test_a_trial_is_real_and_none_takes_place_where_none_is_asked_for(file: Path) -> None:
+    open_once(file)
+    open_once(file, trust=True)
+    assert not is_accepted(file)
+    open_once(file, trust=False)
+    assert is_accepted(file)
+
+
+def test_the_model_of_the_package_is_known_without_a_list(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepted, "sha256_of", lambda path: pytest.fail("it was hashed"))
+    assert is_accepted(model_path("default"))
+
+
+@pytest.mark.parametrize("blow", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_file_that_crashes_its_engine_is_one_line_and_stays_unknown(
+    blow: signal.Signals, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(self: Isolated) -> None:
+        os.kill(self._process.pid, blow)
+        self._ask("infer", np.zeros((1, *self.spec.clip_shape), np.float32))
+
+    monkeypatch.setattr(Isolated, "try_out", crash)
+    with pytest.raises(ModelFileError, match=r"not known and failed .* died: .*--trust") as refused:
+        open_once(file, trust=False)
+    assert "\n" not in str(refused.value) and not is_accepted(file)
+
+
+def test_a_file_that_takes_for_ever_or_all_memory_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "TRIAL_BYTES", -8 * file.stat().st_size + (16 << 20))  # less than numpy takes
+    with pytest.raises(ModelFileError, match="failed when it was tried"):
+        open_once(file, trust=False)
+    monkeypatch.undo()
+    monkeypatch.setattr(isolated, "_PATIENCE_S", 0.0)
+    with pytest.raises(EngineError, match="gave no answer in 0 s"):
+        Isolated(file, limit_s=0.0, backend="onnxruntime")
+
+
+def test_errors_of_a_trial_are_those_of_opening(file: Path) -> None:
+    file.write_bytes(b"no model")
+    with pytest.raises(ModelFileError, match="is not an ONNX file"):
+        open_once(file, trust=False)
+    with pytest.raises(InputError, match="parallel is 0"):
+        open_once(file, trust=False, parallel=0)
+
+
+def test_a_home_that_cannot_be_written_means_a_trial_each_time(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    accept(file)
+    assert not is_accepted(file)
+    open_once(file, trust=False)
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert list_path() is None
+    accept(file)
+    assert not is_accepted(file)
+
+
+def test_the_list_is_bounded_and_keeps_the_newest(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepted, "MOST", 3)
+    made = [tmp_path / str(number) for number in range(5)]
+    for number, path in enumerate(made):
+        path.write_text(str(number))
+        accept(path)
+    accept(made[3])
+    assert [is_accepted(path) for path in made] == [False, False, True, True, True]
+    path = list_path()
+    assert path is not None and len(path.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.chmod(0o666), lambda path: path.write_text("x" * 10**6)])
+def test_a_list_that_others_may_have_written_is_none(damage: Any, file: Path) -> None:
+    accept(file)
+    path = list_path()
+    assert path is not None and is_accepted(file)
+    damage(path)
+    assert not is_accepted(file)
