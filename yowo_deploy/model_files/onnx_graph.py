@@ -49,16 +49,25 @@ _TYPE, _TENSOR_TYPE = _table({1: BYTES, 6: BYTES}), _table({1: VARINT, 2: BYTES}
 _SHAPE, _SIDE = _table({}, {1: BYTES}), _table({1: VARINT, 2: BYTES, 3: BYTES})
 _PAIR = _table({1: BYTES, 2: BYTES})
 _OPSET = _table({1: BYTES, 2: VARINT})
-_REFUSED = {
-    (id(_MODEL), 25): "defines functions of its own; our graphs have none",
-    (id(_GRAPH), 15): "holds sparse weights; our graphs have none",
-    (id(_ATTRIBUTE), 5): "holds a tensor in an attribute; our graphs have none",
-    (id(_ATTRIBUTE), 6): "nests graphs in its nodes; ours do not",
-    (id(_ATTRIBUTE), 10): "holds tensors in an attribute; our graphs have none",
-    (id(_ATTRIBUTE), 11): "nests graphs in its nodes; ours do not",
-    (id(_ATTRIBUTE), 22): "holds sparse weights; our graphs have none",
-    (id(_ATTRIBUTE), 23): "holds sparse weights; our graphs have none",
-    (id(_TENSOR), 13): "keeps weights in other files, ours are one file",
+# Of each message that has any, by the identity of its table.
+_REFUSED: dict[int, dict[int, str]] = {
+    id(_MODEL): {
+        25: "defines functions of its own; our graphs have none",
+    },
+    id(_GRAPH): {
+        15: "holds sparse weights; our graphs have none",
+    },
+    id(_ATTRIBUTE): {
+        5: "holds a tensor in an attribute; our graphs have none",
+        6: "nests graphs in its nodes; ours do not",
+        10: "holds tensors in an attribute; our graphs have none",
+        11: "nests graphs in its nodes; ours do not",
+        22: "holds sparse weights; our graphs have none",
+        23: "holds sparse weights; our graphs have none",
+    },
+    id(_TENSOR): {
+        13: "keeps weights in other files, ours are one file",
+    },
 }
 
 
@@ -175,9 +184,10 @@ class _Reader:
     def _fields(self, message: memoryview | int, known: Mapping[int, bool]) -> Fields:
         assert not isinstance(message, int)  # its tag is in the table as one of bytes
         found = self._wire.fields(message, known)
-        for number, _ in found:
-            if (id(known), number) in _REFUSED:
-                raise ModelFileError(f"{_REFUSED[id(known), number]}, so it is refused")
+        if reasons := _REFUSED.get(id(known)):
+            for number, _ in found:
+                if number in reasons:
+                    raise ModelFileError(f"{reasons[number]}, so it is refused")
         return found
 
     def model(self, content: memoryview) -> tuple[Graph, dict[str, str]]:

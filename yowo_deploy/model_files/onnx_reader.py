@@ -8,6 +8,7 @@ make too much, is refused; and an engine is given bytes written anew from what w
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,8 +96,9 @@ def read_onnx_file(path: Path) -> OnnxFile:
             attributes or shapes that no YOWO graph has; too large, or what an engine would make of it is.
     """
     with path.open("rb") as stream:
-        content = stream.read(MAX_BYTES + 1) if path.stat().st_size <= MAX_BYTES else None
-    if content is None or len(content) > MAX_BYTES:
+        size = os.fstat(stream.fileno()).st_size
+        content = stream.read(size + 1) if size <= MAX_BYTES else b""  # a file that grows meanwhile is cut off
+    if size > MAX_BYTES:
         raise ModelFileError(f"{path} is larger than {MAX_BYTES >> 30} GiB, more than one ONNX file can be")
     return checked_file(content, path)
 
