@@ -149,11 +149,11 @@ def campaign(kind: str, count: int, seed: int, seconds: float) -> tuple[Counter[
         latest: Any = -1
         try:
             while isinstance(latest, int):
-                number, latest = latest, here.recv()
+                latest = here.recv()
         except EOFError:
             child.join()
-            faults.append(f"{seed}/{number}: the process ended with {child.exitcode}")
-            outcomes["died"] += number + 1
+            faults.append(f"{seed}/{latest}: the process ended with {child.exitcode}")
+            outcomes["died"] += latest + 1
         else:
             child.join()
             outcomes += latest[0]
