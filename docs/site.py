@@ -41,6 +41,7 @@ NAVIGATION: dict[str, dict[str, str]] = {
         "C++ and C": "docs/cpp.md",
         "Streaming": "docs/streaming.md",
         "Coming from other tools": "docs/coming-from.md",
+        "Files and streams of others": "docs/security.md",
         "Troubleshooting": "docs/troubleshooting.md",
     },
     "Reference": {
