@@ -147,7 +147,7 @@ class OpenReceivers(Closing):
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Messages by receiver and outcome."""
-        return {(name, what): n for name, each in self._receivers.items() for what, n in each.counts.items()}
+        return {(name, what): n for name, each in self._receivers.items() for what, n in dict(each.counts).items()}
 
     def sinks(
         self, source: Source, events: Callable[[], Messages], zones: Callable[[], Zones]

@@ -141,7 +141,7 @@ class MqttBroker(Closing):
 
     def _send_stats(self, seconds: float) -> None:
         rates = {source: round(frames / seconds, 2) for source, frames in self._frames.items()}
-        dropped = {reason: count for reason, count in self.counts.items() if reason != "sent"}
+        dropped = {reason: count for reason, count in dict(self.counts).items() if reason != "sent"}
         stats = {"fps": rates, "sent": self.counts["sent"], "waiting": self.waiting, "dropped": dropped}
         self._frames = Counter(dict.fromkeys(self._frames, 0))
         self.retain(self.topic("stats"), to_json(stats))

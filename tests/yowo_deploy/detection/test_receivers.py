@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.waiting import NEVER_S
+from tests.waiting import NEVER_S, wait_until
 from tests.yowo_deploy.sinks.receiver import Answer, Receiver
 from yowo_deploy.cli import cli
 from yowo_deploy.detection.outputs import Outputs
@@ -148,7 +148,7 @@ def test_prometheus_finds_frames_drops_and_messages(made_up: Callable[..., Resul
             for number in range(3):
                 for sink in sinks.values():
                     sink.write(made_up(number).frame, made_up(number, {0: [0.9, 0, 0]}))
-            receiver.wait_for(1)
+            wait_until(lambda: bool(opened.counts()))
             port = opened.metrics_port
             connection = http.client.HTTPConnection("127.0.0.1", port)
             connection.request("GET", "/metrics")
