@@ -25,7 +25,7 @@ from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.datasets import AnnotatedVideo, open_dataset, split_present
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.spec import ModelSpec
-from yowo_training.trainer import hold_out
+from yowo_training.data.held_out import hold_out
 
 APPEAR = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25)
 KEEP = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)

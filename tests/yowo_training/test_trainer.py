@@ -27,6 +27,7 @@ from yowo_deploy.evaluation import Evaluation, evaluate_videos
 from yowo_deploy.metrics import ClassAp
 from yowo_training import trainer
 from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from yowo_training.data.held_out import hold_out
 from yowo_training.loss import LossWeights
 from yowo_training.model_init import build
 from yowo_training.models.backbones.tiny import Tiny3d
@@ -34,7 +35,7 @@ from yowo_training.models.ema import Average
 from yowo_training.optimizer import build_optimizer, rate_at, rate_factor
 from yowo_training.recipes import Recipe, find_recipe
 from yowo_training.torch_backend import TorchBackend
-from yowo_training.trainer import Budget, Run, hold_out, many_labels
+from yowo_training.trainer import Budget, Run, many_labels
 
 TINY = replace(find_recipe("yowo-tiny"), width=32, input_size=(64, 64), batch=4, loss=LossWeights())
 
@@ -139,6 +140,21 @@ def test_a_run_on_mosaics_and_people_of_unknown_actions_goes_on_to_the_same_weig
     assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "cut" / "last.pt"))
     with pytest.raises(InputError, match="annotations"):
         Run(recipe, actors, tmp_path / "whole", Budget(None, 2), validation=0.2, resume=True)
+
+
+def test_what_is_saved_is_mixed_with_the_weights_that_the_run_began_with(dataset: Dataset, tmp_path: Path) -> None:
+    first = Run(TINY, dataset, tmp_path / "first", Budget(None, 1))
+    assert len(list(first)) > 0
+    start, recipe = str(first.output / "last.pt"), replace(TINY, start_share=0.25, learning_rate=0.01)
+    run = Run(recipe, dataset, tmp_path / "second", Budget(None, 1), start=start)
+    assert len(list(run)) > 0
+    before, after = weights_of(Path(start)), run.average.model.state_dict()
+    for name, value in weights_of(run.output / "last.pt").items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.25 * before[name] + 0.75 * after[name], rtol=1e-5, atol=1e-6)
+    assert not torch.equal(before["conv_final.weight"], after["conv_final.weight"])
+    with pytest.raises(InputError, match="--start"):
+        Run(recipe, dataset, tmp_path / "third", Budget(None, 1))
 
 
 def leave_after_two_steps(dataset: Dataset, folder: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:

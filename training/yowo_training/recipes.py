@@ -35,6 +35,7 @@ class Recipe:
         precision: of the forward pass, by autocast.
         pretrained: branches that start from ImageNet weights, where `imagenet` is set.
         pretrained_rate: factor on the rate of pretrained weights.
+        start_share: share of the weights that a fine-tuning began with in those that are saved; see `Run.result`.
         weight_decay: of weights, not of norms and biases.
         ema: decay of the moving average of weights, which is what is saved.
         jitter: each side of the crop moves by up to this fraction of the frame.
@@ -79,6 +80,7 @@ class Recipe:
     pretrained_rate: float = 0.5
     weight_decay: float = 0.02
     ema: float = 0.998
+    start_share: float = 0.0
     jitter: float = 0.2
     colour: float = 0.3
     mosaic: float = 0.0
@@ -169,6 +171,7 @@ _LITE_PEOPLE = replace(
     zoom=0.6,
     late_starts=0.15,
     ema=0.995,
+    start_share=0.5,
     frozen_3d=True,
 )
 

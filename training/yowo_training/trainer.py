@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import zlib
@@ -25,13 +26,15 @@ from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint, write_tensors
 from yowo_training.checkpoints.resume import LENGTH, Progress, RunState, refuse_other_arguments
 from yowo_training.data.clip_sampler import Batch, FrameCache, batches
+from yowo_training.data.held_out import hold_out
 from yowo_training.data.people import with_people
 from yowo_training.distributed import join_team, mean_of, shared
 from yowo_training.finetune import STARTED, fine_tuning, settle_norms, started
 from yowo_training.loss import LossParts, ManyLabels, yowo_loss
 from yowo_training.model_init import build, fill, freeze_3d
 from yowo_training.models.auxiliary_heads import Supervised, clip_loss
-from yowo_training.models.ema import Average
+from yowo_training.models.ema import Average, mixed
+from yowo_training.models.yowo import Yowo
 from yowo_training.optimizer import build_optimizer, rate_factor, set_rate
 from yowo_training.recipes import Recipe, fields_of
 from yowo_training.torch_backend import DTYPES, TorchBackend
@@ -40,7 +43,6 @@ CLIP_NORM = 10.0
 BATCHES_TO_SETTLE = 2  # from which norms take their statistics
 FIRST_VALIDATION = 0.2  # fraction of the run before the first checkpoint
 VALIDATIONS = 5
-LEAST_HELD_OUT = 5  # recordings: on fewer, chance chooses
 VALIDATION_EVERY = 8  # frames: neighbouring ones hardly differ
 FRAMES_NOT_HELD_OUT = 40  # roughly: frames evaluated where no recording is held out
 OF_A_RUN = ("state.pt", "last.pt", "best.pt")  # files that hold hours of work
@@ -161,6 +163,9 @@ class Run:
         if folded:
             few = islice(batches(self.sampled, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
             settle_norms(self.model, (batch.clips for batch in few))
+        if recipe.start_share and start is None:
+            raise InputError(f"the recipe {recipe.name} is for fine-tuning: give a model with --start")
+        self._beginning = copy.deepcopy(self.model.state_dict()) if recipe.start_share else {}
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
         self._network = shared(supervised, self.team, self.device, sometimes_idle=recipe.first_3d > 0)
@@ -204,6 +209,10 @@ class Run:
     def best(self) -> Path:
         """The checkpoint with the best frame-mAP on the held-out recordings."""
         return self.output / "best.pt"
+
+    def result(self) -> Yowo:
+        """What is validated and saved: the averaged weights, mixed with those of the beginning as the recipe says."""
+        return mixed(self.average.model, self._beginning, self.recipe.start_share)
 
     @property
     def _state_file(self) -> Path:
@@ -325,7 +334,8 @@ class Run:
         """Evaluate the averaged weights on the held-out recordings and save them; on the leader only."""
         if not self.team.leads:
             return None
-        backend = TorchBackend.of(Checkpoint(self.average.model, self.spec))
+        result = self.result()
+        backend = TorchBackend.of(Checkpoint(result, self.spec))
         videos = [replace(video, judged=None) for video in self.held_out or self.training[:8]]
         every = VALIDATION_EVERY
         if not self.held_out:  # of little value, so it must not take a short run's time
@@ -337,10 +347,10 @@ class Run:
         figures |= {k: None if math.isnan(v) else v for k, v in measured.items()}
         self.progress.metrics.append(json.dumps(figures))
         write_text(self.output / "metrics.jsonl", "\n".join(self.progress.metrics) + "\n")
-        save_checkpoint(self.output / "last.pt", self.average.model, self.spec, figures)
+        save_checkpoint(self.output / "last.pt", result, self.spec, figures)
         if found.frame_map.mean >= self.progress.best_map:
             self.progress.best_map, self.progress.best_epoch, self.chosen = found.frame_map.mean, epoch, found
-            save_checkpoint(self.best, self.average.model, self.spec, figures)
+            save_checkpoint(self.best, result, self.spec, figures)
         return found.frame_map.mean
 
 
@@ -378,20 +388,3 @@ def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
 def _shown(parts: LossParts) -> dict[str, float]:
     box = parts.x + parts.y + parts.w + parts.h
     return {"box": box.item(), "confidence": parts.confidence.item(), "class": parts.classes.item()}
-
-
-def hold_out(videos: Sequence[AnnotatedVideo], share: float) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
-    """Training and validation videos; each recording is in one of the two, always the same.
-
-    Unless `share` is 0, at least five recordings or a fifth of them are held out. None where that would leave
-    nothing to train on.
-    """
-    groups = sorted({video.group for video in videos}, key=lambda group: (_place(group), group))
-    least = min(LEAST_HELD_OUT, len(groups) // 5) if share else 0
-    held = {group for number, group in enumerate(groups) if number < least or _place(group) < 1000 * share}
-    held = held if len(held) < len(groups) else set()
-    return [v for v in videos if v.group not in held], [v for v in videos if v.group in held]
-
-
-def _place(group: str) -> int:
-    return zlib.crc32(group.encode()) % 1000
