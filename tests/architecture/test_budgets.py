@@ -38,7 +38,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "command line and detection": (3_590, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
     "serving": (2_250, ("yowo_deploy/serving",)),
     "export": (4_140, ("export",)),  # goal 3,700
-    "training": (4_585, ("training",)),  # goal 3,700
+    "training": (4_620, ("training",)),  # goal 3,700
 }
 
 
