@@ -175,14 +175,12 @@ class Run:
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
         self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
-        arguments = {"recipe": fields_of(recipe), "seed": seed, **asdict(budget)}
+        arguments = {"recipe": fields_of(recipe), "seed": seed, **asdict(budget)} | ({"start": start} if start else {})
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
-        arguments |= {"start": start} if start else {}
         arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}
         arguments |= {"annotations": annotations_hash((*self.sampled, *self.held_out)), "processes": self.team.size}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
-        self._arguments = arguments
-        self._overwrite = overwrite and not resume
+        self._arguments, self._overwrite = arguments, overwrite and not resume
         self._open_folder(resume, arguments)
 
     def _open_folder(self, resume: bool, arguments: dict[str, Any]) -> None:
