@@ -32,8 +32,10 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
     """A new network in the memory layout that trains fastest on a CPU, pretrained if the recipe sets `imagenet`.
 
     Raises:
-        InputError: the recipe sets `imagenet`, and there are no such weights for its branches.
+        InputError: the recipe sets `imagenet`, and there are no such weights for its branches; or it is for fine-tuning.
     """
+    if recipe.start_share:
+        raise InputError(f"the recipe {recipe.name} is for fine-tuning: give a model with --start")
     model = Yowo(recipe.config(spec))
     if recipe.imagenet:
         if not (isinstance(model.backbone_2d, EfficientNetLite0) or isinstance(model.backbone_3d, MotionLite0)):

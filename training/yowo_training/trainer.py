@@ -163,8 +163,6 @@ class Run:
         if folded:
             few = islice(batches(self.sampled, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
             settle_norms(self.model, (batch.clips for batch in few))
-        if recipe.start_share and start is None:
-            raise InputError(f"the recipe {recipe.name} is for fine-tuning: give a model with --start")
         self._beginning = copy.deepcopy(self.model.state_dict()) if recipe.start_share else {}
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
