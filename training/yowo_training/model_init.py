@@ -32,7 +32,7 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
     """A new network in the memory layout that trains fastest on a CPU, pretrained if the recipe sets `imagenet`.
 
     Raises:
-        InputError: the recipe sets `imagenet`, and there are no such weights for its branches; or it is for fine-tuning.
+        InputError: the recipe is for fine-tuning; or it sets `imagenet`, and its branches have no such weights.
     """
     if recipe.start_share:
         raise InputError(f"the recipe {recipe.name} is for fine-tuning: give a model with --start")
