@@ -12,7 +12,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing
-from yowo_deploy.errors import VideoError, foreign
+from yowo_deploy.errors import InputError, VideoError, foreign
 from yowo_deploy.files import is_hidden, read_within
 from yowo_deploy.video.ffmpeg_options import silent_opencv
 from yowo_deploy.video.picture_size import MAX_PIXELS, picture_size
@@ -67,7 +67,10 @@ class ImageFolder(Closing):
 
     def _read(self, file: Path) -> Frame:
         with foreign(f"{file} cannot be read as a picture", VideoError), silent_opencv():
-            packed = read_within(file)  # from memory: OpenCV crashes on names that are no UTF-8
+            try:
+                packed = read_within(file)  # from memory: OpenCV crashes on names that are no UTF-8
+            except InputError as error:
+                raise VideoError(str(error)) from error
             width, height = picture_size(packed)
             if width * height > MAX_PIXELS:
                 raise VideoError(f"{file} is of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down")
