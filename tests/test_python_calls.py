@@ -17,7 +17,7 @@ import yowo_training
 from yowo_deploy import Outputs, detect, evaluate
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.synthetic.generator import make_synthetic
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import read_plan
 from yowo_export import LowerPrecision, build, export, prove
@@ -81,6 +81,18 @@ def test_a_plan_is_built_in_one_call(onnx_file: Path, tmp_path: Path) -> None:
         pytest.skip("TensorRT-RTX is not installed; it builds plans without a GPU")
     plan = build(onnx_file, tmp_path / "a.plan", target="tensorrt-rtx", tf32=False)
     assert plan == tmp_path / "a.plan" and read_plan(plan).tf32 is False
+
+
+@pytest.mark.parametrize("lower", [None, LowerPrecision("int8", ["no such video"])])
+@pytest.mark.parametrize(("make", "name"), [(build, "a.plan"), (export, "a.onnx")])
+def test_what_was_made_before_stays_unless_asked_and_nothing_is_begun(
+    make: Callable[..., Path], name: str, lower: LowerPrecision | None, onnx_file: Path, tmp_path: Path
+) -> None:
+    """TensorRT need not be there, nor the calibration videos: the refusal comes first."""
+    (tmp_path / name).write_text("of hours")
+    with pytest.raises(OutputError, match=f"{name} is there already: give another name, or --overwrite"):
+        make(onnx_file, tmp_path / name, lower=lower)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "of hours")]
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from yowo_export.parity.prove import prove
     from yowo_export.pipeline import build, export
-    from yowo_export.precision.request import LowerPrecision
+    from yowo_export.precision.lower_precision import LowerPrecision
 
 __all__ = ["LowerPrecision", "build", "export", "prove"]
 
 _HOME = {
-    "LowerPrecision": "yowo_export.precision.request",
+    "LowerPrecision": "yowo_export.precision.lower_precision",
     "build": "yowo_export.pipeline",
     "export": "yowo_export.pipeline",
     "prove": "yowo_export.parity.prove",

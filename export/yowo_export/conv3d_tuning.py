@@ -12,7 +12,7 @@ from yowo_deploy.files import work_folder
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.graph.source import load_graph
-from yowo_export.streaming.rewrite import shared_nodes
+from yowo_export.streaming.cut import shared_nodes
 
 SECONDS = 8.0
 

@@ -19,7 +19,7 @@ from yowo_export.exporter import Attention, export_onnx
 from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import store_anew
 from yowo_export.precision.int8 import Target
-from yowo_export.precision.request import LowerPrecision
+from yowo_export.precision.lower_precision import LowerPrecision
 from yowo_export.streaming.carry import carry_streaming_form
 from yowo_export.streaming.rewrite import check_streamable, export_streaming
 from yowo_training.checkpoints.checkpoint import load_checkpoint
@@ -89,8 +89,9 @@ def export(
             reporter.message(f"agrees with PyTorch to {difference:.1e} on ONNX Runtime")
         if streaming:
             check_streamable(single)
+        outcome = None
         if lower is not None:
-            lower.convert(single, whole, target, fused, streaming, reporter)
+            outcome = lower.convert(single, whole, target, fused, streaming, reporter)
         else:
             if target == "onnxruntime":
                 reporter.message(_tuned(conv3d_as_2d_if_faster(single, streaming=streaming)))
@@ -101,6 +102,8 @@ def export(
         if streaming:
             agrees = export_streaming(whole, path)
             reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
+    if lower is not None and outcome is not None:
+        lower.write_report(outcome, source, path)
     accept(path)
     return path
 
@@ -162,12 +165,14 @@ def build(
     timings = None if timing_cache is None else Path(timing_cache)
     options = PlanOptions(flavour, batch, workspace or 0, tf32, version_compatible, timings, show_layers)
     with work_folder() as folder:
+        onnx, outcome = source, None
         if lower is not None:
-            lowered = Path(folder) / "lowered.onnx"
-            lower.convert(source, lowered, "tensorrt", False, False, reporter)
-            source = lowered
+            onnx = Path(folder) / "lowered.onnx"
+            outcome = lower.convert(source, onnx, "tensorrt", False, False, reporter)
         with reporter.progress(f"building for {flavour}", 1.0) as update:
-            reused = build_plan(source, path, options, cache, update)
+            reused = build_plan(onnx, path, options, cache, update)
+    if lower is not None and outcome is not None:
+        lower.write_report(outcome, source, path)
     if reused:
         reporter.message(f"taken from {cache}: same ONNX file, options, version and GPU")
     accept(path)

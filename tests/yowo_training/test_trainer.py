@@ -255,8 +255,9 @@ def test_a_stopped_run_is_not_overwritten_and_a_finished_one_not_repeated(
 def test_a_run_without_progress_ends_early(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     never_better = Evaluation(ClassAp(np.array([-0.5])), {}, 0.0, 0.0, 1, 0)
     monkeypatch.setattr(trainer, "evaluate_videos", lambda *_, **__: never_better)
-    for patience, first, last in ((None, 9, 10), (4, 4, 6)):  # a validation every two epochs
-        run = Run(TINY, dataset, tmp_path / str(patience), Budget(None, 10), patience=patience)
+    # Without patience a validation every two epochs of ten, or four of twenty; a batch may reach into the next epoch.
+    for patience, epochs, first, last in ((None, 10, 9, 10), (4, 20, 4, 5)):
+        run = Run(TINY, dataset, tmp_path / str(patience), Budget(None, epochs), patience=patience)
         run.progress.best_map = 0.0
         assert first <= [report.epoch for report in run][-1] <= last
         assert run.progress.finished

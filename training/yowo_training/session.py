@@ -182,7 +182,7 @@ def prepare(
         cache_gb: memory for decoded frames; by default a third of what is free.
         overwrite: replace a run that the folder holds.
         batch, learning_rate, size: in place of the recipe's; size is width and height of the input.
-        patience: end the run when no validation was better for so many epochs.
+        patience: end the run when no validation was better for so many epochs; there is one at each fifth of them.
         people: data.json of people whose actions are not known: boxes are learnt from its training videos, classes are
             not (see `with_people`).
         focal: the class loss with both terms of the paper's equation 10, or with that of the true class alone as in

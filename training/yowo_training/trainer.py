@@ -30,7 +30,7 @@ from yowo_training.data.held_out import hold_out
 from yowo_training.data.people import with_people
 from yowo_training.distributed import join_team, mean_of, shared
 from yowo_training.finetune import STARTED, fine_tuning, settle_norms, started
-from yowo_training.loss import LossParts, ManyLabels, yowo_loss
+from yowo_training.loss import ManyLabels, yowo_loss
 from yowo_training.model_init import build, fill, freeze_3d
 from yowo_training.models.auxiliary_heads import Supervised, clip_loss
 from yowo_training.models.ema import Average, mixed
@@ -109,7 +109,7 @@ class Run:
         cache_bytes: of decoded frames in memory, see `FrameCache`.
         start: checkpoint or ONNX file of the recipe's network to start branches and CFAM from (see `started`).
         overwrite: the first step removes the checkpoints of another run in `output`.
-        patience: end the run when no validation was better for so many epochs.
+        patience: end the run when no validation was better for so many epochs; there is one at each fifth of them.
         people: videos of people whose actions are not known, to train on as well (see `with_people`).
 
     Attributes:
@@ -236,11 +236,11 @@ class Run:
                 if done >= 1 and not whole:
                     self._update()
                 over = done >= 1
-                validated = done >= min(progress.next_validation, 1.0)
-                if validated:
+                scheduled = done >= min(progress.next_validation, 1.0)
+                if validated := scheduled or self._asked_by_patience(done):
                     frame_map = self._validate(batch.epoch)
                     over = over or self._out_of_patience(batch.epoch)
-                    progress.next_validation += (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
+                    progress.next_validation += scheduled * (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
                 due = validated or monotonic() - saved > SAVE_EVERY_S
                 if self.team.leads and (over or (whole and due)):
                     progress.finished = over
@@ -259,6 +259,12 @@ class Run:
         content = {**self._arguments, "finished": finished, "called_with": self.called_with}
         write_text(self.output / "args.json", json.dumps(content, indent=1))
 
+    def _asked_by_patience(self, done: float) -> bool:
+        """Whether this step ends a fifth of `patience`, in whole epochs, with an output that is trained already."""
+        clips, fifth = self.recipe.batch * self.team.size, max(1, (self.patience or 0) // VALIDATIONS)
+        before, now = ((self.progress.step - ago) * clips // (fifth * len(self.sampled)) for ago in (1, 0))
+        return self.patience is not None and done >= self.recipe.first_3d and now > before
+
     def _out_of_patience(self, epoch: int) -> bool:
         """Whether no validation was better for too long; the same in every process."""
         waited = self.patience is not None and epoch - self.progress.best_epoch >= self.patience
@@ -274,8 +280,7 @@ class Run:
 
     def _done(self) -> float:
         clips = self.progress.step * self.recipe.batch * self.team.size
-        seconds = mean_of(self.progress.seconds, self.team, self.device)
-        return self.budget.done(seconds, clips, len(self.sampled))
+        return self.budget.done(mean_of(self.progress.seconds, self.team, self.device), clips, len(self.sampled))
 
     def _step(self, batch: Batch, done: float) -> tuple[dict[str, float], float]:
         recipe, step = self.recipe, self.progress.step + 1
@@ -317,7 +322,9 @@ class Run:
             output, named = self._network(clips, heard_3d)
             parts = yowo_loss(output, targets, self._anchors, recipe.loss, self._many)
             auxiliary = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
-        return parts.total + recipe.auxiliary * auxiliary, _shown(parts)
+        box = (parts.x + parts.y + parts.w + parts.h).item()
+        shown = {"box": box, "confidence": parts.confidence.item(), "class": parts.classes.item()}
+        return parts.total + recipe.auxiliary * auxiliary, shown
 
     def _refuse_non_finite(self, what: str, value: float, batch: Batch) -> None:
         if math.isfinite(value):
@@ -379,8 +386,3 @@ def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
         raise InputError(f"{record} is of a finished run without a state.pt to continue: start anew, from its best.pt")
     refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
     return True
-
-
-def _shown(parts: LossParts) -> dict[str, float]:
-    box = parts.x + parts.y + parts.w + parts.h
-    return {"box": box.item(), "confidence": parts.confidence.item(), "class": parts.classes.item()}

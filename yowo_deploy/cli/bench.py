@@ -14,8 +14,9 @@ from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.benchmark.compare import Change, compare_records, read_record
 from yowo_deploy.benchmark.record import HEADERS, KEYS, bench
 from yowo_deploy.benchmark.timing import median_interval
-from yowo_deploy.cli.console import ConsoleReporter, Number, json_option, model_options, show_table
-from yowo_deploy.diagnostics.system_info import in_words
+from yowo_deploy.cli.console import ConsoleReporter, Number, json_option, model_options, show_facts, show_table
+from yowo_deploy.diagnostics.system_info import provenance
+from yowo_deploy.model_files.default import model_path
 from yowo_deploy.visuals.image_io import check_plot
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -69,6 +70,9 @@ def command(ctx: click.Context, /, engines: tuple[str, ...], **options: Any) -> 
         click.echo(json.dumps(record))
     else:
         _show(record)
+        versus = (options["versus"],) * bool(options["versus"])
+        files = {f"file {n}": model_path(file) for n, file in enumerate((*engines, *versus), 1)}
+        show_facts("", provenance(files, record["machine"]))
     if plot:  # last: the figures are shown even if the picture cannot be written
         _draw(plot, record)
 
@@ -114,8 +118,8 @@ def _show(record: dict[str, Any]) -> None:
     if live:
         title = f"{live['fps']:g} frames/s offered, {live['dropped']} of {live['offered']} dropped"
         show_table(title, ("latency", *HEADERS), [("arrival to tubes", *_row(live))])
-    memory = record["peak_memory_bytes"]
-    click.echo(in_words(record["machine"]) + (f"; peak memory {memory / 2**20:.0f} MiB" if memory else ""))
+    if memory := record["peak_memory_bytes"]:
+        click.echo(f"peak memory {memory / 2**20:.0f} MiB")
 
 
 def _model_row(model: dict[str, Any]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from yowo_deploy.backends.loader import BACKENDS, admit
 from yowo_deploy.cli.console import TRUST, json_option, parse_bytes, parsed, show_table, tell
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS
+from yowo_deploy.diagnostics.system_info import provenance
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import refuse_overwriting, write_text
 from yowo_deploy.model_files.default import model_path
@@ -120,7 +121,8 @@ def command(
         admit(candidate, **options)
     proof = prove(reference, candidate, wanted, (first, options), tell)
     if as_json:
-        click.echo(json.dumps(_values(proof)))
+        made_of = provenance({"reference": model_path(reference), "candidate": model_path(candidate)})
+        click.echo(json.dumps(_values(proof) | {"provenance": made_of}))
     else:
         _show(proof)
     if report:  # last: if it cannot be written, the verdict stands
@@ -145,7 +147,9 @@ def _show(proof: Proof) -> None:
 
 def _values(proof: Proof) -> dict[str, Any]:
     """JSON knows neither NaN nor infinity: such figures are null."""
-    values = {"passed": proof.passed, "verdict": proof.verdict(), **dataclasses.asdict(proof)}
+    figures = dataclasses.asdict(dataclasses.replace(proof, worst=None))
+    del figures["worst"]  # a picture
+    values = {"passed": proof.passed, "verdict": proof.verdict(), **figures}
     if proof.bisection and proof.bisection.culprit:
         values["bisection"]["culprit"] = proof.bisection.culprit.name
     return _finite(values)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from yowo_deploy.cli.console import Number
 from yowo_deploy.errors import InputError
 
 if TYPE_CHECKING:
-    from yowo_export.precision.request import LowerPrecision
+    from yowo_export.precision.lower_precision import LowerPrecision
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,7 +56,7 @@ def take_precision(options: dict[str, Any]) -> LowerPrecision | None:
     Raises:
         InputError: they contradict each other.
     """
-    from yowo_export.precision.request import LowerPrecision
+    from yowo_export.precision.lower_precision import LowerPrecision
 
     asked = [name for name in ("fp16", "bf16", "int8") if options.pop(name)]
     given = {name: options.pop(name) for name in (*_OF_A_PRECISION, "calibration_clips", "calibration_method")}

@@ -95,7 +95,11 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     type=click.Choice(["official", "paper"]),
     help="Class loss: of the true class alone, or both terms of the paper's equation 10.  [default: the recipe's]",
 )
-@click.option("--patience", type=click.IntRange(min=1), help="End when no validation was better for so many epochs.")
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    help="End when no validation was better for so many epochs; there is one at each fifth of them.",
+)
 @click.option(
     "--people",
     type=click.Path(),

@@ -6,10 +6,13 @@ import importlib.metadata
 import os
 import platform
 import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from yowo_deploy.diagnostics.nvidia_smi import find_gpus, gpu_clocks
+from yowo_deploy.files import sha256_of
 from yowo_deploy.version import __version__
 
 # Top-level module -> the extra that brings it; "" for what every installation has.
@@ -25,7 +28,7 @@ _CONTAINER = (  # limit and use of a container, of both kinds of control groups;
 
 
 def describe_machine() -> dict[str, Any]:
-    """Versions, CPU, clocks now, load, memory, GPUs with driver: plain values, ready for JSON; None for the unknown.
+    """Date, versions, CPU, clocks now, load, memory, GPUs with driver: plain values, ready for JSON; None for unknown.
 
     `cores` are those that this process may use. Clock and memory need psutil, the [bench] extra. Clocks are read when
     it is called: call it right after the work. In a virtual machine they are what the host reports, often a constant.
@@ -35,6 +38,7 @@ def describe_machine() -> dict[str, Any]:
     clock = psutil.cpu_freq() if psutil else None
     gpus, gpu_note = find_gpus()
     return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": name[1] if name else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "instructions": [flag for flag in _INSTRUCTIONS if flag in about],
@@ -50,12 +54,29 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def in_words(machine: dict[str, Any]) -> str:
+def in_words(machine: Mapping[str, Any]) -> str:
     """One line of `describe_machine`."""
     clock = f", {machine['clock_mhz']} MHz" if machine["clock_mhz"] else ""
     gpus = "".join(f", {gpu.get('name')} (driver {gpu.get('driver_version')})" for gpu in machine["gpus"])
     load = ", ".join(f"{value:g}" for value in machine["load"])
     return f"{machine['cpu']}, {machine['cores']} cores{clock}{gpus}; load average {load}"
+
+
+def provenance(files: Mapping[str, str | os.PathLike[str]], machine: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """What a report was made of, when and where, in words: SHA-256 of each file, date, processor, versions.
+
+    Args:
+        files: those that are read, by their role.
+        machine: of `describe_machine`; that of now by default.
+    """
+    machine = machine or describe_machine()
+    versions = {"python": machine["python"], **machine["packages"]}
+    return {
+        **{role: f"{Path(file).name}, SHA-256 {sha256_of(file)}" for role, file in files.items()},
+        "date": machine["date"],
+        "machine": in_words(machine),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
 
 
 def peak_memory_bytes() -> int | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.errors import ModelFileError, SpecError
 from yowo_deploy.model_files.onnx_graph import FLOAT16, FLOAT32, Graph, Tensor, Value, read_graph
-from yowo_deploy.model_files.onnx_language import check_nodes
+from yowo_deploy.model_files.onnx_operators import check_nodes
 from yowo_deploy.model_files.onnx_shapes import check_shapes
 from yowo_deploy.model_files.protobuf import field
 from yowo_deploy.spec import METADATA_KEY, ModelSpec

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import is_checkpoint
+from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, split_present
 from yowo_deploy.errors import EngineError, InputError, ModelFileError, ParityError
 from yowo_deploy.evaluation import evaluate_videos
@@ -22,6 +23,8 @@ from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.plan_record import is_plan, read_plan
+from yowo_deploy.postprocess.decode import detect
+from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_export.parity.bisect import MEMORY, Bisection, bisect
@@ -66,6 +69,24 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class WorstClip:
+    """The clip whose outputs differ most, as both models see it.
+
+    Attributes:
+        place: file and number of the key frame.
+        frame_bgr: the key frame, (H, W, 3) uint8, in the size of the video.
+        reference, candidate: detections above the display threshold, in pixels of the frame.
+        labels: of the classes.
+    """
+
+    place: str
+    frame_bgr: Frame
+    reference: Detections
+    candidate: Detections
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Proof:
     """The result of a comparison.
 
@@ -76,6 +97,7 @@ class Proof:
         difference: on the clips; None if an engine died or the specs forbid it.
         bisection: layer by layer, if requested or if an output was non-finite.
         maps: frame-mAP at IoU 0.5 of the reference and of the candidate, if a data set was given.
+        worst: None if there is no difference, or an output was non-finite.
     """
 
     engines: str
@@ -84,6 +106,7 @@ class Proof:
     difference: Difference | None
     bisection: Bisection | None = None
     maps: tuple[float, float] | None = None
+    worst: WorstClip | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -182,7 +205,17 @@ def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Pr
         first, second, clips.clip(found.worst), proof.limits.raw
     ):
         failures.append("the candidate agrees if its colours are swapped: it reads BGR as RGB or the reverse")
-    return replace(proof, difference=found, failures=tuple(failures))
+    worst = _worst_clip(first, second, clips, found.worst) if np.isfinite(found.raw) else None
+    return replace(proof, difference=found, failures=tuple(failures), worst=worst)
+
+
+def _worst_clip(first: Backend, second: Backend, clips: Clips, index: int) -> WorstClip:
+    size_wh = clips.sizes[index]
+    answers = answer_of(first, clips.clip(index)), answer_of(second, clips.as_for(second.spec).clip(index))
+    file, frame = clips.places[index] if clips.places else (Path("a made-up clip"), clips.spec.clip_length - 1)
+    picture = resize(clips.frames[index][-1], size_wh, "bicubic")
+    one, other = (detect(answer, first.spec, size_wh) for answer in answers)
+    return WorstClip(f"{file.name}, frame {frame}", picture, one, other, first.spec.labels)
 
 
 def _on_videos(first: Backend, second: Backend, wanted: Wanted, proof: Proof, on_step: Callable[[str], None]) -> Proof:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.quantization.calibrate import TensorsData
 
 from yowo_deploy.errors import InputError, ParityError
@@ -18,6 +19,7 @@ from yowo_deploy.files import atomic_write, work_folder
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden, golden_record
+from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
@@ -37,7 +39,7 @@ from yowo_export.precision.int8 import (
 )
 from yowo_export.precision.ranges import Method, reach, tensor_ranges
 from yowo_export.sample_clips import Clips
-from yowo_export.streaming.rewrite import shared_nodes
+from yowo_export.streaming.cut import shared_nodes
 
 Lower = Literal["fp16", "bf16", "int8"]
 
@@ -86,6 +88,7 @@ class Outcome:
         kept: blocks left in higher precision.
         overflow: nodes left in float32, because their values are within a factor of `fp16.HEADROOM` of overflow.
         detections: of the float32 file on those clips, above its threshold.
+        clips_sha256: hash of the pixels of all clips.
     """
 
     damage: Damage
@@ -93,6 +96,7 @@ class Outcome:
     kept: tuple[str, ...]
     overflow: tuple[str, ...]
     detections: int
+    clips_sha256: str
 
 
 def lower_model(
@@ -101,14 +105,14 @@ def lower_model(
     clips: Clips,
     wish: Wish,
     judged: int = 32,
-    on_step: Callable[[str], None] = lambda text: None,
+    reporter: Reporter | None = None,
 ) -> Outcome:
     """Write a float32 ONNX file of ours in lower precision; inputs and outputs stay float32.
 
     Args:
         clips: for INT8 ranges and the overflow check of half precision.
         judged: number of clips, spread over all, on which the loss is measured.
-        on_step: called with a line at each step.
+        reporter: receives messages, and the progress of what takes long; by default they are logged.
 
     Raises:
         ModelFileError, SpecError: the source is not such a file, or records other preprocessing than is done here.
@@ -119,14 +123,15 @@ def lower_model(
     spec = _source_spec(source)
     if spec.precision != "fp32":
         raise InputError(f"{source} is {spec.precision} already: start from the checkpoint or the fp32 file")
+    reporter = reporter or Reporter()
     with work_folder() as name:
-        work = _Work(Path(name), source, spec, clips, wish, on_step)
+        work = _Work(Path(name), source, spec, clips, wish, reporter)
         judge = Judge(work.base, clips.some(judged))
-        on_step(f"{judge.detections} detections on {judge.count} clips to compare with")
+        reporter.message(f"{judge.detections} detections on {judge.count} clips to compare with")
         if wish.max_drop is not None and not judge.detections:
             raise InputError("nothing is detected on the calibration clips, so --max-drop holds nothing: give others")
         if wish.precision == "int8" and POLICIES[wish.target].half_rest:
-            half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), on_step)
+            half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), reporter)
             work.single, work.overflow = half.settle(judge)[0], half.overflow
             del half  # it holds a second copy of the weights
         kept, ranking, damage = work.settle(judge)
@@ -138,7 +143,7 @@ def lower_model(
         model = ir.load(work.write(kept, rehearsal=False))
         model.metadata_props[PRECISION_KEY] = json.dumps(work.record(kept, damage))
         _write(model, output)
-    return Outcome(damage, tuple(ranking), kept, tuple(sorted(work.overflow)), judge.detections)
+    return Outcome(damage, tuple(ranking), kept, tuple(sorted(work.overflow)), judge.detections, clips.sha256())
 
 
 def store_anew(
@@ -178,7 +183,7 @@ class _Work:
     spec: ModelSpec
     clips: Clips
     wish: Wish
-    on_step: Callable[[str], None]
+    reporter: Reporter
     overflow: set[str] = field(default_factory=set)
     ranges: TensorsData | None = None
     single: tuple[str, ...] = ()  # blocks that stay in float32 where the rest of an INT8 file is in half precision
@@ -192,14 +197,16 @@ class _Work:
         split_attention(model)  # ONNX Runtime's quantizer takes opset 20 at most
         if self.wish.precision == "int8" and POLICIES[self.wish.target].conv3d_as_2d and has_grouped_3d(model):
             conv3d_as_2d(model, shared_nodes(model, self.spec) if self.wish.streaming else ())
+        RemoveUnusedNodesPass()(model)  # with its initializers, of which ONNX Runtime would warn
         ir.save(model, self.base)
         self.proto = onnx.load(self.base)
         if self.wish.precision == "int8":
-            self.on_step(f"ranges by {self.wish.method} on {len(self.clips)} clips")
-            self.ranges = tensor_ranges(self.base, self.clips, self.wish.method, RANGED)
+            with self.reporter.progress(f"ranges by {self.wish.method}", len(self.clips)) as update:
+                self.ranges = tensor_ranges(self.base, self.clips, self.wish.method, RANGED, update)
         if self.wish.precision == "fp16":
-            self.on_step("values that half precision cannot hold")
-            self.overflow = overflowing(model, reach(tensor_ranges(self.base, self.clips, "minmax")))
+            with self.reporter.progress("values that half precision cannot hold", len(self.clips)) as update:
+                ranges = tensor_ranges(self.base, self.clips, "minmax", on_clip=update)
+            self.overflow = overflowing(model, reach(ranges))
 
     def settle(self, judge: Judge) -> tuple[tuple[str, ...], list[tuple[str, Damage]], Damage]:
         """Blocks to leave in higher precision, the ranking if one was needed, and the damage then."""
@@ -246,9 +253,10 @@ class _Work:
     def ranking(self, judge: Judge) -> list[tuple[str, Damage]]:
         """Damage of every block when only that block is lowered, worst first."""
         blocks, found = self.blocks(), []
-        for done, block in enumerate(blocks, 1):
-            found.append((block, judge.damage(self.write([other for other in blocks if other != block]))))
-            self.on_step(f"block {done} of {len(blocks)}: {block or '(none)'}, {found[-1][1].score_lost:.2f} % lost")
+        with self.reporter.progress(f"{self.wish.precision} block by block", len(blocks)) as update:
+            for done, block in enumerate(blocks, 1):
+                found.append((block, judge.damage(self.write([other for other in blocks if other != block]))))
+                update(done, f"{block or '(none)'}: {found[-1][1].score_lost:.2f} % lost")
         return sorted(found, key=lambda pair: pair[1], reverse=True)
 
     def keep_least(self, judge: Judge, worst_first: list[str]) -> tuple[str, ...]:
@@ -257,7 +265,9 @@ class _Work:
         while low < high:
             middle = (low + high) // 2
             damage = judge.damage(self.write(worst_first[:middle]))
-            self.on_step(f"{middle} blocks in higher precision: {damage.score_lost:.2f} % lost, raw {damage.raw:.1e}")
+            self.reporter.message(
+                f"{middle} blocks in higher precision: {damage.score_lost:.2f} % lost, raw {damage.raw:.1e}"
+            )
             low, high = (low, middle) if self.wish.fits(damage) else (middle + 1, high)
         return tuple(worst_first[:low])
 
@@ -279,8 +289,9 @@ class _Work:
         return TYPES[self.wish.precision]
 
 
-def damage_report(title: str, outcome: Outcome) -> str:
-    """An HTML page with the loss, the ranking of the blocks, and those left in higher precision."""
+def damage_report(title: str, outcome: Outcome, made_of: Mapping[str, str]) -> str:
+    """An HTML page with the loss, the ranking of the blocks, those left in higher precision, and `made_of`: names and
+    values of what it was made of."""
     lead = (
         f"{outcome.damage.score_lost:.2f} % of the scores of {outcome.detections} detections are lost; raw outputs "
         f"differ by {outcome.damage.raw:.1e} of the largest."
@@ -296,7 +307,9 @@ def damage_report(title: str, outcome: Outcome) -> str:
     ]
     if outcome.overflow:
         pieces.append(Paragraph("In float32 because half precision could overflow: " + ", ".join(outcome.overflow)))
-    return html_report(title, [Section("Sensitivity", pieces)], lead)
+    made_of = {**made_of, "calibration clips": f"SHA-256 {outcome.clips_sha256}"}
+    provenance = Section("Provenance", [Table(("what", "value"), list(made_of.items()))])
+    return html_report(title, [Section("Sensitivity", pieces), provenance], lead)
 
 
 def _source_spec(source: Path) -> ModelSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,19 +29,27 @@ METHODS = {
 }
 
 
-def tensor_ranges(model: Path, clips: Clips, method: Method, operators: Sequence[str] | None = None) -> TensorsData:
+def tensor_ranges(
+    model: Path,
+    clips: Clips,
+    method: Method,
+    operators: Sequence[str] | None = None,
+    on_clip: Callable[[int], None] = lambda done: None,
+) -> TensorsData:
     """The range, on the clips, of each value that the operators read or write.
 
     Args:
         model: a float32 ONNX file.
         operators: by type; all by default.
+        on_clip: called with the number of clips that are done.
     """
     with work_folder() as folder:
         augmented = str(Path(folder) / "augmented.onnx")
         calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
         with contextlib.redirect_stdout(io.StringIO()):  # the calibrators print progress
-            for clip, _ in clips:  # one at a time: a clip's values are hundreds of megabytes
+            for done, (clip, _) in enumerate(clips, 1):  # one at a time: a clip's values are hundreds of megabytes
                 calibrator.collect_data(_One({"clips": clip[None]}))
+                on_clip(done)
             data: TensorsData = calibrator.compute_data()
         return data
 

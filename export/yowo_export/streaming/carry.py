@@ -9,7 +9,8 @@ import onnx_ir as ir
 from yowo_deploy.files import atomic_write, work_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY, pack_form
-from yowo_export.streaming.rewrite import largest_difference, saved_share, streamed
+from yowo_export.streaming.cut import saved_share
+from yowo_export.streaming.rewrite import largest_difference, streamed
 
 EXACT = 1e-5  # largest difference from whole clips, relative to the largest output
 WORTH = 0.3  # smallest share of a clip's work that is saved

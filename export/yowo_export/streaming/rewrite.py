@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -24,18 +23,15 @@ from yowo_deploy.backends.onnx_session import FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, input_name, output_name
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write
-from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec, recorded_cost
+from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.graph.builder import Change, NodeBuilder, ints, spatial
 from yowo_export.graph.source import load_graph
-from yowo_export.streaming.prefix import Chain, Layer, find_chain, sides
-from yowo_export.streaming.reuse import Positions, Signal, Tap, levels_of, reads, signals
-
-# A byte moved takes about as long as this many multiply-adds: 200 M a millisecond were measured on two cores
-# (DEPLOYMENT_FACTS, "Where the time goes"), and about 4 MB.
-BYTE = 50
+from yowo_export.streaming.chain import Chain, Layer, sides
+from yowo_export.streaming.cut import cheapest_base, shared_chain
+from yowo_export.streaming.reuse import Positions, Signal, Tap, reads, signals
 
 # Largest difference from whole clips that is accepted, relative to the largest output. Sums in another order: see
 # `exporter.LIMIT`. In half precision and INT8 a sum near the middle between two steps may be rounded to either.
@@ -55,7 +51,7 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
         InputError: neighbouring clips share nothing, or less than keeping it would cost.
     """
     model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
-    chain, positions = _shared(model, spec)
+    chain, positions = shared_chain(model, spec)
     _Streaming(model, chain, positions, spec).rewrite()
     model.metadata_props[METADATA_KEY] = spec.replace(streaming=True).to_json()
     model.metadata_props.pop(FORM_KEY, None)
@@ -64,7 +60,7 @@ def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
 
 def check_streamable(source: Path) -> None:
     """Raise an InputError where `export_streaming` would refuse a float32 file, or one made from it."""
-    _shared(load_graph(source), read_spec(source))
+    shared_chain(load_graph(source), read_spec(source))
 
 
 def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
@@ -110,78 +106,6 @@ def largest_difference(source: Path, made: Path, spec: ModelSpec) -> float:
             found = np.abs(stream.push(planes) - expected).max() / max(1.0, np.abs(expected).max())
             worst = float(np.maximum(worst, found))  # NaN stays NaN, unlike with max()
     return worst
-
-
-def saved_share(model: ir.Model, spec: ModelSpec) -> float:
-    """Share of a clip's work that a stream saves by `_saved`'s count; 0 where `streamed` would refuse."""
-    model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
-    try:
-        chain, positions = _shared(model, spec)
-    except InputError:
-        return 0.0
-    cost = recorded_cost(model.metadata_props).get("total", {}).get("macs", 0)
-    return _saved(chain.layers, positions, chain.frame_bytes) / cost if cost else 0.0
-
-
-def shared_nodes(model: ir.Model, spec: ModelSpec) -> set[ir.Node]:
-    """The nodes of a clip model that `streamed` rewrites; none where it would refuse."""
-    try:
-        chain, _ = _shared(model, spec)
-    except InputError:
-        return set()
-    return {node for layer in chain.layers for node in (layer.node, *layer.after)}
-
-
-def _shared(model: ir.Model, spec: ModelSpec) -> tuple[Chain, list[Positions]]:
-    """The layers that are worth sharing, and the positions of each."""
-    chain = find_chain(model, spec.clip_length)
-    positions = levels_of([layer.window for layer in chain.layers], spec.clip_length)
-    depth = _best_cut(chain, positions)
-    return dataclasses.replace(chain, layers=chain.layers[: depth + 1]), positions[: depth + 1]
-
-
-def _best_cut(chain: Chain, positions: Sequence[Positions]) -> int:
-    """The layer behind which whole clips begin: the one that saves most computation and memory traffic per frame."""
-    saved = {}
-    for depth, layer in enumerate(chain.layers):
-        if layer.whole:
-            saved[depth] = _saved(chain.layers, positions[: depth + 1], chain.frame_bytes)
-    best = max(saved, key=lambda depth: saved[depth], default=None)
-    if best is None or saved[best] <= 0:
-        raise InputError("storing what neighbouring clips share would cost more than computing it again")
-    return best
-
-
-def _saved(layers: Sequence[Layer], positions: Sequence[Positions], frame_bytes: int) -> float:
-    """Multiply-adds that a frame saves if whole clips begin behind the last level; a byte moved counts as `BYTE`."""
-    saved = 0.0
-    for layer, found in zip(layers, positions, strict=False):
-        once = signals(found)
-        saved += sum(len(signal.taps) for signal, _ in found) * layer.cost_of_tap
-        first = found is positions[0]
-        saved -= sum(_base(s, once, layer)[2] if first else len(s.taps) * layer.cost_of_tap for s in once)
-        touched = layer.bytes_of_map + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
-        saved += (len(found) - len(once)) * touched * BYTE
-    looked_at = 1 + max(tap.age for signal, _ in positions[0] for tap in signal.taps)
-    saved += (len(positions[0]) - looked_at) * frame_bytes * BYTE
-    # State: each earlier value is read, and each signal that has one is written once. Then the last level is joined.
-    state = [signal for signal, age in reads(positions[-1]) if age]
-    moved = sum(layers[signal.level].bytes_of_map for signal in [*state, *set(state)])
-    moved += 2 * len(positions[-1]) * layers[len(positions) - 1].bytes_of_map
-    return saved - moved * BYTE
-
-
-def _base(signal: Signal, others: Sequence[Signal], layer: Layer) -> tuple[Signal | None, int, float]:
-    """The earlier sum of the first convolution to add to, or None; its age, and the cost of the signal then."""
-    found: list[tuple[Signal | None, int, float]] = [(None, 0, len(signal.taps) * layer.cost_of_tap)]
-    # Only in float32: half precision would round the earlier sum.
-    if layer.node.op_type == "Conv" and layer.node.outputs[0].dtype == ir.DataType.FLOAT:
-        for other in others:
-            age = _shift(other, signal)
-            if age is not None:
-                moved = 2 * layer.bytes_of_sum * BYTE if age else 0
-                found.append((other, age, (len(signal.taps) - len(other.taps)) * layer.cost_of_tap + moved))
-    return min(found, key=lambda each: each[2])
 
 
 class _Streaming:
@@ -255,7 +179,7 @@ class _Streaming:
     def _sum(self, signal: Signal) -> ir.Value:
         """The sum of the first convolution: an earlier sum, if one helps, and the remaining taps."""
         if (signal, True) not in self._now:
-            base, age, _ = _base(signal, self._sums, self._chain.layers[0])
+            base, age, _ = cheapest_base(signal, self._sums, self._chain.layers[0])
             summed = {} if base is None else {tap.index for tap in base.taps}
             part = self._taps([tap for tap in signal.taps if tap.index not in summed], bias=base is None)
             if base is not None:
@@ -372,12 +296,3 @@ def _source(node: ir.Node) -> ir.Value:
     value = node.inputs[0]
     assert value is not None
     return value
-
-
-def _shift(part: Signal, whole: Signal) -> int | None:
-    """How many frames ago one sum must have been made to be part of another; None if it never is."""
-    ages = {tap.index: tap.age for tap in whole.taps}
-    if len(part.taps) >= len(ages) or any(tap.index not in ages for tap in part.taps):
-        return None
-    shifts = {ages[tap.index] - tap.age for tap in part.taps}
-    return shifts.pop() if len(shifts) == 1 and min(shifts) >= 0 else None

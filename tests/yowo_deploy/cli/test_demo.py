@@ -11,8 +11,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from yowo_deploy.cli import cli, demo
-from yowo_deploy.datasets.synthetic import generator
+from yowo_deploy.cli import cli
+from yowo_deploy.errors import OutputError
+from yowo_export import demo
 from yowo_training import recipes
 from yowo_training.checkpoints.checkpoint import load_checkpoint
 
@@ -22,8 +23,8 @@ pytest.importorskip("openvino")
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve videos and two epochs; figures of a network that has learnt nothing."""
-    make, tiny = generator.make_synthetic, demo.RECIPE
-    monkeypatch.setattr(generator, "make_synthetic", lambda folder: make(folder, videos_train=12, videos_test=6))
+    make, tiny = demo.make_synthetic, demo.RECIPE
+    monkeypatch.setattr(demo, "make_synthetic", lambda folder: make(folder, videos_train=12, videos_test=6))
     monkeypatch.setitem(recipes.RECIPES, tiny, replace(recipes.RECIPES[tiny], epochs=2, batch=4))
     monkeypatch.setattr(demo, "BENCH_S", 1e-9)
 
@@ -42,6 +43,26 @@ def test_the_whole_story_is_told_after_so_many_steps(small: None, tmp_path: Path
     for name in ("sit_down", "2-D + 3-D", "openvino", "data:image/png"):
         assert name in page
     assert (tmp_path / "detections.webm").stat().st_size > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(demo.MADE)
+
+
+@pytest.mark.parametrize("name", demo.MADE)
+def test_what_an_earlier_demo_made_stays_unless_asked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Begun(Exception):
+        """Ends the demo at its first step."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise Begun
+
+    monkeypatch.setattr(demo, "make_synthetic", begin)
+    (tmp_path / name).write_text("of five minutes")
+    with pytest.raises(OutputError, match=f"{name} is there already: give another name, or --overwrite"):
+        CliRunner().invoke(cli, ["demo", "-o", str(tmp_path)], catch_exceptions=False)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "of five minutes")]
+    with pytest.raises(Begun):
+        CliRunner().invoke(cli, ["demo", "-o", str(tmp_path), "--overwrite"], catch_exceptions=False)
 
 
 @pytest.mark.slow
@@ -54,7 +75,7 @@ def test_the_network_is_the_same_whatever_the_number_of_cores(
     def end(*_: object, **__: object) -> None:
         raise Trained
 
-    monkeypatch.setattr("yowo_export.export", end)
+    monkeypatch.setattr(demo, "export", end)
     weights: list[dict[str, Any]] = []
     before = torch.get_num_threads()
     for cores in (1, 3):

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from yowo_deploy.diagnostics import system_info as machine_module
-from yowo_deploy.diagnostics.system_info import describe_machine, free_memory_bytes, in_words
+from yowo_deploy.diagnostics.system_info import describe_machine, free_memory_bytes, in_words, provenance
 
 
 def test_the_machine_is_described_in_plain_values() -> None:
@@ -25,6 +26,18 @@ def test_the_machine_is_described_in_plain_values() -> None:
     assert machine["python"] == ".".join(map(str, sys.version_info[:3]))
     assert len(machine["load"]) == 3 and machine["memory_gib"] > 0
     assert f"{machine['cpu']}, {machine['cores']} cores" in in_words(machine) and "\n" not in in_words(machine)
+
+
+def test_a_report_names_its_files_by_hash_its_date_processor_and_versions(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"abc")
+    found = provenance({"reference": tmp_path / "a.onnx"})
+    # The first test vector of FIPS 180-2.
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert found["reference"] == f"a.onnx, SHA-256 {known}"
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(found["date"])
+    assert age.days in (0, -1)  # a clock may be set back by a little
+    assert describe_machine()["cpu"] in found["machine"] and f"numpy {np.__version__}" in found["versions"]
+    assert provenance({}, describe_machine() | {"date": "then"})["date"] == "then"
 
 
 def test_peak_memory_is_of_this_process_and_does_not_fall() -> None:

@@ -22,6 +22,7 @@ from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, NativeDataset, Sides
 from yowo_deploy.errors import InputError, ParityError
+from yowo_deploy.files import sha256_of
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
@@ -325,8 +326,26 @@ def test_other_tasks_are_refused_with_what_differs(saved: Path, single: Path, tm
 def test_the_page_shows_the_verdict_the_figures_and_the_layers(saved: Path, single: Path) -> None:
     pytest.importorskip("matplotlib")
     proof = prove(saved, single, Wanted(clips=1, bisect=True))
-    page = parity_report("m.pt", "m.onnx", proof)
+    page = parity_report(saved, single, proof)
     assert proof.verdict() in page and "backbone_3d.features.1.0" in page and "data:image/png" in page
+    assert all(sha256_of(file) in page for file in (saved, single)) and "data:image/jpeg" in page
+
+
+@pytest.mark.usefixtures("here")
+def test_the_clip_that_differs_most_is_shown_with_the_boxes_of_both(single: Path, tmp_path: Path) -> None:
+    everywhere = with_spec(single, tmp_path / "all.onnx", confidence_threshold=0.0)
+    lowered = tmp_path / "low.onnx"
+    clips = made_up_clips(read_spec(single), 3)
+    lower_model(everywhere, lowered, clips, Wish("int8"), judged=1)
+    proof = prove(everywhere, lowered, Wanted(clips=3))
+    assert proof.difference is not None and proof.worst is not None
+    index, spec = proof.difference.worst, read_spec(everywhere)
+    for model, shown in ((everywhere, proof.worst.reference), (lowered, proof.worst.candidate)):
+        with open_model(model) as backend:
+            expected = detect(backend.infer(clips.clip(index)[None])[0], spec, clips.sizes[index])
+        assert len(shown) and same_boxes(shown, expected)
+    assert proof.worst.frame_bgr.shape[1::-1] == clips.sizes[index]
+    assert not same_boxes(proof.worst.reference, proof.worst.candidate)
 
 
 @pytest.mark.usefixtures("here")

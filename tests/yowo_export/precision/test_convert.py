@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from yowo_deploy.backends import open_model
 from yowo_deploy.errors import InputError, ModelFileError, ParityError
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
+from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.graph.module_names import block_of
 from yowo_export.precision.accuracy_drop import Damage, Judge
@@ -24,6 +27,18 @@ from yowo_export.sample_clips import Clips, take_clips
 @pytest.fixture(scope="module")
 def clips(single: Path, videos: Path) -> Clips:
     return take_clips([videos], read_spec(single), 4)
+
+
+class Noted(Reporter):
+    """Keeps the total and the amounts done of each progress bar, by its label."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[float | None, list[float]]] = {}
+
+    @contextmanager
+    def progress(self, label: str, total: float | None) -> Iterator[Callable[..., None]]:
+        _, amounts = self.seen[label] = (total, list[float]())
+        yield lambda done, note="": amounts.append(done)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +80,13 @@ def test_bfloat16_is_held_to_its_limit(single: Path, clips: Clips, tmp_path: Pat
 
 
 def test_the_worst_blocks_stay_until_the_drop_fits(single: Path, clips: Clips, tmp_path: Path) -> None:
-    free = lower_model(single, tmp_path / "free.onnx", clips, Wish("int8", rank=True), judged=4)
+    noted = Noted()
+    free = lower_model(single, tmp_path / "free.onnx", clips, Wish("int8", rank=True), 4, noted)
+    blocks = len(free.ranking)
+    assert noted.seen == {
+        "ranges by percentile": (4, [1, 2, 3, 4]),
+        "int8 block by block": (blocks, list(range(1, blocks + 1))),
+    }
     assert free.kept == () and len(free.ranking) > 5 and free.detections > 0
     damages = [damage for _, damage in free.ranking]
     assert damages == sorted(damages, reverse=True)
@@ -80,8 +101,9 @@ def test_the_worst_blocks_stay_until_the_drop_fits(single: Path, clips: Clips, t
             assert node.inputs[1].dtype == ir.DataType.FLOAT and node.inputs[1].const_value is not None  # type: ignore[union-attr]
         elif node.op_type == "Conv":
             assert source is not None
-    page = damage_report("small", tight)
+    page = damage_report("small", tight, {"result": "tight.onnx, SHA-256 12ab"})
     assert tight.kept[0] in page and ">higher<" in page
+    assert "SHA-256 12ab" in page and clips.sha256() in page
 
 
 def test_values_beyond_half_precision_stay_in_float32(single: Path, clips: Clips, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from yowo_deploy.video.reader import open_video
 from yowo_export.precision.convert import store_anew
 from yowo_export.streaming import carry
 from yowo_export.streaming.carry import EXACT, carry_streaming_form
-from yowo_export.streaming.rewrite import export_streaming, saved_share
+from yowo_export.streaming.cut import saved_share
+from yowo_export.streaming.rewrite import export_streaming
 
 ENGINES = ("onnxruntime", "openvino")
 

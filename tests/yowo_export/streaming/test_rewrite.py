@@ -37,7 +37,8 @@ from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
 from yowo_export.streaming import rewrite
-from yowo_export.streaming.rewrite import LIMITS, export_streaming, shared_nodes, streamed
+from yowo_export.streaming.cut import shared_nodes
+from yowo_export.streaming.rewrite import LIMITS, export_streaming, streamed
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.models.backbones import BACKBONES_3D
 from yowo_training.models.backbones.base import Backbone

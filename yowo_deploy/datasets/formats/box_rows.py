@@ -21,10 +21,10 @@ import numpy as np
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations
-from yowo_deploy.datasets.formats.references import paths_in, stored_name
 from yowo_deploy.datasets.formats.row_tubes import UNKNOWN as UNKNOWN
 from yowo_deploy.datasets.formats.row_tubes import divided, people_by_overlap, taken_numbers
 from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
+from yowo_deploy.datasets.formats.video_paths import paths_in, stored_name
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import is_hidden, visible_files

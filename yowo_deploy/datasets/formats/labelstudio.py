@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows
-from yowo_deploy.datasets.formats.references import paths_in
+from yowo_deploy.datasets.formats.video_paths import paths_in
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.video.suffixes import is_video

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, parted
-from yowo_deploy.datasets.formats.references import paths_in
+from yowo_deploy.datasets.formats.video_paths import paths_in
 from yowo_deploy.errors import DatasetError
 
 SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yowo_deploy.diagnostics.system_info import provenance
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.files import refuse_overwriting, write_text
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.reporter import Reporter
-from yowo_export.precision.convert import Lower, Wish, damage_report, lower_model
+from yowo_export.precision.convert import Lower, Outcome, Wish, damage_report, lower_model
 from yowo_export.precision.int8 import Target
 from yowo_export.precision.ranges import Method
 from yowo_export.sample_clips import made_up_clips, take_clips
@@ -60,8 +61,8 @@ class LowerPrecision:
 
     def convert(
         self, source: Path, output: Path, target: Target, fused: bool, streaming: bool, reporter: Reporter
-    ) -> None:
-        """Write a float32 ONNX file in this precision, and the report if there is one.
+    ) -> Outcome:
+        """Write a float32 ONNX file in this precision.
 
         Args:
             target, fused, streaming: see `Wish`.
@@ -79,11 +80,16 @@ class LowerPrecision:
             clips = made_up_clips(spec, SYNTHETIC_CLIPS)
             reporter.message("no --calibration: values are checked on synthetic frames")
         wish = Wish(self.precision, target, self.method, fused, self.max_drop, self.report is not None, streaming)
-        found = lower_model(source, output, clips, wish, on_step=reporter.message)
+        found = lower_model(source, output, clips, wish, reporter=reporter)
         kept = f"; kept in higher precision: {', '.join(found.kept)}" if found.kept else ""
         reporter.message(
             f"{self.precision}: {found.damage.score_lost:.2f} % of the scores of {found.detections} detections lost, "
             f"raw outputs differ by {found.damage.raw:.1e}{kept}"
         )
+        return found
+
+    def write_report(self, found: Outcome, source: Path, output: Path) -> None:
+        """Write the report, if one is wanted, with hashes of the model given and of the file made of it."""
         if self.report is not None:
-            write_text(self.report, damage_report(f"{spec.name} in {self.precision}", found))
+            made_of = provenance({"source": source, "result": output})
+            write_text(self.report, damage_report(f"{output.name} in {self.precision}", found, made_of))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yowo_deploy.datasets.formats.box_rows import Footage, Options
-from yowo_deploy.datasets.formats.references import paths_in, stored_name
+from yowo_deploy.datasets.formats.video_paths import paths_in, stored_name
 from yowo_deploy.errors import DatasetError
 
 NAME = "院子 50%#1?&d=+[a]'é.mp4"  # what a file may be called, and an address has as syntax

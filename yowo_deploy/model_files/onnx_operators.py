@@ -13,7 +13,7 @@ from yowo_deploy.model_files.onnx_graph import Attribute, Node
 # name=*lowest:highest of each in a list, name=f of a finite float, name=A,B of one of these texts. "!" marks one that
 # must be given. Indented lines go on with the one before.
 # The C++ runtime has the same text.
-LANGUAGE = """
+OPERATOR_RULES = """
 Add 2:2 1:1
 Attention 3:3 1:1 scale=f q_num_heads!=1:64 kv_num_heads!=1:64
 AveragePool 1:1 1:1 auto_pad=NOTSET ceil_mode=0:0 count_include_pad=0:1 dilations=*1:1
@@ -103,7 +103,7 @@ def _operator(line: str) -> tuple[str, _Operator]:
     return name, _Operator(_range(inputs), _range(outputs), named)
 
 
-_OPERATORS = dict(map(_operator, LANGUAGE.replace("\n  ", " ").split("\n")[1:-1]))
+_OPERATORS = dict(map(_operator, OPERATOR_RULES.replace("\n  ", " ").split("\n")[1:-1]))
 OPERATORS = frozenset(_OPERATORS)
 _MAX_LIST = 16
 _OPTIONAL = ("Clip", "Resize")  # whose inputs behind the first may be left out

@@ -8,16 +8,16 @@ import pytest
 
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.model_files.onnx_graph import Attribute, Node
-from yowo_deploy.model_files.onnx_language import LANGUAGE, OPERATORS, check_nodes
+from yowo_deploy.model_files.onnx_operators import OPERATOR_RULES, OPERATORS, check_nodes
 
 
 def test_the_text_is_that_of_the_cpp_runtime(project_root: Path) -> None:
-    header = project_root / "yowo_deploy" / "include" / "yowo" / "model_files" / "onnx_language.hpp"
-    assert f'R"({LANGUAGE})"' in header.read_text(encoding="utf-8")
+    header = project_root / "yowo_deploy" / "include" / "yowo" / "model_files" / "onnx_operators.hpp"
+    assert f'R"({OPERATOR_RULES})"' in header.read_text(encoding="utf-8")
 
 
 def test_operators_are_in_order_and_each_once() -> None:
-    names = [line.split()[0] for line in LANGUAGE.strip().splitlines() if line[0] != " "]
+    names = [line.split()[0] for line in OPERATOR_RULES.strip().splitlines() if line[0] != " "]
     assert names == sorted(set(names)) and set(names) == OPERATORS
 
 
