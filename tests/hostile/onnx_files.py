@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from yowo_deploy.model_files.onnx_language import LANGUAGE
+from yowo_deploy.model_files.onnx_operators import OPERATOR_RULES
 from yowo_deploy.model_files.onnx_writer import node, numbers, tensor, whole_number
 from yowo_deploy.model_files.protobuf import field
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
@@ -344,7 +344,7 @@ def random_graphs(count: int, seed: int) -> Iterator[bytes]:
     likes = ("Add", "Attention", "Concat", "Div", "MatMul", "Max", "Mul", "Sub", "Sum")  # values, not constants
     counts = {
         name: tuple(map(int, inputs.split(":")))
-        for name, inputs, *_ in (line.split() for line in LANGUAGE.strip().splitlines() if line[0] != " ")
+        for name, inputs, *_ in (line.split() for line in OPERATOR_RULES.strip().splitlines() if line[0] != " ")
     }
     for _ in range(count):
         made, nodes = ["clip"], []

@@ -12,7 +12,7 @@ from yowo_deploy.model_files.onnx_operators import OPERATOR_RULES, OPERATORS, ch
 
 
 def test_the_text_is_that_of_the_cpp_runtime(project_root: Path) -> None:
-    header = project_root / "yowo_deploy" / "include" / "yowo" / "model_files" / "onnx_operators.hpp"
+    header = project_root / "yowo_deploy" / "include" / "yowo" / "model_files" / "onnx_language.hpp"
     assert f'R"({OPERATOR_RULES})"' in header.read_text(encoding="utf-8")
 
 

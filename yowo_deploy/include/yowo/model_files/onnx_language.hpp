@@ -13,7 +13,7 @@
 
 namespace yowo::detail {
 
-// As LANGUAGE in `yowo_deploy/model_files/onnx_language.py`, where its form is said.
+// As OPERATOR_RULES in `yowo_deploy/model_files/onnx_operators.py`, where its form is said.
 inline constexpr std::string_view onnx_language = R"(
 Add 2:2 1:1
 Attention 3:3 1:1 scale=f q_num_heads!=1:64 kv_num_heads!=1:64
