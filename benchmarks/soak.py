@@ -60,9 +60,9 @@ def small_lite(path: Path) -> Path:
     from yowo_deploy.model_files.default import DEFAULT, model_path
     from yowo_export.exporter import export_onnx
     from yowo_training.checkpoints.checkpoint import Checkpoint
-    from yowo_training.finetune import load_onnx
+    from yowo_training.checkpoints.onnx_weights import checkpoint_from_onnx
 
-    given = load_onnx(Path(model_path(DEFAULT)))
+    given = checkpoint_from_onnx(model_path(DEFAULT))
     export_onnx(Checkpoint(given.model, given.spec.replace(input_size=(64, 64))), path)
     return path
 

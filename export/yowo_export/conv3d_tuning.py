@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx_ir as ir
-
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.files import work_folder
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
+from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.source import load_graph
 from yowo_export.streaming.cut import shared_nodes
 
@@ -34,7 +33,7 @@ def conv3d_as_2d_if_faster(path: Path, engine: str = "onnxruntime", streaming: b
         return None
     with work_folder() as folder:
         other = Path(folder) / "conv2d.onnx"
-        ir.save(model, other)
+        write_onnx(model, other)
         with open_model(path, engine) as first, open_model(other, engine) as second:
             original, rewritten = bench_models([first, second], SECONDS, warmup=2)
         ratio, low, _ = ratio_interval(original, rewritten)

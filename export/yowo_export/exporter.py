@@ -20,10 +20,11 @@ from torch import nn
 from yowo_deploy.backends.ort import open_file
 from yowo_deploy.errors import ParityError
 from yowo_deploy.files import atomic_write
-from yowo_deploy.model_files.onnx_reader import COST_KEY
+from yowo_deploy.model_files.onnx_reader import CONFIG_KEY, COST_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export.graph.module_names import name_blocks
+from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.rewrites import (
     ATTENTION_OPSET,
     PLAIN_OPSET,
@@ -76,11 +77,12 @@ def export_onnx(
         model = trace(checkpoint, attention)
         model.metadata_props[METADATA_KEY] = spec.to_json()
         model.metadata_props[GOLDEN_KEY] = golden_record(spec)
+        model.metadata_props[CONFIG_KEY] = json.dumps(dataclasses.asdict(checkpoint.model.config))
         parts = {name: dataclasses.asdict(part) for name, part in cost(checkpoint.model, spec.clip_shape).items()}
         model.metadata_props[COST_KEY] = json.dumps(parts)
         if half_weights:
             store_half(model)
-        ir.save(model, temporary)
+        write_onnx(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
         difference = _difference(checkpoint, temporary)
         limit = HALF_LIMIT if half_weights else LIMIT

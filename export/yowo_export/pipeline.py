@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from yowo_deploy.backends.accepted import accept
@@ -22,7 +23,8 @@ from yowo_export.precision.int8 import Target
 from yowo_export.precision.lower_precision import LowerPrecision
 from yowo_export.streaming.carry import carry_streaming_form
 from yowo_export.streaming.rewrite import check_streamable, export_streaming
-from yowo_training.checkpoints.checkpoint import load_checkpoint
+from yowo_training.checkpoints.checkpoint import SUFFIXES, save_checkpoint
+from yowo_training.checkpoints.onnx_weights import load_network
 
 
 def export(
@@ -30,6 +32,8 @@ def export(
     output: str | os.PathLike[str] | None = None,
     *,
     clip: int | None = None,
+    labels: Sequence[str] | None = None,
+    anchors: Sequence[tuple[float, float]] | None = None,
     attention: Attention | None = None,
     half_weights: bool = False,
     target: Target = "openvino",
@@ -46,8 +50,10 @@ def export(
     Args:
         model: a checkpoint of this project or an official one; or an ONNX file of ours, or "default", to be written
             again in another form.
-        output: the ONNX file; by default the model's name with .onnx.
-        clip: clip length in frames; by default the checkpoint's.
+        output: the ONNX file; by default the model's name with .onnx. With .safetensors or .pt, a checkpoint of ours
+            with the same weights.
+        clip: clip length in frames; by default the model's.
+        labels, anchors: of an official checkpoint with classes of one's own, see `load_checkpoint`.
         attention: "fused" is one Attention node (opset 23), "plain" is MatMul, Softmax, MatMul; by default "plain" for
             tensorrt, else "fused".
         half_weights: store float32 weights in half precision; the arithmetic stays float32.
@@ -75,14 +81,19 @@ def export(
     if lower is not None:
         lower.refuse_report(source, path)
     _refuse_contradictions(half_weights, target, streaming, lower)
+    if path.suffix.lower() in SUFFIXES:
+        if lower is not None or half_weights or streaming or attention:
+            raise InputError(f"{path} is to be a checkpoint, which has its weights alone: leave other options out")
+        found = load_network(source, clip, labels, anchors)
+        save_checkpoint(path, found.model, found.spec, {"from": source.name})
+        return path
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
         single, whole = Path(folder) / "fp32.onnx", Path(folder) / "clips.onnx" if streaming else path
-        if source.suffix.lower() == ".onnx" and not is_checkpoint(source):
-            _refuse_source(str(model), source, clip, target, lower)
+        if not (_is_checkpoint(source) or labels or anchors or _other_clip(str(model), source, clip, target, lower)):
             store_anew(source, single, half_weights, attention)
         else:
-            loaded = load_checkpoint(source, clip)
+            loaded = load_network(source, clip, labels, anchors)
             spec = loaded.spec
             reporter.message(f"exporting {spec.name}: {spec.classes} classes, clips of {spec.clip_length} frames")
             difference = export_onnx(loaded, single, attention or ("fused" if fused else "plain"), half_weights)
@@ -202,18 +213,18 @@ def _refuse_contradictions(half_weights: bool, target: Target, streaming: bool, 
         raise InputError("--streaming is for ONNX files in fp32, fp16 or int8 so far, not for tensorrt, nor in bf16")
 
 
-def _refuse_source(model: str, source: Path, clip: int | None, target: Target, lower: LowerPrecision | None) -> None:
-    """What an ONNX file cannot become."""
+def _is_checkpoint(source: Path) -> bool:
+    return is_checkpoint(source) or source.suffix.lower() in SUFFIXES
+
+
+def _other_clip(model: str, source: Path, clip: int | None, target: Target, lower: LowerPrecision | None) -> bool:
+    """Whether an ONNX file is to become one of another clip length; refuses what it cannot become."""
     spec = read_spec(source)
     if spec.streaming:
         raise InputError(f"{model} is a streaming file: start from the checkpoint, or the file of clips")
     if spec.precision != "fp32" and target == "onnxruntime" and lower is None:
         raise InputError(f"{model} is in {spec.precision}: --target onnxruntime needs float32")
-    if clip not in (None, spec.clip_length):
-        raise InputError(
-            f"{model} is an ONNX file for clips of {spec.clip_length} frames; only a checkpoint takes others: "
-            f"export best.pt of its training run with --clip {clip}, or train one"
-        )
+    return clip not in (None, spec.clip_length)
 
 
 def _tuned(ratio: float | None) -> str:

@@ -13,7 +13,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # hold today. The goals, of all together 23,700, were set before hardened readers, run folders and tube scores came in.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (  # goal 7,500
-        13_380,
+        13_470,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -35,10 +35,10 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (3_590, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
+    "command line and detection": (3_650, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
     "serving": (2_250, ("yowo_deploy/serving",)),
-    "export": (4_510, ("export",)),  # goal 3,700
-    "training": (4_640, ("training",)),  # goal 3,700
+    "export": (4_560, ("export",)),  # goal 3,700
+    "training": (5_060, ("training",)),  # goal 3,700
 }
 
 

@@ -39,17 +39,15 @@ def test_a_file_made_by_hand_is_refused(name: str, tmp_path: Path) -> None:
     assert re.search(verdict, said) and "\n" not in said and len(said) < 450
 
 
-def test_every_bit_of_the_directory_is_read_or_refused(good: bytes, tmp_path: Path) -> None:
+def test_every_bit_of_the_directory_is_noticed(good: bytes, tmp_path: Path) -> None:
     path, start = tmp_path / "c.pt", good.index(b"PK\x01\x02")
     generator = random.Random(22)
     for at in generator.sample(range(8 * start, 8 * len(good)), 150):
         spoiled = bytearray(good)
         spoiled[at // 8] ^= 1 << at % 8
         path.write_bytes(spoiled)
-        try:
+        with pytest.raises(YowoError, match=r"is damaged|cannot be read"):
             load_checkpoint(path)
-        except YowoError as error:
-            assert "\n" not in str(error)
 
 
 def test_mutants_are_read_or_refused(good: bytes, tmp_path: Path) -> None:

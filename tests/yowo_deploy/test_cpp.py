@@ -30,6 +30,7 @@ from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import YowoError
 from yowo_deploy.model_files import plan_record
+from yowo_deploy.model_files.checksum import ONNX_MARK, add_checksum
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
@@ -185,6 +186,27 @@ def test_onnx_files_are_accepted_and_refused_as_in_python(
             assert inspected(built, file)[1][:60] == str(error)[:60], name
         kinds.add(expected[0])
     assert kinds == {"onnx", "SpecError", "ModelFileError"}
+
+
+def test_a_checksum_is_verified_as_in_python(
+    onnx_model: Callable[..., Any], spec: ModelSpec, built: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "sealed.onnx"
+    file.write_bytes(onnx_model(spec).SerializeToString())
+    add_checksum(file)
+    whole = file.read_bytes()
+    assert inspected(built, file)[0] == "onnx"
+    damaged = [bytearray(whole) for _ in range(0, len(whole), len(whole) // 20)]
+    for number, content in enumerate(damaged):
+        content[min(number * len(whole) // 20, len(whole) - 1)] ^= 1 << number % 8
+    mark, digits = bytearray(whole), bytearray(whole)
+    mark[5] ^= 2
+    digits[len(ONNX_MARK)] ^= 1
+    for content in (*damaged, mark, digits, whole + bytes([14 << 3 | 2, 0]), whole[:-4]):
+        file.write_bytes(content)
+        with pytest.raises(YowoError) as refused:
+            read_spec(file)
+        assert inspected(built, file) == (type(refused.value).__name__, str(refused.value))
 
 
 def said_by_python(file: Path) -> str:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from yowo_deploy.backends.loader import is_checkpoint
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError
 from yowo_deploy.files import existing_file
-from yowo_deploy.model_files.onnx_reader import read_spec, read_weights
 from yowo_deploy.spec import ModelSpec
-from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.checkpoints.onnx_weights import load_network
 from yowo_training.model_init import fastest_layout
 from yowo_training.models.yowo import Yowo
-from yowo_training.recipes import RECIPES, Recipe
+from yowo_training.recipes import Recipe
 
 STARTED = ("backbone_2d", "backbone_3d", "cfam")  # parts that are reused
 BOX = 5  # channels of an anchor before its classes: x, y, w, h, objectness
@@ -47,8 +44,7 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
         ModelFileError: it is neither a checkpoint nor a float32 ONNX file of ours.
     """
     file = existing_file(start, "model to start from")
-    folded = not is_checkpoint(file)
-    given = load_onnx(file) if folded else load_checkpoint(file)
+    folded, given = not is_checkpoint(file), load_network(file)
     config = recipe.config(spec)
     if replace(given.model.config, outputs=config.outputs) != config:
         raise InputError(
@@ -66,30 +62,6 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     if freeze is not None:
         freeze(recipe.frozen_blocks)
     return fastest_layout(model), folded
-
-
-def load_onnx(path: Path) -> Checkpoint:
-    """The network of an ONNX file that `export` wrote for one of our recipes, with the same answers.
-
-    Batch norms are folded into convolutions in the file. Here each norm only adds the folded bias, which is exact in
-    evaluation mode only: `settle_norms` must precede any training.
-
-    Raises:
-        ModelFileError: it is in lower precision, of an unknown recipe, or lacks a weight.
-        SpecError: the file carries no spec.
-    """
-    spec = read_spec(path)
-    if spec.name not in RECIPES or spec.precision != "fp32":
-        raise ModelFileError(
-            f"{path} is a {spec.name} in {spec.precision}: only float32 files of our recipes can be trained on"
-        )
-    model = Yowo(RECIPES[spec.name].config(spec)).eval()
-    weights = {name.removesuffix("_half"): torch.from_numpy(w) for name, w in read_weights(path).items()}
-    try:
-        _fill(model, weights)
-    except (KeyError, RuntimeError) as error:
-        raise ModelFileError(f"{path} lacks weights of {spec.name}: {str(error).splitlines()[0]}") from error
-    return Checkpoint(model, spec)
 
 
 @torch.no_grad()
@@ -127,52 +99,6 @@ def _collect(moments: list[Tensor]):  # type: ignore[no-untyped-def]  # torch's 
         moments.append(torch.stack([flat.mean(dim=1), (flat**2).mean(dim=1)]).float())
 
     return hook
-
-
-def _fill(model: Yowo, weights: dict[str, Tensor]) -> None:
-    """Fill every tensor of the network from the initializers of its graph.
-
-    Raises:
-        KeyError: one is missing.
-        RuntimeError: one has another shape.
-    """
-    state = model.state_dict()
-    folded = dict(_normed(model))
-    filled = {key: value for key, value in state.items() if key.endswith("num_batches_tracked")}
-    for key in state:
-        module = key.rpartition(".")[0]
-        if key in filled or key.startswith(("conv_final.", "cfam.conv_out.")) or module in folded.values():
-            continue
-        filled[key] = weights[key]
-    for conv, norm in folded.items():
-        of_norm = model.get_submodule(norm)
-        assert isinstance(of_norm, _Norm)
-        bias = weights[f"{conv}.weight_bias"]
-        filled |= {f"{norm}.bias": bias, f"{norm}.running_mean": torch.zeros_like(bias)}
-        filled |= {
-            f"{norm}.weight": torch.full_like(bias, math.sqrt(1 + of_norm.eps)),
-            f"{norm}.running_var": torch.ones_like(bias),
-        }
-    head, width = weights["conv_final.weight"], model.config.width
-    outputs = len(head)
-    if outputs > width:
-        raise KeyError(f"a head of {outputs} outputs through {width} channels")
-    # The file has both layers folded into one: the first layer takes it, the second is the identity.
-    hidden, final = torch.zeros(width, width, 1, 1), torch.zeros(outputs, width, 1, 1)
-    hidden[:outputs], bias = head, torch.zeros(width)
-    bias[:outputs] = weights["conv_final.bias"]
-    final[range(outputs), range(outputs)] = 1
-    filled |= {"cfam.conv_out.1.weight": hidden, "cfam.conv_out.1.bias": bias, "conv_final.weight": final}
-    model.load_state_dict(filled)
-
-
-def _normed(model: Yowo) -> Iterator[tuple[str, str]]:
-    """Names of each convolution and of the norm directly behind it, which the export folds into it."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Sequential):
-            for (conv, first), (norm, second) in pairwise(module.named_children()):
-                if isinstance(first, (nn.Conv2d, nn.Conv3d)) and isinstance(second, _Norm):
-                    yield f"{name}.{conv}", f"{name}.{norm}"
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from yowo_deploy.backends.loader import SAFETENSORS
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.evaluation import Evaluation, evaluate_videos
@@ -45,7 +46,7 @@ FIRST_VALIDATION = 0.2  # fraction of the run before the first checkpoint
 VALIDATIONS = 5
 VALIDATION_EVERY = 8  # frames: neighbouring ones hardly differ
 FRAMES_NOT_HELD_OUT = 40  # roughly: frames evaluated where no recording is held out
-OF_A_RUN = ("state.pt", "last.pt", "best.pt")  # files that hold hours of work
+OF_A_RUN = ("state.pt", "last.pt", "best.pt", "best.safetensors")  # files that hold hours of work
 SAVE_EVERY_S = 120.0  # most that a killed run loses
 
 
@@ -99,7 +100,7 @@ class Run:
     Started by `torchrun`, each process is one `Run`, and they train one network (see `distributed`).
 
     Args:
-        output: folder for best.pt, last.pt, args.json, metrics.jsonl and state.pt, from which the run can go on.
+        output: folder for best.pt, best.safetensors, last.pt, args.json, metrics.jsonl and state.pt, which it resumes.
         validation: fraction of the training recordings that is held out to choose the best checkpoint.
             The test split is never used.
         weights: files to start branches from, by branch: "backbone_2d" or "backbone_3d".
@@ -353,7 +354,8 @@ class Run:
         save_checkpoint(self.output / "last.pt", result, self.spec, figures)
         if found.frame_map.mean >= self.progress.best_map:
             self.progress.best_map, self.progress.best_epoch, self.chosen = found.frame_map.mean, epoch, found
-            save_checkpoint(self.best, result, self.spec, figures)
+            for path in (self.best.with_suffix(SAFETENSORS), self.best):
+                save_checkpoint(path, result, self.spec, figures)
         return found.frame_map.mean
 
 

@@ -18,12 +18,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from yowo_deploy.backends.loader import BACKENDS, is_checkpoint
+from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.datasets.registry import DATASETS, open_dataset
 from yowo_deploy.errors import InputError, MissingExtraError
-from yowo_deploy.files import existing_file
-from yowo_deploy.model_files.default import model_path
+from yowo_deploy.files import read_within
 from yowo_deploy.plain_text import cut, escaped, redacted_words, shown
 from yowo_deploy.reporter import Reporter
 
@@ -90,6 +89,41 @@ def model_options(function: F) -> F:
     return function
 
 
+def release_options(function: F) -> F:
+    """--labels and --anchors, of an official checkpoint with classes of one's own."""
+    labels = click.option(
+        "--labels",
+        callback=parsed(parse_labels),
+        help="Classes of an official checkpoint of your own training: a,b,c, or a file with one in each line.",
+    )
+    anchors = click.option(
+        "--anchors",
+        callback=parsed(parse_anchors),
+        help="Its anchors in cells of 32 pixels, as W,H W,H ...  [default: those of UCF101-24]",
+    )
+    return labels(anchors(function))
+
+
+def parse_labels(text: str) -> list[str]:
+    """Names between commas, or the lines of a file."""
+    found = read_within(text).decode().splitlines() if Path(text).is_file() else text.split(",")
+    return [name.strip() for name in found if name.strip()]
+
+
+def parse_anchors(text: str) -> list[tuple[float, float]]:
+    """`1.2,2.5 3,4` as pairs.
+
+    Raises:
+        InputError: it is no such list.
+    """
+    try:
+        return [(float(w), float(h)) for w, h in (pair.split(",") for pair in text.split())]
+    except ValueError as error:
+        raise InputError(
+            f"anchors {text!r} are not understood, expected width,height pairs: 0.7,1.2 1.3,2.6"
+        ) from error
+
+
 def dataset_options(function: F) -> F:
     """DATASET --data DIR --split N, the arguments of `open_dataset`; DATASET is a name or a data.json."""
     options = (
@@ -142,12 +176,6 @@ def require(extra: str, *libraries: str) -> None:
     for library in libraries:
         if find_spec(library) is None:
             raise MissingExtraError(library, extra)
-
-
-def refuse_without_branches(model: str, what: str) -> None:
-    """Raise an InputError unless a model is a checkpoint, whose branches can be run apart."""
-    if not is_checkpoint(existing_file(model_path(model), "model")):
-        raise InputError(f"{what} needs a checkpoint: the branches of {model} cannot be run apart")
 
 
 def tell(text: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.console import Number, refuse_without_branches, require
+from yowo_deploy.cli.console import Number, require
 from yowo_deploy.files import refuse_overwriting
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.visuals.image_io import write_picture
@@ -18,15 +18,17 @@ from yowo_deploy.visuals.image_io import write_picture
 @click.option("--conf", type=Number(0, 1), help="Show detections above this.  [default: the model's]")
 @click.option("--clip", type=click.IntRange(min=1), help="Clip length.  [default: the checkpoint's]")
 def command(checkpoint: str, video: str, number: int, output: str, conf: float | None, clip: int | None) -> None:
-    """Draw activation maps of the branches of CHECKPOINT over a frame of VIDEO (the paper's Figure 4)."""
+    """Draw activation maps of the branches of CHECKPOINT over a frame of VIDEO (the paper's Figure 4).
+
+    CHECKPOINT may be a float32 ONNX file of ours, or `default`.
+    """
     require("train", "torch")
     from yowo_training.activation_maps import explain
-    from yowo_training.checkpoints.checkpoint import load_checkpoint
+    from yowo_training.checkpoints.onnx_weights import load_network
 
-    refuse_without_branches(checkpoint, "explain")
     for source in (checkpoint, video):
         refuse_overwriting(source, output)
-    loaded = load_checkpoint(checkpoint, clip)
+    loaded = load_network(checkpoint, clip)
     with open_video(video) as reader:
         picture = explain(loaded, reader, number, conf)
     write_picture(output, picture)

@@ -6,14 +6,19 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, overwrite_option, require
+from yowo_deploy.cli.console import ConsoleReporter, overwrite_option, release_options, require
 from yowo_deploy.cli.precision_options import precision_options, take_precision
 
 
 @click.command("export")
 @click.argument("model", type=click.Path())
-@click.option("--clip", type=click.IntRange(min=1), help="Clip length in frames.  [default: the checkpoint's]")
-@click.option("-o", "--output", type=click.Path(), help="ONNX file to write.  [default: MODEL with .onnx]")
+@click.option("--clip", type=click.IntRange(min=1), help="Clip length in frames.  [default: the model's]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="ONNX file to write, or a checkpoint: .safetensors, .pt.  [default: MODEL with .onnx]",
+)
 @click.option(
     "--attention",
     type=click.Choice(["fused", "plain"]),
@@ -34,12 +39,13 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
     is_flag=True,
     help="Write a file for video frame by frame: computes once what neighbouring clips share, with the same answers.",
 )
+@release_options
 @precision_options
 @overwrite_option
 def command(model: str, **options: Any) -> None:
     """Write MODEL (a checkpoint, ours or of the official release) as an ONNX file that carries its spec.
 
-    An ONNX file of ours, or `default`, is written again in another form or precision.
+    An ONNX file of ours, or `default`, is written again in another form, precision or clip length, or as a checkpoint.
     """
     require("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
     from yowo_export.pipeline import export

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.console import overwrite_option, progress_bar, refuse_without_branches, require
+from yowo_deploy.backends.loader import is_checkpoint
+from yowo_deploy.cli.console import overwrite_option, progress_bar, require
 from yowo_deploy.errors import InputError
-from yowo_deploy.files import refuse_existing
+from yowo_deploy.files import existing_file, refuse_existing
+from yowo_deploy.model_files.default import model_path
 from yowo_deploy.video.reader import open_video
 
 
@@ -32,7 +34,10 @@ def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | N
         raise InputError("two videos have the same name, and their features would have the same file: use two folders")
     for stem in stems:
         refuse_existing(Path(output) / f"{stem}.npz", overwrite)
-    refuse_without_branches(checkpoint, "features")
+    if not is_checkpoint(existing_file(model_path(checkpoint), "model")):
+        raise InputError(
+            f"{checkpoint} is no checkpoint: `yowo-deploy export {checkpoint} -o model.safetensors` makes one"
+        )
     loaded = load_checkpoint(checkpoint, clip)
     with progress_bar("computing features", total=len(videos)) as update:
         for done, (video, stem) in enumerate(zip(videos, stems, strict=True), start=1):

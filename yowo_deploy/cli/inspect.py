@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.backends.loader import admit, is_checkpoint
-from yowo_deploy.cli.console import json_option, require, show_facts, show_table
+from yowo_deploy.cli.console import json_option, release_options, require, show_facts, show_table
 from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, recorded_cost
 from yowo_deploy.model_files.plan_record import check_hash, is_plan, read_plan
 from yowo_deploy.model_files.streaming_form import FORM_KEY, streaming_form
 
 if TYPE_CHECKING:
-    from torch.nn import Module
+    from yowo_training.models.yowo import Yowo
+
+TRIED_FRAMES = 16  # of a checkpoint that is tried before it is read
 
 
 @click.command("inspect")
@@ -26,28 +28,37 @@ if TYPE_CHECKING:
     "--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint whose name does not contain it."
 )
 @click.option("--trust", is_flag=True, help="Read a checkpoint that is not known without trying it first.")
+@release_options
 @json_option
-def command(file: str, clip: int | None, trust: bool, as_json: bool) -> None:
+def command(
+    file: str,
+    clip: int | None,
+    labels: list[str] | None,
+    anchors: list[tuple[float, float]] | None,
+    trust: bool,
+    as_json: bool,
+) -> None:
     """Describe FILE, a checkpoint, an ONNX model or a TensorRT plan: spec, size, hashes, operators, parts.
 
     A plan is read without TensorRT and without a GPU.
     """
     path = existing_file(model_path(file), "model")
     costs: dict[str, dict[str, int]] = {}
+    clip_known = True
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if is_checkpoint(path):
         require("train", "torch")
-        if not trust:
-            admit(path, clip=clip)
-        from yowo_training.checkpoints.checkpoint import load_checkpoint
+        if not trust and labels is None and anchors is None:
+            admit(path, clip=clip or TRIED_FRAMES)
+        from yowo_training.checkpoints.checkpoint import is_checked, load_checkpoint
         from yowo_training.models.flops import cost
 
-        loaded = load_checkpoint(path, clip)
-        spec = loaded.spec
-        facts |= {"kind": "checkpoint", "parameters": sum(p.numel() for p in loaded.model.parameters())}
-        facts |= {"backbone_2d": loaded.model.config.backbone_2d, "backbone_3d": loaded.model.config.backbone_3d}
-        facts |= {"dtype": _dtypes(loaded.model), "weights_sha256": spec.weights_sha256}
-        costs = {name: dataclasses.asdict(part) for name, part in cost(loaded.model, spec.clip_shape).items()}
+        loaded = load_checkpoint(path, clip, labels, anchors, clip_needed=False)
+        spec, clip_known = loaded.spec, loaded.clip_known
+        facts |= {"kind": "checkpoint", "checksum": _checked(is_checked(path)), **_network(loaded.model)}
+        facts |= {"weights_sha256": spec.weights_sha256}
+        if clip_known:
+            costs = {name: dataclasses.asdict(part) for name, part in cost(loaded.model, spec.clip_shape).items()}
     elif is_plan(path):
         plan = read_plan(path)
         spec, recorded = plan.spec, check_hash(path, facts["sha256"])
@@ -55,8 +66,10 @@ def command(file: str, clip: int | None, trust: bool, as_json: bool) -> None:
         facts |= {name: value for name, value in vars(plan).items() if name != "spec"}
         facts |= {"weights_sha256": spec.weights_sha256}
     else:
-        found, spec = read_onnx_file(path), read_spec(path)
-        facts |= {"kind": "onnx", "opset": found.opset, "nodes": found.operators.total()}
+        found = read_onnx_file(path)
+        spec = found.spec
+        facts |= {"kind": "onnx", "checksum": _checked(found.checked), "opset": found.opset}
+        facts |= {"nodes": found.operators.total()}
         facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}
         facts |= {"weights_sha256": spec.weights_sha256}
         facts |= _recorded("lowered", found.metadata.get(PRECISION_KEY, "{}"))
@@ -64,8 +77,9 @@ def command(file: str, clip: int | None, trust: bool, as_json: bool) -> None:
         if streaming_form(found):
             facts["streaming_form"] = f"carried, {len(found.metadata[FORM_KEY])} bytes"
         costs = recorded_cost(found.metadata)
+    described = spec.to_dict() | ({} if clip_known else {"clip_length": None})
     if as_json:
-        click.echo(json.dumps(facts | {"parts": costs, "spec": spec.to_dict()}))
+        click.echo(json.dumps(facts | {"parts": costs, "spec": described}))
         return
     if facts.get("golden"):
         facts["golden"] = "recorded"  # 64 numbers, see --json
@@ -73,7 +87,12 @@ def command(file: str, clip: int | None, trust: bool, as_json: bool) -> None:
     if costs:
         rows = [(name, f"{part['parameters']:,}", f"{part['macs'] / 1e9:.3f}") for name, part in costs.items()]
         show_table(f"parts, clip of {spec.clip_length} frames", ("part", "parameters", "G multiply-adds"), rows)
-    show_facts("\nspec", {name: _text(value) for name, value in spec.to_dict().items()})
+    described |= {} if clip_known else {"clip_length": "not recorded: give --clip"}
+    show_facts("\nspec", {name: _text(value) for name, value in described.items()})
+
+
+def _checked(recorded: bool) -> str:
+    return "as recorded" if recorded else "not recorded: made by an older version or another tool"
 
 
 def _recorded(what: str, text: str) -> dict[str, Any]:
@@ -87,8 +106,10 @@ def _recorded(what: str, text: str) -> dict[str, Any]:
     return {f"{what}: {name}": value for name, value in made.items()}
 
 
-def _dtypes(model: Module) -> str:
-    return ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()}))
+def _network(model: Yowo) -> dict[str, Any]:
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})
+    branches = {name: getattr(model.config, name) for name in ("backbone_2d", "backbone_3d")}
+    return {"parameters": sum(p.numel() for p in model.parameters()), **branches, "dtype": ", ".join(dtypes)}
 
 
 def _text(value: Any) -> str:

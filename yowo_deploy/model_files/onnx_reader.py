@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.errors import ModelFileError, SpecError
+from yowo_deploy.model_files.checksum import CHECKSUM_KEY, ONNX_MARK, has_checksum
 from yowo_deploy.model_files.onnx_graph import FLOAT16, FLOAT32, Graph, Tensor, Value, read_graph
 from yowo_deploy.model_files.onnx_operators import check_nodes
 from yowo_deploy.model_files.onnx_shapes import check_shapes
 from yowo_deploy.model_files.protobuf import field
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 
+CONFIG_KEY = "yowo_config"  # metadata: the architecture, with which the weights make a checkpoint again, JSON
 COST_KEY = "yowo_cost"  # metadata: parameters and multiply-adds by part, JSON
 STREAMING_KEY = "yowo_streaming"  # metadata: frames looked at and bytes kept by a stream, of a streaming file, JSON
 PRECISION_KEY = "yowo_precision"  # metadata: how a file of lower precision came about, JSON
@@ -43,12 +45,14 @@ class OnnxFile:
         path: for messages alone; the file is not read again.
         metadata: the model's own key-value pairs.
         values: type and shape of every value by name, for a batch of one.
+        checked: it records its checksum, as those of older versions and of other programs do not.
     """
 
     path: Path
     graph: Graph
     metadata: dict[str, str]
     values: dict[str, tuple[int, tuple[int, ...]]]
+    checked: bool = False
 
     @property
     def opset(self) -> int:
@@ -79,6 +83,10 @@ class OnnxFile:
             )
         return ModelSpec.from_json(self.metadata[METADATA_KEY])
 
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """The float32 and float16 weights by name, as float32."""
+        return {each.name: _values(each) for each in self.graph.tensors if each.dtype in (FLOAT32, FLOAT16)}
+
     def model_bytes(self) -> bytes:
         """An ONNX file of the graph, for an engine: nothing is in it but what the gate walked."""
         return b"".join(self.graph.parts())
@@ -92,19 +100,21 @@ def read_onnx_file(path: Path) -> OnnxFile:
     """Read a file once, and refuse what is not a plain network of our exporter's language.
 
     Raises:
-        ModelFileError: no ONNX file, or not strictly written; functions, subgraphs or external data; operators,
-            attributes or shapes that no YOWO graph has; too large, or what an engine would make of it is.
+        ModelFileError: no ONNX file, or not strictly written; damaged since it was written; functions, subgraphs or
+            external data; operators, attributes or shapes that no YOWO graph has; too large, or what an engine would
+            make of it is.
     """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         content = stream.read(size + 1) if size <= MAX_BYTES else b""  # a file that grows meanwhile is cut off
     if size > MAX_BYTES:
         raise ModelFileError(f"{path} is larger than {MAX_BYTES >> 30} GiB, more than one ONNX file can be")
-    return checked_file(content, path)
+    checked = has_checksum(path, content, ONNX_MARK, 0)
+    return replace(checked_file(content, path), checked=checked)
 
 
 def checked_file(content: bytes, path: Path, shared: Sequence[Tensor] = ()) -> OnnxFile:
-    """As `read_onnx_file`, of bytes.
+    """As `read_onnx_file`, of bytes, whatever their checksum.
 
     Args:
         path: for messages.
@@ -165,16 +175,8 @@ def show_values(source: Path, names: Sequence[str], path: Path) -> None:
 
 
 def _metadata(file: OnnxFile) -> list[bytes]:
-    return [field(14, field(1, key) + field(2, value)) for key, value in file.metadata.items()]
-
-
-def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The float32 and float16 weights of an ONNX file by name, as float32, the file itself passed through the gate.
-
-    Raises:
-        ModelFileError: as `read_onnx_file`.
-    """
-    return {each.name: _values(each) for each in read_onnx_file(path).graph.tensors if each.dtype in (FLOAT32, FLOAT16)}
+    kept = ((key, value) for key, value in file.metadata.items() if key != CHECKSUM_KEY)
+    return [field(14, field(1, key) + field(2, value)) for key, value in kept]
 
 
 def _values(tensor: Tensor) -> NDArray[np.float32]:

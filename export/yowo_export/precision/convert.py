@@ -24,6 +24,7 @@ from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.graph.module_names import block_of, name_blocks
+from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
 from yowo_export.graph.source import load_graph
 from yowo_export.precision.accuracy_drop import Damage, Judge
@@ -198,7 +199,7 @@ class _Work:
         if self.wish.precision == "int8" and POLICIES[self.wish.target].conv3d_as_2d and has_grouped_3d(model):
             conv3d_as_2d(model, shared_nodes(model, self.spec) if self.wish.streaming else ())
         RemoveUnusedNodesPass()(model)  # with its initializers, of which ONNX Runtime would warn
-        ir.save(model, self.base)
+        write_onnx(model, self.base)
         self.proto = onnx.load(self.base)
         if self.wish.precision == "int8":
             with self.reporter.progress(f"ranges by {self.wish.method}", len(self.clips)) as update:
@@ -247,7 +248,7 @@ class _Work:
             store_half(model)  # weights that stay float, 20 MB of 140 in ResNeXt-101
         model.metadata_props[METADATA_KEY] = self.spec.replace(precision=self.wish.precision).to_json()
         model.metadata_props[GOLDEN_KEY] = golden_record(self.spec)
-        ir.save(model, path)
+        write_onnx(model, path)
         return path
 
     def ranking(self, judge: Judge) -> list[tuple[str, Damage]]:
@@ -332,6 +333,6 @@ def _fuse(model: ir.Model) -> None:
 
 def _write(model: ir.Model, output: str | os.PathLike[str]) -> None:
     with atomic_write(output) as temporary:
-        ir.save(model, temporary)
+        write_onnx(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
         read_spec(temporary)

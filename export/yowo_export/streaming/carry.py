@@ -9,6 +9,7 @@ import onnx_ir as ir
 from yowo_deploy.files import atomic_write, work_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY, pack_form
+from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.streaming.cut import saved_share
 from yowo_export.streaming.rewrite import largest_difference, streamed
 
@@ -33,7 +34,7 @@ def carry_streaming_form(path: Path) -> float | None:
         return None
     with work_folder() as folder:
         made = Path(folder) / "streaming.onnx"
-        ir.save(streamed(model, spec), made)
+        write_onnx(streamed(model, spec), made)
         difference = largest_difference(path, made, spec)
         if not difference <= EXACT:
             return None
@@ -43,5 +44,5 @@ def carry_streaming_form(path: Path) -> float | None:
     model = ir.load(path)
     model.metadata_props[FORM_KEY] = packed
     with atomic_write(path) as temporary:
-        ir.save(model, temporary)
+        write_onnx(model, temporary)
     return difference

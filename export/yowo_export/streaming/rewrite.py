@@ -28,6 +28,7 @@ from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.graph.builder import Change, NodeBuilder, ints, spatial
+from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.source import load_graph
 from yowo_export.streaming.chain import Chain, Layer, sides
 from yowo_export.streaming.cut import cheapest_base, shared_chain
@@ -82,7 +83,7 @@ def export_streaming(source: Path, output: str | os.PathLike[str]) -> float:
         raise InputError(f"--streaming takes no {spec.precision}: export fp32, and open it with --precision bf16")
     model = streamed(load_graph(source), spec)
     with atomic_write(output) as temporary:
-        ir.save(model, temporary)
+        write_onnx(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
         difference = largest_difference(source, temporary, spec)
         if not difference <= LIMITS[spec.precision]:

@@ -156,7 +156,16 @@ def test_a_run_folder_has_what_people_look_for(data: Path, tmp_path: Path, monke
     assert first.exit_code == 0, first.output
     folder = tmp_path / "runs" / "train"
     pictures = {"results.png", "labels.png", "train_batch0.png", "val_batch0_pred.png", "confusion_matrix.png"}
-    files = {"best.pt", "last.pt", "args.json", "results.csv", "metrics.jsonl", "state.pt", "BoxPR_curve.png"}
+    files = {
+        "best.pt",
+        "best.safetensors",
+        "last.pt",
+        "args.json",
+        "results.csv",
+        "metrics.jsonl",
+        "state.pt",
+        "BoxPR_curve.png",
+    }
     assert {path.name for path in folder.iterdir()} == pictures | files
     assert all(cv2.imread(str(folder / name)) is not None for name in pictures)
     rows = list(csv.DictReader((folder / "results.csv").open()))
@@ -374,10 +383,20 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
     assert len(found[0]) == len(found[1]) and found[0] != found[1] == found[2]
     assert "needs a checkpoint" in str(run("evaluate", onnx, *arguments).exception)
     assert "same name" in str(run("features", checkpoint, video, video, "-o", tmp_path).exception)
-    for model in (onnx, "default"):
-        for call in (("features", model, video, "-o"), ("explain", model, video, "--frame", 0, "--out")):
-            refused = run(*call, tmp_path / "none")
-            assert "needs a checkpoint" in str(refused.exception), call
+    refused = run("features", "default", video, "-o", tmp_path / "none")
+    assert "`yowo-deploy export default -o m.safetensors` makes one" in str(refused.exception)
+
+
+def test_the_shipped_model_is_a_checkpoint_where_one_is_needed(video: Path, tmp_path: Path) -> None:
+    made = tmp_path / "lite.safetensors"
+    assert run("export", "default", "-o", made).exit_code == 0
+    assert json.loads(run("inspect", made, "--json").stdout)["backbone_3d"] == "motion_lite0"
+    assert run("parity", made, "default", "--clips", 1).exit_code == 0
+    assert run("export", "default", "--clip", 8, "-o", tmp_path / "8.onnx").exit_code == 0
+    assert json.loads(run("inspect", tmp_path / "8.onnx", "--json").stdout)["spec"]["clip_length"] == 8
+    assert run("explain", "default", video, "--frame", 5, "--out", tmp_path / "fig.png").exit_code == 0
+    refused = run("export", "default", "--half-weights", "-o", tmp_path / "half.pt")
+    assert "leave other options out" in str(refused.exception)
 
 
 def test_a_compiled_model_is_kept_where_it_is_asked_for(onnx: Path, tmp_path: Path) -> None:
@@ -397,8 +416,8 @@ def test_half_weights_halve_the_file_and_single_ones_are_as_rounded(
     sizes = [path.stat().st_size for path in (onnx, half, single)]
     assert sizes[1] < 0.65 * sizes[0] and sizes[2] == pytest.approx(sizes[0], rel=0.02)
     assert run("parity", half, single).exit_code == 0
-    refused = run("export", onnx, "--clip", 3, "-o", tmp_path / "no.onnx")
-    assert "only a checkpoint takes others" in str(refused.exception)
+    assert run("export", onnx, "--clip", 3, "-o", tmp_path / "3.onnx").exit_code == 0
+    assert json.loads(run("inspect", tmp_path / "3.onnx", "--json").stdout)["spec"]["clip_length"] == 3
 
 
 def test_export_lowers_a_checkpoint_or_a_file_on_the_videos_it_is_given(

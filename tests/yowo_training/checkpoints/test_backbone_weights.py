@@ -38,6 +38,7 @@ LAYOUTS: list[tuple[str, Callable[[dict[str, torch.Tensor]], object]]] = [
         lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "epoch": 3},
     ),
     ("old, without counters", lambda s: {k: v for k, v in s.items() if not k.endswith("num_batches_tracked")}),
+    ("in a wrapper", lambda s: {"model": {f"net.{k}": v for k, v in s.items()} | {"n_averaged": torch.ones(1)}}),
     ("inside a whole YOWO", lambda s: {"state_dict": {f"module.backbone_3d.{k}": v for k, v in s.items()}}),
 ]
 
@@ -67,7 +68,6 @@ FAULTS: list[tuple[str, Callable[[dict[str, torch.Tensor]], dict[str, torch.Tens
     ("one missing", lambda s: dict(list(s.items())[1:]), "1 of"),
     ("one of another shape", lambda s: s | {"features.0.0.weight": torch.zeros(1)}, "1 of another shape"),
     ("one unknown", lambda s: s | {"surprise": torch.zeros(1)}, "1 unknown"),
-    ("another prefix", lambda s: {f"net.{k}": v for k, v in s.items()}, "missing"),
 ]
 
 
@@ -103,6 +103,23 @@ def test_darknet_weights_are_read(tmp_path: Path) -> None:
     assert len(content) == 203_934_260  # the size of yolo.weights for this network (OFFICIAL_YOWO)
     load_branch(target, tmp_path / "yolo.weights")  # type: ignore[arg-type]
     assert same(source, target)
+
+
+@pytest.mark.parametrize("outputs", [125, 30])
+def test_the_last_layer_of_another_data_set_stays_new(outputs: int, tmp_path: Path) -> None:
+    source, target = fresh(0, Darknet19), fresh(1, Darknet19)
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    layer = source.models["30"].conv23  # type: ignore[union-attr,index,operator]
+    layer.weight.data, layer.bias.data = layer.weight[:outputs], layer.bias[:outputs]  # type: ignore[union-attr,index]
+    (tmp_path / "yolo-voc.weights").write_bytes(darknet_bytes(source, wide_header=True))
+    filled = load_branch(target, tmp_path / "yolo-voc.weights")  # type: ignore[arg-type]
+    assert filled.dropped == outputs * 1025
+    for key, value in target.state_dict().items():
+        expected = before if key.startswith("models.30.") else source.state_dict()
+        assert torch.equal(value, expected[key]), key
+    (tmp_path / "cut.weights").write_bytes(darknet_bytes(source, wide_header=True)[:-4])
+    with pytest.raises(ModelFileError, match="nothing was loaded"):
+        load_branch(target, tmp_path / "cut.weights")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wide_header", [False, True])

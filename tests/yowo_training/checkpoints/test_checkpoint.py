@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from yowo_deploy.errors import InputError, ModelFileError, SpecError, YowoError
+from yowo_deploy.model_files.checksum import SAFETENSORS_MARK, ZIP_MARK, has_checksum
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
-from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from yowo_training.checkpoints.checkpoint import is_checked, load_checkpoint, save_checkpoint
+from yowo_training.checkpoints.onnx_weights import load_network
 from yowo_training.models.yowo import Yowo, YowoConfig
 
 if TYPE_CHECKING:
@@ -52,7 +57,7 @@ def test_safetensors_hold_the_same(tmp_path: Path, model: Yowo) -> None:
     with pytest.raises(ModelFileError, match="damaged"):
         load_checkpoint(plain)
     plain.write_bytes(damaged[:40])
-    with pytest.raises(ModelFileError, match="cannot be read as a checkpoint"):
+    with pytest.raises(ModelFileError, match="damaged"):
         load_checkpoint(plain)
 
 
@@ -63,14 +68,43 @@ def test_the_clip_length_can_be_chosen(tmp_path: Path, model: Yowo) -> None:
         load_checkpoint(tmp_path / "a.pt", clip=0)
 
 
-def test_one_flipped_bit_is_noticed(tmp_path: Path, model: Yowo) -> None:
-    path = tmp_path / "a.pt"
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_every_flipped_bit_is_noticed(suffix: str, tmp_path: Path, model: Yowo) -> None:
+    path = tmp_path / f"a{suffix}"
     save_checkpoint(path, model, SPEC, {})
+    assert is_checked(path)
+    whole = path.read_bytes()
+    mark, at = (ZIP_MARK, None) if suffix == ".pt" else (SAFETENSORS_MARK, 8)
+    near = {*range(300), *range(len(whole) - 300, len(whole))}  # heads, and where the checksum stands
+    for place in near | set(random.Random(0).sample(range(len(whole)), 400)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(ModelFileError, match="damaged"):
+            has_checksum(path, damaged, mark, at)
+        if place % 40 == 0:
+            path.write_bytes(damaged)
+            with pytest.raises(ModelFileError, match=r"damaged|is not an ONNX file"):
+                load_network(path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_checkpoint_of_an_older_version_is_read_and_its_weights_verified(
+    suffix: str, tmp_path: Path, model: Yowo
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    spec = save_checkpoint(path, model, SPEC, {})
+    weights = model.state_dict()
+    noted = {METADATA_KEY: spec.to_json()}
+    if suffix == ".pt":
+        torch.save(noted | {"config": vars(model.config), "weights": weights}, path)
+    else:
+        safetensors.torch.save_file(weights, path, noted | {"config": json.dumps(vars(model.config))})
+    assert load_checkpoint(path).spec == spec and not is_checked(path)
     content = bytearray(path.read_bytes())
     weight = model.conv_final.weight.detach().numpy().tobytes()
     content[content.index(weight) + 1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match="damaged"):
+    with pytest.raises(ModelFileError, match="is damaged"):
         load_checkpoint(path)
 
 

@@ -7,13 +7,15 @@ tuple of itself, doubled, as a key) and make it take terabytes (HARDENING, "Chec
 from __future__ import annotations
 
 import io
+import os
 import pickletools
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from yowo_deploy.errors import ModelFileError, YowoError
+from yowo_deploy.errors import ModelFileError, foreign
+from yowo_deploy.model_files.checksum import DIGITS, ZIP_MARK, checksum, has_checksum
 
 MAX_MEMBERS = 100_000
 MAX_PICKLE = 64 << 20  # bytes; a training state of ResNet-101 has 0.3 MB
@@ -25,48 +27,56 @@ MAX_VALUES = 2_000_000  # with every reference to a value counted as the value
 _WRITTEN = """
     PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING
     BINSTRING EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS
-    GLOBAL REDUCE BUILD BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET
+    GLOBAL REDUCE NEWOBJ BUILD BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET
 """
 _ALLOWED = frozenset(_WRITTEN.split())
-_TAKES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "BINPERSID": 1}
+_TAKES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}
 _FILLS = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}
 
 
-class Door:
-    """Turns whatever a foreign parser raises in the block into a ModelFileError of one line."""
+@dataclass(frozen=True)
+class Content:
+    """A file that was walked.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    Attributes:
+        stream: its bytes, for `torch.load`.
+        classes: full names of the classes and functions that its pickle refers to.
+        checked: it records its checksum, as those of others and of older versions do not.
+    """
 
-    def __enter__(self) -> Door:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, YowoError):
-            raise ModelFileError(
-                f"{self._file} cannot be read as a checkpoint: damaged, truncated or not one"
-            ) from error
+    stream: io.BytesIO
+    classes: frozenset[str]
+    checked: bool
 
 
-def checked_content(file: Path) -> io.BytesIO:
-    """A file of `torch.save`, read once and walked, for `torch.load`.
+def checked_content(file: Path) -> Content:
+    """A file of `torch.save`, read once and walked.
 
     Raises:
-        ModelFileError: it is damaged, or holds what torch.save does not write for tensors and plain values.
+        ModelFileError: it is damaged, or holds what torch.save does not write.
     """
-    with Door(file):
-        content = io.BytesIO(file.read_bytes())
-        if content.getvalue()[:2] == b"PK":
-            _check_zip(file, content)
+    with foreign(f"{file} cannot be read as a checkpoint, it is damaged, truncated or not one", ModelFileError):
+        stream = io.BytesIO(file.read_bytes())
+        checked = has_checksum(file, stream.getbuffer(), ZIP_MARK)
+        if stream.getvalue()[:2] == b"PK":
+            classes = _check_zip(file, stream, checked)
         else:  # before PyTorch 1.6: magic number, version and machine, the values, the keys of storages
-            for _ in range(5):
-                _check_pickle(file, content)
-        content.seek(0)
-        return content
+            classes = set().union(*(_check_pickle(file, stream) for _ in range(5)))
+        stream.seek(0)
+        return Content(stream, frozenset(classes), checked)
 
 
-def _check_zip(file: Path, content: io.BytesIO) -> None:
-    """One directory at the end of the file, members that are as large as they say, of names that differ."""
+def add_checksum(path: Path) -> None:
+    """Append its checksum to a zip archive without a comment, as the comment."""
+    with path.open("r+b") as stream:
+        size = len(ZIP_MARK) + DIGITS
+        content = stream.read()[:-2] + size.to_bytes(2, "little") + ZIP_MARK
+        stream.seek(-2, os.SEEK_END)
+        stream.write(content[-2 - len(ZIP_MARK) :] + checksum(content, len(content)))
+
+
+def _check_zip(file: Path, content: io.BytesIO, checked: bool) -> set[str]:
+    """One directory at the end of the file, members that are as large as they say, of names that differ, undamaged."""
     with zipfile.ZipFile(content) as archive:
         members = archive.infolist()
         names = {member.filename.lower() for member in members}  # torch's reader takes capitals for small letters
@@ -79,11 +89,15 @@ def _check_zip(file: Path, content: io.BytesIO) -> None:
         ]
         pickles = [each for each in members if each.filename.lower().endswith(".pkl")]
         # What two readers could find in two places must be in one: no comment, nothing before the first member.
-        apart = archive.comment or archive.start_dir > size or min(each.header_offset for each in members)
+        apart = archive.start_dir > size or min(each.header_offset for each in members)
+        apart = apart or len(archive.comment) != checked * (len(ZIP_MARK) + DIGITS)
         if strange or apart or len(names) < len(members) or len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
             raise ModelFileError(f"{file} has a directory that torch.save does not write: damaged, or made to deceive")
         pickled = io.BytesIO(archive.read(pickles[0]))
-    _check_pickle(file, pickled)
+        # Torch's own reader passes over the checksums of members.
+        if not checked and (damaged := archive.testzip()):
+            raise ModelFileError(f"{file} is damaged in {damaged}: copy it again")
+    return _check_pickle(file, pickled)
 
 
 class _Item:
@@ -98,8 +112,8 @@ class _Item:
 _MARK = _Item()
 
 
-def _check_pickle(file: Path, stream: io.BytesIO) -> None:
-    """Walk the operations of one pickle without making any value.
+def _check_pickle(file: Path, stream: io.BytesIO) -> set[str]:
+    """Walk the operations of one pickle without making any value; the names of classes that it refers to.
 
     Raises:
         ModelFileError: an operation that torch.save does not write; too many, too deep, or too much; a key that is
@@ -107,12 +121,18 @@ def _check_pickle(file: Path, stream: io.BytesIO) -> None:
     """
     stack: list[_Item] = []
     memo: dict[int, _Item] = {}
+    classes: set[str] = set()
     for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
+        if code.name == "PROTO" and argument != 2:
+            raise ModelFileError(f"{file} is pickled by protocol {argument}, PyTorch's is 2: save it again by default")
+        if code.name == "GLOBAL":
+            classes.add(str(argument).replace(" ", ".").replace("__builtin__.", "builtins."))
         if code.name not in _ALLOWED or count > MAX_OPERATIONS:
             raise ModelFileError(f"{file} holds more than tensors and plain values: refused, and no code in it was run")
         _step(code.name, argument, stack, memo)
         if stack and (stack[-1].depth > MAX_DEPTH or stack[-1].size > MAX_VALUES):
             raise ModelFileError(f"{file} nests its values {MAX_DEPTH} deep or more: not written by torch.save")
+    return classes
 
 
 def _step(name: str, argument: Any, stack: list[_Item], memo: dict[int, _Item]) -> None:

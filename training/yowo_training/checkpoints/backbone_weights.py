@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +15,24 @@ from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.files import existing_file
 from yowo_training.checkpoints.checkpoint import named_tensors, read_tensors
-from yowo_training.checkpoints.release_format import COUNTER, our_names
+from yowo_training.checkpoints.release_format import ANCHORS, COUNTER, our_names
+from yowo_training.checkpoints.weight_tables import Weights, networks
 from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.backbones.darknet import Darknet19, Darknet19Bare
 
 CLASSIFIERS = ("fc.", "classifier.")  # weights in such files that are not the backbone's
-_BRANCHES = ("backbone_2d.", "backbone_3d.")
 
 
 @dataclass(frozen=True)
 class Filled:
-    """Number of tensors filled (all of the branch), and number of tensors of the file that were not used."""
+    """Number of tensors filled, and number of those in the file that were not used; of numbers in Darknet's format."""
 
     tensors: int
     dropped: int
 
 
 def load_branch(backbone: Backbone, path: str | os.PathLike[str]) -> Filled:
-    """Fill every tensor of a backbone from a file, or change nothing.
+    """Fill every tensor of a backbone from a file, but for a last layer of another size, or change nothing.
 
     Args:
         path: a PyTorch file (bare, or under `state_dict`; of the backbone or of a whole YOWO), whose classifier is
@@ -50,10 +51,8 @@ def load_branch(backbone: Backbone, path: str | os.PathLike[str]) -> Filled:
 
 
 def _load_state(backbone: Backbone, file: Path) -> Filled:
-    content = read_tensors(file)
-    weights = our_names(named_tensors(file, content.get("state_dict", content.get("weights", content))))
     wanted = {key: value for key, value in backbone.state_dict().items() if not key.endswith(COUNTER)}
-    own = _of_this_branch(weights, wanted)
+    own = _of_this_branch(read_tensors(file), wanted)
     missing = [key for key in wanted if key not in own]
     misshapen = [key for key in wanted if key in own and own[key].shape != wanted[key].shape]
     strange = [key for key in own if key not in backbone.state_dict() and not key.startswith(CLASSIFIERS)]
@@ -62,38 +61,46 @@ def _load_state(backbone: Backbone, file: Path) -> Filled:
             f"{file} does not fit this backbone, nothing was loaded: {len(missing)} of {len(wanted)} tensors missing, "
             f"{len(misshapen)} of another shape, {len(strange)} unknown ({(missing + misshapen + strange)[0]!r}, ...)"
         )
-    backbone.load_state_dict({key: own[key] for key in wanted}, strict=False)
+    backbone.load_state_dict(named_tensors(file, {key: own[key] for key in wanted}), strict=False)
     return Filled(len(wanted), sum(key.startswith(CLASSIFIERS) for key in own))
 
 
-def _of_this_branch(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights themselves, or those under the branch's prefix if the file holds a whole YOWO."""
-    for branch in _BRANCHES:
-        inside = {key.removeprefix(branch): value for key, value in weights.items() if key.startswith(branch)}
-        if set(wanted) <= set(inside):
-            return inside
-    return weights
+def _of_this_branch(content: dict[str, Any], wanted: Weights) -> Weights:
+    """Of all networks in the file, and of the branches of a whole YOWO, the one with the most of the wanted names."""
+    marks = (min(wanted), max(wanted))  # of which one may be missing
+    found = [our_names(each.weights) for mark in marks for each in networks(content, mark)]
+    return max(found, key=lambda table: len(wanted.keys() & table) - len(table) / 1e6, default={})
 
 
 def _load_darknet(backbone: Darknet19 | Darknet19Bare, file: Path) -> Filled:
-    """Header, then per layer norm bias, weight, mean, variance and filters; or bias and filters (OFFICIAL_YOWO)."""
+    """Header, then per layer norm bias, weight, mean, variance and filters; or bias and filters (OFFICIAL_YOWO).
+
+    YOLOv2's last layer has as many outputs as its data set needs, 425 for COCO and 125 for VOC: one of another size
+    than the network's stays as it was initialised.
+    """
     content = file.read_bytes()
     major, minor = np.frombuffer(content[:8].ljust(8, b"\0"), "<i4")
-    body = content[20 if major * 10 + minor >= 2 else 16 :]  # the image counter has 8 bytes, or 4
+    body = content[20 if 2 <= major * 10 + minor < 1000 else 16 :]  # the image counter has 8 bytes, or 4
     values = torch.from_numpy(np.frombuffer(body[: len(body) // 4 * 4], "<f4").copy())
-    targets = [tensor for layer in backbone.models.values() for tensor in _darknet_order(layer)]
-    needed = sum(tensor.numel() for tensor in targets)
-    whole = isinstance(backbone, Darknet19)
-    if len(values) < needed or (whole and len(values) != needed) or not values.isfinite().all():
+    layers = [_darknet_order(layer) for layer in backbone.models.values()]
+    head = layers[-1] if isinstance(backbone, Darknet19) else []
+    needed = sum(tensor.numel() for layer in layers for tensor in layer)
+    of_head = len(values) - needed + sum(tensor.numel() for tensor in head)
+    # Five anchors, each output with a weight for every channel and a bias.
+    fits = of_head > 0 and not of_head % (ANCHORS * (1 + head[1][0].numel())) if head else of_head >= 0
+    if not fits or not values.isfinite().all():
         raise ModelFileError(
             f"{file} holds {len(values)} numbers after its header, this Darknet-19 needs "
-            f"{'exactly' if whole else 'at least'} {needed}; nothing was loaded"
+            f"{f'{needed}, or others for its last layer' if head else f'at least {needed}'}; nothing was loaded"
         )
-    parts = torch.split(values[:needed], [tensor.numel() for tensor in targets])
+    filled = layers if len(values) == needed or not head else layers[:-1]
+    targets = [tensor for layer in filled for tensor in layer]
+    used = sum(tensor.numel() for tensor in targets)
+    parts = torch.split(values[:used], [tensor.numel() for tensor in targets])
     with torch.no_grad():
         for tensor, part in zip(targets, parts, strict=True):
             tensor.copy_(part.reshape(tensor.shape))
-    return Filled(len(targets), len(values) - needed)
+    return Filled(len(targets), len(values) - used)
 
 
 def _darknet_order(layer: nn.Module) -> list[Tensor]:

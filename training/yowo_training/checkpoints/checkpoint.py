@@ -5,40 +5,46 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import pickle
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from yowo_deploy.backends.loader import SAFETENSORS, is_safetensors
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import atomic_write, existing_file
+from yowo_deploy.model_files.checksum import CHECKSUM_KEY, DIGITS, SAFETENSORS_MARK, ZIP_MARK, checksum, has_checksum
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_training.checkpoints import release_format
-from yowo_training.checkpoints.archive import Door, checked_content
+from yowo_training.checkpoints.archive import add_checksum, checked_content
+from yowo_training.checkpoints.stand_ins import plain, stand_ins, strangers
+from yowo_training.checkpoints.weight_tables import Weights, refuse_views
 from yowo_training.models.yowo import Yowo, YowoConfig
 
-Weights = dict[str, Tensor]
+SUFFIXES = (".pt", ".pth", ".ckpt", SAFETENSORS)
 
-# Official AVA checkpoints store their score as a numpy scalar: allowed by its old and its new name.
-_SCALAR = np.float64(0).__reduce__()[0]
-_NUMBERS: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
-_NUMBERS += [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+_LOG = logging.getLogger("yowo_deploy")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with its weights, in evaluation mode on the CPU, and its description."""
+    """A network with its weights, in evaluation mode on the CPU, and its description.
+
+    Attributes:
+        clip_known: whether the clip length in the spec is the network's own, or stands in for one that is not recorded.
+    """
 
     model: Yowo
     spec: ModelSpec
+    clip_known: bool = True
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, history: dict[str, Any]) -> ModelSpec:
@@ -58,43 +64,86 @@ def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, 
     if Path(path).suffix == SAFETENSORS:
         noted = {METADATA_KEY: spec.to_json(), "config": json.dumps(config), "history": json.dumps(history)}
         with atomic_write(path) as temporary:
-            safetensors.torch.save_file(weights, temporary, noted)
+            temporary.write_bytes(_with_checksum(safetensors.torch.save(weights, noted)))
         return spec
     write_tensors(path, {METADATA_KEY: spec.to_json(), "config": config, "weights": weights, "history": history})
     return spec
 
 
 def write_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """`torch.save`, whole or not at all.
+    """`torch.save` with the checksum of the file, whole or not at all.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
     """
-    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+    with atomic_write(path) as temporary:
         try:
-            torch.save(content, stream)
+            with temporary.open("wb") as stream:
+                torch.save(content, stream)
         except RuntimeError as error:  # torch closes its archive and fails on its position, which hides the OSError
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+        add_checksum(temporary)
 
 
-def load_checkpoint(path: str | os.PathLike[str], clip: int | None = None) -> Checkpoint:
-    """Read a checkpoint of this project or an official one.
+def _with_checksum(content: bytes) -> bytes:
+    """A file of safetensors with its checksum as the first entry of its metadata."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    noted = {CHECKSUM_KEY: "0" * DIGITS, **header.pop("__metadata__")}
+    text = json.dumps({"__metadata__": noted, **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    made = bytearray(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    at = 8 + len(SAFETENSORS_MARK)
+    made[at : at + DIGITS] = checksum(made, at)
+    return bytes(made)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    clip: int | None = None,
+    labels: Sequence[str] | None = None,
+    anchors: Sequence[tuple[float, float]] | None = None,
+    clip_needed: bool = True,
+) -> Checkpoint:
+    """Read a checkpoint of this project or an official one, in whatever form people save these (`weight_tables`).
+
+    What is assumed or left out is logged as a warning.
 
     Args:
         clip: clip length; by default the spec's, or for an official checkpoint the number in its file name (`_16f_`).
+        labels: of an official checkpoint with classes of one's own.
+        anchors: of such a checkpoint; by default those of UCF101-24.
+        clip_needed: off to take an official checkpoint without a clip length, see `Checkpoint.clip_known`.
 
     Raises:
-        InputError: no such file.
+        InputError: no such file, or labels for a checkpoint that has its own.
         ModelFileError: not a checkpoint, damaged, with more than tensors in it, or of another network.
-        SpecError: the clip length is impossible.
+        SpecError: the clip length, the labels or the anchors are impossible.
     """
     file = existing_file(path, "checkpoint")
-    content = _read_safetensors(file) if is_safetensors(file) else read_tensors(file)
-    loaded = _load_ours(file, content) if METADATA_KEY in content else _load_official(file, content, clip)
+    content = read_tensors(file)
+    if METADATA_KEY in content:
+        if labels is not None or anchors is not None:
+            raise InputError(f"{file} has labels and anchors of its own: leave --labels and --anchors out")
+        loaded = _load_ours(file, content)
+    else:
+        loaded = _load_official(file, content, clip, labels, anchors, clip_needed)
     spec = loaded.spec if clip is None else loaded.spec.replace(clip_length=clip)
-    return Checkpoint(loaded.model.eval(), spec)
+    return Checkpoint(loaded.model.eval(), spec, loaded.clip_known)
+
+
+def is_checked(path: str | os.PathLike[str]) -> bool:
+    """Whether a checkpoint records its checksum.
+
+    Raises:
+        ModelFileError: it does, and is damaged.
+    """
+    content = Path(path).read_bytes()
+    if is_safetensors(Path(path)):
+        return has_checksum(Path(path), content, SAFETENSORS_MARK, 8)
+    return has_checksum(Path(path), content, ZIP_MARK)
 
 
 def weights_hash(weights: Weights) -> str:
@@ -122,21 +171,25 @@ def _load_ours(file: Path, content: dict[str, Any]) -> Checkpoint:
     return Checkpoint(model, spec)
 
 
-def _load_official(file: Path, content: dict[str, Any], clip: int | None) -> Checkpoint:
-    state = content.get("state_dict")
-    if state is None:
-        raise ModelFileError(
-            f"{file} holds {_some(content)}, expected a checkpoint of yowo-deploy or an official YOWO one"
-        )
-    weights = release_format.our_names(named_tensors(file, state))
-    config = release_format.recognise(file, weights)
+def _load_official(
+    file: Path,
+    content: dict[str, Any],
+    clip: int | None,
+    labels: Sequence[str] | None,
+    anchors: Sequence[tuple[float, float]] | None,
+    clip_needed: bool,
+) -> Checkpoint:
+    weights, config, notes = release_format.find_network(file, content)
+    spec, more = release_format.spec_of(file, config, "fscore" in content, labels, anchors)
     named = re.search(r"_(\d+)f[_.]", file.name)
-    if clip is None and named is None:
+    if clip_needed and clip is None and named is None:
         raise ModelFileError(f"{file} has no clip length in its name: give it, for example --clip 16")
-    length = clip or int(named.group(1)) if named else clip
-    spec = release_format.spec_of(file, config, length or 0, old="fscore" in content)
-    model = _filled(config, weights)  # only `num_batches_tracked` may be missing: `recognise` saw to it
-    return Checkpoint(model, spec.replace(weights_sha256=weights_hash(model.state_dict())))
+    length = clip or (int(named[1]) if named else spec.clip_length)
+    for note in (*notes, *more):
+        _LOG.warning("%s: %s", file.name, note)
+    model = _filled(config, weights)
+    spec = spec.replace(clip_length=length, weights_sha256=weights_hash(model.state_dict()))
+    return Checkpoint(model, spec, bool(clip or named))
 
 
 def _filled(config: YowoConfig, weights: Weights) -> Yowo:
@@ -159,18 +212,23 @@ def _filled(config: YowoConfig, weights: Weights) -> Yowo:
 
 
 def read_tensors(file: Path) -> dict[str, Any]:
-    """The content of a file of `torch.save`, a dict of tensors and plain values.
+    """The content of a file of `torch.save` or safetensors: a dict of tensors and plain values, arrays as tensors.
 
     Raises:
         ModelFileError: it holds anything else, or is damaged; no code in it was run.
     """
-    with Door(file):
+    if is_safetensors(file):
+        return _read_safetensors(file)
+    walked = checked_content(file)
+    with foreign(f"{file} cannot be read as a checkpoint, it is damaged, truncated or not one", ModelFileError):
         try:
-            with torch.serialization.safe_globals(_NUMBERS):
-                content = torch.load(checked_content(file), map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(stand_ins(walked.classes)):
+                content = plain(torch.load(walked.stream, map_location="cpu", weights_only=True))
         except pickle.UnpicklingError as error:
+            odd = strangers(walked.classes)
             raise ModelFileError(
-                f"{file} holds more than tensors and plain values: refused, and no code in it was run"
+                f"{file} holds more than tensors and plain values{odd and f' ({odd})'}: refused, and no code in it was "
+                "run; where it was made, save `model.state_dict()` alone"
             ) from error
     if not isinstance(content, dict):
         raise ModelFileError(f"{file} holds a {type(content).__name__}, expected a checkpoint")
@@ -178,27 +236,20 @@ def read_tensors(file: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(file: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, as it stands in a file of `torch.save`."""
-    with Door(file), safetensors.safe_open(file, "pt") as stored:
-        noted = stored.metadata() or {}
+    """What `save_checkpoint` wrote, as it stands in a file of `torch.save`; of others a bare table of tensors."""
+    with foreign(f"{file} cannot be read as a checkpoint, it is damaged, truncated or not one", ModelFileError):
+        has_checksum(file, file.read_bytes(), SAFETENSORS_MARK, 8)
+        with safetensors.safe_open(file, "pt") as stored:
+            noted = stored.metadata() or {}
+            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         if METADATA_KEY not in noted:
-            raise ModelFileError(f"{file} carries no spec (metadata {METADATA_KEY!r}): not a checkpoint of yowo-deploy")
-        weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            return weights
         return {METADATA_KEY: noted[METADATA_KEY], "config": json.loads(noted.get("config", "")), "weights": weights}
 
 
 def named_tensors(file: Path, state: Any) -> Weights:
-    """`state`, checked to be a table of tensors and no larger than its file."""
+    """`state`, checked to be a table of tensors, none of them larger than its memory."""
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:
-        raise ModelFileError(f"{file}: expected its weights to be a table of named tensors, found {_some(state)}")
-    stored = sum(value.numel() * value.element_size() for value in state.values())
-    if stored > file.stat().st_size:
-        raise ModelFileError(f"{file} is smaller than the {stored} bytes of weights it claims to hold")
-    return dict(state)
-
-
-def _some(content: Any) -> str:
-    if not isinstance(content, dict):
-        return f"a {type(content).__name__}"
-    names = list(map(str, content))
-    return f"{len(names)} entries ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        found = release_format.some(state)
+        raise ModelFileError(f"{file}: expected its weights to be a table of named tensors, found {found}")
+    return refuse_views(file, {str(key): value.detach() for key, value in state.items()})

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import existing_file
-from yowo_training.checkpoints.checkpoint import read_tensors, weights_hash, write_tensors
+from yowo_training.checkpoints.checkpoint import read_tensors, write_tensors
 from yowo_training.models.ema import Average
 from yowo_training.models.yowo import Yowo
 
@@ -68,7 +68,6 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        content["sha256"] = _hash(content)
         write_tensors(path, content)
 
     def load(self, path: Path) -> dict[str, Any]:
@@ -83,8 +82,6 @@ class RunState:
         given: dict[str, Any] = stored if isinstance(stored, dict) else {}
         refuse_other_arguments(path, given, self.arguments)
         try:
-            if content.pop("sha256") != _hash(content):
-                raise ModelFileError(f"{path} is damaged: it does not have the hash that it records; start anew")
             self.network.load_state_dict(content["network"])
             self.average.model.load_state_dict(content["average"])
             self.average.updates = content["updates"]
@@ -103,18 +100,3 @@ def refuse_other_arguments(path: Path, given: Mapping[str, Any], arguments: Mapp
         raise InputError(
             f"{path} is of a run started with another {', '.join(other)}: start this one in another folder"
         )
-
-
-def _hash(content: dict[str, Any]) -> str:
-    """Hash of every tensor in the content."""
-    tensors: dict[str, Tensor] = {}
-
-    def gather(name: str, value: Any) -> None:
-        if isinstance(value, Tensor):
-            tensors[name] = value
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                gather(f"{name}.{key}", inner)
-
-    gather("", content)
-    return weights_hash(tensors)

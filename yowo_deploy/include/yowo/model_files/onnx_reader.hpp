@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "yowo/errors.hpp"
+#include "yowo/model_files/checksum.hpp"
 #include "yowo/model_files/onnx_graph.hpp"
 #include "yowo/model_files/onnx_language.hpp"
 #include "yowo/model_files/onnx_shapes.hpp"
@@ -87,9 +88,9 @@ struct OnnxFile {
   std::map<std::string, std::string> metadata;
   std::string model;  // the graph as an ONNX file, for an engine: nothing is in it but what was walked
 
-  // `path` is for messages alone. Throws ModelFileError: no ONNX file, or not strictly written; functions, subgraphs or
-  // external data; operators, attributes or shapes that no YOWO graph has; too large, or what an engine would make of
-  // it.
+  // `path` is for messages alone. Throws ModelFileError: no ONNX file, or not strictly written; damaged since it was
+  // written; functions, subgraphs or external data; operators, attributes or shapes that no YOWO graph has; too large,
+  // or what an engine would make of it is.
   static OnnxFile read(std::istream& stream, const std::string& path);
 
   // The spec that it carries. Throws SpecError: none, or a broken one.
@@ -387,6 +388,7 @@ inline OnnxFile OnnxFile::read(std::istream& stream, const std::string& path) {
   stream.seekg(0);
   stream.read(content.data(), static_cast<std::streamsize>(content.size()));
   content.resize(static_cast<std::size_t>(stream.gcount()));
+  detail::has_checksum(path, content);
   return detail::OnnxWalk(path).model(content);
 }
 

@@ -1,0 +1,130 @@
+"""Rebuild the network of an exported ONNX file with its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from yowo_deploy.backends.loader import is_checkpoint
+from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.files import existing_file
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import CONFIG_KEY, OnnxFile, read_onnx_file
+from yowo_training.checkpoints.checkpoint import SUFFIXES, Checkpoint, load_checkpoint
+from yowo_training.models.yowo import Yowo, YowoConfig
+from yowo_training.recipes import RECIPES
+
+
+def load_network(
+    path: str | os.PathLike[str],
+    clip: int | None = None,
+    labels: Sequence[str] | None = None,
+    anchors: Sequence[tuple[float, float]] | None = None,
+) -> Checkpoint:
+    """The network of a checkpoint or of a float32 ONNX file of ours; "default" is the shipped one.
+
+    Args:
+        clip: clip length; by default the file's.
+        labels, anchors: of an official checkpoint, see `load_checkpoint`.
+
+    Raises:
+        InputError, ModelFileError, SpecError: see `load_checkpoint` and `checkpoint_from_onnx`.
+    """
+    file = existing_file(model_path(path), "model")
+    if is_checkpoint(file) or file.suffix.lower() in SUFFIXES:  # a damaged one is named by its suffix alone
+        return load_checkpoint(file, clip, labels, anchors)
+    if labels is not None or anchors is not None:
+        raise InputError(f"{path} has labels and anchors of its own: leave --labels and --anchors out")
+    found = checkpoint_from_onnx(file)
+    return found if clip is None else Checkpoint(found.model, found.spec.replace(clip_length=clip))
+
+
+def checkpoint_from_onnx(path: str | os.PathLike[str]) -> Checkpoint:
+    """The network of an ONNX file that `export` wrote, with the same answers.
+
+    Batch norms are folded into convolutions in the file. Here each norm only adds the folded bias, which is exact in
+    evaluation mode only: `settle_norms` must precede any training.
+
+    Raises:
+        InputError: no such file.
+        ModelFileError: it is in lower precision, a streaming file, of an unknown network, or lacks a weight.
+        SpecError: the file carries no spec.
+    """
+    file = read_onnx_file(existing_file(model_path(path), "ONNX file"))
+    spec = file.spec
+    if spec.precision != "fp32" or spec.streaming:
+        kind = "a streaming file" if spec.streaming else f"in {spec.precision}"
+        raise ModelFileError(f"{path} is {kind}: only the float32 file of clips holds the weights of a checkpoint")
+    model = Yowo(_config(file)).eval()
+    weights = {name.removesuffix("_half"): torch.from_numpy(w) for name, w in file.weights().items()}
+    try:
+        _fill(model, weights)
+    except (KeyError, RuntimeError) as error:
+        raise ModelFileError(f"{path} lacks weights of {spec.name}: {str(error).splitlines()[0]}") from error
+    return Checkpoint(model, spec)
+
+
+def _config(file: OnnxFile) -> YowoConfig:
+    """The network that the file records, or in an older file that of the recipe which it names."""
+    spec = file.spec
+    try:
+        if CONFIG_KEY in file.metadata:
+            return YowoConfig(**json.loads(file.metadata[CONFIG_KEY]))
+        return RECIPES[spec.name].config(spec)
+    except (KeyError, ValueError, TypeError, InputError) as error:
+        raise ModelFileError(
+            f"{file.path} is a {spec.name} that does not record its network: export it again from its checkpoint"
+        ) from error
+
+
+def _fill(model: Yowo, weights: dict[str, Tensor]) -> None:
+    """Fill every tensor of the network from the initializers of its graph.
+
+    Raises:
+        KeyError: one is missing.
+        RuntimeError: one has another shape.
+    """
+    state = model.state_dict()
+    folded = dict(_normed(model))
+    filled = {key: value for key, value in state.items() if key.endswith("num_batches_tracked")}
+    if model.cfam is not None:
+        filled |= _output_layers(weights, model.config.width)
+    for key in state:
+        if key not in filled and key.rpartition(".")[0] not in folded.values():
+            filled[key] = weights[key]
+    for conv, norm in folded.items():
+        of_norm = model.get_submodule(norm)
+        assert isinstance(of_norm, nn.BatchNorm2d | nn.BatchNorm3d)
+        bias = weights[f"{conv}.weight_bias"]
+        filled |= {f"{norm}.bias": bias, f"{norm}.running_mean": torch.zeros_like(bias)}
+        filled |= {
+            f"{norm}.weight": torch.full_like(bias, math.sqrt(1 + of_norm.eps)),
+            f"{norm}.running_var": torch.ones_like(bias),
+        }
+    model.load_state_dict(filled)
+
+
+def _output_layers(weights: dict[str, Tensor], width: int) -> dict[str, Tensor]:
+    """CFAM's output layer, which takes what the file has of both layers folded into one; the last is the identity."""
+    head = weights["conv_final.weight"]
+    outputs = len(head)
+    if outputs > width:
+        raise KeyError(f"a head of {outputs} outputs through {width} channels")
+    hidden, final, bias = torch.zeros(width, width, 1, 1), torch.zeros(outputs, width, 1, 1), torch.zeros(width)
+    hidden[:outputs], bias[:outputs] = head, weights["conv_final.bias"]
+    final[range(outputs), range(outputs)] = 1
+    return {"cfam.conv_out.1.weight": hidden, "cfam.conv_out.1.bias": bias, "conv_final.weight": final}
+
+
+def _normed(model: Yowo) -> Iterator[tuple[str, str]]:
+    """Names of each convolution and of the norm directly behind it, which the export folds into it."""
+    for name, module in model.named_modules():
+        for (conv, first), (norm, second) in pairwise(module.named_children()):
+            if isinstance(first, nn.Conv2d | nn.Conv3d) and isinstance(second, nn.BatchNorm2d | nn.BatchNorm3d):
+                yield f"{name}.{conv}", f"{name}.{norm}"
