@@ -86,6 +86,7 @@ def export(
             raise InputError(f"{path} is to be a checkpoint, which has its weights alone: leave other options out")
         found = load_network(source, clip, labels, anchors)
         save_checkpoint(path, found.model, found.spec, {"from": source.name})
+        accept(path)
         return path
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
