@@ -84,10 +84,7 @@ def export(
     if path.suffix.lower() in SUFFIXES:
         if lower is not None or half_weights or streaming or attention:
             raise InputError(f"{path} is to be a checkpoint, which has its weights alone: leave other options out")
-        found = load_network(source, clip, labels, anchors)
-        save_checkpoint(path, found.model, found.spec, {"from": source.name})
-        accept(path)
-        return path
+        return _as_checkpoint(load_network(source, clip, labels, anchors), path, source)
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
         single, whole = Path(folder) / "fp32.onnx", Path(folder) / "clips.onnx" if streaming else path
@@ -187,6 +184,12 @@ def build(
         lower.write_report(outcome, source, path)
     if reused:
         reporter.message(f"taken from {cache}: same ONNX file, options, version and GPU")
+    accept(path)
+    return path
+
+
+def _as_checkpoint(found: Checkpoint, path: Path, source: Path) -> Path:
+    save_checkpoint(path, found.model, found.spec, {"from": source.name})
     accept(path)
     return path
 
