@@ -23,7 +23,7 @@ from yowo_export.precision.int8 import Target
 from yowo_export.precision.lower_precision import LowerPrecision
 from yowo_export.streaming.carry import carry_streaming_form
 from yowo_export.streaming.rewrite import check_streamable, export_streaming
-from yowo_training.checkpoints.checkpoint import SUFFIXES, save_checkpoint
+from yowo_training.checkpoints.checkpoint import SUFFIXES, Checkpoint, save_checkpoint
 from yowo_training.checkpoints.onnx_weights import load_network
 
 
