@@ -22,7 +22,7 @@ from yowo_deploy.evaluation import Evaluation, evaluate
 from yowo_deploy.files import write_text
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
-from yowo_training.finetune import load_onnx
+from yowo_training.checkpoints.onnx_weights import load_network
 from yowo_training.models.flops import cost
 
 # Word for the command line -> the command that made it.
@@ -32,7 +32,7 @@ FORMS = ("fp16", "int8 for {engine}")
 
 def architecture(path: Path) -> dict[str, str]:
     """Branches, clip, size and cost of a model file."""
-    loaded = load_onnx(path)
+    loaded = load_network(path)
     config, spec, total = loaded.model.config, loaded.spec, cost(loaded.model, loaded.spec.clip_shape)["total"]
     return {
         "2-D branch": config.backbone_2d or "-",
