@@ -251,7 +251,8 @@ def _native() -> Iterator[Case]:
     for name, content in (
         ("empty objects", b"[" + b"{}," * 7_000_000 + b"{}]"), ("nested", b"[" * 10**6), ("words", b"nonsense"),
         ("half", b'{"format": "yowo-deploy data"'), ("utf-16", '{"a": 1}'.encode("utf-16")), ("nul", bytes(99)),
-        ("digits", b"1" * 10**6), ("bomb", gzip.compress(b"[" + b"{}," * 9_000_000, mtime=0)), ("bytes", bytes(range(256))),
+        ("digits", b"1" * 10**6), ("bytes", bytes(range(256))),
+        ("bomb", gzip.compress(b"[" + b"{}," * 9_000_000, mtime=0)),
         ("gzip cut off", gzip.compress(b"{}" * 999, mtime=0)[:-12]),
     ):  # fmt: skip
         yield "data", name, {"data.json": content}, 'no JSON|no "format|MiB|cannot be read|is empty'
