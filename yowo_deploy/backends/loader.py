@@ -139,7 +139,8 @@ def admit(path: str | os.PathLike[str], **options: Any) -> None:
     from yowo_deploy.backends.isolated import LIMIT_S, Isolated  # most files are known
 
     memory = TRIAL_BYTES + 8 * file.stat().st_size
-    limit_s = TRIAL_S if options.get("device") in (None, "cpu") else LIMIT_S
+    on_cpu = options.get("device") in (None, "cpu") or not Path("/dev/nvidiactl").exists()  # "auto" among others
+    limit_s = TRIAL_S if on_cpu else LIMIT_S
     try:
         with Isolated(file, limit_s=limit_s, memory=memory, **options) as engine:
             engine.try_out()
