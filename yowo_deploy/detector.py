@@ -32,7 +32,7 @@ from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import as_bgr, preprocess
 from yowo_deploy.result import Result
 from yowo_deploy.spec import ModelSpec, Precision
-from yowo_deploy.video.sources import TimedFrame
+from yowo_deploy.video.timed_frame import TimedFrame
 
 __all__ = ["Detector", "Result"]
 

@@ -23,7 +23,8 @@ from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.result import Result
 from yowo_deploy.spec import ModelSpec, Precision
-from yowo_deploy.video.sources import CLOSE_S, Source, TimedFrame, open_source
+from yowo_deploy.video.sources import CLOSE_S, Source, open_source
+from yowo_deploy.video.timed_frame import TimedFrame
 
 WAITING = 2  # results, or pushed frames, of a stream that may wait before the stream does
 MOST_STREAMS = 4  # calls at once; beyond that the cores of a CPU gain nothing by being divided further

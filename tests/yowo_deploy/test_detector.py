@@ -27,7 +27,7 @@ from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.stream_pool import StreamPool
-from yowo_deploy.video.sources import TimedFrame
+from yowo_deploy.video.timed_frame import TimedFrame
 
 Backends = Callable[[ModelSpec], Any]  # the factory of conftest.py
 

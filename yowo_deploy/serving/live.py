@@ -21,7 +21,8 @@ from yowo_deploy.postprocess.actions import Action, Actions
 from yowo_deploy.postprocess.events import Events, rounded_time
 from yowo_deploy.result import Result
 from yowo_deploy.serving.tensors import Json
-from yowo_deploy.video.sources import Source, TimedFrame, is_elsewhere, open_source, shown_source
+from yowo_deploy.video.sources import Source, is_elsewhere, open_source, shown_source
+from yowo_deploy.video.timed_frame import TimedFrame
 
 MAX_BARS, MAX_EVENTS = 2000, 200  # that a page which is opened late gets
 WIDEST = 1280  # pixels of a picture for the page

@@ -8,9 +8,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
-from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import is_hidden
@@ -28,6 +27,7 @@ from yowo_deploy.video.ffmpeg_options import Address
 from yowo_deploy.video.image_folder import ImageFolder
 from yowo_deploy.video.reader import FrameSource, VideoReader, declared_frames, is_video_head
 from yowo_deploy.video.suffixes import is_picture, is_video
+from yowo_deploy.video.timed_frame import TimedFrame
 
 Policy = Literal["wait", "drop-oldest"]
 
@@ -35,20 +35,6 @@ DEPTH = {"wait": 8, "drop-oldest": 2}  # frames: enough to even out decoding; as
 MAX_WAITING_BYTES = 1 << 26
 FILE_PATIENCE_S = 30.0
 CLOSE_S = 2 * TIMEOUT_S  # the longest that a read and what follows it should take
-
-
-class TimedFrame(NamedTuple):
-    """A frame of a source.
-
-    Attributes:
-        image: (H, W, 3) uint8 BGR, upright. Its size may change within a live source.
-        index: its number in the source, from 0; frames that were dropped or suspect are numbers left out.
-        timestamp: seconds since the first frame, rising strictly: as a file says when it is shown; else when it came.
-    """
-
-    image: Frame
-    index: int  # type: ignore[assignment]  # also a method of tuples, which is never called on a frame
-    timestamp: float
 
 
 @dataclass(frozen=True)

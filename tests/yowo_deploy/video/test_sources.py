@@ -23,7 +23,8 @@ from yowo_deploy.errors import InputError, VideoError, YowoError
 from yowo_deploy.video import sources
 from yowo_deploy.video.cameras import Captured
 from yowo_deploy.video.reader import VideoReader
-from yowo_deploy.video.sources import Policy, Source, TimedFrame, find_sources, open_source
+from yowo_deploy.video.sources import Policy, Source, find_sources, open_source
+from yowo_deploy.video.timed_frame import TimedFrame
 from yowo_deploy.video.writer import VideoWriter
 
 FRAME = np.zeros((4, 4, 3), np.uint8)
