@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from yowo_deploy.backends.accepted import accept
+from yowo_deploy.backends.loader import SAFETENSORS
 from yowo_deploy.datasets import Dataset, split_present
 from yowo_deploy.datasets.anchors import bad_anchors, box_sizes, fit_anchors
 from yowo_deploy.datasets.registry import DATASETS, open_dataset
@@ -100,7 +101,7 @@ def train(
                 said = f"epoch {report.epoch + 1}, step {report.step}: loss {report.loss:.3f}, rate {report.rate:.2g}"
                 reporter.message(f"{said}, frame-mAP {100 * report.frame_map:.1f} on {where}")
         folder.end()
-    for file in run.best.parent.glob("*.pt"):
+    for file in (*run.best.parent.glob("*.pt"), run.best.with_suffix(SAFETENSORS)):
         accept(file)
     for line in _by_class(run.chosen):
         reporter.message(line)

@@ -384,7 +384,7 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
     assert "needs a checkpoint" in str(run("evaluate", onnx, *arguments).exception)
     assert "same name" in str(run("features", checkpoint, video, video, "-o", tmp_path).exception)
     refused = run("features", "default", video, "-o", tmp_path / "none")
-    assert "`yowo-deploy export default -o m.safetensors` makes one" in str(refused.exception)
+    assert "`yowo-deploy export default -o model.safetensors` makes one" in str(refused.exception)
 
 
 def test_the_shipped_model_is_a_checkpoint_where_one_is_needed(video: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ NETWORKS = {
     "concatenation": YowoConfig("tiny2d", "tiny3d", SPEC.output_channels, fusion="concat"),
     "one branch, the official sign": YowoConfig(None, "tiny3d", SPEC.output_channels, 16, "release"),
     "norms that stand in no sequence": YowoConfig("tiny2d", "resnet18", SPEC.output_channels, width=16),
-    "ours": YowoConfig("efficientnet_lite0", "motion_lite0", SPEC.output_channels, width=16),
+    "ours": YowoConfig("efficientnet_lite0", "motion_lite0", SPEC.output_channels, 16, shrink_3d=2),
 }
 
 
@@ -70,6 +70,12 @@ def test_the_network_of_an_exported_file_answers_as_the_file(name: str, half: bo
     assert largest_difference(again.model, tmp_path / "m.onnx", SPEC) < LIMIT
     made.model.conv_final.weight.data *= 1.001
     assert largest_difference(made.model, tmp_path / "m.onnx", SPEC) > LIMIT
+
+
+def test_biases_that_are_equal_are_stored_once_and_found_all_the_same(tmp_path: Path) -> None:
+    model = Yowo(NETWORKS["both branches"]).eval()  # fresh: every folded bias is zero
+    export_onnx(Checkpoint(model, SPEC), tmp_path / "m.onnx")
+    assert largest_difference(checkpoint_from_onnx(tmp_path / "m.onnx").model, tmp_path / "m.onnx", SPEC) < LIMIT
 
 
 def test_the_shipped_model_answers_as_its_file() -> None:

@@ -63,8 +63,12 @@ def checkpoint_from_onnx(path: str | os.PathLike[str]) -> Checkpoint:
         raise ModelFileError(f"{path} is {kind}: only the float32 file of clips holds the weights of a checkpoint")
     model = Yowo(_config(file)).eval()
     weights = {name.removesuffix("_half"): torch.from_numpy(w) for name, w in file.weights().items()}
+    convolutions = (node.inputs for node in file.graph.nodes if node.operator == "Conv")
+    # Equal ones are stored once, and zeros left out; from half precision both come through a Cast.
+    pairs = ([name.removesuffix("_cast") for name in inputs[1:]] for inputs in convolutions)
+    biases = {pair[0]: pair[1] for pair in pairs if len(pair) > 1}
     try:
-        _fill(model, weights)
+        _fill(model, weights, biases)
     except (KeyError, RuntimeError) as error:
         raise ModelFileError(f"{path} lacks weights of {spec.name}: {str(error).splitlines()[0]}") from error
     return Checkpoint(model, spec)
@@ -83,8 +87,11 @@ def _config(file: OnnxFile) -> YowoConfig:
         ) from error
 
 
-def _fill(model: Yowo, weights: dict[str, Tensor]) -> None:
+def _fill(model: Yowo, weights: dict[str, Tensor], biases: dict[str, str]) -> None:
     """Fill every tensor of the network from the initializers of its graph.
+
+    Args:
+        biases: of convolutions, by the names of their weights.
 
     Raises:
         KeyError: one is missing.
@@ -101,7 +108,8 @@ def _fill(model: Yowo, weights: dict[str, Tensor]) -> None:
     for conv, norm in folded.items():
         of_norm = model.get_submodule(norm)
         assert isinstance(of_norm, nn.BatchNorm2d | nn.BatchNorm3d)
-        bias = weights[f"{conv}.weight_bias"]
+        found = biases.get(f"{conv}.weight")
+        bias = torch.zeros(len(weights[f"{conv}.weight"])) if found is None else weights[found]
         filled |= {f"{norm}.bias": bias, f"{norm}.running_mean": torch.zeros_like(bias)}
         filled |= {
             f"{norm}.weight": torch.full_like(bias, math.sqrt(1 + of_norm.eps)),
