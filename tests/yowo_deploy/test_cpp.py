@@ -387,7 +387,7 @@ def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path,
     )
     *lines, last = map(json.loads, live.stdout.splitlines())
     count = 0
-    with Detector.open(model, backend="openvino", **options) as detector:
+    with Detector.open(model, backend="openvino", clips=True, **options) as detector:
         for line, frame in zip(lines, frames, strict=True):
             result = detector.push(frame)
             same_arrays(line["found"], result.detections)
@@ -422,7 +422,7 @@ def test_a_hard_cut_ends_tubes_as_in_python(cuts: bool, small_model: Path, built
     dark, light = (rng.integers(low, low + 90, (8, 60, 80, 3), np.uint8) for low in (0, 160))
     options = {"confidence": 0.01, "cuts": cuts}
     frames = np.concatenate([dark, light])
-    with Detector.open(small_model, backend="openvino", **options) as detector:
+    with Detector.open(small_model, backend="openvino", clips=True, **options) as detector:
         ended = [len(detector.push(frame).ended) for frame in frames]
     assert bool(ended[8]) == cuts
     assert compare(frames, small_model, built, tmp_path, options) >= 16
@@ -530,7 +530,7 @@ def test_c_gives_the_detections_of_python(
     given: dict[str, float], library: ctypes.CDLL, small_model: Path, spec: ModelSpec
 ) -> None:
     detector, label = opened(library, small_model, **given), ctypes.c_char_p()
-    with Detector.open(small_model, backend="openvino", **given) as python:
+    with Detector.open(small_model, backend="openvino", clips=True, **given) as python:
         for frame in noise(6):
             expected = python.push(frame).detections
             found = pushed(library, detector, frame)
