@@ -33,13 +33,13 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--backend")
     parser.add_argument("--frames", type=int, default=200)
-    asked = parser.parse_args()
+    given = parser.parse_args()
     listener = listen("127.0.0.1", 0)
-    running = server(app(asked.model, backend=asked.backend))
+    running = server(app(given.model, backend=given.backend))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
-    with Detector.open(asked.model, backend=asked.backend) as detector:
-        pairs = measure(detector, listener.getsockname()[1], frames_of(asked.video, asked.frames))
+    with Detector.open(given.model, backend=given.backend) as detector:
+        pairs = measure(detector, listener.getsockname()[1], frames_of(given.video, given.frames))
     running.should_exit = True
     thread.join()
     bare, over = np.array(pairs)[len(pairs) // 10 :].T
