@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.waiting import NEVER_S
+from yowo_deploy.backends.accepted import accept
 from yowo_deploy.spec import ModelSpec
 from yowo_export.exporter import export_onnx
 from yowo_export.graph.layers import layers_of
@@ -51,7 +52,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     model = Yowo(YowoConfig("tiny2d", "mobilenetv2_1x", spec.output_channels, width=64)).eval()
     save_checkpoint(folder / "m.pt", model, spec, {})
     export_onnx(Checkpoint(model, spec), folder / "m.onnx")
-    return folder / "m.pt", folder / "m.onnx"
+    made = folder / "m.pt", folder / "m.onnx"
+    for file in made:
+        accept(file)  # a trial would start engines too
+    return made
 
 
 def test_bisect_stays_within_its_memory_and_starts_no_more_engines_than_that_takes(
