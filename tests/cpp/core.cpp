@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iomanip>
 #include <iterator>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "check.hpp"
 #include "fuzz.cpp"
 #include "golden.hpp"
+#include "yowo/backends/streaming.hpp"
 #include "yowo/yowo.hpp"
 
 namespace {
@@ -91,6 +93,113 @@ YOWO_TEST(a_clip_is_the_newest_frames_and_the_first_stands_for_those_before) {
       buffer.reset();
     }
   }
+}
+
+namespace {
+
+// A network on frames of one number: what it keeps, and what it says of a clip, as written in `says`.
+struct Numbers final : yowo::Step {
+  std::vector<float> memories;
+  std::vector<float> answer = {0};
+
+  std::size_t memory(std::size_t) override { return memories.push_back(-7), memories.size() - 1; }
+
+  const float* run(const float* frames, const std::vector<std::size_t>& reads, const std::vector<std::size_t>& writes,
+                   bool whole) override {
+    for (const std::size_t each : writes)
+      if (std::find(reads.begin(), reads.end(), each) != reads.end()) check::that(false, "no map is read and written");
+    const auto read = [&](std::size_t at) { return memories[reads[at]]; };
+    const float newest = frames[3], deep = newest + 10 * read(0);
+    answer[0] = deep + 100 * read(1) + 1000 * read(2) + 100000 * frames[0];
+    memories[writes[0]] = newest, memories[writes[1]] = deep;
+    return whole ? answer.data() : nullptr;
+  }
+
+  static float says(const std::function<float(int)>& ago) {
+    return ago(0) + 10 * ago(1) + 100 * ago(3) + 1000 * (ago(2) + 10 * ago(3)) + 100000 * ago(1);
+  }
+};
+
+const yowo::detail::Named streaming_inputs{{"frames", {1, 6, 1, 1}},
+                                           {"kept_0_0@1", {1, 1}},
+                                           {"kept_0_0@3", {1, 1}},
+                                           {"kept_1_12@2", {1, 2}}};
+const yowo::detail::Named streaming_outputs{{"kept_0_0", {1, 1}}, {"raw", {1, 6, 1, 1}}, {"kept_1_12", {1, 2}}};
+
+yowo::ModelSpec one_number(int stride) {
+  yowo::ModelSpec spec = small_spec();
+  spec.labels = {"a"}, spec.anchors = {{1.0, 1.0}}, spec.input_size = {1, 1}, spec.stride = 1;
+  spec.clip_length = 4, spec.frame_stride = stride;
+  return spec;
+}
+
+}  // namespace
+
+YOWO_TEST(frame_by_frame_gives_what_the_clip_gives) {
+  for (const int stride : {1, 2, 3}) {
+    const yowo::ModelSpec spec = one_number(stride);
+    const auto keeping = yowo::Keeping::of(streaming_inputs, streaming_outputs, spec, "made.onnx");
+    check::equal(keeping.levels, std::size_t{2}, "levels");
+    yowo::KeptStream stream(std::make_unique<Numbers>(), keeping, spec);
+    for (int video = 0; video < 2; ++video, stream.reset())
+      for (int frame = 0; frame < 40; ++frame) {
+        const auto value = [&](int number) { return static_cast<float>((video + number * number) % 10); };
+        const bool wanted = frame % 5 != 2;
+        const std::size_t before = check::allocations;
+        for (float* plane : stream.next()) *plane = value(frame);
+        const float* raw = stream.push(wanted);
+        const std::size_t after = check::allocations;
+        check::equal(after, before, "allocations");
+        check::equal(raw != nullptr, wanted, "an answer where it is wanted");
+        const float said = Numbers::says([&](int ago) { return value(std::max(0, frame - ago * stride)); });
+        if (raw) check::equal(raw[0], said, "stride " + std::to_string(stride) + ", frame " + std::to_string(frame));
+      }
+  }
+}
+
+YOWO_TEST(what_is_no_streaming_file_is_refused) {
+  const auto refused = [&](const char* from, const char* to, const char* said, yowo::detail::Shape shape = {1, 1}) {
+    yowo::detail::Named inputs = streaming_inputs, outputs = streaming_outputs;
+    for (auto* all : {&inputs, &outputs})
+      for (auto& [name, sides] : *all)
+        if (name == from) name = to, sides = shape;
+    check::throws<yowo::ModelFileError>(
+        [&] { yowo::Keeping::of(inputs, outputs, one_number(1), "made.onnx"); }, said, to);
+  };
+  refused("frames", "frames", "not what its spec says", {1, 5, 1, 1});
+  refused("frames", "clip", "not what its spec says");
+  refused("raw", "raw", "not what its spec says", {1, 7, 1, 1});
+  refused("kept_0_0", "kept_0_1", "does not put out so");
+  refused("kept_0_0", "kept_0_0", "does not put out so", {1, 2});
+  for (const char* name : {"kept_0_", "kept_123_0", "kept_0_12345", "kept_0_0x"})
+    refused("kept_0_0", name, "which is no map");
+  for (const char* name : {"kept_0_0@", "kept_0_0@0", "kept_0_0@1025", "kept_0_0@1 ", "kept_0_0"})
+    refused("kept_0_0@1", name, "which is no map");
+  refused("kept_1_12@2", "kept_0_0@2", "never reads it");
+}
+
+YOWO_TEST(between_the_frames_that_are_asked_for_boxes_stay) {
+  yowo::Options options = shown(0.05);
+  options.every = 3;
+  yowo::Detector detector(std::make_unique<Answers>(), options);
+  std::vector<std::uint8_t> pixels(3 * 16 * 16, 100);
+  std::string seen;
+  std::size_t people = 0;
+  for (int frame = 0; frame < 9; ++frame) {
+    const bool wide = frame > 4;
+    const yowo::Result& result = detector.push({pixels.data(), wide ? 16 : 8, 4}, 0.5 * frame, 2 * frame);
+    seen += result.carried ? '-' : 'x';
+    if (!frame) people = result.detections.size();
+    check::equal(result.detections.size(), people, "boxes");
+    check::equal(result.frame_index, std::int64_t{2} * frame, "the number that was given");
+    check::equal(result.ended.size(), frame == 5 ? people : 0, "ended with the size");
+  }
+  check::equal(seen, "x--x-xx--", "asked for");
+  check::that(people > 0, "people are there");
+  check::throws<yowo::InputError>([&] { detector.push({pixels.data(), 8, 4}, 0, 16); }, "after frame 16", "number");
+  check::throws<yowo::InputError>([&] { detector.push({pixels.data(), 8, 4}, 1.0 / 0.0); }, "infinite", "time");
+  options.every = 0;
+  check::throws<yowo::InputError>([&] { yowo::Detector(std::make_unique<Answers>(), options); }, "every is 0", "every");
 }
 
 YOWO_TEST(nothing_is_allocated_once_the_stream_runs) {
@@ -198,21 +307,27 @@ YOWO_TEST(people_are_followed_until_the_size_of_frames_changes) {
 YOWO_TEST(results_are_one_line_of_json) {
   yowo::Result result;
   result.frame_index = 7, result.names = {"a \"b\"\n\\"};
-  check::equal(result.to_json(), "{\"frame\": 7, \"detections\": []}", "empty");
+  check::equal(result.to_json(), "{\"v\": 1, \"frame\": 7, \"detections\": []}", "empty");
   auto& found = result.detections;
   found.xyxy = {{1.005f, 2, 319.999f, 0.25f}}, found.confidence = {0.70001f}, found.class_id = {0},
   found.scores = {0.7f}, found.classes = 1;
   found.tracker_id = {12};
   check::equal(result.to_json(),
-               "{\"frame\": 7, \"detections\": [{\"label\": \"a \\\"b\\\"\\u000a\\\\\", \"class_id\": 0, "
+               "{\"v\": 1, \"frame\": 7, \"detections\": [{\"label\": \"a \\\"b\\\"\\n\\\\\", \"class_id\": 0, "
                "\"confidence\": 0.70001, "
                "\"tracker_id\": 12, \"xyxy\": [1.0, 2.0, 320.0, 0.25]}]}",
                "one");
   const Json again = Json::parse(result.to_json());
+  yowo::Result carried;
+  carried.source = "a\x01\t", carried.timestamp = 1.00004, carried.carried = true;
+  check::equal(carried.to_json(),
+               "{\"v\": 1, \"source\": \"a\\u0001\\t\", \"frame\": 0, \"time\": 1.0, \"carried\": true, "
+               "\"detections\": []}",
+               "carried");
   result.names = {"stand", "walk", "talk"}, result.label_threshold = 0.25;
   found.scores = {0.5f, 0.25f, 0.75f}, found.classes = 3, found.class_id = {2}, found.confidence = {0.75f};
   check::equal(result.to_json(),
-               "{\"frame\": 7, \"detections\": [{\"label\": \"talk\", \"class_id\": 2, \"confidence\": 0.75, "
+               "{\"v\": 1, \"frame\": 7, \"detections\": [{\"label\": \"talk\", \"class_id\": 2, \"confidence\": 0.75, "
                "\"labels\": [{\"label\": \"talk\", \"class_id\": 2, \"confidence\": 0.75}, "
                "{\"label\": \"stand\", \"class_id\": 0, \"confidence\": 0.5}], "
                "\"tracker_id\": 12, \"xyxy\": [1.0, 2.0, 320.0, 0.25]}]}",
@@ -281,6 +396,18 @@ YOWO_TEST(inspect) { std::cout << described(arguments.at(0), arguments.size() > 
 YOWO_TEST(inspect_all) {
   std::ifstream list(arguments.at(0));
   for (std::string path; std::getline(list, path);) std::cout << described(path, "") << "\n";
+}
+
+// form FILE OUTPUT: the graph that an engine gets of the streaming form in a file, or the error.
+YOWO_TEST(form) {
+  std::ifstream stream(arguments.at(0), std::ios::binary);
+  try {
+    const yowo::OnnxFile file = yowo::OnnxFile::read(stream, arguments.at(0), true);
+    std::ofstream(arguments.at(1), std::ios::binary) << file.model;
+    std::cout << (file.spec(arguments.at(0)).streaming ? "streaming" : "clips") << "\n";
+  } catch (const yowo::ModelFileError& error) {
+    std::cout << "ModelFileError " << error.what() << "\n";
+  }
 }
 
 // plan_fits FILE FLAVOUR VERSION CAPABILITY: whether it can be loaded there.

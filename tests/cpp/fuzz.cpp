@@ -29,9 +29,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   switch (data[0] % 4) {
     case 0:
       attempt(bytes, [&](std::istream&) { yowo::ModelSpec::from_json(bytes); });
+      attempt(bytes, [&](std::istream&) { yowo::detail::Inflater(bytes).run(1 << 16); });
       break;
     case 1:
-      attempt(bytes, [&](std::istream& stream) { yowo::OnnxFile::read(stream, "fuzz").spec("fuzz"); });
+      attempt(bytes, [&](std::istream& stream) { yowo::OnnxFile::read(stream, "fuzz", true).spec("fuzz"); });
       break;
     case 2:
       attempt(bytes, [&](std::istream& stream) { yowo::is_plan(stream), yowo::PlanFile::read(stream, "fuzz"); });

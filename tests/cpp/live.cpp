@@ -1,4 +1,4 @@
-// live MODEL FRAMES WIDTH HEIGHT CONFIDENCE [KEEP TUBE_SCORES CUTS]: results of raw BGR frames, JSON with every digit.
+// live MODEL FRAMES WIDTH HEIGHT [NAME=NUMBER ...]: results of raw BGR frames, JSON with every digit; options by name.
 //
 // Frames are decoded by others, so that what is compared is this runtime alone. The last line is of all frames.
 #include <algorithm>
@@ -50,25 +50,39 @@ void print(const std::vector<yowo::Tube>& tubes) {
   std::cout << "]";
 }
 
+yowo::Options options_of(const std::vector<std::string>& words, std::size_t from) {
+  yowo::Options options;
+  for (std::size_t at = from; at < words.size(); ++at) {
+    const std::size_t sign = words[at].find('=');
+    const std::string name = words[at].substr(0, sign);
+    const double value = std::stod(words[at].substr(sign + 1));
+    if (name == "confidence") options.confidence = value;
+    if (name == "keep") options.keep = value;
+    if (name == "tube_scores") options.tube_scores = static_cast<int>(value);
+    if (name == "cuts") options.cuts = static_cast<int>(value);
+    if (name == "every") options.every = static_cast<int>(value);
+    if (name == "clips") options.clips = value > 0;
+  }
+  return options;
+}
+
 int run(const std::vector<std::string>& words) {
   const int width = std::stoi(words.at(2)), height = std::stoi(words.at(3));
-  yowo::Options options;
-  options.confidence = std::stod(words.at(4));
-  if (words.size() > 7)
-    options.keep = std::stod(words[5]), options.tube_scores = std::stoi(words[6]), options.cuts = std::stoi(words[7]);
+  const yowo::Options options = options_of(words, 4);
   yowo::Detector detector = yowo::Detector::open(words.at(0), options);
+  detector.reset("a \"film\"");
   std::vector<double> around, engine;
   std::ifstream stream(words.at(1), std::ios::binary);
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * width * height));
   std::cout << std::setprecision(17);
   while (stream.read(reinterpret_cast<char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()))) {
-    const yowo::Result& result = detector.push({pixels.data(), width, height});
+    const yowo::Result& result = detector.push({pixels.data(), width, height}, static_cast<double>(around.size()) / 30);
     std::cout << "{\"frame\": " << result.frame_index << ", \"found\": ", print(result.detections);
     std::vector<yowo::Tube> tubes;
     for (const yowo::Track* track : detector.tracks()) tubes.push_back(track->tube());
     std::cout << ", \"tubes\": ", print(tubes);
     std::cout << ", \"ended\": ", print(result.ended);
-    std::cout << "}\n";
+    std::cout << ", \"json\": " << result.to_json() << "}\n";
     around.push_back(result.speed.preprocess + result.speed.postprocess + result.speed.link);
     engine.push_back(result.speed.infer);
   }

@@ -6,6 +6,7 @@ import base64
 import ctypes
 import dataclasses
 import json
+import operator
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +34,12 @@ from yowo_deploy.errors import YowoError
 from yowo_deploy.model_files import plan_record
 from yowo_deploy.model_files.checksum import ONNX_MARK, add_checksum
 from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.onnx_reader import checked_file, read_onnx_file, read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
+from yowo_deploy.model_files.streaming_form import FORM_KEY, streaming_form
 from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import resize
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -46,6 +49,9 @@ if TYPE_CHECKING:
 CORE = (
     "specs_are_those_of_python",
     "a_clip_is_the_newest_frames_and_the_first_stands_for_those_before",
+    "frame_by_frame_gives_what_the_clip_gives",
+    "what_is_no_streaming_file_is_refused",
+    "between_the_frames_that_are_asked_for_boxes_stay",
     "nothing_is_allocated_once_the_stream_runs",
     "wrong_frames_and_answers_are_errors_that_say_what_to_do",
     "people_are_followed_until_the_size_of_frames_changes",
@@ -58,7 +64,7 @@ BITS = (
     "tubes_are_those_of_python",
     "zones_are_those_of_python",
 )
-TOOLS = {"inspect", "inspect_all", "plan_fits", "speed"}
+TOOLS = {"form", "inspect", "inspect_all", "plan_fits", "speed"}
 
 
 def found(name: str) -> str | None:
@@ -365,31 +371,26 @@ def real_clip(data_dir: Path) -> NDArray[np.uint8]:
 Options = dict[str, Any]
 SHOWN: list[Options] = [
     {},
+    {"clips": True},
     {"confidence": 0.01, "keep": 0.0, "tube_scores": False},
-    {"confidence": 0.3, "keep": 0.1, "tube_scores": True, "cuts": False},
+    {"confidence": 0.3, "keep": 0.1, "tube_scores": True, "cuts": False, "every": 3},
 ]
 
 
 def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path, options: Options) -> int:
     """Results of C++ and Python, equal to the bit as both run one OpenVINO; returns how many boxes are shown."""
     frames.tofile(tmp_path / "frames")
-    given = [
-        options.get("confidence", -1),
-        options.get("keep", -1),
-        *(int(options.get(name, -1)) for name in ("tube_scores", "cuts")),
-    ]
-    size = [frames.shape[2], frames.shape[1]]
-    live = subprocess.run(
-        [built / "live", model, tmp_path / "frames", *map(str, size + given)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    given = [f"{name}={float(value)}" for name, value in options.items()]
+    words = [built / "live", model, tmp_path / "frames", str(frames.shape[2]), str(frames.shape[1]), *given]
+    live = subprocess.run(words, capture_output=True, text=True, check=True)
     *lines, last = map(json.loads, live.stdout.splitlines())
     count = 0
-    with Detector.open(model, backend="openvino", clips=True, **options) as detector:
-        for line, frame in zip(lines, frames, strict=True):
-            result = detector.push(frame)
+    with Detector.open(model, backend="openvino", **options) as detector:
+        detector.reset('a "film"')
+        for number, (line, frame) in enumerate(zip(lines, frames, strict=True)):
+            result = detector.push(frame, timestamp=number / 30)
+            expected = json.loads(result.to_json())
+            assert line["json"] == expected and [*line["json"]] == [*expected]
             same_arrays(line["found"], result.detections)
             same_tubes(line["tubes"], result.tubes)
             same_tubes(line["ended"], result.ended)
@@ -416,13 +417,97 @@ def test_a_real_clip_gives_the_results_of_python(options: Options, data_dir: Pat
     assert compare(real_clip(data_dir), model_path("default"), built, tmp_path, options) >= 30
 
 
+@pytest.mark.parametrize("options", [{}, {"confidence": 0.05}])
+def test_people_stay_by_the_objectness_of_python(
+    options: Options, onnx_model: Callable[..., Any], spec: ModelSpec, built: Path, tmp_path: Path
+) -> None:
+    """Above the score by which they appear, as in the shipped model."""
+    said = spec.replace(confidence_threshold=0.15, keep_threshold=0.6, tube_decay=0.9)
+    (tmp_path / "m.onnx").write_bytes(onnx_model(said).SerializeToString())
+    assert compare(noise(12), tmp_path / "m.onnx", built, tmp_path, options) >= 12
+
+
+@pytest.fixture(scope="module")
+def streaming_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model's streaming form in a file of its own, with two frames between those of a clip."""
+    form = streaming_form(read_onnx_file(model_path("default")))
+    assert form is not None
+    metadata = {METADATA_KEY: form.spec.replace(frame_stride=2).to_json()}
+    path: Path = tmp_path_factory.mktemp("streaming") / "m.onnx"
+    path.write_bytes(replace(form, metadata=metadata).file_bytes())
+    return path
+
+
+@pytest.mark.parametrize("options", [{"confidence": 0.001, "keep": 0.0005}, {"confidence": 0.001, "every": 2}])
+def test_a_streaming_file_gives_the_results_of_python(
+    options: Options, streaming_file: Path, built: Path, tmp_path: Path
+) -> None:
+    frames = np.random.default_rng(3).integers(0, 256, (12, 60, 80, 3), np.uint8)
+    assert compare(frames, streaming_file, built, tmp_path, options) >= 6
+
+
+def carrying(packed: bytes, onnx_model: Callable[..., Any], spec: ModelSpec, text: str = "") -> bytes:
+    """A file of clips that says this of its streaming form: bytes that are packed, or a text as it is."""
+    model = onnx_model(spec)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = FORM_KEY, text or base64.b64encode(packed).decode()
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def packed_forms(graph: bytes) -> Iterator[bytes]:
+    """A graph in every kind of block, and damaged in every way."""
+    for level, strategy in ((9, zlib.Z_DEFAULT_STRATEGY), (0, 0), (6, zlib.Z_FIXED), (6, zlib.Z_HUFFMAN_ONLY)):
+        deflater = zlib.compressobj(level, strategy=strategy)
+        yield (whole := deflater.compress(graph) + deflater.flush())
+    yield from (whole[:-1], whole + b"\0", b"", whole[2:], zlib.compress(b"\0" * (5 << 20)))
+    rng = np.random.default_rng(27)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+        yield bytes(damaged)
+
+
+def test_streaming_forms_are_unpacked_and_refused_as_in_python(
+    onnx_model: Callable[..., Any], spec: ModelSpec, built: Path, tmp_path: Path
+) -> None:
+    file, made = tmp_path / "m.onnx", tmp_path / "form.onnx"
+    graph, kinds = onnx_model(spec).SerializeToString(), set()
+    contents = [carrying(packed, onnx_model, spec) for packed in packed_forms(graph)]
+    contents += [carrying(b"", onnx_model, spec, text) for text in ("!", "abc", "=abc", "ab=c", "abc=abcd", "abcd====")]
+    contents.append(carrying(zlib.compress(b"no graph"), onnx_model, spec))
+    contents.append(carrying(zlib.compress(graph), onnx_model, spec.replace(streaming=True)))
+    for content in contents:
+        file.write_bytes(content)
+        said = core(built, "form", file, made)
+        try:
+            form = streaming_form(read_onnx_file(file))
+            assert said == ("streaming" if form else "clips") or file.read_bytes()
+            if form:
+                assert checked_file(made.read_bytes(), made).graph == form.graph
+        except YowoError as error:
+            assert said.partition(" ")[0] == type(error).__name__ and said[:60] == f"ModelFileError {error}"[:60]
+        kinds.add(said.split()[0])
+    assert kinds == {"streaming", "ModelFileError"}
+
+
+def test_the_default_model_s_streaming_form_is_python_s(built: Path, tmp_path: Path) -> None:
+    """Its own graph, and the weights that it shares with the graph of clips."""
+    form = streaming_form(read_onnx_file(model_path("default")))
+    assert form is not None and core(built, "form", model_path("default"), tmp_path / "made") == "streaming"
+    made = checked_file((tmp_path / "made").read_bytes(), tmp_path / "made")
+    assert made.graph.nodes == form.graph.nodes and made.graph.inputs == form.graph.inputs
+    key = operator.attrgetter("name")
+    assert sorted(made.graph.tensors, key=key) == sorted(form.graph.tensors, key=key)
+
+
 @pytest.mark.parametrize("cuts", [True, False])
 def test_a_hard_cut_ends_tubes_as_in_python(cuts: bool, small_model: Path, built: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     dark, light = (rng.integers(low, low + 90, (8, 60, 80, 3), np.uint8) for low in (0, 160))
     options = {"confidence": 0.01, "cuts": cuts}
     frames = np.concatenate([dark, light])
-    with Detector.open(small_model, backend="openvino", clips=True, **options) as detector:
+    with Detector.open(small_model, backend="openvino", **options) as detector:
         ended = [len(detector.push(frame).ended) for frame in frames]
     assert bool(ended[8]) == cuts
     assert compare(frames, small_model, built, tmp_path, options) >= 16
@@ -459,18 +544,8 @@ def test_frames_of_noise_give_the_results_of_python(
 @pytest.mark.parametrize(("model", "said"), [("nowhere.onnx", "is not there"), ("text.onnx", "is not an ONNX file")])
 def test_a_wrong_file_is_one_line(model: str, said: str, built: Path, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
-    done = subprocess.run([built / "live", tmp_path / model, "x", "8", "8", "0.1"], capture_output=True, text=True)
+    done = subprocess.run([built / "live", tmp_path / model, "x", "8", "8"], capture_output=True, text=True)
     assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-def test_a_streaming_file_is_refused_with_the_way_out(
-    onnx_model: Callable[..., Any], spec: ModelSpec, built: Path, tmp_path: Path
-) -> None:
-    streaming = spec.replace(streaming=True)
-    (tmp_path / "m.onnx").write_bytes(onnx_model(streaming).SerializeToString())
-    assert spec_of(inspected(built, tmp_path / "m.onnx")[1]) == streaming
-    done = subprocess.run([built / "live", tmp_path / "m.onnx", "x", "8", "8", "0.1"], capture_output=True, text=True)
-    assert done.returncode == 1 and "is a streaming file" in done.stderr and "without --streaming" in done.stderr
 
 
 class Detection(ctypes.Structure):
@@ -494,7 +569,7 @@ class COptions(ctypes.Structure):
         ("confidence", ctypes.c_double),
         ("iou", ctypes.c_double),
         ("keep", ctypes.c_double),
-        *((name, ctypes.c_int32) for name in ("tube_scores", "cuts")),
+        *((name, ctypes.c_int32) for name in ("tube_scores", "cuts", "every", "clips")),
     )
 
 
@@ -530,7 +605,7 @@ def test_c_gives_the_detections_of_python(
     given: dict[str, float], library: ctypes.CDLL, small_model: Path, spec: ModelSpec
 ) -> None:
     detector, label = opened(library, small_model, **given), ctypes.c_char_p()
-    with Detector.open(small_model, backend="openvino", clips=True, **given) as python:
+    with Detector.open(small_model, backend="openvino", **given) as python:
         for frame in noise(6):
             expected = python.push(frame).detections
             found = pushed(library, detector, frame)

@@ -63,6 +63,7 @@ yowo::Options options_of(const yowo_options* given) {
   options.threads = known.threads, options.trust = known.trust != 0;
   options.confidence = known.confidence, options.iou = known.iou;
   options.keep = known.keep, options.tube_scores = known.tube_scores, options.cuts = known.cuts;
+  options.every = known.every ? known.every : 1, options.clips = known.clips != 0;
   return options;
 }
 
@@ -71,7 +72,7 @@ yowo::Options options_of(const yowo_options* given) {
 int yowo_default_options(yowo_options* options) {
   return guarded([&] {
     require(options, "options");
-    *options = yowo_options{sizeof(yowo_options), nullptr, nullptr, nullptr, 0, 0, -1, -1, -1, -1, -1};
+    *options = yowo_options{sizeof(yowo_options), nullptr, nullptr, nullptr, 0, 0, -1, -1, -1, -1, -1, 1, 0};
   });
 }
 

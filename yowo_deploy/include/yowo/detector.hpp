@@ -6,14 +6,17 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iomanip>
+#include <limits>
+#include <locale>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "yowo/backends/base.hpp"
 #include "yowo/boxes.hpp"
-#include "yowo/preprocess/clip_buffer.hpp"
 #include "yowo/preprocess/cuts.hpp"
 #include "yowo/postprocess/decode.hpp"
 #include "yowo/postprocess/linker.hpp"
@@ -32,6 +35,8 @@ struct Speed {
 
 // What was found in one frame.
 struct Result {
+  static constexpr int line_version = 1;  // of `to_json`
+
   std::int64_t frame_index = 0;    // from 0
   int width = 0, height = 0;       // of the frame
   Detections detections;           // boxes in its pixels, each with the `tracker_id` of its person
@@ -39,11 +44,17 @@ struct Result {
   std::vector<Tube> ended;         // tubes that ended since the result before
   Speed speed;
   double label_threshold = -1;  // score above which a box has further labels (AVA's models); negative: it has one
+  double timestamp = std::numeric_limits<double>::quiet_NaN();  // seconds since the video began; NaN where unknown
+  std::string source;                                           // name of the video, "" where unknown
+  bool carried = false;  // the engine was not asked for this frame (`every`): boxes stay where they were
 
-  // One line, as Python's `Result.to_json` without version, source and time: the frame's index and its detections, best
-  // first.
+  // One line, as Python's `Result.to_json`, by `frames.schema.json` in the package; unknown fields are left out.
   std::string to_json() const {
-    std::string json = "{\"frame\": " + std::to_string(frame_index) + ", \"detections\": [";
+    std::string json = "{\"v\": " + std::to_string(line_version);
+    if (!source.empty()) append_json_text(json += ", \"source\": ", source);
+    json += ", \"frame\": " + std::to_string(frame_index);
+    if (std::isfinite(timestamp)) json += ", \"time\": " + rounded(timestamp, 4);
+    json += carried ? ", \"carried\": true, \"detections\": [" : ", \"detections\": [";
     for (std::size_t row = 0; row < detections.size(); ++row) {
       const Box& box = detections.xyxy[row];
       append_label(json += row ? ", {" : "{", detections.class_id[row], detections.confidence[row]);
@@ -67,13 +78,13 @@ struct Result {
   }
 
   // "0.5", whatever the program's locale.
-  static std::string rounded(float value, int digits) {
-    long long scale = 1;
-    for (int digit = 0; digit < digits; ++digit) scale *= 10;
-    const long long whole = std::llrint(static_cast<double>(value) * static_cast<double>(scale));
-    std::string fraction = std::to_string(scale + whole % scale).substr(1);
-    while (fraction.size() > 1 && fraction.back() == '0') fraction.pop_back();
-    return std::to_string(whole / scale) + "." + fraction;
+  static std::string rounded(double value, int digits) {
+    std::ostringstream stream;
+    stream.imbue(std::locale::classic());
+    stream << std::fixed << std::setprecision(digits) << value;
+    std::string made = stream.str();
+    while (made.back() == '0' && made[made.size() - 2] != '.') made.pop_back();
+    return made;
   }
 };
 
@@ -84,18 +95,22 @@ struct Result {
 //     while (camera.read(frame)) use(detector.push({frame.data, frame.cols, frame.rows}));
 class Detector {
  public:
-  // `confidence` to `cuts` of the options; the others are for opening. Throws InputError: a threshold is above 1.
+  // `confidence` to `cuts` of the options; the others are for opening. Throws InputError: a threshold is above 1, or
+  // `every` below 1.
   explicit Detector(std::unique_ptr<Backend> backend, const Options& options = {})
       : backend_(std::move(backend)),
         preprocess_(spec()),
-        buffer_(spec()),
+        stream_(backend_->open_stream()),
         decoder_(spec()),
         confidence_(options.confidence < 0 ? spec().confidence_threshold : options.confidence),
         iou_(options.iou < 0 ? spec().nms_threshold : options.iou),
-        keep_(options.keep < 0 ? spec().keep_threshold : options.keep) {
+        keep_(options.keep < 0 ? spec().keep_threshold : options.keep),
+        every_(options.every) {
     if (!(confidence_ <= 1) || !(iou_ <= 1) || !(keep_ <= 1))
       throw InputError(detail::text("confidence ", confidence_, ", iou ", iou_, ", keep ", keep_, ": expected 0 to 1"));
-    keep_ = std::min(confidence_, keep_);
+    if (every_ < 1) throw InputError(detail::text("every is ", every_, ", expected 1 or more frames"));
+    const double usual = spec().confidence_threshold;
+    if (options.keep < 0 && confidence_ < usual) keep_ = spec().keep_threshold * (confidence_ / usual);
     const double decay = spec().tube_decay;
     if (options.tube_scores < 0 ? decay > 0 : options.tube_scores != 0) decay_ = decay > 0 ? decay : default_tube_decay;
     find_cuts_ = options.cuts < 0 ? decay > 0 : options.cuts != 0;
@@ -106,37 +121,39 @@ class Detector {
   }
 
   // Load a model file, by default that of the package, into one of the engines that are compiled in; throws what
-  // `open_model` throws.
+  // `open_model` throws. Where every frame is asked for, a file that carries a streaming form runs in it.
   static Detector open(const std::string& path = "default", const Options& options = {}) {
-    return Detector(open_model(path, options), options);
+    return Detector(open_model(path, options, options.every == 1 && !options.clips), options);
   }
 
   const ModelSpec& spec() const { return backend_->spec(); }
 
   // The next frame of the video, of any size; one of another size, and a hard cut, end all tubes. The result is valid
-  // until the next push.
-  // Throws InputError: no frame; ModelFileError: the network answers with NaN or infinity; YowoError: the engine
-  // failed.
-  Result& push(const FrameView& frame) {
+  // until the next push. `timestamp` is in seconds since the video began, for the result; `index` the number of the
+  // frame, where frames were dropped.
+  // Throws InputError: no frame, or its number or time is none; ModelFileError: the network answers with NaN or
+  // infinity; YowoError: the engine failed.
+  Result& push(const FrameView& frame, double timestamp = std::numeric_limits<double>::quiet_NaN(),
+               std::int64_t index = -1) {
     const auto start = Clock::now();
-    preprocess_(frame, buffer_.next());
-    const float* clip = buffer_.push();
+    if (std::isinf(timestamp)) throw InputError("the time of a frame is infinite, expected seconds, or NaN if unknown");
+    const std::int64_t number = index < 0 ? number_ + 1 : index;
+    if (number <= number_)
+      throw InputError(detail::text("frame ", number, " comes after frame ", number_,
+                                    ": call reset() where a new video begins"));
+    preprocess_(frame, stream_->next());
     const bool cut = find_cuts_ && cuts_.push(frame);
+    const bool anew = cut || (count_ > 0 && (frame.width != result_.width || frame.height != result_.height));
+    const bool asked = count_++ % every_ == 0 || anew;
     const auto prepared = Clock::now();
-    result_.frame_index = count_++;
-    const float* raw = backend_->infer(clip);
-    const auto inferred = Clock::now();
-    try {
-      decoder_.detect(raw, frame.width, frame.height, confidence_, iou_, result_.detections, keep_);
-    } catch (const ModelFileError& error) {
-      throw ModelFileError(detail::text("frame ", result_.frame_index, ": ", error.what()));
-    }
-    const auto decoded = Clock::now();
-    const bool resized = frame.width != result_.width || frame.height != result_.height;
-    result_.ended = resized || cut ? linker_.close() : linker_.finished();  // their boxes are of another scene
+    result_.frame_index = number_ = number, result_.timestamp = timestamp, result_.carried = !asked;
     result_.width = frame.width, result_.height = frame.height;
-    linker_.push(result_.detections, result_.frame_index);
-    for (Tube& tube : linker_.finished()) result_.ended.push_back(std::move(tube));
+    const float* raw = stream_->push(asked);
+    const auto inferred = Clock::now();
+    if (asked) decode(raw);
+    const auto decoded = Clock::now();
+    result_.ended.clear();
+    if (asked) link(anew);
     result_.speed = {milliseconds(start, prepared), milliseconds(prepared, inferred), milliseconds(inferred, decoded),
                      milliseconds(decoded, Clock::now())};
     return result_;
@@ -148,10 +165,12 @@ class Detector {
   // End the tubes that are alive and return those that no result had as `ended`.
   std::vector<Tube> finish() { return linker_.close(); }
 
-  // Forget the frames so far: the next one starts a new video, with people numbered from 0.
-  void reset() {
-    buffer_.reset(), cuts_.reset();
-    count_ = 0;
+  // Forget the frames so far: the next one starts a new video, with people numbered from 0; `source` is its name, for
+  // the results.
+  void reset(const std::string& source = "") {
+    stream_->reset(), cuts_.reset();
+    count_ = 0, number_ = -1;
+    result_.source = source, result_.detections.clear(), result_.ended.clear();
     // Tubes of one frame are not among those that end: it is uncertain whether anyone was there.
     linker_ = OnlineLinker(5, 0.2, 1000, 0.5, 50, 2, decay_, confidence_, keep_ > 0 ? keep_ : -1);
   }
@@ -163,15 +182,31 @@ class Detector {
     return std::chrono::duration<double, std::milli>(to - from).count();
   }
 
+  void decode(const float* raw) {
+    try {
+      decoder_.detect(raw, result_.width, result_.height, confidence_, iou_, result_.detections, keep_);
+    } catch (const ModelFileError& error) {
+      throw ModelFileError(detail::text("frame ", number_, ": ", error.what()));
+    }
+  }
+
+  // `anew`: boxes before are of another scene.
+  void link(bool anew) {
+    result_.ended = anew ? linker_.close() : linker_.finished();
+    linker_.push(result_.detections, number_);
+    for (Tube& tube : linker_.finished()) result_.ended.push_back(std::move(tube));
+  }
+
   std::unique_ptr<Backend> backend_;
   Preprocessor preprocess_;
-  ClipBuffer buffer_;
+  std::unique_ptr<FrameStream> stream_;
   CutDetector cuts_;
   bool find_cuts_ = false;
   Decoder decoder_;
   OnlineLinker linker_;
   double confidence_, iou_, keep_, decay_ = 0;
-  std::int64_t count_ = 0;
+  int every_;
+  std::int64_t count_ = 0, number_ = -1;
   Result result_;
 };
 

@@ -227,12 +227,14 @@ inline Json Json::parse(std::string_view text) { return detail::JsonReader(text)
 
 // Appends `text` to JSON as a string.
 inline void append_json_text(std::string& json, std::string_view text) {
+  constexpr std::string_view digits = "0123456789abcdef", escaped = "\"\\\b\f\n\r\t", letters = "\"\\bfnrt";
   json += '"';
   for (const char letter : text) {
-    if (letter == '"' || letter == '\\') json += '\\';
-    constexpr std::string_view digits = "0123456789abcdef";
     const auto code = static_cast<unsigned char>(letter);
-    code < 0x20 ? ((json += "\\u00") += digits[code >> 4]) += digits[code & 15] : json += letter;
+    if (const std::size_t at = escaped.find(letter); at != std::string_view::npos)
+      (json += '\\') += letters[at];
+    else
+      code < 0x20 ? ((json += "\\u00") += digits[code >> 4]) += digits[code & 15] : json += letter;
   }
   json += '"';
 }

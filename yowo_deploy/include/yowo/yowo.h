@@ -45,6 +45,8 @@ typedef struct yowo_options {
   double keep;           /* objectness above which people who were shown stay so; -1 is the model's own */
   int32_t tube_scores;   /* average class scores along tubes, 1 or 0; -1 is the model's own */
   int32_t cuts;          /* end all tubes at hard cuts, 1 or 0; -1 is the model's own */
+  int32_t every;         /* run the model on every N-th frame, boxes stay in between; 0 and 1: on all */
+  int32_t clips;         /* whole clips also where a file carries a streaming form, which gives the same for less */
 } yowo_options;
 
 typedef struct yowo_detection {

@@ -37,11 +37,13 @@ inline std::string model_path(const std::string& name) {
 #endif
 }
 
-// Load a model file, or "default", into an engine. What the file is decides, not its name.
+// Load a model file, or "default", into an engine. What the file is decides, not its name. With `streaming` it is for
+// one video frame by frame: the streaming form of an ONNX file, where it carries one.
 //
 // Throws InputError: no such file, an unknown backend, or one that cannot take this kind of file or an option;
 // ModelFileError, SpecError: the file is no model, is damaged, or carries no spec; MissingEngineError.
-inline std::unique_ptr<Backend> open_model(const std::string& name, const Options& options = {}) {
+inline std::unique_ptr<Backend> open_model(const std::string& name, const Options& options = {},
+                                           bool streaming = false) {
   const std::string path = model_path(name);
   std::ifstream stream = detail::existing_file(path, "model");
   const std::string& backend = options.backend;
@@ -63,10 +65,7 @@ inline std::unique_ptr<Backend> open_model(const std::string& name, const Option
   }
   if (backend == "tensorrt")
     throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
-  const OnnxFile file = OnnxFile::read(stream, path);
-  if (file.spec(path).streaming)
-    throw ModelFileError(path +
-                         " is a streaming file, which runs in Python alone so far: export it without --streaming");
+  const OnnxFile file = OnnxFile::read(stream, path, streaming);
 #if defined(YOWO_WITH_OPENVINO)
   if (backend.empty() || backend == "openvino")
     return std::make_unique<OpenVinoBackend>(path, file, options);

@@ -10,10 +10,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "yowo/backends/base.hpp"
+#include "yowo/backends/streaming.hpp"
 #include "yowo/errors.hpp"
 #include "yowo/model_files/onnx_reader.hpp"
 #include "yowo/spec.hpp"
@@ -38,20 +40,75 @@ class OnnxRuntimeBackend final : public Backend {
   const ModelSpec& spec() const override { return spec_; }
 
   const float* infer(const float* clip) override {
+    if (spec_.streaming) throw InputError("a streaming file takes frames: call open_stream()");
     const char* const input = input_.c_str();
     const char* const output = output_.c_str();
-    try {
+    return guarded([&] {
       // ONNX Runtime reads the clip where it lies; its API has no tensor of constant values.
       const Ort::Value clips = Ort::Value::CreateTensor<float>(memory_, const_cast<float*>(clip), spec_.clip_size(),
                                                                shape_.data(), shape_.size());
       answer_ = session_.Run(Ort::RunOptions{nullptr}, &input, &clips, 1, &output, 1);
       return answer_[0].GetTensorData<float>();
+    });
+  }
+
+  std::unique_ptr<FrameStream> open_stream() override {
+    if (!spec_.streaming) return Backend::open_stream();
+    return guarded([&] { return std::make_unique<KeptStream>(std::make_unique<FrameStep>(*this), keeping_, spec_); });
+  }
+
+ private:
+  // A map is a value of ONNX Runtime on the CPU, which computes all of the graph whatever is wanted of it.
+  class FrameStep final : public Step {
+   public:
+    explicit FrameStep(OnnxRuntimeBackend& engine) : engine_(engine), binding_(engine.session_) {}
+
+    std::size_t memory(std::size_t output) override {
+      const Ort::TypeInfo type = engine_.session_.GetOutputTypeInfo(engine_.ports_[output]);
+      const auto tensor = type.GetTensorTypeAndShapeInfo();
+      const std::vector<std::int64_t> shape = tensor.GetShape();
+      maps_.push_back(Ort::Value::CreateTensor(allocator_, shape.data(), shape.size(), tensor.GetElementType()));
+      return maps_.size() - 1;
+    }
+
+    const float* run(const float* frames, const std::vector<std::size_t>& reads, const std::vector<std::size_t>& writes,
+                     bool whole) override {
+      const ModelSpec& spec = engine_.spec_;
+      const std::array<std::int64_t, 4> shape{1, 3 * static_cast<std::int64_t>(engine_.keeping_.frames),
+                                              spec.input_size[1], spec.input_size[0]};
+      return engine_.guarded([&] {
+        const std::size_t count = 3 * engine_.keeping_.frames * spec.plane_size();
+        const Ort::Value newest = Ort::Value::CreateTensor<float>(engine_.memory_, const_cast<float*>(frames), count,
+                                                                  shape.data(), shape.size());
+        binding_.ClearBoundInputs(), binding_.ClearBoundOutputs();
+        binding_.BindInput(Keeping::frames_name, newest);
+        for (std::size_t at = 0; at < reads.size(); ++at)
+          binding_.BindInput(engine_.keeping_.inputs[at].name.c_str(), maps_[reads[at]]);
+        for (std::size_t at = 0; at < writes.size(); ++at)
+          binding_.BindOutput(engine_.keeping_.outputs[at].name.c_str(), maps_[writes[at]]);
+        if (whole) binding_.BindOutput(Keeping::raw_name, engine_.memory_);
+        engine_.session_.Run(Ort::RunOptions{nullptr}, binding_);
+        answer_ = binding_.GetOutputValues();
+        return whole ? answer_.back().GetTensorData<float>() : nullptr;
+      });
+    }
+
+   private:
+    OnnxRuntimeBackend& engine_;
+    Ort::IoBinding binding_;
+    Ort::AllocatorWithDefaultOptions allocator_;
+    std::vector<Ort::Value> maps_, answer_;
+  };
+
+  template <class Work>
+  static std::invoke_result_t<Work> guarded(const Work& work) {
+    try {
+      return work();
     } catch (const Ort::Exception& error) {
       throw YowoError("onnxruntime failed: " + detail::first_line(error.what()));
     }
   }
 
- private:
   void load(const std::string& path, const std::string& model, const Options& options) {
     Ort::SessionOptions session;
     session.SetLogSeverityLevel(3);
@@ -63,14 +120,23 @@ class OnnxRuntimeBackend final : public Backend {
     }
     session_ = Ort::Session(environment_, model.data(), model.size(), session);
     const Ort::AllocatorWithDefaultOptions allocator;
-    std::vector<detail::Shape> inputs, outputs;
+    detail::Named inputs, outputs;
     for (std::size_t at = 0; at < session_.GetInputCount(); ++at)
-      inputs.push_back(session_.GetInputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
-    for (std::size_t at = 0; at < session_.GetOutputCount(); ++at)
-      outputs.push_back(session_.GetOutputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
+      inputs.emplace_back(session_.GetInputNameAllocated(at, allocator).get(),
+                          session_.GetInputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
+    for (std::size_t at = 0; at < session_.GetOutputCount(); ++at) {
+      outputs.emplace_back(session_.GetOutputNameAllocated(at, allocator).get(),
+                           session_.GetOutputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
+      if (outputs.back().first != Keeping::raw_name) ports_.push_back(at);
+    }
+    if (spec_.streaming) {
+      if (options.device.rfind("cuda", 0) == 0)
+        throw InputError("a streaming file keeps its maps on the CPU here: leave the device out, or run it in Python");
+      keeping_ = Keeping::of(inputs, outputs, spec_, path);
+      return;
+    }
     detail::check_shapes(inputs, outputs, spec_, path);
-    input_ = session_.GetInputNameAllocated(0, allocator).get();
-    output_ = session_.GetOutputNameAllocated(0, allocator).get();
+    input_ = inputs[0].first, output_ = outputs[0].first;
     shape_ = {1, 3, spec_.clip_length, spec_.input_size[1], spec_.input_size[0]};
   }
 
@@ -92,6 +158,8 @@ class OnnxRuntimeBackend final : public Backend {
   Ort::Env environment_{ORT_LOGGING_LEVEL_ERROR, "yowo"};
   Ort::Session session_{nullptr};
   Ort::MemoryInfo memory_ = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  Keeping keeping_;
+  std::vector<std::size_t> ports_;  // of a streaming file: the number of each kept output among all
   std::vector<Ort::Value> answer_;
   std::array<std::int64_t, 5> shape_{};
   std::string input_, output_;

@@ -2,14 +2,18 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <memory>
 #include <openvino/runtime/core.hpp>
 #include <openvino/runtime/properties.hpp>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "yowo/backends/base.hpp"
+#include "yowo/backends/streaming.hpp"
 #include "yowo/errors.hpp"
 #include "yowo/model_files/onnx_reader.hpp"
 #include "yowo/spec.hpp"
@@ -34,17 +38,75 @@ class OpenVinoBackend final : public Backend {
   const ModelSpec& spec() const override { return spec_; }
 
   const float* infer(const float* clip) override {
-    try {
-      // OpenVINO reads the clip where it lies; its API has no tensor of constant values.
+    if (spec_.streaming) throw InputError("a streaming file takes frames: call open_stream()");
+    // OpenVINO reads the clip where it lies; its API has no tensor of constant values.
+    return guarded([&] {
       request_.set_input_tensor(ov::Tensor(ov::element::f32, shape_, const_cast<float*>(clip)));
       request_.infer();
       return request_.get_output_tensor().data<const float>();
+    });
+  }
+
+  std::unique_ptr<FrameStream> open_stream() override {
+    if (!spec_.streaming) return Backend::open_stream();
+    return guarded([&] {
+      return std::make_unique<KeptStream>(std::make_unique<FrameStep>(parts_, keeping_), keeping_, spec_);
+    });
+  }
+
+ private:
+  // A map is a tensor of OpenVINO; a frame runs on one of two requests: for the maps alone, or for the answer as well.
+  class FrameStep final : public Step {
+   public:
+    FrameStep(std::array<ov::CompiledModel, 2>& parts, const Keeping& keeping) {
+      for (std::size_t whole = 0; whole < 2; ++whole) {
+        Part& part = parts_[whole];
+        part.request = parts[whole].create_infer_request();
+        part.frames = parts[whole].input(Keeping::frames_name);
+        if (whole) part.raw = parts[whole].output(Keeping::raw_name);
+        for (const Keeping::Input& each : keeping.inputs) part.reads.push_back(parts[whole].input(each.name));
+        for (const Keeping::Output& each : keeping.outputs) part.writes.push_back(parts[whole].output(each.name));
+      }
+    }
+
+    std::size_t memory(std::size_t output) override {
+      const ov::Output<const ov::Node>& port = parts_[1].writes[output];
+      maps_.emplace_back(port.get_element_type(), port.get_shape());
+      return maps_.size() - 1;
+    }
+
+    const float* run(const float* frames, const std::vector<std::size_t>& reads, const std::vector<std::size_t>& writes,
+                     bool whole) override {
+      Part& part = parts_[whole];
+      return guarded([&] {
+        const ov::Tensor newest(ov::element::f32, part.frames.get_shape(), const_cast<float*>(frames));
+        part.request.set_tensor(part.frames, newest);
+        for (std::size_t at = 0; at < reads.size(); ++at) part.request.set_tensor(part.reads[at], maps_[reads[at]]);
+        for (std::size_t at = 0; at < writes.size(); ++at) part.request.set_tensor(part.writes[at], maps_[writes[at]]);
+        part.request.infer();
+        return whole ? part.request.get_tensor(part.raw).data<const float>() : nullptr;
+      });
+    }
+
+   private:
+    struct Part {
+      ov::InferRequest request;
+      ov::Output<const ov::Node> frames, raw;
+      std::vector<ov::Output<const ov::Node>> reads, writes;
+    };
+    std::array<Part, 2> parts_;
+    std::vector<ov::Tensor> maps_;
+  };
+
+  template <class Work>
+  static std::invoke_result_t<Work> guarded(const Work& work) {
+    try {
+      return work();
     } catch (const ov::Exception& error) {
       throw YowoError("openvino failed: " + detail::last_line(error.what()));
     }
   }
 
- private:
   // Precision is always said: OpenVINO would pick bf16 by itself where the CPU has it.
   std::string chosen(const std::string& path, const std::string& asked) const {
     const std::string& own = spec_.precision;
@@ -63,27 +125,39 @@ class OpenVinoBackend final : public Backend {
     ov::AnyMap config{ov::hint::inference_precision(precision == "bf16" ? ov::element::bf16 : ov::element::f32),
                       ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
     if (threads > 0) config.insert(ov::inference_num_threads(threads));
-    ov::CompiledModel compiled = core.compile_model(core.read_model(model, ov::Tensor()), "CPU", config);
-    detail::check_shapes(shapes(compiled.inputs()), shapes(compiled.outputs()), spec_, path);
-    request_ = compiled.create_infer_request();
+    const std::shared_ptr<ov::Model> network = core.read_model(model, ov::Tensor());
+    parts_[1] = core.compile_model(network, "CPU", config);
+    const detail::Named inputs = shapes(parts_[1].inputs()), outputs = shapes(parts_[1].outputs());
+    if (spec_.streaming) {
+      keeping_ = Keeping::of(inputs, outputs, spec_, path);
+      ov::OutputVector maps;
+      for (const ov::Output<ov::Node>& each : network->outputs())
+        if (!each.get_names().count(Keeping::raw_name)) maps.push_back(each.get_node()->input_value(0));
+      parts_[0] = core.compile_model(std::make_shared<ov::Model>(maps, network->get_parameters()), "CPU", config);
+      return;
+    }
+    detail::check_shapes(inputs, outputs, spec_, path);
+    request_ = parts_[1].create_infer_request();
     const auto side = [](int length) { return static_cast<std::size_t>(length); };
     shape_ = {1, 3, side(spec_.clip_length), side(spec_.input_size[1]), side(spec_.input_size[0])};
   }
 
-  static std::vector<detail::Shape> shapes(const std::vector<ov::Output<const ov::Node>>& tensors) {
-    std::vector<detail::Shape> all;
+  static detail::Named shapes(const std::vector<ov::Output<const ov::Node>>& tensors) {
+    detail::Named all;
     for (const auto& tensor : tensors) {
       detail::Shape shape;
       const ov::PartialShape known = tensor.get_partial_shape();
       if (known.rank().is_static())
         for (const ov::Dimension& side : known) shape.push_back(side.is_static() ? side.get_length() : -1);
-      all.push_back(std::move(shape));
+      all.emplace_back(tensor.get_names().empty() ? "" : tensor.get_any_name(), std::move(shape));
     }
     return all;
   }
 
   ModelSpec spec_;
-  ov::InferRequest request_;
+  std::array<ov::CompiledModel, 2> parts_;  // of a streaming file that which makes the maps alone; and all of it
+  Keeping keeping_;
+  ov::InferRequest request_;  // of clips
   ov::Shape shape_;
 };
 

@@ -9,75 +9,26 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <initializer_list>
 #include <istream>
 #include <iterator>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "yowo/errors.hpp"
+#include "yowo/model_files/bytes.hpp"
 #include "yowo/model_files/checksum.hpp"
+#include "yowo/model_files/inflate.hpp"
 #include "yowo/model_files/onnx_graph.hpp"
 #include "yowo/model_files/onnx_language.hpp"
 #include "yowo/model_files/onnx_shapes.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {
-
-namespace detail {
-
-// A file to read. Throws InputError: it is missing, a folder, unreadable or empty.
-inline std::ifstream existing_file(const std::string& path, const char* what) {
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) throw InputError(text(what, " ", path, " is not there or cannot be read: give the path of a file"));
-  if (stream.peek() == std::ifstream::traits_type::eof())
-    throw InputError(text(what, " ", path, " is a folder or is empty: give the path of a file"));
-  return stream;
-}
-
-// Bytes of a stream by their position, through a window: of hundreds of megabytes only what is asked for is read.
-class Bytes {
- public:
-  explicit Bytes(std::istream& stream) : stream_(stream) {
-    stream.clear();  // an earlier read may have reached the end
-    stream.seekg(0, std::ios::end);
-    size_ = static_cast<std::uint64_t>(std::max<std::streamoff>(0, stream.tellg()));
-  }
-
-  std::uint64_t size() const { return size_; }
-
-  unsigned char operator[](std::uint64_t at) {
-    if (at < start_ || at - start_ >= window_.size()) load(at);
-    return static_cast<unsigned char>(window_[static_cast<std::size_t>(at - start_)]);
-  }
-
-  std::string copy(std::uint64_t from, std::uint64_t to) {
-    std::string made;
-    for (; from < to; ++from) made += static_cast<char>((*this)[from]);
-    return made;
-  }
-
- private:
-  void load(std::uint64_t at) {
-    window_.resize(1 << 14);
-    stream_.clear();
-    stream_.seekg(static_cast<std::streamoff>(at));
-    stream_.read(window_.data(), static_cast<std::streamsize>(window_.size()));
-    window_.resize(static_cast<std::size_t>(stream_.gcount()));
-    start_ = at;
-    if (window_.empty()) throw InputError("the file became shorter while it was read: try again");
-  }
-
-  std::istream& stream_;
-  std::uint64_t size_ = 0, start_ = 0;
-  std::vector<char> window_;
-};
-
-}  // namespace detail
 
 // An ONNX file that passed the gate.
 struct OnnxFile {
@@ -86,12 +37,13 @@ struct OnnxFile {
 
   std::int64_t opset = 0;
   std::map<std::string, std::string> metadata;
-  std::string model;  // the graph as an ONNX file, for an engine: nothing is in it but what was walked
+  std::string model;       // the graph as an ONNX file, for an engine: nothing is in it but what was walked
+  bool streaming = false;  // it is the streaming form of a file of clips
 
   // `path` is for messages alone. Throws ModelFileError: no ONNX file, or not strictly written; damaged since it was
   // written; functions, subgraphs or external data; operators, attributes or shapes that no YOWO graph has; too large,
-  // or what an engine would make of it is.
-  static OnnxFile read(std::istream& stream, const std::string& path);
+  // or what an engine would make of it is. With `streaming` it is the streaming form, where the file carries one.
+  static OnnxFile read(std::istream& stream, const std::string& path, bool streaming = false);
 
   // The spec that it carries. Throws SpecError: none, or a broken one.
   ModelSpec spec(const std::string& path) const {
@@ -100,7 +52,9 @@ struct OnnxFile {
       throw SpecError(path +
                       " carries no spec (metadata 'yowo_spec'), so labels and anchors are unknown: write the file with "
                       "`yowo-deploy export`");
-    return ModelSpec::from_json(found->second);
+    ModelSpec spec = ModelSpec::from_json(found->second);
+    spec.streaming |= streaming;
+    return spec;
   }
 };
 
@@ -116,7 +70,10 @@ class OnnxWalk {
  public:
   explicit OnnxWalk(std::string path) : path_(std::move(path)) {}
 
-  OnnxFile model(std::string_view content) {
+  using Messages = std::vector<std::pair<std::string, std::string_view>>;
+
+  // `shared` are tensors by name that the graph reads and does not hold itself.
+  OnnxFile model(std::string_view content, const Messages& shared = {}) {
     OnnxFile file;
     std::string key, value, domain, graph;
     std::uint64_t version = 0, set = 0;
@@ -141,6 +98,7 @@ class OnnxWalk {
         append_graph(graph, field.text);
       }
     });
+    append_shared(graph, shared);
     if (graph_.nodes.empty() || !file.opset) refuse("is not an ONNX file: it holds no graph");
     try {
       check_onnx_shapes(graph_);
@@ -156,6 +114,9 @@ class OnnxWalk {
     file.model = std::move(graph.insert(0, head));
     return file;
   }
+
+  // The tensors by name, as they stand in what was walked.
+  const Messages& tensors() const { return tensors_; }
 
  private:
   struct Field {
@@ -306,6 +267,18 @@ class OnnxWalk {
     return found;
   }
 
+  void append_shared(std::string& made, const Messages& shared) {
+    std::set<std::string_view> missing;
+    for (const OnnxNode& node : graph_.nodes) missing.insert(node.inputs.begin(), node.inputs.end());
+    for (const auto& [name, tensor] : graph_.tensors) missing.erase(name);
+    for (const auto& [name, message] : shared) {
+      if (!missing.count(name)) continue;
+      std::string part;
+      append_tensor(part, message);
+      append(made, 5, part);
+    }
+  }
+
   void append_tensor(std::string& made, std::string_view message) {
     auto& [label, tensor] = graph_.tensors.emplace_back();
     std::uint64_t count = 1, held = 0;
@@ -339,6 +312,7 @@ class OnnxWalk {
         if (varint(values); ++fields_ > max_fields) broken();
     if (type > 16 || !(types & bits({0}) << type) || found != count || values.size() % size)
       refuse("holds a tensor whose type and shape do not fit its values: it is damaged");
+    tensors_.emplace_back(label, message);
   }
 
   // An input or output; of its type nothing is left out but remarks.
@@ -375,12 +349,33 @@ class OnnxWalk {
 
   std::string path_;
   OnnxGraph graph_;
+  Messages tensors_;
   int fields_ = 0;
 };
 
+constexpr const char* form_key = "yowo_streaming_form";
+constexpr std::size_t max_form_bytes = 4 << 20;
+
+// The streaming form that a file of clips carries: another graph over the same weights; `file` where it has none.
+// `yowo_deploy/model_files/streaming_form.py` describes it. Throws ModelFileError: it is no such form.
+inline OnnxFile in_streaming_form(OnnxFile file, const OnnxWalk& walk, const std::string& path) {
+  const auto packed = file.metadata.find(form_key);
+  if (packed == file.metadata.end() || file.spec(path).streaming) return file;
+  std::string content;
+  try {
+    content = Inflater(from_base64(packed->second)).run(max_form_bytes);
+  } catch (const InputError&) {
+    throw ModelFileError(path + " carries a damaged streaming form: export it again");
+  }
+  OnnxFile form = OnnxWalk(path).model(content, walk.tensors());
+  form.metadata = {{ModelSpec::metadata_key, file.metadata.at(ModelSpec::metadata_key)}};
+  form.streaming = true;
+  return form;
+}
+
 }  // namespace detail
 
-inline OnnxFile OnnxFile::read(std::istream& stream, const std::string& path) {
+inline OnnxFile OnnxFile::read(std::istream& stream, const std::string& path, bool streaming) {
   detail::Bytes bytes(stream);
   if (bytes.size() > max_bytes) throw ModelFileError(path + " is larger than 2 GiB, more than one ONNX file can be");
   std::string content(static_cast<std::size_t>(bytes.size()), '\0');
@@ -389,7 +384,9 @@ inline OnnxFile OnnxFile::read(std::istream& stream, const std::string& path) {
   stream.read(content.data(), static_cast<std::streamsize>(content.size()));
   content.resize(static_cast<std::size_t>(stream.gcount()));
   detail::has_checksum(path, content);
-  return detail::OnnxWalk(path).model(content);
+  detail::OnnxWalk walk(path);
+  OnnxFile file = walk.model(content);
+  return streaming ? detail::in_streaming_form(std::move(file), walk, path) : file;
 }
 
 }  // namespace yowo

@@ -22,7 +22,7 @@
 #include "yowo/digest.hpp"
 #include "yowo/errors.hpp"
 #include "yowo/json.hpp"
-#include "yowo/model_files/onnx_reader.hpp"
+#include "yowo/model_files/bytes.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {
