@@ -123,7 +123,12 @@ class Tube:
 
 
 def paired_iou(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclusive: bool = False) -> NDArray[Any]:
-    """(N,) float64 IoU of row with row; see `iou_matrix`."""
+    """(N,) float64 IoU of row with row; see `iou_matrix`.
+
+    Args:
+        boxes_xyxy, others_xyxy: (N, 4) corners, any one unit.
+        pixel_inclusive: see `iou_matrix`.
+    """
     boxes, others = boxes_xyxy.astype(np.float64), others_xyxy.astype(np.float64)
     extra = 1.0 if pixel_inclusive else 0.0
     low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])

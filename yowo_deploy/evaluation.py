@@ -246,6 +246,14 @@ def detect_frames(
     """Detections of the wanted frames of a video, all frames before them seen; those it does not have are left out.
 
     Boxes are in pixels of the picture that the ground truth is measured in.
+
+    Args:
+        wanted: numbers of frames, from 0.
+        look: at the frames around, see `long_term_look`.
+
+    Raises:
+        ModelFileError: an answer is not finite; with video and frame.
+        VideoError: the video cannot be read.
     """
     spec, inference = backend.spec, FrameInference(backend, look, sparse=True)
 

@@ -194,7 +194,11 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, values: Any) -> ModelSpec:
-        """As `from_json`, from the values it holds."""
+        """As `from_json`, from the values it holds.
+
+        Raises:
+            SpecError: an unknown, missing or wrong field, or a newer format.
+        """
         if not isinstance(values, dict):
             raise SpecError(f"the model's spec is a {type(values).__name__}, expected a JSON object")
         version = values.get("format_version", 1)

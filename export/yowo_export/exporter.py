@@ -92,7 +92,14 @@ def export_onnx(
 
 
 def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
-    """The graph of a checkpoint, its batch norms and two last layers folded."""
+    """The graph of a checkpoint, its batch norms and two last layers folded.
+
+    Args:
+        attention: see `export_onnx`.
+
+    Raises:
+        ParityError: the attention was not found in the traced graph.
+    """
     model = fold_output_layers(checkpoint.model)
     example = torch.zeros(2, *checkpoint.spec.clip_shape)  # with a batch of one, the exporter makes it a constant
     with warnings.catch_warnings():

@@ -125,7 +125,11 @@ def take_clips(
 
 
 def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
-    """Clips of blurred random pictures that drift, some slowly and some fast, for use without videos."""
+    """Clips of blurred random pictures that drift, some slowly and some fast, for use without videos.
+
+    Args:
+        count: of clips; the same seed gives the same ones.
+    """
     rng = np.random.default_rng(seed)
     width, height = spec.input_size
     frames = []

@@ -133,7 +133,15 @@ def preview_batch(
     split: int = 1,
     **options: Any,
 ) -> Path:
-    """Write a picture of the augmented clips that `train` with the same arguments would begin with."""
+    """Write a picture of the augmented clips that `train` with the same arguments would begin with.
+
+    Args:
+        picture: file to write, .png or .jpg.
+        dataset, output, data, split, options: as for `train`.
+
+    Raises:
+        YowoError: see `train`.
+    """
     run = prepare(dataset, output, data, split, **options)
     sheet = show_batch(next(batches(run.sampled, run.spec, run.recipe, run.seed)), run.spec)
     write_picture(picture, sheet)

@@ -78,7 +78,12 @@ def open_cuda(library: CudaLibrary = "cuda-python", device: int = 0) -> Cuda:
 
 
 class CudaPython:
-    """A `Cuda` by NVIDIA's own package."""
+    """A `Cuda` by NVIDIA's own package.
+
+    Raises:
+        MissingExtraError: cuda-python is not installed.
+        InputError: there is no driver, or no GPU of that number.
+    """
 
     def __init__(self, device: int) -> None:
         try:
@@ -177,6 +182,9 @@ class PyCuda:
     """A `Cuda` by pycuda, in the context that the application has made current, or in the GPU's primary one.
 
     pycuda records no graphs, so `capture` gives None.
+
+    Raises:
+        InputError: pycuda cannot be loaded, or there is no driver, or no GPU of that number.
     """
 
     def __init__(self, device: int) -> None:

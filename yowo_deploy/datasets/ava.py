@@ -62,7 +62,11 @@ class Ava:
             self.judged_classes = tuple(each - 1 for each in read_label_map(judged))
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
-        """The films of one side, whether their files are there or not."""
+        """The films of one side, whether their files are there or not.
+
+        Raises:
+            DatasetError: the csv is not there, or a row is not as its format has it.
+        """
         file = self._folder / CSV[split]
         if not file.is_file():
             raise DatasetError(f"{file} not found, needed for the {split} split")

@@ -107,7 +107,14 @@ def frame_of(name: str) -> tuple[str, int]:
 
 
 def class_ids(table: BoxTable, labels: Sequence[str], ordered: bool) -> Int:
-    """Each row's place in `labels`, by name, or by number where the order of the labels is the file's own."""
+    """Each row's place in `labels`, by name, or by number where the order of the labels is the file's own.
+
+    Args:
+        ordered: whether a number in the file counts the labels, from 1.
+
+    Raises:
+        DatasetError: a class that is no label; with its place in the file.
+    """
     by_name = {name: number for number, name in enumerate(labels)}
     by_number = {str(number + 1): number for number in range(len(labels))} if ordered else by_name
     places = [by_name.get(name, by_number.get(name.lstrip("0"), -1)) for name in table.classes]

@@ -73,6 +73,11 @@ def recognise(source: Path) -> str:
 def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annotations, list[str]]:
     """Read annotations of one of `FORMATS`.
 
+    Args:
+        source: a file, or a folder of files.
+        kind: one of `FORMATS`.
+        options: where the videos are, and what the format does not say.
+
     Returns:
         The annotations, and notes for the user: what had to be guessed.
 

@@ -64,7 +64,11 @@ class Ucf24:
             refuse_absent_split(self._folder, split)
 
     def videos(self, split: Split) -> Sequence[AnnotatedVideo]:
-        """The videos of one side, whether their files are there or not, in the order of the annotations."""
+        """The videos of one side, whether their files are there or not, in the order of the annotations.
+
+        Raises:
+            DatasetError: no annotated video is in the split, or a list or an annotation cannot be read.
+        """
         if self._table is None:
             return yowo_videos(self._folder, yowo_table(self._folder, split, self._split), self.labels)
         wanted = np.array([(name in self._test) == (split == "test") for name in self._table.videos])

@@ -89,7 +89,11 @@ def _refuse_other_start(folder: Path) -> None:
 def annotated(
     name: str, path: Path, tubes: Sequence[Tube], size_wh: tuple[int, int] | None = ANNOTATED_WH
 ) -> AnnotatedVideo:
-    """A video whose tubes count frames from 1, in pixels of `size_wh`."""
+    """A video whose tubes count frames from 1, in pixels of `size_wh`.
+
+    Raises:
+        DatasetError: a tube begins before the first frame.
+    """
     from_zero = tuple(Tube(tube.class_id, tube.frames - 1, tube.xyxy) for tube in tubes)
     if any(tube.frames[0] < 0 for tube in from_zero):
         raise DatasetError(f"{name} is annotated before its first frame; its frames count from 1 in files")

@@ -96,7 +96,11 @@ class Receivers:
         return OpenReceivers(self, reporter, dict(zip(map(shown_source, sources), self.camera, strict=False)))
 
     def secret(self) -> str:
-        """Of the webhook; "" where none is named."""
+        """Of the webhook; "" where none is named.
+
+        Raises:
+            InputError: the environment has no such variable.
+        """
         if self.webhook_secret_env is None:
             return ""
         if not (secret := os.environ.get(self.webhook_secret_env, "")):

@@ -57,7 +57,12 @@ class Settings:
         return open_source(text, allow_damaged=self.allow_damaged, allow_hosts=self.allow_hosts)
 
     def open_detector(self, live: bool, source: str) -> Detector:
-        """For one source after the other; with features, for this one alone."""
+        """For one source after the other; with features, for this one alone.
+
+        Raises:
+            InputError: features with a live source.
+            YowoError: see `open_model`.
+        """
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
         parallel, streaming = 1 if live else PARALLEL, not self.features and self.shown.streams(self.clips)

@@ -104,7 +104,17 @@ def frame_map(
 def correct(
     detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float, order: Int, pixel_inclusive: bool = False
 ) -> NDArray[np.bool_]:
-    """(N,) whether each detection is right, see `frame_map`; a box goes to the first in `order` of those it fits."""
+    """(N,) whether each detection is right, see `frame_map`; a box goes to the first in `order` of those it fits.
+
+    Args:
+        classes: how many there are.
+        iou: overlap that a right box has at least.
+        order: (N,) rows of the detections, best first.
+        pixel_inclusive: see `iou_matrix`.
+
+    Raises:
+        InputError: a class id is not among the classes.
+    """
     for boxes in (detections, truth):
         if len(boxes) and not 0 <= boxes.class_id.min() <= boxes.class_id.max() < classes:
             found = f"{boxes.class_id.min()} to {boxes.class_id.max()}"
@@ -136,7 +146,11 @@ def localization_recall(detections: FrameBoxes, truth: FrameBoxes, iou: float = 
 
 
 def classification_accuracy(detections: FrameBoxes, truth: FrameBoxes, iou: float = 0.5) -> float:
-    """Of the ground-truth boxes that are found, the share whose best-scoring detection has the right class."""
+    """Of the ground-truth boxes that are found, the share whose best-scoring detection has the right class.
+
+    Args:
+        iou: overlap with which a box counts as found.
+    """
     classes = max((int(boxes.class_id.max()) + 1 for boxes in (detections, truth) if len(boxes)), default=0)
     found = confusion_matrix(detections, truth, classes, iou)[:, :classes]
     return float(np.trace(found) / found.sum()) if found.sum() else float("nan")

@@ -27,7 +27,13 @@ def averaged(rows: FrameBoxes, classes: int, threshold: float, decay: float = TU
 
 
 def rescored(rows: FrameBoxes, classes: int, threshold: float) -> FrameBoxes:
-    """As `averaged`, with the class probabilities of whole tubes, later frames included: not causal."""
+    """As `averaged`, with the class probabilities of whole tubes, later frames included: not causal.
+
+    Args:
+        rows: of one video, one a class of each box, see `rows_of`.
+        classes: how many there are.
+        threshold: rows at or below it are left out.
+    """
     linker, shown = OnlineLinker(decay=1.0), []
     for frame, found in detections_of(rows, classes):
         linker.follow(found, frame)

@@ -119,6 +119,9 @@ def checked_file(content: bytes, path: Path, shared: Sequence[Tensor] = ()) -> O
     Args:
         path: for messages.
         shared: weights that the graph reads by name and does not hold itself.
+
+    Raises:
+        ModelFileError: no ONNX file, or one that is refused; see `read_onnx_file`.
     """
     try:
         graph, metadata = read_graph(memoryview(content))

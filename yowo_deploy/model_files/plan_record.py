@@ -145,6 +145,10 @@ def to_name(plan: PlanFile) -> tuple[str, str]:
 def write_plan(path: Path, content: bytes | memoryview, beside: str) -> None:
     """Write a plan and what lies beside it: all of them are on the disk before the first has its name.
 
+    Args:
+        content: the plan as TensorRT gave it.
+        beside: text of the JSON record; "" for none.
+
     Raises:
         OutputError: they cannot be written.
     """
@@ -198,6 +202,10 @@ def check_plan(path: Path, plan: PlanFile, here: Machine) -> None:
 
     A plan of TensorRT wants the very GPU architecture and version that it was built with; built version-compatible,
     also a newer minor version, and 11 for 10. A plan of TensorRT-RTX wants the very version, on any of its GPUs.
+
+    Args:
+        plan: what the file says of itself.
+        here: this machine's GPU and TensorRT.
 
     Raises:
         ModelFileError: with what it was built for, what this machine is, and the command that rebuilds it.

@@ -88,6 +88,9 @@ def detect_and_best(
     Args:
         keep: with this, every detection whose objectness exceeds it, whatever its score: what a linker with hysteresis
             takes.
+
+    Raises:
+        ModelFileError: the answer holds NaN or infinity.
     """
     if not np.isfinite(raw).all():
         raise ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were")

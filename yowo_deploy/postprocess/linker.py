@@ -48,6 +48,9 @@ class OnlineLinker:
 
     Attributes:
         shown: the detections that are shown of the last push, best first, with averaged scores and `tracker_id`.
+
+    Raises:
+        InputError: patience is negative, memory less than one frame, or decay outside 0 to 1.
     """
 
     def __init__(

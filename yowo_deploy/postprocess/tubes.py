@@ -101,7 +101,11 @@ def link_class(
 
 
 def tube_iou(one: Tube, other: Tube, pixel_inclusive: bool = False) -> float:
-    """Mean IoU over the frames that both have, times their share of all frames that either has."""
+    """Mean IoU over the frames that both have, times their share of all frames that either has.
+
+    Args:
+        pixel_inclusive: see `iou_matrix`.
+    """
     if not len(one) or not len(other) or one.frames[-1] < other.frames[0] or other.frames[-1] < one.frames[0]:
         return 0.0
     _, rows, other_rows = np.intersect1d(one.frames, other.frames, assume_unique=True, return_indices=True)
@@ -112,7 +116,12 @@ def tube_iou(one: Tube, other: Tube, pixel_inclusive: bool = False) -> float:
 
 
 def tube_nms(tubes: Sequence[Tube], iou_threshold: float, pixel_inclusive: bool = False) -> list[Tube]:
-    """The tubes that overlap no better one by more than this, best first."""
+    """The tubes that overlap no better one by more than this, best first.
+
+    Args:
+        iou_threshold: of `tube_iou`, 0 to 1.
+        pixel_inclusive: see `iou_matrix`.
+    """
     kept: list[Tube] = []
     for tube in sorted(tubes, key=lambda tube: -tube.score):
         if all(tube_iou(tube, better, pixel_inclusive) <= iou_threshold for better in kept):

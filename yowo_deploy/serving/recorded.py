@@ -92,6 +92,10 @@ class Recording:
 def recorded_app(folder: str | os.PathLike[str], *, hosts: Iterable[str] = (), token: str = "") -> Starlette:
     """An ASGI application that shows a run.
 
+    Args:
+        folder: of a run of `detect`.
+        hosts, token: see `app`.
+
     Raises:
         InputError: see `Recording`.
     """

@@ -29,6 +29,9 @@ class Sequences:
         limit: sequences at once.
         idle_s: a sequence without a frame for longer is ended.
         clock: seconds that pass.
+
+    Raises:
+        InputError: no sequence, or no time.
     """
 
     def __init__(

@@ -58,7 +58,11 @@ class ImageFolder(Closing):
         return self.window(0, len(self._files) - 1)
 
     def window(self, first: int, last: int) -> Iterator[Frame]:
-        """Frames `first` to `last` alone, counted from 0, fewer where the folder ends before."""
+        """Frames `first` to `last` alone, counted from 0, fewer where the folder ends before.
+
+        Raises:
+            VideoError: a picture cannot be read, or has another size than the first.
+        """
         for file in self._files[first : last + 1]:
             frame = self._read(file)
             if (frame.shape[1], frame.shape[0]) != self.size_wh:

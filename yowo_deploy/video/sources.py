@@ -102,6 +102,9 @@ class Source(Closing):
         fps: as it says; 25 where it says nothing.
         size_wh: (width, height) of the first frame.
         frames_declared: as a file counts them; 0 if it does not.
+
+    Raises:
+        InputError: an unknown policy, or a depth of less than one frame.
     """
 
     def __init__(self, feed: Feed, policy: Policy, depth: int | None = None, give_suspect: bool = False) -> None:

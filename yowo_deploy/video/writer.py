@@ -32,6 +32,11 @@ class VideoWriter:
 
     The file appears under its name when the block ends well; a block that fails leaves nothing behind.
 
+    Args:
+        path: `.webm` or `.mp4`.
+        fps: frames a second at which it is shown.
+        size_wh: (width, height) of every frame, in pixels.
+
     Raises:
         VideoError: another suffix, or the encoder does not start.
         MissingExtraError: `.mp4` without PyAV. OpenCV's own `mp4v` is never used: browsers refuse it.

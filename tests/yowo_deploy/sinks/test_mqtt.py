@@ -131,7 +131,7 @@ def test_a_broker_that_dies_or_hangs_costs_no_event_and_doubles_none(
             wait_until(lambda: shared.waiting == 0)
 
         def ids_of(kind: str) -> list[str]:
-            """Each once. QoS 1: a broker that ends before it confirms gets a message again, known by its id and type."""
+            """Each once: a broker that ends before it confirms a message gets it again, same id and type (QoS 1)."""
             messages = map(json.loads, heard.values("yard/events"))
             return list(dict.fromkeys(each["id"] for each in messages if each["type"] == kind))
 

@@ -248,7 +248,11 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
 
 
 def named_tensors(file: Path, state: Any) -> Weights:
-    """`state`, checked to be a table of tensors, none of them larger than its memory."""
+    """`state`, checked to be a table of tensors, none of them larger than its memory.
+
+    Raises:
+        ModelFileError: it is none, or a tensor is larger than what it views.
+    """
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()) or not state:
         found = release_format.some(state)
         raise ModelFileError(f"{file}: expected its weights to be a table of named tensors, found {found}")

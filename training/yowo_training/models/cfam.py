@@ -32,7 +32,12 @@ class GramAttention(nn.Module):
 
 
 class Cfam(nn.Module):
-    """(B, channels_in, H, W), the concatenated features, to (B, channels_out, H, W)."""
+    """(B, channels_in, H, W), the concatenated features, to (B, channels_out, H, W).
+
+    Args:
+        width: channels within.
+        sign: of the Gram matrix, see `GramAttention`.
+    """
 
     def __init__(self, channels_in: int, width: int, channels_out: int, sign: AttentionSign) -> None:
         super().__init__()

@@ -125,7 +125,11 @@ class Yowo(nn.Module):
 
 
 def with_input_channels(backbone: Backbone, channels: int) -> Backbone:
-    """The same backbone with a new first convolution for that many channels."""
+    """The same backbone with a new first convolution for that many channels.
+
+    Raises:
+        InputError: the backbone has no 3-D convolution.
+    """
     for parent in backbone.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv3d):

@@ -95,6 +95,10 @@ def make_synthetic(folder: Path, videos_train: int = 240, videos_test: int = 30,
     A video's first person does the action whose turn it is, so that any six videos show them all. The annotations
     are written last: a folder left half-way has none, and cannot be opened.
 
+    Args:
+        folder: where `videos/` and the annotations are written.
+        videos_train, videos_test: how many.
+
     Raises:
         OutputError: the folder cannot be written.
     """
