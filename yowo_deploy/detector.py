@@ -24,6 +24,7 @@ from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import DEFAULT
+from yowo_deploy.model_files.streaming_form import VideosAtOnce
 from yowo_deploy.postprocess.class_filter import ClassFilter
 from yowo_deploy.postprocess.decode import detect_and_best
 from yowo_deploy.postprocess.linker import TUBE_DECAY, OnlineLinker
@@ -124,9 +125,9 @@ class DetectorOptions:
         given = (self.confidence, self.iou, look, self.every, self.classes)
         return Detector(backend, *given, keep=self.keep, tube_scores=self.tube_scores, cuts=self.cuts)
 
-    def streams(self, clips: bool = False) -> bool:
-        """Whether a model is best opened in its streaming form: every frame is asked for, and clips are not wished."""
-        return self.every == 1 and not clips
+    def streams(self, clips: bool = False, videos: VideosAtOnce = "one") -> VideosAtOnce | None:
+        """`streaming` of `open_model`: None where some frames are not asked for, or clips are wished."""
+        return videos if self.every == 1 and not clips else None
 
     def linker(self, spec: ModelSpec) -> OnlineLinker:
         """What follows people by these options, in the results of a model."""
@@ -337,8 +338,7 @@ class Detector(Closing):
             raise InputError(f"frame {number} comes after frame {self._number}: call reset() where a new video begins")
         shape = prepared.image.shape[:2]
         anew = self._count > 0 and shape != self._shape
-        if self._cuts and self._cuts.push(prepared.image):
-            anew = True
+        anew |= bool(self._cuts and self._cuts.push(prepared.image))
         given = self._inference.next_input(prepared.planes)
         asked = self._count % self._every == 0 or anew
         self._number, self._shape = number, shape

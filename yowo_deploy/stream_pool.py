@@ -30,6 +30,11 @@ WAITING = 2  # results, or pushed frames, of a stream that may wait before the s
 MOST_STREAMS = 4  # calls at once; beyond that the cores of a CPU gain nothing by being divided further
 
 
+def on_cpu(device: str | None) -> bool:
+    """Whether a `device` of `open_model` is a processor, which gains nothing by clips in one call."""
+    return device in (None, "cpu")
+
+
 class Named(NamedTuple):
     """A result, and the stream that it belongs to."""
 
@@ -119,19 +124,25 @@ class StreamPool(Closing):
         trust: bool | None = None,
         cuda: CudaLibrary = "cuda-python",
         streams: int | None = None,
+        clips: bool = False,
     ) -> StreamPool:
         """Load a model file, by default the model of the package.
 
+        On a CPU a file that carries a streaming form runs in it, unless calls are to hold several clips.
+
         Args:
+            clips: give the model whole clips, see `Detector.open`.
             max_wait_ms, max_batch: see `StreamPool`.
             confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
             parallel: by default as many calls at once as there are cores on a CPU, four at most, and one elsewhere.
             backend, device, precision, threads, clip, cache, trust, cuda, streams: see `open_model`.
         """
         if parallel is None:
-            parallel = max(1, min(MOST_STREAMS, os.cpu_count() or 1)) if device in (None, "cpu") else 1
+            parallel = max(1, min(MOST_STREAMS, os.cpu_count() or 1)) if on_cpu(device) else 1
         given = (backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams)
-        with closed_on_error(open_model(path, *given)) as engine:
+        clips = clips or max_batch is not None or not on_cpu(device)
+        streaming = DetectorOptions(every=every).streams(clips, "many")
+        with closed_on_error(open_model(path, *given, streaming=streaming)) as engine:
             return cls(engine, max_wait_ms, max_batch, confidence, iou, every, classes, keep, tube_scores, cuts)
 
     def __repr__(self) -> str:

@@ -344,6 +344,50 @@ def test_the_default_model_finds_the_same_in_company(backend: str) -> None:
             np.testing.assert_array_equal(result.detections.scores, same.scores)
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_form_that_takes_frames_gives_in_company_what_it_gives_alone(backend: str) -> None:
+    """Of the default model, which carries one: each stream has a state of its own over one engine."""
+    pytest.importorskip(backend)
+    scene = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    videos = {str(name): [np.roll(scene, 7 * name * number, axis=1) for number in range(3)] for name in range(1, 4)}
+    with StreamPool.open(backend=backend, confidence=0.0, parallel=2) as pool:
+        assert pool.spec.streaming
+        wanted = {}
+        for name, frames in videos.items():
+            detector = Detector(pool.backend, 0.0)
+            wanted[name] = [detector.push(frame).detections for frame in frames]
+        for name, frames in videos.items():
+            pool.add(name, frames)
+        for name, results in by_name(pool).items():
+            for result, same in zip(results, wanted[name], strict=True):
+                assert len(same) > 20
+                np.testing.assert_array_equal(result.detections.xyxy, same.xyxy)
+                np.testing.assert_array_equal(result.detections.scores, same.scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "streaming"),
+    [
+        ({}, "many"), ({"device": "cpu", "parallel": 3}, "many"), ({"clips": True}, None), ({"every": 2}, None),
+        ({"max_batch": 4}, None), ({"max_wait_ms": 5.0}, "many"), ({"device": "cuda"}, None),
+    ],
+)  # fmt: skip
+def test_clips_are_taken_where_calls_are_to_hold_several(
+    options: dict[str, Any],
+    streaming: str | None,
+    spec: ModelSpec,
+    numpy_backend: Backends,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "yowo_deploy.stream_pool.open_model",
+        lambda *_, streaming: asked.append(streaming) or numpy_backend(spec),
+    )
+    StreamPool.open("m.onnx", **options).close()
+    assert asked == [streaming]
+
+
 def test_a_frame_for_a_stream_that_was_closed_meanwhile_is_refused(spec: ModelSpec, numpy_backend: Backends) -> None:
     with StreamPool(numpy_backend(spec)) as pool:
         pool.push("door", frames_of(1, 0)[0]).result()

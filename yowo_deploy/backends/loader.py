@@ -18,6 +18,7 @@ from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import is_plan
+from yowo_deploy.model_files.streaming_form import VideosAtOnce
 from yowo_deploy.spec import Precision
 
 # name: (module and class, library, extra). In order of preference on a CPU (DEPLOYMENT_FACTS, "CPU engines").
@@ -43,7 +44,7 @@ def open_model(
     trust: bool | None = None,
     cuda: CudaLibrary = "cuda-python",
     streams: int | None = None,
-    streaming: bool = False,
+    streaming: VideosAtOnce | None = None,
 ) -> Backend:
     """Load a model file into an engine. What the file is decides, not its name.
 
@@ -66,9 +67,10 @@ def open_model(
             a plan is loaded without its recorded hash. By default no file is tried, and a plan needs its hash.
         cuda: what a plan reaches the GPU with: "cuda-python", or "pycuda" in an application that uses it already.
         streams: alias of `parallel`.
-        streaming: for one video frame by frame: the streaming form of an ONNX file, where it carries one (`export`
-            puts it in where it gives the same answers for less); one call at once then. ONNX Runtime takes it only
-            where `parallel` is 1. Every other file is opened as it is.
+        streaming: for videos frame by frame: the streaming form of an ONNX file, where it carries one (`export` puts it
+            in where it gives the same answers for less). "one": for a video after the other, one call at once then;
+            ONNX Runtime takes the form only where `parallel` is 1. "many": for videos at once, `parallel` calls
+            at a time. Every other file is opened as it is.
 
     Raises:
         InputError: no such file, an unknown backend, one that cannot take this kind of file or one of the options, or

@@ -23,7 +23,7 @@ from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
-from yowo_deploy.model_files.streaming_form import in_streaming_form
+from yowo_deploy.model_files.streaming_form import VideosAtOnce, in_streaming_form
 from yowo_deploy.spec import ModelSpec, Precision
 
 _RTX = "NvTensorRTRTXExecutionProvider"
@@ -79,11 +79,12 @@ class _Session:
         threads: int | None = None,
         streams: int = 1,
         cache: str | os.PathLike[str] | None = None,
-        streaming: bool = False,
+        streaming: VideosAtOnce | None = None,
     ) -> None:
         file = read_onnx_file(path)
-        if streaming and streams == 1:  # two clips at once are faster than the default model's frames in turn: 1.38
-            file, streams = in_streaming_form(file, streams)
+        # Of one video, two clips at once are faster than the default model's frames in turn: 1.38.
+        if streaming == "many" or (streaming and streams == 1):
+            file, streams = in_streaming_form(file, streams, streaming)
         self.streams = streams
         self.spec = file.spec
         kind, index = _parsed(device)

@@ -20,7 +20,7 @@ from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
-from yowo_deploy.model_files.streaming_form import in_streaming_form
+from yowo_deploy.model_files.streaming_form import VideosAtOnce, in_streaming_form
 from yowo_deploy.spec import Precision
 
 # OpenVINO would pick bf16 by itself where the CPU has it, with errors of 5e-2 on the raw output
@@ -59,10 +59,10 @@ class _Session:
         threads: int | None = None,
         streams: int = 1,
         cache: str | os.PathLike[str] | None = None,
-        streaming: bool = False,
+        streaming: VideosAtOnce | None = None,
     ) -> None:
         file = read_onnx_file(path)
-        file, streams = in_streaming_form(file, streams) if streaming else (file, streams)
+        file, streams = in_streaming_form(file, streams, streaming) if streaming else (file, streams)
         self.streams = streams
         self.spec = file.spec
         if device != "cpu":

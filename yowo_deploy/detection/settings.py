@@ -24,7 +24,7 @@ from yowo_deploy.reporter import Reporter
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import EventSink, Sinks, VideoSink
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.stream_pool import StreamPool, on_cpu
 from yowo_deploy.video.sources import Source, open_source
 
 PROGRESS_EVERY_S = 0.1
@@ -65,14 +65,15 @@ class Settings:
         """
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
-        parallel, streaming = 1 if live else PARALLEL, not self.features and self.shown.streams(self.clips)
+        parallel, streaming = 1 if live else PARALLEL, None if self.features else self.shown.streams(self.clips)
         with closed_on_error(open_model(self.model, parallel=parallel, streaming=streaming, **self.options)) as backend:
             look = long_term_look(backend, bank_of(self.features, source)) if self.features else None
             return self._shown_of(backend).detector(backend, look)
 
     def open_pool(self) -> StreamPool:
         """For several live sources at once."""
-        with closed_on_error(open_model(self.model, parallel=PARALLEL, **self.options)) as backend:
+        streaming = self.shown.streams(self.clips, "many") if on_cpu(self.options.get("device")) else None
+        with closed_on_error(open_model(self.model, parallel=PARALLEL, streaming=streaming, **self.options)) as backend:
             return StreamPool(backend, MAX_WAIT_MS, **vars(self._shown_of(backend)))
 
     def sinks(self, places: Iterable[Mapping[str, str]]) -> int:

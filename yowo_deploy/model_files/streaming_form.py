@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import zlib
 from dataclasses import replace
+from typing import Literal
 
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.model_files.onnx_graph import Tensor
@@ -16,6 +17,7 @@ from yowo_deploy.model_files.onnx_reader import OnnxFile, checked_file
 from yowo_deploy.spec import METADATA_KEY
 
 FORM_KEY = "yowo_streaming_form"
+VideosAtOnce = Literal["one", "many"]
 MAX_FORM_BYTES = 4 << 20  # of the graph and the weights that are its own; the default model's has 62 kB
 
 
@@ -54,14 +56,14 @@ def streaming_form(file: OnnxFile) -> OnnxFile | None:
     return replace(form, metadata={METADATA_KEY: file.spec.replace(streaming=True).to_json()})
 
 
-def in_streaming_form(file: OnnxFile, streams: int) -> tuple[OnnxFile, int]:
-    """The form for one video frame by frame, where there is one, and the calls at once that it gains by.
+def in_streaming_form(file: OnnxFile, streams: int, videos: VideosAtOnce) -> tuple[OnnxFile, int]:
+    """The form for videos frame by frame, where there is one, and the calls at once that it gains by.
 
     Raises:
         ModelFileError: see `streaming_form`.
     """
     form = streaming_form(file) or file
-    return form, 1 if form.spec.streaming else streams
+    return form, 1 if form.spec.streaming and videos == "one" else streams
 
 
 def _inflated(packed: bytes) -> bytes:
