@@ -1,7 +1,7 @@
 """Build the documentation site: `python -m docs.site [FOLDER]`, by default into build/site; `make docs` runs it.
 
 The pages are the Markdown files of the project, which read well where they lie. Here they are put into one tree, links
-between them follow, the references of the command line and of Python are made from the code, and mkdocs builds all of
+between them follow, the references are made from the code, and mkdocs builds all of
 it strictly. No plugins, so that another builder can take the same tree.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -47,6 +49,8 @@ NAVIGATION: dict[str, dict[str, str]] = {
     "Reference": {
         "Command line": "",
         "Python API": "",
+        "C and C++": "",
+        "File formats": "",
         "Glossary": "docs/glossary.md",
         "Model card": "yowo_deploy/model_zoo/yowo-lite.md",
     },
@@ -72,6 +76,7 @@ API = {
     "yowo_export.pipeline": ("export", "build"),
     "yowo_export.parity.prove": ("prove",),
 }
+HEADERS = ("yowo.h", "detector.hpp", "boxes.hpp", "postprocess/zones.hpp", "spec.hpp", "errors.hpp")
 SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#:\s]+)(#[^)]*)?\)")
 
@@ -93,9 +98,9 @@ def write_tree(folder: Path) -> None:
     places = dict(_places())
     for page, place in places.items():
         _write(folder / "docs" / place, _with_links(page, places, folder / "docs"))
-    _write(folder / "docs" / "reference" / "command-line.md", command_line())
-    _write(folder / "docs" / "reference" / "python-api.md", python_api())
-    for schema in sorted((ROOT / "yowo_deploy").rglob("*.schema.json")):
+    for title, make in REFERENCES.items():
+        _write(folder / "docs" / _reference(title), make())
+    for schema in schemas():
         _write(folder / "docs" / "schemas" / schema.name, schema.read_text(encoding="utf-8"))
     settings = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8"))
     settings["nav"] = [{group: list(_entries(pages, places))} for group, pages in NAVIGATION.items()]
@@ -124,6 +129,66 @@ def python_api() -> str:
     return "\n".join(lines)
 
 
+def headers() -> str:
+    """The headers that an application includes, whole: their comments are the reference."""
+    lines = [
+        "# C and C++",
+        "",
+        "The headers of the package, below `yowo/`; `python -m yowo_deploy --include` prints their folder.",
+    ]
+    for name in HEADERS:
+        text = (ROOT / "yowo_deploy" / "include" / "yowo" / name).read_text(encoding="utf-8")
+        lines += ["", f"## `yowo/{name}`", "", f"```{'c' if name.endswith('.h') else 'cpp'}", text.rstrip(), "```"]
+    return "\n".join(lines)
+
+
+def file_formats() -> str:
+    """What is written and read, field by field, made from the JSON schemas."""
+    lines = ["# File formats", "", "Made from the JSON schemas of the package, which the tests hold every file to."]
+    for path in schemas():
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        lines += ["", f"## {schema['title'].removeprefix('yowo-deploy ').capitalize()}", ""]
+        lines += [_cell(schema["description"]), "", f"[`{path.name}`](../schemas/{path.name})", ""]
+        lines += ["| field | type | |", "|---|---|---|", *_fields(schema, schema, "")]
+    return "\n".join(lines)
+
+
+def schemas() -> list[Path]:
+    """The JSON schemas of the package."""
+    return sorted((ROOT / "yowo_deploy").rglob("*.schema.json"))
+
+
+def _fields(schema: dict[str, Any], root: dict[str, Any], above: str) -> Iterator[str]:
+    """A row a field; those within it follow, `[]` for each of a list."""
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        while "$ref" in field:
+            referred = root["$defs"][field["$ref"].rpartition("/")[2]]
+            field = {**referred, **{key: value for key, value in field.items() if key != "$ref"}}
+        kinds = field.get("type", "array" if "items" in field else "any")
+        kind = " or ".join(kinds) if isinstance(kinds, list) else kinds
+        values = field.get("enum", [field["const"]] if "const" in field else [])
+        kind = ", ".join(map(json.dumps, values)) or kind
+        text = field.get("description", "") + ("" if name in required else " May be absent.")
+        yield f"| {_cell(above + name, code=True)} | {_cell(kind)} | {_cell(text)} |"
+        yield from _fields(field, root, f"{above}{name}.")
+        items = field.get("items", {})
+        items = root["$defs"][items["$ref"].rpartition("/")[2]] if "$ref" in items else items
+        yield from _fields(items, root, f"{above}{name}[].")
+
+
+REFERENCES: dict[str, Callable[[], str]] = {
+    "Command line": command_line,
+    "Python API": python_api,
+    "C and C++": headers,
+    "File formats": file_formats,
+}
+
+
+def _reference(title: str) -> str:
+    return f"reference/{title.lower().replace(' ', '-').replace('+', 'p')}.md"
+
+
 def _places() -> Iterator[tuple[str, str]]:
     """Of each page of the project, its place on the site."""
     for pages in NAVIGATION.values():
@@ -134,7 +199,7 @@ def _places() -> Iterator[tuple[str, str]]:
 
 def _entries(pages: dict[str, str], places: dict[str, str]) -> Iterator[dict[str, str]]:
     for title, page in pages.items():
-        yield {title: places[page] if page else f"reference/{title.lower().replace(' ', '-')}.md"}
+        yield {title: places[page] if page else _reference(title)}
 
 
 def _with_links(page: str, places: dict[str, str], folder: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.site import API, NAVIGATION, command_line, python_api
+from docs.site import API, NAVIGATION, command_line, file_formats, headers, python_api, schemas
 from yowo_deploy.cli import COMMANDS
 
 pytest.importorskip("mkdocs")
@@ -23,6 +23,14 @@ def test_every_command_and_every_public_name_is_described() -> None:
     commands, names = command_line(), python_api()
     assert all(f"## `yowo-deploy {name}`" in commands for name in COMMANDS) and "--tube-scores" in commands
     assert all(f"## `{module}`" in names for module in API) and "### `Detector`" in names and "- `every`:" in names
+
+
+def test_every_format_and_the_headers_are_described() -> None:
+    formats, cpp = file_formats(), headers()
+    assert len(schemas()) >= 7 and all(f"schemas/{path.name}" in formats for path in schemas())
+    assert "| `tubes[].actions[].label` | string |" in formats  # found through lists and references
+    assert "`videos[].recording`" in formats and "May be absent." in formats
+    assert "yowo_default_options" in cpp and "class Detector" in cpp
 
 
 def test_it_builds_without_a_warning(project_root: Path, tmp_path: Path) -> None:
