@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("package", type=Path, help="unpacked npm package @mediapipe/objectron")
     parser.add_argument("output", type=Path, help="data.json to write")
     parser.add_argument("--actors", type=Path, help="J-HMDB-21: the others in its training videos are not judged")
+    parser.add_argument("--sure", type=float, default=1.0, help="score above which those others are learnt as well")
     parser.add_argument(
         "--people", type=Path, help="data.json of videos whose people are learnt, and all others as well"
     )
@@ -117,15 +118,16 @@ def main() -> None:
     teacher, videos, tests = Teacher(given.package), [], []
     actors = open_dataset("jhmdb21", given.actors).videos("train") if given.actors else []
     crowd = open_dataset(str(given.people)).videos("train") if given.people else []
-    for video, certain in [*((each, 1.0) for each in actors), *((each, CERTAIN) for each in crowd)]:
+    for number, video in enumerate([*actors, *crowd]):
         if not video.path.exists():
             continue
-        known = [("person", tube) for tube in video.tubes] if certain < 1 else []
-        people = [*known, *more_people(video, teacher, certain)]
+        crowded = number >= len(actors)
+        known = [("person", tube) for tube in video.tubes] if crowded else []
+        people = [*known, *more_people(video, teacher, CERTAIN if crowded else given.sure)]
         tubes = tuple(
             replace(tube, class_id=int(label == NOT_JUDGED), tracker_id=who) for who, (label, tube) in enumerate(people)
         )
-        if certain < 1 and given.test_groups and re.search(given.test_groups, video.name):
+        if crowded and given.test_groups and re.search(given.test_groups, video.name):
             tests.append(video.name)
         videos.append(replace(video, tubes=tubes, path=video.path.absolute()))
     sides: Sides = {"train": tuple(v.name for v in videos if v.name not in tests), "test": tuple(tests)}

@@ -120,16 +120,28 @@ def test_a_run_that_was_left_goes_on_to_the_same_weights(
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
-def test_a_run_on_mosaics_and_people_of_unknown_actions_goes_on_to_the_same_weights(
+def write_silhouettes(path: Path, videos: Sequence[AnnotatedVideo]) -> str:
+    """The middle of the picture as the actor of each video."""
+    mask = np.zeros((60, 80), np.uint8)
+    mask[15:45, 20:60] = 1
+    rows = np.tile(np.packbits(mask.reshape(-1)), (len(videos), 1))
+    np.savez(path, videos=np.array([v.name for v in videos]), starts=np.arange(len(videos) + 1), masks=rows)
+    return str(path)
+
+
+def test_a_run_on_mosaics_pasted_actors_and_people_of_unknown_actions_goes_on_to_the_same_weights(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
     recipe = replace(TINY, mosaic=0.6, zoom=0.6, late_starts=0.3, auxiliary=0.5, loss=find_recipe("yowo-tiny").loss)
+    recipe = replace(recipe, paste=0.5)
+    masks = write_silhouettes(tmp_path / "masks.npz", dataset.videos("train")[::2])
     actors, people = (Chosen(dataset, dataset.videos("train")[part]) for part in (slice(8), slice(8, 12)))
 
     def run(folder: str, resume: bool = False) -> Run:
         budget = Budget(None, 2)
-        return Run(recipe, actors, tmp_path / folder, budget, validation=0.2, resume=resume, people=people)
+        more: dict[str, Any] = {"people": people, "silhouettes": masks}
+        return Run(recipe, actors, tmp_path / folder, budget, validation=0.2, resume=resume, **more)
 
     whole = run("whole")
     assert len(whole.sampled) == len(whole.training) + 4 and len(whole.held_out) > 0
@@ -140,7 +152,23 @@ def test_a_run_on_mosaics_and_people_of_unknown_actions_goes_on_to_the_same_weig
     assert [report.loss for report in run("cut", resume=True)] == losses[2:] and all(map(math.isfinite, losses))
     assert same(weights_of(tmp_path / "whole" / "last.pt"), weights_of(tmp_path / "cut" / "last.pt"))
     with pytest.raises(InputError, match="annotations"):
-        Run(recipe, actors, tmp_path / "whole", Budget(None, 2), validation=0.2, resume=True)
+        Run(recipe, actors, tmp_path / "whole", Budget(None, 2), validation=0.2, resume=True, silhouettes=masks)
+    others = write_silhouettes(tmp_path / "others.npz", dataset.videos("train")[::3])
+    for given, complaint in ((others, "silhouettes"), (None, "only with these")):
+        with pytest.raises(InputError, match=complaint):
+            Run(
+                recipe,
+                actors,
+                tmp_path / "whole",
+                Budget(None, 2),
+                0,
+                0.2,
+                resume=True,
+                people=people,
+                silhouettes=given,
+            )
+    with pytest.raises(InputError, match="only with these"):
+        Run(TINY, actors, tmp_path / "none", Budget(None, 2), silhouettes=masks)
 
 
 def test_what_is_saved_is_mixed_with_the_weights_that_the_run_began_with(dataset: Dataset, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.visuals.image_io import write_picture
 from yowo_training.data.batch_preview import show_batch
-from yowo_training.data.clip_sampler import batches
 from yowo_training.recipes import Recipe, find_recipe
 from yowo_training.run_folder import RunFolder
 from yowo_training.trainer import Budget, Report, Run
@@ -58,7 +57,7 @@ def train(
         reporter: receives messages and progress; by default they are logged.
         on_step: called with the state of the run after each step.
         options: of `prepare`: recipe, minutes, epochs, weights, start, fit_anchors_to_data, seed, device, resume,
-            held_out, cache_gb, overwrite, batch, learning_rate, size, patience, people, focal.
+            held_out, cache_gb, overwrite, batch, learning_rate, size, patience, people, silhouettes, focal.
 
     Returns:
         The best checkpoint.
@@ -143,7 +142,7 @@ def preview_batch(
         YowoError: see `train`.
     """
     run = prepare(dataset, output, data, split, **options)
-    sheet = show_batch(next(batches(run.sampled, run.spec, run.recipe, run.seed)), run.spec)
+    sheet = show_batch(next(run.batches()), run.spec)
     write_picture(picture, sheet)
     return Path(picture)
 
@@ -171,6 +170,7 @@ def prepare(
     size: tuple[int, int] | None = None,
     patience: int | None = None,
     people: str | os.PathLike[str] | None = None,
+    silhouettes: str | os.PathLike[str] | None = None,
     focal: Literal["official", "paper"] | None = None,
 ) -> Run:
     """A training run that is ready to be iterated.
@@ -194,6 +194,7 @@ def prepare(
         patience: end the run when no validation was better for so many epochs; there is one at each fifth of them.
         people: data.json of people whose actions are not known: boxes are learnt from its training videos, classes are
             not (see `with_people`).
+        silhouettes: .npz of the actors' masks, for a recipe that pastes them (see `Silhouettes`).
         focal: the class loss with both terms of the paper's equation 10, or with that of the true class alone as in
             the release; by default the recipe's.
 
@@ -218,7 +219,8 @@ def prepare(
     budget = Budget(minutes, epochs or chosen.epochs)
     cache_bytes = None if cache_gb is None else int(cache_gb * 2**30)
     crowd = None if people is None else open_dataset(os.fspath(people))
-    more = cache_bytes, beginning, overwrite, patience, crowd
+    masks = None if silhouettes is None else os.fspath(silhouettes)
+    more = cache_bytes, beginning, overwrite, patience, crowd, masks
     return Run(chosen, videos, Path(output), budget, seed, held_out, given, device, resume, *more)
 
 

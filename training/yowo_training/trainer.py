@@ -21,11 +21,12 @@ from yowo_deploy.backends.loader import SAFETENSORS
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.evaluation import Evaluation, evaluate_videos
-from yowo_deploy.files import write_text
+from yowo_deploy.files import sha256_of, write_text
 from yowo_deploy.prefetch import Prefetch
 from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint, write_tensors
 from yowo_training.checkpoints.resume import LENGTH, Progress, RunState, refuse_other_arguments
+from yowo_training.data.actors import silhouettes_for
 from yowo_training.data.clip_sampler import Batch, FrameCache, batches
 from yowo_training.data.held_out import hold_out
 from yowo_training.data.people import with_people
@@ -112,6 +113,7 @@ class Run:
         overwrite: the first step removes the checkpoints of another run in `output`.
         patience: end the run when no validation was better for so many epochs; there is one at each fifth of them.
         people: videos of people whose actions are not known, to train on as well (see `with_people`).
+        silhouettes: file of the actors' masks, for a recipe that pastes them (see `Silhouettes`).
 
     Attributes:
         training: annotated videos to train on.
@@ -140,6 +142,7 @@ class Run:
         overwrite: bool = False,
         patience: int | None = None,
         people: Dataset | None = None,
+        silhouettes: str | None = None,
     ) -> None:
         torch.manual_seed(seed)
         recipe = recipe if start is None else fine_tuning(recipe)
@@ -156,14 +159,14 @@ class Run:
         self.sampled = self.training if people is None else with_people(self.training, people, self.held_out)
         self.unannotated = len(present) - len(annotated)
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
+        self.silhouettes = silhouettes_for(recipe.name, recipe.paste, silhouettes)
         self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
         from_files = (*self.filled, *(STARTED if start else ()))
         if recipe.frozen_3d:
             freeze_3d(self.model, from_files)
         if folded:
-            few = islice(batches(self.sampled, self.spec, recipe, seed, cache=self.cache), BATCHES_TO_SETTLE)
-            settle_norms(self.model, (batch.clips for batch in few))
+            settle_norms(self.model, (batch.clips for batch in islice(self.batches(), BATCHES_TO_SETTLE)))
         self._beginning = copy.deepcopy(self.model.state_dict()) if recipe.start_share else {}
         self.model.to(self.device)
         supervised = Supervised(self.model, self.spec.classes, recipe.auxiliary > 0).to(self.device)
@@ -178,6 +181,7 @@ class Run:
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
         arguments |= {"labels": list(self.spec.labels), "anchors": [list(anchor) for anchor in self.spec.anchors]}
         arguments |= {"annotations": annotations_hash((*self.sampled, *self.held_out)), "processes": self.team.size}
+        arguments |= {"silhouettes": sha256_of(silhouettes)} if silhouettes else {}
         self._state = RunState(arguments, supervised, self.average, self._optimizer, self._scaler, self.progress)
         self._arguments, self._overwrite = arguments, overwrite and not resume
         self._open_folder(resume, arguments)
@@ -202,6 +206,10 @@ class Run:
         self.progress.finished = done >= 1
         self.progress.next_validation = done + (1 - done) / VALIDATIONS
 
+    def batches(self, first: int = 0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+        """The batches of this run; see `batches`."""
+        return batches(self.sampled, self.spec, self.recipe, self.seed, first, share, self.cache, self.silhouettes)
+
     @property
     def best(self) -> Path:
         """The checkpoint with the best frame-mAP on the held-out recordings."""
@@ -224,9 +232,7 @@ class Run:
             self._write_arguments(finished=False)
         progress, before = self.progress, self.progress.seconds
         first, start, saved = progress.step, monotonic(), monotonic()
-        share = (self.team.rank, self.team.size)
-        source = batches(self.sampled, self.spec, self.recipe, self.seed, first, share, self.cache)
-        with Prefetch(source, depth=4) as stream:
+        with Prefetch(self.batches(first, (self.team.rank, self.team.size)), depth=4) as stream:
             for batch in stream:
                 done = self._done()
                 parts, loss = self._step(batch, done)

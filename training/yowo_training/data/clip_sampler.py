@@ -27,6 +27,7 @@ from yowo_deploy.prefetch import map_ahead
 from yowo_deploy.preprocess.frames import normalise
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
+from yowo_training.data.actors import Actors, Silhouettes, draw_placement, paste, still_seen
 from yowo_training.data.augmentation import Place, draw_augmentation, draw_places
 from yowo_training.loss import IGNORED
 
@@ -54,6 +55,8 @@ class Sampling(Protocol):
     def zoom(self) -> float: ...
     @property
     def late_starts(self) -> float: ...
+    @property
+    def paste(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def batches(
     first: int = 0,
     share: tuple[int, int] = (0, 1),
     cache: FrameCache | None = None,
+    silhouettes: Silhouettes | None = None,
 ) -> Iterator[Batch]:
     """Endless batches: every epoch takes one random clip of each video, in random order.
 
@@ -91,15 +95,17 @@ def batches(
         first: index of the first batch.
         share: (rank, processes); each has `batch` clips of every step, the first process the first ones.
         cache: of decoded frames, shared by the threads that make clips.
+        silhouettes: of actors that are pasted over other clips; none are pasted by default.
 
     Raises:
-        DatasetError: there are no annotated videos, or one cannot be decoded.
+        DatasetError: there are no annotated videos, or one cannot be decoded; or none of them has silhouettes.
     """
     annotated = [video for video in videos if any(tube.class_id != IGNORED for tube in video.tubes)]
     if not annotated:
         raise DatasetError("no annotated video to train on")
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
     cache = cache or FrameCache()
+    actors = Actors.among(annotated, silhouettes) if silhouettes and sampling.paste else None
     # A team of OpenMP threads beside the training's: with more threads than cores, libgomp puts those that wait to
     # sleep. One team spins, which beside the threads of this module made a training step three times as long.
     torch.zeros(_PARALLEL).exp_()
@@ -110,7 +116,7 @@ def batches(
         epoch, index = divmod(place, len(annotated))
         rng = np.random.default_rng((seed, place))
         video = annotated[_order(seed, epoch, len(annotated))[index]]
-        _, boxes = sample(video, spec, sampling, rng, cache, clip, annotated)
+        _, boxes = sample(video, spec, sampling, rng, cache, clip, annotated, actors)
         return torch.from_numpy(boxes), rng.random(), epoch
 
     memory = _Memory((sampling.batch, 3, spec.clip_length, *spec.input_size[::-1]))
@@ -155,13 +161,15 @@ def sample(
     cache: FrameCache,
     out: Float | None = None,
     others: Sequence[AnnotatedVideo] = (),
+    actors: Actors | None = None,
 ) -> tuple[Float, Float]:
     """A random clip of a video, augmented: (3, T, H, W), in `out` if given; its boxes, (N, 5) class, cx, cy, w, h.
 
-    Boxes of which the crop shows too little are `IGNORED`.
+    Boxes of which the crop, or a pasted actor, leaves too little are `IGNORED`.
 
     Args:
         others: from which the other tiles of mosaics are drawn; none: no mosaics.
+        actors: to paste; none are pasted by default.
     """
     width, height = spec.input_size
     clip = np.empty((3, spec.clip_length, height, width), np.float32) if out is None else out
@@ -171,7 +179,7 @@ def sample(
     parts = []
     for number, (left, top, right, bottom) in enumerate(places):
         shown = others[int(rng.integers(len(others)))] if number else video
-        rows = _fill(clip[:, :, top:bottom, left:right], shown, spec, sampling, rng, cache)
+        rows = _fill(clip[:, :, top:bottom, left:right], shown, spec, sampling, rng, cache, actors)
         scale = np.array([right - left, bottom - top], np.float32) / spec.input_size
         rows[:, 1:] = rows[:, 1:] * np.tile(scale, 2) + [left / width, top / height, 0, 0]
         parts.append(rows)
@@ -185,24 +193,14 @@ def _fill(
     sampling: Sampling,
     rng: np.random.Generator,
     cache: FrameCache,
+    actors: Actors | None,
 ) -> Float:
     """Fill (3, T, h, w) with a random clip of a video; the boxes, relative to the window."""
-    keys = _key_frames(video, rng.random() < sampling.negatives)
-    key, stride = int(rng.choice(keys)), int(rng.choice(sampling.train_strides))
-    reach = (spec.clip_length - 1) * stride
-    if sampling.late_starts and rng.random() < sampling.late_starts:
-        reach = int(rng.integers(0, reach + 1))
-    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache, reach)):
-        keys = keys[keys < key]  # the file ends before that clip: draw an earlier one
-        if not len(keys):
-            raise DatasetError(f"{video.path} ends before its first annotated frame, {key}")
-        key = int(rng.choice(keys))
-    frames, key = found
-    frame_size = frames[0].shape[1], frames[0].shape[0]
-    boxes, class_id = video.at(key)
-    measured_wh = video.size_wh or frame_size
-    scale = np.array([frame_size[side] / measured_wh[side] for side in (0, 1)] * 2, np.float32)
-    boxes = (boxes * scale).astype(np.float32)
+    drawn = _draw(video, spec, sampling, rng, cache, rng.random() < sampling.negatives)
+    if actors is not None and rng.random() < sampling.paste:
+        drawn = _with_an_actor(drawn, spec, sampling, rng, cache, actors)
+    frame_size = drawn.frames[0].shape[1], drawn.frames[0].shape[0]
+    boxes, class_id = drawn.boxes, drawn.class_id
     height, width = window.shape[2:]
     # The square root shares what is odd in a tile's shape: people are stretched by up to 1.4, and crops lose as much.
     aspect = math.sqrt(width / height * spec.input_size[1] / spec.input_size[0])
@@ -219,12 +217,66 @@ def _fill(
         aspect,
         around,
     )
-    for index, frame in enumerate(augmentation.frames(frames)):
+    for index, frame in enumerate(augmentation.frames(drawn.frames)):
         normalise(frame, spec, augmentation.gains_bgr, window[:, index])
     relative, visible = augmentation.boxes(boxes)
     rows = np.column_stack([np.where(visible, class_id, IGNORED), xyxy_to_cxcywh(relative)])
     left: Float = rows[visible | (rows[:, 3:].min(axis=1) > 0)].astype(np.float32)
     return left
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The frames of a clip, their numbers, and the boxes of the last one in its pixels."""
+
+    frames: list[Frame]
+    numbers: list[int]
+    boxes: Float
+    class_id: Int
+
+
+def _draw(
+    video: AnnotatedVideo,
+    spec: ModelSpec,
+    sampling: Sampling,
+    rng: np.random.Generator,
+    cache: FrameCache,
+    negative: bool = False,
+) -> _Drawn:
+    """A random clip of a video; see `_key_frames`."""
+    keys = _key_frames(video, negative)
+    key, stride = int(rng.choice(keys)), int(rng.choice(sampling.train_strides))
+    reach = (spec.clip_length - 1) * stride
+    if sampling.late_starts and rng.random() < sampling.late_starts:
+        reach = int(rng.integers(0, reach + 1))
+    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache, reach)):
+        keys = keys[keys < key]  # the file ends before that clip: draw an earlier one
+        if not len(keys):
+            raise DatasetError(f"{video.path} ends before its first annotated frame, {key}")
+        key = int(rng.choice(keys))
+    frames, numbers = found
+    height, width = frames[0].shape[:2]
+    measured_wh = video.size_wh or (width, height)
+    boxes, class_id = video.at(numbers[-1])
+    scale = np.array([width / measured_wh[0], height / measured_wh[1]] * 2, np.float32)
+    return _Drawn(frames, numbers, (boxes * scale).astype(np.float32), class_id)
+
+
+def _with_an_actor(
+    host: _Drawn, spec: ModelSpec, sampling: Sampling, rng: np.random.Generator, cache: FrameCache, actors: Actors
+) -> _Drawn:
+    """The clip with the actor of another clip in front, through all its frames."""
+    video = actors.videos[int(rng.integers(len(actors.videos)))]
+    donor = _draw(video, spec, sampling, rng, cache)
+    if not len(donor.boxes):  # the file ends before the actor comes
+        return host
+    sizes = [(frame.shape[1], frame.shape[0]) for frame in (donor.frames[-1], host.frames[-1])]
+    placement = draw_placement(rng, donor.boxes[0], *sizes)
+    masks = actors.silhouettes.of(video.name, donor.numbers)
+    frames, covered = paste(host.frames, donor.frames, masks, placement)
+    boxes = np.concatenate([host.boxes, placement.boxes(donor.boxes[:1])])
+    seen = still_seen(host.boxes, host.class_id, covered)
+    return _Drawn(frames, host.numbers, boxes, np.append(seen, donor.class_id[:1]))
 
 
 def _key_frames(video: AnnotatedVideo, negative: bool) -> Int:
@@ -274,10 +326,10 @@ def _room() -> int:
 
 def _clip_frames(
     video: AnnotatedVideo, key: int, length: int, stride: int, cache: FrameCache, reach: int
-) -> tuple[list[Frame], int] | None:
-    """The frames of the clip that ends at `key`; at the last frame there is, where the file ends before it.
+) -> tuple[list[Frame], list[int]] | None:
+    """The frames of the clip that ends at `key`, and their numbers; a shorter file's clip ends at its last frame.
 
-    None where it ends before the clip begins.
+    None where the file ends before the clip begins.
 
     Args:
         reach: frames before the key frame that the clip sees; the first of them stands for those before it.
@@ -287,5 +339,5 @@ def _clip_frames(
     if not frames:
         return None
     last = first + len(frames) - 1
-    wanted = (max(first, last - back * stride) for back in reversed(range(length)))
-    return [frames[index - first] for index in wanted], last
+    wanted = [max(first, last - back * stride) for back in reversed(range(length))]
+    return [frames[index - first] for index in wanted], wanted
