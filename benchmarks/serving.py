@@ -1,7 +1,8 @@
 """A frame through HTTP, beside the bare `Detector`, in turn: `python -m benchmarks.serving [VIDEO]`.
 
-Two detectors of one kind of engine get the same frames, one of them behind the server; the client stays connected.
-Machines are shared: what counts is the difference of a frame's two times, at the median.
+A detector here and `yowo-deploy serve` in a process of its own get the same frames; the client stays connected, and
+frames come with pauses as a camera's do. Machines are shared: what counts is the difference of a frame's two times, at
+the median.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import threading
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle, islice
 
 import numpy as np
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.detector import Detector
-from yowo_deploy.serving import app
-from yowo_deploy.serving.server import listen, server
 from yowo_deploy.serving.tensors import HEADER
 from yowo_deploy.video.sources import open_source
 
@@ -33,15 +35,12 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--backend")
     parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds between two frames")
     given = parser.parse_args()
-    listener = listen("127.0.0.1", 0)
-    running = server(app(given.model, backend=given.backend))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    with Detector.open(given.model, backend=given.backend) as detector:
-        pairs = measure(detector, listener.getsockname()[1], frames_of(given.video, given.frames))
-    running.should_exit = True
-    thread.join()
+    options = ["--model", given.model, *(("--backend", given.backend) if given.backend else ())]
+    frames = frames_of(given.video, given.frames)
+    with served(options) as port, Detector.open(given.model, backend=given.backend) as detector:
+        pairs = measure(detector, port, frames, given.pause)
     bare, over = np.array(pairs)[len(pairs) // 10 :].T
     added = over - bare
     low, middle, high = np.percentile(added, [25, 50, 75])
@@ -49,7 +48,20 @@ def main() -> None:
     print(f"HTTP adds {middle:.2f} ms to a frame at the median, half of them {low:.2f} to {high:.2f} ms")
 
 
-def measure(detector: Detector, port: int, frames: Sequence[Frame]) -> list[tuple[float, float]]:
+@contextmanager
+def served(options: Sequence[str]) -> Iterator[int]:
+    """The port of a server with these options."""
+    command = [sys.executable, "-m", "yowo_deploy", "serve", "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            found = next(filter(None, (re.search(r":(\d+)/$", line.rstrip()) for line in process.stderr)))
+            yield int(found[1])
+        finally:
+            process.terminate()
+
+
+def measure(detector: Detector, port: int, frames: Sequence[Frame], pause_s: float) -> list[tuple[float, float]]:
     """Milliseconds of each frame, bare and through HTTP; which comes first alternates."""
     line, pairs = http.client.HTTPConnection("127.0.0.1", port), []
     for number, frame in enumerate(frames):
@@ -57,6 +69,7 @@ def measure(detector: Detector, port: int, frames: Sequence[Frame]) -> list[tupl
         order = (0, 1) if number % 2 else (1, 0)
         spent = [0.0, 0.0]
         for way in order:
+            time.sleep(pause_s)
             start = time.perf_counter()
             ways[way]()
             spent[way] = 1000 * (time.perf_counter() - start)
@@ -71,7 +84,7 @@ def send(line: http.client.HTTPConnection, frame: Frame, start: bool) -> None:
     tensor = {**shape, "parameters": {"binary_data_size": frame.nbytes}}
     flags = {"sequence_id": 1, "sequence_start": start, "binary_data_output": True}
     head = json.dumps({"inputs": [tensor], "parameters": flags}).encode()
-    line.request("POST", "/v2/models/yowo_stream/infer", head + frame.tobytes(), {HEADER: str(len(head))})
+    line.request("POST", "/v2/models/yowo_stream/infer", b"".join((head, frame)), {HEADER: str(len(head))})
     answer = line.getresponse()
     answer.read()
     assert answer.status == 200

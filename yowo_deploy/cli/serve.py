@@ -30,6 +30,7 @@ TOKEN = "YOWO_TOKEN"
 @click.option("--parallel", default=1, type=click.IntRange(min=1), help="Inferences in parallel.")
 @click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
 @click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]")
+@click.option("--clips", is_flag=True, help="For yowo_clip: load no streaming form, of which a clip costs many frames.")
 @model_options
 def command(
     *,
@@ -42,6 +43,7 @@ def command(
     idle: float,
     conf: float | None,
     classes: tuple[str, ...],
+    clips: bool,
     **options: Any,
 ) -> None:
     """Serve a model over HTTP: the Open Inference Protocol (KServe v2), which Triton's clients speak, and a page that
@@ -49,7 +51,7 @@ def command(
 
     SIGTERM and Ctrl-C let the requests at work end, for five seconds at most.
     """
-    require("serve", "starlette", "uvicorn", "websockets", "prometheus_client")
+    require("serve", "starlette", "uvicorn", "httptools", "websockets", "prometheus_client")
     from yowo_deploy.backends.loader import open_model
     from yowo_deploy.closing import closed_on_error
     from yowo_deploy.serving.application import app
@@ -59,7 +61,7 @@ def command(
     if not is_loopback(host) and not token:
         raise InputError(f"{host} is open to other machines: set {TOKEN}, or give --token-file")
     shown = {name: options.pop(name) for name in ("max_sequences",)}
-    with listen(host, port) as listener, closed_on_error(open_model(model, **options)) as backend:
+    with listen(host, port) as listener, closed_on_error(open_model(model, streaming=not clips, **options)) as backend:
         chosen = parse_classes(classes, backend.spec.labels) if classes else None
         application = app(
             backend, sources=source, hosts=(*allow_host, host), token=token, any_address=not is_loopback(host),

@@ -12,7 +12,7 @@ from yowo_deploy.cli.console import require, talk
 @click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
 def command(run: str, port: int) -> None:
     """Show RUN, a folder that `detect` wrote, as a page on this machine: the video, who did what, and when."""
-    require("serve", "starlette", "uvicorn", "websockets", "prometheus_client")
+    require("serve", "starlette", "uvicorn", "httptools", "websockets", "prometheus_client")
     from yowo_deploy.serving.recorded import recorded_app
     from yowo_deploy.serving.server import listen, server
 

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from typing import Any
+from uuid import uuid4
 
 import cv2
 import tritonclient.http as triton
@@ -22,19 +23,20 @@ def main() -> None:
     parser.add_argument("video")
     parser.add_argument("--url", default="127.0.0.1:8000")
     parser.add_argument("--frames", type=int, default=1 << 30, help="to send at most")
-    parser.add_argument("--sequence", type=int, default=1, help="number of the sequence")
+    parser.add_argument("--sequence", default=str(uuid4()), help="number or name of the sequence, one of its own")
     asked = parser.parse_args()
+    sequence = int(asked.sequence) if asked.sequence.isdigit() else asked.sequence
     client = triton.InferenceServerClient(asked.url)
     capture, number = cv2.VideoCapture(asked.video), 0
     more, frame = capture.read()
     while more and number < asked.frames:
         more, after = capture.read()
         end = not more or number + 1 == asked.frames
-        sys.stdout.write(json.dumps(push(client, frame, asked.sequence, number == 0, end)) + "\n")
+        sys.stdout.write(json.dumps(push(client, frame, sequence, number == 0, end)) + "\n")
         frame, number = after, number + 1
 
 
-def push(client: Any, frame: Any, sequence: int, start: bool, end: bool) -> dict[str, Any]:
+def push(client: Any, frame: Any, sequence: int | str, start: bool, end: bool) -> dict[str, Any]:
     """The outputs for the next frame of a sequence."""
     given = triton.InferInput("frame", list(frame.shape), "UINT8")
     given.set_data_from_numpy(frame)

@@ -143,7 +143,9 @@ engine, as `pip install yowo-deploy[openvino]`; where they lie elsewhere, add th
 
     parameters {{ key: "python_path" value {{ string_value: "/folder:/another" }} }}
 
-The Python backend of Triton 2.51 needs numpy below 2; with numpy 2 the model refuses frames.
+The Python backend of Triton 2.51 needs numpy below 2. It imports numpy before this model and its `python_path`: from
+the environment of the first `python3` in PATH, then from the folder of `triton_python_backend_utils.py`. Where it finds
+numpy 2 the model does not load.
 
     tritonserver --model-repository=THIS_FOLDER
     pip install tritonclient[http] opencv-python-headless

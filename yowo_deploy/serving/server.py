@@ -11,11 +11,13 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from yowo_deploy.errors import InputError
 
 DRAIN_S = 5  # for requests at work when the server is told to end
 MOST_CONNECTIONS = 128
+MAX_HEAD = 64 << 10  # bytes of a connection that are neither a whole head nor body
 
 
 def is_loopback(host: str) -> bool:
@@ -36,11 +38,15 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+        listener = socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
     except OSError as error:
         raise InputError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another port"
         ) from error
+    # Connections inherit it: asyncio sets it on sockets of its own alone, and an answer's body would wait for the
+    # client to acknowledge the head, which takes clients 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class Server(uvicorn.Server):
@@ -67,6 +73,29 @@ class Server(uvicorn.Server):
                 signal.signal(kind, handler)
 
 
+class Http(HttpToolsProtocol):
+    """Closes connections whose heads or trailers do not end, all of which the parser keeps."""
+
+    _unread = 0
+
+    def data_received(self, data: bytes) -> None:
+        """See uvicorn."""
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > MAX_HEAD:
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """See uvicorn."""
+        self._unread = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """See uvicorn."""
+        self._unread = 0
+        super().on_body(body)
+
+
 def server(application: Starlette) -> Server:
     """A server for the application: `run(sockets=[listen(...)])` serves until SIGTERM or Ctrl-C.
 
@@ -75,7 +104,7 @@ def server(application: Starlette) -> Server:
     return Server(
         uvicorn.Config(
             application,
-            http="h11",
+            http=Http,
             ws="websockets-sansio",
             ws_max_size=4096,
             ws_per_message_deflate=False,  # pictures are packed already

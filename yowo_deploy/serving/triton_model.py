@@ -29,8 +29,9 @@ class TritonPythonModel:
         open_model = importlib.import_module("yowo_deploy.backends.loader").open_model
         folder = os.path.join(args["model_repository"], args["model_version"])
         self._stub: Any = importlib.import_module(STUB)
+        _check_arrays(self._stub)
         self._models: Any = models
-        self._backend: Any = open_model(os.path.join(folder, given["file"]))
+        self._backend: Any = open_model(os.path.join(folder, given["file"]), streaming=True)
         batching = config["sequence_batching"]
         limits = batching["oldest"]["max_candidate_sequences"], int(batching["max_sequence_idle_microseconds"]) / 1e6
         self._sequences: Any = sequences.Sequences(lambda: detector.Detector(self._backend), *limits)
@@ -54,21 +55,26 @@ class TritonPythonModel:
         )
         try:
             key = self._models.sequence_key({"sequence_id": request.correlation_id()})
-            frame = _whole(stub.get_input_tensor_by_name(request, "frame").as_numpy())
+            frame = stub.get_input_tensor_by_name(request, "frame").as_numpy().copy()  # the memory is Triton's
             outputs = self._models.stream_outputs(self._sequences.push(key, frame, start, end).detections)
         except YowoError as error:
             return stub.InferenceResponse(error=stub.TritonError(str(error)))
         return stub.InferenceResponse([stub.Tensor(name, array) for name, array in outputs.items()])
 
 
-def _whole(array: Any) -> Any:
-    """A copy of an array that is what its shape says: the memory is Triton's.
+def _check_arrays(stub: Any) -> None:
+    """Pass an array through the stub and back.
 
     Raises:
-        InputError: with numpy 2, this stub hands over arrays of stride 0, in which all pixels are one.
+        InputError: a stub that was built for numpy 1 copies nothing where it finds numpy 2: frames hold what was in
+            memory before, and answers have a shape and no bytes.
     """
+    import numpy as np
+
     from yowo_deploy.errors import InputError
 
-    if array.size and array.strides[-1] != array.itemsize:
-        raise InputError(f"the frame has strides {array.strides}: Triton's Python backend needs numpy below 2")
-    return array.copy()
+    given = np.arange(1, 7, dtype=np.int64)
+    if not np.array_equal(stub.Tensor.from_dlpack("probe", stub.Tensor("probe", given).to_dlpack()).as_numpy(), given):
+        raise InputError(
+            f"this Triton cannot use numpy {np.__version__}, which it finds first: put numpy 1.26 before it"
+        )

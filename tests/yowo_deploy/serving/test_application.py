@@ -85,7 +85,7 @@ def test_the_shipped_model_answers_as_its_detector(data_dir: Any) -> None:
     video = next((data_dir / "samples").rglob("*.mp4"))
     with open_source(video) as source:
         images = [timed.image for timed, _ in zip(source, range(10), strict=False)]
-    with Running(app(DEFAULT)) as running, Detector.open(clips=True) as alone:
+    with Running(app(DEFAULT)) as running, Detector.open() as alone:
         for number, image in enumerate(images):
             same(running.push(image, start=number == 0), alone.push(image))
 

@@ -24,6 +24,7 @@ from yowo_deploy.arrays import Frame
 from yowo_deploy.serving.bodies import Bodies
 from yowo_deploy.serving.models import STREAM_INPUTS, STREAM_OUTPUTS
 from yowo_deploy.serving.refusal import Refusal
+from yowo_deploy.serving.server import listen
 from yowo_deploy.serving.tensors import HEADER, parse_request
 
 LIMIT = 16 << 20
@@ -216,6 +217,27 @@ def test_what_is_no_http_is_refused(running: Running, frames: list[Frame]) -> No
             with suppress(ConnectionError):
                 line.recv(1000)
     assert running.push(frames[0], start=True).status == 200
+
+
+CHUNKED = f"POST {STREAM_INFER} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "begin", [b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nX: ", CHUNKED + b"0\r\nX: ", CHUNKED + b"1;x="]
+)
+def test_a_head_without_an_end_closes_its_connection(begin: bytes, running: Running, frames: list[Frame]) -> None:
+    with socket.create_connection(("127.0.0.1", running.port)) as line, pytest.raises(ConnectionError):
+        line.sendall(begin)
+        while True:
+            line.sendall(b"a" * 65536)
+    assert running.push(frames[0], start=True).status == 200
+
+
+def test_an_answer_does_not_wait_for_the_client() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        accepted.close()
 
 
 class Chunks:
