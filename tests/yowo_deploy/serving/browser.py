@@ -39,6 +39,13 @@ def main() -> None:
                 answer = page.evaluate(given)
             elif command == "press":
                 page.keyboard.press(given)
+            elif command == "drag":
+                page.mouse.move(*given[0])
+                page.mouse.down()
+                page.mouse.move(*given[1], steps=4)
+                page.mouse.up()
+            elif command == "shot":
+                page.screenshot(path=given, full_page=True)
             elif command == "said":
                 answer = said
             elif command == "axe":

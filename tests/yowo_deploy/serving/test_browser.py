@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 from tests.yowo_deploy.serving.calls import Running
 from yowo_deploy.boxes import Detections
 from yowo_deploy.postprocess.events import Events
+from yowo_deploy.postprocess.rule_files import read_zones
 from yowo_deploy.result import Result
 from yowo_deploy.serving import app
 from yowo_deploy.serving.live import Seen, Watched
@@ -61,8 +62,13 @@ class Browser:
         """Wait until an expression holds."""
         wait_until(lambda: bool(self.get(code)))
 
-    def press(self, key: str) -> None:
-        self._do("press", key)
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self._do("press", key)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """With the mouse, between points of the window."""
+        self._do("drag", [start, end])
 
     def said(self, server: Running) -> list[str]:
         """Errors of the page, and requests to other places."""
@@ -216,7 +222,7 @@ def test_every_control_is_reached_and_used_by_keyboard(browser: Browser, stage: 
         browser.press("Tab")
         reached.append(browser.get("document.activeElement.id || document.activeElement.dataset.span || "
                                    "document.activeElement.className"))  # fmt: skip
-    assert reached == ["theme", "60", "300", "0", "bar", "filter", "download", "scroll", ""]
+    assert reached == ["theme", "60", "300", "0", "bar", "filter", "download", "scroll", "zone-add"]
     browser.get("document.querySelector('.bar[tabindex=\"0\"]').focus()")
     before = browser.get("document.activeElement.dataset.bar")
     browser.press("Home")
@@ -233,6 +239,36 @@ def test_every_control_is_reached_and_used_by_keyboard(browser: Browser, stage: 
     assert browser.get("[...document.querySelectorAll('#events tr')].map((row) => row.children[2].textContent)") == [
         "sit"
     ]
+
+
+def test_zones_are_drawn_by_mouse_and_keyboard_and_copied_for_detect(
+    browser: Browser, stage: Stage, tmp_path: Path
+) -> None:
+    browser.open(stage.server)
+    browser.until("yowo.socket?.readyState === 1")
+    stage.play(0, 2, browser)
+    browser.get("(scrollTo(0, 0), document.getElementById('zone-add').focus({preventScroll: true}))")
+    browser.press("Enter")
+    browser.get("document.querySelectorAll('#corners button')[1].focus()")
+    browser.press("ArrowLeft", "ArrowLeft", "ArrowUp", "Shift+ArrowDown", "+")
+    browser.get("document.querySelectorAll('#corners button')[4].focus()")
+    browser.press("Delete")
+    room = browser.get("document.getElementById('canvas').getBoundingClientRect().toJSON()")
+    left, top, width, height = (room[side] for side in ("left", "top", "width", "height"))
+    browser.drag((left + 0.3 * width, top + 0.3 * height), (left + 0.1 * width, top - 50))
+    corners = [(0.1, 0.0), (0.68, 0.291), (0.69, 0.546), (0.7, 0.8)]
+    written = browser.get("document.getElementById('zone-json').value")
+    (tmp_path / "zones.json").write_text(written)
+    [zone] = read_zones(tmp_path / "zones.json")
+    assert zone.name == "zone1" and np.abs(np.array(zone.corners) - corners).max() < 0.5 / height + 0.001
+    browser.get('document.getElementById(\'zone-json\').value = \'{"v": 1, "zones": [{"name": 3}]}\'')
+    browser.get("document.getElementById('zone-json').dispatchEvent(new Event('change'))")
+    assert "no zones.json" in browser.get("document.getElementById('zone-hint').textContent")
+    assert len(browser.get("[...document.querySelectorAll('#outlines polygon')].map((each) => each.outerHTML)")) == 1
+    browser.get("document.getElementById('zone-copy').focus()")
+    browser.press("Enter")
+    browser.until("document.getElementById('zone-hint').textContent.startsWith('Copied')")
+    assert browser.axe() == [] and browser.said(stage.server) == []
 
 
 @pytest.mark.skipif(not os.environ.get("YOWO_LONG"), reason="minutes: set YOWO_LONG=1 to play 5,000 frames")

@@ -1,5 +1,7 @@
 // The live page: one binary message is JSON and JPEG, drawn together. No library, no request to another machine.
 
+import { fit } from "/zones.js";
+
 const $ = (id) => document.getElementById(id);
 const MOST_BARS = 2000, MOST_EVENTS = 200, SILENT_MS = 2000, REDRAW_MS = 200, MOST_LANES = 40;
 
@@ -167,6 +169,7 @@ function draw(image, head) {
     canvas.width = wide; canvas.height = high;
     canvas.style.width = `${wide / ratio}px`; canvas.style.height = `${high / ratio}px`;
   }
+  fit(canvas, width, height);
   const brush = canvas.getContext("2d", { alpha: false }), x = wide / width, y = high / height;
   brush.drawImage(image, 0, 0, wide, high);
   const line = Math.max(2, Math.round(2 * ratio));
@@ -400,6 +403,7 @@ function showMoment() {
   page.people = low ? people[low - 1] : [];
   page.open = [];
   $("age").textContent = clock(now);
+  if ($("video").videoWidth) fit($("video"), $("video").videoWidth, $("video").videoHeight);
   drawNow(); drawLanes();
 }
 
