@@ -222,14 +222,14 @@ def app(
         any_address: let requests call it by any IP address.
         max_sequences, idle_s: sequences at once, and the seconds without a frame after which one is ended.
         confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
-        options: of `open_model`: backend, device, precision, threads, clip, parallel, cache, trust; `streaming=False`
+        options: of `open_model`: backend, device, precision, threads, clip, parallel, cache, trust; `streaming=None`
             for a server of clips, each of which costs many frames of a streaming form.
 
     Raises:
         YowoError: the model cannot be opened, or an argument is wrong.
     """
     shown = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
-    options = {"streaming": shown.streams(), **options}
+    options = {"streaming": shown.streams(videos="many"), **options}
     backend = open_model(model, **options) if isinstance(model, (str, os.PathLike)) else model
     with closed_on_error(backend):
         check_token(token)

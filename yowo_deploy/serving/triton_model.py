@@ -31,7 +31,7 @@ class TritonPythonModel:
         self._stub: Any = importlib.import_module(STUB)
         _check_arrays(self._stub)
         self._models: Any = models
-        self._backend: Any = open_model(os.path.join(folder, given["file"]), streaming=True)
+        self._backend: Any = open_model(os.path.join(folder, given["file"]), streaming="many")
         batching = config["sequence_batching"]
         limits = batching["oldest"]["max_candidate_sequences"], int(batching["max_sequence_idle_microseconds"]) / 1e6
         self._sequences: Any = sequences.Sequences(lambda: detector.Detector(self._backend), *limits)
