@@ -137,7 +137,7 @@ def test_a_model_that_was_exported_is_the_trained_one(folder: Path) -> None:
 
 
 def test_the_frame_by_frame_loop(folder: Path) -> None:
-    code = block_with("streaming", "open_stream").replace('"yowo-live.onnx"', '"yowo.onnx", streaming=True')
+    code = block_with("streaming", "open_stream").replace('"yowo-live.onnx"', '"yowo.onnx", streaming="one"')
     frames = [np.zeros((48, 64, 3), np.uint8)] * 2
     assert run(code, frames=frames)["raw"].ndim == 3
 

@@ -84,6 +84,8 @@ def open_model(
     if device == "":
         raise InputError("the device is an empty text: leave it out for the engine's own choice")
     device = None if device is None else full_device(device)
+    if streaming not in (None, "one", "many"):
+        raise InputError(f"streaming is {streaming!r}, expected 'one' or 'many' videos at once, or None for clips")
     parallel = parallel if streams is None else streams
     if parallel < 1:
         raise InputError(f"parallel is {parallel}, expected 1 or more")

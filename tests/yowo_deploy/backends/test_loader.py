@@ -81,6 +81,7 @@ def test_what_no_engine_takes_is_refused(
     ("name", "options", "expected"),
     [
         ("openvino", {"device": "cuda"}, "openvino runs on the cpu here, not on 'cuda'"),
+        ("openvino", {"streaming": True}, "streaming is True, expected 'one' or 'many'"),
         ("openvino", {"precision": "int8"}, "in bf16 or fp32, not in int8"),
         ("onnxruntime", {"device": "npu"}, "has no device 'npu', expected cpu, cuda, "),
         ("onnxruntime", {"precision": "fp16"}, "leave --precision fp16 out"),
