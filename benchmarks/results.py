@@ -68,7 +68,7 @@ def _read(path: Path) -> Any:
 def _intro(machine: dict[str, Any]) -> str:
     wanted = ("torch", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
     packages = ", ".join(f"{name} {machine['packages'][name]}" for name in wanted if name in machine["packages"])
-    words = in_words(machine).partition(";")[0] + f", {machine['memory_gib']} GiB, {', '.join(machine['instructions'])}"
+    words = in_words(machine).partition("; load")[0] + f", {machine['memory_gib']} GiB"
     return INTRO.format(machine=words, cores=machine["cores"], python=machine["python"], packages=packages)
 
 

@@ -14,7 +14,7 @@ from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.batching import SharedBackend
 from yowo_deploy.backends.cuda import CudaLibrary
-from yowo_deploy.backends.loader import open_model
+from yowo_deploy.backends.loader import on_cpu, open_model
 from yowo_deploy.boxes import one_line
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.detector import DetectorOptions
@@ -28,11 +28,6 @@ from yowo_deploy.video.timed_frame import TimedFrame
 
 WAITING = 2  # results, or pushed frames, of a stream that may wait before the stream does
 MOST_STREAMS = 4  # calls at once; beyond that the cores of a CPU gain nothing by being divided further
-
-
-def on_cpu(device: str | None) -> bool:
-    """Whether a `device` of `open_model` is a processor, which gains nothing by clips in one call."""
-    return device in (None, "cpu")
 
 
 class Named(NamedTuple):

@@ -20,6 +20,7 @@ from yowo_export.exporter import Attention, export_onnx
 from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import store_anew
 from yowo_export.precision.int8 import Target
+from yowo_export.precision.int8_speed import expected_gain, measured_gain
 from yowo_export.precision.lower_precision import LowerPrecision
 from yowo_export.streaming.carry import carry_streaming_form
 from yowo_export.streaming.rewrite import check_streamable, export_streaming
@@ -39,6 +40,7 @@ def export(
     target: Target = "openvino",
     streaming: bool = False,
     lower: LowerPrecision | None = None,
+    tune: bool = False,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
@@ -61,6 +63,7 @@ def export(
             measured to be faster on this machine.
         streaming: write a file for video frame by frame, which computes once what neighbouring clips share.
         lower: a lower precision; float32 by default.
+        tune: measure INT8 beside float32 on this machine, with a warning where it is slower.
         overwrite: replace the file if it exists.
         reporter: receives messages and progress; by default they are logged.
 
@@ -78,9 +81,9 @@ def export(
     path = _output(model, source, output, ".onnx")
     refuse_overwriting(source, path)
     refuse_existing(path, overwrite)
-    if lower is not None:
+    _refuse_contradictions(half_weights, target, streaming, lower, tune)
+    if lower:
         lower.refuse_report(source, path)
-    _refuse_contradictions(half_weights, target, streaming, lower)
     if path.suffix.lower() in SUFFIXES:
         if lower is not None or half_weights or streaming or attention:
             raise InputError(f"{path} is to be a checkpoint, which has its weights alone: leave other options out")
@@ -98,9 +101,10 @@ def export(
             reporter.message(f"agrees with PyTorch to {difference:.1e} on ONNX Runtime")
         if streaming:
             check_streamable(single)
-        outcome = None
-        if lower is not None:
-            outcome = lower.convert(single, whole, target, fused, streaming, reporter)
+        outcome = lower and lower.convert(single, whole, target, fused, streaming, reporter)
+        if lower:
+            if lower.precision == "int8" and target != "tensorrt":
+                reporter.message(measured_gain(single, whole, target) if tune else expected_gain())
         else:
             if target == "onnxruntime":
                 reporter.message(_tuned(conv3d_as_2d_if_faster(single, streaming=streaming)))
@@ -111,7 +115,7 @@ def export(
         if streaming:
             agrees = export_streaming(whole, path)
             reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
-    if lower is not None and outcome is not None:
+    if lower and outcome:
         lower.write_report(outcome, source, path)
     accept(path)
     return path
@@ -208,7 +212,11 @@ def _installed() -> Flavour:
     return next(iter(installed_flavours()), "tensorrt")
 
 
-def _refuse_contradictions(half_weights: bool, target: Target, streaming: bool, lower: LowerPrecision | None) -> None:
+def _refuse_contradictions(
+    half_weights: bool, target: Target, streaming: bool, lower: LowerPrecision | None, tune: bool
+) -> None:
+    if tune and (lower is None or lower.precision != "int8" or target == "tensorrt"):
+        raise InputError("--tune measures --int8 beside float32, on openvino or onnxruntime: leave it out")
     if lower is not None and half_weights:
         raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
     if half_weights and target == "onnxruntime":

@@ -156,6 +156,11 @@ def admit(path: str | os.PathLike[str], **options: Any) -> None:
     accept(file)
 
 
+def on_cpu(device: str | None) -> bool:
+    """Whether a `device` of `open_model` is this machine's processor; "auto" where there is no GPU's driver."""
+    return device in (None, "cpu") or (device == "auto" and not Path("/dev/nvidiactl").exists())
+
+
 def full_device(name: str) -> str:
     """ "cuda:1" for "1"; any other name as it is."""
     return f"cuda:{name}" if name.isdecimal() else name

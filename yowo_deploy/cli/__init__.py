@@ -85,9 +85,11 @@ GROUPS = {
         "Recipe": "recipe config batch learning_rate size weights_2d weights_3d start fit_anchors_to_data seed",
         "Files": "output overwrite tensorboard show_batch cache_gb",
     },
-    "export": {"Precision": "fp16 bf16 int8 calibration calibration_clips calibration_method max_drop report"},
+    "export": {
+        "Precision": "fp16 bf16 int8 calibration calibration_clips calibration_method max_drop report tune",
+    },
 }
-_MODEL = {"Model": "model backend device precision threads clip cache trust"}
+_MODEL = {"Model": "model backend device precision threads clip cache trust clips tune"}
 _LOADING = {"torch": "PyTorch", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 # Former names of options, taken for one version: command -> old name -> new name.
 _CACHE = {"--engine-cache": "--cache"}

@@ -96,6 +96,12 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
 @click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
 @click.option("--clips", is_flag=True, help="Give the model whole clips also where a streaming form gives the same.")
 @click.option(
+    "--tune/--no-tune",
+    default=None,
+    help="Measure for 5 s which engine, form and number of calls is fastest on this processor, and record it; or do "
+    "not use what was recorded.  [default: use it]",
+)
+@click.option(
     "--allow-hosts",
     default="",
     callback=lambda context, parameter, text: [each for each in text.split(",") if each],

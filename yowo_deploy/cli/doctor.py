@@ -35,7 +35,7 @@ def _show(found: Health) -> None:
     show_table(
         "installed, or how",
         ("module", "version"),
-        [("python", found.python), ("system", found.system), *versions],
+        [("python", found.python), ("system", found.system), ("processor", found.processor), *versions],
         False,
     )
     gpus = [(gpu.get("name", ""), ", ".join(f"{k} {v}" for k, v in gpu.items() if k != "name")) for gpu in found.gpus]

@@ -10,6 +10,7 @@ import click
 
 from yowo_deploy.backends.loader import admit, is_checkpoint
 from yowo_deploy.cli.console import json_option, release_options, require, show_facts, show_table
+from yowo_deploy.diagnostics.system_info import processor_in_words
 from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, recorded_cost
@@ -74,6 +75,7 @@ def command(
         facts |= {"weights_sha256": spec.weights_sha256}
         facts |= _recorded("lowered", found.metadata.get(PRECISION_KEY, "{}"))
         facts |= _recorded("streaming", found.metadata.get(STREAMING_KEY, "{}"))
+        facts["processor here"] = processor_in_words()
         if streaming_form(found):
             facts["streaming_form"] = f"carried, {len(found.metadata[FORM_KEY])} bytes"
         costs = recorded_cost(found.metadata)

@@ -42,6 +42,7 @@ def detect(
     features: str | os.PathLike[str] | None = None,
     allow_damaged: bool = False,
     clips: bool = False,
+    tune: bool | None = None,
     allow_hosts: Sequence[str] = (),
     overwrite: bool = False,
     reporter: Reporter | None = None,
@@ -69,6 +70,8 @@ def detect(
         features: what `yowo-deploy features` wrote: its folder, or its file of this very video; for a checkpoint.
         allow_damaged: take what can be decoded of a broken video.
         clips: give the model whole clips, see `Detector.open`.
+        tune: measure for five seconds which engine, form and number of calls is the fastest on this processor, and
+            record it; by default what was recorded is taken, and with False it is not. Not for several cameras at once.
         allow_hosts: that addresses may lead to by redirects and playlists, beside their own.
         overwrite: replace files that exist.
         reporter: receives messages, errors and progress; by default they are logged.
@@ -103,6 +106,7 @@ def detect(
         features,
         allow_damaged,
         clips,
+        tune,
         tuple(allow_hosts),
         reporter,
         while_reading,

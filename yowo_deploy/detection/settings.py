@@ -11,12 +11,13 @@ from time import perf_counter
 from typing import Any
 
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.backends.loader import open_model
+from yowo_deploy.backends.loader import on_cpu, open_model
 from yowo_deploy.backends.long_term import bank_of, long_term_look
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.receivers import OpenReceivers, Receivers
 from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found
+from yowo_deploy.detection.tuning import tuned
 from yowo_deploy.detector import Detector, DetectorOptions
 from yowo_deploy.errors import InputError, OutputError, YowoError
 from yowo_deploy.postprocess.class_filter import parse_classes
@@ -24,7 +25,7 @@ from yowo_deploy.reporter import Reporter
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import EventSink, Sinks, VideoSink
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.stream_pool import StreamPool, on_cpu
+from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.sources import Source, open_source
 
 PROGRESS_EVERY_S = 0.1
@@ -46,6 +47,7 @@ class Settings:
     features: str | os.PathLike[str] | None = None
     allow_damaged: bool = False
     clips: bool = False
+    tune: bool | None = None
     allow_hosts: tuple[str, ...] = ()
     reporter: Reporter = field(default_factory=Reporter)
     while_reading: WhileReading = nullcontext
@@ -65,8 +67,12 @@ class Settings:
         """
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
-        parallel, streaming = 1 if live else PARALLEL, None if self.features else self.shown.streams(self.clips)
-        with closed_on_error(open_model(self.model, parallel=parallel, streaming=streaming, **self.options)) as backend:
+        parallel = 1 if live else PARALLEL
+        chosen = {"parallel": parallel, "streaming": None if self.features else self.shown.streams(self.clips)}
+        if not self.features and self.tune is not False:
+            how = (self.shown, self.clips, parallel, self.options, bool(self.tune), self.reporter.message)
+            chosen |= choice.options(self.shown) if (choice := tuned(self.model, *how)) else {}
+        with closed_on_error(open_model(self.model, **{**self.options, **chosen})) as backend:
             look = long_term_look(backend, bank_of(self.features, source)) if self.features else None
             return self._shown_of(backend).detector(backend, look)
 

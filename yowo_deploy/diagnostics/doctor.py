@@ -24,7 +24,7 @@ import numpy as np
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.diagnostics.nvidia_smi import find_gpus, last_line
 from yowo_deploy.diagnostics.probe_model import clip_kernel_answer, write_one_layer
-from yowo_deploy.diagnostics.system_info import MODULES
+from yowo_deploy.diagnostics.system_info import MODULES, processor_in_words
 from yowo_deploy.errors import ModelFileError, VideoError
 from yowo_deploy.files import work_folder
 from yowo_deploy.video.reader import VideoReader
@@ -132,6 +132,7 @@ class Health:
 
     Attributes:
         python, system: versions.
+        processor: its name, and what decides how fast a network runs on it.
         packages: for each of `MODULES` the wheels that carry it, as "onnxruntime 1.31.1"; "" where it is missing.
         gpus: name, driver, compute capability and memory of each, as nvidia-smi names them.
         gpu_note: CUDA's version by the driver, or why there is no GPU.
@@ -141,6 +142,7 @@ class Health:
 
     python: str
     system: str
+    processor: str
     packages: dict[str, str]
     gpus: tuple[dict[str, str], ...]
     gpu_note: str
@@ -164,6 +166,7 @@ def examine(on_trial: Callable[[int, str], None] = lambda done, name: None) -> H
     return Health(
         platform.python_version(),
         platform.platform(),
+        processor_in_words(),
         {module: _versions(wheels.get(module, [])) for module in MODULES},
         gpus,
         gpu_note,

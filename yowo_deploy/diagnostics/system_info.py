@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ MODULES = {"numpy": "", "cv2": "", "openvino": "openvino", "onnxruntime": "onnxr
 MODULES |= {"onnx": "export", "onnx_ir": "export", "onnxscript": "export", "tensorrt": "tensorrt"}
 MODULES |= {"tensorrt_rtx": "tensorrt-rtx", "cuda": "tensorrt", "av": "video", "matplotlib": "plots"}
 MODULES |= {"psutil": "bench"}
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+# What decides how fast a network runs on a CPU: a flag of /proc/cpuinfo, and what it gives.
+_GIVES = {"avx2": "AVX2", "asimd": "NEON", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx_vnni": "VNNI"}
+_GIVES |= {"asimddp": "VNNI", "avx512_bf16": "bf16", "bf16": "bf16", "amx_tile": "AMX"}
+_WANTED = ("AVX-512", "VNNI", "bf16", "AMX")
 _CONTAINER = (  # limit and use of a container, of both kinds of control groups; psutil knows the host alone
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -33,15 +36,14 @@ def describe_machine() -> dict[str, Any]:
     `cores` are those that this process may use. Clock and memory need psutil, the [bench] extra. Clocks are read when
     it is called: call it right after the work. In a virtual machine they are what the host reports, often a constant.
     """
-    about, psutil = _read("/proc/cpuinfo"), _psutil()
-    name = re.search(r"^model name\s*: (.+)", about, re.M)
+    psutil = _psutil()
     clock = psutil.cpu_freq() if psutil else None
     gpus, gpu_note = find_gpus()
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "cpu": name[1] if name else platform.processor() or platform.machine(),
+        "cpu": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "instructions": [flag for flag in _INSTRUCTIONS if flag in about],
+        "instructions": instructions(),
         "clock_mhz": round(clock.current) if clock else None,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "load": [round(value, 2) for value in os.getloadavg()],
@@ -54,12 +56,31 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def instructions() -> list[str]:
+    """What decides how fast a network runs on this CPU: AVX2, NEON, AVX-512, VNNI (products of bytes), bf16, AMX."""
+    flags = re.search(r"^(?:flags|Features)\s*: (.+)", _read("/proc/cpuinfo"), re.M)
+    there = set(flags[1].split()) if flags else set()
+    return list(dict.fromkeys(name for flag, name in _GIVES.items() if flag in there))
+
+
+def speed_words(found: Sequence[str]) -> str:
+    """ "AVX2; no AVX-512, VNNI, bf16, AMX", of `instructions`."""
+    lacking = [name for name in _WANTED if name not in found]
+    return "; ".join(filter(None, (", ".join(found), f"no {', '.join(lacking)}" if lacking else "")))
+
+
+def processor_in_words() -> str:
+    """Of this machine: "AMD EPYC (AVX2; no AVX-512, VNNI, bf16, AMX)"."""
+    return f"{_processor()} ({speed_words(instructions())})"
+
+
 def in_words(machine: Mapping[str, Any]) -> str:
     """One line of `describe_machine`."""
     clock = f", {machine['clock_mhz']} MHz" if machine["clock_mhz"] else ""
     gpus = "".join(f", {gpu.get('name')} (driver {gpu.get('driver_version')})" for gpu in machine["gpus"])
     load = ", ".join(f"{value:g}" for value in machine["load"])
-    return f"{machine['cpu']}, {machine['cores']} cores{clock}{gpus}; load average {load}"
+    speed = speed_words(machine["instructions"])
+    return f"{machine['cpu']} ({speed}), {machine['cores']} cores{clock}{gpus}; load average {load}"
 
 
 def provenance(files: Mapping[str, str | os.PathLike[str]], machine: Mapping[str, Any] | None = None) -> dict[str, str]:
@@ -98,6 +119,11 @@ def free_memory_bytes() -> int | None:
         if limit.isdecimal() and used.isdecimal():
             free = min(free, max(0, int(limit) - int(used)))
     return free
+
+
+def _processor() -> str:
+    name = re.search(r"^model name\s*: (.+)", _read("/proc/cpuinfo"), re.M)
+    return name[1] if name else platform.processor() or platform.machine()
 
 
 def _psutil() -> Any:

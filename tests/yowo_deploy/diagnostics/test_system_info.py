@@ -16,7 +16,15 @@ import psutil
 import pytest
 
 from yowo_deploy.diagnostics import system_info as machine_module
-from yowo_deploy.diagnostics.system_info import describe_machine, free_memory_bytes, in_words, provenance
+from yowo_deploy.diagnostics.system_info import (
+    describe_machine,
+    free_memory_bytes,
+    in_words,
+    instructions,
+    processor_in_words,
+    provenance,
+    speed_words,
+)
 
 
 def test_the_machine_is_described_in_plain_values() -> None:
@@ -25,7 +33,27 @@ def test_the_machine_is_described_in_plain_values() -> None:
     assert machine["packages"]["numpy"] == np.__version__ and machine["packages"]["yowo-deploy"]
     assert machine["python"] == ".".join(map(str, sys.version_info[:3]))
     assert len(machine["load"]) == 3 and machine["memory_gib"] > 0
-    assert f"{machine['cpu']}, {machine['cores']} cores" in in_words(machine) and "\n" not in in_words(machine)
+    words = f"{machine['cpu']} ({speed_words(machine['instructions'])}), {machine['cores']} cores"
+    assert words in in_words(machine) and "\n" not in in_words(machine)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16 amx_tile", "AVX2, AVX-512, VNNI, bf16, AMX"),
+        ("flags\t\t: fpu avx avx2 avx512ifma", "AVX2; no AVX-512, VNNI, bf16, AMX"),
+        ("flags\t\t: avx2 avx_vnni", "AVX2, VNNI; no AVX-512, bf16, AMX"),
+        ("Features\t: fp asimd asimddp bf16", "NEON, VNNI, bf16; no AVX-512, AMX"),
+        ("", "no AVX-512, VNNI, bf16, AMX"),
+    ],
+)
+def test_what_decides_the_speed_of_a_processor_is_named(
+    flags: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"processor : 0\nmodel name\t: EPYC avx512_vnni\n{flags}\nbogomips : 1\n"
+    monkeypatch.setattr(machine_module, "_read", lambda path: text if path == "/proc/cpuinfo" else "")
+    assert speed_words(instructions()) == words
+    assert processor_in_words() == f"EPYC avx512_vnni ({words})"
 
 
 def test_a_report_names_its_files_by_hash_its_date_processor_and_versions(tmp_path: Path) -> None:
