@@ -61,7 +61,8 @@ def command(
     if not is_loopback(host) and not token:
         raise InputError(f"{host} is open to other machines: set {TOKEN}, or give --token-file")
     shown = {name: options.pop(name) for name in ("max_sequences",)}
-    with listen(host, port) as listener, closed_on_error(open_model(model, streaming=None if clips else "many", **options)) as backend:
+    options["streaming"] = None if clips else "many"
+    with listen(host, port) as listener, closed_on_error(open_model(model, **options)) as backend:
         chosen = parse_classes(classes, backend.spec.labels) if classes else None
         application = app(
             backend, sources=source, hosts=(*allow_host, host), token=token, any_address=not is_loopback(host),

@@ -21,7 +21,7 @@ from yowo_deploy.serving.tensors import Json
 from yowo_deploy.version import __version__
 
 _FILES = Path(__file__).parent / "static"
-_PATHS = {"/": "index.html", "/app.js": "app.js", "/app.css": "app.css", "/zones.js": "zones.js", "/icon.svg": "icon.svg"}
+_PATHS = {"/": "index.html", **{f"/{name}": name for name in ("app.js", "app.css", "zones.js", "icon.svg")}}
 IN_FLIGHT = 2  # messages that a viewer has not acknowledged: the newest frame is never behind older ones
 BEAT_S = 1.0  # between two messages where there is no new frame
 _BOUNDARY = "frame"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,48 @@ def test_a_receiver_that_refuses_costs_itself_alone_and_is_told_in_two_lines(
     assert f"webhook {refuses.url}: a message was refused: status 404" in told.said
     assert any(line == f"webhook: 0 messages sent, {len(lines)} lost ({len(lines)} refused)" for line in told.said)
     assert CANARY not in "".join(told.said) + repr(given) + repr(summary) + (tmp_path / "e.jsonl").read_text()
+
+
+def test_one_secret_is_in_no_output(model: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As password, as secret of signatures, in paths and queries of addresses: in all files, messages and lines."""
+    pytest.importorskip("paho")
+    from tests.yowo_deploy.sinks.broker import Broker, Subscriber, mosquitto
+
+    mosquitto()
+    monkeypatch.setenv("HOOK_SECRET", CANARY)
+    monkeypatch.setenv("YOWO_MQTT_PASSWORD", CANARY)
+    (rules := tmp_path / "rules.json").write_text('{"v": 1, "rules": [{"name": "any", "score": 0.02}]}')
+    (users := tmp_path / "users").mkdir()
+    (out := tmp_path / "out").mkdir()
+    subprocess.run(["mosquitto_passwd", "-b", "-c", users / "file", "door", CANARY], check=True)
+    written = {"-o": "o.webm", "--json": "j.jsonl", "--alerts": "a.jsonl", "--tubes": "t.json", "--events": "e.jsonl"}
+    written |= {"--save-json": "data.json"}
+    files = [part for option, name in written.items() for part in (option, out / name)]
+    with (
+        Broker(users, "allow_anonymous false", f"password_file {users / 'file'}") as broker,
+        Subscriber(broker.port, user="door", password=CANARY) as heard,
+        Receiver() as hook,
+        Receiver(lambda *_: Answer(500, CANARY.encode()) if len(told.got) < 2 else Answer(200, b"{}")) as told,
+    ):
+        inside = f"{CANARY}?token={CANARY}"
+        network = ["--mqtt", broker.url.replace("//", "//door@"), "--frigate", f"{told.url}/{CANARY}"]
+        network += ["--webhook", f"{hook.url}/{inside}", "--webhook-private", "--webhook-secret-env", "HOOK_SECRET"]
+        answer = run(video, "--model", model, *SEEN, "--rules", rules, *files, *network, "--metrics-port", "0")
+        assert answer.exit_code == 0 and len(list(out.iterdir())) == len(written), answer.output
+        failed = run(f"rtsp://door:{CANARY}@127.0.0.1:1/{inside}", "--model", model, "--mqtt", broker.url)
+        assert failed.exit_code == 1
+        said = [
+            answer.output,
+            failed.output,
+            str(failed.exception),
+            repr(heard.got),
+            *(str(got.body) for got in hook.got),
+        ]
+        said += [str(got.body) for got in told.got]
+    signatures = [got.headers["X-Yowo-Signature"].split("v1=")[1] for got in hook.got]
+    assert len(signatures) > 2 and heard.values("yard/events") and len(told.got) > 2
+    for text in ["".join(said).encode(), *(each.read_bytes() for each in out.iterdir())]:
+        assert not any(secret.encode() in text for secret in (CANARY, *signatures))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import signal
@@ -25,7 +26,7 @@ from yowo_deploy.sinks.mqtt import MqttBroker
 
 pytest.importorskip("paho")
 
-from tests.yowo_deploy.sinks.broker import Broker, Subscriber
+from tests.yowo_deploy.sinks.broker import Broker, Subscriber, mosquitto
 
 CANARY = "s3cr3t-canary"
 MadeUp = Callable[..., Result]
@@ -147,6 +148,26 @@ def test_a_broker_that_dies_or_hangs_costs_no_event_and_doubles_none(
         assert told[0].startswith(f"{url}: the connection is lost") and told[-1] == f"{url}: connected"
 
 
+def test_events_that_are_over_leave_no_memory(broker: Broker, made_up: MadeUp) -> None:
+    with MqttBroker(broker.url) as shared:
+        with MqttSink(shared, "door", quick(), events_format="frigate") as sink:
+
+            def play(first: int, end: int) -> int:
+                """Each frame ends an event and begins one; how many pieces of memory are held after the last."""
+                for number in range(first, end):
+                    write(sink, made_up(number, {number: [0.9, 0, 0]}))
+                    if number % 100 == 0:
+                        wait_until(lambda: shared.waiting < 100)
+                wait_until(lambda: shared.waiting == 0)
+                gc.collect()
+                return sys.getallocatedblocks()
+
+            play(0, 300)
+            before = play(300, 600)
+            assert play(600, 1600) - before < 500  # of 1,000 events more, each with an id of its own
+        assert shared.counts["sent"] > 3_200 and set(shared.counts) == {"sent"}
+
+
 def test_discovery_comes_at_each_connection_and_when_home_assistant_starts(broker: Broker, made_up: MadeUp) -> None:
     with Subscriber(broker.port) as heard, MqttBroker(broker.url) as shared, MqttSink(shared, "door") as sink:
         write(sink, made_up(0))
@@ -182,6 +203,7 @@ def test_a_publisher_that_is_killed_is_offline(broker: Broker, project_root: Pat
 
 
 def test_a_wrong_password_is_one_clear_line_and_a_right_one_is_shown_nowhere(tmp_path: Path, made_up: MadeUp) -> None:
+    mosquitto()
     users = tmp_path / "users"
     subprocess.run(["mosquitto_passwd", "-b", "-c", users, "door", CANARY], check=True)
     told: list[str] = []
