@@ -1,12 +1,13 @@
 // Counts allocations by replacing operator new; in a file of its own, because GCC takes an inlined pair for a mismatch.
 #include "allocations.hpp"
 
+#include <atomic>
 #include <cstdlib>
 #include <new>
 
 namespace check {
 
-std::size_t allocations = 0;
+std::atomic<std::size_t> allocations{0};
 
 }  // namespace check
 

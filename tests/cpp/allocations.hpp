@@ -1,10 +1,11 @@
 // How often memory was allocated in this program.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 
 namespace check {
 
-extern std::size_t allocations;
+extern std::atomic<std::size_t> allocations;
 
 }  // namespace check

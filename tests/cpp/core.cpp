@@ -1,15 +1,20 @@
 // All of the runtime but its engines and its arithmetic, which bits.cpp has: specs, readers, and its own laws.
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iomanip>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <sstream>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -200,6 +205,127 @@ YOWO_TEST(between_the_frames_that_are_asked_for_boxes_stay) {
   check::throws<yowo::InputError>([&] { detector.push({pixels.data(), 8, 4}, 1.0 / 0.0); }, "infinite", "time");
   options.every = 0;
   check::throws<yowo::InputError>([&] { yowo::Detector(std::make_unique<Answers>(), options); }, "every is 0", "every");
+}
+
+namespace {
+
+// An engine for many threads, whose answer depends on all of a clip, and comes sooner or later.
+struct Shared final : yowo::Backend {
+  yowo::ModelSpec known = small_spec();
+  std::vector<float> raw = std::vector<float>(known.output_size());
+  std::size_t calls = 0;
+
+  const yowo::ModelSpec& spec() const override { return known; }
+
+  const float* infer(const float* clip) override {
+    std::uint32_t state = 7;
+    for (std::size_t at = 0; at < known.clip_size(); at += 11)
+      state = state * 31 + static_cast<std::uint32_t>(std::lround(255 * clip[at]));
+    if (++calls % 3 == 0) std::this_thread::yield();
+    for (float& value : raw) value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) / 4e6f - 2;
+    return raw.data();
+  }
+
+  std::unique_ptr<yowo::Backend> another() override { return std::make_unique<Shared>(); }
+};
+
+// Frames of a video by number; null at its end.
+struct Video {
+  int number, length, at = 0;
+  std::vector<std::uint8_t> pixels = std::vector<std::uint8_t>(3 * 16 * 12);
+
+  yowo::FrameView read() {
+    if (at++ == length) return {};
+    for (std::size_t byte = 0; byte < pixels.size(); ++byte)
+      pixels[byte] = static_cast<std::uint8_t>(number * 41 + at * 17 + static_cast<int>(byte) * (at % 5 + 1));
+    return {pixels.data(), at % 20 < 15 ? 16 : 12, 12};
+  }
+};
+
+std::string line_of(const yowo::Result& result) {
+  std::string line = result.to_json();
+  for (const yowo::Tube& tube : result.ended) line += " " + std::to_string(tube.size());
+  return line;
+}
+
+// What a detector alone says of a video, a line a frame.
+std::vector<std::string> alone(int number, int length, const yowo::Options& options) {
+  yowo::Detector detector(std::make_unique<Shared>(), options);
+  Video video{number, length};
+  std::vector<std::string> lines;
+  for (yowo::FrameView frame = video.read(); frame.data; frame = video.read())
+    lines.push_back(line_of(detector.push(frame)));
+  return lines;
+}
+
+}  // namespace
+
+YOWO_TEST(several_calls_at_once_give_what_one_gives) {
+  for (const int parallel : {0, 1, 2, 3, 5})
+    for (const int every : {1, 3}) {
+      yowo::Options options = shown(0.05);
+      options.parallel = parallel, options.every = every;
+      yowo::Detector detector(std::make_unique<Shared>(), options);
+      for (const int length : {0, 1, 2, 40}) {
+        Video video{length, length};
+        std::vector<std::string> lines;
+        detector.stream([&] { return video.read(); },
+                        [&](const yowo::Result& result) { lines.push_back(line_of(result)); });
+        check::that(lines == alone(length, length, options), "calls " + std::to_string(parallel));
+      }
+    }
+  yowo::Options options = shown(0.05);
+  options.parallel = 2;
+  yowo::Detector detector(std::make_unique<Answers>(), options);
+  Video video{0, 9};
+  check::throws<yowo::InputError>([&] { detector.stream([&] { return video.read(); }, [](const auto&) {}); },
+                                  "one thread alone", "engine");
+  yowo::Detector other(std::make_unique<Shared>(), options);
+  int frames = 0;
+  const auto broken = [&]() -> yowo::FrameView { return ++frames < 5 ? video.read() : yowo::FrameView{nullptr, 3, 3}; };
+  check::throws<std::runtime_error>(
+      [&] { other.stream(broken, [](const auto&) { throw std::runtime_error("used"); }); }, "used", "use");
+}
+
+YOWO_TEST(streams_of_a_pool_give_what_each_gives_alone) {
+  const yowo::Options options = shown(0.05);
+  std::map<std::string, std::vector<std::string>> found, expected;
+  {
+    yowo::StreamPool pool(
+        std::make_unique<Shared>(),
+        [&](const std::string& name, const yowo::Result& result) {
+          check::equal(result.source, name, "name");
+          yowo::Result plain = result;
+          plain.source.clear();
+          found[name].push_back(plain.to_json());
+          if (name == "3" && result.frame_index == 4) throw std::runtime_error("enough");
+        },
+        options);
+    for (int number = 0; number < 6; ++number) {
+      const auto video = std::make_shared<Video>(Video{number, 30});
+      pool.add(std::to_string(number), [video, number]() -> yowo::FrameView {
+        if (number == 5 && video->at == 7) throw yowo::InputError("the camera is gone");
+        return video->read();
+      });
+    }
+    check::throws<yowo::InputError>([&] { pool.add("2", {}); }, "'2' already", "name");
+    const auto errors = pool.wait();
+    check::equal(errors.size(), std::size_t{2}, "errors");
+    check::equal(errors.at("3"), "enough", "of use");
+    check::equal(errors.at("5"), "the camera is gone", "of read");
+  }
+  for (int number = 0; number < 6; ++number) {
+    yowo::Detector detector(std::make_unique<Shared>(), options);
+    Video video{number, number == 5 ? 7 : number == 3 ? 5 : 30};
+    for (yowo::FrameView frame = video.read(); frame.data; frame = video.read())
+      expected[std::to_string(number)].push_back(detector.push(frame).to_json());
+  }
+  check::that(found == expected, "the results of each alone");
+  std::atomic<int> results{0};
+  yowo::StreamPool endless(std::make_unique<Shared>(), [&](const std::string&, const yowo::Result&) { ++results; });
+  const auto video = std::make_shared<Video>(Video{0, 1 << 30});
+  endless.add("endless", [video] { return video->read(); });
+  while (results < 3) std::this_thread::yield();
 }
 
 YOWO_TEST(nothing_is_allocated_once_the_stream_runs) {

@@ -1,4 +1,4 @@
-// live MODEL FRAMES WIDTH HEIGHT [NAME=NUMBER ...]: results of raw BGR frames, JSON with every digit; options by name.
+// live MODEL FRAMES WIDTH HEIGHT [NAME=NUMBER ...]: results of raw BGR frames, JSON; options by name.
 //
 // Frames are decoded by others, so that what is compared is this runtime alone. The last line is of all frames.
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -60,23 +61,53 @@ yowo::Options options_of(const std::vector<std::string>& words, std::size_t from
     if (name == "keep") options.keep = value;
     if (name == "tube_scores") options.tube_scores = static_cast<int>(value);
     if (name == "cuts") options.cuts = static_cast<int>(value);
+    if (name == "parallel") options.parallel = static_cast<int>(value);
     if (name == "every") options.every = static_cast<int>(value);
     if (name == "clips") options.clips = value > 0;
   }
   return options;
 }
 
+// Frames of a file, one after the other.
+struct Frames {
+  Frames(const std::string& path, int across, int down)
+      : width(across),
+        height(down),
+        stream(path, std::ios::binary),
+        pixels(static_cast<std::size_t>(3 * across * down)) {}
+
+  yowo::FrameView read() {
+    const auto size = static_cast<std::streamsize>(pixels.size());
+    return stream.read(reinterpret_cast<char*>(pixels.data()), size) ? yowo::FrameView{pixels.data(), width, height}
+                                                                     : yowo::FrameView{};
+  }
+
+  int width, height;
+  std::ifstream stream;
+  std::vector<std::uint8_t> pixels;
+};
+
+// Lines of several streams of the same frames, each with its name as source.
+int run_pool(const std::vector<std::string>& words, int streams, const yowo::Options& options) {
+  const auto show = [](const std::string&, const yowo::Result& result) { std::cout << result.to_json() << "\n"; };
+  yowo::StreamPool pool(words.at(0), show, options);
+  for (int number = 0; number < streams; ++number) {
+    const auto frames = std::make_shared<Frames>(words.at(1), std::stoi(words.at(2)), std::stoi(words.at(3)));
+    pool.add(std::to_string(number), [frames] { return frames->read(); });
+  }
+  for (const auto& [name, error] : pool.wait()) throw yowo::YowoError(name + ": " + error);
+  return 0;
+}
+
 int run(const std::vector<std::string>& words) {
-  const int width = std::stoi(words.at(2)), height = std::stoi(words.at(3));
   const yowo::Options options = options_of(words, 4);
+  for (const std::string& word : words)
+    if (word.rfind("pool=", 0) == 0) return run_pool(words, std::stoi(word.substr(5)), options);
   yowo::Detector detector = yowo::Detector::open(words.at(0), options);
-  detector.reset("a \"film\"");
   std::vector<double> around, engine;
-  std::ifstream stream(words.at(1), std::ios::binary);
-  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * width * height));
+  Frames frames(words.at(1), std::stoi(words.at(2)), std::stoi(words.at(3)));
   std::cout << std::setprecision(17);
-  while (stream.read(reinterpret_cast<char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()))) {
-    const yowo::Result& result = detector.push({pixels.data(), width, height}, static_cast<double>(around.size()) / 30);
+  const auto show = [&](const yowo::Result& result) {
     std::cout << "{\"frame\": " << result.frame_index << ", \"found\": ", print(result.detections);
     std::vector<yowo::Tube> tubes;
     for (const yowo::Track* track : detector.tracks()) tubes.push_back(track->tube());
@@ -85,6 +116,13 @@ int run(const std::vector<std::string>& words) {
     std::cout << ", \"json\": " << result.to_json() << "}\n";
     around.push_back(result.speed.preprocess + result.speed.postprocess + result.speed.link);
     engine.push_back(result.speed.infer);
+  };
+  if (options.parallel > 1) {
+    detector.stream([&] { return frames.read(); }, show, "a \"film\"");
+  } else {
+    detector.reset("a \"film\"");
+    for (yowo::FrameView frame = frames.read(); frame.data; frame = frames.read())
+      show(detector.push(frame, static_cast<double>(around.size()) / 30));
   }
   const auto middle = [](std::vector<double>& values) {
     std::sort(values.begin(), values.end());

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <iomanip>
 #include <limits>
 #include <locale>
@@ -105,7 +107,8 @@ class Detector {
         confidence_(options.confidence < 0 ? spec().confidence_threshold : options.confidence),
         iou_(options.iou < 0 ? spec().nms_threshold : options.iou),
         keep_(options.keep < 0 ? spec().keep_threshold : options.keep),
-        every_(options.every) {
+        every_(options.every),
+        parallel_(options.parallel < 2 ? 1 : static_cast<std::size_t>(options.parallel)) {
     if (!(confidence_ <= 1) || !(iou_ <= 1) || !(keep_ <= 1))
       throw InputError(detail::text("confidence ", confidence_, ", iou ", iou_, ", keep ", keep_, ": expected 0 to 1"));
     if (every_ < 1) throw InputError(detail::text("every is ", every_, ", expected 1 or more frames"));
@@ -135,28 +138,40 @@ class Detector {
   // infinity; YowoError: the engine failed.
   Result& push(const FrameView& frame, double timestamp = std::numeric_limits<double>::quiet_NaN(),
                std::int64_t index = -1) {
-    const auto start = Clock::now();
-    if (std::isinf(timestamp)) throw InputError("the time of a frame is infinite, expected seconds, or NaN if unknown");
-    const std::int64_t number = index < 0 ? number_ + 1 : index;
-    if (number <= number_)
-      throw InputError(detail::text("frame ", number, " comes after frame ", number_,
-                                    ": call reset() where a new video begins"));
-    preprocess_(frame, stream_->next());
-    const bool cut = find_cuts_ && cuts_.push(frame);
-    const bool anew = cut || (count_ > 0 && (frame.width != result_.width || frame.height != result_.height));
-    const bool asked = count_++ % every_ == 0 || anew;
+    const Task task = take(frame, timestamp, index, stream_->next());
     const auto prepared = Clock::now();
-    result_.frame_index = number_ = number, result_.timestamp = timestamp, result_.carried = !asked;
-    result_.width = frame.width, result_.height = frame.height;
-    const float* raw = stream_->push(asked);
+    const float* raw = stream_->push(task.asked);
     const auto inferred = Clock::now();
-    if (asked) decode(raw);
-    const auto decoded = Clock::now();
-    result_.ended.clear();
-    if (asked) link(anew);
-    result_.speed = {milliseconds(start, prepared), milliseconds(prepared, inferred), milliseconds(inferred, decoded),
-                     milliseconds(decoded, Clock::now())};
-    return result_;
+    if (task.asked) decode(decoder_, raw, task, result_.detections);
+    return finish(task, {0, milliseconds(prepared, inferred), milliseconds(inferred, Clock::now()), 0});
+  }
+
+  // As `reset` and then `push` for every frame that `read()` gives, until one without pixels; `use(result)` gets each
+  // in order. Clips are worked on `parallel` at once, a streaming file's frames one after the other; a frame must stay
+  // as it is until the next one is read.
+  // Throws what `push` throws, and InputError: the engine is for one thread alone.
+  template <class Read, class Use>
+  void stream(const Read& read, const Use& use, const std::string& source = "") {
+    reset(source);
+    if (parallel_ < 2 || spec().streaming) {
+      for (FrameView frame = read(); frame.data; frame = read()) use(push(frame));
+      return;
+    }
+    while (lanes_.size() < parallel_) lanes_.push_back(std::make_unique<Lane>(backend_->another()));
+    for (auto& lane : lanes_) lane->stream->reset();
+    const Running running{lanes_};
+    std::size_t given = 0, taken = 0;
+    const auto collect = [&] {
+      Lane& lane = *lanes_[taken++ % parallel_];
+      const auto spent = lane.done.get();
+      if (lane.task.asked) std::swap(result_.detections, lane.found);
+      use(finish(lane.task, spent));
+    };
+    for (FrameView frame = read(); frame.data; frame = read(), ++given) {
+      if (given - taken == parallel_) collect();
+      start(given, frame);
+    }
+    while (taken < given) collect();
   }
 
   // The tracks with a box in the last frame, oldest first; valid until the next call.
@@ -182,19 +197,103 @@ class Detector {
     return std::chrono::duration<double, std::milli>(to - from).count();
   }
 
-  void decode(const float* raw) {
+  // A frame in its place. `asked`: the model is to answer; `anew`: boxes before are of another scene.
+  struct Task {
+    std::int64_t number = 0;
+    double timestamp = 0, preprocess = 0;
+    int width = 0, height = 0;
+    bool asked = false, anew = false;
+  };
+
+  // One of several calls at once, with clips of its own.
+  struct Lane {
+    explicit Lane(std::unique_ptr<Backend> engine)
+        : backend(std::move(engine)), stream(backend->open_stream()), decoder(backend->spec()) {
+      decoder.reserve(found);
+      planes.resize(3 * backend->spec().plane_size());
+    }
+
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<FrameStream> stream;
+    Decoder decoder;
+    Detections found;
+    std::vector<float> planes;  // of the frame whose turn it was
+    Task task;
+    std::future<Speed> done;
+  };
+
+  // Waits for calls that are at work, whatever was thrown.
+  struct Running {
+    std::vector<std::unique_ptr<Lane>>& lanes;
+    ~Running() {
+      for (auto& lane : lanes)
+        if (lane->done.valid()) lane->done.wait();
+    }
+  };
+
+  // Preprocess a frame and find its place in the video.
+  Task take(const FrameView& frame, double timestamp, std::int64_t index, const std::array<float*, 3>& planes) {
+    const auto start = Clock::now();
+    if (std::isinf(timestamp)) throw InputError("the time of a frame is infinite, expected seconds, or NaN if unknown");
+    Task task;
+    task.number = index < 0 ? number_ + 1 : index, task.timestamp = timestamp;
+    task.width = frame.width, task.height = frame.height;
+    if (task.number <= number_)
+      throw InputError(detail::text("frame ", task.number, " comes after frame ", number_,
+                                    ": call reset() where a new video begins"));
+    preprocess_(frame, planes);
+    task.anew = find_cuts_ && cuts_.push(frame);
+    task.anew |= count_ > 0 && (frame.width != size_[0] || frame.height != size_[1]);
+    task.asked = count_++ % every_ == 0 || task.anew;
+    number_ = task.number, size_ = {frame.width, frame.height};
+    task.preprocess = milliseconds(start, Clock::now());
+    return task;
+  }
+
+  // Lanes take turns; one whose turn it is gets the frames of the others since its last one, and then runs.
+  void start(std::size_t given, const FrameView& frame) {
+    Lane& lane = *lanes_[given % parallel_];
+    const std::size_t plane = spec().plane_size();
+    const auto planes = [&](std::vector<float>& of) {
+      return std::array<float*, 3>{of.data(), of.data() + plane, of.data() + 2 * plane};
+    };
+    lane.task = take(frame, std::numeric_limits<double>::quiet_NaN(), -1, planes(lane.planes));
+    for (std::size_t age = std::min(given + 1, parallel_); age-- > 0;) {
+      const std::array<float*, 3> from = planes(lanes_[(given - age) % parallel_]->planes), to = lane.stream->next();
+      for (std::size_t channel = 0; channel < 3; ++channel) std::copy_n(from[channel], plane, to[channel]);
+      if (age) lane.stream->push(false);
+    }
+    lane.done = std::async(std::launch::async, [this, &lane] {
+      const auto begun = Clock::now();
+      const float* raw = lane.stream->push(lane.task.asked);
+      const auto inferred = Clock::now();
+      if (lane.task.asked) decode(lane.decoder, raw, lane.task, lane.found);
+      return Speed{0, milliseconds(begun, inferred), milliseconds(inferred, Clock::now()), 0};
+    });
+  }
+
+  void decode(Decoder& decoder, const float* raw, const Task& task, Detections& found) const {
     try {
-      decoder_.detect(raw, result_.width, result_.height, confidence_, iou_, result_.detections, keep_);
+      decoder.detect(raw, task.width, task.height, confidence_, iou_, found, keep_);
     } catch (const ModelFileError& error) {
-      throw ModelFileError(detail::text("frame ", number_, ": ", error.what()));
+      throw ModelFileError(detail::text("frame ", task.number, ": ", error.what()));
     }
   }
 
-  // `anew`: boxes before are of another scene.
-  void link(bool anew) {
-    result_.ended = anew ? linker_.close() : linker_.finished();
-    linker_.push(result_.detections, number_);
-    for (Tube& tube : linker_.finished()) result_.ended.push_back(std::move(tube));
+  // The result of a task whose detections are there; in the order of frames.
+  Result& finish(const Task& task, Speed speed) {
+    const auto start = Clock::now();
+    result_.frame_index = task.number, result_.timestamp = task.timestamp, result_.carried = !task.asked;
+    result_.width = task.width, result_.height = task.height;
+    result_.ended.clear();
+    if (task.asked) {
+      result_.ended = task.anew ? linker_.close() : linker_.finished();
+      linker_.push(result_.detections, task.number);
+      for (Tube& tube : linker_.finished()) result_.ended.push_back(std::move(tube));
+    }
+    speed.preprocess = task.preprocess, speed.link = milliseconds(start, Clock::now());
+    result_.speed = speed;
+    return result_;
   }
 
   std::unique_ptr<Backend> backend_;
@@ -206,7 +305,10 @@ class Detector {
   OnlineLinker linker_;
   double confidence_, iou_, keep_, decay_ = 0;
   int every_;
+  std::size_t parallel_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
   std::int64_t count_ = 0, number_ = -1;
+  std::array<int, 2> size_{};  // of the last frame
   Result result_;
 };
 

@@ -11,4 +11,5 @@
 #include "yowo/postprocess/zones.hpp"
 #include "yowo/preprocess/frames.hpp"
 #include "yowo/spec.hpp"
+#include "yowo/stream_pool.hpp"
 #include "yowo/version.hpp"

@@ -21,6 +21,7 @@ struct Options {
   std::string device;   // "cpu", or "cuda" and "cuda:1" for plans; the engine's own by default
   std::string precision;   // the file's own by default; OpenVINO also takes "fp32" for fp16 files, and "bf16" for all
   int threads = 0;         // of the CPU; the engine's choice by default
+  int parallel = 0;        // calls at once; by default 1, and in a pool as many as there are cores, four at most
   bool trust = false;      // load a plan without its recorded hash
   bool clips = false;      // whole clips also where a file carries a streaming form, which gives the same for less
   double confidence = -1;  // detections must exceed this; the spec's display threshold by default
@@ -67,6 +68,11 @@ class Backend {
 
   // A video frame by frame, which must not outlive the backend: of clips, or of a streaming file's frames.
   virtual std::unique_ptr<FrameStream> open_stream();
+
+  // The same engine for another thread; either may outlive the other. Throws InputError: it is for one thread alone.
+  virtual std::unique_ptr<Backend> another() {
+    throw InputError("this engine works for one thread alone: open the model once for each, or take openvino");
+  }
 };
 
 // Of a backend that takes clips: the ring of the newest frames.

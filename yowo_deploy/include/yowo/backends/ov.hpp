@@ -29,7 +29,7 @@ class OpenVinoBackend final : public Backend {
       throw InputError("openvino runs on the cpu here, not on '" + options.device + "'");
     const std::string precision = chosen(path, options.precision);
     try {
-      compile(path, file.model, precision, options.threads);
+      compile(path, file.model, precision, options);
     } catch (const ov::Exception& error) {
       throw ModelFileError("openvino cannot load " + path + ": " + detail::last_line(error.what()));
     }
@@ -47,6 +47,10 @@ class OpenVinoBackend final : public Backend {
     });
   }
 
+  std::unique_ptr<Backend> another() override {
+    return guarded([&] { return std::unique_ptr<Backend>(new OpenVinoBackend(*this)); });
+  }
+
   std::unique_ptr<FrameStream> open_stream() override {
     if (!spec_.streaming) return Backend::open_stream();
     return guarded([&] {
@@ -55,6 +59,11 @@ class OpenVinoBackend final : public Backend {
   }
 
  private:
+  OpenVinoBackend(const OpenVinoBackend& other)
+      : Backend(), spec_(other.spec_), parts_(other.parts_), keeping_(other.keeping_), shape_(other.shape_) {
+    if (!spec_.streaming) request_ = parts_[1].create_infer_request();
+  }
+
   // A map is a tensor of OpenVINO; a frame runs on one of two requests: for the maps alone, or for the answer as well.
   class FrameStep final : public Step {
    public:
@@ -117,14 +126,18 @@ class OpenVinoBackend final : public Backend {
     return asked.empty() ? own : asked;
   }
 
-  void compile(const std::string& path, const std::string& model, const std::string& precision, int threads) {
+  void compile(const std::string& path, const std::string& model, const std::string& precision,
+               const Options& options) {
     ov::Core core;
     const auto can = core.get_property("CPU", ov::device::capabilities);
     if (precision == "bf16" && std::find(can.begin(), can.end(), ov::device::capability::BF16) == can.end())
       throw InputError("this CPU has no bf16, in which " + path + " was to run: ask for another precision");
-    ov::AnyMap config{ov::hint::inference_precision(precision == "bf16" ? ov::element::bf16 : ov::element::f32),
-                      ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
-    if (threads > 0) config.insert(ov::inference_num_threads(threads));
+    ov::AnyMap config{ov::hint::inference_precision(precision == "bf16" ? ov::element::bf16 : ov::element::f32)};
+    if (options.parallel > 1)
+      config.insert(ov::num_streams(options.parallel));
+    else
+      config.insert(ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
+    if (options.threads > 0) config.insert(ov::inference_num_threads(options.threads));
     const std::shared_ptr<ov::Model> network = core.read_model(model, ov::Tensor());
     parts_[1] = core.compile_model(network, "CPU", config);
     const detail::Named inputs = shapes(parts_[1].inputs()), outputs = shapes(parts_[1].outputs());
