@@ -23,6 +23,7 @@ from onnx import numpy_helper
 
 from yowo_deploy.backends.base import check_shapes
 from yowo_deploy.backends.cuda import open_cuda
+from yowo_deploy.backends.streaming import Keeping
 from yowo_deploy.backends.trt import library, listen
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import atomic_write, existing_file, sha256_of
@@ -92,15 +93,13 @@ def build_plan(
     Raises:
         ModelFileError: the ONNX file is not one of ours, or TensorRT refuses it; with its first reason.
         SpecError: the ONNX file carries no spec.
-        InputError: the batch differs from the graph's, TensorRT finds no GPU, or the file is a streaming one.
+        InputError: the batch differs from the graph's, or TensorRT finds no GPU.
         MissingExtraError: the library is not installed.
         OutputError: the plan cannot be written.
     """
     source = existing_file(onnx, "ONNX file")
     file = read_onnx_file(source)
     spec = file.spec
-    if spec.streaming:
-        raise InputError(f"{source} is a streaming file, which cannot become a plan yet: export it without --streaming")
     refuse_zero_points(file.model_bytes(), source)
     trt = library(options.flavour)
     gpu = "" if options.flavour == "tensorrt-rtx" else _compute_capability()
@@ -179,6 +178,12 @@ def _batch(trt: Any, network: Any, options: PlanOptions, spec: ModelSpec, source
     """The batch sizes to build for, the network's inputs and outputs checked against the spec."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    if spec.streaming:
+        shapes = [{each.name: tuple(each.shape) for each in tensors} for tensors in (inputs, outputs)]
+        Keeping.of(shapes[0], shapes[1], spec, source)
+        if options.batch not in (None, (1, 1, 1)):
+            raise InputError(f"{source} takes one frame a call: leave --batch out")
+        return 1, 1, 1
     check_shapes([tuple(each.shape) for each in inputs], [tuple(each.shape) for each in outputs], spec, source)
     if any(each.dtype != trt.float32 for each in (*inputs, *outputs)):
         raise ModelFileError(f"{source} has inputs or outputs of another type than float32: export it again")

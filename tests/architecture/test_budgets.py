@@ -13,7 +13,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # hold today. The goals, of all together 23,700, were set before hardened readers, run folders and tube scores came in.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (  # goal 7,500
-        13_530,
+        13_600,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",

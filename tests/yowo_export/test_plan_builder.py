@@ -25,6 +25,8 @@ from yowo_deploy.backends.cuda import open_cuda
 from yowo_deploy.backends.trt import listen
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, OutputError, SpecError, YowoError
 from yowo_deploy.files import sha256_of
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.plan_record import (
     FLAVOURS,
     MARK,
@@ -35,6 +37,7 @@ from yowo_deploy.model_files.plan_record import (
     read_verified,
     to_name,
 )
+from yowo_deploy.model_files.streaming_form import streaming_form
 from yowo_deploy.spec import METADATA_KEY
 from yowo_export import plan_builder as plan_module
 from yowo_export.exporter import LIMIT, Attention
@@ -130,6 +133,19 @@ def test_a_plan_may_show_every_layer_in_float32(
     build_plan(source, tmp_path / "a.plan", PlanOptions("tensorrt-rtx", show_layers=True))
     wanted = {layer.value for layer in layers_of(source)}
     assert set(seen) == wanted | {"raw"} and set(seen.values()) == {trt.float32}
+
+
+def test_a_streaming_file_becomes_a_plan(tmp_path: Path) -> None:
+    """The default model's streaming form: maps go in and out of the plan."""
+    form = streaming_form(read_onnx_file(model_path("default")))
+    assert form is not None
+    source = tmp_path / "frames.onnx"
+    source.write_bytes(form.file_bytes())
+    build_plan(source, tmp_path / "a.plan", RTX)
+    found = read_plan(tmp_path / "a.plan")
+    assert found.spec == form.spec and found.spec.streaming and found.batch == (1, 1, 1)
+    with pytest.raises(InputError, match="takes one frame a call: leave --batch out"):
+        build_plan(source, tmp_path / "b.plan", PlanOptions("tensorrt-rtx", (1, 2, 4)))
 
 
 def test_it_is_a_plain_plan(plain: Path, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def open_model(
             raise InputError(f"a plan is compiled already, nothing is left to cache: leave out the cache {cache}")
         plans = importlib.import_module("yowo_deploy.backends.trt")
         device = None if device == "auto" else device
-        opened = plans.TensorRtBackend(file, device or "cuda", precision, threads, parallel, bool(trust), cuda)
+        plan = {"precision": precision, "threads": threads, "streams": parallel, "trust": bool(trust), "cuda": cuda}
+        opened = plans.open_file(file, device=device or "cuda", **plan)
     else:
         if device == "auto":
             plain = precision is None and threads is None and cache is None and backend in (None, "onnxruntime")

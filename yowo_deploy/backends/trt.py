@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.base import Engine, check_clips, check_shapes
+from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
 from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
 from yowo_deploy.backends.dlpack import device_array, processor_array
+from yowo_deploy.backends.streaming import FRAMES, RAW, Keeping, KeptStream, Maps, Memory
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.model_files.plan_record import (
@@ -133,8 +135,16 @@ class TensorRtBackend(Engine):
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         outputs = [name for name in names if name not in inputs]
         shapes = {name: tuple(self._engine.get_tensor_shape(name)) for name in names}
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise ModelFileError(f"{plan.flavour} cannot run {self._path}: {self._reason()}")
+        self._bind(plan, shapes, inputs, outputs)
+
+    def _bind(self, plan: PlanFile, shapes: dict[str, Shape], inputs: list[str], outputs: list[str]) -> None:
+        """Check the network's inputs and outputs, and allocate for them."""
+        names = [*inputs, *outputs]
         check_shapes([shapes[n] for n in inputs], [shapes[n] for n in outputs], plan.spec, self._path)
-        if any(self._engine.get_tensor_dtype(name) != trt.float32 for name in names):
+        if any(self._engine.get_tensor_dtype(name) != self._trt.float32 for name in names):
             raise ModelFileError(f"{self._path} takes or puts out other numbers than float32: build it again")
         self._input, self._output = inputs[0], outputs[0]
         self._least = self._most = shapes[self._input][0]
@@ -142,9 +152,6 @@ class TensorRtBackend(Engine):
             profile = self._engine.get_tensor_profile_shape(self._input, 0)
             self._least, self._most = profile[0][0], profile[2][0]
         self.batch = self._least, self._most
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise ModelFileError(f"{plan.flavour} cannot run {self._path}: {self._reason()}")
         self._allocate(self._most, {name: (self._most, *shapes[name][1:]) for name in outputs})
 
     def _allocate(self, batch: int, answers: dict[str, tuple[int, ...]]) -> None:
@@ -268,3 +275,61 @@ class TensorRtBackend(Engine):
             with self._cuda.current():
                 self._launch = self._context = self._engine = self._runtime = None
             self._cuda.close()
+
+
+class TensorRtFrames(TensorRtBackend):
+    """A plan of a streaming file: maps stay on the GPU, bound as inputs and outputs in turn. See `Streaming`."""
+
+    def _bind(self, plan: PlanFile, shapes: dict[str, Shape], inputs: list[str], outputs: list[str]) -> None:
+        found = {name: shapes[name] for name in inputs}, {name: shapes[name] for name in outputs}
+        self._keeping = Keeping.of(*found, plan.spec, self._path)
+        if any(self._engine.get_tensor_dtype(name) != self._trt.float32 for name in (FRAMES, RAW)):
+            raise ModelFileError(f"{self._path} takes or puts out other numbers than float32: build it again")
+        self._bytes = {
+            name: prod(shapes[name]) * int(self._engine.get_tensor_dtype(name).itemsize) for name in self._keeping.ages
+        }
+        self._frames, self._raw = self._cuda.pinned(shapes[FRAMES]), self._cuda.pinned(shapes[RAW])
+        self._frames_there = self._cuda.device_memory(self._frames.nbytes)
+        self._raw_there = self._cuda.device_memory(self._raw.nbytes)
+
+    def open_stream(self) -> KeptStream:
+        """See `Streaming.open_stream`."""
+        return KeptStream(self, self._keeping, self.spec, self.spec.frame_stride)
+
+    def infer(self, clips: Any) -> Float:
+        """See `Backend.infer`. For what looks at clips: each is a video of its own, so nothing is saved."""
+        checked = check_clips(processor_array(clips), self.spec)
+        return np.stack([KeptStream(self, self._keeping, self.spec, 1).last_of(clip) for clip in checked])
+
+    def infer_in_stages(self, clips: Any) -> tuple[Float, dict[str, float]]:
+        """See `Staged`."""
+        start = perf_counter()
+        return self.infer(clips), {"infer": perf_counter() - start}
+
+    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+        """See `Layered.outputs`: none, as a streaming file has no layers of clips."""
+        return {}
+
+    def memory(self, output: str) -> Memory:
+        """See `Step.memory`: an address on the GPU, freed with the engine."""
+        with self._turn():
+            return self._cuda.device_memory(self._bytes[output])
+
+    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+        """See `Step`. A plan has one context, in which streams take turns; all of it runs whatever is wanted."""
+        with self._turn():
+            self._frames[:] = frames
+            self._cuda.upload(self._frames_there, self._frames)
+            bound = {FRAMES: self._frames_there, RAW: self._raw_there, **reads, **writes}
+            ready = all(self._context.set_tensor_address(name, address) for name, address in bound.items())
+            if not ready or not self._context.execute_async_v3(self._cuda.stream):
+                raise YowoError(f"{self.name} failed on {self._path}: {self._reason()}")
+            if whole:
+                self._cuda.download(self._raw, self._raw_there)
+            self._cuda.synchronize()
+            return self._raw[0].copy() if whole else None
+
+
+def open_file(path: Path, **options: Any) -> TensorRtBackend:
+    """A plan of clips or of frames; arguments and errors are those of `TensorRtBackend`."""
+    return (TensorRtFrames if read_plan(path).spec.streaming else TensorRtBackend)(path, **options)

@@ -19,7 +19,7 @@ import pytest
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends import trt
-from yowo_deploy.backends.base import Backend, Staged
+from yowo_deploy.backends.base import Backend, Staged, Streaming
 from yowo_deploy.backends.loader import BACKENDS, open_model
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
 from yowo_deploy.model_files.plan_record import PlanFile, to_name, write_plan
@@ -193,6 +193,113 @@ def make(
         return gpu, module
 
     return put
+
+
+class Frames(TensorRt):
+    """A plan of a streaming file: maps of one number, of the newest frame and of an older map."""
+
+    class Type(str):
+        itemsize = 4
+
+    float32 = Type("float32")
+
+    def __init__(self, network: Backend) -> None:
+        super().__init__(network, (1, 1, 1), True)
+        spec = network.spec
+        _, _, height, width = spec.clip_shape
+        raw = (1, spec.output_channels, *spec.grid_size[::-1])
+        self.shapes = {"frames": (1, 6, height, width), "raw": raw, "kept_0_0": (1, 1), "kept_1_1": (1, 1)}
+        self.shapes |= dict.fromkeys(("kept_0_0@1", "kept_0_0@3", "kept_1_1@2"), (1, 1))
+        self.types = dict.fromkeys(self.shapes, self.float32)
+
+    def get_tensor_name(self, index: int) -> str:
+        return [*self.shapes][index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "in" if name == "frames" or "@" in name else "out"
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return self.types[name]
+
+    def create_execution_context(self) -> Any:
+        return FramesContext(self)
+
+
+class FramesContext(Context):
+    """What a network does that keeps maps: see `said`."""
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert stream == Gpu.stream and set(self.addresses) == set(self.engine.shapes)
+        written = {self.addresses[name] for name in ("raw", "kept_0_0", "kept_1_1")}
+        assert len(written) == 3 and not written & {self.addresses[name] for name in self.engine.shapes if "@" in name}
+        frames = at(self.addresses["frames"], self.engine.shapes["frames"])[0]
+        read = {name: at(self.addresses[name], (1,))[0] for name in self.engine.shapes if "@" in name}
+        newest, deep = frames[3, 0, 0], frames[3, 0, 0] + 10 * read["kept_0_0@1"]
+        raw = deep + 100 * read["kept_0_0@3"] + 1000 * read["kept_1_1@2"] + 100000 * frames[0, 0, 0]
+        at(self.addresses["raw"], self.engine.shapes["raw"])[:] = raw
+        at(self.addresses["kept_0_0"], (1,))[:] = newest
+        at(self.addresses["kept_1_1"], (1,))[:] = deep
+        return bool(self.engine.runs)
+
+
+def said(ago: Callable[[int], float]) -> float:
+    """Of a clip whose frames are one number each, by how many frames ago they were."""
+    return ago(0) + 10 * ago(1) + 100 * ago(3) + 1000 * (ago(2) + 10 * ago(3)) + 100000 * ago(1)
+
+
+@pytest.fixture
+def streaming_plan(
+    tmp_path: Path, spec: ModelSpec, numpy_backend: MakeNumpy, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Gpu, Frames]:
+    """With frames two apart."""
+    spec = spec.replace(streaming=True, clip_length=4, frame_stride=2)
+    name, beside = to_name(PlanFile(spec, "tensorrt", "11.4.0.5", "8.9", "a" * 64, (1, 1, 1)))
+    path = tmp_path / "streaming.plan"
+    write_plan(path, b"ftrt" + b"\0" * 100 + name.encode() + b"weights" * 99, beside)
+    gpu, module = Gpu(), Frames(numpy_backend(spec))
+    monkeypatch.setattr(trt, "open_cuda", lambda library, device: gpu)
+    monkeypatch.setattr(trt, "library", lambda flavour: module)
+    monkeypatch.setattr(trt, "installed_flavours", lambda: ["tensorrt"])
+    return path, gpu, module
+
+
+def test_frame_by_frame_a_plan_gives_what_the_clip_gives(streaming_plan: tuple[Path, Gpu, Frames]) -> None:
+    """Two videos in turn, each with maps of its own, that start anew after a reset."""
+    path, gpu, _ = streaming_plan
+    with open_model(path) as backend:
+        spec = backend.spec
+        assert isinstance(backend, Streaming)
+        streams = [backend.open_stream(), backend.open_stream()]
+        held = len(gpu.held)
+        for _ in range(2):
+            for frame in range(14):
+                for video, stream in enumerate(streams):
+                    numbers = [float((video + each * each) % 7) for each in range(frame + 1)]
+                    raw = stream.push(np.full((3, *spec.clip_shape[2:]), numbers[-1], np.float32))
+                    assert raw.shape == (spec.output_channels, *spec.grid_size[::-1])
+                    assert (raw == said(lambda ago, seen=numbers: seen[max(0, len(seen) - 1 - 2 * ago)])).all()
+            for stream in streams:
+                stream.reset()
+        assert len(gpu.held) == held  # nothing is allocated while frames come
+        clip = np.arange(4, dtype=np.float32)[:, None, None] + np.zeros((3, *spec.clip_shape[1:]), np.float32)
+        assert (backend.infer(clip[None]) == said(lambda ago: 3.0 - ago)).all()
+    assert gpu.closed == 1 and not gpu.held and gpu.inside == 0
+    with pytest.raises(InputError, match="is closed"):
+        streams[0].push(np.zeros((3, *spec.clip_shape[2:]), np.float32))
+
+
+def test_a_streaming_plan_that_fails_or_is_another_s_is_named(streaming_plan: tuple[Path, Gpu, Frames]) -> None:
+    path, gpu, module = streaming_plan
+    module.runs = False
+    with open_model(path) as backend, pytest.raises(YowoError, match="failed on"):
+        backend.infer(clips_of(backend.spec, 1))
+    module.types["raw"] = "half"
+    with pytest.raises(ModelFileError, match="other numbers than float32"):
+        open_model(path)
+    module.shapes["kept_0_0@1"] = (1, 2)
+    with pytest.raises(ModelFileError, match="does not put out so"):
+        open_model(path)
+    assert gpu.closed == 3 and not gpu.held
 
 
 def clips_of(spec: ModelSpec, count: int, seed: int = 0) -> Float:

@@ -33,7 +33,6 @@ from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.reader import open_video
 from yowo_export.exporter import trace
 from yowo_export.parity.bisect import paired_layers
-from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
 from yowo_export.streaming import rewrite
@@ -326,12 +325,6 @@ def test_layers_of_a_streaming_file_are_not_compared(folder: Path) -> None:
     pair(folder, "small_mobile", SPEC, "openvino")
     with pytest.raises(InputError, match="is a streaming file"):
         paired_layers(folder / "small_mobile_8_1.onnx", folder / "small_mobile_8_1.streaming.onnx")
-
-
-def test_no_plan_is_built_of_a_streaming_file(folder: Path, tmp_path: Path) -> None:
-    pair(folder, "small_mobile", SPEC, "openvino")
-    with pytest.raises(InputError, match="cannot become a plan yet: export it without --streaming"):
-        build_plan(folder / "small_mobile_8_1.streaming.onnx", tmp_path / "p.plan", PlanOptions("tensorrt-rtx"))
 
 
 def test_the_command_exports_and_inspect_says_what_it_is(folder: Path, tmp_path: Path) -> None:
