@@ -3,12 +3,13 @@
 DATA is the folder of UCF101-24, or a data.json, of which the test videos are judged as far as their files are there.
 A person is found where a box of any class overlaps the true one by an IoU of 0.5: in single frames above some scores,
 and as `detect` shows people by the model's default. A false box overlaps no true one; it may still be on an unlabelled
-person.
+person. The second table has the actions that are shown of the people found.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,23 +60,38 @@ def count(boxes_xyxy: Float, truth_xyxy: Float, ignored_xyxy: Float) -> Found:
     return Found(len(truth_xyxy), int((overlap.max(axis=1, initial=0) >= IOU).sum()), int(alone.sum()), 1)
 
 
-def judge(backend: Backend, video: AnnotatedVideo, ignored: int | None, every: int) -> dict[str, Found]:
+def judge(
+    backend: Backend, video: AnnotatedVideo, ignored: int | None, every: int
+) -> tuple[dict[str, Found], Counter[str]]:
     """Counts of each N-th annotated frame by threshold, and by the model's default, which sees all frames.
 
     Args:
         ignored: class id of people who are not judged.
+
+    Returns:
+        These, and how often each action was shown, by default, of a person who was found.
     """
     spec = backend.spec
     outputs, size_wh = raw_outputs(backend, video)
     by_default = shown(outputs, size_wh, spec, DetectorOptions())
     sums = dict.fromkeys([*map(str, SCORES), DEFAULT], Found(0, 0, 0, 0))
+    named: Counter[str] = Counter()
     for frame in video.annotated_frames()[::every].tolist():
         if frame < len(outputs):
             boxes, class_id = video.at(frame)
             truth, others = boxes[class_id != ignored], boxes[class_id == ignored]
             for name, found in detections(outputs[frame], by_default[frame], spec, size_wh).items():
                 sums[name] += count(found.xyxy, truth, others)
-    return sums
+            named.update(spec.labels[each] for each in actions(by_default[frame], truth))
+    return sums, named
+
+
+def actions(found: Detections, truth_xyxy: Float) -> list[int]:
+    """The class shown of each true person who is found: that of the box that fits best."""
+    overlap = iou_matrix(truth_xyxy, found.xyxy)
+    if not overlap.size:
+        return []
+    return found.class_id[overlap.argmax(axis=1)[overlap.max(axis=1) >= IOU]].tolist()  # type: ignore[no-any-return]
 
 
 def detections(
@@ -106,6 +122,15 @@ def table(rows: Sequence[tuple[str, Mapping[str, Found]]]) -> str:
     return "\n".join(lines)
 
 
+def named_table(rows: Sequence[tuple[str, Counter[str]]], most: int = 3) -> str:
+    """Markdown: a row a video, with the actions shown most often and their share of the people found, in %."""
+    lines = ["| | actions shown of the people found |", "|---|---|"]
+    for label, named in rows:
+        shares = (f"{action} {100 * times / named.total():.0f} %" for action, times in named.most_common(most))
+        lines.append(f"| {label} | {', '.join(shares) or '-'} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -119,9 +144,10 @@ def main() -> None:
     ignored = dataset.labels.index(NOT_JUDGED) if NOT_JUDGED in dataset.labels else None
     for model in given.models:
         with open_model(model) as backend:
-            rows = [(video.name.rpartition("/")[2], judge(backend, video, ignored, given.every)) for video in videos]
+            rows = [(video.name.rpartition("/")[2], *judge(backend, video, ignored, given.every)) for video in videos]
         print(f"{Path(model).name}: people found (false boxes a frame) above a score, and as shown by default\n")
-        print(table(rows), flush=True)
+        print(table([(label, sums) for label, sums, _ in rows]))
+        print(f"\n{named_table([(label, named) for label, _, named in rows])}", flush=True)
 
 
 if __name__ == "__main__":

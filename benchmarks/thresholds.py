@@ -1,10 +1,11 @@
 """Choose a model's thresholds on videos that it was not trained on: `python -m benchmarks.thresholds MODEL JHMDB21`.
 
-The held-out recordings of the training split (`--held-out`, the share that `train` was given), and the test videos of
-`--people`, a data.json, are inferred once. For each pair of `--conf` and `--keep` of the grid: how many people are
-shown, how many of the boxes are right (IoU 0.5, whatever the class), F1, and flips of a box on or off per 100 frames;
-means of the data sets. The pair that is printed last is the steadiest of those within half a point of the best F1. Then
-the scores above which events begin and end: by F1 of the actions of the people shown.
+The held-out recordings of the training split (`--held-out`, the share that `train` was given; 0 for none, if the model
+or what it began with has seen them), and the test videos of `--people`, a data.json, are inferred once. For each pair
+of `--conf` and `--keep` of the grid: how many people are shown, how many of the boxes are right (IoU 0.5, whatever the
+class), F1, and flips of a box on or off per 100 frames; means of the data sets. The pair that is printed last is the
+steadiest of those within half a point of the best F1. Then the scores above which events begin and end: by F1 of the
+actions of the people shown, on recordings held out.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ def event_rows(clips: Sequence[Clip], spec: ModelSpec, chosen: Row) -> list[tupl
             right += hits(found, boxes, class_id)
     above = np.array(scores)[:, None] > EVENTS
     n, ok = above.sum(axis=0), (above & np.array(right, bool)[:, None]).sum(axis=0)
-    found = zip(EVENTS, 100 * ok / max(1, people), 100 * ok / np.maximum(1, n), strict=True)
-    return [(score, f1(float(recall), float(precision))) for score, recall, precision in found]
+    rates = zip(EVENTS, 100 * ok / max(1, people), 100 * ok / np.maximum(1, n), strict=True)
+    return [(score, f1(float(recall), float(precision))) for score, recall, precision in rates]
 
 
 def hits(found: Detections, boxes: Float, class_id: np.ndarray) -> list[bool]:
@@ -122,8 +123,10 @@ def main() -> None:
     parser.add_argument("--held-out", type=float, default=0.06)
     parser.add_argument("--people", help="data.json, of which the test videos are taken")
     given = parser.parse_args()
+    if not (given.held_out or given.people):
+        parser.error("--held-out 0 leaves nothing to judge without --people")
     held_out = hold_out(open_dataset("jhmdb21", given.jhmdb).videos("train"), given.held_out)[1]
-    chosen: list[tuple[Sequence[AnnotatedVideo], int | None]] = [(held_out, None)]
+    chosen: list[tuple[Sequence[AnnotatedVideo], int | None]] = [(held_out, None)] if given.held_out else []
     if given.people:
         people = open_dataset(given.people)
         ignored = people.labels.index(NOT_JUDGED) if NOT_JUDGED in people.labels else None
@@ -136,6 +139,9 @@ def main() -> None:
     for each in rows:
         print("| " + " | ".join(f"{value:.2f}" for value in vars(each).values()) + " |", flush=True)
     best = steadiest(rows)
+    if not given.held_out:
+        print(f"\n--conf {best.appear} --keep {best.keep}")
+        return
     events = event_rows(sets[0], spec, best)
     print("\n| event above | F1 |\n|---:|---:|")
     for score, value in events:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.people import Found, count, table
+from benchmarks.people import Found, actions, count, named_table, table
 from benchmarks.thresholds import Row, f1, steadiest
 from benchmarks.zoo import architecture, figures, precision_changes
+from yowo_deploy.boxes import Detections
 from yowo_deploy.evaluation import Evaluation, Figures
 from yowo_deploy.metrics import ClassAp
 from yowo_deploy.model_files.default import model_path
@@ -46,6 +48,19 @@ def test_the_last_row_counts_all_people_and_frames_together() -> None:
     names = ("0.25", "0.15", "0.1", "0.05", "default")
     text = table([("a", dict.fromkeys(names, first)), ("b", dict.fromkeys(names, second))])
     assert text.splitlines()[-1].startswith("| all | 10 | 40 % (0.20) |")
+
+
+def test_the_action_shown_of_a_person_is_that_of_the_box_that_fits_best() -> None:
+    nearly = [1.0, 0, 11, 20]
+    found = Detections(
+        boxes(nearly, BOX, FAR), np.ones(3, np.float32), np.array([2, 1, 0]), np.ones((3, 3), np.float32)
+    )
+    assert actions(found, boxes(BOX)) == [1] and actions(found, boxes(FAR, nearly)) == [0, 2]
+    assert actions(found, boxes([80.0, 80, 90, 90])) == [] and actions(found, NONE) == []
+    empty = found[np.zeros(3, bool)]
+    assert actions(empty, boxes(BOX)) == []
+    text = named_table([("a", Counter(run=3, sit=1)), ("b", Counter())], most=1)
+    assert text.splitlines()[2:] == ["| a | run 75 % |", "| b | - |"]
 
 
 def test_the_steadiest_pair_within_half_a_point_is_chosen() -> None:
