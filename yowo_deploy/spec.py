@@ -11,15 +11,17 @@ from typing import Any, Literal
 
 from yowo_deploy.errors import SpecError
 
-FORMAT_VERSION = 2  # 2: averaged scores, hysteresis and event thresholds
+FORMAT_VERSION = 3  # 2: averaged scores, hysteresis and event thresholds; 3: what each branch is fed
 MAX_CLIP = 1 << 28  # numbers in the frames that a clip reaches over: 1 GiB of float32
-MAX_LABELS, MAX_TEXT, MAX_ANCHORS = 100_000, 1_000, 1_000
+MAX_LABELS, MAX_TEXT, MAX_ANCHORS, MAX_BRANCHES = 100_000, 1_000, 1_000, 8
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
 ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
 ClassActivation = Literal["softmax", "softmax+sigmoid"]
 AttentionSign = Literal["paper", "release"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Modality = Literal["colour", "flow"]
+Branch = tuple[str, Modality, Literal["key frame", "clip"]]
 
 _SHARES = (
     "confidence_threshold", "keep_threshold", "tube_decay", "event_on", "event_off", "evaluation_threshold",
@@ -60,6 +62,9 @@ class ModelSpec:
         weights_sha256: hash of the weights that the file was made from; "" while there is none.
         name: of the architecture, for people.
         streaming: whether the file takes frames and its state (see `backends/streaming.py`), not clips.
+        branches: what each branch of the network is fed: its name, what it reads and from which frames. "colour" is the
+            clip as it is given, "flow" optical flow that the network computes from it. Empty in files of before
+            format 3. For people: a runtime gives the clip, and the network does the rest.
     """
 
     labels: tuple[str, ...]
@@ -88,6 +93,7 @@ class ModelSpec:
     weights_sha256: str = ""
     name: str = "yowo"
     streaming: bool = False
+    branches: tuple[Branch, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -100,8 +106,11 @@ class ModelSpec:
             len(self.labels),
             f"at least one class name, at most {MAX_LABELS}",
         )
-        longest = max(map(len, (*self.labels, self.name, self.weights_sha256)))
+        names = [name for name, *_ in self.branches]
+        longest = max(map(len, (*self.labels, self.name, self.weights_sha256, *names)))
         _require(longest <= MAX_TEXT, "labels", longest, f"names of at most {MAX_TEXT} characters")
+        distinct = len(names) == len(set(names)) <= MAX_BRANCHES and all(name and name.isprintable() for name in names)
+        _require(distinct, "branches", names, f"at most {MAX_BRANCHES} printable names, none twice")
         _require(len(set(self.labels)) == len(self.labels), "labels", self.labels, "no name twice")
         printable = all(label and label.isprintable() for label in self.labels)
         _require(printable, "labels", self.labels, "names of printable characters")

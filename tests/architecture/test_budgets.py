@@ -13,7 +13,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # hold today. The goals, of all together 23,700, were set before hardened readers, run folders and tube scores came in.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (  # goal 7,500
-        13_600,
+        13_620,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -25,7 +25,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/sinks",
         ),
     ),
-    "datasets": (5_420, ("yowo_deploy/datasets",)),  # goal 3,700
+    "datasets": (5_500, ("yowo_deploy/datasets",)),  # goal 3,700
     "measurement": (
         2_500,
         (
@@ -37,8 +37,8 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "command line and detection": (3_690, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
     "serving": (2_290, ("yowo_deploy/serving",)),
-    "export": (4_560, ("export",)),  # goal 3,700
-    "training": (5_310, ("training",)),  # goal 3,700
+    "export": (4_580, ("export",)),  # goal 3,700
+    "training": (5_430, ("training",)),  # goal 3,700
 }
 
 

@@ -490,8 +490,8 @@ std::string json_of(Number value) {
 template <class List, class = typename List::iterator, class = std::enable_if_t<!std::is_same_v<List, std::string>>>
 std::string json_of(const List& values) {
   std::string json;
-  for (const auto& value : values) json += (json.empty() ? "[" : ", ") + json_of(value);
-  return json + "]";
+  for (const auto& value : values) json += (json.empty() ? "" : ", ") + json_of(value);
+  return "[" + json + "]";
 }
 
 std::string described(const std::string& path, const std::string& word) {

@@ -20,7 +20,7 @@ from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.postprocess.zones import Zone, Zones
 from yowo_deploy.preprocess.frames import normalise, resize
 from yowo_deploy.result import Result
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import FORMAT_VERSION, ModelSpec
 
 FOLDER = Path(__file__).parent
 Case = dict[str, Any]
@@ -70,7 +70,12 @@ def spec_cases() -> list[Case]:
         {"keep_threshold": -0.1}, {"keep_threshold": True}, {"tube_decay": 1.1}, {"tube_decay": 0}, {"event_on": 2},
         {"event_off": -1}, {"event_off": 0.6}, {"event_off": 0.5}, {"event_on": 0.2},
         {"weights_sha256": 5}, {"name": []}, {"format_version": 0},
-        {"format_version": 1}, {"format_version": 3}, {"format_version": "1"},
+        {"format_version": 1}, {"format_version": 2}, {"format_version": 4}, {"format_version": "1"},
+        {"branches": [["backbone_2d", "colour", "key frame"], ["backbone_extra", "flow", "clip"]]}, {"branches": None},
+        {"branches": [["a", "flow", "clip"], ["a", "colour", "clip"]]}, {"branches": [["a", "depth", "clip"]]},
+        {"branches": [["", "flow", "clip"]]}, {"branches": [["a", "flow", "pairs"]]}, {"branches": [["a", "flow"]]},
+        {"branches": [[1, "flow", "clip"]]}, {"branches": [["a\n", "flow", "clip"]]},
+        {"branches": [[str(n), "flow", "clip"] for n in range(9)]},
         {"format_version": 7, "invented": {}}, {"invented": 1}, {"streaming": 1}, {"streaming": "yes"},
     ]  # fmt: skip
     texts += [json.dumps(values | change) for change in changes]
@@ -86,8 +91,8 @@ def spec_expected(text: str) -> Case:
     try:
         spec = ModelSpec.from_json(text)
     except SpecError as error:
-        newer = "is newer than 2: upgrade yowo-deploy" in str(error)
-        return {"error": "is newer than 2: upgrade yowo-deploy" if newer else "spec"}
+        newer = f"is newer than {FORMAT_VERSION}: upgrade yowo-deploy"
+        return {"error": newer if newer in str(error) else "spec"}
     numbers = (spec.classes, *spec.grid_size, spec.output_channels, spec.clip_span, *spec.clip_shape)
     return {"numbers": list(numbers), "last_label": spec.labels[-1]}
 

@@ -70,7 +70,7 @@ def test_mutants_are_read_or_refused(good: bytes, tmp_path: Path) -> None:
     "change",
     [
         {"outputs": 10**12}, {"outputs": 0}, {"outputs": True}, {"outputs": 1.5}, {"width": -1}, {"width": 10**9},
-        {"shrink_3d": 0}, {"backbone_2d": 7}, {"fusion": "other"}, {"attention_sign": None}, {"channels_extra": 10**7},
+        {"shrink_3d": 0}, {"backbone_2d": 7}, {"fusion": "other"}, {"attention_sign": None}, {"backbone_extra": "odd"},
     ],
     ids=str,
 )  # fmt: skip

@@ -561,6 +561,30 @@ def test_frames_of_noise_give_the_results_of_python(
     assert compare(noise(25), small_model, built, tmp_path, options) >= 25
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_flow_branch_gives_the_results_of_python(streaming: bool, built: Path, tmp_path: Path) -> None:
+    """Three branches, the third of which reads flow that the graph computes."""
+    import torch
+
+    from yowo_export.exporter import export_onnx
+    from yowo_export.streaming.rewrite import export_streaming
+    from yowo_training.checkpoints.checkpoint import Checkpoint
+    from yowo_training.models.yowo import Yowo, YowoConfig
+
+    torch.manual_seed(0)
+    spec = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=8, input_size=(64, 64))
+    config = YowoConfig("tiny2d", "tiny3d", spec.output_channels, width=16, backbone_extra="tiny3d")
+    model = tmp_path / "flow.onnx"
+    export_onnx(Checkpoint(Yowo(config).eval(), spec), model)
+    if streaming:
+        export_streaming(model, tmp_path / "streaming.onnx")
+        model = tmp_path / "streaming.onnx"
+    kind, said = inspected(built, model)
+    assert kind == "onnx" and spec_of(said) == read_spec(model)
+    assert ("backbone_extra", "flow", "clip") in spec_of(said).branches
+    assert compare(noise(20), model, built, tmp_path, {"confidence": 0.01}) >= 20
+
+
 @pytest.mark.parametrize(("model", "said"), [("nowhere.onnx", "is not there"), ("text.onnx", "is not an ONNX file")])
 def test_a_wrong_file_is_one_line(model: str, said: str, built: Path, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")

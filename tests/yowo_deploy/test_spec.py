@@ -18,6 +18,7 @@ from yowo_deploy.spec import FORMAT_VERSION, ModelSpec
 NAMES = st.text(min_size=1, max_size=8).filter(str.isprintable)
 POSITIVE = st.floats(0, 100, exclude_min=True)
 SHARES = st.floats(0, 1)
+FED = st.tuples(st.sampled_from(["colour", "flow"]), st.sampled_from(["key frame", "clip"]))
 HINTS = typing.get_type_hints(ModelSpec)
 SMALLEST = {"labels": ["walk"], "anchors": [[1, 2]]}
 
@@ -43,6 +44,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         "softmax_classes": draw(st.integers(1, len(labels))),
         "weights_sha256": draw(NAMES),
         "name": draw(NAMES),
+        "branches": tuple((name, *draw(FED)) for name in draw(st.lists(NAMES, max_size=3, unique=True))),
     }
     for field in ("confidence_threshold", "evaluation_threshold", "nms_threshold"):
         values[field] = draw(SHARES)
@@ -71,6 +73,13 @@ def test_what_follows_from_the_fields(spec: ModelSpec) -> None:
     assert spec.clip_shape == (3, spec.clip_length, spec.input_size[1], spec.input_size[0])
     assert spec.output_channels == sum(len(("x", "y", "w", "h", "conf", *spec.labels)) for _ in spec.anchors)
     assert spec.classes == len(spec.labels)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_before_branches_were_recorded_are_read_as_ever(version: int) -> None:
+    spec = ModelSpec.from_dict(SMALLEST | {"format_version": version})
+    assert spec == ModelSpec.from_dict(SMALLEST).replace(format_version=version) and spec.branches == ()
+    assert ModelSpec.from_json(spec.to_json()).format_version == FORMAT_VERSION
 
 
 def test_defaults_fill_what_the_json_leaves_out() -> None:
@@ -116,7 +125,7 @@ def test_a_text_that_is_no_spec_is_a_spec_error(text: str) -> None:
         ({"labels": []}, "labels is .*expected at least one class name"),
         ({"labels": [""]}, "labels is .*expected names of printable characters"),
         ({"labels": ["\ud800"]}, "labels is .*expected names of printable characters"),
-        ({"format_version": 0}, "format_version is 0, expected 1 to 2"),
+        ({"format_version": 0}, "format_version is 0, expected 1 to 3"),
         ({"clip_length": 1024, "input_size": [8192, 8192]}, "clip span x input_size is"),
         ({"labels": ["walk", "walk"]}, "labels is .*expected no name twice"),
         ({"labels": "walk"}, "labels is 'walk', expected a list"),

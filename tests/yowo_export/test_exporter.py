@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 
 from yowo_deploy.backends import open_model
 from yowo_deploy.errors import ParityError
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
+from yowo_deploy.spec import ModelSpec
 from yowo_export import exporter
 from yowo_export.exporter import LIMIT, export_onnx, fold_output_layers
-from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from yowo_training.checkpoints.onnx_weights import checkpoint_from_onnx
 from yowo_training.models.yowo import Yowo, YowoConfig
 from yowo_training.torch_backend import TorchBackend
 
@@ -75,16 +76,30 @@ def test_an_export_that_disagrees_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_flow_branch_exports_as_a_second_input(tmp_path: Path) -> None:
-    """The paper's "runtime comparison": another modality is a backbone and an input more."""
+def test_a_flow_branch_is_fed_by_the_network_itself(tmp_path: Path) -> None:
+    """The paper's "another modality is a backbone more": one input as ever; the spec records what each branch reads."""
     torch.manual_seed(0)
-    config = YowoConfig("tiny2d", "tiny3d", 14, width=16, backbone_extra="tiny3d", channels_extra=2)
-    model = Yowo(config).eval()
-    clips, flow = torch.randn(1, 3, 8, 64, 64), torch.randn(1, 2, 8, 64, 64)
-    program = torch.onnx.export(model, (clips, flow), dynamo=True, input_names=["clips", "flow"], verbose=False)
-    assert program is not None
-    program.save(str(tmp_path / "flow.onnx"))
-    session = ort.InferenceSession(str(tmp_path / "flow.onnx"), providers=["CPUExecutionProvider"])
-    found = session.run(None, {"clips": clips.numpy(), "flow": flow.numpy()})[0]
-    with torch.no_grad():
-        np.testing.assert_allclose(found, model(clips, flow).numpy(), atol=LIMIT)
+    spec = ModelSpec(labels=("run", "sit"), anchors=((1.0, 2.0),), clip_length=8, input_size=(64, 64))
+    config = YowoConfig(
+        "tiny2d", "tiny3d_s16", spec.output_channels, width=16, shrink_3d=2, backbone_extra="tiny3d_s16"
+    )
+    checkpoint = Checkpoint(Yowo(config).eval(), spec)
+    written = save_checkpoint(tmp_path / "flow.pt", checkpoint.model, spec, {})
+    checkpoint = load_checkpoint(tmp_path / "flow.pt")
+    export_onnx(checkpoint, tmp_path / "flow.onnx")
+    fed = (
+        ("backbone_3d", "colour", "clip"),
+        ("backbone_2d", "colour", "key frame"),
+        ("backbone_extra", "flow", "clip"),
+    )
+    assert read_spec(tmp_path / "flow.onnx") == checkpoint.spec == written
+    assert written == spec.replace(branches=fed, weights_sha256=written.weights_sha256)
+    clips = np.random.default_rng(0).random((3, *spec.clip_shape), np.float32)
+    expected = TorchBackend.of(checkpoint).infer(clips)
+    limit = LIMIT * max(1.0, float(np.abs(expected).max()))
+    for engine in ("onnxruntime", "openvino"):
+        with open_model(tmp_path / "flow.onnx", engine) as backend:
+            np.testing.assert_allclose(backend.infer(clips), expected, atol=limit)
+    again = checkpoint_from_onnx(tmp_path / "flow.onnx")
+    assert again.model.config == config
+    np.testing.assert_allclose(TorchBackend.of(again).infer(clips), expected, atol=limit)

@@ -450,6 +450,25 @@ def test_the_3d_branch_first_learns_what_clips_are_about_and_alone(dataset: Data
     assert seen == [{"clip"}] * half + [{"box", "confidence", "class"}] * half
 
 
+def test_a_flow_branch_learns_with_the_others_and_first_with_the_3d_branch(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = replace(TINY, backbone_extra="tiny3d_s16", first_3d=0.5, auxiliary=0.5)
+    run = Run(recipe, dataset, tmp_path, Budget(None, 4), validation=0.0)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+
+    def learnt() -> set[str]:
+        now = run.model.state_dict()
+        return {name.partition(".")[0] for name, value in before.items() if not torch.equal(now[name], value)}
+
+    for report in run:
+        if report.done < 0.5:
+            assert learnt() == {"backbone_3d", "backbone_extra"}
+    assert learnt() >= {"backbone_3d", "backbone_2d", "backbone_extra", "cfam", "conv_final"}
+    spec = load_checkpoint(run.best).spec
+    assert ("backbone_extra", "flow", "clip") in spec.branches
+    again = Run(recipe, dataset, tmp_path, Budget(None, 8), validation=0.0, resume=True)
+    assert again.progress.step == run.progress.step and not again.progress.finished
+
+
 def test_a_recording_is_never_on_both_sides(dataset: Dataset) -> None:
     videos = [replace(video, group=f"group {index // 3}") for index, video in enumerate(dataset.videos("train"))]
     training, held_out = hold_out(videos, 0.4)

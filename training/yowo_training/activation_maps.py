@@ -54,8 +54,8 @@ def explain(checkpoint: Checkpoint, frames: Iterable[Frame], key: int, confidenc
 
 def activation_maps(model: Yowo, clips: torch.Tensor) -> dict[str, Float]:
     """The mean magnitude of each branch's features over the first clip, scaled to 0..1: (H/32, W/32) by branch."""
-    branches = (("3-D branch", model.backbone_3d), ("2-D branch", model.backbone_2d))
-    names = [name for name, backbone in branches if backbone is not None]
+    captions = {"backbone_3d": "3-D branch", "backbone_2d": "2-D branch", "backbone_extra": "flow branch"}
+    names = [captions[name] for name in model.branches()]
     maps = {}
     with torch.inference_mode():
         for name, features in zip(names, model.features(clips), strict=True):

@@ -19,7 +19,7 @@ from yowo_training.model_init import fastest_layout
 from yowo_training.models.yowo import Yowo
 from yowo_training.recipes import Recipe
 
-STARTED = ("backbone_2d", "backbone_3d", "cfam")  # parts that are reused
+STARTED = ("backbone_2d", "backbone_3d", "backbone_extra", "cfam")  # parts that are reused
 BOX = 5  # channels of an anchor before its classes: x, y, w, h, objectness
 
 _Norm = nn.BatchNorm2d | nn.BatchNorm3d

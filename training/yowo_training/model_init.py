@@ -38,13 +38,13 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
         raise InputError(f"the recipe {recipe.name} is for fine-tuning: give a model with --start")
     model = Yowo(recipe.config(spec))
     if recipe.imagenet:
-        if not (isinstance(model.backbone_2d, EfficientNetLite0) or isinstance(model.backbone_3d, MotionLite0)):
-            named = ", ".join(filter(None, (recipe.backbone_2d, recipe.backbone_3d)))
+        known = [each for each in model.branches().values() if isinstance(each, EfficientNetLite0 | MotionLite0)]
+        if not known:
+            named = ", ".join(filter(None, (recipe.backbone_2d, recipe.backbone_3d, recipe.backbone_extra)))
             raise InputError(f"there are no ImageNet weights for {named}, only for efficientnet_lite0 and motion_lite0")
-        if isinstance(model.backbone_3d, MotionLite0):
-            model.backbone_3d.load_imagenet()
+        for branch in known:
+            branch.load_imagenet()
         if isinstance(model.backbone_2d, EfficientNetLite0):
-            model.backbone_2d.load_imagenet()
             model.backbone_2d.freeze(recipe.frozen_blocks)
     return fastest_layout(model)
 

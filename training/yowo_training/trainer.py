@@ -324,7 +324,7 @@ class Run:
         dtype = DTYPES[recipe.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             if done < recipe.first_3d:
-                loss = clip_loss(self._network(clips, only_3d=True), targets, smoothing)
+                loss = torch.stack([clip_loss(x, targets, smoothing) for x in self._network(clips, only_3d=True)]).sum()
                 return loss, {"clip": loss.item()}
             output, named = self._network(clips, heard_3d)
             parts = yowo_loss(output, targets, self._anchors, recipe.loss, self._many)

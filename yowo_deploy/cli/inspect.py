@@ -90,7 +90,13 @@ def command(
         rows = [(name, f"{part['parameters']:,}", f"{part['macs'] / 1e9:.3f}") for name, part in costs.items()]
         show_table(f"parts, clip of {spec.clip_length} frames", ("part", "parameters", "G multiply-adds"), rows)
     described |= {} if clip_known else {"clip_length": "not recorded: give --clip"}
+    if branches := described.pop("branches"):
+        show_table("branches", ("branch", "is fed"), [(name, _fed(*rest)) for name, *rest in branches])
     show_facts("\nspec", {name: _text(value) for name, value in described.items()})
+
+
+def _fed(modality: str, frames: str) -> str:
+    return f"the {frames}" if modality == "colour" else f"{modality} of the {frames}, computed in the network"
 
 
 def _checked(recorded: bool) -> str:
@@ -110,7 +116,8 @@ def _recorded(what: str, text: str) -> dict[str, Any]:
 
 def _network(model: Yowo) -> dict[str, Any]:
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})
-    branches = {name: getattr(model.config, name) for name in ("backbone_2d", "backbone_3d")}
+    branches = {name: getattr(model.config, name) for name in ("backbone_2d", "backbone_3d", "backbone_extra")}
+    branches |= {} if branches.pop("backbone_extra") is None else {"backbone_extra": model.config.backbone_extra}
     return {"parameters": sum(p.numel() for p in model.parameters()), **branches, "dtype": ", ".join(dtypes)}
 
 

@@ -47,8 +47,9 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--recipe",
     default="yowo-lite",
-    help="Network and schedule: yowo-lite, yowo-lite+people, yowo-lite+actors, yowo-tiny; of the paper's Table 2 yowo, "
-    "yowo-2d, yowo-3d, yowo-concat; its settings by data set yowo-ucf24, yowo-jhmdb21, yowo-ava.",
+    help="Network and schedule: yowo-lite, yowo-lite+people, yowo-lite+actors, yowo-tiny; with a branch over flow "
+    "yowo-flow, yowo-tiny-flow; of the paper's Table 2 yowo, yowo-2d, yowo-3d, yowo-concat; its settings by data set "
+    "yowo-ucf24, yowo-jhmdb21, yowo-ava.",
 )
 @click.option(
     "--minutes", type=Number(min=0, min_open=True), help="Wall-clock time of the whole run.  [default: by --epochs]"

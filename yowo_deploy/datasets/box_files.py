@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -64,7 +65,7 @@ def _read_table(given: Path, truth: bool, xywh: bool, split: int) -> BoxTable:
         files = sorted(file for file in given.glob("*.txt") if not is_hidden(file.name))
         return _table(str(given), _folder_rows(files, truth), xywh)
     file = existing_file(given, "ground truth" if truth else "detections")
-    text = _text(file)
+    text = text_of(file)
     lines = (line.strip() for line in lines_of(text))
     first = next((line for line in lines if line and not line.startswith("# ")), "")[:4096]
     if first.startswith("{"):
@@ -83,7 +84,7 @@ def read_excluded(path: str | Path) -> set[tuple[str, float]]:
     """AVA's excluded timestamps, `video,seconds` a line; see `BoxTable.moments`."""
     file = existing_file(path, "excluded timestamps")
     with foreign(f"{file}: expected `video,seconds` in every line", DatasetError):
-        pairs = [[value.strip() for value in row] for row in csv_rows(_text(file)) if row]
+        pairs = [[value.strip() for value in row] for row in csv_rows(text_of(file)) if row]
         return {(video.replace("/", "_"), round(float(seconds), 6)) for video, seconds in pairs}
 
 
@@ -96,7 +97,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
         DatasetError: it names no class, or an item has no id from 1 to 100,000.
     """
     file = existing_file(path, "label map")
-    text = read_within(file, MAX_LABEL_MAP).decode("utf-8-sig", "replace")
+    text = text_of(file, MAX_LABEL_MAP)
     try:
         items = [item for item in parse_pbtxt(text) if item[0] in ("item", "label")]
     except ValueError as error:
@@ -122,15 +123,24 @@ def read_label_map(path: str | Path) -> dict[int, str]:
 def read_list(path: str | Path) -> tuple[set[str], set[tuple[str, int]]]:
     """A test list: the videos it names, and the frames where its lines name frames (`.../labels/a/b/00001.txt`)."""
     file = existing_file(path, "list")
-    entries = [_listed(line) for line in map(str.strip, lines_of(_text(file))) if line]
+    entries = [_listed(line) for line in map(str.strip, lines_of(text_of(file))) if line]
     return {video for video, _ in entries}, {(video, frame) for video, frame in entries if frame is not None}
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path, limit: int = MAX_BYTES) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with a mark, as Windows' shell writes it.
+
+    Raises:
+        DatasetError: it cannot be read, is larger than `limit` bytes, or in another encoding.
+    """
     try:
-        return read_within(file, MAX_BYTES).decode("utf-8-sig")
-    except (InputError, UnicodeDecodeError) as error:
+        content = read_within(file, limit)
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except InputError as error:
         raise DatasetError(f"{file} is damaged, or is no text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is no text in UTF-8 (byte {error.start}): save it in that encoding") from error
 
 
 def _table(source: str, rows: Iterable[_Row], xywh: bool, **known: Any) -> BoxTable:
@@ -204,19 +214,23 @@ def lines_of(text: str) -> list[str]:
 
 
 def csv_rows(text: str) -> Iterator[list[str]]:
-    """Rows of a csv; of one with semicolons and decimal commas, as spreadsheets write it in half of Europe, too."""
+    """Rows of a csv; also by semicolons or tabs with decimal commas, as spreadsheets write it in half of Europe."""
     text = text.removeprefix("\ufeff")
-    by_comma, by_semicolon = (next(csv.reader(io.StringIO(text, newline=""), delimiter=sign), []) for sign in ",;")
-    if len(by_comma) in AVA_COLUMNS or len(by_semicolon) not in AVA_COLUMNS:
-        yield from csv.reader(io.StringIO(text, newline=""))
+    signs = (sign for sign in ",;\t" if len(next(_csv_by(text, sign), [])) in AVA_COLUMNS)
+    if (sign := next(signs, ",")) == ",":
+        yield from _csv_by(text, sign)
         return
-    for row in csv.reader(io.StringIO(text, newline=""), delimiter=";"):
+    for row in _csv_by(text, sign):
         yield [*row[:1], *(value.replace(",", ".") for value in row[1:])]
+
+
+def _csv_by(text: str, sign: str) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=sign)
 
 
 def _folder_rows(files: Sequence[Path], truth: bool) -> Iterator[_Row]:
     for file in files:
-        yield from _text_rows(str(file), _text(file), truth, frame_of(file.stem))
+        yield from _text_rows(str(file), text_of(file), truth, frame_of(file.stem))
 
 
 def ava_rows(file: Path, text: str, detections: bool = False) -> Iterator[AvaRow]:
@@ -275,7 +289,7 @@ def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
         found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise DatasetError(f"{file}: {relative} is in no folder above the list")
-        yield from _text_rows(str(found), _text(found), True, (video, frame))
+        yield from _text_rows(str(found), text_of(found), True, (video, frame))
 
 
 def _listed(line: str) -> tuple[str, int | None]:

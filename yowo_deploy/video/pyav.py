@@ -12,14 +12,20 @@ import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.errors import VideoError
 from yowo_deploy.files import native_path
+
+
+class NoVideoError(VideoError):
+    """A container that can be read, of sound or subtitles."""
 
 
 class AvCapture:
     """A video file with the methods of `cv2.VideoCapture` that are used of it; frames are turned upright as there.
 
     Raises:
-        ValueError: PyAV cannot open the file, or it holds no video.
+        ValueError: PyAV cannot open the file.
+        NoVideoError: it holds no video.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,8 +37,9 @@ class AvCapture:
         except self._error as error:
             raise ValueError(f"{path} cannot be opened: {error}") from error
         if not self._container.streams.video:
+            kinds = sorted({stream.type for stream in self._container.streams})
             self._container.close()
-            raise ValueError(f"{path} holds no video")
+            raise NoVideoError(f"{path} holds no video, only {', '.join(kinds) or 'a header'}")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self._frames: Iterator[Any] = self._container.decode(self._stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +33,7 @@ from yowo_deploy.video.container import (
 )
 from yowo_deploy.video.image_folder import ImageFolder
 from yowo_deploy.video.picture_size import MAX_PIXELS
-from yowo_deploy.video.pyav import AvCapture
+from yowo_deploy.video.pyav import AvCapture, NoVideoError
 
 # FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -271,9 +271,14 @@ def _open_by_pyav(path: Path) -> Capture:
     installed = find_spec("av") is not None
     if is_av1 and not installed:
         raise VideoError(f"{path}: {MissingExtraError('AV1 needs PyAV, which', 'video')}")
-    with suppress(VideoError), foreign(str(path), VideoError):
-        if installed:
-            return AvCapture(path)
+    try:
+        with foreign(str(path), VideoError):
+            if installed:
+                return AvCapture(path)
+    except NoVideoError:
+        raise
+    except VideoError:  # the complaint of OpenCV's user is the better one
+        pass
     raise VideoError(f"{path} cannot be decoded: damaged, or a codec that this OpenCV lacks; re-encode it")
 
 

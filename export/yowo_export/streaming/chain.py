@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from math import prod
 
@@ -86,12 +87,14 @@ class Chain:
         framewise: frame-wise nodes before any layer, in the order of the graph.
         key_frames: Slice nodes that extract the newest frame.
         layers: from the first 3-D convolution on.
+        whole: nodes of other branches that read whole clips: means over colours, where a convolution shares more.
     """
 
     clips: ir.Value
     framewise: list[ir.Node] = field(default_factory=list)
     key_frames: list[ir.Node] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
+    whole: list[ir.Node] = field(default_factory=list)
 
     @property
     def frame_bytes(self) -> int:
@@ -114,7 +117,7 @@ def find_chain(model: ir.Model, length: int) -> Chain:
     """
     [clips] = model.graph.inputs
     chain = Chain(clips)
-    stem = None
+    stem, grey = None, list[ir.Node]()
     waiting, seen = [clips], {clips}
     while waiting:
         for use in waiting.pop(0).uses():
@@ -123,8 +126,8 @@ def find_chain(model: ir.Model, length: int) -> Chain:
                 if stem not in (None, node):
                     raise InputError("two 3-D convolutions read the clips: this network cannot be streamed")
                 stem = node
-            elif _is_grey(node) and stem is None:
-                stem = node
+            elif _is_grey(node):
+                grey.append(node)
             elif _takes_newest(node, length):
                 chain.key_frames.append(node)
             elif _is_framewise(node):
@@ -136,13 +139,15 @@ def find_chain(model: ir.Model, length: int) -> Chain:
                     f"the frames are read by {node.op_type} {node.name}, which mixes them, not by a 3-D convolution: "
                     "neighbouring clips share nothing that --streaming could reuse"
                 )
+    if stem is None and len(grey) == 1:
+        stem = grey.pop()
     if stem is None:
         raise InputError("no 3-D convolution reads the frames: neighbouring clips share nothing that could be reused")
     if stem.op_type == "ReduceMean":
         chain.layers.append(Layer(stem, Window(1, 1, 0, length), stem.outputs[0]))
     else:
         _follow(chain, stem)
-    return chain
+    return dataclasses.replace(chain, whole=grey)
 
 
 def _follow(chain: Chain, node: ir.Node) -> None:

@@ -27,7 +27,7 @@ def saved_share(model: ir.Model, spec: ModelSpec) -> float:
     except InputError:
         return 0.0
     cost = recorded_cost(model.metadata_props).get("total", {}).get("macs", 0)
-    return _saved(chain.layers, positions, chain.frame_bytes) / cost if cost else 0.0
+    return _saved(chain, positions) / cost if cost else 0.0
 
 
 def shared_nodes(model: ir.Model, spec: ModelSpec) -> set[ir.Node]:
@@ -52,16 +52,16 @@ def _best_cut(chain: Chain, positions: Sequence[Positions]) -> int:
     saved = {}
     for depth, layer in enumerate(chain.layers):
         if layer.whole:
-            saved[depth] = _saved(chain.layers, positions[: depth + 1], chain.frame_bytes)
+            saved[depth] = _saved(chain, positions[: depth + 1])
     best = max(saved, key=lambda depth: saved[depth], default=None)
     if best is None or saved[best] <= 0:
         raise InputError("storing what neighbouring clips share would cost more than computing it again")
     return best
 
 
-def _saved(layers: Sequence[Layer], positions: Sequence[Positions], frame_bytes: int) -> float:
+def _saved(chain: Chain, positions: Sequence[Positions]) -> float:
     """Multiply-adds that a frame saves if whole clips begin behind the last level; a byte moved counts as `BYTE`."""
-    saved = 0.0
+    saved, layers = 0.0, chain.layers
     for layer, found in zip(layers, positions, strict=False):
         once = signals(found)
         saved += sum(len(signal.taps) for signal, _ in found) * layer.cost_of_tap
@@ -70,7 +70,7 @@ def _saved(layers: Sequence[Layer], positions: Sequence[Positions], frame_bytes:
         touched = layer.bytes_of_map + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
         saved += (len(found) - len(once)) * touched * BYTE
     looked_at = 1 + max(tap.age for signal, _ in positions[0] for tap in signal.taps)
-    saved += (len(positions[0]) - looked_at) * frame_bytes * BYTE
+    saved += 0 if chain.whole else (len(positions[0]) - looked_at) * chain.frame_bytes * BYTE
     # State: each earlier value is read, and each signal that has one is written once. Then the last level is joined.
     state = [signal for signal, age in reads(positions[-1]) if age]
     moved = sum(layers[signal.level].bytes_of_map for signal in [*state, *set(state)])

@@ -119,6 +119,8 @@ class _Streaming:
         self._past: dict[tuple[State, int], ir.Value] = {}
         self._sums = signals([each for each in reads(positions[-1]) if each[0].level == 0])
         self._window = 1 + max(tap.age for signal in self._sums for tap in signal.taps)
+        if chain.whole:
+            self._window = spec.clip_length
 
     def rewrite(self) -> None:
         """Put the streaming form in place of the chain."""
@@ -148,7 +150,15 @@ class _Streaming:
             newest, old = self._new.channels(found[_source(piece)], channels - 3, channels), use.node.outputs[0]
             newest.shape, newest.type = old.shape, old.type
             old.replace_all_uses_with(newest)
+        for node in self._chain.whole:
+            node.replace_input_with(0, self._whole_clip(found[_source(node)], _source(node)))
         return found[_source(self._chain.layers[0].node)]
+
+    def _whole_clip(self, stacked: ir.Value, clips: ir.Value) -> ir.Value:
+        """All frames of the clip, stacked as channels, as (1, 3, T, H, W)."""
+        channels, length, height, width = sides(clips)
+        apart = self._new.node("Reshape", [stacked, self._new.constant([1, length, channels, height, width])])
+        return self._new.node("Transpose", [apart], {"perm": [0, 2, 1, 3, 4]})
 
     def _map(self, signal: Signal, age: int) -> ir.Value:
         """A signal of this frame, or of an earlier one."""

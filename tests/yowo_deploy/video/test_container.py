@@ -212,6 +212,18 @@ def test_av1_is_read_by_pyav_or_names_it(
     assert capfd.readouterr().err == ""
 
 
+def test_a_file_of_sound_alone_is_not_called_damaged(tmp_path: Path) -> None:
+    av: Any = pytest.importorskip("av")
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(VideoError, match="holds no video, only audio"):
+        VideoReader(path)
+
+
 def test_pyav_gives_the_frames_and_times_of_opencv(tmp_path: Path) -> None:
     """Two decoders of one standard: H.264 is decoded to the bit, and colours are rounded."""
     pyav = importlib.import_module("yowo_deploy.video.pyav")

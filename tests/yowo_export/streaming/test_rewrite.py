@@ -83,10 +83,11 @@ def small_resnet() -> ResNet3d:
     return ResNet3d(BasicBlock, (1, 1, 1, 1), widths=(64, 64, 64, 64), expansion=1)
 
 
-NETWORKS: dict[str, tuple[Callable[[], Backbone], int]] = {  # and by how much frames are shrunk
-    "small_resnet": (small_resnet, 1),
-    "small_mobile": (SmallMobile, 1),
-    "small_motion": (SmallMotion, 2),
+NETWORKS: dict[str, tuple[Callable[[], Backbone], int, str | None]] = {  # by how much frames are shrunk, flow branch
+    "small_resnet": (small_resnet, 1, None),
+    "small_mobile": (SmallMobile, 1, None),
+    "small_motion": (SmallMotion, 2, None),
+    "small_flow": (SmallMobile, 1, "tiny3d"),
 }
 
 
@@ -97,10 +98,11 @@ def clip_file(folder: Path, name: str, spec: ModelSpec) -> Path:
         return path
     if not traced.exists():
         torch.manual_seed(0)
-        builder, shrink = NETWORKS[name]
+        builder, shrink, flow = NETWORKS[name]
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(BACKBONES_3D, name, builder)
-            network = Yowo(YowoConfig("tiny2d", name, spec.output_channels, width=16, shrink_3d=shrink)).eval()
+            config = YowoConfig("tiny2d", name, spec.output_channels, width=16, shrink_3d=shrink, backbone_extra=flow)
+            network = Yowo(config).eval()
         for module in network.modules():
             if isinstance(module, (nn.Conv2d, nn.Conv3d)):
                 nn.init.kaiming_normal_(module.weight)
@@ -242,6 +244,7 @@ def test_streams_of_one_engine_know_nothing_of_each_other(folder: Path) -> None:
         ("small_resnet", "fp16", "openvino", "FLOAT16"),
         ("small_resnet", "int8", "openvino", "UINT8"),
         ("small_mobile", "int8", "onnxruntime", "FLOAT"),
+        ("small_flow", "int8", "openvino", "UINT8"),
     ],
 )
 def test_lower_precision_is_kept_as_narrow_as_it_is(

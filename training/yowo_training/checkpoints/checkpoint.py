@@ -36,7 +36,7 @@ _LOG = logging.getLogger("yowo_deploy")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with its weights, in evaluation mode on the CPU, and its description.
+    """A network with its weights, in evaluation mode on the CPU, and its description, `branches` as the network's.
 
     Attributes:
         clip_known: whether the clip length in the spec is the network's own, or stands in for one that is not recorded.
@@ -45,6 +45,9 @@ class Checkpoint:
     model: Yowo
     spec: ModelSpec
     clip_known: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", self.spec.replace(branches=self.model.fed()))
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, history: dict[str, Any]) -> ModelSpec:
@@ -59,7 +62,7 @@ def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, 
         The spec as written: with the hash of the weights.
     """
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    spec = spec.replace(weights_sha256=weights_hash(weights))
+    spec = spec.replace(weights_sha256=weights_hash(weights), branches=model.fed())
     config = dataclasses.asdict(model.config)
     if Path(path).suffix == SAFETENSORS:
         noted = {METADATA_KEY: spec.to_json(), "config": json.dumps(config), "history": json.dumps(history)}
@@ -162,8 +165,8 @@ def _load_ours(file: Path, content: dict[str, Any]) -> Checkpoint:
     if weights_hash(weights) != spec.weights_sha256:
         raise ModelFileError(f"{file} is damaged: its weights do not have the hash that its spec records")
     try:
-        model = _filled(YowoConfig(**content["config"]), weights)
-    except (KeyError, TypeError, InputError, RuntimeError) as error:
+        model = _filled(YowoConfig.of(content["config"]), weights)
+    except (KeyError, TypeError, AttributeError, InputError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ModelFileError(
             f"{file} does not fit the network it names ({first}); was it written by a newer version?"

@@ -20,6 +20,8 @@ from yowo_training.checkpoints.checkpoint import SUFFIXES, Checkpoint, load_chec
 from yowo_training.models.yowo import Yowo, YowoConfig
 from yowo_training.recipes import RECIPES
 
+_OF_NORM = ("weight", "bias", "running_mean", "running_var")
+
 
 def load_network(
     path: str | os.PathLike[str],
@@ -67,7 +69,11 @@ def checkpoint_from_onnx(path: str | os.PathLike[str]) -> Checkpoint:
     # Equal ones are stored once, and zeros left out; from half precision both come through a Cast.
     pairs = ([name.removesuffix("_cast") for name in inputs[1:]] for inputs in convolutions)
     biases = {pair[0]: pair[1] for pair in pairs if len(pair) > 1}
+    norms = (node for node in file.graph.nodes if node.operator == "BatchNormalization")  # those that were not folded
     try:
+        for node in norms:
+            named = zip(_OF_NORM, node.inputs[1:], strict=False)
+            weights |= {f"{node.name}.{name}": weights[given.removesuffix("_cast")] for name, given in named}
         _fill(model, weights, biases)
     except (KeyError, RuntimeError) as error:
         raise ModelFileError(f"{path} lacks weights of {spec.name}: {str(error).splitlines()[0]}") from error
@@ -79,9 +85,9 @@ def _config(file: OnnxFile) -> YowoConfig:
     spec = file.spec
     try:
         if CONFIG_KEY in file.metadata:
-            return YowoConfig(**json.loads(file.metadata[CONFIG_KEY]))
+            return YowoConfig.of(json.loads(file.metadata[CONFIG_KEY]))
         return RECIPES[spec.name].config(spec)
-    except (KeyError, ValueError, TypeError, InputError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, InputError) as error:
         raise ModelFileError(
             f"{file.path} is a {spec.name} that does not record its network: export it again from its checkpoint"
         ) from error

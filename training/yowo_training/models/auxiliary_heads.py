@@ -24,24 +24,25 @@ class Supervised(nn.Module):
     def __init__(self, yowo: Yowo, classes: int, classify: bool) -> None:
         super().__init__()
         self.yowo = yowo
-        channels = yowo.branch_channels() if classify else []
+        self.names = list(yowo.branches()) if classify else []
+        channels = [yowo.branches()[name].out_channels for name in self.names]
         self.heads = nn.ModuleList(nn.Sequential(nn.Dropout(0.3), nn.Linear(c, classes)) for c in channels)
 
     def forward(
         self, clips: Tensor, heard_3d: Tensor | None = None, only_3d: bool = False
-    ) -> tuple[Tensor, list[Tensor]] | Tensor:
+    ) -> tuple[Tensor, list[Tensor]] | list[Tensor]:
         """The raw output, and (B, classes) logits of each branch.
 
         Args:
             heard_3d: see `Yowo.fused`.
-            only_3d: run the 3-D branch only, and return its logits.
+            only_3d: run the branches over the clip only, and return their logits.
         """
+        features = self.yowo.features(clips, rest_2d=only_3d)
+        known = zip(self.names, self.heads, strict=True)
+        heads = [head for name, head in known if not (only_3d and name == "backbone_2d")]
+        named = [head(seen.mean(dim=(2, 3))) for head, seen in zip(heads, features, strict=bool(heads))]
         if only_3d:
-            [seen] = self.yowo.features(clips, rest_2d=True)
-            logits: Tensor = self.heads[0](seen.mean(dim=(2, 3)))
-            return logits
-        features = self.yowo.features(clips)
-        named = [head(seen.mean(dim=(2, 3))) for head, seen in zip(self.heads, features, strict=bool(self.heads))]
+            return named
         return self.yowo.fused(features, heard_3d), named
 
 

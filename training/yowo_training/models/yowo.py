@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yowo_deploy.errors import InputError
-from yowo_deploy.spec import AttentionSign
+from yowo_deploy.spec import AttentionSign, Branch
 from yowo_training.models.backbones import BACKBONES_2D, BACKBONES_3D
 from yowo_training.models.backbones.base import Backbone
+from yowo_training.models.backbones.flow import of_flow
 from yowo_training.models.cfam import Cfam
 
 Fusion = Literal["cfam", "concat"]
 # Far above any network: 1,000 anchors of 1,000 classes; the largest backbone puts out 2,048 channels.
-_HIGHEST = {"outputs": 1_005_000, "width": 16_384, "shrink_3d": 32, "channels_extra": 1024}
+_HIGHEST = {"outputs": 1_005_000, "width": 16_384, "shrink_3d": 32}
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class YowoConfig:
         outputs: A * (5 + C).
         width: channels inside CFAM.
         attention_sign: see `GramAttention`.
-        shrink_3d: the 3-D branch reads frames shrunk by this integer factor.
+        shrink_3d: the 3-D branch and the third one read frames shrunk by this integer factor.
         fusion: "cfam", or "concat": the output layer directly on the concatenated features (paper, Table 2).
-        backbone_extra: a third branch over another modality of the clip (paper, section 4.3); a 3-D backbone or None.
-        channels_extra: of that modality, for example 2 for optical flow.
+        backbone_extra: a third branch over another modality of the clip (paper, section 4.3): optical flow, which the
+            network computes itself, see `of_flow`; a name of `BACKBONES_3D`, or None.
     """
 
     backbone_2d: str | None
@@ -44,7 +46,6 @@ class YowoConfig:
     shrink_3d: int = 1
     fusion: Fusion = "cfam"
     backbone_extra: str | None = None
-    channels_extra: int = 2
 
     def __post_init__(self) -> None:
         branches = ((self.backbone_2d, BACKBONES_2D), (self.backbone_3d, BACKBONES_3D))
@@ -61,6 +62,16 @@ class YowoConfig:
             if getattr(self, field) not in allowed:
                 raise InputError(f"{field} is {getattr(self, field)!r}, expected one of {', '.join(allowed)}")
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> YowoConfig:
+        """The configuration that a file records.
+
+        Raises:
+            InputError, TypeError: it is none.
+        """
+        # Files of before the third branch computed its own input record how many channels that had.
+        return cls(**{name: value for name, value in values.items() if name != "channels_extra"})
+
 
 class Yowo(nn.Module):
     """(B, 3, T, H, W), key frame last, to (B, A * (5 + C), H/32, W/32)."""
@@ -70,37 +81,30 @@ class Yowo(nn.Module):
         self.config = config
         self.backbone_2d = BACKBONES_2D[config.backbone_2d]() if config.backbone_2d else None
         self.backbone_3d = BACKBONES_3D[config.backbone_3d]() if config.backbone_3d else None
-        self.backbone_extra: Backbone | None = None
-        if config.backbone_extra:
-            self.backbone_extra = with_input_channels(BACKBONES_3D[config.backbone_extra](), config.channels_extra)
-        channels = sum(self.branch_channels())
+        self.backbone_extra = of_flow(BACKBONES_3D[config.backbone_extra]()) if config.backbone_extra else None
+        channels = sum(branch.out_channels for branch in self.branches().values())
         self.cfam: Cfam | None = None
         if config.fusion == "cfam":
             self.cfam = Cfam(channels, config.width, config.width, config.attention_sign)
             channels = config.width
         self.conv_final = nn.Conv2d(channels, config.outputs, 1, bias=False)
 
-    def forward(self, clips: Tensor, extra: Tensor | None = None) -> Tensor:
-        """See the class.
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.fused(self.features(clips))
 
-        Args:
-            extra: (B, C, T, H, W) of the third modality, for a model that has that branch.
-        """
-        return self.fused(self.features(clips, extra))
-
-    def features(self, clips: Tensor, extra: Tensor | None = None, rest_2d: bool = False) -> list[Tensor]:
+    def features(self, clips: Tensor, rest_2d: bool = False) -> list[Tensor]:
         """Features of the branches, (B, C, H/32, W/32) each: 3-D first as in the official code, the third one last.
 
         Args:
             rest_2d: do not run the 2-D branch; its features are left out.
         """
-        found = []
+        found, shrunk = [], self._shrunk(clips)
         if self.backbone_2d is not None and not rest_2d:
             found.append(self.backbone_2d(clips[:, :, -1]))
         if self.backbone_3d is not None:
-            found.insert(0, self.backbone_3d(self._shrunk(clips)).mean(dim=2))
-        if self.backbone_extra is not None and extra is not None:
-            found.append(self.backbone_extra(extra).mean(dim=2))
+            found.insert(0, self.backbone_3d(shrunk).mean(dim=2))
+        if self.backbone_extra is not None:
+            found.append(self.backbone_extra(shrunk).mean(dim=2))
         return found
 
     def fused(self, features: list[Tensor], heard_3d: Tensor | None = None) -> Tensor:
@@ -114,27 +118,18 @@ class Yowo(nn.Module):
         together = torch.cat(features, dim=1)
         return self.conv_final(together if self.cfam is None else self.cfam(together))  # type: ignore[no-any-return]
 
-    def branch_channels(self) -> list[int]:
-        """Channels of each of `features`."""
-        branches = (self.backbone_3d, self.backbone_2d, self.backbone_extra)
-        return [branch.out_channels for branch in branches if branch is not None]
+    def branches(self) -> dict[str, Backbone]:
+        """The branches by name, in the order of `features`."""
+        names = ("backbone_3d", "backbone_2d", "backbone_extra")
+        return {name: branch for name in names if (branch := getattr(self, name)) is not None}
+
+    def fed(self) -> tuple[Branch, ...]:
+        """What each branch is fed, see `ModelSpec.branches`."""
+        return tuple(
+            (name, branch.modality, "key frame" if name == "backbone_2d" else "clip")
+            for name, branch in self.branches().items()
+        )
 
     def _shrunk(self, clips: Tensor) -> Tensor:
         factor = self.config.shrink_3d
         return clips if factor == 1 else F.avg_pool3d(clips, (1, factor, factor))
-
-
-def with_input_channels(backbone: Backbone, channels: int) -> Backbone:
-    """The same backbone with a new first convolution for that many channels.
-
-    Raises:
-        InputError: the backbone has no 3-D convolution.
-    """
-    for parent in backbone.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Conv3d):
-                kernel, stride, padding = child.kernel_size, child.stride, child.padding
-                fresh = nn.Conv3d(channels, child.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
-                setattr(parent, name, fresh)
-                return backbone
-    raise InputError("this backbone has no 3-D convolution to widen")

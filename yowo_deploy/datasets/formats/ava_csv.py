@@ -15,13 +15,13 @@ import numpy as np
 
 from yowo_deploy.arrays import Int
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.box_files import ava_rows, read_label_map
+from yowo_deploy.datasets.box_files import ava_rows, read_label_map, text_of
 from yowo_deploy.datasets.data_json import Annotations, load_json, relative_to
-from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, whole
 from yowo_deploy.datasets.formats.sidecar import KEY, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES, fault_of_video
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.files import is_hidden, read_within
+from yowo_deploy.files import is_hidden
 
 VIDEOS = "videos.json"  # beside our csv: facts that the format lacks
 FARTHEST = 2  # pictures from the corner, beyond which numbers are pixels
@@ -45,9 +45,8 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
         DatasetError: a row that does not fit, with file and line.
     """
     folder, known = files[0].parent, _videos_beside(files[0].parent)
-    maps = (file for pattern in LABEL_MAPS for file in sorted(folder.glob(pattern)))
-    file = next((file for file in maps if not is_hidden(file.name)), None)
-    named = read_label_map(file) if file else {}
+    maps = [file for pattern in LABEL_MAPS for file in sorted(folder.glob(pattern)) if not is_hidden(file.name)]
+    named = read_label_map(maps[0]) if maps else {}
     labels = [named.get(number, str(number)) for number in range(1, max(named, default=0) + 1)]
     boxes: dict[str, list[_Box]] = {name: [] for name in known}
     subsets = {name: str(row.get("split", "")) for name, row in known.items()}
@@ -68,6 +67,8 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
         _add(rows, of_video, classes, options.start_s)
         videos.append(rows)
     notes = [] if labels else ["no label map (.pbtxt, classes.txt) beside the csv: classes are called by their numbers"]
+    if len(maps) > 1:
+        notes.append(f"classes are named by {maps[0].name}; not read: {', '.join(file.name for file in maps[1:])}")
     return classes, videos, notes
 
 
@@ -161,11 +162,11 @@ def _videos_beside(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _boxes(file: Path, classes: int) -> Iterator[tuple[str, _Box]]:
     """By the name of their video."""
-    for number, video, second, corners, rest in ava_rows(file, read_within(file).decode("utf-8-sig")):
+    for number, video, second, corners, rest in ava_rows(file, text_of(file)):
         where = f"{file}:{number}"
         try:
-            action = int(rest[0]) if corners and rest[0] else 0
-            person = int(float(rest[1])) if corners and len(rest) > 1 and rest[1] else UNKNOWN
+            action = whole(rest[0]) if corners and rest[0] else 0
+            person = whole(rest[1]) if corners and len(rest) > 1 and rest[1] else UNKNOWN
         except ValueError as error:
             raise DatasetError(f"{where}: {error}") from error
         if corners and rest[0] and not 1 <= action <= classes:

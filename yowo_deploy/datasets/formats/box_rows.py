@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -183,6 +183,21 @@ class Footage:
         return found
 
 
+def whole(value: Any) -> int:
+    """A whole number from JSON or text, where tools write 1.0 for 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    with contextlib.suppress(ValueError, OverflowError, TypeError):
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):
+                return int(value)
+        if float(value) == int(float(value)) and not isinstance(value, bool):
+            return int(float(value))
+    raise ValueError(f"{value!r}, expected a whole number")
+
+
 def is_footage(place: Path) -> bool:
     """Whether it is a file, or a folder with pictures: a video may be called as some other folder is."""
     if not os.path.isdir(place):
@@ -272,7 +287,13 @@ class Rows:
         class_id = np.array([numbers[label] for label in self.label], np.int64)
         with np.errstate(over="ignore"):  # becomes infinite, which is refused with its video
             boxes = (np.array(self.box, np.float64) * np.tile(self.scale, 2)).astype(np.float32)
-        person[taken_numbers(frame, person, class_id, boxes)] = UNKNOWN
+        taken = taken_numbers(frame, person, class_id, boxes)
+        if len(taken) and self.remarks is None:
+            self.guessed.append(
+                f"{len(taken)} boxes have the number of a person who is elsewhere in that frame: taken as others, the "
+                f"first in frame {frame[taken].min()}"
+            )
+        person[taken] = UNKNOWN
         if (person == UNKNOWN).any():
             person = people_by_overlap(when, person, boxes)
         noted = self.remarks.tubes if self.remarks else ()
@@ -321,6 +342,8 @@ def notes_of(found: Sequence[Rows]) -> list[str]:
     for rows in found:
         late = sum(frame >= rows.frames for frame in rows.frame) if rows.frames else 0
         clauses = [f"{late} boxes lie behind the last frame: --start, --fps, or another video?"] * bool(late)
+        if empty := sum(not (box[2] > box[0] and box[3] > box[1]) for box in rows.box):
+            clauses.append(f"{empty} boxes end where they begin, or before: see `data check`")
         for clause in dict.fromkeys([*rows.guessed, *clauses]):
             guessed.setdefault(clause, []).append(rows.name)
     notes = [f"{clause} ({_first_of(names)})" for clause, names in guessed.items()]

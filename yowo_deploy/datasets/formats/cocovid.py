@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from yowo_deploy.datasets.data_json import Annotations, relative_to
-from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, UNKNOWN, Footage, Options, Rows, is_footage
+from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, UNKNOWN, Footage, Options, Rows, is_footage, whole
 from yowo_deploy.datasets.formats.sidecar import KEY, file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.datasets.yowo_folders import first_number
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.json_text import to_json
 from yowo_deploy.video.suffixes import is_video
 
@@ -32,6 +34,10 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         DatasetError: a field names what is not there; with its place in the file.
     """
     footage = Footage(file.parent, options)
+    if not (isinstance(content.get("videos"), list) and all("video_id" in row for row in content["images"])):
+        raise DatasetError(f"{file} is of single pictures, without `videos`, or a `video_id` in each of its images")
+    for table in ("videos", "images", "categories"):
+        _refuse_twice(content[table], "id", f"{file}: {table}")
     names = {int(row["id"]): str(row["name"]) for row in sorted(content["categories"], key=lambda row: int(row["id"]))}
     images = {row["id"]: row for row in content["images"]}
     first = {image["video_id"]: image for image in reversed(content["images"])}
@@ -41,8 +47,10 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
     }
     listed: dict[Any, list[dict[str, Any]]] = {video_id: [] for video_id in videos}
     for number, image in enumerate(content["images"]):
-        _of(listed, image.get("video_id"), f"{file}: images[{number}]: video_id").append(image)
-    shifts = _shifts(videos, listed, footage)
+        with foreign(f"{file}: images[{number}]", DatasetError):
+            _of(listed, image.get("video_id"), f"{file}: images[{number}]: video_id").append(image)
+            _frame_id(image)
+    shifts, scored = _shifts(videos, listed, footage), Counter[Any]()
     for number, row in enumerate(content["annotations"]):
         where = f"{file}: annotations[{number}]"
         image = _of(images, row.get("image_id"), f"{where}: image_id")
@@ -51,11 +59,18 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
             videos[video_id].left_out[area] += 1
             continue
         label = _of(names, row.get("category_id"), f"{where}: category_id")
-        x, y, w, h = map(float, row["bbox"])
-        number = row.get("instance_id", row.get("track_id"))
-        person = UNKNOWN if number is None else int(number)
+        with foreign(where, DatasetError):
+            x, y, w, h = map(float, row["bbox"])
+            number = row.get("instance_id", row.get("track_id"))
+            person = UNKNOWN if number is None else whole(number)
         videos[video_id].add(_frame_id(image) + shifts[video_id], person, label, (x, y, x + w, y + h))
+        scored[video_id] += "score" in row
     for video_id, rows in videos.items():
+        if scored[video_id]:
+            rows.guessed.append(f"{scored[video_id]} annotations have a score, as detections do: taken as people")
+        _refuse_twice(
+            [{"frame_id": _frame_id(image)} for image in listed[video_id]], "frame_id", f"{file}: {rows.name}"
+        )
         rows.looked_at = rows.judged = frames = {_frame_id(image) + shifts[video_id] for image in listed[video_id]}
         if frames and not 0 <= min(frames) <= max(frames) < MAX_FRAMES:
             raise DatasetError(f"frame_id {min(frames)} to {max(frames)}, expected 0 to {MAX_FRAMES - 1}")
@@ -63,6 +78,13 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         if len(frames) == rows.frames and rows.frames - 1 in frames:
             rows.judged = None  # all were looked at
     return list(names.values()), list(videos.values()), []
+
+
+def _refuse_twice(rows: Sequence[dict[str, Any]], field: str, where: str) -> None:
+    """Raise a DatasetError where two rows have one value of a field, as files that were put together have."""
+    value, count = next(iter(Counter(row[field] for row in rows).most_common(1)), (None, 0))
+    if count > 1:
+        raise DatasetError(f"{where}: {count} have {field} {value!r}, expected one each: import the files one by one")
 
 
 def _ignored(row: dict[str, Any], names: dict[int, str]) -> str:
@@ -74,7 +96,9 @@ def _ignored(row: dict[str, Any], names: dict[int, str]) -> str:
 
 
 def _frame_id(image: dict[str, Any]) -> int:
-    return int(image["frame_id"] if "frame_id" in image else image["frame_index"])  # TAO's name
+    if "frame_id" not in image and "frame_index" not in image:
+        raise ValueError("no frame_id")
+    return whole(image["frame_id"] if "frame_id" in image else image["frame_index"])  # TAO's name
 
 
 def _shifts(videos: dict[Any, Rows], listed: dict[Any, list[dict[str, Any]]], footage: Footage) -> dict[Any, int]:

@@ -168,7 +168,8 @@ def _xml_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 def _xml_of(archive: zipfile.ZipFile, file: Path) -> zipfile.ZipInfo:
     members = _xml_members(archive)
     if len(members) != 1:
-        raise DatasetError(f"{file} holds {len(members)} XML files, expected CVAT's annotations.xml")
+        remedy = "" if members else "; of another format: unpack it, and import what is in it"
+        raise DatasetError(f"{file} holds {len(members)} XML files, expected CVAT's annotations.xml{remedy}")
     limit = min(MAX_BYTES, UNPACKED + RATIO * members[0].compress_size)
     if members[0].file_size > limit:
         raise DatasetError(f"{file} holds an XML of more than {limit >> 20} MiB: export the tasks one by one")
@@ -319,6 +320,8 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"{where}: {error}") from error
     rows.left_out += Counter(f"<{each.tag}> elements" for each in track if each.tag not in SHAPES)
+    rows.left_out["shapes of a track in one frame but the last"] += len(keys) - len({key.frame for key in keys})
+    keys = list({key.frame: key for key in keys}.values())
     known = {name for key in keys for name in key.attributes}
     task.attributes |= known
     names = [name for name in _names(attribute, known) if name in known]

@@ -83,7 +83,7 @@ def key_of(shape: Any, boxed: Counter[str]) -> Key:
     if not 0 <= frame < MAX_FRAMES:
         raise ValueError(f"frame {frame}, expected 0 to {MAX_FRAMES - 1}")
     parts = [part for part in shape if part.tag in SHAPES]  # of a skeleton, which has no `outside` itself
-    outside = shape.get("outside") == "1" or (bool(parts) and all(part.get("outside") == "1" for part in parts))
+    outside = _is_outside(shape) or (bool(parts) and all(map(_is_outside, parts)))
     if (angle or shape.tag != "box") and not outside:
         boxed[f"turned {shape.tag}" if angle else shape.tag] += 1
     attributes = {each.get("name", ""): each.text or "" for each in shape.iterfind("attribute")}
@@ -92,6 +92,11 @@ def key_of(shape: Any, boxed: Counter[str]) -> Key:
         points = _turned(points, angle, shape.tag == "ellipse")
     corners = tuple(points.reshape(-1).tolist()) if shape.tag == "box" and not angle else _around(points)
     return Key(frame, outside, corners, attributes)
+
+
+def _is_outside(shape: Any) -> bool:
+    """CVAT writes 1; other tools that write its format, True."""
+    return (shape.get("outside") or "").lower() in ("1", "true")
 
 
 def _outline(shape: Any) -> list[float]:
@@ -114,7 +119,7 @@ def _outline(shape: Any) -> list[float]:
             return [each for pair in zip(xs, ys, strict=True) for each in pair]
         case "skeleton":
             parts = [part for part in shape if part.tag in SHAPES]
-            seen = [part for part in parts if part.get("outside") != "1"]
+            seen = [part for part in parts if not _is_outside(part)]
             return [each for part in seen or parts for each in _outline(part)]
         case _:
             return [float(each) for point in shape.attrib["points"].split(";") for each in point.split(",")]

@@ -95,7 +95,10 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
 
 def _reference(data: dict[str, Any]) -> str:
     """The address of the video: `video`, else the first text that ends as a video's, else the first text."""
-    texts = [data["video"]] if "video" in data else [value for value in data.values() if isinstance(value, str)]
+    texts = [data["video"]] if "video" in data else list(data.values())
+    texts = [text for text in texts if isinstance(text, str) and text]
+    if not texts:
+        raise ValueError(f"its data names no video: {', '.join(data) or 'nothing at all'}")
     return str(next((text for text in texts if any(map(is_video, paths_in(str(text))))), texts[0]))
 
 
@@ -125,9 +128,14 @@ def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float 
 def _labels(region: dict[str, Any], choices_of: dict[Any, list[dict[str, Any]]], attribute: str | None) -> list[str]:
     """Of a region: its own, or the choices for it under the name of the attribute."""
     if attribute is None:
-        return list(dict.fromkeys(region["value"].get("labels", [])))
+        return _names(region["value"].get("labels", []))
     choices = choices_of.get(region.get("id"), ())
-    return list(dict.fromkeys(choice for each in choices for choice in each["value"].get("choices", [])))
+    return _names([name for each in choices for name in _names(each["value"].get("choices", []))])
+
+
+def _names(value: str | Sequence[str]) -> list[str]:
+    """Of a list, or one alone."""
+    return [value] if isinstance(value, str) else list(dict.fromkeys(value))
 
 
 def _moments(

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.box_files import lines_of
+from yowo_deploy.datasets.box_files import lines_of, text_of
 from yowo_deploy.datasets.data_json import Annotations, relative_to
-from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, is_footage
+from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, is_footage, whole
 from yowo_deploy.datasets.formats.sidecar import file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.errors import DatasetError
-from yowo_deploy.files import read_within
 from yowo_deploy.video.suffixes import is_video
 
 INFO, REMARKS = "seqinfo.ini", "yowoDeploy"
@@ -94,30 +93,30 @@ def _sequence(file: Path) -> dict[str, str]:
     if not place.is_file():
         return {}
     try:
-        parser.read_string(read_within(place).decode("utf-8-sig"))
+        parser.read_string(text_of(place))
         return dict(parser["Sequence"])
-    except (configparser.Error, KeyError, UnicodeDecodeError) as error:
+    except (configparser.Error, KeyError) as error:
         raise DatasetError(f"{place} is no seqinfo.ini of MOTChallenge: {str(error).splitlines()[0]}") from error
 
 
 def _labels(file: Path) -> list[str]:
     places = (place / "labels.txt" for place in (file.parent, _folder(file), _folder(file).parent))
     found = next((place for place in places if place.is_file()), None)
-    lines = [] if found is None else lines_of(read_within(found).decode("utf-8-sig"))
+    lines = [] if found is None else lines_of(text_of(found))
     return [line.strip() for line in lines if line.strip()]
 
 
 def _lines_of(file: Path, classes: int, options: Options) -> Iterator[tuple[int, int, int, list[float]]]:
     """Frame from 0, person, class from 1, or 0 of a row that is not judged, corners."""
-    for number, line in enumerate(lines_of(read_within(file).decode("utf-8-sig")), 1):
+    for number, line in enumerate(lines_of(text_of(file)), 1):
         where, row = f"{file}:{number}", line.split(",") if "," in line else line.split()
         if not row:
             continue
         if not 6 <= len(row) <= 10:
             raise DatasetError(f"{where}: {len(row)} columns, expected {_COLUMNS}")
         try:
-            frame, person, (x, y, w, h) = int(float(row[0])), int(float(row[1])), map(float, row[2:6])
-            sure, action = float(row[6]) if len(row) > 6 else 1.0, int(float(row[7])) if len(row) > 7 else 1
+            frame, person, (x, y, w, h) = whole(row[0]), whole(row[1]), map(float, row[2:6])
+            sure, action = float(row[6]) if len(row) > 6 else 1.0, whole(row[7]) if len(row) > 7 else 1
         except (ValueError, OverflowError) as error:
             raise DatasetError(f"{where}: {error}") from error
         if frame < 1:

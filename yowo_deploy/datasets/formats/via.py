@@ -36,6 +36,8 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
     for row in content["metadata"].values():
         of_view.setdefault(str(row["vid"]), []).append(row)
     for view, about in content["view"].items():
+        if not about["fid_list"]:
+            raise DatasetError(f"{file}: view {view} has no file")
         name = str(content["file"][str(about["fid_list"][0])]["fname"])
         rows = footage.rows(Path(paths_in(name)[0]).stem, footage.find(name))
         moments = [(row, _labels(row, known, names)) for row in of_view.get(view, ())]
@@ -67,7 +69,8 @@ def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]
     stretches = [(row["z"], labels) for row, labels in labelled if not row.get("xy") and len(row["z"]) == 2]
     if len(stretches) > MAX_STRETCHES:
         raise DatasetError(f"{where}: {len(stretches)} stretches of time, expected {MAX_STRETCHES} at most")
-    seconds = np.sort([float(row["z"][0]) for row, _ in labelled if row.get("xy")])
+    seconds = np.sort([float(row["z"][0]) for row, _ in labelled if row.get("xy") and row["z"]])
+    rows.left_out["attributes of a whole file"] += sum(not row.get("xy") and not row["z"] for row, _ in labelled)
     rows.left_out["stretches of time without a box"] += sum(
         int(np.searchsorted(seconds, float(b), "right") <= np.searchsorted(seconds, float(a)))
         for (a, b), _ in stretches
@@ -76,8 +79,8 @@ def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]
         if not row.get("xy"):
             continue
         kind, *numbers = row["xy"]
-        if kind not in SHAPES or len(row["z"]) != 1:
-            raise DatasetError(f"{where} at {row['z']} s: shape {kind}, expected a rectangle at one time")
+        if kind not in SHAPES or len(row["z"]) != 1 or (kind == 2 and len(numbers) != 4):
+            raise DatasetError(f"{where} at {row['z']} s: shape {row['xy']}, expected a rectangle at one time")
         if SHAPES[kind] != "rectangle":
             rows.boxed[SHAPES[kind]] += 1
         second, box = float(row["z"][0]), _around(kind, list(map(float, numbers)))

@@ -19,7 +19,7 @@ namespace yowo {
 // Everything a runtime must know to feed a YOWO model and to read its answer; `yowo_deploy/spec.py` says what each
 // field means. What `from_json` gives is checked; call `check` after changing a field.
 struct ModelSpec {
-  static constexpr int newest_format = 2;
+  static constexpr int newest_format = 3;
   static constexpr double max_clip = 1 << 28;
   static constexpr const char* metadata_key = "yowo_spec";
 
@@ -45,6 +45,7 @@ struct ModelSpec {
   std::string weights_sha256;
   std::string name = "yowo";
   bool streaming = false;
+  std::vector<std::array<std::string, 3>> branches;  // name, modality, frames
   int format_version = newest_format;
 
   // Throws SpecError: not JSON, an unknown or missing field, a wrong type or value, or a newer format.
@@ -135,7 +136,8 @@ void each_field(Spec& spec, const Visit& visit) {
       visit("event_on", spec.event_on), visit("event_off", spec.event_off),
       visit("evaluation_threshold", spec.evaluation_threshold), visit("nms_threshold", spec.nms_threshold),
       visit("precision", spec.precision), visit("weights_sha256", spec.weights_sha256), visit("name", spec.name),
-      visit("streaming", spec.streaming), visit("format_version", spec.format_version);
+      visit("streaming", spec.streaming), visit("branches", spec.branches),
+      visit("format_version", spec.format_version);
 }
 
 // Whether every character can be shown, as Python's `str.isprintable`, but for code points that are assigned to
@@ -231,6 +233,13 @@ inline void ModelSpec::check() const {
   detail::one_of("start_rule", start_rule, {"repeat"});
   detail::one_of("class_activation", class_activation, {"softmax", "softmax+sigmoid"});
   detail::one_of("attention_sign", attention_sign, {"paper", "release"});
+  std::set<std::string_view> names;
+  for (const auto& [branch, modality, frames] : branches) {
+    const bool fits = detail::printable(branch) && names.insert(branch).second && names.size() <= 8;
+    require(fits, "branches", "'" + branch + "'", "at most 8 printable names, none twice");
+    detail::one_of("branches", modality, {"colour", "flow"});
+    detail::one_of("branches", frames, {"key frame", "clip"});
+  }
   detail::one_of("precision", precision, {"fp32", "fp16", "bf16", "int8"});
   detail::each_field(*this, [](const char* field, const auto& value) {  // every single double is a share
     if constexpr (std::is_same_v<decltype(value), const double&>)

@@ -24,6 +24,7 @@ class MotionLite0(Backbone):
     """
 
     out_channels = EfficientNetLite0.out_channels
+    modality = "flow"
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,12 +51,17 @@ def motion(clips: Tensor) -> Tensor:
     pairs = (first, [min(i + 1, last) for i in first])
     # Not grey[:, first], which is exported as GatherND.
     before, after = (torch.cat([grey[:, i : i + 1] for i in frames], dim=1) for frames in pairs)
-    found = [after - before]
+    return torch.cat([after - before, *flow_fields(before, after)], dim=1)
+
+
+def flow_fields(before: Tensor, after: Tensor) -> list[Tensor]:
+    """Of each scale the flow of (B, N, H, W) to (B, N, H, W), as `lucas_kanade` gives it, without the frame's own."""
+    found = []
     for scale in SCALES:
         flow = lucas_kanade(_shrunk(before, scale), _shrunk(after, scale))
         flow = flow - flow.mean(dim=(-2, -1), keepdim=True)
         found.append(flow if scale == 1 else F.interpolate(flow, scale_factor=float(scale), mode="bilinear"))
-    return torch.cat(found, dim=1)
+    return found
 
 
 def lucas_kanade(before: Tensor, after: Tensor) -> Tensor:
