@@ -28,7 +28,8 @@ class FrameInference:
         self._stream: FrameStream | None = stream if not sparse or isinstance(stream, Skipping) else None
         self.parallel = backend.streams if self._stream is None else 1
         # `map_ahead` asks for one clip more than it has calls at work.
-        self._buffer = ClipBuffer(backend.spec, held=self.parallel + 1 if self.parallel > 1 else 1)
+        held = self.parallel + 1 if self.parallel > 1 else 1
+        self._buffer = ClipBuffer(backend.spec, held) if self._stream is None else None
 
     @property
     def by_clip(self) -> bool:
@@ -38,7 +39,7 @@ class FrameInference:
     def next_input(self, planes: Float) -> Float:
         """What `raw` takes for the next frame, (3, H, W) as `preprocess` gives it: a clip, (1, 3, T, H, W), valid for
         `parallel` + 1 frames; or the planes themselves."""
-        return self._buffer.push(planes)[None] if self._stream is None else planes
+        return planes if self._buffer is None else self._buffer.push(planes)[None]
 
     def raw(self, given: Float, number: int) -> Float:
         """(A * (5 + C), rows, columns) for the frame of that number; of a stream one frame after the other."""
@@ -56,6 +57,6 @@ class FrameInference:
 
     def reset(self) -> None:
         """Forget every frame: the next one is the first of a new video."""
-        self._buffer.reset()
-        if self._stream is not None:
-            self._stream.reset()
+        for each in (self._buffer, self._stream):
+            if each is not None:
+                each.reset()
