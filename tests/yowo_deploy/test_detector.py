@@ -588,10 +588,9 @@ def test_a_file_is_opened_with_all_options_of_open_model_and_of_a_detector(call:
     """
     given = dict(inspect.signature(call).parameters)
     wanted = {**inspect.signature(DetectorOptions).parameters, **inspect.signature(open_model).parameters}
-    assert wanted.pop("streaming").default is False
-    if call == Detector.open:
-        assert given.pop("clips").default is False
-    else:
+    assert wanted.pop("streaming").default is None
+    assert given.pop("clips").default is False
+    if call == StreamPool.open:
         assert given.pop("parallel").default is None and wanted.pop("parallel").default == 1
         assert [given.pop(name).default for name in ("max_wait_ms", "max_batch")] == [0, None]
     path = given.pop("path")

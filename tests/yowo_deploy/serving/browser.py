@@ -44,8 +44,6 @@ def main() -> None:
                 page.mouse.down()
                 page.mouse.move(*given[1], steps=4)
                 page.mouse.up()
-            elif command == "shot":
-                page.screenshot(path=given, full_page=True)
             elif command == "said":
                 answer = said
             elif command == "axe":
