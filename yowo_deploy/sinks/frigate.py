@@ -9,13 +9,12 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.closing import Closing
 from yowo_deploy.json_text import to_json
 from yowo_deploy.result import Result
 from yowo_deploy.sinks.http_request import Endpoint, request
 from yowo_deploy.sinks.jsonl import Messages
 from yowo_deploy.sinks.messages import Addressed, Json, level_of, name_of
-from yowo_deploy.sinks.outbox import Outbox, Refused
+from yowo_deploy.sinks.outbox import Outbox, Queued, Refused
 
 
 class _Change(NamedTuple):
@@ -31,7 +30,7 @@ class _Change(NamedTuple):
     create: bytes | None
 
 
-class Frigate(Closing):
+class Frigate(Queued):
     """Creates and ends events in Frigate, in order, from a thread of its own; may be shared by several `FrigateSink`s.
 
     `POST /api/events/CAMERA/LABEL/create` with a duration of null, and `PUT /api/events/ID/end`. Frigate times both by
@@ -57,16 +56,6 @@ class Frigate(Closing):
         self._ids: dict[str, str] = {}  # Frigate's, of the events that go on; used by the outbox's thread alone
         self._outbox = Outbox[_Change](f"Frigate {self._endpoint.shown}", self._send, report=report, wait=wait)
 
-    @property
-    def counts(self) -> Counter[str]:
-        """Requests by outcome, see `Outbox`."""
-        return self._outbox.counts
-
-    @property
-    def waiting(self) -> int:
-        """Requests that are not sent yet."""
-        return self._outbox.waiting
-
     def push(self, message: Json, size_wh: tuple[int, int]) -> None:
         """Queue a beginning or an end; never waits. Updates are left out: Frigate takes none."""
         if message["type"] == "update":
@@ -74,10 +63,6 @@ class Frigate(Closing):
         begins = message["type"] == "new"
         create = to_json(_creation(message, size_wh)).encode() if begins else None
         self._outbox.put(_Change(message["id"], message["source"], name_of(message), create))
-
-    def close(self) -> None:
-        """Send what waits, within a few seconds."""
-        self._outbox.close()
 
     def _send(self, change: _Change) -> None:
         if change.create is None:

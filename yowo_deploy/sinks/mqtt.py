@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, MissingExtraError
 from yowo_deploy.json_text import to_json
 from yowo_deploy.postprocess.rules import Rules
@@ -20,7 +19,7 @@ from yowo_deploy.result import Result
 from yowo_deploy.sinks.home_assistant import DISCOVERY, discovery
 from yowo_deploy.sinks.jsonl import Messages
 from yowo_deploy.sinks.messages import EVENTS_FORMATS, Addressed, EventsFormat, FrigateForm, level_of, name_of
-from yowo_deploy.sinks.outbox import Outbox, Retry
+from yowo_deploy.sinks.outbox import Outbox, Queued, Retry
 
 COUNTS_EVERY_S = 0.5  # at most; people appear and disappear faster
 STATS_EVERY_S = 30.0
@@ -34,7 +33,7 @@ class _Message(NamedTuple):
     expendable: bool
 
 
-class MqttBroker(Closing):
+class MqttBroker(Queued):
     """A connection that several `MqttSink`s may share, with the queue of their messages.
 
     `<prefix>/available` is "online" or, by last will, "offline". While the broker is away, 1,000 messages wait in
@@ -77,16 +76,6 @@ class MqttBroker(Closing):
             address, self.topic("available"), f"{DISCOVERY}/status", self._send_retained, self._status, report
         )
         self._outbox = Outbox[_Message](address.shown, self._send, lambda each: each.expendable, report)
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Messages by outcome, see `Outbox`."""
-        return self._outbox.counts
-
-    @property
-    def waiting(self) -> int:
-        """Messages that are not sent yet."""
-        return self._outbox.waiting
 
     @property
     def connected(self) -> bool:

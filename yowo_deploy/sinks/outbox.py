@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from yowo_deploy.closing import Closing
 from yowo_deploy.plain_text import shown
@@ -171,3 +171,23 @@ class Outbox(Closing, Generic[T]):
         if not self._in_trouble:
             self._in_trouble = True
             self._report(shown(f"{self._name}: {text}"))
+
+
+class Queued(Closing):
+    """What sends through an outbox of its own."""
+
+    _outbox: Outbox[Any]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Messages by outcome, see `Outbox`."""
+        return self._outbox.counts
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are not sent yet."""
+        return self._outbox.waiting
+
+    def close(self) -> None:
+        """Send what waits, within a few seconds."""
+        self._outbox.close()

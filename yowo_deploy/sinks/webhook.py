@@ -14,14 +14,13 @@ from typing import NamedTuple
 import cv2
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError
 from yowo_deploy.json_text import to_json
 from yowo_deploy.result import Result
 from yowo_deploy.sinks.http_request import Endpoint, is_public, request
 from yowo_deploy.sinks.jsonl import Messages
 from yowo_deploy.sinks.messages import Addressed, Json
-from yowo_deploy.sinks.outbox import Outbox
+from yowo_deploy.sinks.outbox import Outbox, Queued
 
 SIGNATURE = "X-Yowo-Signature"
 SNAPSHOT_SIDE, SNAPSHOT_QUALITY = 640, 80  # pixels of the longer side: 60 kB, of which 1,000 may wait
@@ -39,7 +38,7 @@ class Post(NamedTuple):
     kind: str
 
 
-class Webhook(Closing):
+class Webhook(Queued):
     """Posts bodies to one address, in order, from a thread of its own; may be shared by several `WebhookSink`s.
 
     Each request has `Idempotency-Key`, and with a secret `X-Yowo-Signature: t=UNIX,v1=HEX`: HMAC-SHA256 over the time,
@@ -75,25 +74,11 @@ class Webhook(Closing):
             f"webhook {self._endpoint.shown}", self._send, lambda post: post.kind == "update", report, wait=wait
         )
 
-    @property
-    def counts(self) -> Counter[str]:
-        """Messages by outcome, see `Outbox`."""
-        return self._outbox.counts
-
-    @property
-    def waiting(self) -> int:
-        """Messages that are not sent yet."""
-        return self._outbox.waiting
-
     def post(self, message: Json) -> None:
         """Queue a message; never waits. Of an update the number of the frame is part of the key."""
         part = f":{message.get('frame', 0)}" if message["type"] == "update" else ""
         key = f"{message['id']}:{message['type']}{part}"
         self._outbox.put(Post(key, to_json(message).encode(), message["type"]))
-
-    def close(self) -> None:
-        """Send what waits, within a few seconds."""
-        self._outbox.close()
 
     def _send(self, post: Post) -> None:
         now = self._clock()
