@@ -7,19 +7,16 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
-
-import numpy as np
 
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend, Look
 from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.backends.loader import open_model
-from yowo_deploy.boxes import Detections, Tube, one_line
+from yowo_deploy.boxes import Tube, one_line
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.keywords import checked_keywords
@@ -32,6 +29,7 @@ from yowo_deploy.prefetch import Prefetch, map_ahead
 from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import as_bgr, preprocess
 from yowo_deploy.result import Result
+from yowo_deploy.result_linker import ResultLinker, Unlinked
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_deploy.video.timed_frame import TimedFrame
 
@@ -71,14 +69,6 @@ class _Task(NamedTuple):
     given: Float
     asked: bool
     anew: bool
-
-
-class _Answer(NamedTuple):
-    """What the engine found, with seconds by stage."""
-
-    detections: Detections
-    best_score: float
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -129,16 +119,23 @@ class DetectorOptions:
         """`streaming` of `open_model`: None where some frames are not asked for, or clips are wished."""
         return videos if self.every == 1 and not clips else None
 
-    def linker(self, spec: ModelSpec) -> OnlineLinker:
-        """What follows people by these options, in the results of a model."""
+    def linker(self, spec: ModelSpec, decay: float | None = None) -> OnlineLinker:
+        """What follows people by these options, in the results of a model; `decay` takes the place of theirs."""
         confidence = spec.confidence_threshold if self.confidence is None else self.confidence
         averaged = bool(spec.tube_decay) if self.tube_scores is None else self.tube_scores
         return OnlineLinker(
             min_frames=2,  # a single detection is no evidence of a person
             appear=confidence,
             keep=self.keep_of(spec) or None,
-            decay=(spec.tube_decay or TUBE_DECAY) if averaged else 0.0,
+            decay=((spec.tube_decay or TUBE_DECAY) if averaged else 0.0) if decay is None else decay,
         )
+
+    def result_linker(self, spec: ModelSpec, linker: OnlineLinker | None = None) -> ResultLinker:
+        """What makes results of detections by these options; with a linker of its own in place of theirs."""
+        confidence = spec.confidence_threshold if self.confidence is None else self.confidence
+        label_threshold = None if spec.class_activation == "softmax" else confidence
+        shown = ClassFilter(spec, self.classes, confidence)
+        return ResultLinker(linker or self.linker(spec), shown, label_threshold)
 
     def keep_of(self, spec: ModelSpec) -> float:
         """The objectness above which people stay; 0 where every box must exceed the confidence."""
@@ -184,11 +181,9 @@ class Detector(Closing):
         self.backend, self._every, spec = backend, every, backend.spec
         self._confidence = spec.confidence_threshold if confidence is None else confidence
         self._iou = spec.nms_threshold if iou is None else iou
-        self._label_threshold = None if spec.class_activation == "softmax" else self._confidence
-        self._filter = ClassFilter(spec, options.classes, self._confidence)
         self._inference = FrameInference(backend, look, sparse=every > 1)
         self._keep = 0.0 if linker else options.keep_of(spec)
-        self._fresh_linker = linker or options.linker(spec)
+        self._linker = options.result_linker(spec, linker)
         self._cuts = CutDetector() if (bool(spec.tube_decay) if cuts is None else cuts) else None
         self._busy, self._at_work, self._closed = threading.Lock(), "", False
         self.reset()
@@ -253,8 +248,7 @@ class Detector(Closing):
             ModelFileError: the network answers with NaN or infinity.
         """
         with self._alone("push()"):
-            task = self._next(self._prepare(frame, index, timestamp))
-            return self._finish(task, self._ask(task))
+            return self._linker.push(self._ask(self._next(self._prepare(frame, index, timestamp))))
 
     def stream(self, frames: Iterable[Frame | TimedFrame], ahead: int = AHEAD) -> Iterator[Result]:
         """As `push` for every frame, with decoding and preprocessing run ahead in a thread of their own.
@@ -269,15 +263,35 @@ class Detector(Closing):
         Raises:
             InputError: see `push`; also while another `stream` has not ended.
         """
-        with self._alone("stream()"), Prefetch(self._prepared(frames), ahead) as prepared:
-            tasks, parallel = map(self._next, prepared), self._inference.parallel
-            answered = map_ahead(lambda task: (task, self._ask(task)), tasks, parallel)
-            for task, answer in answered:
-                yield self._finish(task, answer)
+        with self._alone("stream()"):
+            yield from map(self._linker.push, self._unlinked(frames, ahead))
+
+    def detections(self, frames: Iterable[Frame | TimedFrame], first: int = 0, lead_in: int = 0) -> Iterator[Unlinked]:
+        """As `stream` of a new video, without following people: `ResultLinker` makes the same results of it later.
+
+        Args:
+            frames: as `stream` takes them.
+            first: number of the first of them in the video.
+            lead_in: frames at the beginning that get no detections, and are only seen. With `lead_in_frames` of them
+                those behind get the detections of the whole video, to the bit.
+        """
+        self.reset()
+        self._count, self._number, self._asked_from = first, first - 1, first + lead_in
+        with self._alone("detections()"):
+            yield from self._unlinked(frames, AHEAD)
+
+    @property
+    def lead_in_frames(self) -> int:
+        """Frames before one that its detections depend on: those of a clip, and one for cuts and sizes."""
+        return max(1, (self.spec.clip_length - 1) * self.spec.frame_stride)
+
+    def _unlinked(self, frames: Iterable[Frame | TimedFrame], ahead: int) -> Iterator[Unlinked]:
+        with Prefetch(self._prepared(frames), ahead) as prepared:
+            yield from map_ahead(self._ask, map(self._next, prepared), self._inference.parallel)
 
     def finish(self) -> tuple[Tube, ...]:
         """End the tubes that are alive and return those that no result had as `ended`."""
-        return self._filter.tubes(self._linker.close())
+        return self._linker.finish()
 
     def reset(self, source: str = "") -> None:
         """Forget the frames so far: the next one starts a new video, with people numbered from 0.
@@ -288,9 +302,8 @@ class Detector(Closing):
         self._inference.reset()
         if self._cuts:
             self._cuts.reset()
-        self._linker = deepcopy(self._fresh_linker)
-        self._last: Result | None = None
-        self._source, self._count, self._number, self._shape = source, 0, -1, (0, 0)
+        self._linker.reset(source)
+        self._count, self._number, self._shape, self._asked_from = 0, -1, (0, 0), 0
 
     def close(self) -> None:
         """Close the model; safe to call twice."""
@@ -340,60 +353,26 @@ class Detector(Closing):
         anew = self._count > 0 and shape != self._shape
         anew |= bool(self._cuts and self._cuts.push(prepared.image))
         given = self._inference.next_input(prepared.planes)
-        asked = self._count % self._every == 0 or anew
+        asked = self._count >= self._asked_from and (self._count % self._every == 0 or anew)
         self._number, self._shape = number, shape
         self._count += 1
         return _Task(prepared, number, given, asked, anew)
 
-    def _ask(self, task: _Task) -> _Answer | None:
+    def _ask(self, task: _Task) -> Unlinked:
         """The engine's answer to a task, decoded; tasks may be here at once unless there is a stream."""
-        if not task.asked:
+        prepared, seconds = task.prepared, {"preprocess": task.prepared.seconds}
+        found, best = None, 0.0
+        if task.asked:
+            start = perf_counter()
+            raw = self._inference.raw(task.given, task.number)
+            inferred = perf_counter()
+            size_wh = prepared.image.shape[1], prepared.image.shape[0]
+            try:
+                found, best = detect_and_best(raw, self.spec, size_wh, self._confidence, self._iou, self._keep)
+            except ModelFileError as error:
+                raise ModelFileError(f"frame {task.number}: {error}") from error
+            seconds |= {"infer": inferred - start, "postprocess": perf_counter() - inferred}
+        else:
             self._inference.skip(task.given)
-            return None
-        start = perf_counter()
-        raw = self._inference.raw(task.given, task.number)
-        inferred = perf_counter()
-        size_wh = task.prepared.image.shape[1], task.prepared.image.shape[0]
-        try:
-            found, best = detect_and_best(raw, self.spec, size_wh, self._confidence, self._iou, self._keep)
-        except ModelFileError as error:
-            raise ModelFileError(f"frame {task.number}: {error}") from error
-        return _Answer(found, best, {"infer": inferred - start, "postprocess": perf_counter() - inferred})
-
-    def _finish(self, task: _Task, answer: _Answer | None) -> Result:
-        """Follow people; answers come here in order."""
-        start, prepared = perf_counter(), task.prepared
-        result = self._carried(prepared.image) if answer is None else self._linked(task, answer)
-        end = perf_counter()
-        seconds = {"preprocess": prepared.seconds, "infer": 0.0, "postprocess": 0.0}
-        seconds |= {**(answer.seconds if answer else {}), "link": end - start}
-        self._last = replace(
-            result,
-            frame_index=task.number,
-            timestamp=prepared.timestamp,
-            speed={stage: 1000 * value for stage, value in seconds.items()},
-            latency_ms=1000 * (end - prepared.there),
-        )
-        return self._last
-
-    def _linked(self, task: _Task, answer: _Answer) -> Result:
-        before = self._linker.close() if task.anew else []
-        tubes = self._linker.push(answer.detections, task.number)
-        found = self._filter.among(self._linker.shown)
-        return Result(
-            task.number,
-            task.prepared.image,
-            found,
-            self.spec.labels,
-            {},
-            tubes=self._filter.tubes(tubes),
-            ended=self._filter.tubes([*before, *self._linker.finished()]),
-            source=self._source,
-            best_score=answer.best_score,
-            label_threshold=self._label_threshold,
-        )
-
-    def _carried(self, image: Frame) -> Result:
-        empty = replace(Detections.empty(self.spec.classes), tracker_id=np.zeros(0, np.int64))
-        last = self._last or Result(0, image, empty, self.spec.labels, {}, source=self._source)
-        return replace(last, frame=image, ended=(), carried=True, best_score=0.0)
+        facts = (task.number, prepared.image, prepared.timestamp, found, best, task.anew)
+        return Unlinked(*facts, prepared.there, seconds)

@@ -23,7 +23,7 @@ from yowo_deploy.boxes import Detections
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, annotations_hash, split_present
 from yowo_deploy.datasets.box_table import FRAMES
 from yowo_deploy.datasets.registry import open_dataset
-from yowo_deploy.errors import DatasetError, InputError, ModelFileError
+from yowo_deploy.errors import DatasetError, EngineError, InputError, ModelFileError
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
@@ -41,6 +41,7 @@ from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
+from yowo_deploy.worker_pool import Beat, ProcessPool
 
 VIDEO_IOUS = (0.2, 0.5, 0.75)  # of the published tables
 
@@ -96,6 +97,7 @@ def evaluate(
     save: str | os.PathLike[str] | None = None,
     features: str | os.PathLike[str] | None = None,
     tube_scores: bool | None = None,
+    workers: int = 1,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -113,6 +115,7 @@ def evaluate(
         features: folder that `yowo-deploy features` wrote with this checkpoint.
         tube_scores: average class scores along tubes, as `detect` shows them; by default where the model's spec has a
             `tube_decay` and `every` is 1. Not by AVA's rules.
+        workers: processes, each with an engine, that share the videos; the cores are divided among them.
         reporter: receives messages and progress; by default they are logged.
         options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
 
@@ -143,6 +146,11 @@ def evaluate(
         kept = _kept(save, hashlib.sha256(repr(made_by).encode()).hexdigest(), truth.rules, videos) if save else None
         with reporter.progress("evaluating", len(videos)) as update:
             done = iter(range(1, len(videos) + 1))
+            if workers > 1:
+                kept = kept or _InMemory()
+                threads = options.get("threads") or max(1, (os.cpu_count() or 1) // workers)
+                make = _MakeJudge(os.fspath(model), features, {**options, "threads": threads})
+                _judge_by_workers(make, workers, [each for each in videos if each.name not in kept.done], every, kept)
             found = evaluate_videos(
                 backend,
                 videos,
@@ -155,6 +163,63 @@ def evaluate(
                 tube_scores,
             )
     return replace(found, videos_absent=absent)
+
+
+class _InMemory:
+    """A `DetectionsLog` without a file."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, tuple[FrameBoxes, int]] = {}
+
+    def add(self, video: str, boxes: FrameBoxes, missing: int) -> None:
+        """See `DetectionsLog`."""
+        self.done[video] = boxes, missing
+
+
+class _Judge:
+    """A `Worker` with one engine, for videos with their judged frames."""
+
+    greeting = "ready"
+
+    def __init__(self, backend: Backend, features: str | os.PathLike[str] | None) -> None:
+        self._backend, self._features = backend, features
+
+    def do(self, task: tuple[AnnotatedVideo, Int], beat: Beat) -> tuple[FrameBoxes, int]:
+        """The rows of a video, and how many of its annotated frames the file lacks."""
+        video, judged = task
+        look = long_term_look(self._backend, bank_of(self._features, video.path)) if self._features else None
+        return _judge(self._backend, video, judged, None, look)
+
+
+@dataclass(frozen=True)
+class _MakeJudge:
+    """Makes a `_Judge` in its process."""
+
+    model: str
+    features: str | os.PathLike[str] | None
+    options: dict[str, Any]
+
+    def __call__(self) -> _Judge:
+        return _Judge(open_model(self.model, **self.options), self.features)
+
+
+def _judge_by_workers(
+    make: _MakeJudge, workers: int, videos: Sequence[AnnotatedVideo], every: int, kept: DetectionsLog
+) -> None:
+    """Put the rows of the videos into a log.
+
+    Raises:
+        EngineError: a video cannot be read, or the model cannot be run.
+    """
+    waiting = [(video, video.judged_frames()[::every]) for video in reversed(videos)]
+    with ProcessPool(make, min(workers, max(1, len(videos))), math.inf) as pool:
+        while waiting or pool.busy():
+            while waiting and pool.idle():
+                pool.submit(waiting.pop())
+            for outcome in pool.outcomes(1.0):
+                if outcome.reason:
+                    raise EngineError(outcome.reason)
+                kept.add(outcome.task[0].name, *outcome.value)
 
 
 def _kept(path: str | os.PathLike[str], stamp: str, rules: Rules, videos: Sequence[AnnotatedVideo]) -> DetectionsLog:

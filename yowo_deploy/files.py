@@ -47,7 +47,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         if target.is_dir():
             raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
+        sweep(target.parent)
         stem = target.stem.encode("ascii", "ignore").decode()[:40]
         handle, name = tempfile.mkstemp(target.suffix[:16], f".{stem}.{_mark()}", target.parent)
     except OSError as error:
@@ -81,7 +81,7 @@ def work_folder() -> Iterator[Path]:
         OutputError: it cannot be made.
     """
     try:
-        _sweep(Path(tempfile.gettempdir()))
+        sweep(Path(tempfile.gettempdir()))
         folder = tempfile.TemporaryDirectory(prefix=_mark(), ignore_cleanup_errors=True)
     except OSError as error:
         raise OutputError(f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another") from error
@@ -106,9 +106,9 @@ def _lock(handle: int) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes of ours left in a folder, once for each folder."""
-    if folder in _SWEPT or fcntl is None:
+def sweep(folder: Path, again: bool = False) -> None:
+    """Remove what killed processes of ours left in a folder; once for each folder, unless asked `again`."""
+    if (folder in _SWEPT and not again) or fcntl is None:
         return
     _SWEPT.add(folder)
     with contextlib.suppress(OSError), os.scandir(folder) as entries:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from yowo_deploy import detector as detector_module
+from yowo_deploy import result_linker
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.loader import open_model
@@ -196,7 +197,9 @@ def test_a_stream_that_is_left_early_ends_its_thread(spec: ModelSpec, numpy_back
 def test_every_stage_is_timed_in_milliseconds(
     spec: ModelSpec, numpy_backend: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector_module, "perf_counter", itertools.count(0.0, 0.25).__next__)
+    clock = itertools.count(0.0, 0.25).__next__
+    for module in (detector_module, result_linker):
+        monkeypatch.setattr(module, "perf_counter", clock)
     result = Detector(numpy_backend(spec)).push(frames_of(1)[0])
     assert result.speed == {"preprocess": 250, "infer": 250, "postprocess": 250, "link": 250}
     assert result.latency_ms == 6 * 250  # the clock was asked seven times
@@ -402,8 +405,8 @@ def test_every_tube_is_told_once_and_then_forgotten(every: int, spec: ModelSpec,
     for result in detector.stream(frames_of(60)):
         seen |= set(result.detections.tracker_id.tolist())  # type: ignore[union-attr]
         ended += [tube.tracker_id for tube in result.ended]
-        assert len(detector._linker._alive) <= 16  # as many as a frame of this model can have
-        assert detector._linker._ended == []
+        assert len(detector._linker._linker._alive) <= 16  # as many as a frame of this model can have
+        assert detector._linker._linker._ended == []
     assert len(ended) > 30 // every
     ended += [tube.tracker_id for tube in detector.finish()]
     assert sorted(ended) == sorted(seen)  # type: ignore[type-var]

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any
 
@@ -17,10 +13,10 @@ from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
+from yowo_deploy.child_process import ChildProcess
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import EngineError
 
-_PATIENCE_S = 10.0  # for a process that was asked to end
 LIMIT_S = 3600.0  # for one answer: TensorRT behind ONNX Runtime may compile for half an hour
 
 
@@ -43,25 +39,7 @@ class Isolated(Engine):
     ) -> None:
         options.pop("streaming", None)  # streams are not passed on from here, and clips are faster than one each
         self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
-        here, there = Pipe()
-        self._connection = here
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
-        # What can be imported here can be imported there.
-        environment = (
-            os.environ
-            | {"PYTHONSAFEPATH": "1"}
-            | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)}
-        )
-        code = f"from yowo_deploy.backends.isolated_server import serve; serve({there.fileno()}, {memory})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            pass_fds=[there.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._complaints,
-            env=environment,
-        )
-        there.close()
+        self._child = ChildProcess("yowo_deploy.backends.isolated_server", "serve", memory)
         with closed_on_error(self):
             self.name, self.spec, self.streams, self.batch = self._ask(self._path, options)
 
@@ -86,47 +64,30 @@ class Isolated(Engine):
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._connection.close()
-        self._end()
-        self._complaints.close()
-
-    def _end(self) -> int:
-        """Wait for the process, not for ever; its exit code."""
-        try:
-            return self._process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        self._child.close()
 
     def _ask(self, *request: Any) -> Any:
+        connection = self._child.connection
         with self._turn:
-            if self._connection.closed:
+            if connection.closed:
                 raise EngineError(f"{self._path} is closed, or its process has died: open it again")
             try:
-                self._connection.send(request)
-                if not self._connection.poll(self._limit_s):
-                    self._process.kill()
+                connection.send(request)
+                if not connection.poll(self._limit_s):
+                    self._child.process.kill()
                     raise EngineError(f"the process that ran {self._path} gave no answer in {self._limit_s:g} s")
-                kind, content = self._connection.recv()
+                kind, content = connection.recv()
                 if kind == "arrays":
-                    content = {name: _receive(self._connection, shape) for name, shape in content}
+                    content = {name: _receive(connection, shape) for name, shape in content}
             except (OSError, EOFError) as error:
-                self._connection.close()
-                raise EngineError(f"the process that ran {self._path} died: {self._last_words()}") from error
+                connection.close()
+                raise EngineError(f"the process that ran {self._path} died: {self._child.last_words()}") from error
             except BaseException:
-                self._connection.close()  # half an answer may be in it, which the next call would take for its own
+                connection.close()  # half an answer may be in it, which the next call would take for its own
                 raise
         if kind == "error":
             raise content
         return content
-
-    def _last_words(self) -> str:
-        code = self._end()
-        if code < 0:
-            return signal.strsignal(-code) or f"signal {-code}"
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
 
 
 def _receive(connection: Connection, shape: tuple[int, ...]) -> Float:

@@ -27,6 +27,8 @@ COMMANDS = {
     "parity": "prove that two model files compute the same",
     "bench": "benchmark model files",
     "detect": "find people and their actions in videos and cameras",
+    "batch": "find people and their actions in an archive of videos, with many workers",
+    "find": "search in the results of batch, and cut clips",
     "serve": "serve a model over HTTP, with a live page",
     "view": "show a run of detect in the browser",
     "package": "write a model repository for Triton",
@@ -43,6 +45,15 @@ EXAMPLES = {
         "yowo-deploy detect video.mp4",
         "yowo-deploy detect video.mp4 -o out.webm --json out.jsonl",
         "yowo-deploy detect rtsp://door/stream 0 --events events/",
+    ),
+    "batch": (
+        "yowo-deploy batch videos/ -o results --workers 2",
+        "yowo-deploy batch videos.txt -o results --shard 3/16 --resume",
+        "yowo-deploy batch videos.parquet -o results --ray auto",
+    ),
+    "find": (
+        "yowo-deploy find results --action wave --min-score 0.5 --for 2s",
+        "yowo-deploy find results --action wave --zone door=0.4,0,0.6,0,0.6,1,0.4,1 -o clips/",
     ),
     "train": (
         "yowo-deploy train data.json --minutes 60",
@@ -79,6 +90,12 @@ GROUPS = {
         "Zones and rules": "zone zones zone_anchor rules",
         "Receivers": "mqtt mqtt_ca events_format webhook webhook_secret_env webhook_private webhook_snapshot frigate "
         "camera metrics_port",
+    },
+    "batch": {
+        "Workers": "workers ray shard stall_s segment_s",
+        "Results": "output resume whole_tubes quiet as_json",
+        "What is shown": "conf keep tube_scores cuts iou classes every",
+        "Events": "on off min_frames zone zones zone_anchor",
     },
     "train": {
         "Length": "minutes epochs patience resume",

@@ -24,6 +24,7 @@ from yowo_deploy.datasets.registry import DATASETS, open_dataset
 from yowo_deploy.errors import InputError, MissingExtraError
 from yowo_deploy.files import read_within
 from yowo_deploy.plain_text import cut, escaped, redacted_words, shown
+from yowo_deploy.postprocess.zones import ANCHORS
 from yowo_deploy.reporter import Reporter
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,6 +84,67 @@ def model_options(function: F) -> F:
         click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
         click.option("--cache", type=click.Path(), help="Folder that caches compiled models."),
         click.option("--trust", is_flag=True, help=TRUST),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def shown_options(function: F) -> F:
+    """What is shown, and how often the model runs: the fields of `DetectorOptions`; `--conf` is `confidence`."""
+    options = (
+        click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]"),
+        click.option(
+            "--keep",
+            type=Number(0, 1),
+            help="Objectness above which a person who appeared stays; 0: every box must exceed --conf.  "
+            "[default: the model's]",
+        ),
+        click.option(
+            "--tube-scores/--no-tube-scores",
+            default=None,
+            help="Average class scores and boxes along each person's tube.  [default: the model's]",
+        ),
+        click.option(
+            "--cuts/--no-cuts", default=None, help="End all tubes at hard cuts.  [default: with --tube-scores]"
+        ),
+        click.option(
+            "--iou", type=Number(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]"
+        ),
+        click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]"),
+        click.option(
+            "--every",
+            default=1,
+            type=click.IntRange(min=1),
+            help="Run the model on every N-th frame and reuse the boxes in between.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def event_options(function: F) -> F:
+    """Thresholds and zones of events, the fields of `Outputs`."""
+    options = (
+        click.option("--on", type=Number(0, 1), help="Score above which an event starts.  [default: the model's]"),
+        click.option("--off", type=Number(0, 1), help="Score below which an event ends.  [default: the model's]"),
+        click.option(
+            "--min-frames",
+            default=8,
+            type=click.IntRange(min=1),
+            help="Consecutive frames above --on to start an event, below --off to end it.",
+        ),
+        click.option(
+            "--zone", multiple=True, help="Zone of the picture, name=x,y,x,y,x,y in shares of it.  [repeatable]"
+        ),
+        click.option("--zones", type=click.Path(), help="JSON file of zones."),
+        click.option(
+            "--zone-anchor",
+            type=click.Choice(ANCHORS),
+            default="bottom",
+            help="What of a box must be in a zone: the middle of its lower edge, or of the box.  [default: bottom]",
+        ),
     )
     for option in reversed(options):
         function = option(function)

@@ -12,13 +12,18 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, Number, model_options, overwrite_option
+from yowo_deploy.cli.console import (
+    ConsoleReporter,
+    event_options,
+    model_options,
+    overwrite_option,
+    shown_options,
+)
 from yowo_deploy.cli.terminal import TOLD
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.receivers import Receivers
 from yowo_deploy.detection.run import detect
 from yowo_deploy.model_files.default import DEFAULT
-from yowo_deploy.postprocess.zones import ANCHORS
 from yowo_deploy.sinks.messages import EVENTS_FORMATS
 
 
@@ -34,42 +39,8 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
 @click.option("--timeline", help="Picture of each person's actions over time, .png, with the [plots] extra.")
 @click.option("--save-json", "annotations", help="data.json of people and their actions, to correct and train on.")
 @overwrite_option
-@click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
-@click.option(
-    "--keep",
-    type=Number(0, 1),
-    help="Objectness above which a person who appeared stays; 0: every box must exceed --conf.  [default: the model's]",
-)
-@click.option(
-    "--tube-scores/--no-tube-scores",
-    default=None,
-    help="Average class scores and boxes along each person's tube.  [default: the model's]",
-)
-@click.option("--cuts/--no-cuts", default=None, help="End all tubes at hard cuts.  [default: with --tube-scores]")
-@click.option("--iou", type=Number(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]")
-@click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]")
-@click.option(
-    "--every",
-    default=1,
-    type=click.IntRange(min=1),
-    help="Run the model on every N-th frame and reuse the boxes in between.",
-)
-@click.option("--on", type=Number(0, 1), help="Score above which an event starts.  [default: the model's]")
-@click.option("--off", type=Number(0, 1), help="Score below which an event ends.  [default: the model's]")
-@click.option(
-    "--min-frames",
-    default=8,
-    type=click.IntRange(min=1),
-    help="Consecutive frames above --on to start an event, below --off to end it.",
-)
-@click.option("--zone", multiple=True, help="Zone of the picture, name=x,y,x,y,x,y in shares of it.  [repeatable]")
-@click.option("--zones", type=click.Path(), help="JSON file of zones.")
-@click.option(
-    "--zone-anchor",
-    type=click.Choice(ANCHORS),
-    default="bottom",
-    help="What of a box must be in a zone: the middle of its lower edge, or of the box.  [default: bottom]",
-)
+@shown_options
+@event_options
 @click.option("--rules", type=click.Path(), help="JSON file of rules for alerts: actions, zones, seconds, times.")
 @click.option(
     "--mqtt", metavar="URL", help="Broker for events, mqtt://user@host:1883/prefix; password: YOWO_MQTT_PASSWORD."

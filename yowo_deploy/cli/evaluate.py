@@ -33,6 +33,7 @@ from yowo_deploy.evaluation import Evaluation, Figures, evaluate
     default=None,
     help="Average class scores along tubes, as `detect` shows them.  [default: the model's]",
 )
+@click.option("--workers", default=1, type=click.IntRange(min=1), help="Processes that share the videos.")
 @model_options
 @json_option
 def command(model: str, dataset: str, data: str | None, split: int, as_json: bool, **options: Any) -> None:

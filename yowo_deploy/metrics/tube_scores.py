@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,21 +35,34 @@ def rescored(rows: FrameBoxes, classes: int, threshold: float) -> FrameBoxes:
         classes: how many there are.
         threshold: rows at or below it are left out.
     """
-    linker, shown = OnlineLinker(decay=1.0), []
+    linker, frames, shown = OnlineLinker(decay=1.0), list[int](), list[Detections]()
     for frame, found in detections_of(rows, classes):
         linker.follow(found, frame)
-        shown.append((frame, linker.shown))
+        frames.append(frame)
+        shown.append(linker.shown)
+    found_whole = zip(frames, whole_tube_scores(shown), strict=True)
+    return FrameBoxes.concatenate([rows_of(frame, whole, threshold) for frame, whole in found_whole])
+
+
+def whole_tube_scores(shown: Sequence[Detections]) -> list[Detections]:
+    """Detections with the class probabilities of their whole tubes: not causal.
+
+    Args:
+        shown: of each frame of a video, as an `OnlineLinker` with a decay of 1 shows them.
+    """
     last: dict[int, Float] = {}  # probabilities of each person where its tube ends, which are those of the whole
-    for _, found in reversed(shown):
+    for found in reversed(shown):
         for person, scores, objectness in zip(*_people(found), strict=True):
             last.setdefault(int(person), scores / max(float(objectness), 1e-12))
-    parts = []
-    for frame, found in shown:
+    made = []
+    for found in shown:
         people, _, objectness = _people(found)
         scores = [last[int(person)] * weight for person, weight in zip(people, objectness, strict=True)]
-        whole = replace(found, scores=np.array(scores, np.float32).reshape(found.scores.shape))
-        parts.append(rows_of(frame, whole, threshold))
-    return FrameBoxes.concatenate(parts)
+        whole = np.array(scores, np.float32).reshape(found.scores.shape)
+        best, class_id = whole.max(axis=1, initial=0), whole.argmax(axis=1) if len(whole) else found.class_id
+        best_first = np.argsort(-best, kind="stable")
+        made.append(replace(found, scores=whole, confidence=best, class_id=class_id)[best_first])
+    return made
 
 
 def rows_of(frame: int, detections: Detections, threshold: float) -> FrameBoxes:

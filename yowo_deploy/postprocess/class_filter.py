@@ -23,6 +23,9 @@ class ClassFilter:
         classes: labels of the model, or one; None for all.
         confidence: the threshold.
 
+    Attributes:
+        labels: all of the model.
+
     Raises:
         InputError: a label that the model does not have.
     """
@@ -31,6 +34,7 @@ class ClassFilter:
         names = spec.labels if classes is None else (classes,) if isinstance(classes, str) else tuple(classes)
         if unknown := [name for name in names if name not in spec.labels]:
             raise InputError(f"the model has no class {unknown[0]!r}, expected some of {', '.join(spec.labels)}")
+        self.labels = spec.labels
         self._mask = np.isin(np.array(spec.labels, object), np.array(names, object))
         self._several, self._confidence = spec.class_activation != "softmax", confidence
 

@@ -152,8 +152,7 @@ class Zones:
         height, width = result.orig_shape
         present = {}
         for person, box in zip(ids, found.xyxy.tolist(), strict=True):
-            x, y = self._point(box, width, height)
-            inside = [zone.name for zone in self.zones if zone.holds(x, y)]
+            inside = self.of_box(box, width, height)
             for name in inside:
                 self._stay(person, name, now)
             self._seen[person] = now
@@ -161,6 +160,11 @@ class Zones:
             present[person] = Presence(tuple(inside), tuple(self._entered.get(person, ())), dwell)
         self._before = now
         return present
+
+    def of_box(self, box: Sequence[float], width: int, height: int) -> list[str]:
+        """Names of the zones that a box of corners in pixels is in, in a picture of that size."""
+        x, y = self._point(box, width, height)
+        return [zone.name for zone in self.zones if zone.holds(x, y)]
 
     def _point(self, box: Sequence[float], width: int, height: int) -> tuple[float, float]:
         x1, y1, x2, y2 = box

@@ -8,7 +8,9 @@ from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Int
 from yowo_deploy.errors import VideoError, foreign
 from yowo_deploy.files import native_path
 from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options, silent_opencv
@@ -19,6 +21,18 @@ _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # whose object holds the file's size
 MAX_PARTS = 1_000_000  # of a file that are looked at, four hours of FLV; a file of empty ones has 131,000 a MiB
 AGREES_S = 0.1  # by which the length of a video may differ from its source's
+
+
+class KeyFrames(NamedTuple):
+    """Times of the frames of a video stream by its packets, in the order in which they are shown.
+
+    Attributes:
+        times_s: of all frames, ascending; empty where two have the same time.
+        keys: numbers of the key frames, from which on frames can be decoded without those before.
+    """
+
+    times_s: NDArray[np.float64]
+    keys: Int
 
 
 class Packets(NamedTuple):
@@ -71,13 +85,28 @@ def read_packets(path: Path) -> Packets:
         return _packets(open_capture(path, raw=True))
 
 
-def _packets(capture: cv2.VideoCapture) -> Packets:
+def read_key_frames(path: Path) -> KeyFrames:
+    """As `read_packets`, for the times and key frames."""
+    with foreign(f"{path} cannot be read", VideoError):
+        shown = sorted(_shown_packets(open_capture(path, raw=True)))
+    times = np.array([seconds for seconds, _ in shown], np.float64)
+    if len(np.unique(times)) < len(times):
+        return KeyFrames(times[:0], np.zeros(0, np.int64))
+    return KeyFrames(times, np.flatnonzero([is_key for _, is_key in shown]))
+
+
+def _shown_packets(capture: cv2.VideoCapture) -> Iterator[tuple[float, bool]]:
+    """Time of each packet whose frame is shown, and whether that is a key frame."""
     hides_frames = int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"VP80")
-    seconds = []
     while capture.grab():
         if not (hides_frames and _is_hidden_vp8(capture)):
-            seconds.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            is_key = capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) > 0
+            yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, is_key
     capture.release()
+
+
+def _packets(capture: cv2.VideoCapture) -> Packets:
+    seconds = [each for each, _ in _shown_packets(capture)]
     times = np.unique(seconds)
     if len(times) < 2:
         return Packets(len(seconds), 0.0, 0.0, 0.0)

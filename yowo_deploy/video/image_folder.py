@@ -52,10 +52,18 @@ class ImageFolder(Closing):
         self.frames_declared = len(self._files)
         height, width = self._read(self._files[0]).shape[:2]  # OpenCV itself refuses pictures of absurd size
         self.size_wh = width, height
+        self._begin, self.timestamp_s = 0, 0.0
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every frame once, from the first."""
-        return self.window(0, len(self._files) - 1)
+        """Every frame once, from the first; `timestamp_s` is the time of the frame that was given last."""
+        for number, frame in enumerate(self.window(self._begin, len(self._files) - 1), self._begin):
+            self.timestamp_s = number / self.fps
+            yield frame
+
+    def start_at(self, number: int, seconds: float) -> bool:
+        """See `VideoReader.start_at`; `seconds` alone says which frame."""
+        self._begin = max(0, round(seconds * self.fps))
+        return self._begin < len(self._files)
 
     def window(self, first: int, last: int) -> Iterator[Frame]:
         """Frames `first` to `last` alone, counted from 0, fewer where the folder ends before.

@@ -81,6 +81,12 @@ class BehindDoor:
             value = self._capture.get(what)
             return value if math.isfinite(value) else 0.0
 
+    def seek(self, seconds: float) -> bool:
+        """Go to about a time; false where the capture cannot, as PyAV's."""
+        with foreign(self._complaint, VideoError):
+            capture = self._capture
+            return isinstance(capture, cv2.VideoCapture) and capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * seconds)
+
     def release(self) -> None:
         """Close it."""
         with foreign(self._complaint, VideoError):
@@ -106,7 +112,10 @@ class FrameSource(AbstractContextManager["FrameSource"], Protocol):
     @property
     def frames_declared(self) -> int: ...
     def __iter__(self) -> Iterator[Frame]: ...
+    @property
+    def timestamp_s(self) -> float: ...
     def window(self, first: int, last: int) -> Iterator[Frame]: ...
+    def start_at(self, number: int, seconds: float) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -121,6 +130,7 @@ class VideoReader(Closing):
     Attributes:
         path: of the file.
         size_wh: (width, height) of the frames.
+        can_seek: whether `start_at` works: not for what PyAV alone decodes.
 
     Raises:
         VideoError: not a video, no frame in it, frames of absurd size, a codec that needs PyAV where that is absent;
@@ -131,10 +141,11 @@ class VideoReader(Closing):
         self.path = existing_file(path, "video")
         self._allow_damaged = allow_damaged
         self._head = _read_head(self.path)
-        self._capture: Capture = BehindDoor(str(self.path), open_capture(self.path))
+        self._capture = BehindDoor(str(self.path), open_capture(self.path))
         refuse_absurd_size(str(self.path), self._capture)
         self._count, self._latest_s, self._timestamp_s = 0, 0.0, 0.0
         self._first = self._read()
+        self.can_seek = self._first is not None
         if self._first is None:
             self._capture.release()
             self._capture = BehindDoor(str(self.path), _open_by_pyav(self.path))
@@ -225,6 +236,30 @@ class VideoReader(Closing):
                 if not decoded:
                     return
                 yield np.asarray(frame, np.uint8)
+
+    def start_at(self, number: int, seconds: float) -> bool:
+        """Let iterating begin at the frame that is shown at `seconds`, decoded from the key frame before it.
+
+        OpenCV seeks to about a time: what it gives is looked at, and tried again from further before. Its
+        `CAP_PROP_POS_FRAMES` is a guess by the frame rate.
+
+        Args:
+            number: of that frame, for how many the file lacks at its end.
+
+        Returns:
+            Whether there is one, to half a frame; otherwise the reader is at its end.
+        """
+        half_s = 0.5 / self.fps
+        for frames_before in (2, 32, 512, math.inf) if self.can_seek else ():
+            self._capture.seek(max(0.0, seconds - frames_before / self.fps))
+            self._count, self._latest_s, self._timestamp_s = 0, 0.0, 0.0
+            self._first = self._read()
+            if self._first is None or self._timestamp_s < seconds + half_s:
+                break
+        while self._first is not None and self._timestamp_s < seconds - half_s:
+            self._first = self._read()
+        self._count = number + 1
+        return self._first is not None and abs(self._timestamp_s - seconds) < half_s
 
     def times_ms(self) -> list[float]:
         """When each frame is shown, as the file says, pixels left undecoded; in place of iterating."""

@@ -325,9 +325,8 @@ class _LocalFile:
         self.size_wh, self.frames_declared = reader.size_wh, reader.frames_declared
 
     def frames(self) -> Iterator[Captured]:
-        for number, image in enumerate(self._reader):
-            reader = self._reader
-            yield Captured(image, reader.timestamp_s if isinstance(reader, VideoReader) else number / self.fps)
+        for image in self._reader:
+            yield Captured(image, self._reader.timestamp_s)
 
     def stop(self) -> None:
         """A read of a file returns by itself."""

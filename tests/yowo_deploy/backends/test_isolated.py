@@ -58,14 +58,14 @@ def test_a_crash_is_an_error_that_says_of_what(
 ) -> None:
     monkeypatch.setattr(isolated, "_PATIENCE_S", NEVER_S)  # to die, which takes a busy machine a while
     with Isolated(file, backend="onnxruntime") as there:
-        os.kill(there._process.pid, blow)
+        os.kill(there._child.process.pid, blow)
         with pytest.raises(EngineError, match=f"one.onnx died: {word}"):
             there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
 
 
 def test_an_engine_that_hangs_is_an_error_too(file: Path) -> None:
     with Isolated(file, backend="onnxruntime") as there:
-        os.kill(there._process.pid, signal.SIGSTOP)
+        os.kill(there._child.process.pid, signal.SIGSTOP)
         there._limit_s = 0.2
         with pytest.raises(EngineError, match=r"gave no answer in 0\.2 s"):
             there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
@@ -79,7 +79,7 @@ def test_an_answer_nobody_waited_for_is_not_taken_for_the_next(file: Path, monke
 
     with Isolated(file, backend="onnxruntime") as there:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(there._connection, "recv", interrupted)
+            patch.setattr(there._child.connection, "recv", interrupted)
             there.infer(np.zeros((1, *there.spec.clip_shape), np.float32))
         with pytest.raises(EngineError, match="open it again"):
             there.infer(np.ones((1, *there.spec.clip_shape), np.float32))

@@ -1,0 +1,256 @@
+"""`batch`: every video has a result or a reason, nothing is done twice, and results of two kinds are not mixed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from yowo_deploy import Detector, Outputs
+from yowo_deploy.archive import ArchiveSummary, Progress, batch
+from yowo_deploy.archive.linking import record_of
+from yowo_deploy.archive.plan import Video, plan
+from yowo_deploy.archive.settings import ArchiveSettings
+from yowo_deploy.archive.tables import rows_of
+from yowo_deploy.archive.worker import ArchiveWorker, Cut
+from yowo_deploy.cli import cli
+from yowo_deploy.detector import DetectorOptions
+from yowo_deploy.errors import InputError
+from yowo_deploy.video.sources import open_source
+
+OPTIONS: dict[str, Any] = {"backend": "onnxruntime", "confidence": 0.3, "keep": 0.2, "tube_scores": True}
+EVENTS = Outputs(on=0.3, off=0.2, min_frames=2)
+
+
+def run(films: Path, output: Path, **options: Any) -> ArchiveSummary:
+    return batch(films, output, films / "small.onnx", outputs=EVENTS, segment_s=1.0, **{**OPTIONS, **options})
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def films(film: Callable[..., Path], model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short videos, a long one, a damaged one; and the model."""
+    folder = tmp_path_factory.mktemp("films")
+    for number, frames in enumerate((8, 40, 9)):
+        film(folder / f"film{number}.avi", frames, number)
+    broken = (folder / "film1.avi").read_bytes()
+    (folder / "broken.avi").write_bytes(broken[: len(broken) // 2])
+    shutil.copy(model, folder / "small.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ArchiveSummary, Path, list[Progress]]:
+    shown: list[Progress] = []
+    folder = tmp_path_factory.mktemp("results") / "out"
+    return run(films, folder, workers=2, on_progress=shown.append), folder, shown
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_video_has_the_tubes_and_events_of_one_pass_or_a_reason(
+    films: Path, done: tuple[ArchiveSummary, Path, list[Progress]]
+) -> None:
+    summary, folder, shown = done
+    expected = []
+    with Detector.open(films / "small.onnx", threads=1, **OPTIONS) as detector:
+        for number in range(3):
+            path = str(films / f"film{number}.avi")
+            detector.reset(path)
+            with open_source(path) as source:
+                record = record_of(detector.stream(source), detector.spec, EVENTS, source.fps)
+            expected.append(json.loads(json.dumps({"source": path, **record})))
+    assert lines_of(folder / "tubes.jsonl") == [
+        {"source": each["source"], **tube} for each in expected for tube in each["tubes"]
+    ]
+    assert lines_of(folder / "events.jsonl") == [event for each in expected for event in each["events"]] != []
+    assert [each.source for each in summary.failed] == [str(films / "broken.avi")]
+    assert lines_of(folder / "failed.jsonl") == [vars(each) for each in summary.failed]
+    assert "broken.avi breaks off" in summary.failed[0].reason
+    totals = json.loads((folder / "summary.json").read_text())
+    assert totals["frames"] == summary.totals["frames"] == 8 + 40 + 9 and totals["failed"] == 1
+    assert shown[-1].done == 3 and shown[-1].failed == 1 and shown[-1].reused == 0
+
+
+def test_the_table_has_a_row_for_each_action(done: tuple[ArchiveSummary, Path, list[Progress]]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    summary, folder, _ = done
+    records = [json.loads(path.read_text()) for path in (folder / "videos").rglob("*.json")]
+    rows = parquet.read_table(folder / "tubes.parquet").to_pylist()
+    expected = sorted((row["source"], row["tube"], row["first_frame"]) for each in records for row in rows_of(each))
+    assert [(row["source"], row["tube"], row["first_frame"]) for row in rows] == expected
+    assert len(rows) == summary.totals["actions"] > 0
+    assert all(len(row["boxes"]) == 4 * (1 + row["last_frame"] - row["first_frame"]) for row in rows)
+
+
+def test_the_long_video_was_cut_and_its_pieces_are_stored(
+    films: Path, done: tuple[ArchiveSummary, Path, list[Progress]]
+) -> None:
+    _, folder, _ = done
+    [video] = plan([films / "film1.avi"])
+    names = sorted(path.name for path in (folder / "parts").rglob(f"{video.key}*"))
+    assert len(names) > 1 and names == [f"{video.key}-{number:05}.npz" for number in range(len(names))]
+
+
+def test_a_resumed_run_does_what_is_missing_and_nothing_twice(
+    films: Path, done: tuple[ArchiveSummary, Path, list[Progress]], tmp_path: Path
+) -> None:
+    _, undisturbed, _ = done
+    folder = tmp_path / "out"
+    shutil.copytree(undisturbed, folder)
+    expected = files_of(folder)
+    [video] = plan([films / "film1.avi"])
+    settings = ArchiveSettings(folder, "")
+    lost = [settings.part(video, 1), settings.record(video), folder / "tubes.jsonl"]
+    for path in lost:
+        path.unlink()
+    settings.part(video, 0).write_bytes(b"torn")
+    before = {path: path.stat().st_ino for path in folder.rglob("*.npz")} | {
+        path: path.stat().st_ino for path in folder.rglob("videos/*/*.json")
+    }
+    summary = run(films, folder, workers=1, resume=True)
+    assert files_of(folder) == expected and summary.progress.reused == 2
+    again = {path for path, inode in before.items() if path.stat().st_ino != inode}
+    assert again == {settings.part(video, 0)}
+
+
+def test_what_was_linked_another_way_is_linked_anew_from_the_stored_detections(
+    films: Path, done: tuple[ArchiveSummary, Path, list[Progress]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(done[1], folder)
+    before = {path: path.stat().st_ino for path in folder.rglob("*.npz")}
+    run(films, folder, workers=1, resume=True, whole_tubes=True)
+    assert {path: path.stat().st_ino for path in folder.rglob("*.npz")} == before
+    by_person: dict[tuple[str, int], set[str]] = {}
+    for tube in lines_of(folder / "tubes.jsonl"):
+        by_person.setdefault((tube["source"], tube["person"]), set()).update(each["label"] for each in tube["actions"])
+    assert by_person and all(len(labels) == 1 for labels in by_person.values())
+    assert files_of(folder)["tubes.jsonl"] != files_of(done[1])["tubes.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "holds results already: continue them with --resume"),
+        ({"resume": True, "confidence": 0.31}, "results of another thresholds"),
+        ({"resume": True, "clips": True}, "results of another clips"),
+    ],
+)
+def test_results_of_two_kinds_are_not_mixed(
+    change: dict[str, Any],
+    message: str,
+    films: Path,
+    done: tuple[ArchiveSummary, Path, list[Progress]],
+) -> None:
+    before = files_of(done[1])
+    with pytest.raises(InputError, match=message):
+        run(films, done[1], workers=1, **change)
+    assert files_of(done[1]) == before
+
+
+def worker_of(films: Path, folder: Path, **options: Any) -> ArchiveWorker:
+    shown = DetectorOptions(**{name: value for name, value in OPTIONS.items() if name != "backend"} | options)
+    engine = {"backend": "onnxruntime", "threads": 1}
+    return ArchiveWorker(ArchiveSettings(folder, str(films / "small.onnx"), shown, segment_s=1.0, options=engine))
+
+
+def test_a_part_of_another_threshold_is_refused_and_one_of_a_changed_video_made_anew(
+    films: Path, film: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = film(tmp_path / "film.avi", 40)
+    [video], quiet = plan([path]), lambda seconds: None
+    worker = worker_of(films, tmp_path / "out")
+    cut = worker.do(video, quiet)
+    assert isinstance(cut, Cut) and cut.missing == cut.pieces
+    worker.do(cut.pieces[0], quiet)
+    again = worker.do(video, quiet)
+    assert isinstance(again, Cut) and again.missing == cut.pieces[1:]
+    with pytest.raises(InputError, match="made with another model, threshold or version: give another folder"):
+        worker_of(films, tmp_path / "out", iou=0.3).do(video, quiet)
+    film(path, 41, seed=5)
+    changed = worker.do(video, quiet)
+    assert isinstance(changed, Cut) and changed.missing == changed.pieces
+
+
+def test_a_video_whose_pieces_cannot_be_joined_is_read_whole(
+    films: Path, film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if seeking led to another frame than to the one that was asked for."""
+    from yowo_deploy.video.reader import VideoReader
+
+    seek = VideoReader.start_at
+    monkeypatch.setattr(VideoReader, "start_at", lambda self, number, seconds: seek(self, number, seconds + 0.1))
+    [video], quiet = plan([film(tmp_path / "film.avi", 40)]), lambda seconds: None
+    worker = worker_of(films, tmp_path / "out")
+    cut = worker.do(video, quiet)
+    assert isinstance(cut, Cut)
+    for piece in cut.missing:
+        worker.do(piece, quiet)
+    worker._link(cut.pieces, quiet)
+    assert worker._settings.part(video, None).is_file()
+    made = json.loads(worker._settings.record(video).read_text())
+    monkeypatch.undo()
+    other = worker_of(films, tmp_path / "straight")
+    for piece in cut.missing:
+        other.do(piece, quiet)
+    other._link(cut.pieces, quiet)
+    assert not other._settings.part(video, None).is_file()
+    assert json.loads(other._settings.record(video).read_text()) == made
+
+
+def test_the_command_exits_with_1_and_says_which_failed(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"# two\n{films}/film0.avi\nabsent.avi\n")
+    arguments = ["batch", str(tmp_path / "list.txt"), "-o", str(tmp_path / "out"), "--workers", "1", "--json"]
+    ended = CliRunner().invoke(cli, [*arguments, "--model", str(films / "small.onnx"), "--backend", "onnxruntime"])
+    assert ended.exit_code == 1 and isinstance(ended.exception, SystemExit), ended.exception
+    *progress, totals = map(json.loads, ended.stdout.splitlines())
+    assert totals["videos"] == 2 and totals["failed"] == 1 and progress[-1]["done"] == 1
+    assert "absent.avi: video not found" in ended.stderr
+
+
+def test_a_hundred_thousand_paths_are_planned_without_a_look_at_them(tmp_path: Path) -> None:
+    names = [f"cameras/{number % 100}/{number}.mp4" for number in range(100_000)]
+    (tmp_path / "list.csv").write_text("id,path\n" + "".join(f"{number},{name}\n" for number, name in enumerate(names)))
+    videos = plan([tmp_path / "list.csv"])
+    assert [each.path for each in videos] == [str(tmp_path / name) for name in names]
+    shares = [plan([tmp_path / "list.csv"], share) for share in _shards(4)]
+    assert sorted(each for share in shares for each in share) == sorted(videos)
+    assert all(23_000 < len(share) < 27_000 for share in shares)
+
+
+def _shards(count: int) -> list[Any]:
+    from yowo_deploy.archive import Shard
+
+    return [Shard.parse(f"{number}/{count}") for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("0/3", "does not exist"), ("4/3", "does not exist"), ("a", "not of the form i/N")]
+)
+def test_a_shard_that_is_none_is_refused(text: str, message: str) -> None:
+    from yowo_deploy.archive import Shard
+
+    with pytest.raises(InputError, match=message):
+        Shard.parse(text)
+
+
+@pytest.mark.parametrize("source", ["0", "rtsp://user:secret@host/x"])
+def test_cameras_are_refused_without_their_passwords(source: str) -> None:
+    with pytest.raises(InputError, match="is no file: an archive is of files") as error:
+        plan([source])
+    assert "secret" not in str(error.value)
+
+
+def test_a_video_has_the_same_key_on_every_machine() -> None:
+    assert plan(["/no/such/film.mp4"]) == [Video("/no/such/film.mp4", "fe94b8637ab5ce4aa04709fd")]
