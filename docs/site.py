@@ -37,6 +37,7 @@ NAVIGATION: dict[str, dict[str, str]] = {
         "Cameras": "docs/live.md",
         "Zones and alerts": "docs/alerts.md",
         "Serving": "docs/serving.md",
+        "Archives": "docs/archives.md",
     },
     "Guides": {
         "Python": "docs/python.md",
@@ -70,6 +71,7 @@ API = {
     "yowo_deploy.postprocess.rules": ("Rule", "Rules", "Times"),
     "yowo_deploy.postprocess.rule_files": ("read_zones", "read_rules", "parse_zone"),
     "yowo_deploy.postprocess.events": ("Events",),
+    "yowo_deploy.archive": (),
     "yowo_deploy.datasets": (),
     "yowo_deploy.errors": ("InputError", "SpecError", "ModelFileError", "VideoError", "DatasetError", "OutputError"),
     "yowo_training.session": ("train",),

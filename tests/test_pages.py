@@ -43,6 +43,7 @@ PLAIN = [
 ]
 OF_THEIR_OWN = [
     ("alerts", "hmac"),  # tests/yowo_deploy/sinks/test_webhook.py
+    ("archives", "cut_clips"),  # tests/yowo_deploy/archive/test_find.py
     *(("alerts", words) for words in ("MqttSink", "polygon_pixels", "rerun")),
     *(("parity", "assert_parity"), ("serving", "urlopen"), ("streaming", "open_stream")),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from yowo_deploy.archive import cut_clips, find
+from yowo_deploy.archive import ArchiveSummary, Failure, Progress, cut_clips, find
 from yowo_deploy.archive.tables import schema, write_tables
 from yowo_deploy.cli import cli
 from yowo_deploy.cli.find import parse_seconds
@@ -130,3 +131,21 @@ def test_boxes_are_read_only_where_they_are_needed(archive: Path, monkeypatch: p
     find(archive)
     find(archive, boxes=True)
     assert ["boxes" in each for each in names] == [False, True] and set(names[1]) <= set(schema().names)
+
+
+def test_the_python_of_the_page_runs(
+    archive: Path,
+    project_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With results that are there already."""
+    [code] = re.findall(r"```python\n(.*?)```", (project_root / "docs" / "archives.md").read_text(), flags=re.DOTALL)
+    failed = (Failure("broken.mp4", "breaks off"),)
+    done = ArchiveSummary(archive, 2, failed, {}, Progress(2, 1, 1, 0, 4.0, 2.0, {}))
+    monkeypatch.setattr("yowo_deploy.archive.batch", lambda sources, output, **options: done)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(archive)
+    exec(compile(code, "archives.md", "exec"), {})
+    assert capsys.readouterr().out == "broken.mp4 breaks off\n" and list((tmp_path / "clips").iterdir())

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,17 +16,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.waiting import wait_until
 from yowo_deploy import Detector, Outputs
 from yowo_deploy.archive import ArchiveSummary, Progress, batch
+from yowo_deploy.archive import run as run_module
 from yowo_deploy.archive.linking import record_of
 from yowo_deploy.archive.plan import Video, plan
 from yowo_deploy.archive.settings import ArchiveSettings
 from yowo_deploy.archive.tables import rows_of
-from yowo_deploy.archive.worker import ArchiveWorker, Cut
+from yowo_deploy.archive.worker import ArchiveWorker, Cut, Done
 from yowo_deploy.cli import cli
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import InputError
 from yowo_deploy.video.sources import open_source
+from yowo_deploy.worker_pool import ProcessPool, attempt
 
 OPTIONS: dict[str, Any] = {"backend": "onnxruntime", "confidence": 0.3, "keep": 0.2, "tube_scores": True}
 EVENTS = Outputs(on=0.3, off=0.2, min_frames=2)
@@ -209,6 +217,65 @@ def test_a_video_whose_pieces_cannot_be_joined_is_read_whole(
     assert json.loads(other._settings.record(video).read_text()) == made
 
 
+def test_a_killed_worker_changes_nothing(
+    films: Path, done: tuple[ArchiveSummary, Path, list[Progress]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the long video: the first time that a piece of it is there."""
+    pools, killed = list[ProcessPool](), list[int]()
+    make = run_module._pool
+    monkeypatch.setattr(run_module, "_pool", lambda *given: pools.append(make(*given)) or pools[0])
+
+    def kill_one(progress: Progress) -> None:
+        busy = [seat for seat in pools[0]._seats if seat.task is not None]
+        if busy and not killed and list((tmp_path / "out").rglob("*-00000.npz")):
+            killed.append(busy[0].child.process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    summary = run(films, tmp_path / "out", workers=1, on_progress=kill_one)
+    assert files_of(tmp_path / "out") == files_of(done[1]) and len(summary.failed) == 1
+
+
+def test_a_killed_driver_leaves_no_worker_and_a_run_that_can_be_resumed(
+    films: Path, done: tuple[ArchiveSummary, Path, list[Progress]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    code = (
+        f"from tests.yowo_deploy.archive.test_run import *; run(Path({str(films)!r}), Path({str(folder)!r}), workers=2)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
+    wait_until(lambda: bool(list(folder.rglob("*.npz"))) or driver.poll() is not None)
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: not is_group(driver.pid))
+    run(films, folder, workers=1, resume=True)
+    assert files_of(folder) == files_of(done[1])
+
+
+def is_group(number: int) -> bool:
+    """Whether a process of a group is alive."""
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_full_disk_costs_the_videos_that_cannot_be_stored(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [video], worker = plan([films / "film0.avi"]), worker_of(films, tmp_path / "out")
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        value, reason = attempt(worker, video, lambda seconds: None)
+    assert value is None and "No space left on device" in reason and "MB free there" in reason
+    assert files_of(tmp_path / "out") == {}
+    assert attempt(worker, video, lambda seconds: None) == (Done(0.8), "")
+
+
 def test_the_command_exits_with_1_and_says_which_failed(films: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(f"# two\n{films}/film0.avi\nabsent.avi\n")
     arguments = ["batch", str(tmp_path / "list.txt"), "-o", str(tmp_path / "out"), "--workers", "1", "--json"]
@@ -216,7 +283,7 @@ def test_the_command_exits_with_1_and_says_which_failed(films: Path, tmp_path: P
     assert ended.exit_code == 1 and isinstance(ended.exception, SystemExit), ended.exception
     *progress, totals = map(json.loads, ended.stdout.splitlines())
     assert totals["videos"] == 2 and totals["failed"] == 1 and progress[-1]["done"] == 1
-    assert "absent.avi: video not found" in ended.stderr
+    assert "video not found" in ended.stderr and "absent.avi" in ended.stderr
 
 
 def test_a_hundred_thousand_paths_are_planned_without_a_look_at_them(tmp_path: Path) -> None:
