@@ -27,7 +27,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "datasets": (5_500, ("yowo_deploy/datasets",)),  # goal 3,700
     "measurement": (
-        2_540,
+        2_570,
         (
             "yowo_deploy/evaluation.py",
             "yowo_deploy/metrics",
@@ -35,7 +35,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (3_840, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
+    "command line and detection": (3_860, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
     "serving": (2_290, ("yowo_deploy/serving",)),
     "archive": (1_700, ("yowo_deploy/archive",)),  # goal 1,200
     "export": (4_560, ("export",)),  # goal 3,700

@@ -103,9 +103,10 @@ def _listed(source: str) -> Iterator[str]:
     else:
         text = read_within(file).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
         found = _of_csv(text) if suffix == ".csv" else [line.strip() for line in text.splitlines()]
+    folder = os.path.dirname(source)
     for path in found:
         if path and not (suffix == ".txt" and path.startswith("#")):
-            yield path if "://" in path else str(file.parent / path)
+            yield path if "://" in path else os.path.join(folder, path)
 
 
 def _of_csv(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.waiting import NEVER_S
-from yowo_deploy.backends import isolated
+from yowo_deploy import child_process
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.diagnostics.probe_model import write_one_layer
@@ -56,7 +56,7 @@ def test_an_error_with_its_own_form_comes_back_too() -> None:
 def test_a_crash_is_an_error_that_says_of_what(
     blow: signal.Signals, word: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolated, "_PATIENCE_S", NEVER_S)  # to die, which takes a busy machine a while
+    monkeypatch.setattr(child_process, "_PATIENCE_S", NEVER_S)  # to die, which takes a busy machine a while
     with Isolated(file, backend="onnxruntime") as there:
         os.kill(there._child.process.pid, blow)
         with pytest.raises(EngineError, match=f"one.onnx died: {word}"):
