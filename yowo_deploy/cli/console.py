@@ -143,7 +143,7 @@ def event_options(function: F) -> F:
             "--zone-anchor",
             type=click.Choice(ANCHORS),
             default="bottom",
-            help="What of a box must be in a zone: the middle of its lower edge, or of the box.  [default: bottom]",
+            help="What of a box must be in a zone: the middle of its lower edge, or of the box.",
         ),
     )
     for option in reversed(options):

@@ -92,7 +92,8 @@ def command(
     described |= {} if clip_known else {"clip_length": "not recorded: give --clip"}
     if branches := described.pop("branches"):
         show_table("branches", ("branch", "is fed"), [(name, _fed(*rest)) for name, *rest in branches])
-    show_facts("\nspec", {name: _text(value) for name, value in described.items()})
+    click.echo()
+    show_facts("spec", {name: _text(value) for name, value in described.items()})
 
 
 def _fed(modality: str, frames: str) -> str:

@@ -82,10 +82,13 @@ class Events:
         return messages
 
     def nothing(self) -> str:
-        """Why there was no event so far; "" where there was one."""
+        """Why there was no event so far, and which option to lower; "" where there was one."""
         if self._begun:
             return ""
-        return f"no events: no action above {self._on:g} for {self._min_frames} frames; best {self._best:.2g}"
+        text = f"no events: no action above {self._on:g} for {self._min_frames} frames; best score {self._best:.2g}"
+        if not self._best:
+            return text
+        return f"{text} (lower --on{' or --min-frames' if self._best > self._on else ''})"
 
     def _kind(self, event: _Event) -> Kind | None:
         event.silent += 1
