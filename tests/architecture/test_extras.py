@@ -48,3 +48,18 @@ def test_an_export_can_be_checked_at_the_first_try_with_a_gpu_and_without(extras
 def test_the_gpu_wheel_comes_beside_any_other_engine(extras: dict[str, list[str]]) -> None:
     for other in ("openvino", "tensorrt", "tensorrt-rtx", "onnxruntime-rtx", "export-cuda", "train", "video", "plots"):
         assert "onnxruntime" not in wheels(other, extras)
+
+
+def test_the_installation_page_names_every_extra(extras: dict[str, list[str]], project_root: Path) -> None:
+    named = set(re.findall(r"`([\w-]+)`", (project_root / "docs/install.md").read_text(encoding="utf-8")))
+    assert set(extras) - {"export-tools"} <= named
+
+
+def test_the_readme_installs_what_its_commands_need(extras: dict[str, list[str]], project_root: Path) -> None:
+    text = (project_root / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^pip install .*", text, re.MULTILINE)
+    installed = {each for names in re.findall(r"\[([\w,-]+)\]", line) for each in names.split(",")}
+    used = set(re.findall(r"^yowo-deploy (\w+)", text, re.MULTILINE))
+    assert "openvino" in installed and {"serve", "train", "export"} <= used
+    brought = {"data", "bench"}  # by [train]; and `bench` runs without its extra
+    assert (used & set(extras)) - brought <= installed

@@ -468,6 +468,7 @@ def test_inspect_keeps_hashes_whole_on_a_narrow_terminal(onnx: Path, monkeypatch
     monkeypatch.setattr(console.results, "width", 80)
     shown = run("inspect", onnx).stdout
     assert hashlib.sha256(onnx.read_bytes()).hexdigest() in shown
+    assert "\n\nspec\n" in shown and "u000a" not in shown
 
 
 def test_inspect_counts_the_same_parts_of_the_checkpoint_and_of_its_export(checkpoint: Path, onnx: Path) -> None:

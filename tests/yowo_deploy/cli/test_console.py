@@ -6,8 +6,11 @@ import io
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import click
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -19,6 +22,19 @@ from yowo_deploy.cli import cli, console
 def test_a_mistyped_command_is_told_the_near_one(typed: str, meant: str) -> None:
     ended = CliRunner().invoke(cli, [typed, "x"])
     assert ended.exit_code == 2 and f"Did you mean '{meant}'?" in ended.output
+
+
+def test_no_help_gives_a_default_twice() -> None:
+    def texts(command: click.Command) -> Iterator[str]:
+        """The help of every option below a command, as it is shown."""
+        with click.Context(command) as context:
+            yield from (str(each.get_help_record(context)) for each in command.params)
+            for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+                yield from texts(cast(click.Command, command.get_command(context, name)))
+
+    shown = list(texts(cli))
+    assert len(shown) > 100 and any("[default: " in each for each in shown)
+    assert [each for each in shown if each.count("default: ") > 1] == []
 
 
 @pytest.mark.parametrize(("alias", "name"), [("predict", "detect"), ("val", "evaluate")])

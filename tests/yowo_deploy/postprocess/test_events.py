@@ -132,3 +132,18 @@ def test_memory_is_that_of_those_who_are_there(made_up: MadeUp) -> None:
 def test_thresholds_that_cannot_be_are_refused(options: tuple[float, float, int, int]) -> None:
     with pytest.raises(InputError, match="expected"):
         Events(*options)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.2] * 6, "best score 0.2 (lower --on)"),
+        ([0.7, 0.2, 0.7, 0.2], "best score 0.7 (lower --on or --min-frames)"),
+        ([0.0] * 4, "best score 0"),
+        ([0.7] * 6, ""),
+    ],
+)
+def test_events_that_did_not_come_name_the_option_to_lower(made_up: MadeUp, scores: list[float], expected: str) -> None:
+    events = Events(0.5, 0.3, 3)
+    told(events, made_up, scores)
+    assert events.nothing() == (expected and f"no events: no action above 0.5 for 3 frames; {expected}")
