@@ -25,12 +25,12 @@ def test_a_mistyped_command_is_told_the_near_one(typed: str, meant: str) -> None
 
 
 def test_no_help_gives_a_default_twice() -> None:
-    def texts(command: click.Command) -> Iterator[str]:
+    def texts(command: click.Command, above: click.Context | None = None) -> Iterator[str]:
         """The help of every option below a command, as it is shown."""
-        with click.Context(command) as context:
-            yield from (str(each.get_help_record(context)) for each in command.params)
-            for name in command.list_commands(context) if isinstance(command, click.Group) else ():
-                yield from texts(cast(click.Command, command.get_command(context, name)))
+        context = click.Context(command, parent=above, **command.context_settings)
+        yield from (str(each.get_help_record(context)) for each in command.params)
+        for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+            yield from texts(cast(click.Command, command.get_command(context, name)), context)
 
     shown = list(texts(cli))
     assert len(shown) > 100 and any("[default: " in each for each in shown)
