@@ -14,7 +14,7 @@ import pytest
 import yowo_deploy
 import yowo_export
 import yowo_training
-from yowo_deploy import Outputs, detect, evaluate
+from yowo_deploy import Outputs, archive, detect, evaluate
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.synthetic.generator import make_synthetic
 from yowo_deploy.errors import InputError, OutputError
@@ -26,6 +26,7 @@ from yowo_training import preview_batch, train
 
 CALLS = (
     *(getattr(yowo_deploy, name) for name in ("bench", "detect", "evaluate")),
+    *(getattr(archive, name) for name in ("batch", "find", "cut_clips")),
     *(getattr(yowo_training, name) for name in ("preview_batch", "train")),
     *(getattr(yowo_export, name) for name in ("build", "export", "prove")),
 )
@@ -70,6 +71,8 @@ def test_from_a_data_set_to_detections_in_python_alone(
     assert prove(best, onnx, Wanted(clips=2)).passed
     figures = evaluate(onnx, "synthetic", data, every=8)
     assert figures.videos == 2 and 0 <= figures.frame_map.mean <= 1
+    shared = evaluate(onnx, "synthetic", data, every=8, workers=2)
+    assert (shared.frames, shared.frame_map.mean) == (figures.frames, figures.frame_map.mean)
     video = open_dataset("synthetic", data).videos("test")[0].path
     [summary] = detect(video, Outputs(json=str(tmp_path / "a.jsonl")), onnx, confidence=0.0)
     assert summary.frames == len((tmp_path / "a.jsonl").read_text().splitlines()) > 0
