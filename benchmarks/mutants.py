@@ -8,11 +8,13 @@ over 500 characters, and a mutant of over ten seconds are faults. Exit code 1 if
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import random
+import resource
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
@@ -21,38 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.hostile.onnx_files import SPEC, mutants, onnx_files, random_graphs
+from tests.hostile.spec_texts import PLAN, PLAN_VALUES, in_plan, spoiled_json
 from yowo_deploy.errors import YowoError
+from yowo_deploy.model_files.checksum import DIGITS, SAFETENSORS_MARK, ZIP_MARK, checksum
 from yowo_deploy.model_files.onnx_reader import checked_file
-from yowo_deploy.model_files.plan_record import PlanFile, read_plan, to_name
-from yowo_deploy.spec import METADATA_KEY, ModelSpec
+from yowo_deploy.model_files.plan_record import read_plan, to_name
+from yowo_deploy.spec import ModelSpec
 
 PIECE = 1_000  # mutants of one seed, in one process
 LONGEST, MOST_S = 500, 10.0
-# What stands in place of values in JSON.
-VALUES = [
-    None, True, False, 0, -1, 1, 0.5, 1e308, -1e308, 10**400, 2**31, 2**63, "", "a", "\x1b[31m", "\ud800", "a" * 10**5,
-    [], [[]], [0], [None], ["a", "a"], [1] * 10**4, {}, {"a": 1}, [[1.0, 2.0]], [[0, 0]], [[1e999, 1]], "fp16", "int8",
-]  # fmt: skip
-
-
-def spoiled_json(values: dict[str, Any], generator: random.Random) -> str:
-    """JSON with some values, keys or letters changed."""
-    made = json.loads(json.dumps(values))
-    for _ in range(generator.randint(1, 3)):
-        name = generator.choice([*made, "other"]) if made else "other"
-        match generator.randrange(4):
-            case 0 if name in made:
-                del made[name]
-            case 1 if name in made and isinstance(made[name], (int, float)):
-                made[name] = made[name] * generator.choice((-1, 0, 2, 1000, 2**40, 0.1))
-            case _:
-                made[name] = generator.choice(VALUES)
-    text = json.dumps(made)
-    if generator.random() < 0.3:
-        at = generator.randrange(len(text))
-        text = text[:at] + generator.choice(("", '"', "[" * generator.choice((1, 10**5)), "NaN", "\0", ",", "1e999"))
-        text += json.dumps(made)[at + generator.randint(0, 4) :]
-    return text
 
 
 def gate(seed: int, count: int, folder: Path) -> Iterator[Callable[[], object]]:
@@ -67,48 +46,78 @@ def gate(seed: int, count: int, folder: Path) -> Iterator[Callable[[], object]]:
 
 def spec(seed: int, count: int, folder: Path) -> Iterator[Callable[[], object]]:
     """JSON of a spec."""
-    generator = random.Random(seed)
+    generator, values = random.Random(seed), SPEC.to_dict()
     for _ in range(count):
-        text = spoiled_json(SPEC.to_dict(), generator)
+        text = spoiled_json(values, generator)
         yield lambda text=text: ModelSpec.from_json(text)  # type: ignore[misc]
 
 
 def plan(seed: int, count: int, folder: Path) -> Iterator[Callable[[], object]]:
     """Records of plans with the right checksum, and bytes of a plan changed."""
     generator, file = random.Random(seed), folder / "m.plan"
-    good = PlanFile(SPEC, "tensorrt", "10.8.0", "8.9", "ab" * 32, (1, 2, 4))
-    name, _ = to_name(good)
+    name, _ = to_name(PLAN)
     whole = b"ftrt" + b"\0" * 99 + name.encode() + b"\0" * 9
-    values = json.loads(name.split(" ", 4)[-1])
-    from yowo_deploy.model_files.plan_record import _sealed
-
     for content in mutants(whole, count, seed):
-        if generator.random() < 0.7:
-            spoiled = _sealed("json", spoiled_json(values, generator)).encode(errors="replace")
-            content = b"ftrt" + b"\0" * 99 + spoiled + b"\0" * 9
-        file.write_bytes(content)
+        file.write_bytes(in_plan(spoiled_json(PLAN_VALUES, generator)) if generator.random() < 0.7 else content)
         yield lambda: read_plan(file)
 
 
 def checkpoint(seed: int, count: int, folder: Path) -> Iterator[Callable[[], object]]:
-    """Bytes of a checkpoint changed, most of them in its pickle."""
+    """Four forms in turn: bytes of a file changed, then its checksum too; its pickle changed in an archive written
+    anew, as other tools write it; bytes of a file of safetensors changed, with its checksum.
+    """
     from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
     from yowo_training.models.yowo import Yowo, YowoConfig
 
-    generator, file = random.Random(seed), folder / "m.pt"
+    generator, file, tables = random.Random(seed), folder / "m.pt", folder / "m.safetensors"
     small = ModelSpec(labels=("a",), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
-    save_checkpoint(file, Yowo(YowoConfig("tiny2d", None, small.output_channels, width=8)), small, {"step": 1})
-    good = file.read_bytes()
-    end = good.index(b"PK\x03\x04", 4)  # the pickle is the first member
-    assert METADATA_KEY.encode() in good[:end]
-    for _ in range(count):
-        spoiled = bytearray(good)
-        for _ in range(generator.randint(1, 3)):
-            at = generator.randrange(generator.choice((end, end, len(spoiled))))
-            piece = generator.randbytes(generator.randint(0, 8))
-            spoiled[at : at + generator.choice((0, len(piece)))] = piece
-        file.write_bytes(spoiled)
-        yield lambda: load_checkpoint(file)
+    for path in (file, tables):
+        save_checkpoint(path, Yowo(YowoConfig("tiny2d", None, small.output_channels, width=1)), small, {"step": 1})
+    good, table = file.read_bytes(), tables.read_bytes()
+    header = 8 + int.from_bytes(table[:8], "little")
+    with zipfile.ZipFile(file) as archive:
+        members = {each.filename: archive.read(each) for each in archive.infolist()}
+    pickled, comment = next(name for name in members if name.endswith(".pkl")), len(ZIP_MARK) + DIGITS
+    ends = (good.index(b"PK\x03\x04", 4), len(good) - comment)  # the pickle is the first member
+    for number in range(count):
+        path = tables if number % 4 == 3 else file
+        match number % 4:
+            case 0:
+                content = spoiled_bytes(good, (ends[0], ends[0], len(good)), generator)
+            case 1:
+                content = spoiled_bytes(good[:-comment], ends, generator) + ZIP_MARK
+                content += checksum(content, len(content))
+            case 2:
+                other = spoiled_bytes(members[pickled], (len(members[pickled]),), generator)
+                content = rewritten(members | {pickled: other})
+            case _:
+                body = bytearray(spoiled_bytes(table[8:], (header, header, len(table) - 8), generator))
+                body[: len(SAFETENSORS_MARK)] = SAFETENSORS_MARK
+                whole = bytearray(table[:8]) + body
+                at = 8 + len(SAFETENSORS_MARK)
+                whole[at : at + DIGITS] = checksum(whole, at)
+                content = bytes(whole)
+        path.write_bytes(content)
+        yield lambda path=path: load_checkpoint(path)  # type: ignore[misc]
+
+
+def spoiled_bytes(content: bytes, ends: tuple[int, ...], generator: random.Random) -> bytes:
+    """One to three places before one of the ends changed, or grown by up to eight bytes."""
+    spoiled = bytearray(content)
+    for _ in range(generator.randint(1, 3)):
+        at = generator.randrange(generator.choice(ends))
+        piece = generator.randbytes(generator.choice((0, 1, 1, 1, 2, 8)))
+        spoiled[at : at + generator.choice((0, len(piece), len(piece)))] = piece
+    return bytes(spoiled)
+
+
+def rewritten(members: dict[str, bytes]) -> bytes:
+    """An archive of these members."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return made.getvalue()
 
 
 KINDS = {"gate": gate, "spec": spec, "plan": plan, "checkpoint": checkpoint}
@@ -176,7 +185,8 @@ def main() -> None:
     outcomes, faults = campaign(given.kind, given.count, given.seed, given.seconds)
     print("\n".join(faults[:50]))
     print(
-        f"{given.kind}: {outcomes.total():,} mutants from seed {given.seed} in {time.monotonic() - start:.0f} s: "
+        f"{given.kind}: {outcomes.total():,} mutants from seed {given.seed} in {time.monotonic() - start:.0f} s "
+        f"({resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime:.0f} s of CPU): "
         f"{outcomes['read']:,} read, {outcomes['refused']:,} refused, {len(faults)} faults"
     )
     sys.exit(bool(faults))

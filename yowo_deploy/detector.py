@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from time import perf_counter
 from typing import NamedTuple
 
@@ -36,7 +37,6 @@ from yowo_deploy.video.timed_frame import TimedFrame
 __all__ = ["Detector", "Result"]
 
 AHEAD = 8  # frames of a file that are read before the engine asks for them
-AHEAD_BYTES = 1 << 26  # of them, where frames are large
 
 
 class _Prepared(NamedTuple):
@@ -286,7 +286,7 @@ class Detector(Closing):
         return max(1, (self.spec.clip_length - 1) * self.spec.frame_stride)
 
     def _unlinked(self, frames: Iterable[Frame | TimedFrame], ahead: int) -> Iterator[Unlinked]:
-        with Prefetch(self._prepared(frames), ahead) as prepared:
+        with Prefetch(self._prepared(frames), ahead, attrgetter("image.nbytes")) as prepared:
             yield from map_ahead(self._ask, map(self._next, prepared), self._inference.parallel)
 
     def finish(self) -> tuple[Tube, ...]:

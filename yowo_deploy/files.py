@@ -12,11 +12,10 @@ import re
 import shutil
 import stat
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.errors import InputError, OutputError, foreign
 
 try:
     import fcntl
@@ -230,7 +229,7 @@ def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
         InputError: it is more, or more than an archive of that size should hold, or cannot be read or unpacked.
     """
     file = Path(path)
-    try:
+    with foreign(f"{file} cannot be read"):
         if file.exists() and not file.is_file():  # a pipe would be waited for
             raise InputError(f"{file} is a {_kind(file)}, expected a file")
         with file.open("rb") as stream:
@@ -240,8 +239,6 @@ def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
                 limit = min(limit, UNPACKED + RATIO * os.fstat(stream.fileno()).st_size)
             with gzip.open(stream) if is_gzip else contextlib.nullcontext(stream) as content:
                 packed = _at_most(content.read, limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
     if len(packed) > limit:
         raise InputError(f"{file} holds more than {limit >> 20} MiB, which is no annotation file: split it")
     return packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -26,6 +27,27 @@ def parse_json(packed: bytes) -> Any:
     text = packed.decode(json.detect_encoding(packed), "surrogatepass")
     del packed
     return json.loads(text.removeprefix("\ufeff"))
+
+
+def strict_json(text: str | bytes) -> Any:
+    """What JSON holds whose numbers fit a double, without NaN and infinity, and whose characters are whole.
+
+    The C++ reader takes the same.
+
+    Raises:
+        ValueError: it is no such JSON.
+        RecursionError: it is nested too deep.
+    """
+    found = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=lambda digits: _finite(digits, int))
+    if re.search(r"\\u[dD][89a-fA-F]", text if isinstance(text, str) else text.decode()):
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def _finite(text: str, kind: type[float] | type[int] = float) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:20]} is no number that JSON has, or a double")
+    return kind(text)
 
 
 def to_json(value: Any, **options: Any) -> str:

@@ -11,14 +11,22 @@ from typing import Generic, TypeVar
 
 from yowo_deploy.closing import Closing
 
+AHEAD_BYTES = 1 << 26
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Prefetch(Closing, Generic[T]):
-    """An iterator run ahead in a thread of its own, at most `depth` items; its errors surface where it is read."""
+    """An iterator run ahead in a thread of its own; its errors surface where it is read.
 
-    def __init__(self, items: Iterator[T], depth: int = 8) -> None:
+    Args:
+        depth: items that wait at most.
+        nbytes: of an item, where fewer of large ones shall wait: those that take 64 MiB, or one.
+    """
+
+    def __init__(self, items: Iterator[T], depth: int = 8, nbytes: Callable[[T], int] = lambda item: 1) -> None:
+        self._depth, self._nbytes = depth, nbytes
         self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
         self._stopped = threading.Event()
         self._ended = False
@@ -29,6 +37,7 @@ class Prefetch(Closing, Generic[T]):
         failure: BaseException | None = None
         try:
             for item in items:
+                self._queue.maxsize = max(1, min(self._depth, AHEAD_BYTES // max(1, self._nbytes(item))))
                 if not self._put((item, None)):
                     return
         except BaseException as error:  # handed over, not swallowed: `__iter__` raises it

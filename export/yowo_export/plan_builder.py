@@ -25,7 +25,7 @@ from yowo_deploy.backends.base import check_shapes
 from yowo_deploy.backends.cuda import open_cuda
 from yowo_deploy.backends.streaming import Keeping
 from yowo_deploy.backends.trt import library, listen
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import atomic_write, existing_file, sha256_of
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, recorded_cost
 from yowo_deploy.model_files.plan_record import Flavour, PlanFile, read_plan, read_verified, to_name, write_plan
@@ -108,7 +108,9 @@ def build_plan(
     # Without its flag TensorRT 10 would choose precisions itself; 11 ignores it.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)  # referenced until the end: the network reads its memory
-    if not parser.parse(file.model_bytes()):
+    with foreign(f"{options.flavour} cannot parse {source}", ModelFileError):
+        parsed = parser.parse(file.model_bytes())
+    if not parsed:
         first = parser.get_error(0)
         node = f"{first.node_operator()} {first.node_name()}"
         raise ModelFileError(f"{options.flavour} cannot parse {source}: {_first_line(first.desc())} ({node})")
@@ -127,7 +129,8 @@ def build_plan(
         return True
     _let_attention_decompose(trt, network)
     config = _configure(trt, builder, network, options, batch)
-    built = _build(trt, builder, network, config, on_progress)
+    with foreign(f"{options.flavour} cannot build {source}", ModelFileError):
+        built = _build(trt, builder, network, config, on_progress)
     if built is None:
         raise ModelFileError(f"{options.flavour} cannot build {source}: {_first_line(*errors)}")
     for path in filter(None, (Path(output), cached)):

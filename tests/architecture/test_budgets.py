@@ -13,7 +13,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # hold today. The goals, of all together 23,700, were set before hardened readers, run folders and tube scores came in.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (  # goal 7,500
-        14_110,
+        14_150,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -39,7 +39,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "serving": (2_290, ("yowo_deploy/serving",)),
     "archive": (1_700, ("yowo_deploy/archive",)),  # goal 1,200
     "export": (4_580, ("export",)),  # goal 3,700
-    "training": (5_430, ("training",)),  # goal 3,700
+    "training": (5_490, ("training",)),  # goal 3,700
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import struct
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from yowo_deploy.model_files.protobuf import field
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 
 SPEC = ModelSpec(labels=("walk",), anchors=((1.0, 2.0),), clip_length=2, input_size=(8, 4), stride=4)
+_SPEC_TEXT = SPEC.to_json()
 _FAR = 1 << 32
 _UNREAD = "is not an ONNX file, or is cut off"
 
@@ -65,10 +67,15 @@ def file(
 ) -> bytes:
     """A whole file: the good one, where nothing is given."""
     graph = b"".join(field(1, each) for each in nodes) + field(2, "graph")
-    graph += b"".join(field(5, each) for each in tensors) + b"".join(field(11, each) for each in inputs)
+    graph += _fields(5, tensors) + b"".join(field(11, each) for each in inputs)
     graph += field(12, value_info("raw", _ANSWER)) + more_graph
-    metadata = field(1, METADATA_KEY) + field(2, SPEC.to_json() if spec is None else spec)
+    metadata = field(1, METADATA_KEY) + field(2, _SPEC_TEXT if spec is None else spec)
     return field(1, 8) + field(7, graph) + field(8, field(2, 17)) + field(14, metadata) + more
+
+
+@functools.lru_cache(8)
+def _fields(number: int, contents: tuple[bytes, ...]) -> bytes:
+    return b"".join(field(number, each) for each in contents)
 
 
 def _behind(*nodes: bytes, tensors: tuple[bytes, ...] = ()) -> bytes:
@@ -324,6 +331,7 @@ def _accepted() -> Iterator[tuple[str, bytes, str]]:
     yield "another operator beside", _behind(node("Relu", ("clip",), "y")), ""
 
 
+@functools.cache
 def onnx_files() -> dict[str, tuple[bytes, str]]:
     """By name: the file, and what its refusal says; "" where it is accepted."""
     every = [*_accepted(), *_wire(), *_operators(), *_graphs()]
@@ -346,10 +354,11 @@ def random_graphs(count: int, seed: int) -> Iterator[bytes]:
         name: tuple(map(int, inputs.split(":")))
         for name, inputs, *_ in (line.split() for line in OPERATOR_RULES.strip().splitlines() if line[0] != " ")
     }
+    all_tensors, operators = (_KERNEL, _TIME, *tensors), sorted(counts)
     for _ in range(count):
         made, nodes = ["clip"], []
         for at in range(generator.randint(1, 4)):
-            operator = generator.choice(sorted(counts))
+            operator = generator.choice(operators)
             more = generator.randint(counts[operator][0], min(5, counts[operator][1])) - 1
             others = (*made, *made, "") if operator in likes else (*made, *constants, *constants, "")
             inputs = [generator.choice(made), *(generator.choice(others) for _ in range(more))]
@@ -358,7 +367,7 @@ def random_graphs(count: int, seed: int) -> Iterator[bytes]:
         clip = value_info("clip", (generator.choice((1, 2)), *SPEC.clip_shape))
         if generator.random() < 0.5:
             clip = field(1, "clip") + field(2, field(1, field(1, 1) + field(2, _open_sides())))
-        yield file((*nodes, _CONV, _SQUEEZE), (_KERNEL, _TIME, *tensors), (clip,))
+        yield file((*nodes, _CONV, _SQUEEZE), all_tensors, (clip,))
 
 
 def _open_sides() -> bytes:

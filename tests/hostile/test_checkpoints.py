@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,14 @@ torch = pytest.importorskip("torch")
 from tests.hostile.checkpoint_files import checkpoint_files  # noqa: E402
 from yowo_deploy.errors import InputError, YowoError  # noqa: E402
 from yowo_deploy.spec import ModelSpec  # noqa: E402
-from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from yowo_training.checkpoints.archive import checked_content  # noqa: E402
+from yowo_training.checkpoints.checkpoint import (  # noqa: E402
+    load_checkpoint,
+    read_tensors,
+    save_checkpoint,
+    weights_hash,
+)
+from yowo_training.checkpoints.weight_tables import refuse_views  # noqa: E402
 from yowo_training.models.yowo import Yowo, YowoConfig  # noqa: E402
 
 FILES = checkpoint_files()
@@ -48,6 +57,45 @@ def test_every_bit_of_the_directory_is_noticed(good: bytes, tmp_path: Path) -> N
         path.write_bytes(spoiled)
         with pytest.raises(YowoError, match=r"is damaged|cannot be read"):
             load_checkpoint(path)
+
+
+def old_file(content: dict[str, object]) -> bytes:
+    """What torch.save writes, as older versions of ours and other projects left it: without a checksum."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def test_every_bit_of_an_older_file_is_noticed(tmp_path: Path) -> None:
+    whole = old_file({"a": torch.arange(40.0), "b": [1, "two"], "c": {"d": torch.zeros(3)}})
+    path, start = tmp_path / "c.pt", whole.index(b"PK\x01\x02")
+    path.write_bytes(whole)
+    assert not checked_content(path).checked
+    generator = random.Random(22)  # of 6,000 bits of the directory; all of them were tried once
+    places = [(8 * start, 8 * len(whole), 1_200), (0, 8 * start, 300)]
+    for at in (at for first, end, count in places for at in generator.sample(range(first, end), count)):
+        spoiled = bytearray(whole)
+        spoiled[at // 8] ^= 1 << at % 8
+        path.write_bytes(spoiled)
+        with pytest.raises(YowoError, match=r"c\.pt "):
+            checked_content(path)
+
+
+def test_an_older_file_packed_anew_is_read(tmp_path: Path) -> None:
+    """By Python's zipfile, which aligns nothing and streams nothing."""
+    made, path = io.BytesIO(), tmp_path / "c.pt"
+    with zipfile.ZipFile(io.BytesIO(old_file({"a": torch.arange(3.0)}))) as old, zipfile.ZipFile(made, "w") as new:
+        for each in old.infolist():
+            new.writestr(zipfile.ZipInfo(each.filename), old.read(each))
+    path.write_bytes(made.getvalue())
+    assert read_tensors(path)["a"].tolist() == [0, 1, 2]
+
+
+def test_strides_of_sides_of_one_are_put_right(tmp_path: Path) -> None:
+    odd = torch.ones(7).as_strided((1,), (149,))
+    table = refuse_views(tmp_path / "c.pt", {"a": odd, "b": torch.ones(2, 3).t()})
+    assert {name: value.stride() for name, value in table.items()} == {"a": (1,), "b": (2, 1)}
+    assert weights_hash({"a": odd}) == weights_hash({"a": torch.ones(1)})
 
 
 def test_mutants_are_read_or_refused(good: bytes, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import operator
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -25,8 +26,12 @@ import pytest
 from numpy.typing import NDArray
 
 import yowo_deploy
+from tests.hostile.onnx_files import SPEC as HOSTILE_SPEC
+from tests.hostile.onnx_files import file as onnx_file
 from tests.hostile.onnx_files import mutants, random_graphs
 from tests.hostile.onnx_files import onnx_files as hostile_onnx_files
+from tests.hostile.spec_texts import PLAN_VALUES, plan_texts, spec_texts, spoiled_json
+from tests.hostile.spec_texts import in_plan as record_in_plan
 from yowo_deploy.arrays import Frame
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.boxes import Detections, Tube
@@ -246,6 +251,21 @@ def test_onnx_files_get_the_verdict_of_python(kind: str, built: Path, tmp_path: 
     expected = [said_by_python(file) for file in files]
     assert [*zip(files, verdicts(built, files), strict=True)] == [*zip(files, expected, strict=True)]
     assert expected.count("onnx") >= len(expected) / 40 and expected.count("ModelFileError") > len(expected) / 2
+
+
+@pytest.mark.parametrize("kind", ["specs", "plans", "specs at random", "plans at random"])
+def test_specs_and_records_get_the_verdict_of_python(kind: str, built: Path, tmp_path: Path) -> None:
+    generator, values = random.Random(22), PLAN_VALUES if "plans" in kind else HOSTILE_SPEC.to_dict()
+    by_hand = plan_texts() if "plans" in kind else spec_texts()
+    texts = [spoiled_json(values, generator) for _ in range(400)] if "random" in kind else list(by_hand)
+    files = [tmp_path / f"{number}" for number in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_bytes(record_in_plan(text) if "plans" in kind else onnx_file(spec=text))
+    expected = [said_by_python(file) for file in files]
+    found = verdicts(built, files)
+    different = [(text[:300], *each) for text, *each in zip(texts, found, expected, strict=True) if each[0] != each[1]]
+    assert different == []
+    assert len(set(expected)) > 1 and expected.count("SpecError") + expected.count("ModelFileError") > len(texts) / 2
 
 
 def test_damaged_files_are_accepted_and_refused_as_in_python(built: Path, tmp_path: Path, project_root: Path) -> None:

@@ -166,6 +166,18 @@ def test_a_bad_frame_is_refused_and_the_video_goes_on(spec: ModelSpec, numpy_bac
     assert found_in(results) == found_in([undisturbed.push(frame) for frame in frames])
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), float("-inf")])
+def test_a_time_that_is_no_number_is_refused_and_the_video_goes_on(
+    seconds: float, spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    detector, [first, second] = Detector(numpy_backend(spec)), frames_of(2)
+    with pytest.raises(InputError, match=f"the time of a frame is {seconds}, expected seconds, or None"):
+        detector.push(first, timestamp=seconds)
+    with pytest.raises(InputError, match="the time of a frame"):
+        list(detector.stream([TimedFrame(first, 0, seconds)]))
+    assert [detector.push(image, timestamp=at).timestamp for image, at in ((first, 0.5), (second, None))] == [0.5, None]
+
+
 @pytest.mark.parametrize("error", [VideoError("breaks off"), InputError("no frame"), KeyboardInterrupt()])
 def test_an_error_of_the_source_surfaces_after_the_results_before_it(
     error: BaseException, spec: ModelSpec, numpy_backend: Backends

@@ -23,7 +23,7 @@ from yowo_deploy.datasets.box_files import read_table
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.synthetic.generator import make_synthetic
 from yowo_deploy.detector import Detector
-from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.errors import DatasetError, InputError, ModelFileError
 from yowo_deploy.evaluation import detect_frames, evaluate, evaluate_videos
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.ava_csv import AvaCsv
@@ -222,6 +222,27 @@ def test_a_run_that_was_stopped_goes_on_from_its_file(
     assert path.read_text() == text
     assert resumed.frame_map.per_class.tolist()[:2] == pytest.approx(whole.frame_map.per_class.tolist()[:2])
     assert (resumed.recall, resumed.accuracy, resumed.frames) == (whole.recall, whole.accuracy, whole.frames)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_an_answer_that_is_not_finite_ends_the_run_and_keeps_the_videos_before(
+    odd: float, videos: list[AnnotatedVideo], spec: ModelSpec, tmp_path: Path
+) -> None:
+    class Odd(Knowing):
+        def infer(self, clips: NDArray[np.float32]) -> Float:
+            raw = super().infer(clips)
+            if len(self.key_frames) == 10 + 3:  # all ten of the first video, and 0, 3, 6 of the second
+                raw.flat[-1] = odd
+            return raw
+
+    path = tmp_path / "detections.txt"
+    with pytest.raises(ModelFileError, match=r"^sit, frame 6: .*NaN or infinity"):
+        evaluate_videos(Odd(spec, 0), videos, kept=DetectionsFile(path, "a"))
+    assert read_table(path, truth=False).videos == ("walk",)
+    assert "nan" not in path.read_text() and "inf" not in path.read_text()
+    backend = Knowing(spec, 0)
+    assert evaluate_videos(backend, videos, kept=DetectionsFile(path, "a")).frames == 14
+    assert len(backend.key_frames) == 4
 
 
 def film_of(folder: Path, name: str, class_id: int, annotated: range) -> AnnotatedVideo:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.waiting import stands_in, wait_until
 from yowo_deploy.errors import VideoError
-from yowo_deploy.prefetch import Prefetch, map_ahead
+from yowo_deploy.prefetch import AHEAD_BYTES, Prefetch, map_ahead
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,6 +49,22 @@ def test_no_more_is_read_ahead_than_asked_and_closing_stops_it() -> None:
         assert made == 3 + 1  # three waiting, and one in hand for which there is no room
         assert list(islice(ahead, 9)) == list(range(1, 10))
     assert not set(threading.enumerate()) - before
+
+
+@pytest.mark.parametrize(("nbytes", "waiting"), [(1, 8), (AHEAD_BYTES // 3, 3), (106 << 20, 1)])
+def test_fewer_items_wait_where_they_are_large(nbytes: int, waiting: int) -> None:
+    made = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal made
+        while True:
+            made += 1
+            yield made
+
+    with Prefetch(endless(), 8, lambda item: nbytes) as ahead:
+        wait_until(lambda: made > waiting + 1 or (stands_in(ahead._thread, "_put") and made == waiting + 1))
+        assert made == waiting + 1
+        assert list(islice(ahead, 5)) == [1, 2, 3, 4, 5]
 
 
 @settings(max_examples=30, deadline=None)

@@ -73,7 +73,8 @@ def test_a_bank_comes_back_from_its_file_and_only_to_its_checkpoint(checkpoint: 
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 nothing")
     with (tmp_path / "array.npz").open("wb") as stream:
         np.save(stream, bank.features)
-    for name in ("a.npz", "array.npz"):
+    (tmp_path / "deep.npz").write_bytes(b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 0xFFFF)  # MemoryError of its parser
+    for name in ("a.npz", "array.npz", "deep.npz"):
         with pytest.raises(ModelFileError, match="not a feature bank"):
             FeatureBank.load(tmp_path / name, checkpoint)
     with pytest.raises(InputError, match="not found"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.models.yowo import Yowo, YowoConfig
@@ -49,6 +49,13 @@ def test_a_device_that_is_not_there_is_an_error(tmp_path: Path, model: Yowo) -> 
 def test_clips_of_another_shape_are_refused(model: Yowo) -> None:
     with pytest.raises(InputError, match="expected"):
         TorchBackend.of(Checkpoint(model, SPEC)).infer(np.zeros((1, 3, 5, 64, 64), np.float32))
+
+
+def test_what_torch_raises_is_one_line_of_ours(model: Yowo) -> None:
+    backend = TorchBackend.of(Checkpoint(model, SPEC))
+    model.conv_final.weight = torch.nn.Parameter(torch.ones(1, 2, 3, 3))
+    with pytest.raises(ModelFileError, match=r"^pytorch cannot run yowo on cpu in fp32: Given groups=1, .*channels"):
+        backend.infer(np.zeros((1, *SPEC.clip_shape), np.float32))
 
 
 def test_auto_is_a_device_that_works() -> None:

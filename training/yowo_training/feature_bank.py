@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import atomic_write, existing_file
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_training.checkpoints.checkpoint import Checkpoint
@@ -74,12 +73,10 @@ class FeatureBank:
             ModelFileError: it is not a feature bank, or damaged.
         """
         file = existing_file(path, "feature bank")
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                features, small = (stored[name].astype(np.float32) for name in ("features", "small"))
-                made_by = str(stored["weights_sha256"])
-        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ModelFileError(f"{file} is not a feature bank, or is damaged: make it with `features`") from error
+        door = foreign(f"{file} is not a feature bank, or is damaged, make it with `features`", ModelFileError)
+        with door, np.load(file, allow_pickle=False) as stored:
+            features, small = (stored[name].astype(np.float32) for name in ("features", "small"))
+            made_by = str(stored["weights_sha256"])
         if made_by != checkpoint.spec.weights_sha256:
             raise InputError(f"{file} was made with another checkpoint: make it anew with `yowo-deploy features`")
         return cls(features, small, made_by)

@@ -14,6 +14,7 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.datasets.anchors import box_sizes
 from yowo_deploy.datasets.base import AnnotatedVideo
+from yowo_deploy.errors import foreign
 from yowo_deploy.evaluation import detect_frames
 from yowo_deploy.files import write_text
 from yowo_deploy.video.reader import open_video
@@ -146,5 +147,5 @@ def _read(path: Path) -> list[dict[str, float]]:
     """The rows of an earlier results.csv; empty where there is none."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
+    with foreign(f"{path} is damaged, remove it"), path.open(encoding="utf-8", newline="") as stream:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)]

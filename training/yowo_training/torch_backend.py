@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -17,7 +18,7 @@ from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine, Look, check_clips
 from yowo_deploy.backends.loader import full_device
 from yowo_deploy.benchmark.peak_model import ANSWER, SIDE, SPEC, gemm_weights
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from yowo_training.feature_bank import FeatureBank, long_term
@@ -68,12 +69,14 @@ class TorchBackend(Engine):
     ) -> None:
         if precision not in DTYPES:
             raise InputError(f"PyTorch runs {', '.join(DTYPES)} here, not {precision}")
+        self._door = partial(foreign, f"pytorch cannot run {spec.name} on {device} in {precision}", ModelFileError)
         self._device = device_of(device)
         if threads:
             torch.set_num_threads(threads)
         self.spec = spec
         self._precision, self._dtype = precision, DTYPES[precision]
-        self._model = model.to(self._device).eval()
+        with self._door():
+            self._model = model.to(self._device).eval()
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
@@ -153,11 +156,13 @@ class TorchBackend(Engine):
         return TorchGemm(str(self._device), self._precision)
 
     def _upload(self, clips: NDArray[np.float32]) -> torch.Tensor:
-        return torch.from_numpy(check_clips(clips, self.spec)).to(self._device)
+        checked = torch.from_numpy(check_clips(clips, self.spec))
+        with self._door():
+            return checked.to(self._device)
 
     def _run(self, batch: torch.Tensor) -> torch.Tensor:
         autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
-        with torch.inference_mode(), autocast:
+        with self._door(), torch.inference_mode(), autocast:
             answer: torch.Tensor = self._model(batch)
             return answer.float()
 

@@ -7,6 +7,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from yowo_deploy.backends.loader import SAFETENSORS
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
-from yowo_deploy.errors import InputError, YowoError
+from yowo_deploy.errors import InputError, YowoError, foreign
 from yowo_deploy.evaluation import Evaluation, evaluate_videos
 from yowo_deploy.files import sha256_of, write_text
 from yowo_deploy.prefetch import Prefetch
@@ -383,10 +384,9 @@ def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
     Raises:
         InputError: it does, and the run had other arguments.
     """
-    try:
+    given: Any = {}
+    with suppress(InputError), foreign(str(record)):
         given = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        given = {}
     if not isinstance(given, dict) or not given.pop("finished", False):
         return False
     given.pop("called_with", None)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yowo_deploy.archive.tables import read_paths
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import existing_file, read_within
 from yowo_deploy.video.sources import find_sources, is_elsewhere, shown_source
 
@@ -110,7 +110,8 @@ def _listed(source: str) -> Iterator[str]:
 
 
 def _of_csv(text: str) -> list[str]:
-    rows = list(csv.reader(io.StringIO(text)))
+    with foreign("the list of videos is no csv"):
+        rows = list(csv.reader(io.StringIO(text)))
     if not rows:
         return []
     names = [name.strip().lower() for name in rows[0]]

@@ -22,7 +22,7 @@ from yowo_deploy.archive.worker import ArchiveWorker, Cut, Done, Link
 from yowo_deploy.backends.loader import admit, open_model
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detector import DetectorOptions
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import sweep, writable_folder, write_text
 from yowo_deploy.json_text import to_json
 from yowo_deploy.keywords import checked_keywords_with
@@ -187,8 +187,9 @@ def _claim(folder: Path, target: Path, stamp: Stamp) -> None:
     """
     for place in {folder / RUN, target / RUN}:
         if place.is_file():
-            known = json.loads(place.read_bytes())["detecting"]
-            if differ := stamp.differences(known):
+            with foreign(f"{place} is damaged, remove it or give another folder"):
+                differ = stamp.differences(dict(json.loads(place.read_bytes())["detecting"]))
+            if differ:
                 raise InputError(f"{folder} holds results of another {', '.join(differ)}: give another folder")
         write_text(place, json.dumps({"v": 1, **vars(stamp)}, indent=1) + "\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from yowo_deploy.archive.parts import Part, PiecesDiffer
 from yowo_deploy.archive.plan import Video
 from yowo_deploy.archive.segments import Segment, cut, detect_segment
 from yowo_deploy.archive.settings import ArchiveSettings, Stamp
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import existing_file, write_text
 from yowo_deploy.json_text import to_json
 from yowo_deploy.video.sources import is_choice
@@ -143,7 +144,6 @@ def _identity(video: Video) -> list[int]:
 
 def _json(path: Path) -> dict[str, Any]:
     """What a record holds; nothing of a damaged one."""
-    try:
+    with suppress(InputError), foreign(str(path), InputError, OSError):
         return dict(json.loads(path.read_bytes()))
-    except ValueError:
-        return {}
+    return {}

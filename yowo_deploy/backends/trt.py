@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -20,7 +21,7 @@ from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
 from yowo_deploy.backends.dlpack import device_array, processor_array
 from yowo_deploy.backends.streaming import FRAMES, RAW, Keeping, KeptStream, Maps, Memory
 from yowo_deploy.closing import closed_on_error
-from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError
+from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError, foreign
 from yowo_deploy.model_files.plan_record import (
     FLAVOURS,
     Flavour,
@@ -118,7 +119,8 @@ class TensorRtBackend(Engine):
         self._trt = library(flavour)
         self._cuda = open_cuda(cuda, int(number or 0))
         self._lock, self._closed = Lock(), False
-        with closed_on_error(self), self._cuda.current():
+        self._door = partial(foreign, f"{plan.flavour} cannot run {path}", ModelFileError)
+        with closed_on_error(self), self._door(), self._cuda.current():
             check_plan(path, plan, Machine(flavour, self._trt.__version__, self._cuda.compute_capability))
             self._load(plan, content)
 
@@ -184,7 +186,7 @@ class TensorRtBackend(Engine):
         """The GPU for one call, whole: no other thread comes between its parts."""
         with self._lock:
             self._refuse_closed()
-            with self._cuda.current():
+            with self._door(), self._cuda.current():
                 yield
 
     def _infer(self, clips: Any) -> Float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from yowo_deploy.backends.loader import admit, is_checkpoint
 from yowo_deploy.cli.console import json_option, release_options, require, show_facts, show_table
 from yowo_deploy.diagnostics.system_info import processor_in_words
+from yowo_deploy.errors import YowoError, foreign
 from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, recorded_cost
@@ -106,10 +108,9 @@ def _checked(recorded: bool) -> str:
 
 def _recorded(what: str, text: str) -> dict[str, Any]:
     """What `export` recorded of how a file came about; nothing where something else stands there."""
-    try:
+    made: dict[str, Any] = {}
+    with suppress(YowoError), foreign(what):
         made = dict(json.loads(text))
-    except (ValueError, TypeError, RecursionError):
-        return {}
     if isinstance(made.get("reach"), dict):
         made["reach"] = f"{len(made['reach'])} tensors"
     return {f"{what}: {name}": value for name, value in made.items()}

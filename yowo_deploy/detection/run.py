@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -17,7 +16,7 @@ from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.receivers import Receivers
 from yowo_deploy.detection.settings import PROGRESS_EVERY_S, Recording, Settings, WhileReading, raise_failures
 from yowo_deploy.detection.summary import Summary
-from yowo_deploy.detector import AHEAD, AHEAD_BYTES, Detector, DetectorOptions
+from yowo_deploy.detector import AHEAD, Detector, DetectorOptions
 from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import DEFAULT
@@ -168,8 +167,7 @@ def _detect_one(settings: Settings, detector: Detector, source: Source, places: 
         label, total = f"detecting {Path(source.name).name}", source.frames_declared or None
         with settings.while_reading(stop), settings.reporter.progress(label, total) as update:
             shown = 0.0
-            fitting = AHEAD_BYTES // (3 * math.prod(source.size_wh))
-            for result in detector.stream(source, 1 if source.live else max(1, min(AHEAD, fitting))):
+            for result in detector.stream(source, 1 if source.live else AHEAD):
                 recording.write(result)
                 if not len(recording.sinks):
                     break  # the source is closed, or leaving the loop would wait for the next frame of a camera

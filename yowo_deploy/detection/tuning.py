@@ -21,7 +21,7 @@ from yowo_deploy.backends.loader import ONNX_ENGINES, is_checkpoint, on_cpu, ope
 from yowo_deploy.benchmark.timing import Timing, bench_calls, ratio_interval
 from yowo_deploy.detector import Detector, DetectorOptions
 from yowo_deploy.diagnostics.system_info import processor_in_words
-from yowo_deploy.errors import OutputError, YowoError
+from yowo_deploy.errors import OutputError, YowoError, foreign
 from yowo_deploy.files import existing_file, sha256_of, write_text
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
@@ -172,14 +172,11 @@ def _place() -> Path | None:
 
 def _recorded() -> dict[str, Choice]:
     """By key; nothing of a file that is damaged."""
-    path = _place()
-    try:
-        if path is None or path.stat().st_size > 512 * MOST:
-            return {}
-        found = json.loads(path.read_text(encoding="utf-8"))
-        choices = {str(key): Choice(str(one), bool(two), int(three)) for key, (one, two, three) in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}
+    path, choices = _place(), dict[str, Choice]()
+    with suppress(YowoError), foreign(str(path)):
+        if path is not None and path.stat().st_size <= 512 * MOST:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            choices = {str(key): Choice(str(one), bool(two), int(three)) for key, (one, two, three) in found.items()}
     return {key: each for key, each in choices.items() if each.backend in ONNX_ENGINES and 1 <= each.parallel <= 64}
 
 

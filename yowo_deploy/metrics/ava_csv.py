@@ -13,7 +13,7 @@ import numpy as np
 
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.box_files import ava_rows
-from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import atomic_write, write_text
 from yowo_deploy.metrics.detections_log import append
 from yowo_deploy.metrics.frame_ap import FrameBoxes
@@ -53,8 +53,10 @@ class AvaCsv:
         for line in lines[:-1]:  # the last was torn by whatever stopped the run, or is empty
             found = _DONE.fullmatch(line)
             if found and end <= int(found[1]) <= len(content):
-                film, rows = json.loads(found[3]), content[end : int(found[1])].decode("utf-8", errors="replace")
-                self.done[film] = self._boxes(film, rows), int(found[2])
+                rows = content[end : int(found[1])].decode("utf-8", errors="replace")
+                with foreign(f"{self._beside} is damaged, remove it and {self.path}"):
+                    film = json.loads(found[3])
+                    self.done[film] = self._boxes(film, rows), int(found[2])
                 kept.append(line)
                 end = int(found[1])
         with atomic_write(self.path) as temporary:

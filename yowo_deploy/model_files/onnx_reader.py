@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.errors import ModelFileError, SpecError
+from yowo_deploy.errors import ModelFileError, SpecError, YowoError, foreign
 from yowo_deploy.model_files.checksum import CHECKSUM_KEY, ONNX_MARK, has_checksum
 from yowo_deploy.model_files.onnx_graph import FLOAT16, FLOAT32, Graph, Tensor, Value, read_graph
 from yowo_deploy.model_files.onnx_operators import check_nodes
@@ -151,13 +152,12 @@ def recorded_cost(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
 
     The whole is under "total".
     """
-    try:
+    with suppress(YowoError), foreign(COST_KEY):
         return {
             name: {key: int(part[key]) for key in ("parameters", "macs")}
             for name, part in json.loads(metadata[COST_KEY]).items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return {}
+    return {}
 
 
 def show_values(source: Path, names: Sequence[str], path: Path) -> None:

@@ -18,7 +18,6 @@ wrote that line as well: load plans of people whom you trust.
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import hashlib
 import json
@@ -32,8 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from yowo_deploy.errors import ModelFileError, SpecError
+from yowo_deploy.errors import ModelFileError, SpecError, foreign
 from yowo_deploy.files import atomic_write, existing_file
+from yowo_deploy.json_text import strict_json
 from yowo_deploy.spec import ModelSpec
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
@@ -84,14 +84,15 @@ class PlanFile:
     def __post_init__(self) -> None:
         texts = (
             (self.flavour, "|".join(FLAVOURS)),
-            (self.version, r"\d+\.\d+\.\d+[\w.+]*"),
-            (self.compute_capability, r"(\d+\.\d+)?"),
+            (self.version, r"\d{1,9}\.\d{1,9}\.\d{1,9}(?!\d)[\w.+]*"),
+            (self.compute_capability, r"(\d{1,9}\.\d{1,9})?"),
             (self.onnx_sha256, "[0-9a-f]{64}"),
             (self.golden, r"[][\d., -]{0,2002}"),
         )
         sound = all(isinstance(text, str) and re.fullmatch(form, text, re.ASCII) for text, form in texts)
         sound = sound and len(self.batch) == 3 and all(type(n) is int for n in (*self.batch, self.workspace, self.macs))
-        sound = sound and 1 <= self.batch[0] <= self.batch[1] <= self.batch[2] and min(self.workspace, self.macs) >= 0
+        sound = sound and 1 <= self.batch[0] <= self.batch[1] <= self.batch[2] < 1 << 31
+        sound = sound and min(self.workspace, self.macs) >= 0 and max(self.workspace, self.macs) < 1 << 53
         if not sound or {type(self.tf32), type(self.version_compatible)} != {bool}:
             found = {name: value for name, value in vars(self).items() if name != "spec"}
             raise ModelFileError(f"{found} describes no plan: upgrade yowo-deploy, or rebuild")
@@ -121,15 +122,11 @@ def read_plan(path: str | os.PathLike[str]) -> PlanFile:
         SpecError: its spec lies beside it and is not there, or is another one.
     """
     file = existing_file(path, "plan")
-    try:
-        values = json.loads(_payload(file))
-        batch, spec = values.pop("batch"), values.pop("spec")
+    with foreign(f"the record in {file} cannot be read, upgrade yowo-deploy or rebuild", ModelFileError):
+        values = strict_json(_payload(file))
+        spec = values.pop("spec")
         spec = _spec_beside(file, spec) if isinstance(spec, str) else ModelSpec.from_dict(spec)
-        return PlanFile(spec=spec, batch=tuple(batch), **values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ModelFileError(
-            f"the record in {file} cannot be read ({error}): upgrade yowo-deploy or rebuild"
-        ) from error
+        return PlanFile(spec=spec, batch=tuple(values.pop("batch")), **values)
 
 
 def to_name(plan: PlanFile) -> tuple[str, str]:
@@ -285,7 +282,5 @@ def _payload(path: Path) -> bytes:
         raise ModelFileError(f"the record in {path} is damaged or cut off: copy the plan again, or rebuild it")
     if header[1] == b"json":
         return payload
-    try:
+    with foreign(f"the record in {path} cannot be unpacked, rebuild the plan", ModelFileError):
         return zlib.decompressobj().decompress(base64.b64decode(payload), _MAX_PAYLOAD)
-    except (zlib.error, binascii.Error) as error:
-        raise ModelFileError(f"the record in {path} cannot be unpacked ({error}): rebuild the plan") from error

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import replace
 from typing import Literal
 
-from yowo_deploy.errors import ModelFileError
+from yowo_deploy.errors import ModelFileError, foreign
 from yowo_deploy.model_files.onnx_graph import Tensor
 from yowo_deploy.model_files.onnx_reader import OnnxFile, checked_file
 from yowo_deploy.spec import METADATA_KEY
@@ -48,10 +48,8 @@ def streaming_form(file: OnnxFile) -> OnnxFile | None:
     packed = file.metadata.get(FORM_KEY)
     if packed is None or file.spec.streaming:
         return None
-    try:
+    with foreign(f"{file.path} carries a damaged streaming form, export it again", ModelFileError):
         content = _inflated(binascii.a2b_base64(packed, strict_mode=True))
-    except (binascii.Error, zlib.error, ValueError) as error:
-        raise ModelFileError(f"{file.path} carries a damaged streaming form: export it again") from error
     form = checked_file(content, file.path, file.graph.tensors)
     return replace(form, metadata={METADATA_KEY: file.spec.replace(streaming=True).to_json()})
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import existing_file, read_within
 from yowo_deploy.postprocess.rules import Rule, Times
 from yowo_deploy.postprocess.zones import MAX_NAME, Zone
@@ -62,10 +62,8 @@ def zones_json(zones: Iterable[Zone]) -> str:
 
 def _read(path: str | os.PathLike[str], name: str, parse: Callable[[dict[str, Any]], T]) -> list[T]:
     file = existing_file(path, f"file of {name}")
-    try:
+    with foreign(f"{file} is no JSON"):
         content = json.loads(read_within(file, MAX_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is no JSON: {error}") from error
     try:
         if not isinstance(content, dict) or set(content) != {"v", name} or content["v"] != 1:
             raise InputError(f'expected {{"v": 1, "{name}": [...]}} and nothing else')

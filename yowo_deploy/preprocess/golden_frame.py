@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.errors import ModelFileError
+from yowo_deploy.errors import ModelFileError, foreign
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
 
@@ -49,10 +49,8 @@ def check_golden(spec: ModelSpec, recorded: str, whose: str) -> None:
     Raises:
         ModelFileError: it does not; the message names the colour order or the filter by which it would.
     """
-    try:
+    with foreign(f"the golden frame of {whose} cannot be read, export its checkpoint again", ModelFileError):
         version, expected = _read(json.loads(recorded))
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ModelFileError(f"the golden frame of {whose} cannot be read: export its checkpoint again") from error
     if version > _VERSION:
         raise ModelFileError(
             f"{whose} was made with preprocessing {version}, newer than {_VERSION}: upgrade yowo-deploy"

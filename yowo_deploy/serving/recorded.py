@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from yowo_deploy.boxes import Detections
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import read_within
 from yowo_deploy.postprocess.actions import Actions
 from yowo_deploy.postprocess.events import rounded_time
@@ -59,10 +59,8 @@ class Recording:
         if not (self.folder / FRAMES).is_file():
             raise InputError(f"{folder} holds no {FRAMES}: expected a folder that `yowo-deploy detect` wrote")
         self.video = next((each for each in sorted(self.folder.iterdir()) if is_video(each)), None)
-        try:
+        with foreign(f"{folder} is damaged, its JSON is not what `yowo-deploy detect` writes"):
             self.data = self._read()
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-            raise InputError(f"{folder} is damaged: its JSON is not what `yowo-deploy detect` writes") from error
 
     def _read(self) -> Json:
         lines = list(_json_lines(self.folder / FRAMES))

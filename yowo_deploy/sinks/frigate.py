@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.json_text import to_json
 from yowo_deploy.result import Result
 from yowo_deploy.sinks.http_request import Endpoint, request
@@ -71,10 +72,10 @@ class Frigate(Queued):
         path = f"{self._base}/api/events/{quote(change.camera, safe='')}/{quote(change.label, safe='')}/create"
         answer = request(self._endpoint, "POST", path, change.create, {})
         try:
-            event = json.loads(answer)["event_id"]
-        except (ValueError, LookupError, TypeError) as error:
-            raise Refused("the answer has no event_id: is this the address of Frigate?") from error
-        self._ids[change.key] = str(event)
+            with foreign("the answer has no event_id, is this the address of Frigate?"):
+                self._ids[change.key] = str(json.loads(answer)["event_id"])
+        except InputError as error:
+            raise Refused(str(error)) from error
 
     def _end(self, key: str) -> None:
         if (event := self._ids.get(key)) is None:

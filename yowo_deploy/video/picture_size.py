@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAX_PIXELS = 4096 * 4096  # 5.3K and 360 degrees; a decoder holds a dozen frames, and those ahead of the engine wait
+MAX_PIXELS = 8192 * 4320  # 8K: 106 MB a frame; a decoder holds a dozen of half of that, those ahead of the engine wait
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG before a size (ITU-T T.81, table B.1)
 
 

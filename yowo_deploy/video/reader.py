@@ -191,7 +191,7 @@ class VideoReader(Closing):
 
     def __iter__(self) -> Iterator[Frame]:
         """Every frame once, from the first; a reader is read once."""
-        frame = self._first
+        frame, self._first = self._first, None  # which may be large
         while frame is not None:
             yield frame
             frame = self._read()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
-from yowo_deploy.errors import MissingExtraError, VideoError
+from yowo_deploy.errors import MissingExtraError, VideoError, foreign
 from yowo_deploy.files import atomic_write, native_path
 from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options
 
@@ -49,15 +50,17 @@ class VideoWriter:
         if min(size_wh) < 2:
             raise VideoError(f"cannot write frames of {size_wh[0]}x{size_wh[1]}: expected 2x2 or larger")
         self._size_wh = size_wh
+        self._door = partial(foreign, f"{self.path} cannot be encoded", VideoError, OSError)  # of the system: disk full
         self._stack = ExitStack()
         self._written = 0
         temporary = Path(self._stack.enter_context(native_path(self._stack.enter_context(atomic_write(self.path)))))
         try:
-            self._encoder = _ENCODERS[self.path.suffix.lower()](temporary, fps, size_wh)
+            with self._door():
+                self._encoder = _ENCODERS[self.path.suffix.lower()](temporary, fps, size_wh)
         except BaseException as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
             raise
-        self._stack.callback(self._encoder.close)
+        self._stack.callback(self._close)
 
     def write(self, frame_bgr: Frame) -> None:
         """Append one frame.
@@ -70,8 +73,13 @@ class VideoWriter:
             raise VideoError(
                 f"frame is {found_wh[0]}x{found_wh[1]}, {self.path} is {self._size_wh[0]}x{self._size_wh[1]}"
             )
-        self._encoder.write(frame_bgr)
+        with self._door():
+            self._encoder.write(frame_bgr)
         self._written += 1
+
+    def _close(self) -> None:
+        with self._door():
+            self._encoder.close()
 
     def __enter__(self) -> VideoWriter:
         return self

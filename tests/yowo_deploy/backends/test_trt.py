@@ -98,7 +98,7 @@ class TensorRt(SimpleNamespace):
     def __init__(self, network: Backend, batch: tuple[int, int, int], fixed: bool) -> None:
         spec = network.spec
         grid = spec.grid_size[::-1]
-        super().__init__(network=network, loads=True, runs=True)
+        super().__init__(network=network, loads=True, runs=True, breaks=False)
         first = batch[2] if fixed else -1
         self.shapes = {"clips": (first, *spec.clip_shape), "raw": (first, spec.output_channels, *grid)}
         self.batch, self.fixed, self.runtime = batch, fixed, SimpleNamespace()
@@ -108,6 +108,8 @@ class TensorRt(SimpleNamespace):
         def deserialize(content: bytes) -> Any:
             assert content[:4] == b"ftrt"
             logger.log(self.ILogger.INFO, "reading")
+            if self.breaks:
+                raise TypeError("deserialize_cuda_engine(): incompatible function arguments")
             if not self.loads:
                 logger.log(self.ILogger.ERROR, "Error Code 6: a tag does not match\nsomewhere")
             return self if self.loads else None
@@ -515,6 +517,10 @@ def spoil_running(module: TensorRt) -> None:
     module.runs = False
 
 
+def break_loading(module: TensorRt) -> None:
+    module.breaks = True
+
+
 def another_version(module: TensorRt) -> None:
     module.__version__ = "11.6.0"
 
@@ -525,6 +531,7 @@ def another_version(module: TensorRt) -> None:
         (spoil_output, ModelFileError, r"puts out \(9, 2, 4\), its spec says \(16, 2, 4\)"),
         (spoil_type, ModelFileError, "other numbers than float32"),
         (spoil_loading, ModelFileError, "tensorrt cannot load .*Error Code 6: a tag does not match$"),
+        (break_loading, ModelFileError, r"tensorrt cannot run .*: deserialize_cuda_engine\(\): incompatible"),
         (spoil_running, YowoError, "tensorrt failed on .*an illegal memory access"),
         (another_version, ModelFileError, "with tensorrt 11.4.0.5; this is SM 8.9 with tensorrt 11.6.0: rebuild with"),
     ],

@@ -117,7 +117,7 @@ def test_another_server_is_named(body: bytes, made_up: MadeUp) -> None:
         FrigateSink(receiver.url, "door", quick(), told.append) as sink,
     ):
         write(sink, made_up(0, {0: [0.9, 0, 0]}))
-    assert "the answer has no event_id: is this the address of Frigate?" in told[0]
+    assert "the answer has no event_id, is this the address of Frigate?" in told[0]
 
 
 def test_the_camera_is_made_of_the_source_and_no_secret_is_shown(made_up: MadeUp) -> None:

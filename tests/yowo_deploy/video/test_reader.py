@@ -91,6 +91,19 @@ def test_frames_of_absurd_size_are_refused(tmp_path: Path, monkeypatch: pytest.M
         VideoReader(path)
 
 
+@pytest.mark.parametrize("size_wh", [(7680, 4320), (8192, 8192)])
+def test_frames_of_8k_are_read_and_larger_ones_refused(size_wh: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, size_wh)
+    writer.write(np.full((*size_wh[::-1], 3), 96, np.uint8))
+    writer.release()
+    if size_wh == (7680, 4320):
+        assert [frame.shape for frame in VideoReader(path)] == [(4320, 7680, 3)]
+        return
+    with pytest.raises(VideoError, match="frames of 8192x8192, more than 35389440 pixels: scale it down"):
+        VideoReader(path)
+
+
 def test_a_reader_closes_twice(tmp_path: Path) -> None:
     with VideoReader(write(tmp_path / "film.webm", film(2, 64, 48))) as reader:
         pass

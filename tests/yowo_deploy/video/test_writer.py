@@ -75,6 +75,19 @@ def test_an_encoder_that_fails_at_the_end_leaves_nothing(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("at", ["__init__", "write", "close"])
+def test_what_an_encoder_raises_is_one_line_of_ours(at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise ValueError("avcodec_open2 returned\n-22")
+
+    monkeypatch.setitem(sys.modules, "av", None)  # as if PyAV were not installed
+    monkeypatch.setattr(video_module._OpenCvVp8, at, fail)
+    refused = pytest.raises(VideoError, match=r"film\.webm cannot be encoded: avcodec_open2 returned.*-22$")
+    with refused, VideoWriter(tmp_path / "film.webm", 25, (64, 48)) as writer:
+        writer.write(film(1, 64, 48)[0])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "size", "error", "expected"),
     [

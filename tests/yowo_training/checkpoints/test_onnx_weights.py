@@ -103,7 +103,7 @@ def other_config(**changes: object) -> str:
         ({CONFIG_KEY: "{"}, "does not record its network"),
         ({CONFIG_KEY: "[]"}, "does not record its network"),
         ({CONFIG_KEY: other_config(width=-1)}, "does not record its network"),
-        ({CONFIG_KEY: other_config(backbone_3d="resnet18")}, "lacks weights of no recipe: 'backbone_3d"),
+        ({CONFIG_KEY: other_config(backbone_3d="resnet18")}, "lacks weights of no recipe: KeyError: 'backbone_3d"),
         ({CONFIG_KEY: other_config(width=17)}, "lacks weights of no recipe: The expanded size"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pickletools
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,13 +92,69 @@ def _check_zip(file: Path, content: io.BytesIO, checked: bool) -> set[str]:
         # What two readers could find in two places must be in one: no comment, nothing before the first member.
         apart = archive.start_dir > size or min(each.header_offset for each in members)
         apart = apart or len(archive.comment) != checked * (len(ZIP_MARK) + DIGITS)
+        unlike = f"{file} has a directory that torch.save does not write: damaged, or made to deceive"
         if strange or apart or len(names) < len(members) or len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
-            raise ModelFileError(f"{file} has a directory that torch.save does not write: damaged, or made to deceive")
+            raise ModelFileError(unlike)
         pickled = io.BytesIO(archive.read(pickles[0]))
         # Torch's own reader passes over the checksums of members.
         if not checked and (damaged := archive.testzip()):
             raise ModelFileError(f"{file} is damaged in {damaged}: copy it again")
+        if not checked and size < _FAR and not _fits_together(content.getvalue()):
+            raise ModelFileError(unlike)
     return _check_pickle(file, pickled)
+
+
+_LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
+_END_64, _LOCATOR, _FAR = struct.Struct("<4sQ4s2I4Q"), struct.Struct("<4sIQI"), 0xFFFFFFFF
+_VERSIONS = (b"\x1e\x03\x2d\x00", b"\x2d\x00\x2d\x00")  # of zip64, as PyTorch and Python write it
+_STREAMED = 8  # flag: checksum and sizes stand behind the data
+
+
+def _fits_together(content: bytes) -> bool:
+    """Whether every byte of an archive without comment but members' data is what its others say, so that any flipped
+    bit is noticed: members follow each other from the first byte to the directory, which repeats their headers.
+    """
+    end = len(content) - _END.size
+    *_, count, size, start, _ = _END.unpack_from(content, end)
+    last = end
+    if content[end - _LOCATOR.size :].startswith(b"PK\6\7"):
+        last = end - _LOCATOR.size - _END_64.size
+        versions = content[last + 12 : last + 16]
+        made = _END_64.pack(b"PK\6\6", 44, versions, 0, 0, count, count, size, start)
+        made += _LOCATOR.pack(b"PK\6\7", 0, last, 1)
+        if content[last:end] != made or versions not in _VERSIONS:
+            return False
+    if start + size != last or content[end:] != _END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0):
+        return False
+    at, entry, without_copy = 0, start, set()
+    for _ in range(count):
+        mark, made_by, *copied, crc, packed, unpacked, name, extra, comment, disk, inner, outer, offset = (
+            _CENTRAL.unpack_from(content, entry)
+        )
+        without_copy.add((made_by, inner, outer))
+        title = content[entry + _CENTRAL.size : entry + _CENTRAL.size + name]
+        if (mark, extra, comment, disk, offset) != (b"PK\1\2", 0, 0, 0, at) or packed != unpacked:
+            return False
+        at = _behind_member(content, at, copied, (crc, packed, unpacked), title)
+        entry += _CENTRAL.size + name
+        if at < 0:
+            return False
+    return (at, entry) == (start, last) and len(without_copy) == 1
+
+
+def _behind_member(content: bytes, at: int, copied: list[int], sizes: tuple[int, int, int], title: bytes) -> int:
+    """Where the next member begins; -1 where this one is not as the directory says."""
+    mark, *found, crc, packed, unpacked, name, extra = _LOCAL.unpack_from(content, at)
+    streamed = bool(copied[1] & _STREAMED)
+    known = (crc, packed, unpacked) == sizes or (streamed and (crc, packed, unpacked) == (0, 0, 0))
+    at += _LOCAL.size
+    padding = content[at + name : at + name + extra]
+    padded = b"FB" + (extra - 4).to_bytes(2, "little") + b"Z" * (extra - 4) if extra >= 4 else b""
+    if mark != b"PK\3\4" or found != copied or not known or content[at : at + name] != title or padding != padded:
+        return -1
+    at += name + extra + sizes[1]
+    behind = [struct.pack(form, b"PK\7\x08", *sizes) for form in ("<4s3I", "<4sI2Q")] if streamed else [b""]
+    return next((at + len(each) for each in behind if content[at : at + len(each)] == each), -1)
 
 
 class _Item:

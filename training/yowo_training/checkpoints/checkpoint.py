@@ -154,8 +154,9 @@ def weights_hash(weights: Weights) -> str:
     digest = hashlib.sha256()
     for key in sorted(weights):
         value = weights[key].detach().cpu().contiguous()
+        flat = value.as_strided((value.numel(),), (1,))  # a side of one may have any stride
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -165,13 +166,12 @@ def _load_ours(file: Path, content: dict[str, Any]) -> Checkpoint:
     if weights_hash(weights) != spec.weights_sha256:
         raise ModelFileError(f"{file} is damaged: its weights do not have the hash that its spec records")
     try:
-        model = _filled(YowoConfig.of(content["config"]), weights)
-    except (KeyError, TypeError, AttributeError, InputError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+        with foreign("its network"):
+            return Checkpoint(_filled(YowoConfig.of(content["config"]), weights), spec)
+    except InputError as error:
         raise ModelFileError(
-            f"{file} does not fit the network it names ({first}); was it written by a newer version?"
+            f"{file} does not fit the network it names ({error}); was it written by a newer version?"
         ) from error
-    return Checkpoint(model, spec)
 
 
 def _load_official(
@@ -190,7 +190,8 @@ def _load_official(
     length = clip or (int(named[1]) if named else spec.clip_length)
     for note in (*notes, *more):
         _LOG.warning("%s: %s", file.name, note)
-    model = _filled(config, weights)
+    with foreign(f"{file} does not fit the network that it seems to hold", ModelFileError):
+        model = _filled(config, weights)
     spec = spec.replace(clip_length=length, weights_sha256=weights_hash(model.state_dict()))
     return Checkpoint(model, spec, bool(clip or named))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from yowo_deploy.backends.loader import is_checkpoint
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import CONFIG_KEY, OnnxFile, read_onnx_file
@@ -70,13 +70,11 @@ def checkpoint_from_onnx(path: str | os.PathLike[str]) -> Checkpoint:
     pairs = ([name.removesuffix("_cast") for name in inputs[1:]] for inputs in convolutions)
     biases = {pair[0]: pair[1] for pair in pairs if len(pair) > 1}
     norms = (node for node in file.graph.nodes if node.operator == "BatchNormalization")  # those that were not folded
-    try:
+    with foreign(f"{path} lacks weights of {spec.name}", ModelFileError):
         for node in norms:
             named = zip(_OF_NORM, node.inputs[1:], strict=False)
             weights |= {f"{node.name}.{name}": weights[given.removesuffix("_cast")] for name, given in named}
         _fill(model, weights, biases)
-    except (KeyError, RuntimeError) as error:
-        raise ModelFileError(f"{path} lacks weights of {spec.name}: {str(error).splitlines()[0]}") from error
     return Checkpoint(model, spec)
 
 
@@ -84,10 +82,11 @@ def _config(file: OnnxFile) -> YowoConfig:
     """The network that the file records, or in an older file that of the recipe which it names."""
     spec = file.spec
     try:
-        if CONFIG_KEY in file.metadata:
-            return YowoConfig.of(json.loads(file.metadata[CONFIG_KEY]))
-        return RECIPES[spec.name].config(spec)
-    except (KeyError, ValueError, TypeError, AttributeError, InputError) as error:
+        with foreign("its network"):
+            if CONFIG_KEY in file.metadata:
+                return YowoConfig.of(json.loads(file.metadata[CONFIG_KEY]))
+            return RECIPES[spec.name].config(spec)
+    except InputError as error:
         raise ModelFileError(
             f"{file.path} is a {spec.name} that does not record its network: export it again from its checkpoint"
         ) from error

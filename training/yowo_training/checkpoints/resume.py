@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import existing_file
 from yowo_training.checkpoints.checkpoint import read_tensors, write_tensors
 from yowo_training.models.ema import Average
@@ -81,15 +81,13 @@ class RunState:
         stored = content.get("arguments")
         given: dict[str, Any] = stored if isinstance(stored, dict) else {}
         refuse_other_arguments(path, given, self.arguments)
-        try:
+        with foreign(f"{path} does not fit this run, start it anew", ModelFileError):
             self.network.load_state_dict(content["network"])
             self.average.model.load_state_dict(content["average"])
             self.average.updates = content["updates"]
             self.optimizer.load_state_dict(content["optimizer"])
             self.scaler.load_state_dict(content["scaler"])
             vars(self.progress).update(content["progress"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{path} does not fit this run ({error}); start it anew") from error
         return given
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.errors import DatasetError, InputError
+from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import existing_file
 from yowo_training.data.augmentation import MIN_VISIBLE
 from yowo_training.loss import IGNORED, UNKNOWN
@@ -39,11 +38,9 @@ class Silhouettes:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         file = existing_file(path, "silhouettes")
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                videos, starts, self._masks = archive["videos"], archive["starts"], archive["masks"]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{file}: expected an .npz of videos, starts and masks ({error})") from error
+        door = foreign(f"{file}: expected an .npz of videos, starts and masks", DatasetError)
+        with door, np.load(file, allow_pickle=False) as archive:
+            videos, starts, self._masks = archive["videos"], archive["starts"], archive["masks"]
         rising = starts.shape == (len(videos) + 1,) and starts[0] == 0 and bool((np.diff(starts) > 0).all())
         if not rising or self._masks.shape != (starts[-1], self.height * self.width // 8):
             found = f"{videos.shape} videos, {starts.shape} starts, {self._masks.shape} masks"

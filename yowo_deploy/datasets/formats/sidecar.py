@@ -21,7 +21,7 @@ from yowo_deploy.arrays import Int
 from yowo_deploy.datasets.base import AnnotatedVideo, Split
 from yowo_deploy.datasets.data_json import Annotations, Sides, refuse_faults
 from yowo_deploy.datasets.validation import is_whole
-from yowo_deploy.errors import DatasetError
+from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.files import refuse_existing, writable_folder, write_text
 
 KEY = "yowo_deploy"
@@ -99,7 +99,7 @@ def read_remarks(where: str, value: Any) -> Remarks | None:
     """
     if value is None or value == "":
         return None
-    try:
+    with foreign(f"{where}: what yowo-deploy noted there is damaged, take it out", DatasetError):
         found = json.loads(value) if isinstance(value, str) else value
         judged, exclusive, tubes = found["judged_frames"], found["exclusive_classes"], found["tubes"]
         whole = [found["place"], *(judged or ()), *(number for _, *numbers in tubes for number in numbers)]
@@ -112,8 +112,6 @@ def read_remarks(where: str, value: Any) -> Remarks | None:
         starts = tuple((name, person, first) for name, person, first in tubes)
         classes = tuple(found["judged_classes"])
         return Remarks(found["place"], found["recording"], sides, exclusive, classes, frames, starts)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise DatasetError(f"{where}: what yowo-deploy noted there is damaged ({error!r}): take it out") from error
 
 
 def with_remarks(data: Annotations, remarks: Sequence[Remarks | None]) -> Annotations:

@@ -35,7 +35,7 @@ from yowo_deploy.datasets.synthetic.stick_figures import (
     paint,
     poses,
 )
-from yowo_deploy.errors import DatasetError, OutputError
+from yowo_deploy.errors import DatasetError, OutputError, foreign
 
 SIZE_WH = (128, 96)
 FPS = 12.0
@@ -279,9 +279,10 @@ def _tubes(scene: Scene) -> tuple[Tube, ...]:
 
 def _write_video(path: Path, frames: Iterator[Frame]) -> None:
     """Motion JPEG, which every OpenCV writes and reads."""
-    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE_WH)
-    if not writer.isOpened():
-        raise OutputError(f"cannot write {path}: is the folder writable, and the disk not full?")
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
+    with foreign(f"cannot write {path}", OutputError):
+        writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE_WH)
+        if not writer.isOpened():
+            raise OutputError(f"cannot write {path}: is the folder writable, and the disk not full?")
+        for frame in frames:
+            writer.write(frame)
+        writer.release()

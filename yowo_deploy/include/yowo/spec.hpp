@@ -1,6 +1,7 @@
 // The description of a model that every artifact carries: labels, anchors, clip, preprocessing, decoding.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -21,6 +22,7 @@ namespace yowo {
 struct ModelSpec {
   static constexpr int newest_format = 3;
   static constexpr double max_clip = 1 << 28;
+  static constexpr std::size_t max_labels = 100'000, max_text = 1'000, max_anchors = 1'000;
   static constexpr const char* metadata_key = "yowo_spec";
 
   std::vector<std::string> labels;
@@ -92,7 +94,7 @@ inline void read(const Json& value, const char* field, bool& out) {
 
 inline void read(const Json& value, const char* field, double& out) {
   require(value.kind == Json::Kind::number, field, kind_name(value), "float");
-  require(!value.integral || std::abs(value.number) <= 9007199254740992.0, field, value.number, "float");
+  require(!value.integral || std::abs(value.number) < 9007199254740992.0, field, value.number, "float");
   out = value.number;
 }
 
@@ -157,6 +159,13 @@ inline bool printable(std::string_view label) {
   return !label.empty();
 }
 
+// Characters of UTF-8.
+inline std::size_t length(const std::string& text) {
+  std::size_t found = 0;
+  for (const char byte : text) found += (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
+  return found;
+}
+
 inline void one_of(const char* field, const std::string& found, const std::vector<std::string>& allowed) {
   for (const std::string& each : allowed)
     if (found == each) return;
@@ -176,7 +185,7 @@ inline ModelSpec ModelSpec::from_json(std::string_view text) {
   try {
     values = Json::parse(text);
   } catch (const InputError& error) {
-    throw SpecError(detail::text("the model's spec is not JSON (", error.what(), "); export the model again"));
+    throw SpecError(detail::text("the model's spec is not JSON, export the model again: ", error.what()));
   }
   return from_values(values);
 }
@@ -206,13 +215,18 @@ inline void ModelSpec::check() const {
   using detail::require;
   require(format_version >= 1, "format_version", format_version, detail::text("1 to ", newest_format));
   detail::at_most_format(format_version);
-  require(!labels.empty(), "labels", "empty", "at least one class name");
+  require(!labels.empty() && labels.size() <= max_labels, "labels", labels.size(),
+          detail::text("at least one class name, at most ", max_labels));
+  std::size_t longest = std::max(detail::length(name), detail::length(weights_sha256));
+  for (const std::string& label : labels) longest = std::max(longest, detail::length(label));
+  require(longest <= max_text, "labels", longest, detail::text("names of at most ", max_text, " characters"));
   std::set<std::string_view> seen;
   for (const std::string& label : labels) {
     require(detail::printable(label), "labels", "'" + label + "'", "names of printable characters");
     require(seen.insert(label).second, "labels", "'" + label + "' twice", "no name twice");
   }
-  require(!anchors.empty(), "anchors", "empty", "at least one (w, h)");
+  require(!anchors.empty() && anchors.size() <= max_anchors, "anchors", anchors.size(),
+          detail::text("at least one (w, h), at most ", max_anchors));
   for (const auto& wh : anchors)
     for (const double side : wh) require(std::isfinite(side) && side > 0, "anchors", side, "positive sizes");
   require(clip_length >= 1 && clip_length <= 1024, "clip_length", clip_length, "1 to 1024 frames");
@@ -235,7 +249,8 @@ inline void ModelSpec::check() const {
   detail::one_of("attention_sign", attention_sign, {"paper", "release"});
   std::set<std::string_view> names;
   for (const auto& [branch, modality, frames] : branches) {
-    const bool fits = detail::printable(branch) && names.insert(branch).second && names.size() <= 8;
+    const bool fits = detail::printable(branch) && detail::length(branch) <= max_text && names.insert(branch).second &&
+                      names.size() <= 8;
     require(fits, "branches", "'" + branch + "'", "at most 8 printable names, none twice");
     detail::one_of("branches", modality, {"colour", "flow"});
     detail::one_of("branches", frames, {"key frame", "clip"});

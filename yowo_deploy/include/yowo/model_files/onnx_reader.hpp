@@ -280,7 +280,9 @@ class OnnxWalk {
   }
 
   void append_tensor(std::string& made, std::string_view message) {
-    auto& [label, tensor] = graph_.tensors.emplace_back();
+    auto& named = graph_.tensors.emplace_back();  // a lambda cannot take hold of the parts of a binding before C++20
+    auto& label = named.first;
+    auto& tensor = named.second;
     std::uint64_t count = 1, held = 0;
     std::uint64_t& type = tensor.type;
     made.reserve(message.size());

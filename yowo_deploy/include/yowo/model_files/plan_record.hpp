@@ -117,7 +117,9 @@ inline std::vector<unsigned> numbers(std::string_view text, std::size_t& end) {
   const char *at = text.data(), *const last = at + text.size();
   for (unsigned value = 0; found.size() < 3 && std::from_chars(at, last, value).ec == std::errc();) {
     found.push_back(value);
+    const char* const start = at;
     at = std::find_if(at, last, [](char letter) { return letter < '0' || letter > '9'; });
+    if (at - start > 9) return {};
     end = static_cast<std::size_t>(at - text.data());
     if (at == last || *at++ != '.') break;
   }
@@ -134,7 +136,8 @@ inline void check_plan_fields(const PlanFile& plan) {
                      (gpu.empty() || (numbers(gpu, gpu_end).size() == 2 && gpu_end == gpu.size())) &&
                      hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos &&
                      plan.batch[0] >= 1 && plan.batch[0] <= plan.batch[1] && plan.batch[1] <= plan.batch[2] &&
-                     plan.workspace >= 0 && plan.macs >= 0 &&
+                     plan.workspace >= 0 && plan.workspace < 9007199254740992.0 && plan.macs >= 0 &&
+                     plan.macs < 9007199254740992.0 &&
                      plan.golden.find_first_not_of("[]0123456789-., ") == std::string::npos &&
                      plan.golden.size() <= 2002;
   if (!sound) throw InputError("its fields describe no plan");
@@ -154,6 +157,8 @@ inline PlanFile plan_from(const Json& values, const std::string& path) {
     field("flavour", plan.flavour, true), field("version", plan.version, true);
     field("compute_capability", plan.compute_capability, true), field("onnx_sha256", plan.onnx_sha256, true);
     field("batch", plan.batch, true), field("workspace", plan.workspace, false), field("tf32", plan.tf32, false);
+    for (const char* name : {"workspace", "macs"})
+      if (const Json* value = values.find(name); value && !value->integral) throw InputError("no whole number");
     field("version_compatible", plan.version_compatible, false), field("golden", plan.golden, false);
     field("macs", plan.macs, false);
   } catch (const SpecError& error) {
