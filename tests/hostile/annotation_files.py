@@ -156,7 +156,12 @@ def _cocovid() -> Iterator[Case]:
         return {"a.json": packed(content | others)}
 
     for number in (10**9, 10**18, "HUGE", -1, float("inf"), "x", None, []):
-        yield "cocovid", f"frame_id {str(number)[:20]}", file({"frame_id": number}), "expected 0|as cocovid|frame"
+        yield (
+            "cocovid",
+            f"frame_id {str(number)[:20]}",
+            file({"frame_id": number}),
+            "expected 0|as cocovid|frame|whole number",
+        )
         yield "cocovid", f"length {str(number)[:20]}", file(video={"length": number}), "|expected|as cocovid"
         yield "cocovid", f"width {str(number)[:20]}", file(video={"width": number}), "|expected|as cocovid"
         yield "cocovid", f"fps {str(number)[:20]}", file(video={"fps": number}), "|expected|as cocovid"
@@ -177,7 +182,8 @@ def _mot() -> Iterator[Case]:
 
     row = "{},1,1,1,9,9,1,1\n"
     for number in ("1e9", "1e300", "inf", "nan", "0", "-1", "x", "", HUGE):
-        yield "mot", f"frame {number[:20]}", sequence(row.format(number)), "frame|could not|cannot|expected 0"
+        said = "frame|could not|cannot|expected 0|expected a whole number"
+        yield "mot", f"frame {number[:20]}", sequence(row.format(number)), said
         for place, name in ((1, "person"), (2, "corner"), (6, "confidence"), (7, "class")):
             cells = ["1", "1", "1", "1", "9", "9", "1", "1"]
             cells[place] = number
@@ -190,7 +196,7 @@ def _mot() -> Iterator[Case]:
                 sequence(row.format(1), f"{field}={number}\n"),
                 _COUNT,
             )
-    yield "mot", "bytes", sequence(bytes(range(256))), "as mot|columns|decode"
+    yield "mot", "bytes", sequence(bytes(range(256))), "as mot|columns|decode|is no text in UTF-8"
     yield "mot", "blank lines", sequence("\n" * 3_000_000), "|no box|no video"
     yield "mot", "columns", sequence("1," * 100_000), "columns"
     yield "mot", "no sequence", sequence(row.format(1), "") | {"a/seqinfo.ini": b"nothing"}, "no seqinfo.ini"

@@ -123,5 +123,5 @@ def test_mutants_are_read_or_refused(good: bytes, tmp_path: Path) -> None:
     ids=str,
 )  # fmt: skip
 def test_a_number_of_the_network_has_its_range(change: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=next(iter(change)).removesuffix("_2d")):
+    with pytest.raises(InputError, match=next(iter(change)).partition("_2d")[0].partition("_extra")[0]):
         YowoConfig(**({"backbone_2d": "tiny2d", "backbone_3d": None, "outputs": 6} | change))  # type: ignore[arg-type]

@@ -208,4 +208,4 @@ def test_every_extra_that_is_recommended_exists_and_is_for_this_machine(has_gpu:
 
 def test_health_without_an_engine_runs_no_models() -> None:
     video = Finding("VP8", "video", "works", "")
-    assert not Health("3", "Linux", {}, (), "", (video,), ()).runs_models
+    assert not Health("3", "Linux", "a processor", {}, (), "", (video,), ()).runs_models
