@@ -109,6 +109,7 @@ def server(application: Starlette) -> Server:
             ws_max_size=4096,
             ws_per_message_deflate=False,  # pictures are packed already
             access_log=False,
+            log_config=None,  # which would close the handlers of the application around this
             log_level="error",
             server_header=False,
             proxy_headers=False,
