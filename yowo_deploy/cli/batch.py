@@ -43,8 +43,8 @@ def command(
     .txt, .csv or .parquet. The folder gets tubes.parquet, tubes.jsonl, events.jsonl, failed.jsonl and summary.json;
     search it with `find`.
 
-    If a video fails, the others continue and the command exits with code 1. With --json, lines of progress come now
-    and then, and the totals as the last line.
+    If a video fails, the others continue and the command exits with code 1. Progress comes as lines of JSON with the
+    option for it, and the totals as the last line.
     """
     events = {name: options.pop(name) for name in ("on", "off", "min_frames", "zone", "zones", "zone_anchor")}
 
