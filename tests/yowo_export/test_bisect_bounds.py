@@ -35,9 +35,9 @@ atexit.register(write)
 # An engine that was asked to end is killed after ten seconds, which on a busy machine it needs for its last words.
 PATIENT_PARITY = f"""
 import sys
-from yowo_deploy.backends import isolated
+from yowo_deploy import child_process
 from yowo_deploy.cli import main
-isolated._PATIENCE_S = {NEVER_S}
+child_process._PATIENCE_S = {NEVER_S}
 sys.argv[0] = "yowo-deploy"
 main()
 """

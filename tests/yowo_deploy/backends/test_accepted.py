@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yowo_deploy.backends import accepted, isolated, loader
+from yowo_deploy import child_process
+from yowo_deploy.backends import accepted, loader
 from yowo_deploy.backends.accepted import accept, is_accepted, list_path
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import open_model
@@ -70,7 +71,7 @@ def test_a_file_that_crashes_its_engine_is_one_line_and_stays_unknown(
     blow: signal.Signals, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(self: Isolated) -> None:
-        os.kill(self._process.pid, blow)
+        os.kill(self._child.process.pid, blow)
         self._ask("infer", np.zeros((1, *self.spec.clip_shape), np.float32))
 
     monkeypatch.setattr(Isolated, "try_out", crash)
@@ -84,7 +85,7 @@ def test_a_file_that_takes_for_ever_or_all_memory_is_refused(file: Path, monkeyp
     with pytest.raises(ModelFileError, match="failed when it was tried"):
         open_once(file, trust=False)
     monkeypatch.undo()
-    monkeypatch.setattr(isolated, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(child_process, "_PATIENCE_S", 0.0)
     with pytest.raises(EngineError, match="gave no answer in 0 s"):
         Isolated(file, limit_s=0.0, backend="onnxruntime")
 

@@ -214,7 +214,7 @@ def test_a_network_that_wants_its_colours_the_other_way_is_told(
 def test_an_engine_that_crashes_is_a_verdict_and_not_the_end(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fragile(Isolated):
         def infer(self, clips: np.ndarray) -> Float:
-            os.kill(self._process.pid, signal.SIGSEGV)
+            os.kill(self._child.process.pid, signal.SIGSEGV)
             return super().infer(clips)
 
     monkeypatch.setattr(prove_module, "Isolated", Fragile)

@@ -21,6 +21,7 @@ from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.streaming_form import FORM_KEY, MAX_FORM_BYTES, in_streaming_form, streaming_form
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
+from yowo_deploy.spec import FORMAT_VERSION
 from yowo_deploy.video.reader import open_video
 from yowo_export.precision.convert import store_anew
 from yowo_export.streaming import carry
@@ -36,7 +37,9 @@ def worst(path: Path, engine: str, frames: int = 20) -> float:
     found, rng = 0.0, np.random.default_rng(0)
     with open_model(path, engine) as clips, open_model(path, engine, streaming="one") as streaming:
         assert isinstance(streaming, Streaming) and not isinstance(clips, Streaming)
-        assert streaming.streams == 1 and streaming.spec == clips.spec.replace(streaming=True)
+        assert streaming.streams == 1 and streaming.spec == replace(
+            clips.spec, streaming=True, format_version=FORMAT_VERSION
+        )
         stream, buffer = streaming.open_stream(), ClipBuffer(clips.spec)
         for _ in range(frames):
             planes = rng.random((3, *clips.spec.clip_shape[2:]), np.float32)
