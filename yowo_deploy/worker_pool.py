@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -269,5 +268,8 @@ class Pulse:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not by sys.stdin, whose lock would be held meanwhile: a process that a library forks here closes it and would wait
+    # for ever.
+    while os.read(0, 1):
+        pass
     os._exit(1)

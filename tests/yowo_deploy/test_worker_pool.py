@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,11 @@ class Sums:
         if kind == "hang":
             Path(given[0]).touch()
             Event().wait()
+        if kind == "fork":  # as multiprocessing does, which closes stdin in the new process
+            if (child := os.fork()) == 0:
+                sys.stdin.close()
+                os._exit(0)
+            return os.waitpid(child, 0)[1]
         if kind == "fail":
             raise InputError("this one fails")
         if kind == "bug":
@@ -113,3 +119,9 @@ def test_work_is_told_now_and_then_and_none_of_it_lost() -> None:
         now[0] += BEAT_S / 2
         pulse(1.0)
     assert told == [("beat", 2.0)] * 3
+
+
+def test_a_process_that_is_forked_in_a_worker_ends() -> None:
+    """It would wait for ever for the lock of stdin if the worker read from it by Python's stream."""
+    with pool(1) as workers:
+        assert run(workers, [("fork",)]) == [Outcome(("fork",), 0, "", 0)]

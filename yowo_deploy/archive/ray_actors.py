@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from time import monotonic
@@ -35,6 +36,7 @@ def open_ray(
     """
     if find_spec("ray") is None:
         raise MissingExtraError("Ray", "ray")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of its own would report itself over the network
     ray: Any = importlib.import_module("ray")
     own = not ray.is_initialized()
     with foreign(f"Ray at {address} cannot be reached", EngineError):

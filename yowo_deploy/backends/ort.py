@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
@@ -25,6 +24,10 @@ from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.streaming_form import VideosAtOnce, in_streaming_form
 from yowo_deploy.spec import ModelSpec, Precision
+
+# Before the import, which would begin to report models and devices over the network and to write into the user's home.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
 
 _RTX = "NvTensorRTRTXExecutionProvider"
 _PROVIDERS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float
@@ -22,6 +22,15 @@ from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.streaming_form import VideosAtOnce, in_streaming_form
 from yowo_deploy.spec import Precision
+
+# As if the package for usage statistics were not installed, which OpenVINO provides for: importing it would fork a
+# process that reports the import over the network, and write into the user's home.
+_STATISTICS = "openvino_telemetry"
+_hidden = sys.modules.setdefault(_STATISTICS, None) is None  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
+
+if _hidden:
+    del sys.modules[_STATISTICS]
 
 # OpenVINO would pick bf16 by itself where the CPU has it, with errors of 5e-2 on the raw output
 # (DEPLOYMENT_FACTS, "CPU engines"): precision is always said. A hint of f16 would give bf16 as well, so half files are

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +33,40 @@ def test_without_a_name_the_first_installed_engine_is_taken(file: Path, monkeypa
     if not installed:
         pytest.skip("no engine is installed")
     assert open_model(file).name == installed[0]
+
+
+# As an engine's import could: a process of its own, a request to a host, a file in the home.
+TELLS_OF_ITSELF = """
+import sys
+watched = ("os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "socket.getaddrinfo")
+sys.addaudithook(lambda event, arguments: event in watched and print(event, arguments, flush=True))
+"""
+RUNS_A_MODEL = """
+import numpy as np
+from yowo_deploy.backends import open_model
+with open_model(sys.argv[1], sys.argv[2]) as model:
+    model.infer(np.zeros((1, *model.spec.clip_shape), np.float32))
+"""
+
+
+@pytest.mark.parametrize("name", ONNX_ENGINES)
+def test_no_engine_asks_a_host_or_starts_a_process_or_writes_into_the_home(
+    name: str, file: Path, tmp_path: Path
+) -> None:
+    """OpenVINO does all three when it is imported, but where CI is in the environment; ONNX Runtime the last, by
+    native code, whose requests Python does not see."""
+    pytest.importorskip(ONNX_ENGINES[name][1])
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")}
+    code = TELLS_OF_ITSELF + RUNS_A_MODEL
+    done = subprocess.run(
+        [sys.executable, "-c", code, file, name],
+        env=kept | {"HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def write_text(path: Path) -> None:
