@@ -57,20 +57,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/peers"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clips", type=int, default=32)
-    asked = parser.parse_args()
-    asked.folder.mkdir(parents=True, exist_ok=True)
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(THREADS)
     checkpoint = load_network("default")
-    clips = take_clips(asked.videos, checkpoint.spec, asked.clips)
-    prepare(checkpoint, clips, asked.folder)
-    calls = inference_calls(checkpoint, asked.folder)
+    clips = take_clips(given.videos, checkpoint.spec, given.clips)
+    prepare(checkpoint, clips, given.folder)
+    calls = inference_calls(checkpoint, given.folder)
     print(in_words(describe_machine()))
-    show(calls, asked.seconds)
-    for name, difference in differences(asked.folder, clips).items():
+    show(calls, given.seconds)
+    for name, difference in differences(given.folder, clips).items():
         print(
             f"{name}: raw outputs differ from float32 by {difference:.2e} of the largest on {min(8, len(clips))} clips"
         )
-    show(decode_calls(asked.videos[0]), asked.seconds / 4)
+    show(decode_calls(given.videos[0]), given.seconds / 4)
 
 
 def prepare(checkpoint: Checkpoint, clips: Clips, folder: Path) -> None:

@@ -124,7 +124,7 @@ class Detector {
   }
 
   // Load a model file, by default that of the package, into one of the engines that are compiled in; throws what
-  // `open_model` throws. Where every frame is asked for, a file that carries a streaming form runs in it.
+  // `open_model` throws. Where the model runs on every frame, a file that carries a streaming form runs in it.
   static Detector open(const std::string& path = "default", const Options& options = {}) {
     return Detector(open_model(path, options, options.every == 1 && !options.clips), options);
   }
