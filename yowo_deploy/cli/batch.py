@@ -54,7 +54,10 @@ def command(
 
     reporter = ConsoleReporter(quiet)
     found = batch(videos, confidence=conf, outputs=Outputs(**events), reporter=reporter, on_progress=show, **options)
-    totals = {"videos": found.videos, "failed": len(found.failed), **found.totals, "folder": str(found.folder)}
-    click.echo(to_json(totals) if as_json else ", ".join(f"{value} {name}" for name, value in totals.items()))
+    totals = {"videos": found.videos, "failed": len(found.failed), **found.totals}
+    if as_json:
+        click.echo(to_json({**totals, "folder": str(found.folder)}))
+    else:
+        click.echo(f"{', '.join(f'{value} {name}' for name, value in totals.items())}\n{found.folder}")
     if found.failed:
         context.exit(1)
