@@ -62,7 +62,7 @@ def main() -> None:
             for _ in run:
                 pass
             export_onnx(load_checkpoint(folder / "last.pt"), folder / "last.onnx")  # judged in a third of the time
-            with open_model(folder / "last.onnx", streams=2) as backend:
+            with open_model(folder / "last.onnx", parallel=2) as backend:
                 found = evaluate_videos(backend, dataset.videos("test"))
             values = {"frame_map": found.frame_map.mean, "recall": found.recall, "accuracy": found.accuracy}
             write_text(figures, json.dumps(values))

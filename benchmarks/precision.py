@@ -128,7 +128,7 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
             path = form_file(folder, name)
             figures = figures_file(path, engine, every)
             if not figures.exists():
-                with open_model(path, engine, streams=2) as backend:
+                with open_model(path, engine, parallel=2) as backend:
                     found_map = evaluate_videos(backend, dataset.videos("test"), every)
                 values = (found_map.frame_map.mean, found_map.recall, found_map.accuracy)
                 write_text(figures, json.dumps([100 * value for value in values]))

@@ -74,7 +74,7 @@ API = {
     "yowo_deploy.archive": (),
     "yowo_deploy.datasets": (),
     "yowo_deploy.errors": ("InputError", "SpecError", "ModelFileError", "VideoError", "DatasetError", "OutputError"),
-    "yowo_training.session": ("train",),
+    "yowo_training.pipeline": ("train",),
     "yowo_export.pipeline": ("export", "build"),
     "yowo_export.parity.prove": ("prove",),
 }

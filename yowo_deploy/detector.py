@@ -253,7 +253,7 @@ class Detector(Closing):
     def stream(self, frames: Iterable[Frame | TimedFrame], ahead: int = AHEAD) -> Iterator[Result]:
         """As `push` for every frame, with decoding and preprocessing run ahead in a thread of their own.
 
-        A model opened with two streams works on two frames at once: more frames a second, each a little later. Every
+        A model opened with `parallel=2` works on two frames at once: more frames a second, each a little later. Every
         frame must be an array of its own, and leaving early waits for the frame that is being read.
 
         Args:

@@ -9,10 +9,11 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "yowo_deploy"
 RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "evaluation")
 
-# Lines of Python with docstrings and blanks, of all files below these paths. A budget is a ratchet: what a room may
-# hold today. The goals, of all together 23,700, were set before hardened readers, run folders and tube scores came in.
+# Lines of Python with docstrings and blanks, of all files below these paths. A budget is a ratchet, what the room holds
+# today; the first ones, 23,700 of all together, were set before hardened readers, run folders, tube scores, serving,
+# archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "runtime": (  # goal 7,500
+    "runtime": (
         14_150,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
@@ -25,7 +26,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/sinks",
         ),
     ),
-    "datasets": (5_500, ("yowo_deploy/datasets",)),  # goal 3,700
+    "datasets": (5_500, ("yowo_deploy/datasets",)),
     "measurement": (
         2_570,
         (
@@ -35,11 +36,11 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (3_870, ("yowo_deploy/cli", "yowo_deploy/detection")),  # goal 2,500
+    "command line and detection": (3_870, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_290, ("yowo_deploy/serving",)),
-    "archive": (1_700, ("yowo_deploy/archive",)),  # goal 1,200
-    "export": (4_580, ("export",)),  # goal 3,700
-    "training": (5_490, ("training",)),  # goal 3,700
+    "archive": (1_700, ("yowo_deploy/archive",)),
+    "export": (4_580, ("export",)),
+    "training": (5_490, ("training",)),
 }
 
 

@@ -58,7 +58,7 @@ def test_streaming_is_pushing_is_looking_at_every_clip(
     detector = Detector(backend, 0.05)
     pushed = [detector.push(frame) for frame in frames]
     streamed = list(Detector(backend, 0.05).stream(iter(frames)))
-    backend.streams = 2
+    backend.parallel = 2
     two_at_once = list(Detector(backend, 0.05).stream(iter(frames)))
     planes = [preprocess(frame, spec) for frame in frames]
     for now, result in enumerate(pushed):
@@ -110,7 +110,7 @@ def test_thresholds_may_be_given(spec: ModelSpec, numpy_backend: Backends) -> No
 class Broken:
     """A backend that answers well until a number of calls, and then with one value that is no number."""
 
-    name, streams = "broken", 1
+    name, parallel = "broken", 1
 
     def __init__(self, backend: Backend, calls: int, value: float) -> None:
         self.spec, self._backend, self._calls, self._value = backend.spec, backend, calls, value
@@ -239,8 +239,8 @@ def test_a_file_is_opened_with_the_options_of_open_model(
 class Recording:
     """A numpy backend that keeps its clips."""
 
-    def __init__(self, backend: Any, streams: int = 1) -> None:
-        self.spec, self.name, self.streams = backend.spec, "recording", streams
+    def __init__(self, backend: Any, parallel: int = 1) -> None:
+        self.spec, self.name, self.parallel = backend.spec, "recording", parallel
         self.clips: list[NDArray[np.float32]] = []
         self._backend = backend
 
@@ -258,27 +258,27 @@ def memory_of(array: NDArray[Any]) -> int:
     return id(array)
 
 
-@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("parallel", [1, 2])
 def test_a_frame_is_preprocessed_once_and_no_clip_is_copied(
-    streams: int, spec: ModelSpec, numpy_backend: Backends, monkeypatch: pytest.MonkeyPatch
+    parallel: int, spec: ModelSpec, numpy_backend: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preprocessed = []
     monkeypatch.setattr(
         detector_module, "preprocess", lambda frame, spec: preprocessed.append(frame) or preprocess(frame, spec)
     )
-    backend, frames = Recording(numpy_backend(spec), streams), frames_of(20)
+    backend, frames = Recording(numpy_backend(spec), parallel), frames_of(20)
     detector = Detector(backend)  # type: ignore[arg-type]  # all of a backend that matters here
     for frame in frames[:10]:
         detector.push(frame)
     assert len(list(detector.stream(frames[10:]))) == 10
     assert len(backend.clips) == len(preprocessed) == 20
     assert all(one is other for one, other in zip(preprocessed, frames, strict=True))
-    assert len({memory_of(clip) for clip in backend.clips}) == (1 if streams == 1 else streams + 1)
+    assert len({memory_of(clip) for clip in backend.clips}) == (1 if parallel == 1 else parallel + 1)
 
 
-@pytest.mark.parametrize("streams", [2, 3])
+@pytest.mark.parametrize("parallel", [2, 3])
 def test_a_clip_stays_as_it_is_while_an_engine_works_on_it(
-    streams: int, spec: ModelSpec, numpy_backend: Backends
+    parallel: int, spec: ModelSpec, numpy_backend: Backends
 ) -> None:
     """The engine looks at a clip when as many frames as may come after it have come."""
     frames, came = frames_of(25), threading.Condition()
@@ -295,18 +295,18 @@ def test_a_clip_stays_as_it_is_while_an_engine_works_on_it(
 
         def _ask(self, task: Any) -> Any:
             with came:
-                came.wait_for(lambda: self.latest >= min(task.number + streams, len(frames) - 1))
+                came.wait_for(lambda: self.latest >= min(task.number + parallel, len(frames) - 1))
             return super()._ask(task)
 
     alone = Detector(numpy_backend(spec), 0.05)
-    together = Late(Recording(numpy_backend(spec), streams), 0.05)  # type: ignore[arg-type]
+    together = Late(Recording(numpy_backend(spec), parallel), 0.05)  # type: ignore[arg-type]
     assert found_in(list(together.stream(frames))) == found_in([alone.push(frame) for frame in frames])
 
 
 class OneByOne:
     """A backend that takes a video frame by frame, and one call at a time; its streams can skip frames if asked to."""
 
-    name, streams = "one by one", 2
+    name, parallel = "one by one", 2
 
     def __init__(self, backend: Any, skips: bool) -> None:
         self.spec, self._backend, self._skips = backend.spec, backend, skips
@@ -376,10 +376,10 @@ def test_an_engine_that_takes_frames_gets_each_once_and_in_order(
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 14), st.integers(1, 2))
 def test_with_a_stride_every_so_many_frames_are_asked_for_and_the_others_carried(
-    spec: ModelSpec, numpy_backend: Backends, every: int, count: int, streams: int
+    spec: ModelSpec, numpy_backend: Backends, every: int, count: int, parallel: int
 ) -> None:
     backend, frames = numpy_backend(spec), frames_of(count)
-    backend.streams = streams
+    backend.parallel = parallel
     detector = Detector(numpy_backend(spec), 0.05)
     full = [detector.push(frame) for frame in frames]
     strided = list(Detector(backend, 0.05, every=every).stream(frames))
@@ -533,7 +533,7 @@ def test_thresholds_that_are_none_are_refused(
 class Waiting:
     """A backend whose first answer waits until it is let go."""
 
-    name, streams = "waiting", 1
+    name, parallel = "waiting", 1
 
     def __init__(self, backend: Any) -> None:
         self.spec, self._backend = backend.spec, backend

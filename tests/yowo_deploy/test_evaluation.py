@@ -113,8 +113,8 @@ def test_clips_that_wait_for_their_turn_stay_as_they_were(
     """They are looked at when as many frames as may come after them have come."""
     came, model = threading.Condition(), Knowing(spec, 0)
     made, stayed, wanted = list[Float](), list[bool](), [0, 1, 4, 8, FRAMES - 1]
-    model.streams = 2
-    latest = dict(zip(wanted, wanted[model.streams :], strict=False))  # frames that come before the answer to others
+    model.parallel = 2
+    latest = dict(zip(wanted, wanted[model.parallel :], strict=False))  # frames that come before the answer to others
 
     class Counting(ClipBuffer):
         def push(self, planes: Float) -> Float:

@@ -71,7 +71,7 @@ def test_every_stream_gives_what_it_gives_alone(
     spec: ModelSpec,
     numpy_backend: Backends,
     counts: list[int],
-    streams: int,
+    parallel: int,
     max_batch: int,
     max_wait_ms: float,
     chance: random.Random,
@@ -85,7 +85,7 @@ def test_every_stream_gives_what_it_gives_alone(
             yield frame
 
     backend = numpy_backend(spec)
-    backend.streams = streams
+    backend.parallel = parallel
     with StreamPool(backend, max_wait_ms, max_batch, confidence=0.05) as pool:
         for name, frames in videos.items():
             pool.add(name, at_some_pace(frames))
@@ -122,7 +122,7 @@ def test_frames_pushed_in_any_order_give_what_detectors_give(
 class Picky:
     """A backend that answers, or waits, or fails, by the first number of a clip's newest frame."""
 
-    name, streams, batch = "picky", 1, (1, None)
+    name, parallel, batch = "picky", 1, (1, None)
 
     def __init__(self, backend: Any, fails: Callable[[NDArray[np.float32]], bool]) -> None:
         self.spec, self._backend, self._fails = backend.spec, backend, fails

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yowo_training.checkpoints.onnx_weights import checkpoint_from_onnx
-    from yowo_training.session import prepare, preview_batch, train
+    from yowo_training.pipeline import prepare, preview_batch, train
 
 __all__ = ["checkpoint_from_onnx", "prepare", "preview_batch", "train"]
 
 _HOME = {
     "checkpoint_from_onnx": "yowo_training.checkpoints.onnx_weights",
-    "prepare": "yowo_training.session",
-    "preview_batch": "yowo_training.session",
-    "train": "yowo_training.session",
+    "prepare": "yowo_training.pipeline",
+    "preview_batch": "yowo_training.pipeline",
+    "train": "yowo_training.pipeline",
 }
 
 

@@ -24,19 +24,19 @@ class Backend(AbstractContextManager["Backend"], Protocol):
     """A loaded model. A context manager; an engine may keep device memory until it is closed.
 
     Attributes:
-        streams: calls of `infer` that it works on at once.
+        parallel: calls of `infer` that it works on at once.
         batch: the fewest clips that a call must have, and the most; None where there is no limit.
     """
 
     name: str
     spec: ModelSpec
-    streams: int
+    parallel: int
     batch: tuple[int, int | None]
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """(B, 3, T, H, W) float32 clips to (B, A * (5 + C), rows, columns) float32 raw outputs.
 
-        The answer is the caller's: no later call changes it. Threads may call it at once; more than `streams` of them
+        The answer is the caller's: no later call changes it. Threads may call it at once; more than `parallel` of them
         gain nothing by that.
         """
         ...
@@ -125,7 +125,7 @@ class Pool(Generic[T]):
 class Engine(Closing):
     """What all backends share: most have nothing to close and take one call at a time."""
 
-    streams = 1
+    parallel = 1
     batch: tuple[int, int | None] = (1, None)
 
 

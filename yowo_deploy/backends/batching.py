@@ -27,9 +27,9 @@ class SharedBackend(Engine):
     A call that fails is repeated clip by clip, so that an error reaches only the caller that caused it.
 
     Args:
-        backend: closed with this one; each of its `streams` is served by a thread.
+        backend: closed with this one; each of its `parallel` calls is served by a thread.
         max_wait_ms: the longest that a clip waits for company while the engine, of one stream, is free.
-        max_batch: clips in a call; by default 8, or what the engine takes; 1 if it has several streams.
+        max_batch: clips in a call; by default 8, or what the engine takes; 1 if it works on several calls at once.
 
     Attributes:
         calls: of the engine, by number of clips.
@@ -53,17 +53,17 @@ class SharedBackend(Engine):
         if not max_wait_ms >= 0:
             raise InputError(f"max_wait_ms is {max_wait_ms}, expected 0 or more")
         self.name, self.spec, self._backend = backend.name, backend.spec, backend
-        usual = min(USUAL_BATCH, most or USUAL_BATCH) if backend.streams == 1 else 1
+        usual = min(USUAL_BATCH, most or USUAL_BATCH) if backend.parallel == 1 else 1
         if isinstance(backend, Streaming):
             self.open_stream = backend.open_stream  # streams keep what is their own, and have no clips to share calls
         self._wait_s, self._max_batch = max_wait_ms / 1000, max_batch or usual
         self._changed = threading.Condition()
         self._waiting: deque[_Asked] = deque()
         self._callers = 0
-        self._free, self._free_since, self._closed = backend.streams, perf_counter(), False
+        self._free, self._free_since, self._closed = backend.parallel, perf_counter(), False
         self.calls: Counter[int] = Counter()
         self.held_ms: deque[float] = deque(maxlen=1000)
-        self._workers = [threading.Thread(target=self._work, daemon=True) for _ in range(backend.streams)]
+        self._workers = [threading.Thread(target=self._work, daemon=True) for _ in range(backend.parallel)]
         for worker in self._workers:
             worker.start()
 

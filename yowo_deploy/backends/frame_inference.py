@@ -26,7 +26,7 @@ class FrameInference:
         self._backend, self._look = backend, look
         stream = backend.open_stream() if isinstance(backend, Streaming) and look is None else None
         self._stream: FrameStream | None = stream if not sparse or isinstance(stream, Skipping) else None
-        self.parallel = backend.streams if self._stream is None else 1
+        self.parallel = backend.parallel if self._stream is None else 1
         # `map_ahead` asks for one clip more than it has calls at work.
         held = self.parallel + 1 if self.parallel > 1 else 1
         self._buffer = ClipBuffer(backend.spec, held) if self._stream is None else None

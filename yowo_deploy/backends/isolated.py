@@ -41,7 +41,7 @@ class Isolated(Engine):
         self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
         self._child = ChildProcess("yowo_deploy.backends.isolated_server", "serve", memory)
         with closed_on_error(self):
-            self.name, self.spec, self.streams, self.batch = self._ask(self._path, options)
+            self.name, self.spec, self.parallel, self.batch = self._ask(self._path, options)
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""

@@ -38,7 +38,7 @@ def serve(descriptor: int, memory: int) -> None:
         except YowoError as error:
             connection.send(("error", error))
             return
-        connection.send(("value", (engine.name, engine.spec, engine.streams, engine.batch)))
+        connection.send(("value", (engine.name, engine.spec, engine.parallel, engine.batch)))
         with engine:
             while True:
                 request = connection.recv()

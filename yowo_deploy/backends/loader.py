@@ -108,14 +108,14 @@ def open_model(
             raise InputError(f"a plan is compiled already, nothing is left to cache: leave out the cache {cache}")
         plans = importlib.import_module("yowo_deploy.backends.trt")
         device = None if device == "auto" else device
-        plan = {"precision": precision, "threads": threads, "streams": parallel, "trust": bool(trust), "cuda": cuda}
+        plan = {"precision": precision, "threads": threads, "parallel": parallel, "trust": bool(trust), "cuda": cuda}
         opened = plans.open_file(file, device=device or "cuda", **plan)
     else:
         if device == "auto":
             plain = precision is None and threads is None and cache is None and backend in (None, "onnxruntime")
             device = "cuda" if plain and _runs_on_gpu(file) else None
         engine = _onnx(file, backend, device or "cpu")
-        given = {"precision": precision, "threads": threads, "streams": parallel, "cache": cache}
+        given = {"precision": precision, "threads": threads, "parallel": parallel, "cache": cache}
         opened = engine(file, device=device or "cpu", streaming=streaming, **given)
     if clip not in (None, opened.spec.clip_length):
         opened.close()
@@ -208,7 +208,7 @@ def _runs_on_gpu(file: Path) -> bool:
     if "CUDAExecutionProvider" not in engine.ort.get_available_providers():
         return False
     try:
-        engine.open_file(file, device="cuda", precision=None, threads=None, streams=1, cache=None).close()
+        engine.open_file(file, device="cuda", precision=None, threads=None, parallel=1, cache=None).close()
     except (InputError, ModelFileError):
         return False
     return True

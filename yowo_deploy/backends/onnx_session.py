@@ -25,12 +25,12 @@ class Session(Protocol):
 
     Attributes:
         inputs, outputs: shapes by name; -1 for a side that is not fixed.
-        streams: calls at once.
+        parallel: calls at once.
     """
 
     name: str
     spec: ModelSpec
-    streams: int
+    parallel: int
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
 
@@ -55,13 +55,13 @@ class ClipEngine(Engine):
     """
 
     def __init__(self, session: Session, path: Path) -> None:
-        self.name, self.spec, self.streams, self._session = session.name, session.spec, session.streams, session
+        self.name, self.spec, self.parallel, self._session = session.name, session.spec, session.parallel, session
         self._door = partial(foreign, f"{session.name} cannot run {path}", ModelFileError)
         inputs = list(session.inputs.values())
         check_shapes(inputs, list(session.outputs.values()), self.spec, path)
         self.batch = batch_of(inputs[0])
         with self._door():
-            self._calls = Pool(session.make_call() for _ in range(self.streams))
+            self._calls = Pool(session.make_call() for _ in range(self.parallel))
 
     def infer(self, clips: NDArray[np.float32]) -> Float:
         """See `Backend.infer`."""
@@ -87,10 +87,10 @@ class FrameEngine(Engine):
     """
 
     def __init__(self, session: Session, path: Path) -> None:
-        self.name, self.spec, self.streams, self._session = session.name, session.spec, session.streams, session
+        self.name, self.spec, self.parallel, self._session = session.name, session.spec, session.parallel, session
         self._door = partial(foreign, f"{session.name} cannot run {path}", ModelFileError)
         self._keeping = Keeping.of(session.inputs, session.outputs, session.spec, path)
-        self._idle = Pool(self._stream(1) for _ in range(self.streams))
+        self._idle = Pool(self._stream(1) for _ in range(self.parallel))
 
     def open_stream(self) -> KeptStream:
         """See `Streaming.open_stream`."""

@@ -62,7 +62,7 @@ class _Session:
         precision: the file's own: ONNX Runtime computes in what the graph says, on CUDA without TF32. For "tensorrt"
             that is by NVIDIA_TF32_OVERRIDE=0 for the whole process, unless it is set already.
         threads: of the CPU; ONNX Runtime's choice by default.
-        streams: see `open_model`.
+        parallel: see `open_model`.
         cache: see `open_model`; for "tensorrt" and "tensorrt-rtx".
         streaming: see `open_model`.
 
@@ -80,15 +80,15 @@ class _Session:
         device: str = "cpu",
         precision: Precision | None = None,
         threads: int | None = None,
-        streams: int = 1,
+        parallel: int = 1,
         cache: str | os.PathLike[str] | None = None,
         streaming: VideosAtOnce | None = None,
     ) -> None:
         file = read_onnx_file(path)
         # Of one video, two clips at once are faster than the default model's frames in turn: 1.38.
-        if streaming == "many" or (streaming and streams == 1):
-            file, streams = in_streaming_form(file, streams, streaming)
-        self.streams = streams
+        if streaming == "many" or (streaming and parallel == 1):
+            file, parallel = in_streaming_form(file, parallel, streaming)
+        self.parallel = parallel
         self.spec = file.spec
         kind, index = _parsed(device)
         if precision not in (None, self.spec.precision):
@@ -98,8 +98,8 @@ class _Session:
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        if streams > 1:
-            threads = max(1, (threads or os.cpu_count() or 1) // streams)  # a session's calls each run in their thread
+        if parallel > 1:
+            threads = max(1, (threads or os.cpu_count() or 1) // parallel)  # a session's calls each run in their thread
         options.intra_op_num_threads = threads or 0
         providers = _providers(kind, index, cache, options)
         with foreign(f"onnxruntime cannot load {path} on {device}", ModelFileError):
@@ -224,9 +224,9 @@ class _Step:
         return np.array(binding.get_outputs()[-1].numpy()[0], np.float32) if whole else None
 
 
-def open_file(path: Path, streams: int = 1, **options: Any) -> Backend:
+def open_file(path: Path, parallel: int = 1, **options: Any) -> Backend:
     """A file in the engine that it is for: of clips or of frames; arguments and errors are those of `_Session`."""
-    session = _Session(path, streams=streams, **options)
+    session = _Session(path, parallel=parallel, **options)
     return (FrameEngine if session.spec.streaming else OnnxRuntimeBackend)(session, path)
 
 

@@ -48,7 +48,7 @@ class _Session:
             "fp32" means for it; an int8 file in int8 where it is quantized and fp32 elsewhere. "bf16" on CPUs that
             have it, for any file: bf16 where nothing is quantized.
         threads: of the CPU; OpenVINO's choice by default.
-        streams: see `open_model`. One stream asks for the shortest time to an answer, more for throughput.
+        parallel: see `open_model`. 1 asks for the shortest time to an answer, more for throughput.
         cache: see `open_model`. Files of other models, or of other versions of OpenVINO, may lie in it.
         streaming: see `open_model`.
 
@@ -66,13 +66,13 @@ class _Session:
         device: str = "cpu",
         precision: Precision | None = None,
         threads: int | None = None,
-        streams: int = 1,
+        parallel: int = 1,
         cache: str | os.PathLike[str] | None = None,
         streaming: VideosAtOnce | None = None,
     ) -> None:
         file = read_onnx_file(path)
-        file, streams = in_streaming_form(file, streams, streaming) if streaming else (file, streams)
-        self.streams = streams
+        file, parallel = in_streaming_form(file, parallel, streaming) if streaming else (file, parallel)
+        self.parallel = parallel
         self.spec = file.spec
         if device != "cpu":
             raise InputError(f"openvino runs on the cpu here, not on {device!r}")
@@ -82,7 +82,7 @@ class _Session:
             raise InputError(f"openvino runs {path} in {' or '.join(sorted(allowed))}, not in {precision}")
         chosen = precision or own
         config = {"INFERENCE_PRECISION_HINT": _HINTS[chosen]}
-        config |= {"PERFORMANCE_HINT": "LATENCY"} if streams == 1 else {"NUM_STREAMS": str(streams)}
+        config |= {"PERFORMANCE_HINT": "LATENCY"} if parallel == 1 else {"NUM_STREAMS": str(parallel)}
         if threads:
             config["INFERENCE_NUM_THREADS"] = str(threads)
         if cache is not None:
@@ -156,9 +156,9 @@ class _Step:
         return np.array(request.get_tensor(outputs[RAW]).data[0], np.float32) if whole else None
 
 
-def open_file(path: Path, streams: int = 1, **options: Any) -> Backend:
+def open_file(path: Path, parallel: int = 1, **options: Any) -> Backend:
     """A file in the engine that it is for: of clips or of frames; arguments and errors are those of `_Session`."""
-    session = _Session(path, streams=streams, **options)
+    session = _Session(path, parallel=parallel, **options)
     return (FrameEngine if session.spec.streaming else ClipEngine)(session, path)
 
 

@@ -82,7 +82,7 @@ class TensorRtBackend(Engine):
         device: "cuda", or "cuda:1" for the second GPU.
         precision: None, or the plan's own; a plan computes in what its graph said.
         threads: None; a plan does not run on the CPU.
-        streams: 1 is what there is; calls from several threads take turns.
+        parallel: 1 is what there is; calls from several threads take turns.
         trust: load the plan without its recorded hash, see `plan_file`.
         cuda: "cuda-python", or "pycuda" for applications that use it already: in the context that is current.
 
@@ -100,7 +100,7 @@ class TensorRtBackend(Engine):
         device: str = "cuda",
         precision: Precision | None = None,
         threads: int | None = None,
-        streams: int = 1,
+        parallel: int = 1,
         trust: bool = False,
         cuda: CudaLibrary = "cuda-python",
     ) -> None:

@@ -138,8 +138,8 @@ def command(
     require("train", "torch")
     if tensorboard:
         require("tensorboard", "tensorboard")
+    from yowo_training.pipeline import preview_batch, train
     from yowo_training.recipes import recipe_of
-    from yowo_training.session import preview_batch, train
 
     typed = {name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if context.obj is not None and "recipe" not in typed:

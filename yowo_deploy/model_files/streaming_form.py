@@ -54,14 +54,14 @@ def streaming_form(file: OnnxFile) -> OnnxFile | None:
     return replace(form, metadata={METADATA_KEY: file.spec.replace(streaming=True).to_json()})
 
 
-def in_streaming_form(file: OnnxFile, streams: int, videos: VideosAtOnce) -> tuple[OnnxFile, int]:
+def in_streaming_form(file: OnnxFile, parallel: int, videos: VideosAtOnce) -> tuple[OnnxFile, int]:
     """The form for videos frame by frame, where there is one, and the calls at once that it gains by.
 
     Raises:
         ModelFileError: see `streaming_form`.
     """
     form = streaming_form(file) or file
-    return form, 1 if form.spec.streaming and videos == "one" else streams
+    return form, 1 if form.spec.streaming and videos == "one" else parallel
 
 
 def _inflated(packed: bytes) -> bytes:

@@ -61,15 +61,15 @@ def test_an_engine_computes_what_numpy_computes(
 def test_many_threads_may_call_at_once(engine: str, file: Path, spec: ModelSpec, parallel: int) -> None:
     clips = [clips_of(spec, seed=seed) for seed in range(40)]
     with open_model(file, engine, parallel=parallel) as backend:
-        assert backend.streams == parallel
+        assert backend.parallel == parallel
         alone = [backend.infer(clip) for clip in clips]
         together = list(map_ahead(backend.infer, clips, 4))
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def test_streams_is_an_alias_of_parallel(engine: str, file: Path) -> None:
-    with open_model(file, engine, streams=2) as backend:
-        assert backend.streams == 2
+    with open_model(file, engine, parallel=2) as backend:
+        assert backend.parallel == 2
 
 
 def test_an_engine_without_a_stream_is_refused(engine: str, file: Path) -> None:

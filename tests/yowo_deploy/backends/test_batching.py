@@ -28,8 +28,8 @@ class Gated(Engine):
 
     name = "gated"
 
-    def __init__(self, spec: ModelSpec, streams: int = 1, batch: tuple[int, int | None] = (1, None)) -> None:
-        self.spec, self.streams, self.batch = spec, streams, batch
+    def __init__(self, spec: ModelSpec, parallel: int = 1, batch: tuple[int, int | None] = (1, None)) -> None:
+        self.spec, self.parallel, self.batch = spec, parallel, batch
         self.gate, self.entered = threading.Semaphore(0), threading.Semaphore(0)
         self.calls: list[list[int]] = []
         self.times_closed = 0
@@ -99,7 +99,7 @@ def test_no_call_is_larger_than_allowed_and_first_come_is_first_served(spec: Mod
 
 
 def test_free_workers_share_what_waits(spec: ModelSpec) -> None:
-    engine = Gated(spec, streams=2)
+    engine = Gated(spec, parallel=2)
     with SharedBackend(engine, max_wait_ms=1000 * NEVER_S) as shared:
         asking = Asking(shared, engine)
         futures = asking(1)  # at once, though company could come: another worker is free for that
@@ -235,10 +235,10 @@ def test_what_the_model_takes_limits_a_call(batch: tuple[int, int | None], large
     st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 3), st.integers(1, 4), st.sampled_from([0, 3])
 )
 def test_whoever_shares_gets_what_he_would_get_alone(
-    spec: ModelSpec, numpy_backend: Backends, asks: list[int], streams: int, max_batch: int, max_wait_ms: float
+    spec: ModelSpec, numpy_backend: Backends, asks: list[int], parallel: int, max_batch: int, max_wait_ms: float
 ) -> None:
     alone, together = numpy_backend(spec), numpy_backend(spec)
-    together.streams = streams
+    together.parallel = parallel
     rng = np.random.default_rng(sum(asks))
     clips = [rng.standard_normal((count, 1, *spec.clip_shape)).astype(np.float32) for count in asks]
     with SharedBackend(together, max_wait_ms, max_batch) as shared, ThreadPoolExecutor(len(asks)) as threads:

@@ -32,7 +32,7 @@ def test_it_answers_as_it_would_here(file: Path) -> None:
     with open_model(file, "onnxruntime") as here, Isolated(file, backend="onnxruntime") as there:
         clips = np.random.default_rng(0).standard_normal((1, *here.spec.clip_shape), np.float32)
         np.testing.assert_array_equal(there.infer(clips), here.infer(clips))
-        assert (there.name, there.spec, there.streams) == (here.name, here.spec, here.streams)
+        assert (there.name, there.spec, there.parallel) == (here.name, here.spec, here.parallel)
         assert there.outputs(clips, ["not there"]) == {}
 
 

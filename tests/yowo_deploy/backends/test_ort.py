@@ -218,7 +218,7 @@ def test_threads_share_the_bound_memories_of_a_gpu(
         expected = [plain.infer(clip) for clip in clips]
     Asked(monkeypatch)
     monkeypatch.setattr(ort, "DeviceMemory", on_cpu)
-    with open_model(file, "onnxruntime", "cuda:1", streams=2) as bound:
+    with open_model(file, "onnxruntime", "cuda:1", parallel=2) as bound:
         found = list(map_ahead(bound.infer, clips, 4))
     assert made == [("cuda", 1)] * 2
     assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -231,7 +231,7 @@ def test_a_gpu_gives_what_the_cpu_gives(device: str, file: Path, spec: ModelSpec
     if ort._PROVIDERS[device] not in ort.ort.get_available_providers():
         pytest.skip(f"this onnxruntime has no {ort._PROVIDERS[device]}")
     clips = np.random.default_rng(0).random((3, *spec.clip_shape), np.float32)
-    with open_model(file, "onnxruntime") as cpu, open_model(file, "onnxruntime", device, streams=2) as gpu:
+    with open_model(file, "onnxruntime") as cpu, open_model(file, "onnxruntime", device, parallel=2) as gpu:
         # 36 products of at most 2 in any order, see test_base; twice, for a batch of two and one of three.
         assert np.abs(gpu.infer(clips) - cpu.infer(clips)).max() < 36 * 10 * 2**-24
         assert np.abs(gpu.infer(clips[:2]) - cpu.infer(clips[:2])).max() < 36 * 10 * 2**-24

@@ -91,7 +91,7 @@ def test_maps_are_as_old_as_their_names_say_from_the_first_frame_on(
 def test_whole_clips_are_answered_and_only_maps_made_before_their_last_frame() -> None:
     step = NumpyStep()
     shapes = {"inputs": INPUTS, "outputs": OUTPUTS}
-    session: Any = SimpleNamespace(name="numpy", spec=SPEC, streams=1, make_step=lambda: step, **shapes)
+    session: Any = SimpleNamespace(name="numpy", spec=SPEC, parallel=1, make_step=lambda: step, **shapes)
     engine = FrameEngine(session, Path("m.onnx"))
     clips = np.random.default_rng(0).integers(0, 9, (3, *SPEC.clip_shape)).astype(np.float32)
     answers = engine.infer(clips)

@@ -118,7 +118,7 @@ def test_what_the_user_asks_of_a_run_reaches_it(
         runs.append(signature.bind(None, *arguments).arguments)
         raise InputError("noted")
 
-    monkeypatch.setattr("yowo_training.session.Run", note)
+    monkeypatch.setattr("yowo_training.pipeline.Run", note)
     plain = ("train", "synthetic", "--data", data, "--recipe", "yowo-tiny", "-o", tmp_path / "run")
     told = ("--epochs", 7, "--seed", 3, "--held-out", 0.2, "--resume", "--cache-gb", 0.5, "--device", "cuda:1")
     calls = ((), (*told, "--weights-2d", "a.pt", "--weights-3d", "b.pt", "--fit-anchors"), ("--minutes", 5))

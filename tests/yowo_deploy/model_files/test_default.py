@@ -44,7 +44,7 @@ def test_its_card_names_every_class_and_what_it_cannot_do() -> None:
 def test_it_is_as_good_as_its_card_says(data_dir: Path) -> None:
     [said] = re.findall(r"frame-mAP@0\.5 \| [\d.]+ \| ([\d.]+)", CARD.read_text(encoding="utf-8"))
     videos = open_dataset("jhmdb21", data_dir / "jhmdb21").videos("test")
-    with open_model(DEFAULT, streams=2) as backend:
+    with open_model(DEFAULT, parallel=2) as backend:
         found = evaluate_videos(backend, videos, every=24)  # every frame alone: tubes need all frames
     # Two frames a video in place of 34: for a class of ten videos that is a few points, for their mean about one.
     assert 100 * found.frame_map.mean == pytest.approx(float(said), abs=4)
