@@ -2,7 +2,7 @@
 
     python -m benchmarks.archive speed VIDEO... [--rounds 5]     # two workers and two bare processes, in turn
     python -m benchmarks.archive kill VIDEO... [--times 10]      # a worker, then the driver, at random moments
-    python -m benchmarks.archive kill VIDEO... --ray             # the same with actors of Ray
+    python -m benchmarks.archive kill VIDEO... --ray --join 4    # actors of Ray, four long videos made of these
     python -m benchmarks.archive plan                            # 100,000 paths
     python -m benchmarks.archive find                            # a million tubes
 
@@ -26,12 +26,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic, process_time, sleep
 
+import cv2
 import numpy as np
 
 from yowo_deploy.archive import find
 from yowo_deploy.archive.plan import plan
 from yowo_deploy.archive.tables import TUBES, parquet, schema
 from yowo_deploy.benchmark.timing import median_interval
+from yowo_deploy.video.reader import open_video
 
 BARE = """
 import sys
@@ -58,8 +60,13 @@ def main() -> None:
     parser.add_argument("--segment", default="10")
     parser.add_argument("--backend", default="openvino")
     parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--join", type=int, default=0, metavar="N", help="make N long videos of those that are given")
+    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    random.seed(given.seed)
     with tempfile.TemporaryDirectory() as folder:
+        if given.join:
+            given.videos = joined(given.videos, given.join, Path(folder))
         {"speed": speed, "kill": kill, "plan": plan_many, "find": find_many}[given.what](given, Path(folder))
 
 
@@ -102,38 +109,67 @@ def bare(given: argparse.Namespace, threads: str, folder: Path) -> None:
     assert [each.wait() for each in made] == [0, 0]
 
 
+def joined(videos: Sequence[str], count: int, folder: Path) -> list[str]:
+    """Long videos, each of its share of some videos, one after the other, with a key frame every 12 frames."""
+    paths = [str(folder / f"joined{number}.avi") for number in range(count)]
+    for number, path in enumerate(paths):
+        writer = None
+        for video in videos[number::count]:
+            with open_video(video) as reader:
+                writer = writer or cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"XVID"), 25, reader.size_wh)
+                for frame in reader:
+                    writer.write(frame)
+        assert writer is not None
+        writer.release()
+    return paths
+
+
 def kill(given: argparse.Namespace, folder: Path) -> None:
-    """Compare runs in which a worker, or the driver, was killed with one that was not."""
+    """Compare runs in which a worker, or the driver, was killed with one by processes of this machine that was not."""
     start = monotonic()
-    subprocess.run(command(given, folder / "whole"), check=True)
-    lasts_s, expected = monotonic() - start, contents(folder / "whole")
-    print(f"undisturbed: {lasts_s:.1f} s, {len(expected)} files", flush=True)
+    subprocess.run(command(argparse.Namespace(**vars(given) | {"ray": False}), folder / "whole"), check=True)
+    expected = contents(folder / "whole")
+    pieces = len(parts(folder / "whole"))
+    print(f"undisturbed: {monotonic() - start:.1f} s, {len(expected)} files, {pieces} of them parts", flush=True)
     for who in ("worker", "driver"):
-        same = 0
-        for number in range(given.times):
-            output = folder / f"{who}{number}"
-            moment = random.uniform(0.2, 0.9) * lasts_s
-            killed = disturbed(given, output, who, moment)
+        same = number = 0
+        while number < given.times:
+            output = folder / "disturbed"
+            moment = disturbed(given, output, who, pieces)
             found = contents(output)
-            same += found == expected
             odd = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-            print(f"{who} {killed} killed after {moment:.1f} s: {odd or 'the same files'}", flush=True)
+            print(f"SIGKILL of a {who} {moment or 'came too late'}: {odd or 'the same files'}", flush=True)
+            same, number = same + (bool(moment) and not odd), number + bool(moment)
             shutil.rmtree(output)
-        print(f"SIGKILL of a {who}: {same} of {given.times} runs gave the same files")
+        print(f"SIGKILL of a {who}: {same} of {number} runs gave the same files", flush=True)
 
 
-def disturbed(given: argparse.Namespace, output: Path, who: str, moment: float) -> int:
-    """Run, kill, resume where it was the driver; the number of the process that was killed, 0 where none was."""
+def disturbed(given: argparse.Namespace, output: Path, who: str, pieces: int) -> str:
+    """Run, kill when a random number of parts is there, resume where it was the driver; when that was, "" if never."""
     driver = subprocess.Popen(command(given, output), start_new_session=True)
-    sleep(moment)
-    workers = descendants(driver.pid, "ray::" if given.ray else "yowo_deploy.worker_pool")
-    target = driver.pid if who == "driver" else random.choice(workers or [0])
-    if target and driver.poll() is None:
-        os.kill(target, signal.SIGKILL)
-    driver.wait()
-    if who == "driver" or driver.returncode:
+    enough, moment = random.randrange(pieces), ""
+    targets = [driver.pid]
+    while driver.poll() is None and (len(parts(output)) < enough or not targets):
+        sleep(0.02)
+        targets = workers_of(driver, given) if who == "worker" else targets
+    sleep(random.uniform(0, 1))
+    targets = workers_of(driver, given) if who == "worker" else targets
+    if targets and driver.poll() is None:
+        os.kill(random.choice(targets), signal.SIGKILL)
+        moment = f"with {len(parts(output))} of {pieces} parts"
+    if driver.wait() and who == "driver":
         subprocess.run(command(given, output, "--resume"), check=True)
-    return target
+    return moment
+
+
+def parts(folder: Path) -> list[Path]:
+    """Stored detections of pieces."""
+    return [path for path in folder.rglob("parts/*/*.npz") if not path.name.startswith(".")]
+
+
+def workers_of(driver: subprocess.Popen[bytes], given: argparse.Namespace) -> list[int]:
+    """Processes that run a model."""
+    return descendants(driver.pid, "ray::_Actor" if given.ray else "yowo_deploy.worker_pool")
 
 
 def descendants(root: int, name: str) -> list[int]:
@@ -158,7 +194,7 @@ def lineage(number: int, parents: dict[int, int]) -> list[int]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, but for what the engine of Ray adds."""
+    """All files below a folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 

@@ -38,7 +38,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "command line and detection": (3_870, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_290, ("yowo_deploy/serving",)),
-    "archive": (1_700, ("yowo_deploy/archive",)),
+    "archive": (1_730, ("yowo_deploy/archive",)),
     "export": (4_580, ("export",)),
     "training": (5_490, ("training",)),
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from yowo_deploy.archive.plan import Shard, Video, plan
 from yowo_deploy.archive.progress import Progress
-from yowo_deploy.archive.ray_actors import open_ray
+from yowo_deploy.archive.ray_actors import LOCAL, open_ray
 from yowo_deploy.archive.segments import Segment
 from yowo_deploy.archive.settings import SEGMENT_S, ArchiveSettings, Stamp
 from yowo_deploy.archive.tables import has_parquet, write_tables
@@ -31,6 +31,7 @@ from yowo_deploy.reporter import Reporter
 from yowo_deploy.worker_pool import Outcome, Pool, ProcessPool
 
 STALL_S = 300.0
+CLUSTER_THREADS = 2  # of a worker on a cluster, whose nodes may have any number of cores
 WAIT_S = 0.5  # between two looks at workers that are silent
 FAILED, SUMMARY, RUN = "failed.jsonl", "summary.json", "run.json"
 
@@ -158,15 +159,14 @@ def batch(
 
 
 def _pool(settings: ArchiveSettings, workers: int | None, ray: str | None, stall_s: float) -> Pool:
-    make = _Make(settings)
-    if ray is not None:
-        gpu = str(settings.options.get("device")).startswith("cuda") or settings.model.endswith(".plan")
-        return open_ray(make, workers, ray, stall_s, settings.options.get("threads"), gpu)
-    cores = os.cpu_count() or 1
-    workers = workers or max(1, cores // 2)
-    threads = settings.options.get("threads") or max(1, cores // workers)
-    options = {**settings.options, "threads": threads}
-    return ProcessPool(_Make(replace(settings, options=options)), workers, stall_s)
+    cores, threads = os.cpu_count() or 1, settings.options.get("threads")
+    here = workers or max(1, cores // 2)
+    threads = threads or (max(1, cores // here) if ray in (None, LOCAL) else CLUSTER_THREADS)
+    make = _Make(replace(settings, options={**settings.options, "threads": threads}))
+    if ray is None:
+        return ProcessPool(make, here, stall_s)
+    gpu = str(settings.options.get("device")).startswith("cuda") or settings.model.endswith(".plan")
+    return open_ray(make, here if ray == LOCAL else workers, ray, stall_s, threads, gpu)
 
 
 @dataclass(frozen=True)

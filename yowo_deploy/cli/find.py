@@ -34,7 +34,7 @@ def parse_seconds(text: str) -> float:
 @click.option("--zone", multiple=True, help="The person is in it, name=x,y,x,y,x,y in shares of the picture.")
 @click.option("--zones", type=click.Path(), help="JSON file of zones, of which the person is in one.")
 @click.option("--zone-anchor", type=click.Choice(ANCHORS), default="bottom", help="What of a box must be in a zone.")
-@click.option("--limit", default=1000, type=click.IntRange(min=1), help="Moments, the best first.")
+@click.option("--limit", default=100, type=click.IntRange(min=1), help="Moments, the best first.")
 @click.option("-o", "--output", type=click.Path(), help="Folder for a clip of each moment, .webm.")
 @json_option
 def command(
@@ -51,13 +51,16 @@ def command(
 ) -> None:
     """List moments in the results of `batch`: who does what, where and for how long; best first."""
     areas = [*map(parse_zone, zone), *(read_zones(zones) if zones else [])]
-    found = find(folder, action, min_score, seconds, areas, zone_anchor, limit, boxes=output is not None)
+    found = find(folder, action, min_score, seconds, areas, zone_anchor, limit + 1, boxes=output is not None)
+    more, found = len(found) > limit, found[:limit]
     if as_json:
         for each in found:
             click.echo(to_json({name: value for name, value in vars(each).items() if name != "boxes"}))
     else:
         headers = ("video", "from", "to", "seconds", "person", "action", "score")
         show_table("", headers, [_row(each) for each in found])
+    if more:
+        tell(f"the best {limit} of more: --limit sets how many")
     if output is not None:
         tell(f"{len(cut_clips(found, output))} clips in {output}")
 

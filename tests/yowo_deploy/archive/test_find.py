@@ -111,6 +111,12 @@ def test_the_command_lists_moments_and_cuts_clips(archive: Path, tmp_path: Path)
     assert "wave" in CliRunner().invoke(cli, ["find", str(archive)]).stdout
 
 
+@pytest.mark.parametrize(("limit", "more"), [(2, True), (3, False)])
+def test_the_command_says_that_there_is_more(limit: int, more: bool, archive: Path) -> None:
+    ended = CliRunner().invoke(cli, ["find", str(archive), "--limit", str(limit), "--json"])
+    assert len(ended.stdout.splitlines()) == limit and ("the best 2 of more" in ended.stderr) == more
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("2s", 2), ("500ms", 0.5), ("1.5min", 90), ("3", 3), ("1h", 3600)])
 def test_durations(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
