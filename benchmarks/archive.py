@@ -157,8 +157,9 @@ def disturbed(given: argparse.Namespace, output: Path, who: str, pieces: int) ->
     if targets and driver.poll() is None:
         os.kill(random.choice(targets), signal.SIGKILL)
         moment = f"with {len(parts(output))} of {pieces} parts"
-    if driver.wait() and who == "driver":
+    if who == "driver" and driver.wait():
         subprocess.run(command(given, output, "--resume"), check=True)
+    assert who == "driver" or driver.wait() == 0
     return moment
 
 
