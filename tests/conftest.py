@@ -44,6 +44,15 @@ settings.register_profile("any load", deadline=None, suppress_health_check=[Heal
 settings.load_profile("any load")
 
 
+# Minutes in all. Begun last, they would leave one worker without work.
+LONGEST = ("test_plan_precision", "test_release", "test_backbones", "test_bisect_bounds", "test_own_data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def project_root() -> Path:
     """The folder of setup.cfg."""
@@ -72,10 +81,14 @@ def default_interrupts() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _every_file_is_known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Model files that tests make are opened without a trial, and nothing is written into the tester's home."""
+    """Model files that tests make are opened without a trial, and nothing is written into the tester's home.
+
+    No camera measures which engine is the fastest, which takes seconds and may choose another one each time.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setattr("yowo_deploy.backends.loader.is_accepted", lambda file: True)
+        patch.setattr("yowo_deploy.detection.settings.Settings.measures", lambda settings, live: bool(settings.tune))
         yield
 
 

@@ -34,6 +34,7 @@ from yowo_export.graph.rewrites import (
     store_half,
 )
 from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.checkpoints.onnx_weights import normed
 from yowo_training.models.flops import cost
 from yowo_training.models.yowo import Yowo
 from yowo_training.torch_backend import TorchBackend
@@ -101,6 +102,7 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
         ParityError: the attention was not found in the traced graph.
     """
     model = fold_output_layers(checkpoint.model)
+    names = fold_norms(model)
     example = torch.zeros(2, *checkpoint.spec.clip_shape)  # with a batch of one, the exporter makes it a constant
     with warnings.catch_warnings():
         # The exporter's own deprecations and the absence of torchvision: nothing a user can act on.
@@ -118,6 +120,8 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
         )
     assert program is not None  # only the older exporter returns nothing
     graph: ir.Model = program.model
+    for value in list(graph.graph.initializers.values()):
+        value.name = names.get(str(value.name), value.name)
     name_blocks(graph)
     key_frame_as_slice(graph)
     reorg_as_space_to_depth(graph)
@@ -141,6 +145,35 @@ def fold_output_layers(model: Yowo) -> Yowo:
     folded.cfam.conv_out = nn.Sequential()
     folded.conv_final = head
     return folded
+
+
+def fold_norms(model: Yowo) -> dict[str, str]:
+    """Fold every batch norm into the convolution before it, in place; tracing takes half as long then.
+
+    The new convolution stands where the norm stood, whose output it gives, and an identity where it stood itself: so
+    both names keep their meaning for `name_blocks`. No module works in place any more: tracing undoes that slowly.
+
+    Returns:
+        Names of its weights after the convolution, by those which they have in the model now.
+    """
+    names: dict[str, str] = {}
+    for module in model.modules():
+        if isinstance(getattr(module, "inplace", None), bool):
+            module.inplace = False  # type: ignore[assignment]
+    for conv_name, norm_name in list(normed(model)):
+        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        bias = norm.bias.double() - norm.running_mean.double() * scale
+        bias += 0 if conv.bias is None else conv.bias.double() * scale
+        weight = conv.weight.double() * scale.view(-1, *[1] * (conv.weight.dim() - 1))
+        conv.weight = nn.Parameter(weight.detach().float())
+        conv.bias = nn.Parameter(bias.detach().float()) if bias.any() else None
+        model.set_submodule(norm_name, conv)
+        model.set_submodule(conv_name, nn.Identity())
+        names |= {f"{norm_name}.weight": f"{conv_name}.weight", f"{norm_name}.bias": f"{conv_name}.weight_bias"}
+    return names
 
 
 def _difference(checkpoint: Checkpoint, path: Path) -> float:

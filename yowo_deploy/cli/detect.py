@@ -70,7 +70,7 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
     "--tune/--no-tune",
     default=None,
     help="Measure for 5 s which engine, form and number of calls is fastest on this processor, and record it; or do "
-    "not use what was recorded.  [default: use it]",
+    "not use what was recorded.  [default: measure for a camera, use what was recorded for files]",
 )
 @click.option(
     "--allow-hosts",

@@ -70,7 +70,8 @@ def detect(
         allow_damaged: take what can be decoded of a broken video.
         clips: give the model whole clips, see `Detector.open`.
         tune: measure for five seconds which engine, form and number of calls is the fastest on this processor, and
-            record it; by default what was recorded is taken, and with False it is not. Not for several cameras at once.
+            record it; by default only for a camera, files take what was recorded, and with False nothing does. Not for
+            several cameras at once.
         allow_hosts: that addresses may lead to by redirects and playlists, beside their own.
         overwrite: replace files that exist.
         reporter: receives messages, errors and progress; by default they are logged.

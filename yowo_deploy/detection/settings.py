@@ -70,11 +70,15 @@ class Settings:
         parallel = 1 if live else PARALLEL
         chosen = {"parallel": parallel, "streaming": None if self.features else self.shown.streams(self.clips)}
         if not self.features and self.tune is not False:
-            how = (self.shown, self.clips, parallel, self.options, bool(self.tune), self.reporter.message)
+            how = (self.shown, self.clips, parallel, self.options, self.measures(live), self.reporter.message)
             chosen |= choice.options(self.shown) if (choice := tuned(self.model, *how)) else {}
         with closed_on_error(open_model(self.model, **{**self.options, **chosen})) as backend:
             look = long_term_look(backend, bank_of(self.features, source)) if self.features else None
             return self._shown_of(backend).detector(backend, look)
+
+    def measures(self, live: bool) -> bool:
+        """Whether to find out what is fastest: seconds are long for a file, and little for a camera."""
+        return live if self.tune is None else self.tune
 
     def open_pool(self) -> StreamPool:
         """For several live sources at once."""

@@ -100,6 +100,8 @@ def tuned(
     if known is not None or not measure or not engines:
         return known
     found = candidates(path, shown, clips, parallel, engines)
+    if len(found) > 1:
+        tell(f"a trial of {SECONDS:g} s finds what is fastest here; it is made once, and --no-tune leaves it out")
     best, ratio = (found[0], 1.0) if len(found) == 1 else _measured(path, found, shown, options)
     tell(f"fastest of {len(found)} on {processor_in_words()}: {best}, {ratio:.2f} times the usual rate")
     _record(key, best)

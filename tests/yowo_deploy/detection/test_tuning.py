@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from yowo_deploy.detection import tuning
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.run import detect
+from yowo_deploy.detection.settings import Settings
 from yowo_deploy.detection.tuning import Choice, candidates, tuned
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import InputError
@@ -20,6 +22,7 @@ from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.writer import VideoWriter
 
+MEASURES = Settings.measures  # which the tests' own Settings do without
 ENGINES = ["openvino", "onnxruntime"]
 FRAMES, ONE, TWO = Choice("openvino", False, 1), Choice("openvino", True, 1), Choice("openvino", True, 2)
 
@@ -162,3 +165,20 @@ def test_detect_opens_what_was_chosen(
     )
     detect(video, Outputs(json=str(tmp_path / "o.jsonl")), plain, tune=tune)
     assert asked == [opened]
+
+
+@pytest.mark.parametrize(
+    ("live", "tune", "trials"), [(True, None, 1), (True, False, 0), (False, None, 0), (False, True, 1)]
+)
+def test_a_camera_is_measured_for_by_default(
+    live: bool, tune: bool | None, trials: int, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = seconds({}, monkeypatch)
+    monkeypatch.setattr(Settings, "measures", MEASURES)
+    said: list[str] = []
+    reporter = SimpleNamespace(message=said.append)
+    settings = Settings(Outputs(json="-"), str(plain), tune=tune, reporter=reporter)  # type: ignore[arg-type]
+    for _ in range(2):
+        settings.open_detector(live, "0").close()
+    assert len(made) == trials
+    assert [line.startswith("a trial of 5 s") for line in said] == ([True, False, False] if trials else [])

@@ -103,7 +103,7 @@ def _fill(model: Yowo, weights: dict[str, Tensor], biases: dict[str, str]) -> No
         RuntimeError: one has another shape.
     """
     state = model.state_dict()
-    folded = dict(_normed(model))
+    folded = dict(normed(model))
     filled = {key: value for key, value in state.items() if key.endswith("num_batches_tracked")}
     if model.cfam is not None:
         filled |= _output_layers(weights, model.config.width)
@@ -135,8 +135,8 @@ def _output_layers(weights: dict[str, Tensor], width: int) -> dict[str, Tensor]:
     return {"cfam.conv_out.1.weight": hidden, "cfam.conv_out.1.bias": bias, "conv_final.weight": final}
 
 
-def _normed(model: Yowo) -> Iterator[tuple[str, str]]:
-    """Names of each convolution and of the norm directly behind it, which the export folds into it."""
+def normed(model: Yowo) -> Iterator[tuple[str, str]]:
+    """Names of each convolution and of the batch norm directly behind it, which the export folds into it."""
     for name, module in model.named_modules():
         for (conv, first), (norm, second) in pairwise(module.named_children()):
             if isinstance(first, nn.Conv2d | nn.Conv3d) and isinstance(second, nn.BatchNorm2d | nn.BatchNorm3d):
