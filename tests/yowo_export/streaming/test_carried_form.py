@@ -37,7 +37,7 @@ def worst(path: Path, engine: str, frames: int = 20) -> float:
     found, rng = 0.0, np.random.default_rng(0)
     with open_model(path, engine) as clips, open_model(path, engine, streaming="one") as streaming:
         assert isinstance(streaming, Streaming) and not isinstance(clips, Streaming)
-        assert streaming.streams == 1 and streaming.spec == replace(
+        assert streaming.parallel == 1 and streaming.spec == replace(
             clips.spec, streaming=True, format_version=FORMAT_VERSION
         )
         stream, buffer = streaming.open_stream(), ClipBuffer(clips.spec)
@@ -71,7 +71,7 @@ def test_a_detector_takes_it_where_every_frame_is_asked_for_and_it_is_faster(
 ) -> None:
     with Detector.open(**options) as detector:
         assert isinstance(detector.backend, Streaming) is streams
-        assert detector.backend.streams == (1 if streams else options.get("parallel", 1))
+        assert detector.backend.parallel == (1 if streams else options.get("parallel", 1))
 
 
 def test_detections_of_a_real_video_are_the_same(data_dir: Path) -> None:
