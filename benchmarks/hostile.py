@@ -1,4 +1,4 @@
-"""Long attacks: `python -m benchmarks.hostile calls --seconds 600`; what is short of them runs in `tests/hostile`.
+"""Long attacks: `python -m benchmarks.hostile kills --seconds 600`; what is short of them runs in `tests/hostile`.
 
 A campaign tries to break commands for so long, prints each fault once, and ends with its figures and exit code 1 if
 there was a fault. Figures of long runs stand in HOSTILE.md.
@@ -7,15 +7,29 @@ there was a fault. Figures of long runs stand in HOSTILE.md.
 from __future__ import annotations
 
 import argparse
+import random
+import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.hostile.failing_calls import ERRORS, Commands, build
-from tests.hostile.writers import WRITERS, prepared
+from tests.hostile.kills import Undisturbed, killed
+from tests.hostile.writers import TRAINERS, WRITERS, Writer, prepared
+
+LIGHT = ("yowo_deploy.backends.ort", "yowo_deploy.backends.ov", "matplotlib.backends.backend_agg")
+# Plots take most of the time of a short run; `data stats` and `detect --timeline` write some as well.
+HEAVY = ("-matplotlib", "yowo_deploy.backends.ort", "yowo_training.pipeline", "yowo_export.pipeline")
+SHARES = {  # of the trials, in hundredths, of what takes long; the others share the rest
+    "train": 12, "export": 2, "bench --json": 1, "data stats": 2, "detect --timeline": 2, "detect, all": 3,
+    "detect, run folder": 3,
+}  # fmt: skip
 
 
 @dataclass
@@ -45,31 +59,104 @@ class Campaign:
 
 
 def calls(campaign: Campaign) -> None:
-    """The N-th system call that writes fails, of every command that writes, for every N and three errors."""
+    """The N-th system call that writes fails, of every command that writes, for every N and three errors.
+
+    The hundreds of calls of a training run fail in turn with one of the three; the run is resumed behind each.
+    """
     with TemporaryDirectory() as name:
-        library = build(Path(name))
-        if library is None:
-            raise SystemExit("needs Linux and a C compiler")
-        commands = Commands(library, "yowo_deploy.backends.ort", "yowo_deploy.backends.ov")
-        for where, faults in _failing_calls(commands, Path(name)):
-            campaign.add(where, faults)
-            if campaign.over:
-                break
-        commands.close()
+        every = [(writer, kind) for writer in WRITERS for kind in ERRORS]
+        with closing(_commands(Path(name), *LIGHT)) as commands:
+            _all_calls(campaign, commands, Path(name), every)
+        with closing(_commands(Path(name), *HEAVY)) as commands:
+            _, step, export = TRAINERS
+            trained = _trained(commands, Path(name))
+            undisturbed = Undisturbed(commands, Path(name), trained)
+            for number in range(undisturbed.of(step).calls):
+                if campaign.over:
+                    return
+                kind = [*ERRORS][number % len(ERRORS)]
+                place = prepared(Path(name) / f"step-{number}", step)
+                ended = commands.run(step.arguments, place, number, ERRORS[kind])
+                faults = step.faults(place, ended)
+                ended = commands.run((*step.arguments, *step.again), place)
+                faults += step.after_restart(place, ended, undisturbed.of(step).place)
+                campaign.add(f"{step.name}, {kind} at call {number}", faults)
+                shutil.rmtree(place)
+            _all_calls(campaign, commands, Path(name), [(export, kind) for kind in ERRORS], trained)
 
 
-def _failing_calls(commands: Commands, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    for writer in WRITERS:
-        for kind, error in ERRORS.items():
-            number, failed = 0, True
-            while failed:
-                place = prepared(folder / f"{writer.name}-{kind}-{number}", writer)
-                ended = commands.run(writer.arguments, place, number, error)
-                yield f"{writer.name}, {kind} at call {number}", writer.faults(place, ended)
-                number, failed = number + 1, ended.failed
+def _all_calls(
+    campaign: Campaign,
+    commands: Commands,
+    folder: Path,
+    every: list[tuple[Writer, str]],
+    trained: Path | None = None,
+) -> None:
+    for writer, kind in every:
+        number, failed = 0, True
+        while failed and not campaign.over:
+            place = prepared(folder / f"{writer.name}-{kind}-{number}", writer, trained)
+            ended = commands.run(writer.arguments, place, number, ERRORS[kind])
+            campaign.add(f"{writer.name}, {kind} at call {number}", writer.faults(place, ended))
+            number, failed = number + 1, ended.failed
+            shutil.rmtree(place)
 
 
-CAMPAIGNS: dict[str, Callable[[Campaign], None]] = {"calls": calls}
+def kills(campaign: Campaign) -> None:
+    """SIGKILL or SIGTERM at random moments of every command that writes; then it is started again.
+
+    Half of the moments are calls that write, the others any time. Before the last start up to five runs are ended.
+    """
+    generator, signals, number = random.Random(campaign.seed), Counter[str](), 0
+    with (
+        TemporaryDirectory() as name,
+        closing(_commands(Path(name), *LIGHT)) as light,
+        closing(_commands(Path(name), *HEAVY)) as heavy,
+    ):
+        both = {
+            light: Undisturbed(light, Path(name)),
+            heavy: Undisturbed(heavy, Path(name), _trained(heavy, Path(name))),
+        }
+        writers = [*WRITERS, TRAINERS[0], TRAINERS[2]]
+        rest = (100 - sum(SHARES.values())) / (len(writers) - len(SHARES))
+        shares = [SHARES.get(writer.name, rest) for writer in writers]
+        while not campaign.over:
+            writer = generator.choices(writers, shares)[0]
+            commands, place = heavy if writer in TRAINERS else light, Path(name) / f"trial-{number}"
+            trial = killed(commands, writer, place, both[commands], generator)
+            signals.update(f"{writer.name} {sent.name}" for sent in trial.sent)
+            campaign.add(f"{writer.name}, trial {number} of seed {campaign.seed}, {trial}", trial.faults)
+            shutil.rmtree(place)
+            number += 1
+            if number % 50 == 0:
+                print(f"{campaign}; {signals.total()} signals", flush=True)
+    for each, count in sorted(signals.items()):
+        print(f"{count:5} {each}")
+    by_kind = {kind.name: sum(n for each, n in signals.items() if kind.name in each) for kind in SENT}
+    print(f"{signals.total()} runs ended by a signal: {by_kind}")
+
+
+SENT = (signal.SIGKILL, signal.SIGTERM)
+
+
+def _commands(folder: Path, *modules: str) -> Commands:
+    library = build(folder)
+    if library is None:
+        raise SystemExit("needs Linux and a C compiler")
+    return Commands(library, *modules)
+
+
+def _trained(commands: Commands, folder: Path) -> Path:
+    """A checkpoint; and what training and export import late, they have imported."""
+    _, step, export = TRAINERS
+    place = prepared(folder / "warm", step)
+    commands.warm(step.arguments, place)
+    trained = place / "run" / "best.pt"
+    commands.warm(export.arguments, prepared(folder / "warm-export", export, trained))
+    return trained
+
+
+CAMPAIGNS: dict[str, Callable[[Campaign], None]] = {"calls": calls, "kills": kills}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -41,18 +42,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
-    target = Path(path)
+    target, temporary, handle = Path(path), None, -1
     try:
-        if target.is_dir():
-            raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sweep(target.parent)
-        stem = target.stem.encode("ascii", "ignore").decode()[:40]
-        handle, name = tempfile.mkstemp(target.suffix[:16], f".{stem}.{_mark()}", target.parent)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}; choose another output path") from error
-    temporary = Path(name)
-    try:
+        try:
+            if target.is_dir():
+                raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sweep(target.parent)
+            stem = target.stem.encode("ascii", "ignore").decode()[:40]
+            # Named before it is there: SIGTERM may raise behind the call that makes it.
+            temporary = Path(os.path.abspath(target.parent), f".{stem}.{_mark()}{target.suffix[:16]}")
+            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror}; choose another output path") from error
         _lock(handle)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
@@ -60,12 +62,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(target)
     except OSError as error:
-        if error.filename not in (None, name):
+        if error.filename not in (None, str(temporary)):
             raise  # not about this file: the block was reading or writing another one
         raise OutputError(f"cannot write {target}: {error.strerror or error} ({_free(target.parent)})") from error
     finally:
         with contextlib.suppress(OSError):  # the error of the block says more
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             os.close(handle)
 
@@ -79,23 +82,28 @@ def work_folder() -> Iterator[Path]:
     Raises:
         OutputError: it cannot be made.
     """
+    folder, handle = None, -1
     try:
-        sweep(Path(tempfile.gettempdir()))
-        folder = tempfile.TemporaryDirectory(prefix=_mark(), ignore_cleanup_errors=True)
-    except OSError as error:
-        raise OutputError(f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another") from error
-    with folder as name:
-        handle = os.open(name, os.O_RDONLY)
         try:
-            _lock(handle)
-            yield Path(name)
-        finally:
+            place = Path(tempfile.gettempdir())
+            sweep(place)
+            folder = place / _mark()
+            folder.mkdir(0o700)
+        except OSError as error:
+            raise OutputError(f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another") from error
+        handle = os.open(folder, os.O_RDONLY)
+        _lock(handle)
+        yield folder
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
             os.close(handle)
 
 
 def _mark() -> str:
-    """The part of a temporary name that says whose it is."""
-    return f"yowo-{os.getpid()}-"
+    """The part of a temporary name that says whose it is, and is no other's."""
+    return f"yowo-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _lock(handle: int) -> None:

@@ -28,13 +28,21 @@ class Prefetch(Closing, Generic[T]):
     def __init__(self, items: Iterator[T], depth: int = 8, nbytes: Callable[[T], int] = lambda item: 1) -> None:
         self._depth, self._nbytes = depth, nbytes
         self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-        self._stopped = threading.Event()
+        self._stopped, self._finished = threading.Event(), threading.Event()
         self._ended = False
-        self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
+        self._items: Iterator[T] | None = items
+        self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
 
-    def _run(self, items: Iterator[T]) -> None:
+    def _live(self) -> None:
+        try:
+            self._run()
+        finally:
+            self._finished.set()
+
+    def _run(self) -> None:
         failure: BaseException | None = None
+        items, self._items = self._items or iter(()), None  # let go when this returns
         try:
             for item in items:
                 self._queue.maxsize = max(1, min(self._depth, AHEAD_BYTES // max(1, self._nbytes(item))))
@@ -71,6 +79,11 @@ class Prefetch(Closing, Generic[T]):
     def close(self) -> None:
         """Stop the thread and wait for it; what was read ahead can still be taken."""
         self._stopped.set()
+        try:
+            self._finished.wait()  # Thread.join, once a signal has interrupted it, takes a thread that runs for ended
+        except BaseException:  # a signal's: what the thread reads must not be closed beside it
+            self._finished.wait()
+            raise
         self._thread.join()
 
 

@@ -16,6 +16,7 @@ WAITS = {"wait", "join", "result", "acquire", "communicate"}
 MAY = {
     "waiting.py": "looks again and again until something holds, and never gives up",
     "local_camera.py": "a camera's pace",
+    "hostile/kills.py": "a signal comes at a random moment of a run as long as one before, and every moment is right",
     "yowo_deploy/benchmark/test_stages.py": "a stopwatch inside a call never shows more than one around it",
     "yowo_deploy/benchmark/test_timing.py": "a stopwatch inside a call never shows more than one around it",
     "yowo_deploy/test_stream_pool.py": "naps mix the order of threads, and every order gives the same",

@@ -1,9 +1,11 @@
-// Makes the N-th system call fail that writes below a folder: opening to write, write, fsync, close, rename, mkdir.
+// Makes the N-th system call fail, or end the process, that writes below a folder: opening to write, write, fsync, close,
+// rename, mkdir.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,21 +14,29 @@
 #include <unistd.h>
 
 static char folder[PATH_MAX];
-static int failing = 0, fired = 0;
+static int failing = 0, fired = 0;  // failing: an error, or a signal as a negative number
 static int left = -1;  // calls before the one that fails; negative: none does
+static int given = 0;
 
 void fail_call(const char* below, int number, int error) {
     strncpy(folder, below, sizeof folder - 1);
     failing = error;
     fired = 0;
+    given = number;
     __atomic_store_n(&left, number, __ATOMIC_SEQ_CST);
 }
 
 int calls_failed(void) { return fired; }
 
+int calls_made(void) { return given - left; }  // of which one may have failed
+
 static int fails(void) {
     if (__atomic_load_n(&left, __ATOMIC_SEQ_CST) < 0 || __atomic_fetch_sub(&left, 1, __ATOMIC_SEQ_CST) != 0) return 0;
     fired = 1;
+    if (failing < 0) {
+        kill(getpid(), -failing);
+        return 0;
+    }
     errno = failing;
     return 1;
 }

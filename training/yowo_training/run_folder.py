@@ -77,10 +77,12 @@ class RunFolder:
             self._plot_figures()
 
     def end(self) -> None:
-        """Write what is left, and val_batch0_pred.png by best.pt."""
+        """Write what is left, and val_batch0_pred.png by best.pt, also if a run that is over was killed before it."""
+        picture = self._run.output / "val_batch0_pred.png"
         if self._epoch:
             self._write()
-            write_picture(self._run.output / "val_batch0_pred.png", self._predictions())
+        if self._epoch or (self._run.best.exists() and not picture.exists()):
+            write_picture(picture, self._predictions())
 
     def _row(self) -> dict[str, float]:
         last = self._epoch[-1]

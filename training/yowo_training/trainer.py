@@ -22,7 +22,7 @@ from yowo_deploy.backends.loader import SAFETENSORS
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
 from yowo_deploy.errors import InputError, YowoError, foreign
 from yowo_deploy.evaluation import Evaluation, evaluate_videos
-from yowo_deploy.files import sha256_of, write_text
+from yowo_deploy.files import sha256_of, sweep, write_text
 from yowo_deploy.prefetch import Prefetch
 from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint, write_tensors
@@ -188,7 +188,9 @@ class Run:
         self._open_folder(resume, arguments)
 
     def _open_folder(self, resume: bool, arguments: dict[str, Any]) -> None:
-        """Resume from the folder, or start; every process does the same."""
+        """Resume from the folder, or start; every process does the same; the first removes what killed ones left."""
+        if self.team.leads:
+            sweep(self.output, again=True)
         if not (resume or self._overwrite) and any((self.output / name).exists() for name in OF_A_RUN):
             raise InputError(
                 f"{self.output} holds a run: continue with --resume, replace with --overwrite, or take another folder"
@@ -229,7 +231,8 @@ class Run:
         if self.progress.finished:
             return
         if self.team.leads:
-            self._tidy()
+            for name in OF_A_RUN if self._overwrite and not self.progress.step else ():
+                (self.output / name).unlink(missing_ok=True)
             self._write_arguments(finished=False)
         progress, before = self.progress, self.progress.seconds
         first, start, saved = progress.step, monotonic(), monotonic()
@@ -250,18 +253,18 @@ class Run:
                     over = over or self._out_of_patience(batch.epoch)
                     progress.next_validation += scheduled * (1 - FIRST_VALIDATION) / (VALIDATIONS - 1)
                 due = validated or monotonic() - saved > SAVE_EVERY_S
-                if self.team.leads and (over or (whole and due)):
-                    progress.finished = over
-                    self._state.save(self._state_file)
-                    saved = monotonic()
                 clips = (progress.step - first) * self.recipe.batch * self.team.size
                 speed, seconds = clips / (monotonic() - start), progress.seconds
                 peak = max(group["lr"] for group in self._optimizer.param_groups)
                 yield Report(progress.step, batch.epoch, done, parts, loss, peak, seconds, speed, frame_map)
+                if self.team.leads and (over or (whole and due)):  # last, so that a killed run lacks no file of before
+                    progress.finished = over
+                    if over:
+                        self._write_arguments(finished=True)
+                    self._state.save(self._state_file)
+                    saved = monotonic()
                 if over:
                     break
-        if self.team.leads:
-            self._write_arguments(finished=True)
 
     def _write_arguments(self, finished: bool) -> None:
         content = {**self._arguments, "finished": finished, "called_with": self.called_with}
@@ -277,14 +280,6 @@ class Run:
         """Whether no validation was better for too long; the same in every process."""
         waited = self.patience is not None and epoch - self.progress.best_epoch >= self.patience
         return mean_of(float(waited and self.team.leads), self.team, self.device) > 0
-
-    def _tidy(self) -> None:
-        """Remove unfinished files of a killed process, and what is to be overwritten."""
-        for name in OF_A_RUN if self._overwrite and not self.progress.step else ():
-            (self.output / name).unlink(missing_ok=True)
-        for orphan in self.output.glob(".*.*"):
-            if orphan.name.startswith((".state.", ".last.", ".best.")):
-                orphan.unlink()
 
     def _done(self) -> float:
         clips = self.progress.step * self.recipe.batch * self.team.size

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from yowo_deploy.errors import ModelFileError
-from yowo_deploy.model_files.protobuf import BYTES, FIXED32, VARINT, Fields, Wire, field, header, signed
+from yowo_deploy.model_files.protobuf import BYTES, FIXED32, VARINT, Buffer, Fields, Wire, field, header, signed
 
 Attribute = float | int | str | tuple[int, ...]
 
@@ -84,7 +84,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Attribute]
-    notes: tuple[memoryview, ...] = ()
+    notes: tuple[Buffer, ...] = ()
 
     def note(self, key: str) -> str:
         """An entry of its metadata, or ""."""
@@ -114,7 +114,7 @@ class Tensor:
     dtype: int
     shape: tuple[int, ...]
     field: int
-    values: memoryview
+    values: Buffer
 
     def integers(self) -> list[int]:
         """The values of an int64 tensor."""
@@ -147,13 +147,14 @@ class Graph:
     inputs: list[Value]
     outputs: list[Value]
 
-    def parts(self, notes: str | None = None) -> Iterable[bytes | memoryview]:
+    def parts(self, notes: str | None = None) -> Iterable[Buffer]:
         """The bytes of an ONNX file of this graph, in pieces: those of weights are views of the file that was read.
 
         Args:
             notes: of the nodes' metadata, entries whose keys begin so come along; none by default.
         """
-        pieces: list[bytes | memoryview] = [field(1, _node(each, notes)) for each in self.nodes]
+        made: dict[tuple[str, type, Attribute], bytes] = {}
+        pieces: list[Buffer] = [field(1, _node(each, notes, made)) for each in self.nodes]
         pieces.append(field(2, "graph"))
         for tensor in self.tensors:
             head = b"".join(field(1, side) for side in tensor.shape) + field(2, tensor.dtype) + field(8, tensor.name)
@@ -180,8 +181,9 @@ def read_graph(content: memoryview) -> tuple[Graph, dict[str, str]]:
 class _Reader:
     def __init__(self) -> None:
         self._wire = Wire(400_000)  # ResNet-101 in INT8 has 60,000
+        self._attributes: dict[bytes, tuple[str, Attribute]] = {}  # most occur many times over
 
-    def _fields(self, message: memoryview | int, known: Mapping[int, bool]) -> Fields:
+    def _fields(self, message: Buffer | int, known: Mapping[int, bool]) -> Fields:
         assert not isinstance(message, int)  # its tag is in the table as one of bytes
         found = self._wire.fields(message, known)
         if reasons := _REFUSED.get(id(known)):
@@ -193,7 +195,7 @@ class _Reader:
     def model(self, content: memoryview) -> tuple[Graph, dict[str, str]]:
         metadata: dict[str, str] = {}
         version = opset = 0
-        graph: memoryview | int | None = None
+        graph: Buffer | int | None = None
         for number, value in self._fields(content, _MODEL):
             if number == 1:
                 version = _number(value, 100)
@@ -211,7 +213,7 @@ class _Reader:
         nodes, tensors, inputs, outputs = self._graph(graph)
         return Graph(version, opset, nodes, tensors, inputs, outputs), metadata
 
-    def _graph(self, graph: memoryview | int) -> tuple[list[Node], list[Tensor], list[Value], list[Value]]:
+    def _graph(self, graph: Buffer | int) -> tuple[list[Node], list[Tensor], list[Value], list[Value]]:
         nodes: list[Node] = []
         tensors: list[Tensor] = []
         inputs: list[Value] = []
@@ -220,7 +222,8 @@ class _Reader:
             if number == 1:
                 if len(nodes) == MAX_NODES:
                     raise ModelFileError(f"has more than {MAX_NODES} nodes, so it is refused")
-                nodes.append(self._node(value))
+                assert not isinstance(value, int)
+                nodes.append(self._node(bytes(value)))
             if number == 5:
                 tensors.append(self._tensor(value))
             if number in (11, 12):
@@ -229,12 +232,12 @@ class _Reader:
             raise ModelFileError("is not an ONNX file: it holds no graph")
         return nodes, tensors, inputs, outputs
 
-    def _node(self, message: memoryview | int) -> Node:
+    def _node(self, message: bytes) -> Node:
         operator = name = ""
         inputs: list[str] = []
         outputs: list[str] = []
         attributes: dict[str, Attribute] = {}
-        notes: list[memoryview] = []
+        notes: list[Buffer] = []
         for number, value in self._fields(message, _NODE):
             if number == 1:
                 inputs.append(_name(value))
@@ -245,7 +248,10 @@ class _Reader:
             elif number == 4:
                 operator = _name(value)
             elif number == 5:
-                key, content = self._attribute(value)
+                assert isinstance(value, bytes)
+                if value not in self._attributes:
+                    self._attributes[value] = self._attribute(value)
+                key, content = self._attributes[value]
                 if key in attributes:
                     raise ValueError("an attribute twice")
                 attributes[key] = content
@@ -256,7 +262,7 @@ class _Reader:
                 raise ModelFileError(f"uses an operator of the domain {domain!r}, which no YOWO graph has: refused")
         return Node(operator, name, tuple(inputs), tuple(outputs), attributes, tuple(notes))
 
-    def _attribute(self, message: memoryview | int) -> tuple[str, Attribute]:
+    def _attribute(self, message: Buffer | int) -> tuple[str, Attribute]:
         found = self._fields(message, _ATTRIBUTE)
         entry = dict(found)
         kind, name = entry.get(20), _name(entry.get(1))
@@ -273,7 +279,7 @@ class _Reader:
             return name, float(struct.unpack("<f", value)[0])
         raise ModelFileError(f"holds an attribute of a type that no YOWO graph has ({name[:60]!r}), so it is refused")
 
-    def _tensor(self, message: memoryview | int) -> Tensor:
+    def _tensor(self, message: Buffer | int) -> Tensor:
         found = self._fields(message, _TENSOR)
         shape = tuple(_number(value, 1 << 31) for number, value in found if number == 1)
         entry = {number: value for number, value in found if number != 1}
@@ -293,7 +299,7 @@ class _Reader:
             )
         return Tensor(name, dtype, shape, place, values)
 
-    def _value(self, message: memoryview | int) -> Value:
+    def _value(self, message: Buffer | int) -> Value:
         entry = dict(self._fields(message, _VALUE))
         name = _name(entry.get(1))
         if 2 not in entry:  # `show_values` leaves types to the engine
@@ -307,24 +313,30 @@ class _Reader:
         return Value(name, _number(tensor.get(1, 0)), shape)
 
 
-def _node(node: Node, notes: str | None) -> bytes:
+def _node(node: Node, notes: str | None, made: dict[tuple[str, type, Attribute], bytes]) -> bytes:
+    """A node; `made` holds attributes of the nodes before."""
     pieces = [field(1, each) for each in node.inputs] + [field(2, each) for each in node.outputs]
     pieces += [field(3, node.name)] if node.name else []
     pieces.append(field(4, node.operator))
     for name, value in node.attributes.items():
-        if isinstance(value, float):
-            held = b"\x15" + struct.pack("<f", value) + field(20, _FLOAT)
-        elif isinstance(value, int):
-            held = field(3, value % (1 << 64)) + field(20, _INT)
-        elif isinstance(value, str):
-            held = field(4, value) + field(20, _STRING)
-        else:
-            held = b"".join(field(8, each % (1 << 64)) for each in value) + field(20, _INTS)
-        pieces.append(field(5, field(1, name) + held))
+        key = (name, type(value), value)  # 1 and 1.0 are equal
+        if key not in made or not value:  # and so are both zeros
+            made[key] = field(5, field(1, name) + _attribute(value))
+        pieces.append(made[key])
     if notes is not None:
         kept = {key: text for key, text in node.noted().items() if key.startswith(notes)}
         pieces += [field(9, field(1, key) + field(2, text)) for key, text in kept.items()]
     return b"".join(pieces)
+
+
+def _attribute(value: Attribute) -> bytes:
+    if isinstance(value, float):
+        return b"\x15" + struct.pack("<f", value) + field(20, _FLOAT)
+    if isinstance(value, int):
+        return field(3, value % (1 << 64)) + field(20, _INT)
+    if isinstance(value, str):
+        return field(4, value) + field(20, _STRING)
+    return b"".join(field(8, each % (1 << 64)) for each in value) + field(20, _INTS)
 
 
 def _value(value: Value) -> bytes:
@@ -335,19 +347,19 @@ def _value(value: Value) -> bytes:
     return field(1, value.name) + field(2, field(1, field(1, value.dtype) + shape))
 
 
-def _number(value: int | memoryview, limit: int = 1 << 64) -> int:
+def _number(value: int | Buffer, limit: int = 1 << 64) -> int:
     assert isinstance(value, int)  # its tag is in the table as one of a varint
     if value > limit:
         raise ValueError("a number out of range")
     return value
 
 
-def _text(value: int | memoryview | None) -> str:
+def _text(value: int | Buffer | None) -> str:
     assert not isinstance(value, int)
     return "" if value is None else str(value, "utf-8")
 
 
-def _name(value: int | memoryview | None) -> str:
+def _name(value: int | Buffer | None) -> str:
     text = _text(value)
     if len(text) > _MAX_NAME:
         raise ModelFileError(f"holds a name of {len(text)} characters, so it is refused")

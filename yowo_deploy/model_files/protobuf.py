@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Fields = list[tuple[int, "int | memoryview"]]
+Buffer = bytes | memoryview  # bytes are quicker to walk; what is large stays a view of its file
+Fields = list[tuple[int, "int | Buffer"]]
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _MAX_TAG = 1 << 32  # parsers keep 32 bits: a longer tag is one field for a walker and another for them
@@ -23,7 +24,7 @@ class Wire:
     def __init__(self, limit: int) -> None:
         self._left = limit
 
-    def fields(self, message: memoryview, known: Mapping[int, bool]) -> Fields:
+    def fields(self, message: Buffer, known: Mapping[int, bool]) -> Fields:
         """The fields of a message in their order: number, and an int or the bytes of a string, message or float.
 
         Args:
@@ -34,15 +35,16 @@ class Wire:
         """
         found: Fields = []
         once: set[int] = set()
-        at, end = 0, len(message)
+        at, end, left = 0, len(message), self._left
         while at < end:
             tag = message[at]
             at += 1
             if tag > 0x7F:
                 tag, at = varint(message, at - 1)
-            if tag not in known or tag >= _MAX_TAG or tag in once:
+            repeats = known.get(tag)
+            if repeats is None or tag >= _MAX_TAG or tag in once:
                 raise ValueError(f"field {tag >> 3} of type {tag & 7}" + (" again" if tag in once else ""))
-            if not known[tag]:
+            if not repeats:
                 once.add(tag)
             kind = tag & 7
             size = 4 if kind == FIXED32 else 8
@@ -58,12 +60,13 @@ class Wire:
                     raise IndexError("field reaches over the end")
                 found.append((tag >> 3, message[at : at + size]))
                 at += size
-            if len(found) > self._left:
+            left -= 1
+            if left < 0:
                 raise ValueError("too many fields")
-        self._left -= len(found)
+        self._left = left
         return found
 
-    def numbers(self, packed: memoryview) -> list[int]:
+    def numbers(self, packed: Buffer) -> list[int]:
         """Varints one behind the other; each counts as a field."""
         found, at = [], 0
         while at < len(packed):
@@ -75,7 +78,7 @@ class Wire:
         return found
 
 
-def varint(message: memoryview, at: int) -> tuple[int, int]:
+def varint(message: Buffer, at: int) -> tuple[int, int]:
     """The number at a place, and the place behind it.
 
     Raises:
@@ -102,11 +105,13 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def field(number: int, content: int | str | bytes | memoryview) -> bytes:
+def field(number: int, content: int | str | Buffer) -> bytes:
     """One field: its number and wire type, then a number (type 0), or length and bytes of anything else (type 2)."""
     if isinstance(content, int):
         return _varint(number << 3) + _varint(content)
     data = content.encode() if isinstance(content, str) else content
+    if number < 16 and len(data) < 0x80:  # as most are
+        return _SHORT[number << 7 | len(data)] + data
     return b"".join((_varint(number << 3 | BYTES), _varint(len(data)), data))
 
 
@@ -116,6 +121,7 @@ def header(number: int, size: int) -> bytes:
 
 
 _SMALL = [bytes([value]) for value in range(0x80)]
+_SHORT = [bytes([number << 3 | BYTES, size]) for number in range(16) for size in range(0x80)]  # headers
 
 
 def _varint(value: int) -> bytes:

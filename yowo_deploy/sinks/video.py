@@ -66,6 +66,7 @@ class VideoSink:
         self._shown: Frame | None = None
         self._next_number = 0
         self.encode_ms = 0.0
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -84,21 +85,35 @@ class VideoSink:
     ) -> None:
         if error is not None:
             self._failure = error  # what is still queued is not worth encoding: the file goes
-        self._queue.put(None)
-        self._thread.join()
+        stopped = None
+        try:
+            self._end()
+        except BaseException as interruption:  # a signal's, while the encoder works on: its file goes as well
+            error = self._failure = stopped = interruption
+            self._end()
         failure = self._failure if error is None else error
         if self._writer is not None:
             self._writer.__exit__(None if failure is None else type(failure), failure, trace)
         elif failure is None:
             raise VideoError(f"there was no frame to write to {self._path}")
+        if stopped is not None:
+            raise stopped
         if error is None and self._failure is not None:
             raise self._failure
 
+    def _end(self) -> None:
+        self._queue.put(None)
+        self._ended.wait()  # Thread.join, once a signal has interrupted it, takes a thread that runs for one that ended
+        self._thread.join()
+
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            self._take(item)
-        if self._held:
-            self._take(None)
+        try:
+            while (item := self._queue.get()) is not None:
+                self._take(item)
+            if self._held:
+                self._take(None)
+        finally:
+            self._ended.set()
 
     def _take(self, item: tuple[Frame, Result] | None) -> None:
         """Encode the next frame, or keep the first until the next says how fast they are; None: there is no next."""

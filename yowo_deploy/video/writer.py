@@ -53,8 +53,8 @@ class VideoWriter:
         self._door = partial(foreign, f"{self.path} cannot be encoded", VideoError, OSError)  # of the system: disk full
         self._stack = ExitStack()
         self._written = 0
-        temporary = Path(self._stack.enter_context(native_path(self._stack.enter_context(atomic_write(self.path)))))
         try:
+            temporary = Path(self._stack.enter_context(native_path(self._stack.enter_context(atomic_write(self.path)))))
             with self._door():
                 self._encoder = _ENCODERS[self.path.suffix.lower()](temporary, fps, size_wh)
         except BaseException as error:

@@ -83,18 +83,18 @@ def write_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None
         try:
             with temporary.open("wb") as stream:
                 torch.save(content, stream)
-        except RuntimeError as error:  # torch closes its archive and fails on its position, which hides the OSError
-            if isinstance(error.__context__, OSError):
+        except RuntimeError as error:  # torch closes its archive and fails on its position: what raised stands behind
+            if error.__context__ is not None:
                 raise error.__context__ from None
             raise
         add_checksum(temporary)
 
 
 def _with_checksum(content: bytes) -> bytes:
-    """A file of safetensors with its checksum as the first entry of its metadata."""
+    """A file of safetensors with its checksum as the first entry of its metadata; the library orders them at random."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
-    noted = {CHECKSUM_KEY: "0" * DIGITS, **header.pop("__metadata__")}
+    noted = {CHECKSUM_KEY: "0" * DIGITS, **dict(sorted(header.pop("__metadata__").items()))}
     text = json.dumps({"__metadata__": noted, **header}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     made = bytearray(len(text).to_bytes(8, "little") + text + content[8 + size :])
