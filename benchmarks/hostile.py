@@ -14,14 +14,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.hostile.failing_calls import ERRORS, Commands, build
 from tests.hostile.kills import Undisturbed, killed
+from tests.hostile.onnx_files import file
+from tests.hostile.spec_texts import PLAN
 from tests.hostile.writers import TRAINERS, WRITERS, Writer, prepared
+from yowo_deploy.errors import YowoError
+from yowo_deploy.model_files.checksum import add_checksum
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import read_onnx_file
+from yowo_deploy.model_files.plan_record import read_plan, read_verified, to_name, write_plan
+from yowo_deploy.spec import ModelSpec
 
 LIGHT = ("yowo_deploy.backends.ort", "yowo_deploy.backends.ov", "matplotlib.backends.backend_agg")
 # Plots take most of the time of a short run; `data stats` and `detect --timeline` write some as well.
@@ -59,30 +69,35 @@ class Campaign:
 
 
 def calls(campaign: Campaign) -> None:
-    """The N-th system call that writes fails, of every command that writes, for every N and three errors.
-
-    The hundreds of calls of a training run fail in turn with one of the three; the run is resumed behind each.
-    """
+    """The N-th system call that writes fails, of every command that writes, for every N and three errors."""
     with TemporaryDirectory() as name:
         every = [(writer, kind) for writer in WRITERS for kind in ERRORS]
         with closing(_commands(Path(name), *LIGHT)) as commands:
             _all_calls(campaign, commands, Path(name), every)
-        with closing(_commands(Path(name), *HEAVY)) as commands:
-            _, step, export = TRAINERS
-            trained = _trained(commands, Path(name))
-            undisturbed = Undisturbed(commands, Path(name), trained)
-            for number in range(undisturbed.of(step).calls):
-                if campaign.over:
-                    return
-                kind = [*ERRORS][number % len(ERRORS)]
-                place = prepared(Path(name) / f"step-{number}", step)
-                ended = commands.run(step.arguments, place, number, ERRORS[kind])
-                faults = step.faults(place, ended)
+
+
+def training(campaign: Campaign) -> None:
+    """As `calls`, of `train` and `export`.
+
+    The hundreds of calls of a training run fail in turn with one of the three errors; every tenth run is resumed.
+    """
+    with TemporaryDirectory() as name, closing(_commands(Path(name), *HEAVY)) as commands:
+        _, step, export = TRAINERS
+        trained = _trained(commands, Path(name))
+        _all_calls(campaign, commands, Path(name), [(export, kind) for kind in ERRORS], trained)
+        undisturbed = Undisturbed(commands, Path(name), trained)
+        for number in range(undisturbed.of(step).calls):
+            if campaign.over:
+                return
+            kind = [*ERRORS][number % len(ERRORS)]
+            place = prepared(Path(name) / f"step-{number}", step)
+            ended = commands.run(step.arguments, place, number, ERRORS[kind])
+            faults = step.faults(place, ended)
+            if number % 10 == 0:
                 ended = commands.run((*step.arguments, *step.again), place)
                 faults += step.after_restart(place, ended, undisturbed.of(step).place)
-                campaign.add(f"{step.name}, {kind} at call {number}", faults)
-                shutil.rmtree(place)
-            _all_calls(campaign, commands, Path(name), [(export, kind) for kind in ERRORS], trained)
+            campaign.add(f"{step.name}, {kind} at call {number}", faults)
+            shutil.rmtree(place)
 
 
 def _all_calls(
@@ -136,6 +151,55 @@ def kills(campaign: Campaign) -> None:
     print(f"{signals.total()} runs ended by a signal: {by_kind}")
 
 
+def bits(campaign: Campaign) -> None:
+    """One flipped bit in an ONNX file, a checkpoint in both forms, a plan, its hash and its spec beside it."""
+    generator, flips = random.Random(campaign.seed), Counter[str]()
+    with TemporaryDirectory() as name:
+        files = _files_with_checksums(Path(name))
+        whole = {path: path.read_bytes() for path, _, _ in files}
+        while not campaign.over:
+            for path, used, read in files:
+                bit = generator.randrange(8 * (used or len(whole[path])))
+                damaged = bytearray(whole[path])
+                damaged[bit // 8] ^= 1 << bit % 8
+                path.write_bytes(damaged)
+                with suppress(YowoError):
+                    read()
+                    campaign.add(f"{path.name}, bit {bit}", [f"{path.name}: a flipped bit was not noticed"])
+                path.write_bytes(whole[path])
+                flips[path.name] += 1
+    campaign.tries = flips.total()
+    print(", ".join(f"{name}: {count}" for name, count in flips.items()))
+
+
+def _files_with_checksums(folder: Path) -> list[tuple[Path, int, Callable[[], object]]]:
+    """Files, the bytes of each that are used (0: all), and what reads it."""
+    from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+    from yowo_training.models.yowo import Yowo, YowoConfig
+
+    small, large, plan = folder / "small.onnx", folder / "default.onnx", folder / "m.plan"
+    small.write_bytes(file())
+    add_checksum(small)
+    shutil.copy(model_path("default"), large)
+    tables = [folder / "m.pt", folder / "m.safetensors"]
+    spec = ModelSpec(labels=("a",), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
+    for path in tables:
+        save_checkpoint(path, Yowo(YowoConfig("tiny2d", None, spec.output_channels, width=1)), spec, {"step": 1})
+    labels = tuple(sha256(str(number).encode()).hexdigest() for number in range(300))  # too long for the plan itself
+    record, beside = to_name(replace(PLAN, spec=PLAN.spec.replace(labels=labels)))
+    write_plan(plan, b"ftrt" + bytes(99) + record.encode() + bytes(999), beside)
+
+    def read() -> object:
+        return read_plan(plan), read_verified(plan)
+
+    of_plan = [(plan, 0, read), (folder / "m.plan.sha256", 64, read), (folder / "m.plan.json", 0, read)]
+    return [
+        *((path, 0, partial(read_onnx_file, path)) for path in (small, large)),
+        *((path, 0, partial(load_checkpoint, path)) for path in tables),
+        *of_plan,
+    ]
+
+
 SENT = (signal.SIGKILL, signal.SIGTERM)
 
 
@@ -156,7 +220,9 @@ def _trained(commands: Commands, folder: Path) -> Path:
     return trained
 
 
-CAMPAIGNS: dict[str, Callable[[Campaign], None]] = {"calls": calls, "kills": kills}
+CAMPAIGNS: dict[str, Callable[[Campaign], None]] = {
+    "calls": calls, "training": training, "kills": kills, "bits": bits,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -95,22 +96,34 @@ def _discard_stdout() -> None:
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Leave the block by SystemExit at SIGTERM and SIGHUP, so that files are tidied away; once: a second is ignored."""
+    report = sys.unraisablehook
 
     def leave(number: int, _: FrameType | None) -> None:
         for each in TOLD:
             signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
+    def again(dropped: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised in destructors and callbacks of weak references: the signal is sent again."""
+        if not isinstance(dropped.exc_value, SystemExit):
+            report(dropped)
+            return
+        number = int(dropped.exc_value.code or 0) - 128
+        signal.signal(number, leave)
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()  # when this has returned
+
     before = {each: signal.getsignal(each) for each in TOLD}
     try:
         for each, handler in before.items():
             if handler is signal.SIG_DFL:  # under nohup SIGHUP is ignored
                 signal.signal(each, leave)
+                sys.unraisablehook = again
     except ValueError:  # not the main thread, which alone hears signals
         before = {}
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for each, handler in before.items():
             signal.signal(each, handler)
 

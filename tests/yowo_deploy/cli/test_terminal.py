@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -94,6 +95,30 @@ def test_a_signal_tidies_away_and_has_its_exit_code(kind: signal.Signals, tmp_pa
     environment = {**os.environ, "PYTHONPATH": str(project_root)}
     ended = subprocess.run([sys.executable, "-c", code, str(int(kind))], cwd=tmp_path, env=environment)
     assert ended.returncode == 128 + kind and not list(tmp_path.iterdir())
+
+
+def test_a_signal_in_a_destructor_where_python_drops_exceptions_ends_the_command_all_the_same(
+    tmp_path: Path, project_root: Path
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from yowo_deploy.cli import terminal\n"
+        "from yowo_deploy.files import atomic_write\n"
+        "class Ends:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def command():\n"
+        "    with atomic_write('a.txt'):\n"
+        "        Ends()\n"
+        "        sys.stdin.read()\n"
+        "with terminal.ended_by_signals(), terminal.clean_streams():\n"
+        "    sys.exit(terminal.run(command))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(project_root)}
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment, "stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **options) as process:
+        assert process.wait() == 128 + signal.SIGTERM
+        assert process.stderr is not None and process.stderr.read() == b"" and not list(tmp_path.iterdir())
 
 
 def _raises(error: BaseException) -> Callable[[], object]:
