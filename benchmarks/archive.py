@@ -71,9 +71,9 @@ def main() -> None:
 
 
 def speed(given: argparse.Namespace, folder: Path) -> None:
-    """Times of two workers and of two bare processes, in turn."""
+    """Times, and times of processors, of two workers and of two bare processes, in turn."""
     threads = str(max(1, (os.cpu_count() or 1) // 2))
-    seconds: dict[str, list[float]] = {"batch": [], "bare": []}
+    rounds: dict[str, list[tuple[float, float]]] = {"batch": [], "bare": []}
     for number in range(given.rounds):
         order: list[tuple[str, Callable[[], object]]] = [
             ("batch", lambda: subprocess.run(command(given, folder / "out"), check=True, stderr=subprocess.DEVNULL)),
@@ -81,12 +81,21 @@ def speed(given: argparse.Namespace, folder: Path) -> None:
         ]
         for name, work in order if number % 2 else reversed(order):
             shutil.rmtree(folder / "out", ignore_errors=True)
-            start = monotonic()
+            start, cpu_s = monotonic(), children_s()
             work()
-            seconds[name].append(monotonic() - start)
-        print(f"round {number + 1}: batch {seconds['batch'][-1]:.1f} s, bare {seconds['bare'][-1]:.1f} s", flush=True)
-    ratio, low, high = median_interval(np.array(seconds["bare"]) / np.array(seconds["batch"]))
-    print(f"batch works at {ratio:.3f} of the rate of two bare processes, 95 % interval {low:.3f} to {high:.3f}")
+            rounds[name].append((monotonic() - start, children_s() - cpu_s))
+        took = ", ".join(f"{name} {each[-1][0]:.1f} s ({each[-1][1]:.1f} of CPU)" for name, each in rounds.items())
+        print(f"round {number + 1}, load {os.getloadavg()[0]:.1f}: {took}", flush=True)
+    for column, what in enumerate(("rate", "rate by CPU time")):
+        ratios = np.array(rounds["bare"])[:, column] / np.array(rounds["batch"])[:, column]
+        ratio, low, high = median_interval(ratios)
+        print(f"{what} of batch over that of two bare processes: {ratio:.3f}, 95 % interval {low:.3f} to {high:.3f}")
+
+
+def children_s() -> float:
+    """CPU time of the processes that were waited for, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def command(given: argparse.Namespace, output: Path, *more: str) -> list[str]:
