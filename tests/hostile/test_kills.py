@@ -5,6 +5,7 @@ The long form sends hundreds at random moments: `python -m benchmarks.hostile ki
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import signal
@@ -65,7 +66,7 @@ def test_after_signals_at_random_moments_the_next_start_ends_as_if_there_had_bee
     assert trial.faults == [], str(trial)
 
 
-def test_training_that_signals_end_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+def test_training_that_signals_or_a_full_disk_end_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     train = TRAINERS[0]
     process = started(tmp_path, *HEAVY)
@@ -75,5 +76,9 @@ def test_training_that_signals_end_is_resumed_to_the_same_bits(tmp_path: Path) -
         ended = process.run(arguments, place, call, -sent)
         assert ended.code in (-sent, 128 + sent) and train.after_signal(place, ended, sent) == []
         arguments = (*train.arguments, *train.again)
+    assert train.after_restart(place, process.run(arguments, place), whole.place) == []
+    place = prepared(tmp_path / "full", train)
+    ended = process.run(train.arguments, place, whole.calls - 60, errno.ENOSPC)  # in the state of the last step
+    assert ended.code == 1 and train.faults(place, ended) == []
     assert train.after_restart(place, process.run(arguments, place), whole.place) == []
     process.close()

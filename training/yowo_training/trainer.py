@@ -229,6 +229,8 @@ class Run:
     def __iter__(self) -> Iterator[Report]:
         """Train, one report per step; writes best.pt and last.pt. A finished run has no steps left."""
         if self.progress.finished:
+            if self.team.leads and not _recorded(self.output / "args.json").get("finished"):  # killed before it was
+                self._write_arguments(finished=True)
             return
         if self.team.leads:
             for name in OF_A_RUN if self._overwrite and not self.progress.step else ():
@@ -259,12 +261,12 @@ class Run:
                 yield Report(progress.step, batch.epoch, done, parts, loss, peak, seconds, speed, frame_map)
                 if self.team.leads and (over or (whole and due)):  # last, so that a killed run lacks no file of before
                     progress.finished = over
-                    if over:
-                        self._write_arguments(finished=True)
                     self._state.save(self._state_file)
                     saved = monotonic()
                 if over:
                     break
+        if self.team.leads:
+            self._write_arguments(finished=True)
 
     def _write_arguments(self, finished: bool) -> None:
         content = {**self._arguments, "finished": finished, "called_with": self.called_with}
@@ -379,13 +381,19 @@ def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
     Raises:
         InputError: it does, and the run had other arguments.
     """
-    given: Any = {}
-    with suppress(InputError), foreign(str(record)):
-        given = json.loads(record.read_text(encoding="utf-8"))
-    if not isinstance(given, dict) or not given.pop("finished", False):
+    given = _recorded(record)
+    if not given.pop("finished", False):
         return False
     given.pop("called_with", None)
     if any(given.get(name) != arguments[name] for name in LENGTH):
         raise InputError(f"{record} is of a finished run without a state.pt to continue: start anew, from its best.pt")
     refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
     return True
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    """What args.json holds; nothing where it is not there or damaged."""
+    with suppress(InputError), foreign(str(record)):
+        given = json.loads(record.read_text(encoding="utf-8"))
+        return given if isinstance(given, dict) else {}
+    return {}
