@@ -84,7 +84,7 @@ class Browser:
         ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[Browser]:
     """Skips where there is no chromium and no way to install it; where there is one, what fails is a failure."""
     if shutil.which("chromium") is None:
