@@ -65,7 +65,7 @@ HOMES = {
     "av": ("yowo_deploy.video",),
     "defusedxml": ("yowo_deploy.datasets.formats.cvat",),
     "matplotlib": ("yowo_deploy.visuals.plots",),
-    "pyarrow": ("yowo_deploy.archive.tables", "yowo_deploy.archive.find"),
+    "pyarrow": ("yowo_deploy.archive.tables", "yowo_deploy.archive.search"),
     "ray": ("yowo_deploy.archive.ray_actors",),
     "psutil": ("yowo_deploy.diagnostics.system_info",),
     "jinja2": ("yowo_deploy.visuals.html_report",),

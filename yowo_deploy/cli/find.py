@@ -6,7 +6,7 @@ import re
 
 import click
 
-from yowo_deploy.archive.find import Moment, cut_clips, find
+from yowo_deploy.archive.search import Moment, cut_clips, find
 from yowo_deploy.cli.console import Number, json_option, parsed, show_table, tell
 from yowo_deploy.errors import InputError
 from yowo_deploy.json_text import to_json

@@ -17,9 +17,6 @@ from yowo_deploy.boxes import Detections
 from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import writable_folder
 from yowo_deploy.postprocess.zones import Anchor, Zone, Zones
-from yowo_deploy.video.reader import open_video
-from yowo_deploy.video.writer import VideoWriter
-from yowo_deploy.visuals.draw import draw
 
 FLAT = ("source", "person", "label", "score", "first_frame", "last_frame", "first_time", "last_time", "seconds")
 PADDING_S = 1.0  # of clips, before and behind
@@ -121,6 +118,10 @@ def cut_clips(moments: Sequence[Moment], output: str | os.PathLike[str]) -> list
 
 
 def _cut_clip(moment: Moment, path: Path) -> None:
+    from yowo_deploy.video.reader import open_video  # loaded here: OpenCV costs more than a search
+    from yowo_deploy.video.writer import VideoWriter
+    from yowo_deploy.visuals.draw import draw
+
     with open_video(moment.source, allow_damaged=True) as reader:
         begin_s = reader.timestamp_s
         first_s, last_s, half_s = begin_s + moment.first_time, begin_s + moment.last_time, 0.5 / reader.fps
