@@ -17,7 +17,7 @@ from yowo_deploy.model_files.plan_record import Flavour, is_plan
 from yowo_deploy.reporter import Reporter
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import Attention, export_onnx
-from yowo_export.plan_builder import PlanOptions, build_plan
+from yowo_export.plan_builder import PlanOptions, build_plan, check_library
 from yowo_export.precision.convert import store_anew
 from yowo_export.precision.int8 import Target
 from yowo_export.precision.int8_speed import expected_gain, measured_gain
@@ -175,6 +175,7 @@ def build(
     if lower is not None:
         lower.refuse_report(source, path)
     flavour = target or _installed()
+    check_library(flavour)  # before minutes of searching for what stays in higher precision
     timings = None if timing_cache is None else Path(timing_cache)
     options = PlanOptions(flavour, batch, workspace or 0, tf32, version_compatible, timings, show_layers)
     with work_folder() as folder:
@@ -209,7 +210,12 @@ def _output(
 
 
 def _installed() -> Flavour:
-    return next(iter(installed_flavours()), "tensorrt")
+    if found := installed_flavours():
+        return found[0]
+    raise InputError(
+        "neither TensorRT, which needs a GPU, nor TensorRT-RTX, which builds without one, is installed: "
+        "run `pip install 'yowo-deploy[tensorrt]'` or `pip install 'yowo-deploy[tensorrt-rtx]'`"
+    )
 
 
 def _refuse_contradictions(

@@ -70,6 +70,16 @@ class PlanOptions:
             raise InputError("TensorRT-RTX measures nothing in a build: leave --timing-cache out")
 
 
+def check_library(flavour: Flavour) -> tuple[Any, str]:
+    """The library that builds plans, and the compute capability of the GPU it builds for; "" where it needs none.
+
+    Raises:
+        MissingExtraError: the library is not installed.
+        InputError: there is no GPU, and it needs one.
+    """
+    return library(flavour), "" if flavour == "tensorrt-rtx" else _compute_capability()
+
+
 def build_plan(
     onnx: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -101,8 +111,7 @@ def build_plan(
     file = read_onnx_file(source)
     spec = file.spec
     refuse_zero_points(file.model_bytes(), source)
-    trt = library(options.flavour)
-    gpu = "" if options.flavour == "tensorrt-rtx" else _compute_capability()
+    trt, gpu = check_library(options.flavour)
     logger, errors = listen(trt)
     builder = trt.Builder(logger)
     # Without its flag TensorRT 10 would choose precisions itself; 11 ignores it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,6 +96,21 @@ def test_the_installed_library_is_the_target(small: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(trt, "find_spec", lambda name: name == "tensorrt_rtx" or None)
     assert run("build", small).exit_code == 0
     assert read_plan(small.with_suffix(".plan")).flavour == "tensorrt-rtx"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [((), "neither TensorRT, .* without one"), (("--target", "tensorrt"), "tensorrt is not installed")],
+)
+def test_a_library_that_is_missing_is_named_before_any_search(
+    target: tuple[str, ...], message: str, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yowo_deploy.backends import trt
+
+    monkeypatch.setattr(trt, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    found = run("build", small, "--fp16", "--calibration", "no-such-videos", *target)
+    assert isinstance(found.exception, YowoError) and re.search(message, str(found.exception))
 
 
 def text(folder: Path) -> Path:
