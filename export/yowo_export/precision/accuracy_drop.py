@@ -58,11 +58,12 @@ class Judge:
         """Number of the reference's detections above its display threshold."""
         return sum(map(len, self._detections))
 
-    def damage(self, candidate: Path) -> Damage:
-        """Damage of a file for the same task."""
+    def damage(self, candidate: Path, every: int = 1) -> Damage:
+        """Damage of a file for the same task, on each `every`-th clip."""
         lost = total = raw = 0.0
-        for expected, wanted, answer, size_wh in zip(
-            self._expected, self._detections, self._answers(candidate), self._clips.sizes, strict=True
+        columns = (self._expected, self._detections, self._clips.sizes)
+        for expected, wanted, size_wh, answer in zip(
+            *(each[::every] for each in columns), self._answers(candidate, every), strict=True
         ):
             if not np.isfinite(answer).all():
                 return Damage(100.0, np.inf)
@@ -72,10 +73,10 @@ class Judge:
             total += float(wanted.confidence.sum())
         return Damage(100 * lost / total if total else 0.0, raw)
 
-    def _answers(self, model: Path) -> list[Float]:
+    def _answers(self, model: Path, every: int = 1) -> list[Float]:
         # No precision option: each file runs in the precision that it records.
         with open_model(model, self._engine) as backend:
-            return [backend.infer(clip[None])[0] for clip, _ in self._clips]
+            return [backend.infer(self._clips.clip(index)[None])[0] for index in range(0, self.count, every)]
 
 
 def _lost(wanted: Detections, found: Detections) -> float:

@@ -19,8 +19,9 @@ from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, r
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_export.graph.module_names import block_of
+from yowo_export.precision import convert
 from yowo_export.precision.accuracy_drop import Damage, Judge
-from yowo_export.precision.convert import RAW_LIMITS, Wish, damage_report, lower_model, store_anew
+from yowo_export.precision.convert import ORDERED_BY, RAW_LIMITS, Wish, damage_report, lower_model, store_anew
 from yowo_export.sample_clips import Clips, take_clips
 
 
@@ -176,3 +177,20 @@ def test_a_judge_finds_nothing_in_the_same_file_and_something_in_a_spoilt_one(
         found = judge.damage(tmp_path / "spoilt.onnx")
         assert found == expected if expected else (0 < found.score_lost <= 100 and found.raw > 0.1)
     assert Damage(1.0, 0.5) < Damage(2.0, 0.1) and Damage(1.0, 0.1) < Damage(1.0, 0.2)
+
+
+def test_half_precision_is_ordered_by_some_clips_and_judged_on_all(
+    single: Path, tmp_path: Path, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    real = Judge.damage
+
+    def damage(judge: Judge, candidate: Path, every: int = 1) -> Damage:
+        seen.append(every)
+        return real(judge, candidate, every)
+
+    monkeypatch.setattr(Judge, "damage", damage)
+    monkeypatch.setattr(convert, "RAW_LIMITS", {"fp16": 2e-4})
+    found = lower_model(single, tmp_path / "half.onnx", clips, Wish("fp16"), len(clips))
+    assert found.kept and found.damage.raw <= 2e-4
+    assert seen[0] == seen[-1] == 1 and seen.count(ORDERED_BY) == len(found.ranking) > 5
