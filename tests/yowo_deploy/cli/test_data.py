@@ -17,7 +17,7 @@ from yowo_deploy.datasets.data_json import read_annotations
 from yowo_deploy.datasets.statistics import statistics_of
 from yowo_deploy.datasets.synthetic.generator import make_synthetic
 from yowo_deploy.errors import DatasetError, InputError, OutputError, YowoError
-from yowo_training import session
+from yowo_training import pipeline
 
 
 def run(*arguments: object) -> Result:
@@ -220,15 +220,15 @@ def test_small_sets_of_ones_own_start_from_the_shipped_model(
     start: str, recipe: str, own: bool, weights: bool, expected: str | None, native: Path
 ) -> None:
     name = str(native) if own else "synthetic"
-    chosen = session._start(start, recipe, name, open_dataset(str(native)), weights)
+    chosen = pipeline._start(start, recipe, name, open_dataset(str(native)), weights)
     assert (Path(chosen).name if chosen else None) == expected
 
 
 def test_large_sets_start_as_the_recipe_says(native: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "SMALL", 6)
-    assert session._start("auto", "yowo-lite", str(native), open_dataset(str(native)), False) is None
+    monkeypatch.setattr(pipeline, "SMALL", 6)
+    assert pipeline._start("auto", "yowo-lite", str(native), open_dataset(str(native)), False) is None
     with pytest.raises(InputError, match="a trained model has both branches"):
-        session._start("default", "yowo-lite", str(native), open_dataset(str(native)), True)
+        pipeline._start("default", "yowo-lite", str(native), open_dataset(str(native)), True)
 
 
 def test_what_is_detected_is_a_data_json_to_correct(native: Path, tmp_path: Path) -> None:
