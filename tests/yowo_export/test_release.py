@@ -15,10 +15,13 @@ from click.testing import CliRunner
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends import open_model
 from yowo_deploy.cli import cli
+from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_export.exporter import HALF_LIMIT
 from yowo_export.graph.module_names import block_of
 from yowo_export.graph.rewrites import split_attention
 from yowo_export.precision import fp16
+from yowo_export.precision.convert import Wish, lower_model
+from yowo_export.sample_clips import made_up_clips
 
 if TYPE_CHECKING:
     from tests.conftest import MadeOnce, Release
@@ -83,6 +86,15 @@ def test_half_precision_does_not_overflow_in_the_attention(
     monkeypatch.setattr(fp16, "GRAM", frozenset())
     # So the overflow was provoked.
     assert not np.isfinite(run(rounded(prepared(exported, 40, paper=True)), release.clips)).all()
+
+
+def test_the_form_with_the_most_values_passes_the_gate(exported: Path, release: Release, tmp_path: Path) -> None:
+    """INT8 for ONNX Runtime, frames apart; while it is made it is opened, and so it is here."""
+    if release.backbone_3d != "resnext101":
+        pytest.skip("the largest network has the most")
+    some = made_up_clips(read_spec(exported), 1)
+    lower_model(exported, tmp_path / "int8.onnx", some, Wish("int8", "onnxruntime", fused=False), judged=1)
+    assert read_spec(tmp_path / "int8.onnx").precision == "int8"
 
 
 def prepared(file: Path, factor: float, paper: bool = False) -> ir.Model:

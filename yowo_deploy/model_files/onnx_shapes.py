@@ -22,8 +22,9 @@ Shape = tuple[int, ...]
 Known = tuple[int, Shape]  # type and shape
 
 MAX_INPUT = 1 << 28  # numbers: what `ModelSpec` allows a clip
-# In multiples of the numbers that go in, measured over every backbone, precision and target: see the tests.
-MAX_VALUE, MAX_SUM, MAX_WORK = 16, 200, 60_000
+# In multiples of the numbers that go in, measured over every backbone, precision and target: see the tests. The sum is
+# largest, 206 of 16 frames, in INT8 of ResNeXt-101 for ONNX Runtime, where every value is there rounded and as float.
+MAX_VALUE, MAX_SUM, MAX_WORK = 16, 240, 60_000
 _FLOOR = 1 << 20  # numbers that go in, at least: networks on tiny frames have the same layers
 _LEFT_OUT: Known = (0, ())
 _DATA = (*FLOATS, UINT8, INT8)  # what may be moved; whole numbers of more bits are parameters and never computed with

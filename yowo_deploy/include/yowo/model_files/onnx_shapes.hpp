@@ -33,7 +33,7 @@ class OnnxShapes {
     const std::uint64_t given = take_inputs(), base = std::max(given, floor_of_numbers * unsigned_of(batch_));
     if (!given || given > onnx_max_input) 
       refuse(text("takes ", given, " numbers, more than those of any clip, so it is refused"));
-    const std::uint64_t most = std::max(16 * base, weights), most_in_all = 200 * base + 4 * weights;
+    const std::uint64_t most = std::max(16 * base, weights), most_in_all = 240 * base + 4 * weights;
     std::uint64_t total = 0;
     for (const OnnxNode& node : graph_.nodes) {
       const std::vector<OnnxKnown> made = outputs(node);
