@@ -240,18 +240,18 @@ class RayPool(Closing):
 
     def _look(self) -> list[Outcome]:
         """Read how far the actors are; one that gets no further is made anew, and its task fails."""
-        asked = {seat.actor.progress.remote(): seat for seat in self._seats if seat.task is not None}
-        if not asked:
+        requests = {seat.actor.progress.remote(): seat for seat in self._seats if seat.task is not None}
+        if not requests:
             if self._clock() - self._ready_s > START_S:
                 raise EngineError(f"no actor of Ray was ready in {START_S:g} s: the cluster has no room")
             return []
-        answered, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=1.0)
+        answered, _ = self._ray.wait(list(requests), num_returns=len(requests), timeout=1.0)
         for future in answered:
-            seat, beats = asked[future], asked[future].beats
+            seat, beats = requests[future], requests[future].beats
             with suppress(self._ray.exceptions.RayError):  # it is dead, which `outcomes` finds
                 seat.amount, seat.beats = self._ray.get(future)
             seat.last_s = self._clock() if seat.beats > beats else seat.last_s
-        return [self._stalled(seat) for seat in asked.values() if self._clock() - seat.last_s > self._stall_s]
+        return [self._stalled(seat) for seat in requests.values() if self._clock() - seat.last_s > self._stall_s]
 
     def _stalled(self, seat: _Seat) -> Outcome:
         assert seat.task is not None

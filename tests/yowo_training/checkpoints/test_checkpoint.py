@@ -19,7 +19,7 @@ import torch
 from yowo_deploy.errors import InputError, ModelFileError, SpecError, YowoError
 from yowo_deploy.model_files.checksum import SAFETENSORS_MARK, ZIP_MARK, has_checksum
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
-from yowo_training.checkpoints.checkpoint import is_checked, load_checkpoint, save_checkpoint
+from yowo_training.checkpoints.checkpoint import is_checked, load_checkpoint, save_checkpoint, write_tensors
 from yowo_training.checkpoints.onnx_weights import load_network
 from yowo_training.models.yowo import Yowo, YowoConfig
 
@@ -193,3 +193,24 @@ def test_a_release_checkpoint_answers_as_the_release_did(release: Release) -> No
     # The issue's limit; 1.6e-5 was seen.
     for found, name in ((raw, "out"), (features_2d, "feat2d"), (features_3d[:, :, None], "feat3d")):
         np.testing.assert_allclose(found.numpy(), release.expected[name], atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("behind", "raised"),
+    [(OSError(28, "disk full"), YowoError), (SystemExit(143), SystemExit), (KeyError(), RuntimeError)],
+)
+def test_a_failed_save_raises_what_stands_behind_it_where_that_is_of_the_system(
+    behind: BaseException, raised: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch hides what its stream raised behind an error of its own; an error handled around the save is not that."""
+
+    def save(content: object, stream: object) -> None:
+        try:
+            raise behind
+        except BaseException:
+            raise RuntimeError("unexpected pos") from None
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(raised):
+        write_tensors(tmp_path / "a.pt", {})
+    assert not list(tmp_path.iterdir())

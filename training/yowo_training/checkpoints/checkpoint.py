@@ -84,8 +84,9 @@ def write_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None
             with temporary.open("wb") as stream:
                 torch.save(content, stream)
         except RuntimeError as error:  # torch closes its archive and fails on its position: what raised stands behind
-            if error.__context__ is not None:
-                raise error.__context__ from None
+            cause = error.__context__
+            if isinstance(cause, OSError) or (cause is not None and not isinstance(cause, Exception)):  # or a signal
+                raise cause from None
             raise
         add_checksum(temporary)
 
