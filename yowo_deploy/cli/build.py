@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, overwrite_option, parse_bytes, parsed
+from yowo_deploy.cli.console import EXPORT, ConsoleReporter, overwrite_option, parse_bytes, parsed, require
 from yowo_deploy.cli.precision_options import precision_options, take_precision
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.plan_record import FLAVOURS
@@ -55,6 +55,7 @@ def command(model: str, **options: Any) -> None:
     builds for the GPU of this machine; TensorRT-RTX needs none. Beside the plan lies its hash, without which it is not
     loaded.
     """
+    require(*EXPORT)
     from yowo_export.pipeline import build
 
     lower = take_precision(options)

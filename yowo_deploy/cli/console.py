@@ -233,6 +233,9 @@ def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parame
     return lambda context, parameter, value: None if value is None else parse(value)
 
 
+EXPORT = ("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")  # what `require` takes for it
+
+
 def require(extra: str, *libraries: str) -> None:
     """Raise a MissingExtraError unless all libraries are installed."""
     for library in libraries:

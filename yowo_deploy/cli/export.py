@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import ConsoleReporter, overwrite_option, release_options, require
+from yowo_deploy.cli.console import EXPORT, ConsoleReporter, overwrite_option, release_options, require
 from yowo_deploy.cli.precision_options import precision_options, take_precision
 
 
@@ -48,7 +48,7 @@ def command(model: str, **options: Any) -> None:
 
     An ONNX file of ours, or `default`, is written again in another form, precision or clip length, or as a checkpoint.
     """
-    require("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
+    require(*EXPORT)
     from yowo_export.pipeline import export
 
     click.echo(export(model, lower=take_precision(options), reporter=ConsoleReporter(), **options))

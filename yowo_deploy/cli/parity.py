@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.backends.loader import BACKENDS, admit
-from yowo_deploy.cli.console import TRUST, json_option, parse_bytes, parsed, show_table, tell
+from yowo_deploy.cli.console import TRUST, json_option, parse_bytes, parsed, require, show_table, tell
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.diagnostics.system_info import provenance
@@ -107,6 +107,7 @@ def command(
     if report:
         for model in (reference, candidate):
             refuse_overwriting(str(model_path(model)), report)
+    require("export", "onnx", "onnx_ir")  # checkpoints need torch, which the engine itself names
     from yowo_export.parity.prove import Wanted, prove
     from yowo_export.parity.report import parity_report
 

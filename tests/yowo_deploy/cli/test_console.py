@@ -73,3 +73,31 @@ def test_the_first_line_comes_before_a_slow_library(project_root: Path, tmp_path
 
     assert said("train", "synthetic", "--data", tmp_path, "-o", tmp_path).startswith("loading PyTorch ...\n")
     assert "loading" not in said("export", "--help") + said("inspect", tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["build", "default"],
+        ["export", "default"],
+        ["parity", "default", "default"],
+        ["train", "synthetic"],
+        ["demo"],
+        ["features", "a.pt", "v.mp4", "-o", "o"],
+    ],
+    ids=lambda words: str(words[0]),
+)
+def test_where_only_the_runtime_is_installed_a_command_names_its_extra(command: list[str], tmp_path: Path) -> None:
+    """As README installs it: numpy, OpenCV and OpenVINO."""
+    (tmp_path / "a.pt").write_bytes(b"PK\x03\x04rest")
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnx_ir', 'onnxscript', 'onnxruntime'): sys.modules[name] = None\n"
+        "from yowo_deploy.cli import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert re.search(r"^Error: \w+ is not installed: run `pip install 'yowo-deploy\[\w+\]'`$", ended.stderr, re.M)
