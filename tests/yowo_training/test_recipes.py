@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -11,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules
 from yowo_deploy.errors import InputError
 from yowo_training.models.yowo import Yowo
-from yowo_training.recipes import RECIPES, find_recipe
+from yowo_training.recipes import RECIPES, fields_of, find_recipe, recipe_of
 
 
 class Boxes:
@@ -25,6 +26,11 @@ class Boxes:
 
     def videos(self, split: str) -> Sequence[AnnotatedVideo]:
         return []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_args_json_holds_the_whole_recipe(name: str) -> None:
+    assert recipe_of(json.loads(json.dumps(fields_of(RECIPES[name])))) == RECIPES[name]
 
 
 @pytest.mark.parametrize("name", RECIPES)

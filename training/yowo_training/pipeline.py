@@ -236,7 +236,7 @@ def _start(start: str, recipe: str, dataset: str, opened: Dataset, has_weights: 
 
 def _announcement(run: Run, data: str) -> Iterator[str]:
     if run.start:
-        yield f"fine-tuning from {Path(run.start).name}: its branches and CFAM, a new head (--start recipe begins anew)"
+        yield f"fine-tuning from {Path(run.start).name}: its branches, CFAM and as much of its head as fits"
     for branch, filled in run.filled.items():
         yield f"{branch}: {filled.tensors} tensors filled, {filled.dropped} of the file left out"
     if run.absent:

@@ -289,3 +289,31 @@ def test_clips_begin_in_the_middle_as_they_do_at_the_start(tmp_path: Path, late_
         assert shown == [max(shown[0], shown[-1] - back) for back in (3, 2, 1, 0)]
         repeated.append(shown[0] > 0 and shown[0] == shown[1])
     assert any(repeated) == expected
+
+
+def test_half_of_the_clips_of_a_reversible_action_are_played_backwards_under_its_other_name(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.avi", FRAMES, FRAMES, class_id=0)
+    recipe = replace(RECIPE, train_strides=(1,), backwards=(("run", "sit"), ("wave", "wave")))
+    seen = []
+    for seed in range(40):
+        clip, boxes = sample(video, SPEC, recipe, np.random.default_rng(seed), FrameCache())
+        shown, backwards = brightness(clip), boxes[0, 0] == 1
+        last = FRAMES - 1
+        forwards = [max(0, shown[-1] - back) for back in (3, 2, 1, 0)]
+        assert shown == ([min(last, shown[-1] + back) for back in (3, 2, 1, 0)] if backwards else forwards)
+        seen.append(backwards)
+    assert 10 < sum(seen) < 30
+
+
+def test_people_without_an_action_stay_so_backwards_and_other_actions_are_not_played_so(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.avi", FRAMES, FRAMES, class_id=0)
+    [tube] = video.tubes
+    recipe = replace(RECIPE, train_strides=(1,), backwards=(("run", "sit"),))
+
+    def classes(*others: int) -> set[tuple[float, ...]]:
+        shown = replace(video, tubes=(tube, *(replace(tube, class_id=other) for other in others)))
+        drawn = (sample(shown, SPEC, recipe, np.random.default_rng(seed), FrameCache())[1] for seed in range(20))
+        return {tuple(boxes[:, 0].tolist()) for boxes in drawn}
+
+    assert classes(UNKNOWN, IGNORED) == {(0.0, UNKNOWN, IGNORED), (1.0, UNKNOWN, IGNORED)}
+    assert classes(1) == {(0.0, 1.0)}

@@ -29,10 +29,11 @@ from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 from yowo_training.data.actors import Actors, Silhouettes, draw_placement, paste, still_seen
 from yowo_training.data.augmentation import Place, draw_augmentation, draw_places
-from yowo_training.loss import IGNORED
+from yowo_training.loss import IGNORED, UNKNOWN
 
 _PARALLEL = 2**18  # numbers that torch divides among threads
 _ROOM = 2 << 30  # bytes for frames where the free memory is unknown
+BACKWARDS = 0.5  # of the clips whose actions may be played so
 WORKERS = 2  # threads that decode and augment; numpy and cv2 let them run side by side
 
 
@@ -57,6 +58,8 @@ class Sampling(Protocol):
     def late_starts(self) -> float: ...
     @property
     def paste(self) -> float: ...
+    @property
+    def backwards(self) -> tuple[tuple[str, str], ...]: ...
 
 
 @dataclass(frozen=True)
@@ -247,9 +250,11 @@ def _draw(
     keys = _key_frames(video, negative)
     key, stride = int(rng.choice(keys)), int(rng.choice(sampling.train_strides))
     reach = (spec.clip_length - 1) * stride
+    undone = _undone(video, spec, sampling.backwards) if sampling.backwards else {}
+    backwards = bool(undone) and bool(rng.random() < BACKWARDS)
     if sampling.late_starts and rng.random() < sampling.late_starts:
         reach = int(rng.integers(0, reach + 1))
-    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache, reach)):
+    while not (found := _clip_frames(video, key, spec.clip_length, stride, cache, reach, backwards)):
         keys = keys[keys < key]  # the file ends before that clip: draw an earlier one
         if not len(keys):
             raise DatasetError(f"{video.path} ends before its first annotated frame, {key}")
@@ -258,8 +263,19 @@ def _draw(
     height, width = frames[0].shape[:2]
     measured_wh = video.size_wh or (width, height)
     boxes, class_id = video.at(numbers[-1])
+    if backwards:
+        class_id = np.array([undone[label] for label in class_id.tolist()], np.int64)
     scale = np.array([width / measured_wh[0], height / measured_wh[1]] * 2, np.float32)
     return _Drawn(frames, numbers, (boxes * scale).astype(np.float32), class_id)
+
+
+def _undone(video: AnnotatedVideo, spec: ModelSpec, backwards: Sequence[tuple[str, str]]) -> dict[int, int]:
+    """The class of each person of a video when it is played backwards; empty where an action has no class then."""
+    place = {label: class_id for class_id, label in enumerate(spec.labels)}
+    classes = {place[action]: place[other] for action, other in backwards if {action, other} <= place.keys()}
+    classes |= {UNKNOWN: UNKNOWN, IGNORED: IGNORED}
+    found = {tube.class_id for tube in video.tubes}
+    return {label: classes[label] for label in found} if found <= classes.keys() else {}
 
 
 def _with_an_actor(
@@ -325,7 +341,7 @@ def _room() -> int:
 
 
 def _clip_frames(
-    video: AnnotatedVideo, key: int, length: int, stride: int, cache: FrameCache, reach: int
+    video: AnnotatedVideo, key: int, length: int, stride: int, cache: FrameCache, reach: int, backwards: bool
 ) -> tuple[list[Frame], list[int]] | None:
     """The frames of the clip that ends at `key`, and their numbers; a shorter file's clip ends at its last frame.
 
@@ -333,11 +349,12 @@ def _clip_frames(
 
     Args:
         reach: frames before the key frame that the clip sees; the first of them stands for those before it.
+        backwards: the frames that follow the key frame, played backwards.
     """
-    first = max(0, key - reach)
-    frames = cache.window(video, first, key)
+    first, end = (key, key + reach) if backwards else (max(0, key - reach), key)
+    frames = cache.window(video, first, end)
     if not frames:
         return None
-    last = first + len(frames) - 1
-    wanted = [max(first, last - back * stride) for back in reversed(range(length))]
+    last, steps = first + len(frames) - 1, [back * stride for back in reversed(range(length))]
+    wanted = [min(last, first + step) if backwards else max(first, last - step) for step in steps]
     return [frames[index - first] for index in wanted], wanted
