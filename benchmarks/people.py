@@ -3,7 +3,7 @@
 DATA is the folder of UCF101-24, or a data.json, of which the test videos are judged as far as their files are there.
 A person is found where a box of any class overlaps the true one by an IoU of 0.5: in single frames above some scores,
 and as `detect` shows people by the model's default. A false box overlaps no true one; it may still be on an unlabelled
-person. The second table has the actions that are shown of the people found.
+person. The second table has the actions that are shown of the people found, and `--picture FILE.png` draws both.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from benchmarks.steadiness import shown
 from yowo_deploy.arrays import Float
@@ -30,6 +33,7 @@ from yowo_deploy.video.reader import open_video
 SCORES = (0.25, 0.15, 0.1, 0.05)
 DEFAULT = "default"
 IOU = 0.5
+WRITTEN = 7  # % of a bar from which a field has its name
 NOT_JUDGED = "ignored"  # label of people who count neither as found nor as false boxes
 
 
@@ -131,11 +135,47 @@ def named_table(rows: Sequence[tuple[str, Counter[str]]], most: int = 3) -> str:
     return "\n".join(lines)
 
 
+def picture(rows: Sequence[tuple[str, Found, Counter[str]]], path: Path, most: int = 3) -> None:
+    """A bar a video: people shown, by the actions shown of them; grey are those who are overlooked.
+
+    Args:
+        rows: name of the video, people by default, actions shown of those found.
+        most: actions of a video that have a field of their own; the others share one.
+    """
+    labels = sorted({action for _, _, named in rows for action, _ in named.most_common(most)})
+    colours = dict(zip(labels, colormaps["tab20"](range(len(labels))), strict=True))
+    figure = Figure(figsize=(11, 1.2 + 0.5 * len(rows)), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    for place, (_, found, named) in enumerate(rows):
+        fields = [*named.most_common(most), ("others", named.total() - sum(dict(named.most_common(most)).values()))]
+        left = 0.0
+        for action, times in (*fields, ("overlooked", found.people - found.found)):
+            width, colour = 100 * times / max(1, found.people), colours.get(action, "#bbbbbb")
+            axes.barh(
+                place,
+                width,
+                left=left,
+                color="#eeeeee" if action == "overlooked" else colour,
+                edgecolor="white",
+                alpha=0.6,
+            )
+            if width >= WRITTEN:
+                axes.text(left + width / 2, place, f"{action} {width:.0f}", ha="center", va="center", fontsize=8)
+            left += width
+    axes.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=9)
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="share of the people in the frames judged, %", xlim=(0, 100), title="Actions shown of the people found"
+    )
+    figure.savefig(path)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder of UCF101-24, or a data.json")
     parser.add_argument("models", nargs="*", default=["default"], help="model files; the shipped one by default")
+    parser.add_argument("--picture", type=Path, help="PNG to draw, of the last model")
     parser.add_argument("--every", type=int, default=3, help="judge each N-th annotated frame")
     given = parser.parse_args()
     native = given.data.endswith((".json", ".json.gz"))
@@ -148,6 +188,8 @@ def main() -> None:
         print(f"{Path(model).name}: people found (false boxes a frame) above a score, and as shown by default\n")
         print(table([(label, sums) for label, sums, _ in rows]))
         print(f"\n{named_table([(label, named) for label, _, named in rows])}", flush=True)
+        if given.picture:
+            picture([(label, sums[DEFAULT], named) for label, sums, named in rows], given.picture)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from benchmarks.people import Found, actions, count, named_table, table
+from benchmarks.people import Found, actions, count, named_table, picture, table
 from benchmarks.thresholds import Row, f1, steadiest
 from benchmarks.zoo import architecture, figures, precision_changes
 from yowo_deploy.boxes import Detections
@@ -89,3 +90,12 @@ def test_changes_by_precision_are_differences_and_unknown_ones_a_dash(tmp_path: 
         (tmp_path / f"{form}.openvino.1.json").write_text(json.dumps([value, 93.0, 59.0]))
     changes = precision_changes(tmp_path)
     assert changes.pop("FP16 on openvino") == "+0.01" and set(changes.values()) == {"-"}
+
+
+def test_the_picture_has_the_shares_of_the_people_by_action(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    rows = [("fencing", Found(10, 8, 0, 10), Counter(push=5, wave=3)), ("diving", Found(4, 0, 0, 4), Counter())]
+    picture(rows, tmp_path / "people.png")
+    written = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert written == ["push 50", "wave 30", "overlooked 20", "overlooked 100"]
