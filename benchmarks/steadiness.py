@@ -1,8 +1,9 @@
 """How steady boxes, labels and person numbers are, every frame alone and along tubes.
 
 `python -m benchmarks.steadiness JHMDB21 [VIDEO_OR_FOLDER ...] [--every N]`: the default model on the test clips of
-J-HMDB-21, whose people are known, and on other videos. Each clip is inferred once; both ways of showing people get the
-same network outputs. `--every N` takes each N-th clip alone.
+J-HMDB-21, whose people are known, and on other videos. Each clip is inferred once; all ways of showing people get the
+same network outputs. `--every N` takes each N-th clip alone. `--bytetrack` is a third way: every frame alone, followed
+by the ByteTrack of supervision 0.26 (later ones have none) with its own settings; it prints the CPU time of each, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import process_time
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +25,7 @@ from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import YowoError
-from yowo_deploy.postprocess.decode import detect_and_best
+from yowo_deploy.postprocess.decode import detect, detect_and_best
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_deploy.spec import ModelSpec
@@ -33,6 +36,9 @@ WAYS = {
     "every frame alone, 0.25": DetectorOptions(confidence=0.25, keep=0.0, tube_scores=False),
     "the model's default": DetectorOptions(),
 }
+BYTETRACK = "every frame alone, ByteTrack"
+LOWEST = 0.1  # score below which ByteTrack takes no boxes at all
+FRAME_RATE = 25
 MOST_FRAMES = 400  # of a video
 Truth = dict[int, Float]  # by frame (N, 4) boxes
 
@@ -99,24 +105,33 @@ def main() -> None:
     """See the module."""
     given = sys.argv[1:]
     every = int(given.pop(given.index("--every") + 1)) if "--every" in given else 1
-    folder, *others = [each for each in given if each != "--every"]
+    ways: dict[str, DetectorOptions | None] = {**WAYS, **({BYTETRACK: None} if "--bytetrack" in given else {})}
+    folder, *others = [each for each in given if each not in ("--every", "--bytetrack")]
+    seconds = dict.fromkeys(ways, 0.0)
+    if None in ways.values():
+        import supervision  # noqa: F401  # before the clock runs
     with open_model("default") as backend:
         spec = backend.spec
-        sums = {way: Counts() for way in WAYS}
+        sums = {way: Counts() for way in ways}
         for video in open_dataset("jhmdb21", Path(folder)).videos("test")[::every]:
             truth: dict[int, list[Float]] = {}
             for tube in video.tubes:
                 for frame, box in zip(tube.frames.tolist(), tube.xyxy, strict=True):
                     truth.setdefault(frame, []).append(box)
             outputs, size_wh = raw_outputs(video.path, backend)
-            for way, options in WAYS.items():
-                boxes = {frame: np.stack(each) for frame, each in truth.items()}
-                sums[way].add(shown(outputs, size_wh, spec, options), boxes)
+            boxes = {frame: np.stack(each) for frame, each in truth.items()}
+            for way, options in ways.items():
+                start = process_time()
+                found = shown(outputs, size_wh, spec, options) if options else by_bytetrack(outputs, size_wh, spec)
+                seconds[way] += process_time() - start
+                sums[way].add(found, boxes)
         print(f"{sums[next(iter(WAYS))].clips} test clips of J-HMDB-21; per 100 person-frames: flips, labels, numbers")
         print("| | frames with a box | flips | label changes | numbers | recall | precision | one number |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|")
         for way, counts in sums.items():
             print(f"| {way} | {counts.row()} |", flush=True)
+        for way, spent in seconds.items() if None in ways.values() else ():
+            print(f"{way}: {1000 * spent / sums[way].frames:.2f} ms of CPU a frame, decoding included")
         for path in videos_in(others):
             try:
                 outputs, size_wh = raw_outputs(path, backend)
@@ -154,6 +169,25 @@ def shown(
         linker.follow(detect_and_best(raw, spec, size_wh, options.confidence, options.iou, keep)[0])
         found.append(linker.shown)
     return found
+
+
+def by_bytetrack(outputs: list[Float], size_wh: tuple[int, int], spec: ModelSpec) -> list[Detections]:
+    """What supervision's ByteTrack shows, which takes weak boxes as well where people were before."""
+    import supervision
+
+    tracker: Any = supervision.ByteTrack(frame_rate=FRAME_RATE)
+    shown = []
+    for raw in outputs:
+        found = detect(raw, spec, size_wh, LOWEST)
+        tracked = tracker.update_with_detections(
+            supervision.Detections(
+                found.xyxy, confidence=found.confidence, class_id=found.class_id, data={"scores": found.scores}
+            )
+        )
+        ids = np.array(tracked.tracker_id, np.int64).reshape(-1)
+        scores = np.asarray(tracked.data.get("scores", found.scores[:0]), np.float32).reshape(len(ids), spec.classes)
+        shown.append(Detections(tracked.xyxy, tracked.confidence, tracked.class_id, scores, ids))
+    return shown
 
 
 if __name__ == "__main__":
