@@ -3,15 +3,17 @@
 A plain `torch.onnx.export` on ONNX Runtime is 1. Beside it: PyTorch, OpenVINO's own converter on the plain export,
 NNCF's INT8 of it, our files, and FFmpeg's decode (by PyAV) beside our reader. NNCF is installed into an environment of
 its own in FOLDER, calibrated on the same clips as our INT8. CPU time on one thread, as in `benchmarks.forms`: other
-work on the machine does not count. Ratios alone count.
+work on the machine does not count. Ratios alone count. Last, what Polygraphy's comparator says of six files beside the
+float32 one, with its own settings, and what `parity` says.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import process_time
@@ -19,6 +21,7 @@ from typing import Any
 
 import av
 import numpy as np
+import onnx_ir as ir
 import onnxruntime as ort
 import openvino as ov
 import torch
@@ -30,7 +33,10 @@ from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
 from yowo_deploy.diagnostics.system_info import describe_machine, in_words
 from yowo_deploy.model_files.default import model_path
+from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.video.reader import open_video
+from yowo_export.graph.onnx_file import write_onnx
+from yowo_export.graph.rewrites import split_attention
 from yowo_export.precision.convert import Wish, lower_model, store_anew
 from yowo_export.sample_clips import Clips, take_clips
 from yowo_training.checkpoints.checkpoint import Checkpoint
@@ -46,6 +52,8 @@ model.reshape(list(np.load(sys.argv[2], mmap_mode="r")[:1].shape))
 clips = nncf.Dataset([clip[None] for clip in np.load(sys.argv[2])])
 ov.save_model(nncf.quantize(model, clips, subset_size=len(np.load(sys.argv[2], mmap_mode="r"))), sys.argv[3])
 """
+POLYGRAPHY = ("polygraphy==0.53.6", "onnx", "onnxruntime", "numpy")
+INPUT_RANGE = "[-2,2]"  # of Polygraphy's random clips; normalised frames lie there
 THREADS = 1
 Call = Callable[[], Any]
 
@@ -71,6 +79,7 @@ def main() -> None:
             f"{name}: raw outputs differ from float32 by {difference:.2e} of the largest on {min(8, len(clips))} clips"
         )
     show(decode_calls(given.videos[0]), given.seconds / 4)
+    compare(given.folder, given.videos)
 
 
 def prepare(checkpoint: Checkpoint, clips: Clips, folder: Path) -> None:
@@ -104,6 +113,7 @@ def inference_calls(checkpoint: Checkpoint, folder: Path) -> dict[str, Call]:
     return {
         PLAIN: by_onnxruntime(folder / "plain.onnx", checkpoint.spec.clip_shape),
         "PyTorch, eager": model_call(TorchBackend.of(checkpoint)),
+        "PyTorch, torch.compile": compiled(checkpoint),
         "plain export, OpenVINO's converter": converted(folder / "plain.onnx", checkpoint.spec.clip_shape),
         "plain export, NNCF INT8 on OpenVINO": converted(folder / "nncf.xml", checkpoint.spec.clip_shape),
         "ours, ONNX Runtime": model_call(opened(folder / "fp32.onnx", "onnxruntime")),
@@ -113,6 +123,17 @@ def inference_calls(checkpoint: Checkpoint, folder: Path) -> dict[str, Call]:
             open_model("default", "openvino", streaming="one", threads=THREADS)
         ),
     }
+
+
+def compiled(checkpoint: Checkpoint) -> Call:
+    """With its default mode, for one shape; it is compiled in the first call."""
+    model, clip = torch.compile(checkpoint.model.eval()), torch.randn(1, *checkpoint.spec.clip_shape)
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return model(clip)
+
+    return call
 
 
 def by_onnxruntime(path: Path, shape: tuple[int, ...]) -> Call:
@@ -158,6 +179,61 @@ def decode_calls(video: Path) -> dict[str, Call]:
             return sum(len(frame) for frame in frames)
 
     return {"FFmpeg's decode, by PyAV": by_ffmpeg, "our reader": by_reader}
+
+
+def compare(folder: Path, videos: Sequence[Path]) -> None:
+    """A table of what two comparators say of the same files, and of their CPU time."""
+    single = folder / "fp32.onnx"
+    polygraphy = Path(environment(folder / "polygraphy", *POLYGRAPHY)).with_name("polygraphy")
+    files = {"the same file": single, "INT8": folder / "int8.onnx", **variants(single, folder)}
+    print("| float32 beside | Polygraphy | CPU s | `parity` | CPU s |\n|---|---|---:|---|---:|")
+    for name, path in files.items():
+        common = ["--onnxrt", "--val-range", INPUT_RANGE, "--seed", "0"]
+        first = [polygraphy, "run", single, *common, "--save-outputs", folder / "outputs.json"]
+        second = [polygraphy, "run", path, *common, "--load-outputs", folder / "outputs.json"]
+        engines = ["--backend", "onnxruntime", "--reference-backend", "onnxruntime"]
+        ours = [sys.executable, "-m", "yowo_deploy", "parity", single, path, "--data", videos[0], "--trust", *engines]
+        cells = [
+            f"{'passes' if passed else 'fails'} | {spent:.1f}" for passed, spent in (ran(first, second), ran(ours))
+        ]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def variants(single: Path, folder: Path) -> dict[str, Path]:
+    """The float32 file written otherwise, and with three faults: two of the graph, one of how frames are fed."""
+    made = {}
+    for name in (
+        "attention as four nodes",
+        "one weight is 0.1 off",
+        "one layer is 1 % larger",
+        "colours are in the other order",
+    ):
+        model, path = ir.load(single), folder / f"{name.replace(' ', '-')}.onnx"
+        weights = [value for value in model.graph.initializers.values() if len(value.shape or ()) == 4]
+        middle = weights[len(weights) // 2]
+        assert middle.const_value is not None
+        values = middle.const_value.numpy().copy()
+        if "attention" in name:
+            split_attention(model)
+        elif "weight" in name:
+            values.flat[0] += 0.1
+        elif "layer" in name:
+            values *= np.float32(1.01)
+        else:
+            spec = ModelSpec.from_json(model.metadata_props[METADATA_KEY])
+            model.metadata_props[METADATA_KEY] = spec.replace(colour="bgr").to_json()
+        middle.const_value = ir.tensor(values, name=middle.name)
+        write_onnx(model, path)
+        made[name] = path
+    return made
+
+
+def ran(*commands: Sequence[str | Path]) -> tuple[bool, float]:
+    """Whether all of the commands exit with 0, and the CPU seconds that they took."""
+    before = os.times()
+    passed = all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands)
+    after = os.times()
+    return passed, sum(after[2:4]) - sum(before[2:4])
 
 
 def show(calls: Mapping[str, Call], seconds: float) -> None:
