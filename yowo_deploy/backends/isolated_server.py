@@ -60,7 +60,7 @@ class _Trial:
         file = Path(self._path)
         of_onnx = not is_checkpoint(file) and not is_plan(file)
         if of_onnx and FORM_KEY in read_onnx_file(file).metadata:
-            with open_model(file, **self._options | {"streaming": True}) as streaming:
+            with open_model(file, **self._options | {"streaming": "many"}) as streaming:
                 self._answer(streaming)
         return ""
 

@@ -265,7 +265,8 @@ def _providers(kind: str, index: int, cache: str | os.PathLike[str] | None, opti
     if kind == "tensorrt":
         # TensorRT behind ONNX Runtime has no option for that, and reads this once in a process.
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
-    kept = {"trt_engine_cache_enable": 1, "trt_engine_cache_path": folder} if cache else {}
+    # As text: 1 would arrive as "1", where its reader of options takes "True" or "False" alone.
+    kept = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": folder} if cache else {}
     return [cuda] if kind == "cuda" else [(_PROVIDERS[kind], {"device_id": index} | kept), cuda]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy import child_process
-from yowo_deploy.backends import accepted, loader
+from yowo_deploy.backends import accepted, isolated_server, loader
 from yowo_deploy.backends.accepted import accept, is_accepted, list_path
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import open_model
@@ -59,6 +59,21 @@ def test_a_trial_is_real_and_none_takes_place_where_none_is_asked_for(file: Path
     assert not is_accepted(file)
     open_once(file, trust=False)
     assert is_accepted(file)
+
+
+def test_a_file_that_carries_a_streaming_form_is_tried_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bool] = []
+
+    def opened(*given: Any, **options: Any) -> Any:
+        model = open_model(*given, **options)
+        answer = model.infer
+        monkeypatch.setattr(model, "infer", lambda clips: (tried.append(model.spec.streaming), answer(clips))[1])
+        return model
+
+    monkeypatch.setattr(isolated_server, "open_model", opened)
+    path, options = str(model_path("default")), {"backend": "onnxruntime", "trust": True}
+    isolated_server._Trial(opened(path, **options), path, options).run()
+    assert tried == [False, True]
 
 
 def test_the_model_of_the_package_is_known_without_a_list(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
