@@ -12,7 +12,7 @@ from operator import attrgetter
 from time import perf_counter
 from typing import NamedTuple
 
-from yowo_deploy.arrays import Float, Frame
+from yowo_deploy.arrays import Frame, Planes
 from yowo_deploy.backends.base import Backend, Look
 from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.backends.frame_inference import FrameInference
@@ -50,7 +50,7 @@ class _Prepared(NamedTuple):
     image: Frame
     number: int | None
     timestamp: float | None
-    planes: Float
+    planes: Planes
     there: float
     seconds: float
 
@@ -66,7 +66,7 @@ class _Task(NamedTuple):
 
     prepared: _Prepared
     number: int
-    given: Float
+    given: Planes
     asked: bool
     anew: bool
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.arrays import Float, Int
+from yowo_deploy.arrays import Int, Planes
 from yowo_deploy.backends.base import Backend, Look
 from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.backends.loader import open_model
@@ -322,7 +322,7 @@ def detect_frames(
     """
     spec, inference = backend.spec, FrameInference(backend, look, sparse=True)
 
-    def inputs(frames: Iterable[Float]) -> Iterator[tuple[int, Float]]:
+    def inputs(frames: Iterable[Planes]) -> Iterator[tuple[int, Planes]]:
         for index, planes in enumerate(frames):
             given = inference.next_input(planes)
             if index in wanted:
@@ -330,7 +330,7 @@ def detect_frames(
             else:
                 inference.skip(given)
 
-    def judged(numbered: tuple[int, Float]) -> tuple[int, Detections]:
+    def judged(numbered: tuple[int, Planes]) -> tuple[int, Detections]:
         index, given = numbered
         raw = inference.raw(given, index)
         try:

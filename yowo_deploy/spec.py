@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from yowo_deploy.errors import SpecError, foreign
 
-FORMAT_VERSION = 3  # 2: averaged scores, hysteresis and event thresholds; 3: what each branch is fed
+# 2: averaged scores, hysteresis and event thresholds; 3: what each branch is fed; 4: the type of the input
+FORMAT_VERSION = 4
 MAX_CLIP = 1 << 28  # numbers in the frames that a clip reaches over: 1 GiB of float32
 MAX_LABELS, MAX_TEXT, MAX_ANCHORS, MAX_BRANCHES = 100_000, 1_000, 1_000, 8
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
@@ -22,6 +23,7 @@ ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
 ClassActivation = Literal["softmax", "softmax+sigmoid"]
 AttentionSign = Literal["paper", "release"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+InputType = Literal["float32", "uint8"]
 Modality = Literal["colour", "flow"]
 Branch = tuple[str, Modality, Literal["key frame", "clip"]]
 
@@ -44,6 +46,7 @@ class ModelSpec:
         stride: pixels to a grid cell.
         colour: order of the three input channels. Frames always arrive as BGR.
         mean, std: per channel in `colour` order, applied to values in [0, 1].
+        input_type: "float32" planes that are normalised already, or "uint8": bytes, normalised in the network.
         resize: "squash" fills the input and does not keep the aspect ratio.
         resize_filter: how pixels are interpolated, see `preprocess.resize`.
         start_rule: what stands for frames before the first: "repeat" the first one.
@@ -78,6 +81,7 @@ class ModelSpec:
     colour: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    input_type: InputType = "float32"
     resize: Literal["squash"] = "squash"
     resize_filter: ResizeFilter = "bilinear"
     start_rule: Literal["repeat"] = "repeat"

@@ -17,6 +17,7 @@ from yowo_deploy.model_files.plan_record import Flavour, is_plan
 from yowo_deploy.reporter import Reporter
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import Attention, export_onnx
+from yowo_export.graph.uint8_input import export_uint8
 from yowo_export.plan_builder import PlanOptions, build_plan, check_library
 from yowo_export.precision.convert import store_anew
 from yowo_export.precision.int8 import Target
@@ -39,6 +40,7 @@ def export(
     half_weights: bool = False,
     target: Target = "openvino",
     streaming: bool = False,
+    uint8_input: bool = False,
     lower: LowerPrecision | None = None,
     tune: bool = False,
     overwrite: bool = False,
@@ -62,6 +64,7 @@ def export(
         target: the backend that INT8 is laid out for. For onnxruntime, 3-D convolutions also become 2-D ones if that is
             measured to be faster on this machine.
         streaming: write a file for video frame by frame, which computes once what neighbouring clips share.
+        uint8_input: let the network take planes of bytes and normalise them itself: a quarter of the bytes.
         lower: a lower precision; float32 by default.
         tune: measure INT8 beside float32 on this machine, with a warning where it is slower.
         overwrite: replace the file if it exists.
@@ -81,16 +84,17 @@ def export(
     path = _output(model, source, output, ".onnx")
     refuse_overwriting(source, path)
     refuse_existing(path, overwrite)
-    _refuse_contradictions(half_weights, target, streaming, lower, tune)
+    _refuse_contradictions(half_weights, target, streaming, uint8_input, lower, tune)
     if lower:
         lower.refuse_report(source, path)
     if path.suffix.lower() in SUFFIXES:
-        if lower is not None or half_weights or streaming or attention:
+        if lower is not None or half_weights or streaming or uint8_input or attention:
             raise InputError(f"{path} is to be a checkpoint, which has its weights alone: leave other options out")
         return _as_checkpoint(load_network(source, clip, labels, anchors), path, source)
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
-        single, whole = Path(folder) / "fp32.onnx", Path(folder) / "clips.onnx" if streaming else path
+        single, made = Path(folder) / "fp32.onnx", Path(folder) / "made.onnx" if uint8_input else path
+        whole = Path(folder) / "clips.onnx" if streaming else made
         if not (_is_checkpoint(source) or labels or anchors or _other_clip(str(model), source, clip, target, lower)):
             store_anew(source, single, half_weights, attention)
         else:
@@ -106,15 +110,12 @@ def export(
             if lower.precision == "int8" and target != "tensorrt":
                 reporter.message(measured_gain(single, whole, target) if tune else expected_gain())
         else:
-            if target == "onnxruntime":
-                reporter.message(_tuned(conv3d_as_2d_if_faster(single, streaming=streaming)))
-            if not streaming and target != "tensorrt" and carry_streaming_form(single) is not None:
-                reporter.message("carries its streaming form, which `detect` takes for a video of its own")
-            with atomic_write(whole) as temporary:
-                temporary.write_bytes(single.read_bytes())
+            _in_single(single, whole, target, streaming, reporter)
         if streaming:
-            agrees = export_streaming(whole, path)
+            agrees = export_streaming(whole, made)
             reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
+        if uint8_input:
+            reporter.message(f"normalising bytes itself it agrees to {export_uint8(made, path):.1e} on ONNX Runtime")
     if lower and outcome:
         lower.write_report(outcome, source, path)
     accept(path)
@@ -193,6 +194,16 @@ def build(
     return path
 
 
+def _in_single(single: Path, whole: Path, target: Target, streaming: bool, reporter: Reporter) -> None:
+    """Finish a float32 file: laid out for its target, with its streaming form."""
+    if target == "onnxruntime":
+        reporter.message(_tuned(conv3d_as_2d_if_faster(single, streaming=streaming)))
+    if not streaming and target != "tensorrt" and carry_streaming_form(single) is not None:
+        reporter.message("carries its streaming form, which `detect` takes for a video of its own")
+    with atomic_write(whole) as temporary:
+        temporary.write_bytes(single.read_bytes())
+
+
 def _as_checkpoint(found: Checkpoint, path: Path, source: Path) -> Path:
     save_checkpoint(path, found.model, found.spec, {"from": source.name})
     accept(path)
@@ -219,8 +230,15 @@ def _installed() -> Flavour:
 
 
 def _refuse_contradictions(
-    half_weights: bool, target: Target, streaming: bool, lower: LowerPrecision | None, tune: bool
+    half_weights: bool,
+    target: Target,
+    streaming: bool,
+    uint8_input: bool,
+    lower: LowerPrecision | None,
+    tune: bool,
 ) -> None:
+    if uint8_input and lower is not None and lower.precision == "bf16":
+        raise InputError("--uint8-input is for ONNX files in fp32, fp16 or int8 so far, not in bf16")
     if tune and (lower is None or lower.precision != "int8" or target == "tensorrt"):
         raise InputError("--tune measures --int8 beside float32, on openvino or onnxruntime: leave it out")
     if lower is not None and half_weights:
@@ -240,6 +258,8 @@ def _other_clip(model: str, source: Path, clip: int | None, target: Target, lowe
     spec = read_spec(source)
     if spec.streaming:
         raise InputError(f"{model} is a streaming file: start from the checkpoint, or the file of clips")
+    if spec.input_type == "uint8":
+        raise InputError(f"{model} normalises bytes itself: start from the checkpoint, or a file without --uint8-input")
     if spec.precision != "fp32" and target == "onnxruntime" and lower is None:
         raise InputError(f"{model} is in {spec.precision}: --target onnxruntime needs float32")
     return clip not in (None, spec.clip_length)

@@ -197,8 +197,8 @@ def _batch(trt: Any, network: Any, options: PlanOptions, spec: ModelSpec, source
             raise InputError(f"{source} takes one frame a call: leave --batch out")
         return 1, 1, 1
     check_shapes([tuple(each.shape) for each in inputs], [tuple(each.shape) for each in outputs], spec, source)
-    if any(each.dtype != trt.float32 for each in (*inputs, *outputs)):
-        raise ModelFileError(f"{source} has inputs or outputs of another type than float32: export it again")
+    if inputs[0].dtype != getattr(trt, spec.input_type) or any(each.dtype != trt.float32 for each in outputs):
+        raise ModelFileError(f"{source} has inputs or outputs of another type than its spec says: export it again")
     fixed = inputs[0].shape[0]
     if fixed == -1:
         return options.batch or (1, 1, 1)

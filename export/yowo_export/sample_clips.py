@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float, Frame
+from yowo_deploy.arrays import Frame, Planes
 from yowo_deploy.datasets import open_dataset, split_present
 from yowo_deploy.errors import InputError, VideoError
 from yowo_deploy.files import visible_files
-from yowo_deploy.preprocess.frames import normalise, resize
+from yowo_deploy.preprocess.frames import resize, to_planes
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import VIDEO_SUFFIXES, is_video
@@ -46,14 +46,14 @@ class Clips:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __iter__(self) -> Iterator[tuple[Float, tuple[int, int]]]:
-        """(3, T, H, W) float32 and the video's (width, height), one after the other."""
+    def __iter__(self) -> Iterator[tuple[Planes, tuple[int, int]]]:
+        """(3, T, H, W) as the model takes it and the video's (width, height), one after the other."""
         for index, size_wh in enumerate(self.sizes):
             yield self.clip(index), size_wh
 
-    def clip(self, index: int) -> Float:
-        """One clip, (3, T, H, W) float32."""
-        return np.stack([normalise(frame, self.spec) for frame in self.frames[index]], axis=1)
+    def clip(self, index: int) -> Planes:
+        """One clip, (3, T, H, W) as the model takes it."""
+        return np.stack([to_planes(frame, self.spec) for frame in self.frames[index]], axis=1)
 
     def some(self, count: int) -> Clips:
         """That many of the clips, evenly spaced."""

@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_190,
+        14_220,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -28,7 +28,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "datasets": (5_500, ("yowo_deploy/datasets",)),
     "measurement": (
-        2_570,
+        2_575,
         (
             "yowo_deploy/evaluation.py",
             "yowo_deploy/metrics",
@@ -39,7 +39,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "command line and detection": (3_900, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_290, ("yowo_deploy/serving",)),
     "archive": (1_755, ("yowo_deploy/archive",)),
-    "export": (4_635, ("export",)),
+    "export": (4_770, ("export",)),
     "training": (5_505, ("training",)),
 }
 

@@ -612,6 +612,31 @@ def test_a_wrong_file_is_one_line(model: str, said: str, built: Path, tmp_path: 
     assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_a_file_that_takes_bytes_is_refused_in_one_line(
+    onnx_model: Callable[..., Any], spec: ModelSpec, built: Path, tmp_path: Path
+) -> None:
+    """Its spec is read; one that takes another type than its spec says has the verdict of Python."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx_model(spec, said=spec.replace(input_type="uint8").to_json())
+    (tmp_path / "lied.onnx").write_bytes(model.SerializeToString())
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    name, cast = model.graph.input[0].name, onnx.helper.make_node("Cast", ["bytes"], ["floats"], to=1)
+    model.graph.input[0].name = "bytes"
+    for node in model.graph.node:
+        node.input[:] = ["floats" if each == name else each for each in node.input]
+    model.graph.node.insert(0, cast)
+    (tmp_path / "bytes.onnx").write_bytes(model.SerializeToString())
+    kind, said = inspected(built, tmp_path / "bytes.onnx")
+    found = spec_of(said)
+    assert kind == "onnx" and found == read_spec(tmp_path / "bytes.onnx") and found.input_type == "uint8"
+    done = subprocess.run([built / "live", tmp_path / "bytes.onnx", "x", "8", "8"], capture_output=True, text=True)
+    assert done.returncode == 1 and "takes uint8, which runs in Python alone" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    with pytest.raises(YowoError, match="takes float32, its spec says uint8") as refused:
+        read_spec(tmp_path / "lied.onnx")
+    assert inspected(built, tmp_path / "lied.onnx") == ("SpecError", str(refused.value))
+
+
 class Detection(ctypes.Structure):
     """`yowo_detection`."""
 

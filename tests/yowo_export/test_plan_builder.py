@@ -42,6 +42,7 @@ from yowo_deploy.spec import METADATA_KEY
 from yowo_export import plan_builder as plan_module
 from yowo_export.exporter import LIMIT, Attention
 from yowo_export.graph.layers import layers_of
+from yowo_export.graph.uint8_input import export_uint8
 from yowo_export.parity.bisect import bisect
 from yowo_export.plan_builder import PlanOptions, build_plan
 from yowo_export.precision.convert import Wish, lower_model
@@ -146,6 +147,19 @@ def test_a_streaming_file_becomes_a_plan(tmp_path: Path) -> None:
     assert found.spec == form.spec and found.spec.streaming and found.batch == (1, 1, 1)
     with pytest.raises(InputError, match="takes one frame a call: leave --batch out"):
         build_plan(source, tmp_path / "b.plan", PlanOptions("tensorrt-rtx", (1, 2, 4)))
+
+
+def test_a_plan_takes_bytes_where_its_file_does(plain: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    export_uint8(plain, tmp_path / "bytes.onnx")
+    build_plan(tmp_path / "bytes.onnx", tmp_path / "a.plan", PlanOptions("tensorrt-rtx", (1, 2, 4)))
+    assert read_plan(tmp_path / "a.plan").spec == checkpoint.spec.replace(input_type="uint8")
+    lied = onnx.load(tmp_path / "bytes.onnx")
+    for entry in lied.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = checkpoint.spec.to_json()
+    onnx.save(lied, tmp_path / "lied.onnx")
+    with pytest.raises(SpecError, match="takes uint8, its spec says float32"):
+        build_plan(tmp_path / "lied.onnx", tmp_path / "b.plan", RTX)
 
 
 def test_it_is_a_plain_plan(plain: Path, tmp_path: Path) -> None:

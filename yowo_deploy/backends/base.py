@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
@@ -33,8 +32,8 @@ class Backend(AbstractContextManager["Backend"], Protocol):
     parallel: int
     batch: tuple[int, int | None]
 
-    def infer(self, clips: NDArray[np.float32]) -> Float:
-        """(B, 3, T, H, W) float32 clips to (B, A * (5 + C), rows, columns) float32 raw outputs.
+    def infer(self, clips: Planes) -> Float:
+        """(B, 3, T, H, W) clips of the spec's `input_type` to (B, A * (5 + C), rows, columns) float32 raw outputs.
 
         The answer is the caller's: no later call changes it. Threads may call it at once; more than `parallel` of them
         gain nothing by that.
@@ -49,7 +48,7 @@ class Backend(AbstractContextManager["Backend"], Protocol):
 class Layered(Backend, Protocol):
     """An engine that also shows what lies between input and output."""
 
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def outputs(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """What the named values are for (B, 3, T, H, W) clips, in float32.
 
         Args:
@@ -66,7 +65,7 @@ class Layered(Backend, Protocol):
 class Staged(Protocol):
     """An engine that can take a call apart, more slowly than `Backend.infer`: it waits after each stage."""
 
-    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+    def infer_in_stages(self, clips: Planes) -> tuple[Float, dict[str, float]]:
         """As `infer`, and the seconds of "copy in", "infer", "copy out"; of "infer" alone where nothing is copied."""
         ...
 
@@ -74,10 +73,10 @@ class Staged(Protocol):
 class FrameStream(Protocol):
     """One video on its way through an engine that keeps what neighbouring clips share."""
 
-    def push(self, planes: Float) -> Float:
-        """The next frame, (3, H, W) float32 as `preprocess` gives, to the (A * (5 + C), rows, columns) raw output of
-        the clip that ends with it: what `Backend.infer` says of that clip. What lies before the first frame is filled
-        by the spec's start rule.
+    def push(self, planes: Planes) -> Float:
+        """The next frame, (3, H, W) as `preprocess` gives, to the (A * (5 + C), rows, columns) raw output of the clip
+        that ends with it: what `Backend.infer` says of that clip. What lies before the first frame is filled by the
+        spec's start rule.
         """
         ...
 
@@ -90,7 +89,7 @@ class FrameStream(Protocol):
 class Skipping(Protocol):
     """A `FrameStream` that can take a frame without an answer, which costs less."""
 
-    def skip(self, planes: Float) -> None:
+    def skip(self, planes: Planes) -> None:
         """As `push`, for a frame that is no key frame."""
         ...
 
@@ -131,22 +130,24 @@ class Engine(Closing):
 
 # From a clip, (1, 3, T, H, W), and the number of its key frame in the video to the raw output: what takes the place of
 # `Backend.infer` where a clip alone does not say it all.
-Look = Callable[[Float, int], Float]
+Look = Callable[[Planes, int], Float]
 
 
-def check_clips(clips: NDArray[Any], spec: ModelSpec, batch: int | None = None) -> NDArray[np.float32]:
-    """`clips` as a contiguous float32 array.
+def check_clips(clips: Planes, spec: ModelSpec, batch: int | None = None) -> Planes:
+    """`clips` as a contiguous array of the spec's `input_type`.
 
     Args:
         batch: how many there must be; None for any number.
 
     Raises:
-        InputError: the shape is not (B, 3, T, H, W) of the spec.
+        InputError: the shape is not (B, 3, T, H, W) of the spec; or one of the two is of bytes, and the other not.
     """
     if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape or batch not in (None, len(clips)):
         sides = ", ".join(map(str, spec.clip_shape))
         raise InputError(f"clips have shape {clips.shape}, expected ({batch or 'batch'}, {sides})")
-    return np.ascontiguousarray(clips, np.float32)
+    if (spec.input_type == "uint8") != (clips.dtype == np.uint8):
+        raise InputError(f"clips are {clips.dtype}, the model takes {spec.input_type}: `preprocess` goes by its spec")
+    return np.ascontiguousarray(clips, spec.input_type)
 
 
 def batch_of(shape: Shape) -> tuple[int, int | None]:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, Engine, Streaming, check_clips
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
 
@@ -67,7 +66,7 @@ class SharedBackend(Engine):
         for worker in self._workers:
             worker.start()
 
-    def infer(self, clips: NDArray[np.float32]) -> Float:
+    def infer(self, clips: Planes) -> Float:
         """See `Backend.infer`; waits for the answer.
 
         Raises:
@@ -163,7 +162,7 @@ class SharedBackend(Engine):
 class _Asked:
     """Clips on their way to the engine and back."""
 
-    def __init__(self, clips: NDArray[np.float32]) -> None:
+    def __init__(self, clips: Planes) -> None:
         self.clips, self.since = clips, perf_counter()
         self._done = threading.Event()
         self._raw: Float | None = None

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Planes
 from yowo_deploy.errors import InputError, MissingExtraError, YowoError
 
 CudaLibrary = Literal["cuda-python", "pycuda"]
@@ -33,15 +33,15 @@ class Cuda(Protocol):
         """The address of new memory on the GPU."""
         ...
 
-    def pinned(self, shape: tuple[int, ...]) -> Float:
-        """A new array of float32 that the GPU copies from and to without the processor; gone after `close`."""
+    def pinned(self, shape: tuple[int, ...], dtype: str = "float32") -> Planes:
+        """A new array that the GPU copies from and to without the processor; gone after `close`."""
         ...
 
-    def upload(self, address: int, source: Float) -> None:
+    def upload(self, address: int, source: Planes) -> None:
         """Copy a pinned array to the GPU, in the stream."""
         ...
 
-    def download(self, target: Float, address: int) -> None:
+    def download(self, target: Planes, address: int) -> None:
         """Fill a pinned array from the GPU, in the stream."""
         ...
 
@@ -128,17 +128,17 @@ class CudaPython:
         self._held.callback(self._call, "cudaFree", address)
         return address
 
-    def pinned(self, shape: tuple[int, ...]) -> Float:
-        count = int(np.prod(shape))
-        address = int(self._call("cudaMallocHost", 4 * count))
+    def pinned(self, shape: tuple[int, ...], dtype: str = "float32") -> Planes:
+        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        address = int(self._call("cudaMallocHost", nbytes))
         self._held.callback(self._call, "cudaFreeHost", address)
-        return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address)).reshape(shape)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address)).view(dtype).reshape(shape)
 
-    def upload(self, address: int, source: Float) -> None:
+    def upload(self, address: int, source: Planes) -> None:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call("cudaMemcpyAsync", address, source.ctypes.data, source.nbytes, kind, self.stream)
 
-    def download(self, target: Float, address: int) -> None:
+    def download(self, target: Planes, address: int) -> None:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", target.ctypes.data, address, target.nbytes, kind, self.stream)
 
@@ -220,14 +220,14 @@ class PyCuda:
         self._memory.append(self._driver.mem_alloc(nbytes))
         return int(self._memory[-1])
 
-    def pinned(self, shape: tuple[int, ...]) -> Float:
-        array: Float = self._driver.pagelocked_empty(shape, np.float32)
+    def pinned(self, shape: tuple[int, ...], dtype: str = "float32") -> Planes:
+        array: Planes = self._driver.pagelocked_empty(shape, np.dtype(dtype))
         return array
 
-    def upload(self, address: int, source: Float) -> None:
+    def upload(self, address: int, source: Planes) -> None:
         self._driver.memcpy_htod_async(address, source, self._stream)
 
-    def download(self, target: Float, address: int) -> None:
+    def download(self, target: Planes, address: int) -> None:
         self._driver.memcpy_dtoh_async(target, address, self._stream)
 
     def synchronize(self, stream: int | None = None) -> None:

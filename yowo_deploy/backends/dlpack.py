@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.errors import InputError, foreign
+from yowo_deploy.spec import InputType
 
 # DLPack's names of devices that a CUDA kernel reads from: memory of the GPU, and managed memory.
 _CUDA, _CUDA_MANAGED = 2, 13
-_FLOAT = 2  # DLPack's code
+_TYPES: dict[InputType, tuple[int, int]] = {"float32": (2, 32), "uint8": (1, 8)}  # DLPack's code and bits
 # By a library of its own errors; by torch where gradients are wanted.
 _KEPT_BACK = "the clips are not handed over (of a tensor that wants gradients give `.detach()`)"
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """Contiguous float32 numbers on a GPU.
+    """Contiguous numbers on a GPU.
 
     Attributes:
         address: of the first one.
@@ -59,7 +60,11 @@ _pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char
 
 
 def device_array(
-    given: Any, device: int, stream: int, device_of: Callable[[int], int | None] = lambda address: None
+    given: Any,
+    device: int,
+    stream: int,
+    device_of: Callable[[int], int | None] = lambda address: None,
+    dtype: InputType = "float32",
 ) -> DeviceArray | None:
     """`given` as an array on a GPU, without a copy; None for what lies in the memory of the processor.
 
@@ -68,9 +73,10 @@ def device_array(
         device: number of the GPU that will read it.
         stream: the one that it will be read in.
         device_of: the GPU of an address, which `__cuda_array_interface__` does not tell; None: not known.
+        dtype: of its numbers.
 
     Raises:
-        InputError: it lies on another GPU, is not float32, is not contiguous, or its owner does not hand it over.
+        InputError: it lies on another GPU, is of another type, is not contiguous, or its owner does not hand it over.
     """
     if hasattr(given, "__dlpack_device__"):
         kind, number = map(int, given.__dlpack_device__())
@@ -78,12 +84,12 @@ def device_array(
             _refuse_other(number, device)
             with foreign(_KEPT_BACK):
                 capsule = given.__dlpack__(stream=stream)
-            return from_capsule(capsule)
+            return from_capsule(capsule, dtype)
     with foreign(_KEPT_BACK):
         interface = getattr(given, "__cuda_array_interface__", None)
     if interface is None:
         return None
-    found = _from_interface(interface, given)
+    found = _from_interface(interface, given, dtype)
     _refuse_other(device_of(found.address), device)
     return found
 
@@ -103,27 +109,28 @@ def _refuse_other(number: int | None, device: int) -> None:
         raise InputError(f"the clips lie on GPU {number}, the model on GPU {device}: copy them there first")
 
 
-def from_capsule(capsule: object) -> DeviceArray:
+def from_capsule(capsule: object, dtype: InputType = "float32") -> DeviceArray:
     """What a DLPack capsule describes, wherever it lies; it belongs to its maker until the answer is dropped.
 
     Raises:
-        InputError: it is not float32, or not contiguous.
+        InputError: it is of another type, or not contiguous.
     """
     tensor = _Tensor.from_address(_pointer_of(capsule, b"dltensor"))
-    if (tensor.code, tensor.bits, tensor.lanes) != (_FLOAT, 32, 1):
-        raise InputError(f"clips on a GPU are taken as float32, not as DLPack type {tensor.code} of {tensor.bits} bits")
+    if (tensor.code, tensor.bits, tensor.lanes) != (*_TYPES[dtype], 1):
+        raise InputError(f"clips on a GPU are taken as {dtype}, not as DLPack type {tensor.code} of {tensor.bits} bits")
     shape = tuple(tensor.shape[: tensor.ndim])
     _check_strides(shape, tensor.strides[: tensor.ndim] if tensor.strides else None)
     return DeviceArray((tensor.data or 0) + tensor.byte_offset, shape, None, capsule)
 
 
-def _from_interface(interface: Mapping[str, Any], given: Any) -> DeviceArray:
+def _from_interface(interface: Mapping[str, Any], given: Any, dtype: InputType) -> DeviceArray:
     if interface.get("mask") is not None:
         raise InputError("clips on a GPU are taken whole, and these have a mask")
-    if interface["typestr"] != "<f4":
-        raise InputError(f"clips on a GPU are taken as float32, not as {interface['typestr']}")
+    wanted = np.dtype(dtype)
+    if interface["typestr"] != wanted.str:
+        raise InputError(f"clips on a GPU are taken as {dtype}, not as {interface['typestr']}")
     shape, strides = tuple(interface["shape"]), interface.get("strides")
-    _check_strides(shape, None if strides is None else [step / 4 for step in strides])
+    _check_strides(shape, None if strides is None else [step / wanted.itemsize for step in strides])
     return DeviceArray(int(interface["data"][0]), shape, interface.get("stream"), given)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 
@@ -36,19 +36,19 @@ class FrameInference:
         """Whether the backend gets clips."""
         return self._stream is None
 
-    def next_input(self, planes: Float) -> Float:
+    def next_input(self, planes: Planes) -> Planes:
         """What `raw` takes for the next frame, (3, H, W) as `preprocess` gives it: a clip, (1, 3, T, H, W), valid for
         `parallel` + 1 frames; or the planes themselves."""
         return planes if self._buffer is None else self._buffer.push(planes)[None]
 
-    def raw(self, given: Float, number: int) -> Float:
+    def raw(self, given: Planes, number: int) -> Float:
         """(A * (5 + C), rows, columns) for the frame of that number; of a stream one frame after the other."""
         if self._stream is not None:
             return self._stream.push(given)
         answers = self._backend.infer(given) if self._look is None else self._look(given, number)
         return np.asarray(answers[0], np.float32)
 
-    def skip(self, given: Float) -> None:
+    def skip(self, given: Planes) -> None:
         """As `raw`, for a frame that gets no output."""
         if isinstance(self._stream, Skipping):
             self._stream.skip(given)

@@ -9,9 +9,8 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Engine
 from yowo_deploy.child_process import ChildProcess
 from yowo_deploy.closing import closed_on_error
@@ -43,12 +42,12 @@ class Isolated(Engine):
         with closed_on_error(self):
             self.name, self.spec, self.parallel, self.batch = self._ask(self._path, options)
 
-    def infer(self, clips: NDArray[np.float32]) -> Float:
+    def infer(self, clips: Planes) -> Float:
         """See `Backend.infer`."""
         answer: Float = self._ask("infer", clips)["raw"]
         return answer
 
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def outputs(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`."""
         answers: dict[str, Float] = self._ask("outputs", clips, list(names))
         return answers
@@ -57,7 +56,7 @@ class Isolated(Engine):
         """Let it answer once, to clips of zeros."""
         self._ask("try_out")
 
-    def first_odd(self, clips: NDArray[np.float32]) -> str:
+    def first_odd(self, clips: Planes) -> str:
         """See `TorchBackend.first_odd`, for a checkpoint."""
         name: str = self._ask("first_odd", clips)
         return name

@@ -66,7 +66,7 @@ class _Trial:
 
     @staticmethod
     def _answer(engine: Backend) -> None:
-        engine.infer(np.zeros((engine.batch[0], *engine.spec.clip_shape), np.float32))
+        engine.infer(np.zeros((engine.batch[0], *engine.spec.clip_shape), engine.spec.input_type))
 
 
 def _serve_one(engine: Any, connection: Connection, method: str, *arguments: Any) -> None:

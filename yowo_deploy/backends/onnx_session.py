@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Engine, Pool, Shape, batch_of, check_clips, check_shapes
 from yowo_deploy.backends.streaming import Keeping, KeptStream, Maps, Step
 from yowo_deploy.errors import ModelFileError, foreign
 from yowo_deploy.spec import ModelSpec
 
-Call = Callable[[NDArray[np.float32]], Float]
+Call = Callable[[Planes], Float]
 
 
 class Session(Protocol):
@@ -42,7 +41,7 @@ class Session(Protocol):
         """Of a streaming file, for one stream."""
         ...
 
-    def values(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def values(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """The outputs of those names that the file has."""
         ...
 
@@ -63,19 +62,19 @@ class ClipEngine(Engine):
         with self._door():
             self._calls = Pool(session.make_call() for _ in range(self.parallel))
 
-    def infer(self, clips: NDArray[np.float32]) -> Float:
+    def infer(self, clips: Planes) -> Float:
         """See `Backend.infer`."""
         checked = self._checked(clips)
         with self._calls.lent() as call, self._door():
             return call(checked)
 
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def outputs(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`."""
         checked = self._checked(clips)
         with self._door():
             return self._session.values(checked, names)
 
-    def _checked(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _checked(self, clips: Planes) -> Planes:
         return check_clips(clips, self.spec, self.batch[1])
 
 
@@ -96,7 +95,7 @@ class FrameEngine(Engine):
         """See `Streaming.open_stream`."""
         return self._stream(self.spec.frame_stride)
 
-    def infer(self, clips: NDArray[np.float32]) -> Float:
+    def infer(self, clips: Planes) -> Float:
         """See `Backend.infer`. For what looks at clips: each is a video of its own, so nothing is saved."""
         checked = check_clips(clips, self.spec)
         with self._idle.lent() as stream:
@@ -114,7 +113,7 @@ class _StepBehindDoor:
     def __init__(self, step: Step, door: Callable[[], AbstractContextManager[None]]) -> None:
         self._step, self._door, self.memory = step, door, step.memory
 
-    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+    def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
         """See `Step`."""
         with self._door():
             return self._step(frames, reads, writes, whole)

@@ -13,9 +13,8 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, Shape
 from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
@@ -126,7 +125,7 @@ class _Session:
         """See `Session.make_step`."""
         return _Step(self._session, ("cuda", self._index) if self.binds else ("cpu", 0))
 
-    def values(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def values(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """See `Session.values`."""
         [name], found = self.inputs, [each for each in names if each in self.outputs]
         answers = self._session.run(found, {name: clips}) if found else []
@@ -138,7 +137,7 @@ class OnnxRuntimeBackend(ClipEngine):
 
     _session: _Session
 
-    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+    def infer_in_stages(self, clips: Planes) -> tuple[Float, dict[str, float]]:
         """See `Staged`."""
         if not self._session.binds:
             start = perf_counter()
@@ -164,15 +163,15 @@ class DeviceMemory:
         self._answer = (spec.output_channels, *spec.grid_size[::-1])
         self._batch = 0
 
-    def __call__(self, clips: NDArray[np.float32]) -> Float:
+    def __call__(self, clips: Planes) -> Float:
         """Contiguous (B, 3, T, H, W) to (B, A * (5 + C), rows, columns), a copy."""
         return self.infer_in_stages(clips)[0]
 
-    def infer_in_stages(self, clips: NDArray[np.float32]) -> tuple[Float, dict[str, float]]:
+    def infer_in_stages(self, clips: Planes) -> tuple[Float, dict[str, float]]:
         """The answer, and the seconds of its stages."""
         if len(clips) != self._batch:
             allocate = ort.OrtValue.ortvalue_from_shape_and_type
-            self._clips = allocate(list(clips.shape), np.float32, *self._device)
+            self._clips = allocate(list(clips.shape), clips.dtype.type, *self._device)
             self._raw = allocate([len(clips), *self._answer], np.float32, *self._device)
             self._binding = self._session.io_binding()
             self._binding.bind_ortvalue_input(self._session.get_inputs()[0].name, self._clips)
@@ -203,7 +202,7 @@ class _Step:
             raise ModelFileError(f"onnxruntime keeps no {found.type}: run this file on another engine")
         return ort.OrtValue.ortvalue_from_numpy(np.zeros(found.shape, _TYPES[found.type]), *self._device)
 
-    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+    def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
         """See `Step`."""
         binding = self._session.io_binding()
         if self._device[0] == "cpu":

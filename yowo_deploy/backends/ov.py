@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, Shape
 from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
@@ -122,7 +121,7 @@ class _Session:
         """See `Session.make_step`."""
         return _Step({True: self.compiled, False: self._maps})
 
-    def values(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def values(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """See `Session.values`."""
         compiled = self.compiled
         wanted = {name: output for output in compiled.outputs for name in output.names if name in set(names)}
@@ -144,7 +143,7 @@ class _Step:
         port = self._outputs[True][output]
         return ov.Tensor(port.element_type, port.shape)
 
-    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+    def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
         """See `Step`."""
         request, outputs = self._requests[whole], self._outputs[whole]
         tensors = {FRAMES: ov.Tensor(frames, shared_memory=True), **reads}

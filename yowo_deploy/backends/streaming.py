@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.spec import ModelSpec
 
@@ -46,7 +46,7 @@ class Step(Protocol):
         """New memory for a map, whatever is in it."""
         ...
 
-    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+    def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
         """Run the network, or the part of it that makes the maps.
 
         Args:
@@ -125,11 +125,11 @@ class KeptStream:
 
     def __init__(self, step: Step, keeping: Keeping, spec: ModelSpec, stride: int) -> None:
         self._sets = [_Set(step, keeping, spec) for _ in range(stride)]
-        self._shape = (3, *spec.clip_shape[2:])
+        self._shape, self._type = (3, *spec.clip_shape[2:]), spec.input_type
         self._count = 0
-        self._first: Float | None = None
+        self._first: Planes | None = None
 
-    def push(self, planes: Float) -> Float:
+    def push(self, planes: Planes) -> Float:
         """See `FrameStream.push`.
 
         Raises:
@@ -137,16 +137,16 @@ class KeptStream:
         """
         return self._turn(planes).push(planes)
 
-    def skip(self, planes: Float) -> None:
+    def skip(self, planes: Planes) -> None:
         """As `push`, for a frame without an answer: only the state that later frames need is computed."""
         self._turn(planes).push(planes, whole=False)
 
-    def _turn(self, planes: Float) -> _Set:
+    def _turn(self, planes: Planes) -> _Set:
         """The set whose turn it is, begun if it is new."""
         if planes.shape != self._shape:
             raise InputError(f"planes have shape {planes.shape}, expected {self._shape}")
         if self._first is None:
-            self._first = np.array(planes, np.float32)
+            self._first = np.array(planes, self._type)
         turn = self._sets[self._count % len(self._sets)]
         if self._count < len(self._sets):
             turn.start(self._first)
@@ -158,7 +158,7 @@ class KeptStream:
         self._count = 0
         self._first = None
 
-    def last_of(self, clip: Float) -> Float:
+    def last_of(self, clip: Planes) -> Float:
         """(3, T, H, W) to the raw output of this clip, whatever was pushed before; nothing may be pushed after."""
         [turn] = self._sets
         for index in range(clip.shape[1] - 1):
@@ -175,12 +175,12 @@ class _Set:
 
     def __init__(self, step: Step, keeping: Keeping, spec: ModelSpec) -> None:
         self._step, self._keeping = step, keeping
-        self._ring = np.zeros((2 * keeping.frames, 3, *spec.clip_shape[2:]), np.float32)
+        self._ring = np.zeros((2 * keeping.frames, 3, *spec.clip_shape[2:]), spec.input_type)
         self._next = 0
         self._spare = {name: [step.memory(name) for _ in range(age)] for name, age in keeping.ages.items()}
         self._past = {name: deque([step.memory(name)] * age) for name, age in keeping.ages.items()}
 
-    def start(self, planes: Float) -> None:
+    def start(self, planes: Planes) -> None:
         """As if this frame had been pushed for ever."""
         self._ring[:] = planes
         for _ in range(self._keeping.levels):
@@ -190,7 +190,7 @@ class _Set:
                 self._spare[name] += _different([*past], memory)
                 self._past[name] = deque([memory] * len(past))
 
-    def push(self, planes: Float, whole: bool = True) -> Float:
+    def push(self, planes: Planes, whole: bool = True) -> Float:
         """The raw output at this frame; an empty one where only maps are wanted."""
         for at in (self._next, self._next + self._keeping.frames):
             self._ring[at] = planes

@@ -13,9 +13,8 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
 from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
 from yowo_deploy.backends.dlpack import device_array, processor_array
@@ -144,10 +143,8 @@ class TensorRtBackend(Engine):
 
     def _bind(self, plan: PlanFile, shapes: dict[str, Shape], inputs: list[str], outputs: list[str]) -> None:
         """Check the network's inputs and outputs, and allocate for them."""
-        names = [*inputs, *outputs]
         check_shapes([shapes[n] for n in inputs], [shapes[n] for n in outputs], plan.spec, self._path)
-        if any(self._engine.get_tensor_dtype(name) != self._trt.float32 for name in names):
-            raise ModelFileError(f"{self._path} takes or puts out other numbers than float32: build it again")
+        self._check_types(inputs, outputs)
         self._input, self._output = inputs[0], outputs[0]
         self._least = self._most = shapes[self._input][0]
         if self._least == -1:
@@ -156,8 +153,16 @@ class TensorRtBackend(Engine):
         self.batch = self._least, self._most
         self._allocate(self._most, {name: (self._most, *shapes[name][1:]) for name in outputs})
 
+    def _check_types(self, inputs: list[str], outputs: list[str]) -> None:
+        taken, kind = self.spec.input_type, self._engine.get_tensor_dtype
+        wanted = dict.fromkeys(outputs, self._trt.float32) | dict.fromkeys(inputs, getattr(self._trt, taken))
+        if any(kind(name) != each for name, each in wanted.items()):
+            raise ModelFileError(
+                f"{self._path} takes other numbers than {taken}, or puts out others than float32: build it again"
+            )
+
     def _allocate(self, batch: int, answers: dict[str, tuple[int, ...]]) -> None:
-        self._clips = self._cuda.pinned((batch, *self.spec.clip_shape))
+        self._clips = self._cuda.pinned((batch, *self.spec.clip_shape), self.spec.input_type)
         self._answers = {name: self._cuda.pinned(shape) for name, shape in answers.items()}
         self._raw = self._answers[self._output]
         self._clips_there = self._cuda.device_memory(self._clips.nbytes)
@@ -190,7 +195,7 @@ class TensorRtBackend(Engine):
                 yield
 
     def _infer(self, clips: Any) -> Float:
-        there = device_array(clips, self._cuda.device, self._cuda.stream, self._cuda.device_of)
+        there = device_array(clips, self._cuda.device, self._cuda.stream, self._cuda.device_of, self.spec.input_type)
         count = self._count(clips if there is None else there)
         if there is not None:
             if there.stream is not None:
@@ -205,7 +210,7 @@ class TensorRtBackend(Engine):
         self._cuda.synchronize()
         return self._raw[:count].copy()
 
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def outputs(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`; of a plan built to show its layers."""
         with self._turn():
             self._infer(clips)
@@ -285,12 +290,12 @@ class TensorRtFrames(TensorRtBackend):
     def _bind(self, plan: PlanFile, shapes: dict[str, Shape], inputs: list[str], outputs: list[str]) -> None:
         found = {name: shapes[name] for name in inputs}, {name: shapes[name] for name in outputs}
         self._keeping = Keeping.of(*found, plan.spec, self._path)
-        if any(self._engine.get_tensor_dtype(name) != self._trt.float32 for name in (FRAMES, RAW)):
-            raise ModelFileError(f"{self._path} takes or puts out other numbers than float32: build it again")
+        self._check_types([FRAMES], [RAW])
         self._bytes = {
             name: prod(shapes[name]) * int(self._engine.get_tensor_dtype(name).itemsize) for name in self._keeping.ages
         }
-        self._frames, self._raw = self._cuda.pinned(shapes[FRAMES]), self._cuda.pinned(shapes[RAW])
+        self._frames = self._cuda.pinned(shapes[FRAMES], self.spec.input_type)
+        self._raw = self._cuda.pinned(shapes[RAW])
         self._frames_there = self._cuda.device_memory(self._frames.nbytes)
         self._raw_there = self._cuda.device_memory(self._raw.nbytes)
 
@@ -308,7 +313,7 @@ class TensorRtFrames(TensorRtBackend):
         start = perf_counter()
         return self.infer(clips), {"infer": perf_counter() - start}
 
-    def outputs(self, clips: NDArray[np.float32], names: Sequence[str]) -> dict[str, Float]:
+    def outputs(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`: none, as a streaming file has no layers of clips."""
         return {}
 
@@ -317,7 +322,7 @@ class TensorRtFrames(TensorRtBackend):
         with self._turn():
             return self._cuda.device_memory(self._bytes[output])
 
-    def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+    def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
         """See `Step`. A plan has one context, in which streams take turns; all of it runs whatever is wanted."""
         with self._turn():
             self._frames[:] = frames

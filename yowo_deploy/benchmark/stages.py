@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float, Frame
+from yowo_deploy.arrays import Float, Frame, Planes
 from yowo_deploy.backends.base import Backend, Staged
 from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.benchmark.timing import Timing
@@ -85,7 +85,7 @@ class Live:
         self.seconds = {"preprocess": ready - start, **inside}
         self.seconds |= {"decode + NMS": decoded - inferred, "link": linked - decoded}
 
-    def _infer(self, given: Float) -> tuple[Float, dict[str, float]]:
+    def _infer(self, given: Planes) -> tuple[Float, dict[str, float]]:
         """The raw output for a clip, or for a stream's next planes; and seconds by stage where they are known."""
         if self._inference.by_clip and isinstance(self._model, Staged):
             raw, inside = self._model.infer_in_stages(given)

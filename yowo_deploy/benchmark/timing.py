@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yowo_deploy.arrays import Planes
 from yowo_deploy.backends.base import Backend, Streaming
 from yowo_deploy.errors import InputError
+from yowo_deploy.spec import ModelSpec
 
 PERCENTILES = (50, 90, 95, 99, 100)
 LEAST_ROUNDS = 5
@@ -74,10 +76,15 @@ def model_call(model: Backend, batch: int = 1) -> Callable[[], Any]:
     """A call of a model on `batch` clips of noise, the same each time; of one that takes a video frame by frame, on a
     frame of noise, for that is how it is used."""
     if isinstance(model, Streaming) and batch == 1:
-        planes = np.random.default_rng(0).standard_normal((3, *model.spec.clip_shape[2:]), np.float32)
-        return partial(model.open_stream().push, planes)
-    clips = np.random.default_rng(0).standard_normal((batch, *model.spec.clip_shape), np.float32)
-    return partial(model.infer, clips)
+        return partial(model.open_stream().push, _noise((3, *model.spec.clip_shape[2:]), model.spec))
+    return partial(model.infer, _noise((batch, *model.spec.clip_shape), model.spec))
+
+
+def _noise(shape: tuple[int, ...], spec: ModelSpec) -> Planes:
+    rng = np.random.default_rng(0)
+    return (
+        rng.integers(0, 256, shape, np.uint8) if spec.input_type == "uint8" else rng.standard_normal(shape, np.float32)
+    )
 
 
 def bench_calls(

@@ -39,6 +39,11 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
     is_flag=True,
     help="Write a file for video frame by frame: computes once what neighbouring clips share, with the same answers.",
 )
+@click.option(
+    "--uint8-input",
+    is_flag=True,
+    help="Let the network take planes of bytes and normalise them itself: a quarter of the bytes of a clip.",
+)
 @click.option("--tune", is_flag=True, help="Measure --int8 beside float32 on this machine for 8 s, and warn if slower.")
 @release_options
 @precision_options

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.errors import ModelFileError, SpecError, YowoError, foreign
 from yowo_deploy.model_files.checksum import CHECKSUM_KEY, ONNX_MARK, has_checksum
-from yowo_deploy.model_files.onnx_graph import FLOAT16, FLOAT32, Graph, Tensor, Value, read_graph
+from yowo_deploy.model_files.onnx_graph import FLOAT16, FLOAT32, UINT8, Graph, Tensor, Value, read_graph
 from yowo_deploy.model_files.onnx_operators import check_nodes
 from yowo_deploy.model_files.onnx_shapes import check_shapes
 from yowo_deploy.model_files.protobuf import field
@@ -36,6 +36,7 @@ NOTES = "yowo_"  # begins the keys of metadata that our exporter gives to nodes
 MAX_BYTES = 2 << 30  # what one protobuf file can hold
 
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 16: "bfloat16"}
+_TAKEN = {each: _DTYPES[each] for each in (FLOAT32, UINT8)}
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,19 @@ class OnnxFile:
         """The spec that the file carries.
 
         Raises:
-            SpecError: it carries none, or a broken one.
+            SpecError: it carries none, a broken one, or that of a network which takes another type.
         """
         if METADATA_KEY not in self.metadata:
             raise SpecError(
                 f"{self.path} carries no spec (metadata {METADATA_KEY!r}), so labels and anchors are unknown: "
                 "write the file with `yowo-deploy export`"
             )
-        return ModelSpec.from_json(self.metadata[METADATA_KEY])
+        spec = ModelSpec.from_json(self.metadata[METADATA_KEY])
+        dtype = self.graph.inputs[0].dtype if self.graph.inputs else 0
+        found = _TAKEN.get(dtype, "numbers of another type")
+        if found != spec.input_type:
+            raise SpecError(f"{self.path} takes {found}, its spec says {spec.input_type}: export it again")
+        return spec
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """The float32 and float16 weights by name, as float32."""

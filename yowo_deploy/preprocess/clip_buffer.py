@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Planes
 from yowo_deploy.spec import ModelSpec
 
 
@@ -22,17 +22,17 @@ class ClipBuffer:
 
     def __init__(self, spec: ModelSpec, held: int = 1) -> None:
         self._rings = [_Rings(spec) for _ in range(held)]
-        self._newest: deque[Float] = deque(maxlen=held)
+        self._newest: deque[Planes] = deque(maxlen=held)
         self._count = 0
 
-    def push(self, planes: Float) -> Float:
+    def push(self, planes: Planes) -> Planes:
         """Take the next frame and return the clip that ends with it.
 
         Args:
-            planes: (3, H, W) float32, as `preprocess` gives; not to be changed for the next `held` - 1 pushes.
+            planes: (3, H, W), as `preprocess` gives; not to be changed for the next `held` - 1 pushes.
 
         Returns:
-            (3, T, H, W) float32, contiguous, a view that is valid for `held` pushes.
+            (3, T, H, W) of the same type, contiguous, a view that is valid for `held` pushes.
         """
         self._newest.append(planes)
         rings = self._rings[self._count % len(self._rings)]
@@ -60,13 +60,13 @@ class _Rings:
     def __init__(self, spec: ModelSpec) -> None:
         channels, length, height, width = self._shape = spec.clip_shape
         self._planes = channels * length
-        self._memory = np.zeros((spec.frame_stride, 2 * self._planes, height, width), np.float32)
+        self._memory = np.zeros((spec.frame_stride, 2 * self._planes, height, width), spec.input_type)
         self.count = 0
 
-    def push(self, planes: Float) -> Float:
+    def push(self, planes: Planes) -> Planes:
         rings, length = len(self._memory), self._shape[1]
         ring, start = self._memory[self.count % rings], self.count // rings % self._planes
-        clip: Float = ring[start : start + self._planes].reshape(self._shape)
+        clip: Planes = ring[start : start + self._planes].reshape(self._shape)
         if self.count:
             places = (start + length - 1 + length * np.arange(len(planes))) % self._planes
             for place, plane in zip(places, planes, strict=True):

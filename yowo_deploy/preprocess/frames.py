@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float, Frame
+from yowo_deploy.arrays import Float, Frame, Planes
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec, ResizeFilter
 
@@ -108,19 +108,29 @@ def _resize(
     return list(_resample_rows([cv2.transpose(each) for each in columns], _bands(*down, resize_filter), overshoots))
 
 
-def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Float:
-    """One frame as the model's planes: resized, in the spec's colour order, scaled and normalised.
+def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Planes:
+    """One frame as the model's planes: resized, in the spec's colour order, scaled and normalised; bytes as they are
+    where the network normalises itself (`input_type`).
 
     Args:
         frame_bgr: (H, W, 3) uint8 of any size, or what `as_bgr` makes one of.
 
     Returns:
-        (3, input height, input width) float32, contiguous.
+        (3, input height, input width) float32 or uint8, contiguous.
 
     Raises:
         InputError: the frame is neither.
     """
-    return normalise(resize(as_bgr(frame_bgr), spec.input_size, spec.resize_filter), spec)
+    return to_planes(resize(as_bgr(frame_bgr), spec.input_size, spec.resize_filter), spec)
+
+
+def to_planes(frame_bgr: Frame, spec: ModelSpec) -> Planes:
+    """As `preprocess`, of a frame that has the size of the input."""
+    if spec.input_type == "float32":
+        return normalise(frame_bgr, spec)
+    planes = np.empty((3, *frame_bgr.shape[:2]), np.uint8)
+    cv2.split(frame_bgr, list(planes[:: -1 if spec.colour == "rgb" else 1]))
+    return planes
 
 
 def as_bgr(frame: Frame) -> Frame:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Planes
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.boxes import Detections
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
@@ -108,7 +108,7 @@ class ClipModel:
     def infer(self, request: InferRequest) -> dict[str, NDArray[Any]]:
         """See `ServedModel`."""
         self._health.check()
-        clips: Float = request.inputs["clips"]
+        clips: Planes = request.inputs["clips"]
         if len(clips) < self._least or (self._most is not None and len(clips) > self._most):
             raise Refusal(400, f"the model takes {self._least} to {self._most or 'any number of'} clips in a call")
         raw = guarded(self._health, lambda: self._backend.infer(clips))
@@ -147,7 +147,7 @@ def stream_outputs(found: Detections) -> dict[str, NDArray[Any]]:
 def clip_tensors(spec: ModelSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """Inputs and outputs of `yowo_clip`, as exported files name them."""
     columns, rows = spec.grid_size
-    clips = TensorInfo("clips", "FP32", (-1, *spec.clip_shape))
+    clips = TensorInfo("clips", "UINT8" if spec.input_type == "uint8" else "FP32", (-1, *spec.clip_shape))
     return (clips,), (TensorInfo("raw", "FP32", (-1, spec.output_channels, rows, columns)),)
 
 
@@ -185,5 +185,7 @@ def guarded(health: Health, work: Callable[[], Any]) -> Any:
 
 def _pixel_range(spec: ModelSpec) -> NDArray[np.float64]:
     """(2, 3): what black and white become."""
+    if spec.input_type == "uint8":
+        return np.full((2, 3), 255.0)
     mean, std = np.array(spec.mean), np.array(spec.std)
     return np.stack([-mean / std, (1 - mean) / std])

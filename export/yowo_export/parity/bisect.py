@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import InputError
@@ -93,10 +93,11 @@ class Bisection:
 def bisect(
     reference: Path,
     candidate: Path,
-    clip: Float,
+    clip: Planes,
     own: float,
     options: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
     memory: int = MEMORY,
+    other: Planes | None = None,
 ) -> Bisection:
     """Compare the models layer by layer on one clip.
 
@@ -104,11 +105,12 @@ def bisect(
         reference: checkpoint or ONNX file; or a plan beside a candidate that has a graph.
         candidate: ONNX file, or a plan whose layers were marked (`PlanOptions.show_layers`); or a checkpoint beside a
             reference that has a graph.
-        clip: (3, T, H, W) float32.
+        clip: (3, T, H, W) as the reference takes it.
         own: the error that a layer may add by itself (`Limits.layer`).
         options: of `open_model`, for each of the two.
         memory: most bytes of values at a time, including the engines' copies but not the models; a layer that exceeds
             it is compared by itself.
+        other: the clip as the candidate takes it; by default the same.
 
     Raises:
         InputError: there are no layers to compare.
@@ -118,7 +120,8 @@ def bisect(
     reached: dict[str, float] = {}  # error by layer; of one that only the candidate has, that of its inputs
     for chunk in _chunks(pairs, memory // _COPIES):
         expected = _values(reference, [first for first, second, _ in chunk if first and second], clip, options[0])
-        answers = _values(candidate, [second for first, second, _ in chunk if first in expected], clip, options[1])
+        given = clip if other is None else other
+        answers = _values(candidate, [second for first, second, _ in chunk if first in expected], given, options[1])
         for first, second, layer in chunk:
             one, other = expected.pop(first, None), answers.pop(second, None)
             reached[layer.name] = fed = max((reached[name] for name in layer.feeds), default=0.0)
@@ -198,7 +201,7 @@ def _chunks(pairs: Sequence[tuple[str, str, Layer]], memory: int) -> Iterator[li
         yield chunk
 
 
-def _values(model: Path, names: Sequence[str], clip: Float, options: Mapping[str, Any]) -> dict[str, Float]:
+def _values(model: Path, names: Sequence[str], clip: Planes, options: Mapping[str, Any]) -> dict[str, Float]:
     """Named values of a model, run in a process of its own that ends with this call."""
     with work_folder() as folder:
         file = model

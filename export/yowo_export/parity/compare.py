@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Planes
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.errors import InputError
@@ -112,14 +112,14 @@ class Difference:
         ]
 
 
-Pair = tuple[Float, Float, tuple[int, int]]
+Pair = tuple[Planes, Planes, tuple[int, int]]
 
 
 def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limits: Limits) -> Difference:
     """Run both models over the same clips.
 
     Args:
-        clips: (3, T, H, W) float32 after the preprocessing of each model, and (width, height) of the original frames.
+        clips: (3, T, H, W) after the preprocessing of each model, and (width, height) of the original frames.
         limits: the one for scores also bounds how far below the threshold a missing detection may lie.
 
     Raises:
@@ -154,7 +154,7 @@ def compare(reference: Backend, candidate: Backend, clips: Iterable[Pair], limit
     )
 
 
-def answer_of(model: Backend, clip: Float) -> NDArray[np.float64]:
+def answer_of(model: Backend, clip: Planes) -> NDArray[np.float64]:
     """The raw output for one (3, T, H, W) clip; an engine with a fixed batch gets the clip repeated."""
     return np.asarray(model.infer(np.repeat(clip[None], model.batch[0], axis=0))[0], np.float64)
 

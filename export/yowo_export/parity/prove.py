@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.arrays import Float, Frame
+from yowo_deploy.arrays import Frame, Planes
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import is_checkpoint
@@ -175,19 +175,19 @@ def prove(
     assert proof.difference is not None
     if not wanted.bisect and np.isfinite(proof.difference.raw):
         return proof
-    clip = clips.clip(proof.difference.worst)
+    clip, other = clips.clip(proof.difference.worst), clips.as_for(second.spec).clip(proof.difference.worst)
     if all(is_checkpoint(file) for file in files) and not np.isfinite(proof.difference.raw):
         return _with_odd_modules(files, options, clip, proof)
     on_step("layer by layer, on the clip that differs most")
     try:
-        found = bisect(*files, clip, limits.layer, options, wanted.memory)
+        found = bisect(*files, clip, limits.layer, options, wanted.memory, other)
     except (EngineError, InputError) as error:  # the results so far are not lost
         return replace(proof, failures=(*proof.failures, f"no layers were compared: {error}"))
     hidden = ("a layer differs, though the outputs agree on these clips",)
     return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
 
 
-def _with_odd_modules(files: tuple[Path, Path], options: tuple[Options, Options], clip: Float, proof: Proof) -> Proof:
+def _with_odd_modules(files: tuple[Path, Path], options: tuple[Options, Options], clip: Planes, proof: Proof) -> Proof:
     """The proof with the first module of each checkpoint whose output is non-finite."""
     found = []
     for file, chosen in zip(files, options, strict=True):
@@ -201,9 +201,8 @@ def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Pr
     """The proof with raw outputs and detections compared."""
     found = compare(first, second, _pairs(clips, second.spec), proof.limits)
     failures = [*proof.failures, *found.beyond(proof.limits)]
-    if not found.raw <= proof.limits.raw and _wants_other_colours(
-        first, second, clips.clip(found.worst), proof.limits.raw
-    ):
+    pair = clips.clip(found.worst), clips.as_for(second.spec).clip(found.worst)
+    if not found.raw <= proof.limits.raw and _wants_other_colours(first, second, pair, proof.limits.raw):
         failures.append("the candidate agrees if its colours are swapped: it reads BGR as RGB or the reverse")
     worst = _worst_clip(first, second, clips, found.worst) if np.isfinite(found.raw) else None
     return replace(proof, difference=found, failures=tuple(failures), worst=worst)
@@ -324,9 +323,13 @@ def _pairs(clips: Clips, other: ModelSpec) -> Iterator[Pair]:
         yield one, two, size_wh
 
 
-def _wants_other_colours(first: Backend, second: Backend, clip: Float, limit: float) -> bool:
+def _wants_other_colours(first: Backend, second: Backend, clips: tuple[Planes, Planes], limit: float) -> bool:
     """Whether swapped colours make the candidate agree, and reduce the difference fivefold."""
-    expected, plain, swapped = answer_of(first, clip), answer_of(second, clip), answer_of(second, clip[::-1])
+    expected, plain, swapped = (
+        answer_of(first, clips[0]),
+        answer_of(second, clips[1]),
+        answer_of(second, clips[1][::-1]),
+    )
     if not all(np.isfinite(answer).all() for answer in (expected, plain, swapped)):
         return False
     near, far = (float(np.abs(expected - answer).max()) for answer in (swapped, plain))

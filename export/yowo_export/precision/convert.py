@@ -324,6 +324,8 @@ def _source_spec(source: Path) -> ModelSpec:
         SpecError: it carries no spec.
     """
     spec = read_spec(source)
+    if spec.input_type == "uint8":
+        raise InputError(f"{source} normalises bytes itself: start from a file without --uint8-input")
     if recorded := read_onnx_file(source).metadata.get(GOLDEN_KEY):
         check_golden(spec, recorded, str(source))
     return spec

@@ -135,6 +135,16 @@ def test_clips_that_fit_are_passed_on_as_contiguous_singles(spec: ModelSpec) -> 
     assert np.array_equal(turned, clips[::-1])
 
 
+def test_bytes_and_floats_are_not_taken_for_each_other(spec: ModelSpec) -> None:
+    ours, clips = spec.replace(input_type="uint8"), clips_of(spec, 1)
+    given = clips.astype(np.uint8)
+    assert check_clips(given, ours) is given
+    with pytest.raises(InputError, match="clips are uint8, the model takes float32"):
+        check_clips(given, spec)
+    with pytest.raises(InputError, match="clips are float32, the model takes uint8"):
+        check_clips(clips, ours)
+
+
 def other_output(model: Model, spec: ModelSpec) -> None:
     """One class more than the file says."""
     del model.metadata_props[:]

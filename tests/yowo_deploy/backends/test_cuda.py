@@ -147,10 +147,11 @@ def test_all_that_was_taken_is_given_back_once(monkeypatch: pytest.MonkeyPatch) 
         assert cuda.device_memory(64) in runtime.memory
         array = cuda.pinned((2, 3))
         assert array.shape == (2, 3) and array.dtype == np.float32 and array.ctypes.data in runtime.memory
+        assert cuda.pinned((5,), "uint8").dtype == np.uint8
         launch = cuda.capture(lambda: None)
         assert launch is not None
         launch()
-    assert len(runtime.memory) == 2 and runtime.log.count("cudaGraphLaunch") == 1
+    assert len(runtime.memory) == 3 and runtime.log.count("cudaGraphLaunch") == 1
     cuda.close()
     cuda.close()
     assert not runtime.memory and runtime.device == 0  # the application's own GPU again

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends import trt
 from yowo_deploy.backends.base import Backend, Staged, Streaming
 from yowo_deploy.backends.loader import BACKENDS, open_model
@@ -28,9 +28,9 @@ from yowo_deploy.spec import ModelSpec
 MakeNumpy = Callable[[ModelSpec], Backend]
 
 
-def at(address: int, shape: tuple[int, ...]) -> Float:
+def at(address: int, shape: tuple[int, ...], kind: type = ctypes.c_float) -> Planes:
     """The numbers that lie at an address."""
-    return np.ctypeslib.as_array((ctypes.c_float * int(np.prod(shape))).from_address(address)).reshape(shape)
+    return np.ctypeslib.as_array((kind * int(np.prod(shape))).from_address(address)).reshape(shape)
 
 
 class Gpu:
@@ -51,12 +51,12 @@ class Gpu:
         self.inside -= 1
 
     def device_memory(self, nbytes: int) -> int:
-        block = np.full(nbytes // 4, np.nan, np.float32)  # whoever reads before it is written sees that
+        block = np.full(-(-nbytes // 4), np.nan, np.float32)  # whoever reads before it is written sees that
         self.held[block.ctypes.data] = block
         return int(block.ctypes.data)
 
-    def pinned(self, shape: tuple[int, ...]) -> Float:
-        return np.full(shape, np.nan, np.float32)
+    def pinned(self, shape: tuple[int, ...], dtype: str = "float32") -> Planes:
+        return np.full(shape, np.nan if dtype == "float32" else 99, dtype)
 
     def upload(self, address: int, source: Float) -> None:
         assert self.inside and source.flags.c_contiguous
@@ -88,7 +88,7 @@ class Gpu:
 class TensorRt(SimpleNamespace):
     """The module `tensorrt` with a plan of the small network in it: as much of its API as is used, with its answers."""
 
-    float32, half = "float32", "half"
+    float32, half, uint8 = "float32", "half", "uint8"
     TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
     __version__ = "11.4.0.5"
 
@@ -102,7 +102,7 @@ class TensorRt(SimpleNamespace):
         first = batch[2] if fixed else -1
         self.shapes = {"clips": (first, *spec.clip_shape), "raw": (first, spec.output_channels, *grid)}
         self.batch, self.fixed, self.runtime = batch, fixed, SimpleNamespace()
-        self.types = {"clips": "float32", "raw": "float32"}
+        self.types = {"clips": spec.input_type, "raw": "float32"}
 
     def Runtime(self, logger: Any) -> Any:
         def deserialize(content: bytes) -> Any:
@@ -167,7 +167,8 @@ class Context:
         if not self.engine.runs:
             self.engine.logger.log(TensorRt.ILogger.ERROR, "Error Code 1: Cuda Runtime (an illegal memory access)")
             return False
-        answer = self.engine.network.infer(at(self.addresses["clips"], self.shape))
+        kind = ctypes.c_uint8 if self.engine.types["clips"] == "uint8" else ctypes.c_float
+        answer = self.engine.network.infer(at(self.addresses["clips"], self.shape, kind))
         at(self.addresses["raw"], answer.shape)[:] = answer
         if "shown" in self.engine.shapes:
             at(self.addresses["shown"], self.shape)[:] = 2 * at(self.addresses["clips"], self.shape)
@@ -337,6 +338,31 @@ def test_any_batch_of_the_profile_gives_what_numpy_gives(
         backend.infer(clips_of(spec, 1))
 
 
+@pytest.mark.parametrize("batch", [(1, 2, 3), (2, 2, 2)])
+def test_a_plan_may_take_bytes(
+    batch: tuple[int, int, int], spec: ModelSpec, numpy_backend: MakeNumpy, tmp_path: Path, make: Callable[..., Any]
+) -> None:
+    """From memory of the processor and of the GPU; a plan that takes another type than its record says is refused."""
+    ours, path = spec.replace(input_type="uint8"), tmp_path / "bytes.plan"
+    name, beside = to_name(PlanFile(ours, "tensorrt", "11.4.0.5", "8.9", "a" * 64, batch))
+    write_plan(path, b"ftrt" + b"\0" * 100 + name.encode() + b"weights" * 99, beside)
+    _, module = make(batch, batch[0] == batch[2])
+    module.network = numpy_backend(ours)
+    with pytest.raises(ModelFileError, match="takes other numbers than uint8"):
+        open_model(path)
+    module.types["clips"] = "uint8"
+    clips = np.random.default_rng(0).integers(0, 256, (2, *spec.clip_shape), np.uint8)
+    expected = numpy_backend(ours).infer(clips)
+    with open_model(path) as backend:
+        assert np.array_equal(backend.infer(clips), expected)
+        assert np.array_equal(backend.infer_in_stages(clips)[0], expected)  # type: ignore[attr-defined]
+        assert np.array_equal(backend.infer(OnGpu(clips, None)), expected)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="clips are float32, the model takes uint8"):
+            backend.infer(clips.astype(np.float32))
+        with pytest.raises(InputError, match="taken as uint8, not as <f4"):
+            backend.infer(OnGpu(clips.astype(np.float32), None))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("capturable", [True, False])
 def test_a_stream_that_cannot_be_captured_runs_without_a_graph(
     capturable: bool,
@@ -431,9 +457,9 @@ def test_a_call_taken_apart_gives_the_same_and_waits_after_each_stage(
 class OnGpu:
     """Clips on the GPU of another library."""
 
-    def __init__(self, array: Float, stream: int | None) -> None:
-        self.array, self.shape = array, array.shape
-        self.__cuda_array_interface__ = {"data": (array.ctypes.data, False), "shape": array.shape, "typestr": "<f4"}
+    def __init__(self, array: Planes, stream: int | None) -> None:
+        self.array, self.shape, data = array, array.shape, (array.ctypes.data, False)
+        self.__cuda_array_interface__ = {"data": data, "shape": array.shape, "typestr": array.dtype.str}
         self.__cuda_array_interface__ |= {"version": 3, "stream": stream}
 
 

@@ -46,6 +46,14 @@ def test_every_push_returns_the_last_frames_with_the_first_repeated_before_it(
         assert np.array_equal(clip, clip_of(wanted))
 
 
+def test_bytes_stay_bytes() -> None:
+    buffer = ClipBuffer(spec_of(3, 2).replace(input_type="uint8"))
+    for now in range(9):
+        given = np.full((3, 2, 3), 20 + now, np.uint8)
+        clip = buffer.push(given)
+    assert clip.dtype == np.uint8 and clip.flags.c_contiguous and clip[0, :, 0, 0].tolist() == [24, 26, 28]
+
+
 @law
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 25))
 def test_primed_with_the_end_of_the_video_it_wraps_round(clip_length: int, frame_stride: int, frames: int) -> None:

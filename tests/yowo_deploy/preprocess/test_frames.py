@@ -340,3 +340,15 @@ def test_a_frame_may_be_a_pixel_or_8k(shape: tuple[int, ...], spec: ModelSpec) -
     planes = preprocess(np.full(shape, 51, np.uint8), spec)
     assert planes.shape == (3, spec.input_size[1], spec.input_size[0])
     assert np.allclose(planes, 0.2, atol=1e-6)  # whatever the size, a plain frame stays as bright as it is
+
+
+@pytest.mark.parametrize("colour", ["rgb", "bgr"])
+@pytest.mark.parametrize("size_wh", [(32, 24), (97, 61)])
+def test_bytes_are_what_is_normalised(colour: Any, size_wh: tuple[int, int]) -> None:
+    """Planes of a model that normalises itself, in its colour order, from frames that are resized and that are not."""
+    spec = ModelSpec(("walk",), ((1.0, 1.0),), input_size=(32, 24), stride=8, colour=colour, mean=(0.1, 0.2, 0.3))
+    frame = np.random.default_rng(0).integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)[:, ::-1]
+    planes = preprocess(frame, spec.replace(input_type="uint8"))
+    assert planes.dtype == np.uint8 and planes.shape == (3, 24, 32) and planes.flags.c_contiguous
+    expected = planes / 255 - np.reshape(spec.mean, (3, 1, 1))
+    np.testing.assert_array_equal(preprocess(frame, spec), expected.astype(np.float32))

@@ -19,6 +19,7 @@ from yowo_deploy.errors import EngineError, InputError, MissingExtraError
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.result import Result
 from yowo_deploy.serving import app
+from yowo_deploy.serving.models import clip_tensors
 from yowo_deploy.spec import ModelSpec
 
 MakeBackend = Callable[[ModelSpec], Backend]
@@ -278,3 +279,8 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"yowo-deploy\[serve\]"):
         serving.app  # noqa: B018
+
+
+def test_clips_of_bytes_are_served_as_such(spec: ModelSpec) -> None:
+    [floats], [ours] = (clip_tensors(each)[0] for each in (spec, spec.replace(input_type="uint8")))
+    assert (floats.datatype, ours.datatype) == ("FP32", "UINT8") and floats.shape == ours.shape

@@ -75,7 +75,7 @@ def checkpoint_from_onnx(path: str | os.PathLike[str]) -> Checkpoint:
             named = zip(_OF_NORM, node.inputs[1:], strict=False)
             weights |= {f"{node.name}.{name}": weights[given.removesuffix("_cast")] for name, given in named}
         _fill(model, weights, biases)
-    return Checkpoint(model, spec)
+    return Checkpoint(model, spec.replace(input_type="float32"))
 
 
 def _config(file: OnnxFile) -> YowoConfig:

@@ -20,7 +20,7 @@ namespace yowo {
 // Everything a runtime must know to feed a YOWO model and to read its answer; `yowo_deploy/spec.py` says what each
 // field means. What `from_json` gives is checked; call `check` after changing a field.
 struct ModelSpec {
-  static constexpr int newest_format = 3;
+  static constexpr int newest_format = 4;
   static constexpr double max_clip = 1 << 28;
   static constexpr std::size_t max_labels = 100'000, max_text = 1'000, max_anchors = 1'000;
   static constexpr const char* metadata_key = "yowo_spec";
@@ -34,6 +34,7 @@ struct ModelSpec {
   std::string colour = "rgb";
   std::array<double, 3> mean{0, 0, 0};
   std::array<double, 3> std{1, 1, 1};
+  std::string input_type = "float32";
   std::string resize = "squash";
   std::string resize_filter = "bilinear";
   std::string start_rule = "repeat";
@@ -130,7 +131,8 @@ template <class Spec, class Visit>
 void each_field(Spec& spec, const Visit& visit) {
   visit("labels", spec.labels), visit("anchors", spec.anchors), visit("clip_length", spec.clip_length),
       visit("frame_stride", spec.frame_stride), visit("input_size", spec.input_size), visit("stride", spec.stride),
-      visit("colour", spec.colour), visit("mean", spec.mean), visit("std", spec.std), visit("resize", spec.resize),
+      visit("colour", spec.colour), visit("mean", spec.mean), visit("std", spec.std),
+      visit("input_type", spec.input_type), visit("resize", spec.resize),
       visit("resize_filter", spec.resize_filter), visit("start_rule", spec.start_rule),
       visit("class_activation", spec.class_activation), visit("softmax_classes", spec.softmax_classes),
       visit("attention_sign", spec.attention_sign), visit("confidence_threshold", spec.confidence_threshold),
@@ -242,6 +244,7 @@ inline void ModelSpec::check() const {
   require(softmax_classes >= 0 && softmax_classes <= classes(), "softmax_classes", softmax_classes,
           detail::text("0 to ", classes()));
   detail::one_of("colour", colour, {"rgb", "bgr"});
+  detail::one_of("input_type", input_type, {"float32", "uint8"});
   detail::one_of("resize", resize, {"squash"});
   detail::one_of("resize_filter", resize_filter, {"nearest", "bilinear", "bicubic"});
   detail::one_of("start_rule", start_rule, {"repeat"});

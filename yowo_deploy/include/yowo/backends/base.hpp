@@ -116,6 +116,12 @@ inline void check_shapes(const Named& inputs, const Named& outputs, const ModelS
   check("puts out", outputs, {spec.output_channels(), spec.rows(), spec.columns()});
 }
 
+// Throws ModelFileError: the network takes bytes, and clips and streams hold floats here.
+inline void refuse_bytes(const ModelSpec& spec, const std::string& path) {
+  if (spec.input_type == "uint8")
+    throw ModelFileError(path + " takes uint8, which runs in Python alone so far: export it without --uint8-input");
+}
+
 inline std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 // The last line that says something: OpenVINO's lines before tell where in it.

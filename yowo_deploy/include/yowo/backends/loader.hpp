@@ -66,6 +66,7 @@ inline std::unique_ptr<Backend> open_model(const std::string& name, const Option
   if (backend == "tensorrt")
     throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
   const OnnxFile file = OnnxFile::read(stream, path, streaming);
+  detail::refuse_bytes(file.spec(path), path);
 #if defined(YOWO_WITH_OPENVINO)
   if (backend.empty() || backend == "openvino")
     return std::make_unique<OpenVinoBackend>(path, file, options);

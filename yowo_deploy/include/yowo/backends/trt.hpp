@@ -39,6 +39,7 @@ class TensorRtBackend final : public Backend {
       throw InputError(path + " computes in " + plan_.spec.precision + " on the GPU: leave precision and threads out");
     if (plan_.spec.streaming)
       throw ModelFileError(path + " is of a streaming file, which runs in Python alone so far: build a plan of clips");
+    detail::refuse_bytes(plan_.spec, path_);
     if (plan_.batch[0] > 1) throw ModelFileError(path + " takes no single clips: build it with `--batch 1`");
     verify_plan(stream, path, options.trust);
     choose_device(options.device);

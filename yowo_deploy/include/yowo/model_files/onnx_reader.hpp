@@ -36,6 +36,7 @@ struct OnnxFile {
   static constexpr std::uint64_t max_bytes = std::uint64_t{2} << 30;
 
   std::int64_t opset = 0;
+  std::string input_type;  // of its first input, in the words of the spec
   std::map<std::string, std::string> metadata;
   std::string model;       // the graph as an ONNX file, for an engine: nothing is in it but what was walked
   bool streaming = false;  // it is the streaming form of a file of clips
@@ -45,7 +46,7 @@ struct OnnxFile {
   // or what an engine would make of it is. With `streaming` it is the streaming form, where the file carries one.
   static OnnxFile read(std::istream& stream, const std::string& path, bool streaming = false);
 
-  // The spec that it carries. Throws SpecError: none, or a broken one.
+  // The spec that it carries. Throws SpecError: none, a broken one, or that of a network which takes another type.
   ModelSpec spec(const std::string& path) const {
     const auto found = metadata.find(ModelSpec::metadata_key);
     if (found == metadata.end())
@@ -53,6 +54,8 @@ struct OnnxFile {
                       " carries no spec (metadata 'yowo_spec'), so labels and anchors are unknown: write the file with "
                       "`yowo-deploy export`");
     ModelSpec spec = ModelSpec::from_json(found->second);
+    if (input_type != spec.input_type)
+      throw SpecError(path + " takes " + input_type + ", its spec says " + spec.input_type + ": export it again");
     spec.streaming |= streaming;
     return spec;
   }
@@ -100,6 +103,8 @@ class OnnxWalk {
     });
     append_shared(graph, shared);
     if (graph_.nodes.empty() || !file.opset) refuse("is not an ONNX file: it holds no graph");
+    const std::uint64_t type = graph_.inputs.empty() ? 0 : graph_.inputs[0].type;
+    file.input_type = type == onnx_float32 ? "float32" : type == onnx_uint8 ? "uint8" : "numbers of another type";
     try {
       check_onnx_shapes(graph_);
     } catch (const InputError& error) {
