@@ -109,8 +109,7 @@ def _resize(
 
 
 def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Planes:
-    """One frame as the model's planes: resized, in the spec's colour order, scaled and normalised; bytes as they are
-    where the network normalises itself (`input_type`).
+    """One frame as the model's planes: resized, in the spec's colour order, normalised unless it takes bytes.
 
     Args:
         frame_bgr: (H, W, 3) uint8 of any size, or what `as_bgr` makes one of.
