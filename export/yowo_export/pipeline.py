@@ -17,6 +17,7 @@ from yowo_deploy.model_files.plan_record import Flavour, is_plan
 from yowo_deploy.reporter import Reporter
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import Attention, export_onnx
+from yowo_export.graph.fixed_batch import export_fixed_batch
 from yowo_export.graph.uint8_input import export_uint8
 from yowo_export.plan_builder import PlanOptions, build_plan, check_library
 from yowo_export.precision.convert import store_anew
@@ -41,6 +42,7 @@ def export(
     target: Target = "openvino",
     streaming: bool = False,
     uint8_input: bool = False,
+    batch: int | None = None,
     lower: LowerPrecision | None = None,
     tune: bool = False,
     overwrite: bool = False,
@@ -65,6 +67,7 @@ def export(
             measured to be faster on this machine.
         streaming: write a file for video frame by frame, which computes once what neighbouring clips share.
         uint8_input: let the network take planes of bytes and normalise them itself: a quarter of the bytes.
+        batch: clips a call, fixed in the graph; any number by default.
         lower: a lower precision; float32 by default.
         tune: measure INT8 beside float32 on this machine, with a warning where it is slower.
         overwrite: replace the file if it exists.
@@ -84,16 +87,16 @@ def export(
     path = _output(model, source, output, ".onnx")
     refuse_overwriting(source, path)
     refuse_existing(path, overwrite)
-    _refuse_contradictions(half_weights, target, streaming, uint8_input, lower, tune)
+    _refuse_contradictions(half_weights, target, streaming, uint8_input, batch, lower, tune)
     if lower:
         lower.refuse_report(source, path)
     if path.suffix.lower() in SUFFIXES:
-        if lower is not None or half_weights or streaming or uint8_input or attention:
+        if lower is not None or half_weights or streaming or uint8_input or batch or attention:
             raise InputError(f"{path} is to be a checkpoint, which has its weights alone: leave other options out")
         return _as_checkpoint(load_network(source, clip, labels, anchors), path, source)
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
-        single, made = Path(folder) / "fp32.onnx", Path(folder) / "made.onnx" if uint8_input else path
+        single, made = Path(folder) / "fp32.onnx", Path(folder) / "made.onnx" if uint8_input or batch else path
         whole = Path(folder) / "clips.onnx" if streaming else made
         if not (_is_checkpoint(source) or labels or anchors or _other_clip(str(model), source, clip, target, lower)):
             store_anew(source, single, half_weights, attention)
@@ -114,8 +117,7 @@ def export(
         if streaming:
             agrees = export_streaming(whole, made)
             reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
-        if uint8_input:
-            reporter.message(f"normalising bytes itself it agrees to {export_uint8(made, path):.1e} on ONNX Runtime")
+        _rewrite(made, path, uint8_input, batch, reporter)
     if lower and outcome:
         lower.write_report(outcome, source, path)
     accept(path)
@@ -204,6 +206,17 @@ def _in_single(single: Path, whole: Path, target: Target, streaming: bool, repor
         temporary.write_bytes(single.read_bytes())
 
 
+def _rewrite(made: Path, path: Path, uint8_input: bool, batch: int | None, reporter: Reporter) -> None:
+    """Give a finished file its other input, and its batch."""
+    if uint8_input:
+        ours = made.with_name("bytes.onnx") if batch else path
+        reporter.message(f"normalising bytes itself it agrees to {export_uint8(made, ours):.1e} on ONNX Runtime")
+        made = ours
+    if batch:
+        agrees = export_fixed_batch(made, path, batch)
+        reporter.message(f"in calls of {batch} it agrees to {agrees:.1e} on ONNX Runtime")
+
+
 def _as_checkpoint(found: Checkpoint, path: Path, source: Path) -> Path:
     save_checkpoint(path, found.model, found.spec, {"from": source.name})
     accept(path)
@@ -234,17 +247,20 @@ def _refuse_contradictions(
     target: Target,
     streaming: bool,
     uint8_input: bool,
+    batch: int | None,
     lower: LowerPrecision | None,
     tune: bool,
 ) -> None:
-    if uint8_input and lower is not None and lower.precision == "bf16":
-        raise InputError("--uint8-input is for ONNX files in fp32, fp16 or int8 so far, not in bf16")
+    if (uint8_input or batch) and lower is not None and lower.precision == "bf16":
+        raise InputError("--uint8-input and --batch are for ONNX files in fp32, fp16 or int8 so far, not in bf16")
     if tune and (lower is None or lower.precision != "int8" or target == "tensorrt"):
         raise InputError("--tune measures --int8 beside float32, on openvino or onnxruntime: leave it out")
     if lower is not None and half_weights:
         raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
     if half_weights and target == "onnxruntime":
         raise InputError("--target onnxruntime cuts weights up, which it finds in single precision: no --half-weights")
+    if streaming and batch:
+        raise InputError("--streaming writes a file that takes one frame a call: leave --batch out")
     if streaming and (target == "tensorrt" or (lower is not None and lower.precision == "bf16")):
         raise InputError("--streaming is for ONNX files in fp32, fp16 or int8 so far, not for tensorrt, nor in bf16")
 

@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_220,
+        14_235,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -39,7 +39,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "command line and detection": (3_900, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_290, ("yowo_deploy/serving",)),
     "archive": (1_755, ("yowo_deploy/archive",)),
-    "export": (4_770, ("export",)),
+    "export": (4_835, ("export",)),
     "training": (5_505, ("training",)),
 }
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, FrameStream, Look, Skipping, Streaming
+from yowo_deploy.errors import InputError
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 
 
@@ -20,6 +21,9 @@ class FrameInference:
 
     Attributes:
         parallel: calls of `raw` at once; 1 where the backend keeps the state of the stream.
+
+    Raises:
+        InputError: the backend takes no single clips.
     """
 
     def __init__(self, backend: Backend, look: Look | None = None, sparse: bool = False) -> None:
@@ -27,6 +31,11 @@ class FrameInference:
         stream = backend.open_stream() if isinstance(backend, Streaming) and look is None else None
         self._stream: FrameStream | None = stream if not sparse or isinstance(stream, Skipping) else None
         self.parallel = backend.parallel if self._stream is None else 1
+        if self._stream is None and backend.batch[0] > 1:
+            raise InputError(
+                f"the model takes no fewer than {backend.batch[0]} clips in a call, and a video gives one at a time: "
+                "export it without --batch, or with --batch 1"
+            )
         # `map_ahead` asks for one clip more than it has calls at work.
         held = self.parallel + 1 if self.parallel > 1 else 1
         self._buffer = ClipBuffer(backend.spec, held) if self._stream is None else None

@@ -44,6 +44,7 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
     is_flag=True,
     help="Let the network take planes of bytes and normalise them itself: a quarter of the bytes of a clip.",
 )
+@click.option("--batch", type=click.IntRange(min=1), help="Clips a call, fixed in the graph.  [default: any number]")
 @click.option("--tune", is_flag=True, help="Measure --int8 beside float32 on this machine for 8 s, and warn if slower.")
 @release_options
 @precision_options

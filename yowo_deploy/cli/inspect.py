@@ -72,7 +72,7 @@ def command(
         found = read_onnx_file(path)
         spec = found.spec
         facts |= {"kind": "onnx", "checksum": _checked(found.checked), "opset": found.opset}
-        facts |= {"nodes": found.operators.total()}
+        facts |= {"nodes": found.operators.total(), "batch": found.batch or "any"}
         facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}
         facts |= {"weights_sha256": spec.weights_sha256}
         facts |= _recorded("lowered", found.metadata.get(PRECISION_KEY, "{}"))

@@ -61,6 +61,12 @@ class OnnxFile:
         """Of the standard operators."""
         return self.graph.opset
 
+    @property
+    def batch(self) -> int | None:
+        """Clips that a call must have; None for any number."""
+        side = (self.graph.inputs[0].shape or (-1,))[0]
+        return side if side > 0 else None
+
     @cached_property
     def operators(self) -> Counter[str]:
         """How often each occurs."""

@@ -323,10 +323,13 @@ def _source_spec(source: Path) -> ModelSpec:
         ModelFileError: the source is no such file, or records other preprocessing, which the new file would hide.
         SpecError: it carries no spec.
     """
-    spec = read_spec(source)
+    file = read_onnx_file(source)
+    spec = file.spec
     if spec.input_type == "uint8":
         raise InputError(f"{source} normalises bytes itself: start from a file without --uint8-input")
-    if recorded := read_onnx_file(source).metadata.get(GOLDEN_KEY):
+    if file.batch not in (None, 1):
+        raise InputError(f"{source} takes {file.batch} clips a call: start from a file without --batch")
+    if recorded := file.metadata.get(GOLDEN_KEY):
         check_golden(spec, recorded, str(source))
     return spec
 
