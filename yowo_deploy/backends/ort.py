@@ -20,7 +20,7 @@ from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
 from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import writable_folder
-from yowo_deploy.model_files.onnx_reader import read_onnx_file
+from yowo_deploy.model_files.onnx_reader import OnnxFile, read_onnx_file
 from yowo_deploy.model_files.streaming_form import VideosAtOnce, in_streaming_form
 from yowo_deploy.spec import ModelSpec, Precision
 
@@ -103,7 +103,8 @@ class _Session:
         providers = _providers(kind, index, cache, options)
         with foreign(f"onnxruntime cannot load {path} on {device}", ModelFileError):
             # With its fallback ONNX Runtime would print to stdout and go on without the provider.
-            self._session = ort.InferenceSession(file.model_bytes(), options, providers=providers, enable_fallback=0)
+            model = _given(file, kind, options)
+            self._session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
         if self._session.get_providers()[0] != _PROVIDERS[kind]:
             raise InputError(
                 f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; its reason stands above on "
@@ -227,6 +228,21 @@ def open_file(path: Path, parallel: int = 1, **options: Any) -> Backend:
     """A file in the engine that it is for: of clips or of frames; arguments and errors are those of `_Session`."""
     session = _Session(path, parallel=parallel, **options)
     return (FrameEngine if session.spec.streaming else OnnxRuntimeBackend)(session, path)
+
+
+def _given(file: OnnxFile, kind: str, options: Any) -> bytes:
+    """The model for a session; where ONNX Runtime can take weights from memory, they go into its `options`.
+
+    They must stay where they are until the session is made. Other providers than the CPU's hand models on to parsers of
+    their own, which look for such weights on the disk.
+    """
+    if kind != "cpu" or not hasattr(options, "add_external_initializers_from_files_in_memory"):  # an older one
+        return file.model_bytes()
+    model, weights = file.model_and_weights()
+    if weights:
+        sizes = [len(each) for each in weights.values()]
+        options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
+    return model
 
 
 def _parsed(device: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ FLOAT32, UINT8, INT8, INT32, INT64, FLOAT16, BFLOAT16 = 1, 2, 3, 6, 7, 10, 16  #
 FLOATS = (FLOAT32, FLOAT16, BFLOAT16)
 SIZES = {FLOAT32: 4, UINT8: 1, INT8: 1, INT32: 4, INT64: 8, FLOAT16: 2, BFLOAT16: 2}
 _FLOAT, _INT, _STRING, _INTS = 1, 2, 3, 7  # types of attributes
+_EXTERNAL = 1  # where a tensor's values are: in another file
 
 MAX_NODES = 8_000  # ResNet-101 in INT8 has 1,500, streaming included
 _MAX_NAME = 1024
@@ -147,17 +148,23 @@ class Graph:
     inputs: list[Value]
     outputs: list[Value]
 
-    def parts(self, notes: str | None = None) -> Iterable[Buffer]:
+    def parts(self, notes: str | None = None, beside: Callable[[Tensor], str] | None = None) -> Iterable[Buffer]:
         """The bytes of an ONNX file of this graph, in pieces: those of weights are views of the file that was read.
 
         Args:
             notes: of the nodes' metadata, entries whose keys begin so come along; none by default.
+            beside: the name of the file that holds the values of a tensor in place of this one; "" for those that
+                stand in it, which all do by default.
         """
         made: dict[tuple[str, type, Attribute], bytes] = {}
         pieces: list[Buffer] = [field(1, _node(each, notes, made)) for each in self.nodes]
         pieces.append(field(2, "graph"))
         for tensor in self.tensors:
             head = b"".join(field(1, side) for side in tensor.shape) + field(2, tensor.dtype) + field(8, tensor.name)
+            if beside and (place := beside(tensor)):
+                entry = field(1, "location") + field(2, place)
+                pieces.append(field(5, head + field(13, entry) + field(14, _EXTERNAL)))
+                continue
             head += header(tensor.field, len(tensor.values))
             pieces += [header(5, len(head) + len(tensor.values)) + head, tensor.values]
         pieces += [
@@ -360,7 +367,8 @@ def _text(value: int | Buffer | None) -> str:
 
 
 def _name(value: int | Buffer | None) -> str:
-    text = _text(value)
+    assert not isinstance(value, int)
+    text = "" if value is None else str(value, "utf-8")
     if len(text) > _MAX_NAME:
         raise ModelFileError(f"holds a name of {len(text)} characters, so it is refused")
     return text

@@ -142,10 +142,12 @@ class _Inference:
 
     def _outputs(self, node: Node) -> list[Known]:
         """Types and shapes of a node's outputs."""
-        if missing := [name for name in node.inputs if name and name not in self._known]:
-            raise ModelFileError(f"reads {missing[0][:60]!r}, which nothing before makes, so it is refused")
         try:
             inputs = [self._known[name] if name else _LEFT_OUT for name in node.inputs]
+        except KeyError as error:
+            missing = str(error.args[0])[:60]
+            raise ModelFileError(f"reads {missing!r}, which nothing before makes, so it is refused") from error
+        try:
             kind, shapes = _output_type(node, inputs), [shape for _, shape in inputs]
             if node.operator == "Split":
                 return [(kind, shape) for shape in self._split(node, shapes[0])]

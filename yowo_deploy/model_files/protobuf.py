@@ -7,8 +7,7 @@ from collections.abc import Mapping
 Buffer = bytes | memoryview  # bytes are quicker to walk; what is large stays a view of its file
 Fields = list[tuple[int, "int | Buffer"]]
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_MAX_TAG = 1 << 32  # parsers keep 32 bits: a longer tag is one field for a walker and another for them
+VARINT, BYTES, FIXED32 = 0, 2, 5
 
 
 class Wire:
@@ -28,7 +27,8 @@ class Wire:
         """The fields of a message in their order: number, and an int or the bytes of a string, message or float.
 
         Args:
-            known: by tag (number and wire type), whether the field may occur more than once.
+            known: by tag (number and wire type, in 32 bits: parsers keep no more, so that a longer one would be one
+                field here and another there), whether the field may occur more than once.
 
         Raises:
             ValueError: a field as said above, or twice where it may occur once; IndexError: it is cut off.
@@ -42,13 +42,14 @@ class Wire:
             if tag > 0x7F:
                 tag, at = varint(message, at - 1)
             repeats = known.get(tag)
-            if repeats is None or tag >= _MAX_TAG or tag in once:
-                raise ValueError(f"field {tag >> 3} of type {tag & 7}" + (" again" if tag in once else ""))
             if not repeats:
+                if repeats is None or tag in once:
+                    raise ValueError(f"field {tag >> 3} of type {tag & 7}" + (" again" if tag in once else ""))
                 once.add(tag)
             kind = tag & 7
-            size = 4 if kind == FIXED32 else 8
-            if kind in (VARINT, BYTES):
+            if kind == FIXED32:
+                size = 4
+            else:
                 size = message[at]  # most are of one byte, and calls are dear
                 at += 1
                 if size > 0x7F:

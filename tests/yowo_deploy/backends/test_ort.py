@@ -15,6 +15,9 @@ import pytest
 from yowo_deploy.backends.base import Staged
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.errors import InputError, ModelFileError, OutputError
+from yowo_deploy.model_files import onnx_reader
+from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.onnx_reader import OnnxFile, read_onnx_file
 from yowo_deploy.prefetch import map_ahead
 from yowo_deploy.spec import ModelSpec
 
@@ -223,6 +226,99 @@ def test_threads_share_the_bound_memories_of_a_gpu(
         found = list(map_ahead(bound.infer, clips, 4))
     assert made == [("cuda", 1)] * 2
     assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_large_weights_go_beside_the_model_and_give_the_same_bits(file: Path, spec: ModelSpec) -> None:
+    for path in (file, model_path("default")):
+        read = read_onnx_file(path)
+        model, weights = read.model_and_weights()
+        assert weights and len(model) + sum(map(len, weights.values())) < 1.02 * len(read.model_bytes()) + 2000
+        clips = np.random.default_rng(0).random((1, *read.spec.clip_shape), np.float32)
+        plain = ort.ort.InferenceSession(read.model_bytes(), providers=[CPU])
+        [expected] = plain.run(None, {plain.get_inputs()[0].name: clips})
+        with open_model(path, "onnxruntime") as opened:
+            assert np.array_equal(opened.infer(clips), expected)
+
+
+def test_quantized_weights_go_beside_the_model_as_well(
+    onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    monkeypatch.setattr(onnx_reader, "_LARGE", 500)
+    node, side = onnx.helper.make_node, spec.stride
+    model = onnx_model(
+        spec,
+        nodes=[
+            node("QuantizeLinear", ["clip", "step", "zero"], ["rounded"]),
+            node("DequantizeLinear", ["rounded", "step", "zero"], ["seen"]),
+            node("DequantizeLinear", ["small", "step", "middle"], ["kernel"]),
+            node("Conv", ["seen", "kernel"], ["with_time"], strides=[spec.clip_length, side, side]),
+            node("Squeeze", ["with_time", "time"], ["raw"]),
+        ],
+    )
+    kernel = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    constants = {"small": kernel, "step": np.array(0.01), "zero": np.array(128), "middle": np.array(0)}
+    kinds = {"small": np.int8, "step": np.float32, "zero": np.uint8, "middle": np.int8}
+    constants["small"] = np.random.default_rng(0).integers(-99, 99, kernel.shape)
+    del model.graph.initializer[0]
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(each.astype(kinds[name]), name) for name, each in constants.items()
+    )
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert list(map(len, read_onnx_file(path).model_and_weights()[1].values())) == [kernel.size]
+    clips = np.random.default_rng(0).random((2, *spec.clip_shape), np.float32)
+    plain = ort.ort.InferenceSession(read_onnx_file(path).model_bytes(), providers=[CPU])
+    with open_model(path, "onnxruntime") as opened:
+        assert np.array_equal(opened.infer(clips), plain.run(None, {"clip": clips})[0])
+
+
+def test_a_session_is_made_of_what_was_read_whatever_lies_there_later(
+    file: Path, spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = np.random.default_rng(0).random((1, *spec.clip_shape), np.float32)
+    with open_model(file, "onnxruntime") as opened:
+        expected = opened.infer(clips)
+    copy = Path(shutil.copy(file, tmp_path))
+
+    def then_changed(path: Path) -> OnnxFile:
+        found = read_onnx_file(path)
+        path.write_bytes(b"of another")
+        return found
+
+    monkeypatch.setattr(ort, "read_onnx_file", then_changed)
+    monkeypatch.chdir(tmp_path)
+    with open_model(copy, "onnxruntime") as opened:
+        assert np.array_equal(opened.infer(clips), expected)
+
+
+def test_a_session_copies_the_weights_that_lay_beside_its_model(file: Path, spec: ModelSpec) -> None:
+    model, weights = read_onnx_file(file).model_and_weights()
+    given, options = {name: bytearray(values) for name, values in weights.items()}, ort.ort.SessionOptions()
+    options.add_external_initializers_from_files_in_memory(
+        list(given), list(given.values()), list(map(len, given.values()))
+    )
+    session = ort.ort.InferenceSession(model, options, providers=[CPU])
+    clips = np.random.default_rng(0).random((1, *spec.clip_shape), np.float32)
+    before = session.run(None, {"clip": clips})[0]
+    for values in given.values():
+        values[:] = bytes(len(values))
+    assert before.any() and np.array_equal(session.run(None, {"clip": clips})[0], before)
+
+
+def test_no_file_on_a_disk_is_taken_for_a_weight(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_onnx_file(file)
+    model, weights = read.model_and_weights()
+    assert not {*weights} & {*read.model_and_weights()[1]}  # names anew at every call
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match=next(iter(weights))):
+        ort.ort.InferenceSession(model, providers=[CPU])
+
+
+def test_a_runtime_that_takes_no_weights_from_memory_and_other_providers_get_the_model_whole(file: Path) -> None:
+    read = read_onnx_file(file)
+    assert ort._given(read, "cpu", object()) == ort._given(read, "cuda", ort.ort.SessionOptions()) == read.model_bytes()
+    assert len(ort._given(read, "cpu", ort.ort.SessionOptions())) < len(read.model_bytes()) // 2
 
 
 @pytest.mark.gpu
