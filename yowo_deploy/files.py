@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fnmatch
 import gzip
@@ -29,6 +30,7 @@ UNPACKED, RATIO = 16 << 20, 100
 
 _TEMPORARY = re.compile(r"(?:\..*\.)?yowo-(\d+)-\w{8}(?:\..{0,15})?")
 _SWEPT: set[Path] = set()
+_OURS: set[Path] = set()  # temporary files and folders of this process, from before they are there until they are gone
 
 
 @contextlib.contextmanager
@@ -52,6 +54,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             stem = target.stem.encode("ascii", "ignore").decode()[:40]
             # Named before it is there: SIGTERM may raise behind the call that makes it.
             temporary = Path(os.path.abspath(target.parent), f".{stem}.{_mark()}{target.suffix[:16]}")
+            _OURS.add(temporary)
             handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror}; choose another output path") from error
@@ -69,6 +72,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # the error of the block says more
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
+                _OURS.discard(temporary)
         with contextlib.suppress(OSError):
             os.close(handle)
 
@@ -88,6 +92,7 @@ def work_folder() -> Iterator[Path]:
             place = Path(tempfile.gettempdir())
             sweep(place)
             folder = place / _mark()
+            _OURS.add(folder)
             folder.mkdir(0o700)
         except OSError as error:
             raise OutputError(f"cannot make a temporary folder: {error.strerror}; set TMPDIR to another") from error
@@ -97,8 +102,24 @@ def work_folder() -> Iterator[Path]:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            _OURS.discard(folder)
         with contextlib.suppress(OSError):
             os.close(handle)
+
+
+@atexit.register
+def remove_left() -> None:
+    """Remove the temporary files and folders that this process made and did not come to remove.
+
+    What a signal raises can come between any two calls: behind the entry of a context manager and before whatever
+    would leave it, or in the middle of leaving it.
+    """
+    while _OURS:
+        path = _OURS.pop()
+        if f"yowo-{os.getpid()}-" in path.name:  # a fork has its parent's list too
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _mark() -> str:

@@ -36,7 +36,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (3_900, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "command line and detection": (3_905, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_290, ("yowo_deploy/serving",)),
     "archive": (1_755, ("yowo_deploy/archive",)),
     "export": (4_835, ("export",)),

@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from yowo_deploy.files import remove_left
+
 SOURCE = Path(__file__).with_suffix(".c")
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EDQUOT": errno.EDQUOT}
 LONGEST = 500  # characters of a line
@@ -169,7 +171,8 @@ def _run(arguments: list[str], folder: str, number: int, error: int, said: Path,
     counted = number if number >= 0 else _NEVER
     shim.fail_call(os.fsencode(folder), counted, error)
     code = _called(arguments)
-    gc.collect()  # as at the end of Python
+    gc.collect()  # as at the end of Python, and
+    remove_left()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.write(result, json.dumps([bool(shim.calls_failed()), shim.calls_made()]).encode())
     sys.stderr.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import gzip
 import hashlib
 import os
@@ -15,13 +16,16 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy import files
-from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.arrays import Frame
+from yowo_deploy.errors import InputError, OutputError, VideoError
 from yowo_deploy.files import (
     atomic_write,
     existing_file,
@@ -31,6 +35,10 @@ from yowo_deploy.files import (
     visible_files,
     write_text,
 )
+from yowo_deploy.result import Result
+from yowo_deploy.sinks import VideoSink
+from yowo_deploy.sinks.base import Sinks
+from yowo_deploy.video import writer
 
 
 @settings(max_examples=30, deadline=None)
@@ -318,3 +326,133 @@ def test_files_are_found_behind_links_and_not_in_hidden_places(tmp_path: Path) -
     found = [file.relative_to(root).as_posix() for file in visible_files(root, "*.xml")]
     assert found == ["a.xml", "b/2.xml", "b.xml", "link/3.xml"]
     assert [file.name for file in visible_files(tmp_path / "root" / "__MACOSX")] == ["5.xml"]  # asked for by name
+
+
+def _stopped_at(event: int, call: Callable[[], object]) -> bool:
+    """Call it and raise what SIGTERM raises at that event of Python's in this package or in context managers.
+
+    Whether there was such an event.
+    """
+    left = event
+
+    def traced(frame: FrameType, kind: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.endswith(("contextlib.py", "files.py", "video.py", "writer.py", "base.py")):
+            return None
+        left -= 1
+        if left == -1:
+            raise SystemExit(143)
+        return traced
+
+    try:
+        sys.settrace(traced)
+        call()
+    except SystemExit:
+        pass
+    finally:
+        sys.settrace(None)
+    return left < 0
+
+
+def _written(path: Path, error: BaseException | None) -> None:
+    with suppress(ZeroDivisionError), atomic_write(path) as temporary:
+        temporary.write_text("new")
+        if error is not None:
+            raise error
+
+
+def _sunk(path: Path, frame: Result | None) -> None:
+    """As `detect` does."""
+    with suppress(VideoError), Sinks() as sinks:
+        sinks.add("video", VideoSink(path, 25, (64, 48)))
+        if frame is not None:
+            sinks.write(frame.frame, frame)
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError()])
+def test_whatever_call_a_signal_comes_behind_no_temporary_file_outlives_the_process(
+    error: BaseException | None, tmp_path: Path
+) -> None:
+    file, event, goes_on, stray = tmp_path / "a.txt", 0, True, 0
+    gc.freeze()  # what is there already need not be looked through each time
+    while goes_on:
+        file.write_text("old")
+        goes_on = _stopped_at(event, lambda: _written(file, error))
+        gc.collect()
+        stray += len(list(tmp_path.iterdir())) > 1
+        files.remove_left()
+        [left] = tmp_path.iterdir()
+        assert left.read_text() in (("old", "new") if error is None else ("old",)), event
+        event += 1
+    gc.unfreeze()
+    assert event > 60 and stray > 0  # it was not for nothing
+
+
+class _Bytes:
+    """An encoder that is quick."""
+
+    def __init__(self, path: Path, *_: object) -> None:
+        self._stream = path.open("wb", buffering=0)
+
+    def write(self, frame_bgr: Frame) -> None:
+        self._stream.write(frame_bgr.tobytes())
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_no_sink_keeps_its_file_whatever_call_a_signal_comes_behind(
+    frames: bool, made_up: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(writer._ENCODERS, ".webm", _Bytes)
+    event, goes_on, frame = 0, True, made_up(0) if frames else None
+    gc.freeze()
+    while goes_on:
+        goes_on = _stopped_at(event, lambda: _sunk(tmp_path / "a.webm", frame))
+        gc.collect()
+        files.remove_left()
+        assert {each.name for each in tmp_path.iterdir()} <= {"a.webm"}, event
+        event += 1
+    gc.unfreeze()
+    assert event > 200
+
+
+def test_a_sink_that_was_made_and_lost_is_freed_with_its_file(tmp_path: Path) -> None:
+    VideoSink(tmp_path / "a.webm", 25, (64, 48))
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_makes_its_file_at_once_and_not_when_the_first_frame_comes(
+    made_up: Callable[..., Result], tmp_path: Path
+) -> None:
+    opened = writer.VideoWriter(tmp_path / "a.webm", 25, (64, 48))
+    [temporary] = tmp_path.iterdir()
+    temporary.unlink()
+    opened.write(made_up(0).frame)
+    with suppress(OutputError):
+        opened.__exit__(None, None, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fork_leaves_the_files_of_its_parent(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        child = os.fork()
+        if child == 0:
+            files.remove_left()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert temporary.exists()
+        temporary.write_text("new")
+    assert not files._OURS
+
+
+def test_the_end_of_a_process_removes_what_no_block_removed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from yowo_deploy import files\n"
+        "left = [Path(sys.argv[1], files._mark()) for _ in range(2)]; files._OURS.update(left)\n"
+        "left[0].touch(); left[1].mkdir(); (left[1] / 'x').touch(); sys.exit(143)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 143
+    assert not list(tmp_path.iterdir())

@@ -21,6 +21,7 @@ from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.reporter import Reporter
+from yowo_deploy.sinks.video import VideoSink
 from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, left_out, shown_source
 
 
@@ -175,4 +176,6 @@ def _detect_one(settings: Settings, detector: Detector, source: Source, places: 
                 if perf_counter() - shown > PROGRESS_EVERY_S:
                     shown, counts = perf_counter(), recording.counts
                     update(counts.frames, f"{counts.rate(source.live)}, {sum(source.counts.dropped.values())} dropped")
+        if stopped and not source.live and not recording.counts.frames:
+            recording.sinks.drop(VideoSink)  # which needs a frame
     return recording.summary(detector.confidence, stopped), stopped

@@ -100,6 +100,11 @@ class Sinks:
             except Exception as error:  # a sink may fail with whatever it likes: the stream goes on
                 self._fail(name, error)
 
+    def drop(self, kind: type) -> None:
+        """Close those of a kind without their files."""
+        for name in [name for name, sink in self._alive.items() if isinstance(sink, kind)]:
+            self._alive.pop(name).__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
     def __enter__(self) -> Sinks:
         return self
 

@@ -67,13 +67,15 @@ class VideoSink:
         self._next_number = 0
         self.encode_ms = 0.0
         self._ended = threading.Event()
+        # Started with the first frame: a thread would hold a sink that a signal lets no block close, and its file.
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
     def write(self, frame: Frame, result: Result) -> None:
         """Hand a frame over; waits when the encoder is far behind, raises what the encoder raised."""
         if self._failure is not None:
             raise self._failure
+        if self._thread.ident is None:
+            self._thread.start()
         self._queue.maxsize = max(1, min(WAITING, WAITING_BYTES // frame.nbytes))
         self._queue.put((frame, result))
 
@@ -102,6 +104,8 @@ class VideoSink:
             raise self._failure
 
     def _end(self) -> None:
+        if self._thread.ident is None:
+            return
         self._queue.put(None)
         self._ended.wait()  # Thread.join, once a signal has interrupted it, takes a thread that runs for one that ended
         self._thread.join()

@@ -157,6 +157,7 @@ class _PyAv:
         self._stream.width, self._stream.height = (side - side % 2 for side in size_wh)  # 4:2:0 needs even sides
         self._stream.pix_fmt = "yuv420p"
         self._stream.bit_rate = max(MIN_BITS, int(BITS_A_PIXEL * fps * size_wh[0] * size_wh[1]))
+        self._container.start_encoding()  # makes the file, here and not in whatever thread writes the first frame
 
     def write(self, frame_bgr: Frame) -> None:
         even = frame_bgr[: self._stream.height, : self._stream.width]

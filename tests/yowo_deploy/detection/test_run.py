@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from yowo_deploy import Outputs, detect
 from yowo_deploy.cli import cli
+from yowo_deploy.detector import Detector
 from yowo_deploy.errors import InputError
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import ModelSpec
@@ -122,6 +123,23 @@ def test_the_reading_is_ended_from_outside_with_whole_files(model: Path, video: 
     )  # the second: unread
     assert summary.interrupted and summary.frames < FRAMES
     assert len(detections(tmp_path / "yard.jsonl")) == summary.frames
+
+
+def test_a_reading_that_is_stopped_before_the_first_frame_is_no_failure_and_leaves_an_old_video(
+    model: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def at_once(stop: Callable[[], None]) -> Iterator[None]:
+        stop()
+        yield
+
+    monkeypatch.setattr(Detector, "stream", lambda *_: iter(()))  # as one whose source was closed in time
+    (tmp_path / "old.webm").write_text("old")
+    notes = Notes()
+    outputs = Outputs(video=str(tmp_path / "old.webm"), json=str(tmp_path / "new.jsonl"))
+    [summary] = detect([video], outputs, model, while_reading=at_once, overwrite=True, reporter=notes)
+    assert summary.interrupted and not summary.failed and not notes.errors
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"old.webm": "old", "new.jsonl": ""}
 
 
 def test_a_former_option_is_taken_and_reported_once(model: Path, video: Path) -> None:
