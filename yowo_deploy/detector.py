@@ -25,7 +25,7 @@ from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.model_files.streaming_form import VideosAtOnce
 from yowo_deploy.postprocess.class_filter import ClassFilter
 from yowo_deploy.postprocess.decode import detect_and_best
-from yowo_deploy.postprocess.linker import TUBE_DECAY, OnlineLinker
+from yowo_deploy.postprocess.linker import MAX_GAP, TUBE_DECAY, OnlineLinker
 from yowo_deploy.prefetch import Prefetch, map_ahead
 from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import as_bgr, preprocess
@@ -125,6 +125,7 @@ class DetectorOptions:
         averaged = bool(spec.tube_decay) if self.tube_scores is None else self.tube_scores
         return OnlineLinker(
             min_frames=2,  # a single detection is no evidence of a person
+            max_gap=MAX_GAP + self.every - 1,  # frames that were dropped, beside those between two runs of the model
             appear=confidence,
             keep=self.keep_of(spec) or None,
             decay=((spec.tube_decay or TUBE_DECAY) if averaged else 0.0) if decay is None else decay,
@@ -275,9 +276,9 @@ class Detector(Closing):
             lead_in: frames at the beginning that get no detections, and are only seen. With `lead_in_frames` of them
                 those behind get the detections of the whole video, to the bit.
         """
-        self.reset()
-        self._count, self._number, self._asked_from = first, first - 1, first + lead_in
         with self._alone("detections()"):
+            self.reset()
+            self._count, self._number, self._asked_from = first, first - 1, first + lead_in
             yield from self._unlinked(frames, AHEAD)
 
     @property

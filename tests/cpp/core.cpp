@@ -428,6 +428,22 @@ YOWO_TEST(people_are_followed_until_the_size_of_frames_changes) {
   detector.push({pixels.data(), 8, 4});
   check::equal(detector.tracks().at(0)->tracker_id(), std::int64_t{0}, "numbered from 0 again");
   check::that(detector.finish().empty(), "a tube of one frame is none");
+  yowo::Options rarely = shown(0.05);
+  rarely.every = 60;
+  yowo::Detector patient(std::make_unique<Answers>(), rarely);
+  for (int frame = 0; frame < 121; ++frame) {
+    const yowo::Result& result = patient.push({pixels.data(), 8, 4});
+    check::that(result.ended.empty() && result.detections.tracker_id.at(0) == 0, "followed however rarely it is asked");
+  }
+  check::equal(patient.finish().at(0).size(), std::size_t{121}, "a box in each frame between");
+}
+
+YOWO_TEST(versions_of_libraries_follow_from_their_numbers) {
+  const auto same = [](const char* flavour, int number, const char* version) {
+    check::equal(yowo::library_version(flavour, number), std::string(version), flavour);
+  };
+  same("tensorrt", 8601, "8.6.1"), same("tensorrt", 100800, "10.8.0"), same("tensorrt", 101303, "10.13.3");
+  same("tensorrt-rtx", 10701, "1.7.1");  // what the library of 1.7.1.116 gives
 }
 
 YOWO_TEST(results_are_one_line_of_json) {

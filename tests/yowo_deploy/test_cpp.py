@@ -63,6 +63,7 @@ CORE = (
     "nothing_is_allocated_once_the_stream_runs",
     "wrong_frames_and_answers_are_errors_that_say_what_to_do",
     "people_are_followed_until_the_size_of_frames_changes",
+    "versions_of_libraries_follow_from_their_numbers",
     "results_are_one_line_of_json",
     "what_the_fuzzer_began_with_is_read",
 )

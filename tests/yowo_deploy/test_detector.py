@@ -394,6 +394,19 @@ def test_with_a_stride_every_so_many_frames_are_asked_for_and_the_others_carried
         assert not (result.carried and (result.ended or result.best_score))
 
 
+@pytest.mark.parametrize("every", [51, 52, 70])
+def test_people_are_followed_however_rarely_the_model_runs(
+    every: int, spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    detector, still = Detector(numpy_backend(spec), 0.05, every=every), np.full((12, 20, 3), 90, np.uint8)
+    results = [detector.push(still) for _ in range(3 * every + 1)]
+    people = [result.detections.tracker_id for result in results]
+    assert len(results[0].detections) and all(np.array_equal(each, people[0]) for each in people)  # type: ignore[arg-type]
+    tubes = detector.finish()
+    assert len(tubes) == len(results[0].detections)
+    assert all(tube.frames.tolist() == list(range(3 * every + 1)) for tube in tubes)
+
+
 def test_people_keep_their_ids_and_their_tubes_end_once(spec: ModelSpec, numpy_backend: Backends) -> None:
     still = [np.full((12, 20, 3), 90, np.uint8)] * 8
     detector = Detector(numpy_backend(spec), 0.05, linker=OnlineLinker(patience=1), every=2)
@@ -465,7 +478,12 @@ def test_only_wanted_classes_are_told(spec: ModelSpec, numpy_backend: Backends) 
         Detector(numpy_backend(spec), classes=["run"])
 
 
-def test_the_best_score_is_told_though_nothing_is_shown(spec: ModelSpec, numpy_backend: Backends) -> None:
+@pytest.mark.parametrize("sigmoids", [False, True])
+def test_the_best_score_is_told_though_nothing_is_shown(
+    sigmoids: bool, spec: ModelSpec, numpy_backend: Backends
+) -> None:
+    """Of AVA's models too, whose boxes are found by objectness and shown by the scores of their classes."""
+    spec = spec.replace(class_activation="softmax+sigmoid", softmax_classes=0) if sigmoids else spec
     frame = frames_of(1)[0]
     best = Detector(numpy_backend(spec), 0.0).push(frame)
     nothing = Detector(numpy_backend(spec), 1.0).push(frame)
@@ -568,10 +586,14 @@ def test_two_streams_of_one_detector_are_refused_until_the_first_has_ended(
     detector, frames = Detector(numpy_backend(spec), 0.05), frames_of(4)
     first = detector.stream(frames)
     next(first)
-    for call in (lambda: next(detector.stream(frames)), lambda: detector.push(frames[0])):
+    for call in (
+        lambda: next(detector.stream(frames)),
+        lambda: detector.push(frames[0]),
+        lambda: next(detector.detections(frames)),
+    ):
         with pytest.raises(InputError, match=r"while stream\(\) of the same detector is at work.*end that one first"):
             call()
-    assert len(list(first)) == 3  # undisturbed
+    assert [result.frame_index for result in first] == [1, 2, 3]  # undisturbed
     left = detector.stream(frames)
     next(left)
     left.close()

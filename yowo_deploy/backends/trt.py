@@ -284,6 +284,19 @@ class TensorRtBackend(Engine):
             self._cuda.close()
 
 
+class _Memory:
+    """Memory of a map on the GPU; once no stream holds it, it is there for the next map of that size.
+
+    The engine frees all of it when it closes. What still runs on it is in the same CUDA stream as what comes.
+    """
+
+    def __init__(self, address: int, spare: list[int]) -> None:
+        self.address, self._spare = address, spare
+
+    def __del__(self) -> None:
+        self._spare.append(self.address)
+
+
 class TensorRtFrames(TensorRtBackend):
     """A plan of a streaming file: maps stay on the GPU, bound as inputs and outputs in turn. See `Streaming`."""
 
@@ -298,6 +311,7 @@ class TensorRtFrames(TensorRtBackend):
         self._raw = self._cuda.pinned(shapes[RAW])
         self._frames_there = self._cuda.device_memory(self._frames.nbytes)
         self._raw_there = self._cuda.device_memory(self._raw.nbytes)
+        self._spare: dict[int, list[int]] = {nbytes: [] for nbytes in self._bytes.values()}
 
     def open_stream(self) -> KeptStream:
         """See `Streaming.open_stream`."""
@@ -318,16 +332,19 @@ class TensorRtFrames(TensorRtBackend):
         return {}
 
     def memory(self, output: str) -> Memory:
-        """See `Step.memory`: an address on the GPU, freed with the engine."""
+        """See `Step.memory`."""
+        nbytes = self._bytes[output]
         with self._turn():
-            return self._cuda.device_memory(self._bytes[output])
+            spare = self._spare[nbytes]
+            return _Memory(spare.pop() if spare else self._cuda.device_memory(nbytes), spare)
 
     def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
         """See `Step`. A plan has one context, in which streams take turns; all of it runs whatever is wanted."""
         with self._turn():
             self._frames[:] = frames
             self._cuda.upload(self._frames_there, self._frames)
-            bound = {FRAMES: self._frames_there, RAW: self._raw_there, **reads, **writes}
+            bound = {name: each.address for maps in (reads, writes) for name, each in maps.items()}
+            bound |= {FRAMES: self._frames_there, RAW: self._raw_there}
             ready = all(self._context.set_tensor_address(name, address) for name, address in bound.items())
             if not ready or not self._context.execute_async_v3(self._cuda.stream):
                 raise YowoError(f"{self.name} failed on {self._path}: {self._reason()}")

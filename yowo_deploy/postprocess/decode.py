@@ -83,7 +83,7 @@ def detect_and_best(
     iou: float | None = None,
     keep: float = 0.0,
 ) -> tuple[Detections, float]:
-    """As `detect`, and the highest score of all, shown or not: a threshold below it would have shown something.
+    """As `detect`, and the highest score of any class, shown or not: a threshold below it would have shown something.
 
     Args:
         keep: with this, every detection whose objectness exceeds it, whatever its score: what a linker with hysteresis
@@ -109,7 +109,7 @@ def detect_and_best(
     found = Detections(
         xyxy.astype(np.float32), best.max(axis=1), best.argmax(axis=1), best, objectness=objectness[rows]
     )
-    return found, float(order_by.max())
+    return found, float(scores.max())
 
 
 def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:

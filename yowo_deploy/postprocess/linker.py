@@ -15,6 +15,7 @@ from yowo_deploy.errors import InputError
 # Share of the box before, a frame later. On the test videos of J-HMDB-21 it halved the boxes that miss the truth by
 # little: frame-mAP 54.6 without, 55.0 with 0.3, 55.2 with 0.5.
 BOX_INERTIA = 0.5
+MAX_GAP = 50  # frames
 TUBE_DECAY = 0.97  # a frame; between 0.9 and 1 nothing changes but how fast labels follow
 
 
@@ -59,7 +60,7 @@ class OnlineLinker:
         min_iou: float = 0.2,
         memory: int = 1000,
         alpha: float = 0.5,
-        max_gap: int = 50,
+        max_gap: int = MAX_GAP,
         min_frames: int = 1,
         decay: float = 0.0,
         appear: float = -1.0,

@@ -291,6 +291,23 @@ def test_frame_by_frame_a_plan_gives_what_the_clip_gives(streaming_plan: tuple[P
         streams[0].push(np.zeros((3, *spec.clip_shape[2:]), np.float32))
 
 
+def test_memory_of_a_video_that_is_over_is_the_next_one_s(streaming_plan: tuple[Path, Gpu, Frames]) -> None:
+    """A server opens a stream a video, and all of the GPU would be taken at last."""
+    path, gpu, _ = streaming_plan
+    with open_model(path) as backend:
+        assert isinstance(backend, Streaming)
+        clips, planes = clips_of(backend.spec, 3), np.ones((3, *backend.spec.clip_shape[2:]), np.float32)
+        held = set[int]()
+        for _ in range(4):
+            backend.infer(clips)
+            streams = [backend.open_stream(), backend.open_stream()]
+            raws = [stream.push(planes) for stream in streams]
+            assert all((raw == said(lambda ago: 1.0)).all() for raw in raws)
+            del streams, raws
+            held.add(len(gpu.held))
+        assert len(held) == 1
+
+
 def test_a_streaming_plan_that_fails_or_is_another_s_is_named(streaming_plan: tuple[Path, Gpu, Frames]) -> None:
     path, gpu, module = streaming_plan
     module.runs = False

@@ -187,7 +187,9 @@ class Detector {
     count_ = 0, number_ = -1;
     result_.source = source, result_.detections.clear(), result_.ended.clear();
     // Tubes of one frame are not among those that end: it is uncertain whether anyone was there.
-    linker_ = OnlineLinker(5, 0.2, 1000, 0.5, 50, 2, decay_, confidence_, keep_ > 0 ? keep_ : -1);
+    // Up to 50 frames in a row may have been dropped, beside those between two runs of the model.
+    linker_ = OnlineLinker(5, 0.2, 1000, 0.5, 49 + std::min(every_, 1 << 30), 2, decay_, confidence_,
+                           keep_ > 0 ? keep_ : -1);
   }
 
  private:

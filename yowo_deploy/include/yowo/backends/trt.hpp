@@ -49,6 +49,7 @@ class TensorRtBackend final : public Backend {
   const ModelSpec& spec() const override { return plan_.spec; }
 
   const float* infer(const float* clip) override {
+    require(cudaSetDevice(device_));  // it is a thread's own, and this may be another than the one that opened the plan
     require(cudaMemcpyAsync(gpu_.there[0], clip, plan_.spec.clip_size() * sizeof(float), cudaMemcpyHostToDevice,
                             gpu_.stream));
     if (!context_->enqueueV3(gpu_.stream)) throw YowoError(path_ + " failed on the GPU: " + listener_.reason);
@@ -91,14 +92,11 @@ class TensorRtBackend final : public Backend {
                           device.find_first_not_of("0123456789", 5) == std::string::npos;
     if (!device.empty() && device != "cuda" && !numbered)
       throw InputError("a plan runs on cuda or cuda:N, not on '" + device + "'");
-    const int index = numbered && device.size() > 5 ? std::stoi(device.substr(5)) : 0;
+    device_ = numbered && device.size() > 5 ? std::stoi(device.substr(5)) : 0;
     cudaDeviceProp properties{};
-    if (cudaSetDevice(index) != cudaSuccess || cudaGetDeviceProperties(&properties, index) != cudaSuccess)
-      throw InputError(detail::text("there is no GPU of number ", index, " that CUDA can use: a plan needs one"));
-    const int version = getInferLibVersion();  // 10.8.0 is 100800; 8.6.1 was 8601
-    const std::string said = version >= 100000
-                                 ? detail::text(version / 10000, ".", version / 100 % 100, ".", version % 100)
-                                 : detail::text(version / 1000, ".", version / 100 % 10, ".", version % 100);
+    if (cudaSetDevice(device_) != cudaSuccess || cudaGetDeviceProperties(&properties, device_) != cudaSuccess)
+      throw InputError(detail::text("there is no GPU of number ", device_, " that CUDA can use: a plan needs one"));
+    const std::string said = library_version(YOWO_TENSORRT_FLAVOUR, getInferLibVersion());
     check_plan(path_, plan_, YOWO_TENSORRT_FLAVOUR, said, detail::text(properties.major, ".", properties.minor));
     require(cudaStreamCreate(&gpu_.stream));
   }
@@ -143,6 +141,7 @@ class TensorRtBackend final : public Backend {
 
   std::string path_;
   PlanFile plan_;
+  int device_ = 0;
   Listener listener_;  // before what needs them: they must live longer
   Gpu gpu_;
   std::unique_ptr<nvinfer1::IRuntime> runtime_;

@@ -208,6 +208,13 @@ inline void verify_plan(std::istream& stream, const std::string& path, bool trus
                          "...: copy both again, or rebuild");
 }
 
+// "10.8.0" for what `getInferLibVersion` gives: 100800. TensorRT 8 and 9 had a digit less for the minor number, 8601;
+// TensorRT-RTX counts from 1 and never had: 10701 is 1.7.1.
+inline std::string library_version(const std::string& flavour, int number) {
+  const int major = flavour == "tensorrt" && number < 100000 ? 1000 : 10000;
+  return detail::text(number / major, ".", number / 100 % (major / 100), ".", number % 100);
+}
+
 // Refuse a plan that this machine cannot load, before anything of it is loaded; see Python's `check_plan`.
 inline void check_plan(const std::string& path, const PlanFile& plan, const std::string& flavour,
                        const std::string& version, const std::string& compute_capability) {
