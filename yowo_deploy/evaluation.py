@@ -117,7 +117,7 @@ def evaluate(
             `tube_decay` and `every` is 1. Not by AVA's rules.
         workers: processes, each with an engine, that share the videos; the cores are divided among them.
         reporter: receives messages and progress; by default they are logged.
-        options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
+        options: of `open_model`: backend, device, precision, threads, clip, cache, trust, parallel.
 
     Raises:
         InputError: the classes of model and data set differ, or `save` holds other detections.
@@ -130,7 +130,7 @@ def evaluate(
     videos, absent = split_present(tested)
     if absent:
         reporter.message(f"{absent} of {absent + len(videos)} test videos are not in {data or dataset}: left out")
-    with open_model(model, parallel=min(2, os.cpu_count() or 1), **options) as backend:
+    with open_model(model, **{"parallel": min(2, os.cpu_count() or 1), **options}) as backend:
         if backend.spec.labels != truth.labels:
             raise InputError(
                 f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "

@@ -19,12 +19,14 @@ def checked_keywords(function: Callable[P, R]) -> Callable[P, R]:
     return _checked(function, signature(function).parameters)
 
 
-def checked_keywords_with(passed_to: Callable[..., object]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """As `checked_keywords`, of a function that passes its `**options` on to another one."""
+def checked_keywords_with(passed_to: Callable[..., object], *chosen: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `checked_keywords`, of a function that passes its `**options` on to another one, whose arguments `chosen` it
+    sets by itself."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         own = (name for name, each in signature(function).parameters.items() if each.kind is not each.VAR_KEYWORD)
-        return _checked(function, dict.fromkeys([*own, *signature(passed_to).parameters]))
+        passed = (name for name in signature(passed_to).parameters if name not in chosen)
+        return _checked(function, dict.fromkeys([*own, *passed]))
 
     return decorate
 

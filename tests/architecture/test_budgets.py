@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_341,
+        14_351,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -36,7 +36,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (3_905, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "command line and detection": (3_906, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_290, ("yowo_deploy/serving",)),
     "archive": (1_755, ("yowo_deploy/archive",)),
     "export": (4_835, ("export",)),

@@ -364,4 +364,4 @@ def test_a_data_set_is_evaluated_in_one_call(
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr("yowo_deploy.evaluation.open_model", lambda path, **options: Knowing(spec, 0))
     with pytest.raises(InputError, match="knows 3 classes"):
-        evaluate("made-up.onnx", "synthetic", tmp_path)
+        evaluate("made-up.onnx", "synthetic", tmp_path, parallel=1)

@@ -23,6 +23,7 @@ from yowo_deploy.keywords import checked_keywords, nearest_name
         (detect, "conf", "confidence"),
         (detect, "thread", "threads"),
         (evaluate, "precison", "precision"),
+        (detect, "streaming", "streams"),
         (bench, "sec", "seconds"),
         (bench, "backends", "backend"),
     ],

@@ -68,7 +68,7 @@ class ArchiveSummary:
     progress: Progress
 
 
-@checked_keywords_with(open_model)
+@checked_keywords_with(open_model, "streaming")  # `clips` says it
 def batch(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],

@@ -25,7 +25,7 @@ from yowo_deploy.sinks.video import VideoSink
 from yowo_deploy.video.sources import Source, find_sources, is_elsewhere, left_out, shown_source
 
 
-@checked_keywords_with(open_model)
+@checked_keywords_with(open_model, "streaming")  # `clips` says it
 def detect(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     outputs: Outputs = Outputs(),  # noqa: B008  # a frozen value
@@ -78,7 +78,7 @@ def detect(
         reporter: receives messages, errors and progress; by default they are logged.
         while_reading: makes a context in which a source is read, from a function that ends the reading. The files are
             then closed as at the end of the source.
-        options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
+        options: of `open_model`: backend, device, precision, threads, clip, cache, trust, parallel.
 
     Returns:
         One summary a source, in the order in which they ended; fewer where `while_reading` ended the reading.

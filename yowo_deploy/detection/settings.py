@@ -67,9 +67,10 @@ class Settings:
         """
         if live and self.features:
             raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
-        parallel = 1 if live else PARALLEL
+        given = [self.options[name] for name in ("streams", "parallel") if self.options.get(name) is not None]
+        parallel = given[0] if given else 1 if live else PARALLEL
         chosen = {"parallel": parallel, "streaming": None if self.features else self.shown.streams(self.clips)}
-        if not self.features and self.tune is not False:
+        if not self.features and self.tune is not False and not given:
             how = (self.shown, self.clips, parallel, self.options, self.measures(live), self.reporter.message)
             chosen |= choice.options(self.shown) if (choice := tuned(self.model, *how)) else {}
         with closed_on_error(open_model(self.model, **{**self.options, **chosen})) as backend:
@@ -83,7 +84,8 @@ class Settings:
     def open_pool(self) -> StreamPool:
         """For several live sources at once."""
         streaming = self.shown.streams(self.clips, "many") if on_cpu(self.options.get("device")) else None
-        with closed_on_error(open_model(self.model, parallel=PARALLEL, streaming=streaming, **self.options)) as backend:
+        given = {"parallel": PARALLEL, "streaming": streaming, **self.options}
+        with closed_on_error(open_model(self.model, **given)) as backend:
             return StreamPool(backend, MAX_WAIT_MS, **vars(self._shown_of(backend)))
 
     def sinks(self, places: Iterable[Mapping[str, str]]) -> int:

@@ -51,8 +51,18 @@ class ClassFilter:
         return found[rows]
 
     def tubes(self, tubes: Sequence[Tube]) -> tuple[Tube, ...]:
-        """Those of a wanted class."""
-        return tuple(tube for tube in tubes if self._mask[tube.class_id])
+        """Those of a wanted class; of a model that gives several, also those whose wanted one exceeds the threshold.
+
+        These have that class and its mean score, and no scores of single frames, which a tube has of its best class.
+        """
+        wanted = (tube if self._mask[tube.class_id] else self._second(tube) for tube in tubes)
+        return tuple(tube for tube in wanted if tube is not None)
+
+    def _second(self, tube: Tube) -> Tube | None:
+        scores = self._masked(np.zeros(1, np.float32) if tube.class_scores is None else tube.class_scores)
+        best = int(scores.argmax())
+        exceeds = self._several and bool(scores[best] > self._confidence)
+        return replace(tube, class_id=best, score=float(scores[best]), scores=None) if exceeds else None
 
     def _masked(self, scores: Float) -> Float:
         return np.where(self._mask, scores, np.float32(0))

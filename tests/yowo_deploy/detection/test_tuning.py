@@ -167,6 +167,25 @@ def test_detect_opens_what_was_chosen(
     assert asked == [opened]
 
 
+@pytest.mark.parametrize("name", ["parallel", "streams"])
+def test_calls_at_once_that_are_given_are_made(name: str, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds({Choice("onnxruntime", True, 1): 0.5}, monkeypatch)
+    choose(plain, measure=True)
+    settings = Settings(Outputs(json="-"), str(plain), options={name: 3})
+    with settings.open_detector(False, "a.webm") as detector:
+        assert (detector.backend.name, detector.backend.parallel) == ("openvino", 3)  # not what a trial found
+    opened: list[int] = []
+    real = tuning.open_model
+
+    def opened_with(path: Path, **options: Any) -> Any:
+        opened.append((backend := real(path, **options)).parallel)
+        return backend
+
+    monkeypatch.setattr("yowo_deploy.detection.settings.open_model", opened_with)
+    settings.open_pool().close()
+    assert opened == [3]
+
+
 @pytest.mark.parametrize(
     ("live", "tune", "trials"), [(True, None, 1), (True, False, 0), (False, None, 0), (False, True, 1)]
 )

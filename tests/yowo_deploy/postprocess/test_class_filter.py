@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,16 @@ def test_tubes_of_wanted_classes_stay() -> None:
     tubes = [Tube(class_id, np.arange(3), np.zeros((3, 4), np.float32)) for class_id in (0, 1, 1, 2)]
     assert ClassFilter(spec_of(False), ["walk"], 0.25).tubes(tubes) == (tubes[1], tubes[2])
     assert ClassFilter(spec_of(False), "walk", 0.25).tubes(tubes) == (tubes[1], tubes[2])
+
+
+def test_a_person_who_is_shown_for_another_label_has_a_tube_of_it() -> None:
+    means = np.array([[0.9, 0.1, 0.8], [0.9, 0.1, 0.2], [0.3, 0.1, 0.7]], np.float32)
+    one = Tube(0, np.arange(3), np.zeros((3, 4), np.float32), 0.9, np.full(3, 0.9, np.float32), 5)
+    tubes = [replace(one, class_id=int(each.argmax()), class_scores=each) for each in means]
+    kept = ClassFilter(spec_of(True), [LABELS[2]], 0.25).tubes(tubes)
+    assert [(tube.class_id, tube.score, tube.tracker_id) for tube in kept] == [(2, means[0, 2], 5), (2, 0.9, 5)]
+    assert kept[0].scores is None and kept[1] is tubes[2]
+    assert ClassFilter(spec_of(False), [LABELS[2]], 0.25).tubes(tubes) == (tubes[2],)
 
 
 def test_a_class_that_the_model_lacks_is_refused() -> None:
