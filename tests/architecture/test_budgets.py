@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_351,
+        14_364,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -26,7 +26,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/sinks",
         ),
     ),
-    "datasets": (5_500, ("yowo_deploy/datasets",)),
+    "datasets": (5_530, ("yowo_deploy/datasets",)),
     "measurement": (
         2_575,
         (
@@ -36,9 +36,9 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (3_906, ("yowo_deploy/cli", "yowo_deploy/detection")),
-    "serving": (2_290, ("yowo_deploy/serving",)),
-    "archive": (1_755, ("yowo_deploy/archive",)),
+    "command line and detection": (3_920, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "serving": (2_311, ("yowo_deploy/serving",)),
+    "archive": (1_760, ("yowo_deploy/archive",)),
     "export": (4_835, ("export",)),
     "training": (5_505, ("training",)),
 }
