@@ -43,7 +43,7 @@ def _open(
     """The sources that could be opened, by name, and the names of the others, which are reported at once."""
     recordings: dict[str, Recording] = {}
     failed: list[str] = []
-    for text, outputs in zip(texts, places, strict=True):
+    for number, (text, outputs) in enumerate(zip(texts, places, strict=True)):
         try:
             source = stack.enter_context(settings.open_source(text))
         except YowoError as error:
@@ -51,7 +51,7 @@ def _open(
             failed.append(shown_source(text))
             continue
         name = source.name if source.name not in recordings else f"{source.name} ({len(recordings) + 1})"
-        recordings[name] = Recording(settings, source, outputs, pool.spec, stack)
+        recordings[name] = Recording(settings, source, number, outputs, pool.spec, stack)
     return recordings, failed
 
 

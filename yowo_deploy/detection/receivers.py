@@ -24,7 +24,7 @@ from yowo_deploy.sinks.jsonl import Messages
 from yowo_deploy.sinks.messages import EVENTS_FORMATS, EventsFormat, level_of
 from yowo_deploy.sinks.mqtt import MqttBroker
 from yowo_deploy.sinks.webhook import Webhook
-from yowo_deploy.video.sources import Source, shown_source
+from yowo_deploy.video.sources import Source
 
 MQTT_PASSWORD = "YOWO_MQTT_PASSWORD"  # the name of an environment variable
 
@@ -80,7 +80,7 @@ class Receivers:
         """Connect to the receivers.
 
         Args:
-            sources: as `detect` takes them, for the names of `camera`.
+            sources: as `detect` takes them, which `camera` names.
 
         Raises:
             YowoError: an address is none, a secret is missing, the broker refuses the user, the port is taken.
@@ -93,7 +93,7 @@ class Receivers:
             raise InputError(
                 f"events format {self.events_format!r} is not known, expected {' or '.join(EVENTS_FORMATS)}"
             )
-        return OpenReceivers(self, reporter, dict(zip(map(shown_source, sources), self.camera, strict=False)))
+        return OpenReceivers(self, reporter)
 
     def secret(self) -> str:
         """Of the webhook; "" where none is named.
@@ -113,14 +113,13 @@ class OpenReceivers(Closing):
 
     Args:
         reporter: receives a line when a receiver fails or is back, and at the end one for messages that were lost.
-        cameras: names by source.
 
     Raises:
         YowoError: see `Receivers.open`.
     """
 
-    def __init__(self, options: Receivers, reporter: Reporter, cameras: Mapping[str, str]) -> None:
-        self._options, self._reporter, self._cameras = options, reporter, cameras
+    def __init__(self, options: Receivers, reporter: Reporter) -> None:
+        self._options, self._reporter = options, reporter
         self._receivers: dict[str, Receiver] = {}
         self._names = Counter[str]()
         with ExitStack() as stack:
@@ -154,15 +153,16 @@ class OpenReceivers(Closing):
         return {(name, what): n for name, each in self._receivers.items() for what, n in dict(each.counts).items()}
 
     def sinks(
-        self, source: Source, events: Callable[[], Messages], zones: Callable[[], Zones]
+        self, source: Source, events: Callable[[], Messages], zones: Callable[[], Zones], number: int = 0
     ) -> Iterator[tuple[str, Sink]]:
         """Name and sink of each receiver for one source.
 
         Args:
             events: makes what makes the messages, for each sink its own.
             zones: makes what finds the zones of people.
+            number: of the source in the order in which they were given, from 0: names do not tell channels apart.
         """
-        name = self._name(source)
+        name = self._name(source, number)
         options = self._options
         if self._mqtt:
             yield "MQTT", MqttSink(self._mqtt, name, events(), zones(), options.events_format)
@@ -187,10 +187,10 @@ class OpenReceivers(Closing):
         self._receivers[name] = receiver
         stack.callback(receiver.close)
 
-    def _name(self, source: Source) -> str:
+    def _name(self, source: Source, number: int) -> str:
         """As it was given, or made of the source; of two that would be the same, the second is numbered."""
-        if (given := self._cameras.get(source.name)) is not None:
-            return given
+        if self._options.camera:
+            return self._options.camera[number]
         file = Path(source.name)
         name = level_of(file.stem if file.is_file() else file.name if file.is_dir() else source.name)
         self._names[name] += 1

@@ -131,7 +131,7 @@ def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str,
     opening = False
     with ExitStack() as stack:
         detector: Detector | None = None
-        for text, outputs in zip(texts, places, strict=True):
+        for number, (text, outputs) in enumerate(zip(texts, places, strict=True)):
             try:
                 with settings.open_source(text) as source:
                     if settings.features:  # the bank is of one video
@@ -140,7 +140,7 @@ def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str,
                     opening = detector is None
                     detector = detector or stack.enter_context(settings.open_detector(source.live, text))
                     opening = False
-                    summary, stopped = _detect_one(settings, detector, source, outputs)
+                    summary, stopped = _detect_one(settings, detector, source, number, outputs)
             except YowoError as error:
                 if len(texts) == 1 or opening:  # without a model no other source will do better
                     raise
@@ -154,7 +154,9 @@ def _detect_in_turn(settings: Settings, texts: list[str], places: list[dict[str,
     return summaries
 
 
-def _detect_one(settings: Settings, detector: Detector, source: Source, places: dict[str, str]) -> tuple[Summary, bool]:
+def _detect_one(
+    settings: Settings, detector: Detector, source: Source, number: int, places: dict[str, str]
+) -> tuple[Summary, bool]:
     """The summary, and whether the reading was stopped."""
     detector.reset(source.name)
     stopped = False
@@ -165,7 +167,7 @@ def _detect_one(settings: Settings, detector: Detector, source: Source, places: 
         source.close()
 
     with ExitStack() as stack:
-        recording = Recording(settings, source, places, detector.spec, stack)
+        recording = Recording(settings, source, number, places, detector.spec, stack)
         label, total = f"detecting {Path(source.name).name}", source.frames_declared or None
         with settings.while_reading(stop), settings.reporter.progress(label, total) as update:
             shown = 0.0

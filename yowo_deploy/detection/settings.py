@@ -101,13 +101,20 @@ class Recording:
     """One source with its sinks and counts.
 
     Args:
+        number: of the source in the order in which they were given, from 0.
         places: the file of each output, see `Outputs.places`.
         spec: of the model.
         stack: closes the sinks.
     """
 
     def __init__(
-        self, settings: Settings, source: Source, places: Mapping[str, str], spec: ModelSpec, stack: ExitStack
+        self,
+        settings: Settings,
+        source: Source,
+        number: int,
+        places: Mapping[str, str],
+        spec: ModelSpec,
+        stack: ExitStack,
     ) -> None:
         self.source, self._settings = source, settings
         self._files = tuple(places.values())
@@ -119,7 +126,7 @@ class Recording:
             self._video = sink if isinstance(sink, VideoSink) else self._video
             self._events = sink if isinstance(sink, EventSink) else self._events
         for name, sink in settings.receivers.sinks(
-            source, partial(settings.outputs.messages, spec), settings.outputs.new_zones
+            source, partial(settings.outputs.messages, spec), settings.outputs.new_zones, number
         ):
             self.sinks.add(name, sink)
         self.counts = FrameCounts()

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from time import time
 from typing import NamedTuple
+from urllib.parse import quote
 
 import cv2
 
@@ -82,7 +83,7 @@ class Webhook(Queued):
 
     def _send(self, post: Post) -> None:
         now = self._clock()
-        headers = {"Idempotency-Key": post.key}
+        headers = {"Idempotency-Key": quote(post.key, safe=":")}  # the name of a zone may be in it, in any script
         if self._secret:
             headers[SIGNATURE] = signature(self._secret, int(now), post.body)
         request(self._endpoint, "POST", self._endpoint.path, post.body, headers, clock=self._clock)

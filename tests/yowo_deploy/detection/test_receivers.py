@@ -98,6 +98,24 @@ def test_receivers_get_what_the_file_of_events_gets_and_no_folder_is_made(
     assert CANARY not in alone.output + both.output
 
 
+@pytest.mark.parametrize("name", ["rtsp://recorder/cam/realmonitor", "webcam 0"])
+def test_each_source_has_the_camera_given_in_its_place(name: str, made_up: Callable[..., Result]) -> None:
+    """Channels of a recorder differ in what is not shown, and a webcam is shown otherwise than it is given."""
+
+    class Channel:
+        counts = None
+
+    Channel.name = name  # type: ignore[attr-defined]
+    texts = ["rtsp://recorder/cam/realmonitor?channel=1", "rtsp://recorder/cam/realmonitor?channel=2"]
+    with Receiver() as receiver:
+        given = Receivers(webhook=receiver.url, webhook_private=True, camera=("hall", "yard"))
+        with given.open(Reporter(), texts) as opened:
+            for number in (1, 0):
+                [(_, sink)] = opened.sinks(Channel(), lambda: Events(min_frames=1), lambda: Zones(()), number)  # type: ignore[arg-type]
+                sink.write(made_up(0).frame, made_up(0, {0: [0.9, 0, 0]}))
+        assert [got.json["source"] for got in receiver.got] == ["yard", "hall"]
+
+
 def test_a_receiver_that_refuses_costs_itself_alone_and_is_told_in_two_lines(
     model: Path, video: Path, tmp_path: Path
 ) -> None:

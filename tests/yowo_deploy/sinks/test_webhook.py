@@ -73,6 +73,16 @@ def test_each_message_arrives_once_signed_and_valid(made_up: MadeUp, project_roo
     assert keys == [f"{event}:new", f"{event}:update:2", f"{event}:update:4", f"{event}:end"]
 
 
+def test_the_key_of_a_message_is_a_header_in_every_script() -> None:
+    """The id of an alert of several people ends with the name of their zone."""
+    with Receiver() as receiver, Webhook(receiver.url, private=True) as hook:
+        for name in ("\u5165\u53e3", "door"):
+            hook.post({"id": f"7-0-{name}", "type": "new"})
+        hook.close()
+        assert hook.counts == {"sent": 2}
+    assert [got.headers["Idempotency-Key"] for got in receiver.got] == ["7-0-%E5%85%A5%E5%8F%A3:new", "7-0-door:new"]
+
+
 def test_the_signature_is_that_of_its_time() -> None:
     """By another implementation: printf '7.{}' | openssl dgst -sha256 -hmac key."""
     expected = "77bc83bd1f40422311e47918b203449aecf84b02c1568bb1b570ac2a474cc2d8"
