@@ -110,11 +110,16 @@ def cut_clips(moments: Sequence[Moment], output: str | os.PathLike[str]) -> list
     """
     folder, made = writable_folder(output), []
     for number, moment in enumerate(moments, 1):
-        stem = re.sub(r"[^\w.-]+", "_", f"{Path(moment.source).stem}")[:80]
-        path = folder / f"{number:04}-{stem}-{moment.first_frame}-{moment.label}.webm"
+        stem, label = _plain(Path(moment.source).stem, 150), _plain(moment.label, 60)
+        path = folder / f"{number:04}-{stem}-{moment.first_frame}-{label}.webm"
         _cut_clip(moment, path)
         made.append(path)
     return made
+
+
+def _plain(name: str, most: int) -> str:
+    """As a part of a file's name: without slashes, which labels have too, and of `most` bytes."""
+    return re.sub(r"[^\w.-]+", "_", name).encode()[:most].decode(errors="ignore")
 
 
 def _cut_clip(moment: Moment, path: Path) -> None:

@@ -208,7 +208,7 @@ def _names(sources: Sequence[str]) -> Iterator[str]:
     seen: Counter[str] = Counter()
     for source in sources:
         file = Path(source)
-        if known := file.stem if file.is_file() else file.name if file.is_dir() else "":
+        if known := file.stem if file.is_file() else os.path.basename(os.path.abspath(file)) if file.is_dir() else "":
             yield known
             continue
         name = re.sub(r"[^\w.-]+", "_", shown_source(source)).strip("_.") or "source"
@@ -220,14 +220,19 @@ def _place(text: str, suffix: str, name: str, several: bool) -> str:
     if text == STDOUT:
         return text
     if "{name}" in text:
-        return text.replace("{name}", name)
+        return text.replace("{name}", _fitting(name, text))
     if text.endswith(("/", os.sep)) or Path(text).is_dir():
-        while len(os.fsencode(name)) > LONGEST_NAME - len(suffix):
-            name = name[:-1]
-        return str(Path(text) / f"{name}{suffix}")
+        return str(Path(text) / f"{_fitting(name, '{name}' + suffix)}{suffix}")
     if several:
         raise InputError(f"several sources cannot go into one {text}: give a folder, as out/, or a name with {{name}}")
     return text
+
+
+def _fitting(name: str, pattern: str) -> str:
+    """As much of a name as file systems take where it stands in for `{name}`: else a run would fail at its end."""
+    while name and any(len(os.fsencode(p.replace("{name}", name))) > LONGEST_NAME for p in Path(pattern).parts):
+        name = name[:-1]
+    return name
 
 
 def _refuse(source: str, model: str, places: Mapping[str, str], overwrite: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_clips_show_the_moment_and_a_second_on_both_sides(archive: Path, tmp_pat
     assert len(clip) == 35  # from frame 15 - 10 to the end of the video
     change = [float(np.abs(a.astype(int) - b).mean()) for a, b in zip(clip, frames, strict=True)]
     assert max(change[:10]) < 30 and np.mean(change[10:30]) > np.mean(change[:10])  # a box is drawn in these
+
+
+@pytest.mark.parametrize("label", ["jump/leap", "../../out", "\u8dd1" * 100])
+def test_no_label_leads_out_of_the_folder_of_clips(label: str, archive: Path, tmp_path: Path) -> None:
+    [moment] = find(archive, boxes=True, limit=1)
+    [path] = cut_clips([replace(moment, label=label)], tmp_path / "clips")
+    assert path.is_file() and [*(tmp_path / "clips").iterdir()] == [path] and [*tmp_path.iterdir()] == [path.parent]
 
 
 def test_the_command_lists_moments_and_cuts_clips(archive: Path, tmp_path: Path) -> None:

@@ -90,6 +90,24 @@ def test_one_call_writes_what_the_command_writes(
     assert summary.confidence == 0.05 < summary.best_score and not summary.failed
 
 
+@pytest.mark.parametrize("place", ["runs/{name}/{name}.webm", "runs/{name}.events.jsonl", "runs/"])
+def test_a_long_name_of_a_video_makes_names_that_file_systems_take(place: str, tmp_path: Path) -> None:
+    source = tmp_path / ("\u8dd1" * 83 + "ab.mp4")
+    source.touch()
+    [files] = Outputs(video=place).places([str(source)], "default", False)
+    made = tmp_path / files["video"]
+    made.parent.mkdir(parents=True)
+    made.touch()
+    assert made.name.startswith("\u8dd1" * 70)
+
+
+def test_a_folder_that_is_named_by_dots_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "yard" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "yard" / "below")
+    [files] = Outputs(json="runs/{name}/a.jsonl").places([".."], "default", False)
+    assert files == {"json": "runs/yard/a.jsonl"}
+
+
 def test_trails_are_drawn_in_the_video_on_request(model: Path, video: Path, tmp_path: Path) -> None:
     shown = []
     for trail in ("0", "9"):
