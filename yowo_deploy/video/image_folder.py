@@ -84,6 +84,8 @@ class ImageFolder(Closing):
             except InputError as error:
                 raise VideoError(str(error)) from error
             width, height = picture_size(packed)
+            if not width * height:  # OpenCV reads TIFF, JPEG 2000 and more, whatever the name is, and of any size
+                raise VideoError(f"{file} cannot be read as a picture: expected JPEG, PNG, BMP or WebP")
             if width * height > MAX_PIXELS:
                 raise VideoError(f"{file} is of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down")
             frame = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR)

@@ -33,9 +33,9 @@ def _webp(kind: bytes, content: bytes) -> tuple[int, int]:
 def _jpeg(packed: bytes) -> tuple[int, int]:
     """The largest size that a segment before the first scan states."""
     at, found = 2, (0, 0)
-    while at + 9 < len(packed) and packed[at] == 0xFF:
+    while 0 <= (at := packed.find(b"\xff", at)) < len(packed) - 9:  # decoders pass over what stands between segments
         marker = packed[at + 1]
-        if marker == 0xFF:  # fills
+        if marker in (0x00, 0xFF):  # fills
             at += 1
             continue
         if marker == 0xDA:

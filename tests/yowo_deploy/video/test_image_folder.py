@@ -94,6 +94,17 @@ def test_a_picture_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path
         open_video(tmp_path)
 
 
+@pytest.mark.parametrize("kind", [".jp2", ".tiff", ".pgm"])
+def test_a_picture_of_another_kind_is_refused_before_it_is_decoded(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose size nothing looks at: 400 bytes of JPEG 2000 make gigabytes."""
+    (tmp_path / "1.png").write_bytes(bytes(cv2.imencode(kind, np.zeros((64, 64), np.uint8))[1]))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(VideoError, match=r"1\.png cannot be read as a picture: expected JPEG, PNG, BMP or WebP"):
+        open_video(tmp_path)
+
+
 def test_hidden_files_are_no_pictures_and_names_may_be_no_utf_8(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

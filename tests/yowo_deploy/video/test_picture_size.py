@@ -24,6 +24,17 @@ def test_what_has_no_whole_header_has_no_size(content: bytes) -> None:
     assert picture_size(content) == (0, 0)
 
 
+@pytest.mark.parametrize("between", [b"\0", b"ab\0c", b"\xff\xff", b"\xff\0"])
+def test_what_stands_between_segments_is_passed_over_as_decoders_do(between: bytes) -> None:
+    packed = cv2.imencode(".jpg", np.zeros((30, 50, 3), np.uint8))[1].tobytes()
+    end = 4 + int.from_bytes(packed[4:6], "big")
+    packed = packed[:end] + between + packed[end:]
+    assert cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR) is not None and picture_size(packed) == (
+        50,
+        30,
+    )
+
+
 def test_no_header_is_read_for_ever() -> None:
     assert picture_size(b"\xff\xd8" + b"\xff" * 100_000) == (0, 0)
     assert picture_size(b"\xff\xd8" + b"\xff\xe0\x00\x00" * 50_000) == (0, 0)
