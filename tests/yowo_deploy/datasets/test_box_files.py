@@ -85,6 +85,9 @@ def test_class_lists_have_a_name_a_line(tmp_path: Path) -> None:
             ["carry/hold (an object)", "open (e.g., a window)", "walk"],
         ),
         ("walk,, walk ,", ["walk"]),
+        ("", []),
+        ("a, (b, c), [d, e", ["a", "(b, c)", "[d", "e"]),
+        ("," * 300_000 + "a", ["a"]),  # minutes, where each comma looks for its bracket
     ],
 )
 def test_commas_in_brackets_part_nothing(text: str, expected: list[str]) -> None:

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import is_picture, is_video
 
 MAX_BOXES = 5_000_000  # of one import, nine times UCF101-24
+MOST_KINDS = 20  # that a note lists
 MAX_WORKED_OUT = 1_000_000  # frames between keyframes, of one import: two keyframes far apart would make any number
 
 
@@ -347,10 +348,15 @@ def notes_of(found: Sequence[Rows]) -> list[str]:
         for clause in dict.fromkeys([*rows.guessed, *clauses]):
             guessed.setdefault(clause, []).append(rows.name)
     notes = [f"{clause} ({_first_of(names)})" for clause, names in guessed.items()]
-    boxed, left_out = (sum(each, Counter[str]()) for each in ([r.boxed for r in found], [r.left_out for r in found]))
-    for counts, title in ((boxed, "taken as the upright boxes around them"), (left_out, "left out")):
-        if counts:
-            notes.append(f"{title}: {', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))}")
+    boxed, left_out = Counter[str](), Counter[str]()
+    for rows in found:
+        boxed.update(rows.boxed)
+        left_out.update(rows.left_out)
+    for counts, title in ((+boxed, "taken as the upright boxes around them"), (+left_out, "left out")):
+        listed = [f"{count} {kind}" for kind, count in sorted(counts.most_common(MOST_KINDS))]
+        if others := len(counts) - len(listed):
+            listed.append(f"{others} more kinds")
+        notes += [f"{title}: {', '.join(listed)}"] * bool(listed)
     return notes
 
 
@@ -360,8 +366,14 @@ def _first_of(names: Sequence[str]) -> str:
 
 def parted(text: str) -> list[str]:
     """Names between commas; a comma in brackets is part of its name, as in `open (e.g., a window)`."""
-    parts = re.split(r",(?![^()\[\]{}]*[)\]}])", text)
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    is_inside, ends = False, [len(text)]
+    for sign in re.finditer(r"[,()\[\]{}]", text[::-1]):  # from the end, where each bracket says what is before it
+        if sign[0] != ",":
+            is_inside = sign[0] in ")]}"
+        elif not is_inside:
+            ends.append(len(text) - 1 - sign.start())
+    parts = (text[begin + 1 : end].strip() for begin, end in pairwise([-1, *reversed(ends)]))
+    return list(dict.fromkeys(filter(None, parts)))
 
 
 def _names(found: Sequence[Rows]) -> list[str]:

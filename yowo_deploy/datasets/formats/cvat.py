@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import zipfile
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from yowo_deploy.files import MAX_BYTES, RATIO, UNPACKED, is_hidden
 MADE, TIMES = 64 << 20, 12
 _ELEMENT, _ATTRIBUTE = 160, 110
 NOTHING = ("", "__undefined__", "none")  # values of an attribute that name no action
+_SIZE = ("original_size/width", "original_size/height")
 CHECKBOX, DEFAULT = "checkbox", "default"  # an `input_type`; CVAT's word for no subset
 
 
@@ -56,7 +57,7 @@ class _Attribute(NamedTuple):
     """As a label declares it: text, number, select, radio or checkbox, and the values of choice."""
 
     kind: str = ""
-    values: tuple[str, ...] = ()
+    values: frozenset[str] = frozenset()
 
     def actions(self, name: str, value: str) -> list[str]:
         """What a value says is done; of a checkbox its own name, and of free text the names between commas."""
@@ -83,7 +84,7 @@ class _Task:
 
     rows: Rows
     labels: list[str]
-    declared: dict[tuple[str, str], _Attribute]
+    declared: Mapping[tuple[str, str], _Attribute]
     people: _People
     listed: Listed
     offset: int = 0
@@ -115,11 +116,11 @@ def read_cvat(files: Sequence[Path], options: Options) -> tuple[list[str], list[
     if {task.rows.subset for task in tasks} <= {"", DEFAULT}:
         for task in tasks:
             task.rows.subset = ""
-    labels = list(dict.fromkeys(label for task in tasks for label in task.labels))
+    labels = dict.fromkeys(label for task in tasks for label in task.labels)
     used = dict.fromkeys(label for task in tasks for label in task.rows.label)
     if options.attribute is not None:
-        labels = [label for label in labels if label in used]
-    classes = [*labels, *(label for label in used if label not in labels)]
+        labels = {label: None for label in labels if label in used}
+    classes = list(labels | used)
     return classes, [task.rows for task in tasks], list(_notes(tasks, options.attribute, list(used)))
 
 
@@ -191,20 +192,17 @@ def _tasks(file: Path, options: Options) -> Iterator[_Task]:
         of_task.setdefault(track.get("task_id"), []).append(track)
     owned = [tracks if single else of_task.get(_text(each, "id"), []) for each in elements]
     offsets = _offsets(elements, owned)
-    for element, own, offset in zip(elements, owned, offsets or [0] * len(elements), strict=True):
-        rows = _rows(file, root, element, footage, own, offset)
-        declared = [*element.iter("label"), *root.iterfind("meta/project/labels/label")]
-        labels = [label for label in declared if not _text(label, "parent")]
-        rows.left_out["labels of parts of skeletons"] += len(declared) - len(labels)
-        attributes = {
-            (_text(label, "name"), _text(each, "name")): _Attribute(
-                _text(each, "input_type").lower(), tuple(_text(each, "values").splitlines())
-            )
-            for label in labels
-            for each in label.iter("attribute")
-        }
-        names = list(filter(None, (_text(label, "name") for label in labels)))
-        task = _Task(rows, names, attributes, _People(own), _listed(element, own, offset), offset)
+    of_project = _declared(root.iterfind("meta/project/labels/label"))
+    of_file = {path: _text(root, f"meta/{path}") for path in ("source", *_SIZE)}
+    for number, (element, own, offset) in enumerate(zip(elements, owned, offsets or [0] * len(elements), strict=True)):
+        rows = _rows(file, of_file, element, footage, own, offset)
+        # Of many tasks each has its own alone, so that those of no other are gone through.
+        labels, attributes, parts = _declared(element.iter("label") if single else element.iterfind("labels/label"))
+        if not number:
+            labels, parts = [*labels, *of_project[0]], parts + of_project[2]
+        rows.left_out["labels of parts of skeletons"] += parts
+        known = ChainMap(of_project[1], attributes)
+        task = _Task(rows, labels, known, _People(own), _listed(element, own, offset), offset)
         task.job = _text(element, "id") if element.tag == "job" else ""
         for track in own:
             _add(task, track, file, options.attribute)
@@ -214,7 +212,22 @@ def _tasks(file: Path, options: Options) -> Iterator[_Task]:
             rows.guessed.append("frames of a project's tasks count anew in each task")
         yield task
     rows.left_out["tracks of no task"] += len(tracks) - sum(map(len, owned))
-    rows.left_out += Counter(f"<{each.tag}> elements" for each in root if each.tag not in ("version", "meta", "track"))
+    rows.left_out.update(f"<{each.tag}> elements" for each in root if each.tag not in ("version", "meta", "track"))
+
+
+def _declared(labels: Iterable[Any]) -> tuple[list[str], dict[tuple[str, str], _Attribute], int]:
+    """Names, and attributes by the names of their label and their own; how many others are of parts of skeletons."""
+    names, attributes, parts = list[str](), dict[tuple[str, str], _Attribute](), 0
+    for label in labels:
+        name = _text(label, "name")
+        if _text(label, "parent"):
+            parts += 1
+            continue
+        names += [name] * bool(name)
+        for each in label.iterfind("attributes/attribute"):
+            values = frozenset(_text(each, "values").splitlines())
+            attributes[name, _text(each, "name")] = _Attribute(_text(each, "input_type").lower(), values)
+    return names, attributes, parts
 
 
 def _text(element: Any, path: str) -> str:
@@ -256,17 +269,16 @@ def _listed(element: Any, tracks: Sequence[Any], offset: int) -> Listed:
     return Listed(_number(element, "start_frame"), _step(element), frames)
 
 
-def _rows(file: Path, root: Any, task: Any, footage: Footage, tracks: Sequence[Any], offset: int) -> Rows:
+def _rows(
+    file: Path, of_file: Mapping[str, str], task: Any, footage: Footage, tracks: Sequence[Any], offset: int
+) -> Rows:
     is_job = task.tag == "job"
-    source, name = _text(task, "source") or _text(root, "meta/source"), _text(task, "name")
+    source, name = _text(task, "source") or of_file["source"], _text(task, "name")
     if not (source or name or is_job):
         name = file.stem
     try:
         # Of a job it stands beside <job>.
-        width, height = (
-            _number(task, f"original_size/{side}") or _number(root, f"meta/original_size/{side}")
-            for side in ("width", "height")
-        )
+        width, height = (_number(task, side) or int(of_file[side] or 0) for side in _SIZE)
         stop, fps = _number(task, "stop_frame", -1), float(_text(task, "fps") or 0)
         last = max((int(box.get("frame", 0)) - offset for track in tracks for box in _shapes(track)), default=-1)
         what = f"job {_text(task, 'id')}" if is_job else f"task {name!r}"
@@ -319,7 +331,7 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
             raise ValueError("its id is no number")
     except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"{where}: {error}") from error
-    rows.left_out += Counter(f"<{each.tag}> elements" for each in track if each.tag not in SHAPES)
+    rows.left_out.update(f"<{each.tag}> elements" for each in track if each.tag not in SHAPES)
     rows.left_out["shapes of a track in one frame but the last"] += len(keys) - len({key.frame for key in keys})
     keys = list({key.frame: key for key in keys}.values())
     known = {name for key in keys for name in key.attributes}
@@ -329,15 +341,16 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
         task.bare.append(where)
         return
     label, first = (track.get("label") or "").strip(), len(rows.frame)
-    values = dict.fromkeys(names, "")
+    values, read, actions = dict.fromkeys(names, ""), None, [label] * bool(label)
     kinds = {name: _kind(task, label, name, keys) for name in names}
     own = [key._replace(frame=key.frame - task.offset) for key in keys]
     for key in interpolated(own, task.listed, task.deleted.add, rows.options.count_worked_out):
-        values |= {name: key.attributes[name] for name in names if name in key.attributes}
-        actions = [each for name in names for each in kinds[name].actions(name, values[name])]
-        actions = actions if attribute else [label] * bool(label)
+        if attribute is not None and key.attributes is not read:  # of a keyframe, not of a frame worked out from it
+            read = key.attributes
+            values |= {name: read[name] for name in names if name in read}
+            actions = list(dict.fromkeys(each for name in names for each in kinds[name].actions(name, values[name])))
         rows.left_out["boxes without an action"] += not actions
-        for action in dict.fromkeys(actions):
+        for action in actions:
             rows.add(key.frame, UNKNOWN, action, key.corners)
     shown = list(zip(rows.frame[first:], rows.label[first:], rows.box[first:], strict=True))
     rows.person[first:] = [task.people.number(track, keys, shown)] * len(shown)
@@ -372,7 +385,8 @@ def _notes(tasks: Sequence[_Task], attribute: str | None, used: Sequence[str]) -
             there = ", ".join(named) or "none at all"
             raise DatasetError(f"{bare[0]} has no attribute {attribute!r}, nor has any other; there is {there}")
         yield f"{len(bare)} tracks have no attribute {attribute!r} and are left out, the first: {bare[0]}"
-    if unused := [name for name in named if name not in _names(attribute, named)]:
+    taken = set(_names(attribute, named))
+    if unused := [name for name in named if name not in taken]:
         is_likely = attribute is None and len(used) == 1
         hint = f"; if one is the action: --action-from attribute:{unused[0]}" if is_likely else ""
         yield f"attributes that are not taken: {', '.join(unused)}{hint}"

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy.datasets.data_json import Annotations
+from yowo_deploy.datasets.formats import cvat
 from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import import_annotations
 from yowo_deploy.errors import DatasetError
@@ -307,3 +308,30 @@ def test_default_is_no_subset_and_other_names_are_told(
 def test_a_job_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"a.xml: in <meta>: .*'x'"):
         read(tmp_path, about("job", stop_frame="x"), track(box(0)))
+
+
+def test_a_value_is_read_once_for_all_frames_that_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two keyframes far apart with a long value made hours of 2 kB."""
+    asked: list[str] = []
+    monkeypatch.setattr(cvat, "parted", lambda text: [asked.append(text) or text])  # type: ignore[func-returns-value]
+    shapes = [box(n, keyframe=1, attributes=attribute("action", n)) for n in (0, 50, 99)]
+    meta = about(source="a.mp4", last=99)
+    found, _ = read(tmp_path, meta, track(*shapes), action_from="attribute:action")
+    assert asked == ["0", "50", "99"] and frames(found) == list(range(100))
+
+
+def test_the_labels_of_a_project_are_read_once_for_all_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    attribute_of = cvat._Attribute
+    monkeypatch.setattr(cvat, "_Attribute", lambda *given: made.append(given[0]) or attribute_of(*given))
+    tasks = [about(labels="", number=number, name=f"v{number}", source=f"{number}.mp4") for number in range(30)]
+    tracks = [track(box(3, keyframe=1, attributes=attribute("action", "a, b")), task=number) for number in (0, 29)]
+    meta = project(*tasks).replace(WALK, declared("select", "a, b"))
+    found, _ = read(tmp_path, meta, *tracks, action_from="attribute:action")
+    assert made.count("select") == 1 and found.classes == ("a, b",)
+
+
+def test_a_note_lists_the_most_frequent_kinds_alone(tmp_path: Path) -> None:
+    odd = [f"<odd{number}/>" * (1 + (number < 20)) for number in range(50)]
+    _, notes = read(tmp_path, about(source="a.mp4"), track(box(3, keyframe=1), *odd))
+    assert notes[-1].count("<odd") == 20 and notes[-1].startswith("left out: 2 <odd0>") and "30 more kinds" in notes[-1]
