@@ -331,8 +331,11 @@ class _Reader:
         return rows
 
     def _frames_and_boxes(self, where: str, row: dict[str, Any]) -> tuple[Int, Float] | None:
+        listed = row.get("frames")
+        # Of a text among them numpy would make one as long for each number.
+        listed = listed if isinstance(listed, list) and set(map(type, listed)) <= {int} else []
         try:
-            frames, boxes = np.array(row.get("frames")), np.array(row.get("boxes"), np.float32)
+            frames, boxes = np.array(listed), np.array(row.get("boxes"), np.float32)
         except (ValueError, TypeError, OverflowError):
             self._refuse(where, "boxes are not lists of four numbers")
             return None

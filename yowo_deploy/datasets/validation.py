@@ -7,7 +7,6 @@ written that cannot be read.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -69,7 +68,7 @@ def fault_of_video(row: dict[str, Any], taken: Iterable[str] = ()) -> str | None
         return f"path {short(path)} has a part of more than {LONGEST_NAME} bytes: no file is called so"
     if not is_whole(row.get("frames")) or row["frames"] > MAX_FRAMES:
         return f"frames {short(row.get('frames'))}, expected a whole number up to {MAX_FRAMES}"
-    if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < math.inf):
+    if fps is not None and not (isinstance(fps, (int, float)) and 1 / MAX_NUMBER <= fps <= MAX_NUMBER):
         return f"fps {short(fps)}, expected frames a second, or null"
     if size is not None and not (
         isinstance(size, (list, tuple)) and len(size) == 2 and all(is_whole(s) and s for s in size)

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from yowo_deploy.closing import Closing
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, reason_of
 from yowo_deploy.result import Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -83,8 +83,8 @@ class MetricsServer(Closing):
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
         try:
             self._server, self._thread = start_http_server(port, host, metrics.registry)
-        except OSError as error:
-            reason = error.strerror or error
+        except (OSError, UnicodeError) as error:  # no host is called so
+            reason = reason_of(error)
             raise InputError(f"cannot listen on {host}, port {port}: {reason}; choose another port") from error
         self.port: int = self._server.server_port
 

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from yowo_deploy.errors import InputError
+from yowo_deploy.errors import InputError, reason_of
 
 DRAIN_S = 5  # for requests at work when the server is told to end
 MOST_CONNECTIONS = 128
@@ -39,10 +39,8 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
-    except OSError as error:
-        raise InputError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another port"
-        ) from error
+    except (OSError, UnicodeError) as error:  # no host is called so
+        raise InputError(f"cannot listen on {host}, port {port}: {reason_of(error)}; choose another port") from error
     # Connections inherit it: asyncio sets it on sockets of its own alone, and an answer's body would wait for the
     # client to acknowledge the head, which takes clients 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -9,7 +9,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from itertools import chain
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from yowo_deploy.serving.refusal import Refusal
 # As bytes, little-endian.
 DATATYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("<u1"), "FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 HEADER = "inference-header-content-length"
+# Of JSON: a request has few objects, and of nested data each pixel is a list. Empty ones take 20 to 80 times their text
+MOST_OBJECTS, LIST_BYTES = 1000, 8
 
 Json = dict[str, Any]
 Arrays = Mapping[str, NDArray[Any]]
@@ -106,8 +109,11 @@ def encode_response(
 
 
 def _json(text: memoryview) -> Json:
+    packed = bytes(text)
+    if packed.count(b"{") > MOST_OBJECTS or packed.count(b"[") > MOST_OBJECTS + len(packed) // LIST_BYTES:
+        raise Refusal(400, "the request has more lists or objects than frames of its size")
     try:
-        return _object(json.loads(bytes(text), parse_constant=_no_constant), "the request")
+        return _object(json.loads(packed, parse_constant=_no_constant), "the request")
     except (ValueError, RecursionError) as error:  # numbers too long, and lists too deep, for Python among them
         raise Refusal(400, "the request is not JSON") from error
 
@@ -171,10 +177,7 @@ def _shape(found: Any, info: TensorInfo) -> tuple[int, ...]:
 
 def _numbers(data: Any, info: TensorInfo, count: int) -> NDArray[Any]:
     """JSON numbers, flat or nested, as the datatype."""
-    try:
-        found = np.array(data if isinstance(data, list) else None)
-    except (ValueError, RecursionError) as error:  # ragged, or too deep
-        raise Refusal(400, f"{info.name}: its data is no list of numbers") from error
+    found = np.array(_flat(data, info.name))
     kind = DATATYPES[info.datatype]
     if found.dtype.kind not in ("iuf" if kind.kind == "f" else "iu") or found.size != count:
         raise Refusal(400, f"{info.name}: expected {count} numbers of datatype {info.datatype} as data")
@@ -182,6 +185,17 @@ def _numbers(data: Any, info: TensorInfo, count: int) -> NDArray[Any]:
         raise Refusal(400, f"{info.name}: expected numbers from 0 to {np.iinfo(kind).max}")
     with np.errstate(over="ignore"):  # infinity, which the model refuses
         return found.reshape(-1).astype(kind)
+
+
+def _flat(data: Any, name: str) -> list[int | float]:
+    """The numbers of a list, flat or nested; of a text among them numpy would make one as long for each number."""
+    kinds = set(map(type, data)) if isinstance(data, list) else set()
+    while kinds == {list} and len(set(map(len, data))) == 1:
+        data = list(chain.from_iterable(data))
+        kinds = set(map(type, data))
+    if not kinds or not kinds <= {int, float}:
+        raise Refusal(400, f"{name}: its data is no list of numbers")
+    return cast("list[int | float]", data)
 
 
 def _wanted(asked: Any, parameters: Json, outputs: Sequence[TensorInfo]) -> dict[str, bool]:

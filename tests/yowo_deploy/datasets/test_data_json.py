@@ -84,6 +84,7 @@ BROKEN: list[tuple[tuple[Any, ...], Any, str]] = [
     (("tubes", 0, "class"), 0, r"tubes\[0\]: class 0 is none of walk, sit"),
     (("tubes", 0, "person"), "Bob", r'tubes\[0\]: person "Bob"'),
     (("tubes", 0, "frames"), ["3", "4"], r"tubes\[0\]: frames are no list of whole numbers"),
+    (("tubes", 0, "frames"), [3, True], r"tubes\[0\]: frames are no list of whole numbers"),
     (("tubes", 0, "frames"), [-1, 4], r"tubes\[0\]: frames do not ascend"),
     (("tubes", 0, "frames"), [3, 2**40], r"tubes\[0\]: frames reach 1099511627776"),
     (("tubes", 0, "boxes"), [[1, 2, 3, 4], [1, 2, 3]], r"tubes\[0\]: boxes are not lists of four numbers"),
@@ -100,6 +101,8 @@ BEYOND_SCHEMA: list[tuple[tuple[Any, ...], Any, str]] = [
     (("tubes", 0, "class"), "run", r"tubes\[0\]: class \"run\""),
     (("judged_classes",), ["Walk"], "judged_classes: .Walk. is none of the classes"),
     (("tubes", 0, "video"), "c", "video 'c' is not among the videos"),
+    (("videos", 0, "fps"), 10**400, r"videos\[0\]: fps 1000"),  # which no float holds
+    (("videos", 0, "fps"), 1e-300, r"videos\[0\]: fps 1e-300"),
     (("tubes", 0, "frames"), [4, 3], r"tubes\[0\]: frames do not ascend"),
     (("tubes", 0, "frames"), [3], r"tubes\[0\]: 1 frames and boxes of shape \(2, 4\)"),
     (("splits", 0, "test"), ["c"], r"splits\[0\].test: video 'c'"),

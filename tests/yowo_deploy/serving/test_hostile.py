@@ -21,7 +21,9 @@ from starlette.requests import ClientDisconnect
 from tests.waiting import wait_until
 from tests.yowo_deploy.serving.calls import STREAM_INFER, Running, binary
 from yowo_deploy.arrays import Frame
+from yowo_deploy.errors import InputError
 from yowo_deploy.serving.bodies import Bodies
+from yowo_deploy.serving.metrics import Metrics, MetricsServer
 from yowo_deploy.serving.models import STREAM_INPUTS, STREAM_OUTPUTS
 from yowo_deploy.serving.refusal import Refusal
 from yowo_deploy.serving.server import listen
@@ -94,6 +96,10 @@ BAD = [
     changed(data=[[1, 2], [3], [4, 5, 6]]),
     changed(data={"a": 1}),
     changed(data=json.loads("[" * 90 + "1" + "]" * 90)),
+    changed(data=json.loads("[" * 900 + "1" + "]" * 900)),
+    changed(data=[[1, 2, 3], 4, 5, 6]),
+    changed(data=[[]] * 6),
+    changed(data=[1, 2, 3, 4, 5, True]),
     changed(parameters={"binary_data_size": 6}),
     changed(parameters={"binary_data_size": -1}),
     changed(parameters={"binary_data_size": "6"}),
@@ -118,6 +124,22 @@ def test_bytes_that_belong_to_nothing_are_refused(running: Running, frames: list
     path, body, headers = binary({"frame": frames[0]}, sequence_id=1, sequence_start=True)
     for wrong in (body + b"\0", body[:-1], body[: int(headers[HEADER])], body[1:]):
         assert running.ask(path, wrong, headers).status == 400
+
+
+@pytest.mark.parametrize(
+    "data",
+    [["a" * 2000] + [0] * 29_999, ["a"] * 30_000, [{"a": 1}] * 100_000, json.loads("[" + "[]," * 300_000 + "1]")],
+    ids=["text", "texts", "objects", "lists"],
+)
+def test_no_data_takes_much_more_than_its_body(data: Any) -> None:
+    body = changed(shape=[100, 100, 3], data=data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal):
+            parse_request(body, None, STREAM_INPUTS, STREAM_OUTPUTS)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=200)
@@ -231,6 +253,14 @@ def test_a_head_without_an_end_closes_its_connection(begin: bytes, running: Runn
         while True:
             line.sendall(b"a" * 65536)
     assert running.push(frames[0], start=True).status == 200
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_host_that_none_is_called_is_one_line(host: str) -> None:
+    counted = Metrics(dict, None, None, None)
+    for listening in (listen, lambda *place: MetricsServer(counted, *place)):
+        with pytest.raises(InputError, match=f"cannot listen on {host}, port 0"):
+            listening(host, 0)
 
 
 def test_an_answer_does_not_wait_for_the_client() -> None:
