@@ -63,7 +63,7 @@ class Access:
         if len(host) != 1 or not self._is_ours(host[0]):
             return _error(400, "this Host is not served here")
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        if changes and any(urlsplit(each).netloc != host[0] for each in headers.getlist("origin")):
+        if changes and any(_netloc(each) != host[0] for each in headers.getlist("origin")):
             return _error(403, "pages of another origin may not ask this")
         if not self._token or scope["path"] in _OPEN:
             return None
@@ -104,6 +104,13 @@ def _hostname(host: str) -> str:
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:  # brackets that hold no address
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
         return ""
 
 

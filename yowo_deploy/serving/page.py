@@ -46,7 +46,7 @@ class Page:
             *(Route(path, self._file, methods=["GET"]) for path in _PATHS),
             Route("/api/state", self._state, methods=["GET"]),
             Route("/stream.mjpg", self._mjpeg, methods=["GET"]),
-            WebSocketRoute("/watch/{number:int}", self._watch),
+            WebSocketRoute("/watch/{number}", self._watch),
         ]
 
     @property
@@ -69,8 +69,8 @@ class Page:
 
     async def _watch(self, socket: WebSocket) -> None:
         """Send what is new, and never more than a viewer keeps up with."""
-        number = socket.path_params["number"]
-        if number >= len(self._watched):
+        number = self._number(socket.path_params["number"])
+        if number is None:
             await socket.close()
             return
         await socket.accept()
@@ -103,11 +103,16 @@ class Page:
                 await asyncio.wait_for(news.wait(), BEAT_S)
 
     async def _mjpeg(self, request: Request) -> Response:
-        text = request.query_params.get("source", "0")
-        if not (text.isdecimal() and len(text) < 5 and int(text) < len(self._watched)):
+        number = self._number(request.query_params.get("source", "0"))
+        if number is None:
             raise Refusal(404, "no such source: expected ?source=0 or another number", "unknown source")
-        watched = self._watched[int(text)]
+        watched = self._watched[number]
         return StreamingResponse(self._parts(watched), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+
+    def _number(self, text: str) -> int | None:
+        """Of a source; None where it is none."""
+        known = text.isdecimal() and len(text) < 5 and int(text) < len(self._watched)
+        return int(text) if known else None
 
     async def _parts(self, watched: Watched) -> AsyncIterator[bytes]:
         seen = Seen()

@@ -55,6 +55,7 @@ class BrokerAddress:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
+            host.encode("idna")  # as it is looked up
         except ValueError as error:
             raise InputError(f"the address of the broker is none: {expected}") from error
         prefix = unquote(parts.path).strip("/") or "yowo"

@@ -108,6 +108,7 @@ class Address:
         try:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")  # as it is looked up
         except ValueError as error:
             raise InputError("the address of a source is not one: expected rtsp://host:port/path") from error
         if parts.scheme not in _OPTIONS:

@@ -40,7 +40,9 @@ def test_listed_names_and_addresses_are_hosts_where_a_token_is_asked_for(guarded
         assert guarded.ask("/v2/health/live", headers={"Host": host}).status == status, host
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://localhost"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://localhost", "http://["]
+)
 def test_a_page_of_another_origin_may_not_post(origin: str, running: Running) -> None:
     assert running.ask(STREAM_INFER, b"{}", {"Origin": origin}).status == 403
     assert running.ask("/v2", headers={"Origin": origin}, method="DELETE").status == 403

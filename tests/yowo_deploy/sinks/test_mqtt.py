@@ -319,6 +319,7 @@ def test_frames_and_messages_are_in_the_statistics(broker: Broker, made_up: Made
     "url",
     [
         *("http://host/x", "host", "mqtt://", f"mqtt://u:{CANARY}@/x", "mqtt://host:99999/x", "mqtt://h/x?y=1"),
+        f"mqtt://u:{CANARY}@host..yard/x",
         *("mqtt://host/a+b", "mqtt://host/a%23", f"mqtt://u:{CANARY}/y@host/x", "mqtt://host/" + "x" * 300),
     ],
 )

@@ -115,6 +115,8 @@ def test_an_address_is_shown_without_its_password(text: str, shown: str, port: i
         ("http://cam/s3cret\r\nHost: other", "has no host"),
         ("rtsp://user:s3cret@cam:port/", "is not one: expected rtsp://host:port/path"),
         ("rtsp://user:s3cret@[cam/", "is not one"),
+        ("rtsp://user:s3cret@cam..yard/", "is not one"),
+        (f"http://user:s3cret@{'cam' * 22}/", "is not one"),
     ],
 )
 def test_another_address_is_refused_without_its_password(text: str, expected: str) -> None:
