@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -101,8 +100,11 @@ class BoxTable:
 
 def frame_of(name: str) -> tuple[str, int]:
     """`walk_video_00012` is frame 12 of `walk_video`; a name without a number at its end is frame 0 of itself."""
-    found = re.fullmatch(r"(.*?)[_/]?(\d+)", name)
-    video, number = found.groups() if found else (name, "0")
+    end = len(name)
+    while end and name[end - 1].isdecimal():
+        end -= 1
+    video, number = name[:end], name[end:] or "0"
+    video = video[:-1] if end < len(name) and video.endswith(("_", "/")) else video
     return video.replace("/", "_"), min(int(number), FRAMES)  # FRAMES is refused, and fits into 64 bits
 
 

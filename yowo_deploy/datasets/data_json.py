@@ -129,8 +129,10 @@ def _annotations(file: Path, content: dict[str, Any], refuse: Refuse | None) -> 
     judged = reader.names("judged_classes", content.get("judged_classes", []))
     for name in sorted(set(judged) - set(classes)):
         (refuse or complain)("judged_classes", f"{short(name)} is none of the classes")
-    places = tuple(classes.index(name) for name in judged if name in classes)
-    return Annotations(classes, tuple(videos), splits, exclusive, places)
+    places = {name: place for place, name in enumerate(classes)}
+    return Annotations(
+        classes, tuple(videos), splits, exclusive, tuple(places[each] for each in judged if each in places)
+    )
 
 
 def write_annotations(annotations: Annotations, path: str | os.PathLike[str]) -> None:

@@ -67,10 +67,10 @@ def _value(tokens: deque[tuple[str, int]], depth: int) -> Any:
             _skip(tokens, ",")
         return values
     if token[:1] in ("'", '"'):
-        packed = _unquoted(token)
+        packed = [_unquoted(token)]
         while tokens[0][0][:1] in ("'", '"'):
-            packed += _unquoted(tokens.popleft()[0])
-        return packed.decode()
+            packed.append(_unquoted(tokens.popleft()[0]))
+        return b"".join(packed).decode()
     if not re.fullmatch(r"[\w.+-]+", token):
         raise ValueError(f"line {line}: {token or 'the end'!r}, expected a value")
     return str(int(token, 16)) if re.fullmatch(r"0[xX][0-9a-fA-F]+", token) else token

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from yowo_deploy.boxes import Detections
 from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import read_within
+from yowo_deploy.json_text import parse_json
 from yowo_deploy.postprocess.actions import Actions
 from yowo_deploy.postprocess.events import rounded_time
 from yowo_deploy.serving.access import Access, check_token
@@ -29,6 +30,7 @@ from yowo_deploy.video.suffixes import is_video
 
 FRAMES, EVENTS, TUBES = "detections.jsonl", "events.jsonl", "tubes.json"
 _FPS = 25.0  # of lines without times
+MOST_CLASSES = 1000  # that occur: a score of each is held for every box
 
 
 @dataclass(frozen=True)
@@ -64,27 +66,29 @@ class Recording:
 
     def _read(self) -> Json:
         lines = list(_json_lines(self.folder / FRAMES))
-        labels = _labels(lines)
-        frames = [_line(each, labels) for each in lines]
+        known = _labels(lines)
+        labels = tuple(known.get(number, f"class {number}") for number in range(max(known, default=0) + 1))
+        times = list(map(_time, lines))
         events = list(_json_lines(self.folder / EVENTS)) if (self.folder / EVENTS).is_file() else []
         latest = {each["id"]: each for each in events}
         return {
             "labels": list(labels),
-            "times": [each.timestamp for each in frames],
+            "times": times,
             "people": [[_person(each, labels) for each in line["detections"]] for line in lines],
-            "bars": self._bars(frames),
+            "bars": self._bars(lines, sorted(known)),
             "events": list(latest.values())[-MAX_EVENTS:],
-            "duration": frames[-1].timestamp if frames else 0.0,
+            "duration": times[-1] if times else 0.0,
         }
 
-    def _bars(self, frames: list[_Line]) -> list[list[Any]]:
+    def _bars(self, lines: list[Json], classes: list[int]) -> list[list[Any]]:
         """Of the run's tubes, and without those of what its lines say: the score of each person's best class."""
         if (self.folder / TUBES).is_file():
-            tubes = json.loads(read_within(self.folder / TUBES))["tubes"]
+            tubes = parse_json(read_within(self.folder / TUBES))["tubes"]
             fields = ("person", "class_id", "score", "first_time", "last_time")
             return [[each[name] for name in fields] for tube in tubes for each in tube["actions"]]
-        actions = Actions(min_frames=2)
-        return bars_of([over for each in frames for over in actions.push(each)] + actions.close())
+        actions, places = Actions(min_frames=2), {class_id: place for place, class_id in enumerate(classes)}
+        bars = bars_of([over for each in lines for over in actions.push(_line(each, places))] + actions.close())
+        return [[person, classes[place], *more] for person, place, *more in bars]
 
 
 def recorded_app(folder: str | os.PathLike[str], *, hosts: Iterable[str] = (), token: str = "") -> Starlette:
@@ -115,33 +119,37 @@ def recorded_app(folder: str | os.PathLike[str], *, hosts: Iterable[str] = (), t
 
 
 def _json_lines(path: Path) -> Iterator[Json]:
-    for line in read_within(path).decode().splitlines():
+    for line in read_within(path).splitlines():  # of bytes: names may have what else Unicode takes for an end of line
         yield json.loads(line)
 
 
-def _labels(lines: list[Json]) -> tuple[str, ...]:
+def _labels(lines: list[Json]) -> dict[int, str]:
     """By class id, as far as they occur."""
     known: dict[int, str] = {}
     for each in (entry for line in lines for entry in line["detections"]):
         for entry in (each, *each.get("labels", [])):
             known[int(entry["class_id"])] = str(entry["label"])
-    if max(known, default=0) > 10_000:
-        raise ValueError("class_id")
-    return tuple(known.get(number, f"class {number}") for number in range(max(known, default=0) + 1))
+    if len(known) > MOST_CLASSES or not 0 <= min(known, default=0) <= max(known, default=0) <= 10_000:
+        raise ValueError(f"a class_id of more than 10000, or more than {MOST_CLASSES} of them")
+    return known
 
 
-def _line(line: Json, labels: tuple[str, ...]) -> _Line:
+def _time(line: Json) -> float:
+    return rounded_time(float(line.get("time", line["frame"] / _FPS))) or 0.0
+
+
+def _line(line: Json, places: dict[int, int]) -> _Line:
+    """With the classes in these places."""
     found = line["detections"]
-    scores = np.zeros((len(found), len(labels)), np.float32)
+    scores = np.zeros((len(found), len(places)), np.float32)
     for row, each in enumerate(found):
         for entry in (each, *each.get("labels", [])):
-            scores[row, entry["class_id"]] = entry["confidence"]
+            scores[row, places[int(entry["class_id"])]] = entry["confidence"]
     boxes = np.array([each["xyxy"] for each in found], np.float32).reshape(-1, 4)
     ids = np.array([each.get("tracker_id", -1) for each in found], np.int64)
-    best = np.array([each["class_id"] for each in found], np.int64)
+    best = np.array([places[int(each["class_id"])] for each in found], np.int64)
     detections = Detections(boxes, scores.max(axis=1, initial=0), best, scores, ids)
-    time = rounded_time(float(line.get("time", line["frame"] / _FPS))) or 0.0
-    return _Line(int(line["frame"]), time, "", bool(line.get("carried", False)), detections, labels)
+    return _Line(int(line["frame"]), _time(line), "", bool(line.get("carried", False)), detections, ())
 
 
 def _person(entry: Json, labels: tuple[str, ...]) -> list[Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
+from yowo_deploy.datasets.box_table import frame_of
 from yowo_deploy.datasets.formats.box_rows import Options, parted
 from yowo_deploy.datasets.importer import import_annotations, recognise
 from yowo_deploy.metrics.detections_log import DetectionsFile
@@ -92,3 +93,20 @@ def test_class_lists_have_a_name_a_line(tmp_path: Path) -> None:
 )
 def test_commas_in_brackets_part_nothing(text: str, expected: list[str]) -> None:
     assert parted(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("walk_video_00012", ("walk_video", 12)),
+        ("a/b/7", ("a_b", 7)),
+        ("a__7", ("a_", 7)),
+        ("00012", ("", 12)),
+        ("_3", ("", 3)),
+        ("walk", ("walk", 0)),
+        ("walk_", ("walk_", 0)),
+        ("1" * 200_000 + "a", ("1" * 200_000 + "a", 0)),  # minutes, where each digit looks for the end
+    ],
+)
+def test_a_frame_is_the_number_at_the_end_of_its_name(name: str, expected: tuple[str, int]) -> None:
+    assert frame_of(name) == expected

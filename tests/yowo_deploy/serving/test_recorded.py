@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -81,4 +82,35 @@ def test_a_damaged_run_is_named(text: str, tmp_path: Path) -> None:
 
 def test_another_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no"):
+        Recording(tmp_path)
+
+
+def lines(*found: tuple[int, str], source: str = "a.mp4") -> str:
+    """Frames with a person each, of a class by number and name."""
+    box = {"confidence": 0.5, "xyxy": [0, 0, 9, 9], "tracker_id": 1}
+    frames = [[{"class_id": kind, "label": label, **box}] for kind, label in found]
+    each = [{"frame": n, "source": source, "detections": of} for n, of in enumerate(frames)]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in each)
+
+
+def test_a_class_of_a_high_number_takes_no_memory_for_those_before_it(tmp_path: Path) -> None:
+    (tmp_path / "detections.jsonl").write_text(lines((10_000, "walk"), *[(3, "sit")] * 300))
+    tracemalloc.start()
+    try:
+        data = Recording(tmp_path).data
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+    assert (data["labels"][3], data["labels"][10_000], len(data["labels"])) == ("sit", "walk", 10_001)
+    assert [bar[1] for bar in data["bars"]] == [3]
+
+
+def test_the_name_of_a_video_ends_no_line(tmp_path: Path) -> None:
+    (tmp_path / "detections.jsonl").write_text(lines((0, "walk"), source="yard\u2028.mp4"), encoding="utf-8")
+    assert Recording(tmp_path).data["labels"] == ["walk"]
+
+
+def test_a_run_of_thousands_of_classes_is_none(tmp_path: Path) -> None:
+    (tmp_path / "detections.jsonl").write_text(lines(*((kind, "a") for kind in range(1001))))
+    with pytest.raises(InputError, match="more than 1000 of them"):
         Recording(tmp_path)

@@ -6,10 +6,9 @@ anew drops it, and then the format's own fields are all there is.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +22,10 @@ from yowo_deploy.datasets.data_json import Annotations, Sides, refuse_faults
 from yowo_deploy.datasets.validation import is_whole
 from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.files import refuse_existing, writable_folder, write_text
+from yowo_deploy.json_text import parse_json
 
 KEY = "yowo_deploy"
+MOST_SPLITS = 1000  # that remarks name
 LONGEST_NAME = 200  # bytes of the names of files, which suffixes are added to
 _SIDES = get_args(Split)
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -100,13 +101,14 @@ def read_remarks(where: str, value: Any) -> Remarks | None:
     if value is None or value == "":
         return None
     with foreign(f"{where}: what yowo-deploy noted there is damaged, take it out", DatasetError):
-        found = json.loads(value) if isinstance(value, str) else value
+        found = parse_json(value.encode()) if isinstance(value, str) else value
         judged, exclusive, tubes = found["judged_frames"], found["exclusive_classes"], found["tubes"]
         whole = [found["place"], *(judged or ()), *(number for _, *numbers in tubes for number in numbers)]
         texts = [found["recording"], *found["judged_classes"], *(name for name, *_ in tubes)]
         sides = tuple(tuple(side for side in _SIDES if side in of) for of in found["sides"])
         sound = all(map(is_whole, whole)) and all(isinstance(text, str) and text for text in texts)
-        if not sound or not (exclusive is None or is_whole(exclusive)) or any(len(tube) != 3 for tube in tubes):
+        sound = sound and len(sides) <= MOST_SPLITS and all(len(tube) == 3 for tube in tubes)
+        if not sound or not (exclusive is None or is_whole(exclusive)):
             raise ValueError("a value that is none")
         frames = None if judged is None else np.array(judged, np.int64)
         starts = tuple((name, person, first) for name, person, first in tubes)
@@ -129,11 +131,13 @@ def with_remarks(data: Annotations, remarks: Sequence[Remarks | None]) -> Annota
     order = sorted(range(len(videos)), key=lambda number: known[number].place)
     names = [data.videos[number].name for number in order]
     splits = _splits(names, [known[number].sides for number in order])
-    if any(_subset(data.splits, name) != known[n].subset for name, n in zip(names, order, strict=True)):
+    found = [{side: frozenset(of) for side, of in sides.items()} for sides in data.splits[:1]]
+    if any(_subset(found, name) != known[n].subset for name, n in zip(names, order, strict=True)):
         splits = (*data.splits, *splits[1:]) if data.splits else ()
     of_set = {(each.exclusive, each.judged_classes) for each in known}
     exclusive, judged = of_set.pop() if len(of_set) == 1 else (data.exclusive, ())
-    places = tuple(data.classes.index(name) for name in judged if name in data.classes)
+    place = {name: number for number, name in enumerate(data.classes)}
+    places = tuple(place[name] for name in judged if name in place)
     return Annotations(data.classes, tuple(videos[number] for number in order), splits, exclusive, places)
 
 
@@ -149,7 +153,7 @@ def _splits(names: Sequence[str], sides: Sequence[tuple[tuple[Split, ...], ...]]
     )
 
 
-def _subset(splits: Sequence[Sides], name: str) -> str:
+def _subset(splits: Sequence[Mapping[Split, Collection[str]]], name: str) -> str:
     return next((side.capitalize() for side in _SIDES if splits and name in splits[0].get(side, ())), "")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.data_json import Annotations, write_annotations
 from yowo_deploy.datasets.formats.box_rows import Options
+from yowo_deploy.datasets.formats.sidecar import read_remarks
 from yowo_deploy.datasets.importer import WRITERS, import_annotations, recognise
 from yowo_deploy.errors import DatasetError, OutputError
 
@@ -164,3 +167,11 @@ def test_remarks_that_are_damaged_are_told(kind: str, tmp_path: Path) -> None:
         file.write_text(text)
     with pytest.raises(DatasetError, match="what yowo-deploy noted there is damaged"):
         import_annotations(tmp_path, kind, Options())
+
+
+def test_remarks_of_thousands_of_splits_are_damaged(tmp_path: Path) -> None:
+    remarks = {"place": 0, "recording": "a", "exclusive_classes": None, "judged_classes": [], "judged_frames": None}
+    for count in (1000, 1001):
+        text = json.dumps({**remarks, "sides": [[]] * count, "tubes": []})
+        with pytest.raises(DatasetError, match="damaged") if count > 1000 else nullcontext():
+            assert read_remarks("a.xml", text) is not None
