@@ -281,6 +281,11 @@ def _at_most(read: Callable[[int], bytes], count: int) -> bytes:
     return found.getvalue()
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines of a text file: a name may have whatever else Unicode takes for the end of a line."""
+    return re.split("\r\n|\r|\n", text)
+
+
 def refuse_overwriting(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
     """Raise an OutputError when a result would replace the file that it is made from."""
     if os.path.exists(output) and os.path.exists(source) and os.path.samefile(source, output):

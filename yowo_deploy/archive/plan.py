@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from yowo_deploy.archive.tables import read_paths
 from yowo_deploy.errors import InputError, foreign
-from yowo_deploy.files import existing_file, read_within
+from yowo_deploy.files import existing_file, lines_of, read_within
 from yowo_deploy.video.sources import find_sources, is_elsewhere, shown_source
 
 LISTS = (".txt", ".list", ".csv", ".parquet")
@@ -102,7 +102,7 @@ def _listed(source: str) -> Iterator[str]:
         found = read_paths(file, COLUMNS)
     else:
         text = read_within(file).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-        found = _of_csv(text) if suffix == ".csv" else [line.strip() for line in text.splitlines()]
+        found = _of_csv(text) if suffix == ".csv" else [line.strip() for line in lines_of(text)]
     folder = os.path.dirname(source)
     for path in found:
         if path and not (suffix == ".txt" and path.startswith("#")):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from yowo_deploy.archive.linking import record_of, results_of
 from yowo_deploy.archive.parts import Part, PiecesDiffer
@@ -19,6 +20,7 @@ from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import existing_file, write_text
 from yowo_deploy.json_text import to_json
 from yowo_deploy.video.sources import is_choice
+from yowo_deploy.video.suffixes import is_picture
 from yowo_deploy.worker_pool import Beat
 
 
@@ -134,11 +136,13 @@ class ArchiveWorker:
 
 
 def _identity(video: Video) -> list[int]:
-    """What changes with the file of a video: its size, and when it was written."""
-    if is_choice(video.path):
-        return []
+    """What changes with the file of a video: its size, and when it was written; of pictures their number, and a sum."""
     path = Path(video.path)
-    found = os.stat(path if path.is_dir() else existing_file(path, "video"))
+    if path.is_dir() or is_choice(video.path):  # a folder's own time stays where a picture in it is written anew
+        pictures = sorted(filter(is_picture, path.iterdir() if path.is_dir() else path.parent.glob(path.name)))
+        facts = [f"{each.name} {found.st_size} {found.st_mtime_ns}" for each in pictures if (found := os.stat(each))]
+        return [len(facts), crc32("\n".join(facts).encode(errors="surrogateescape"))]
+    found = os.stat(existing_file(path, "video"))
     return [found.st_size, found.st_mtime_ns]
 
 

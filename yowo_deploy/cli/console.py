@@ -20,9 +20,10 @@ from rich.table import Column, Table
 
 from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.datasets.base import Dataset
+from yowo_deploy.datasets.box_files import text_of
 from yowo_deploy.datasets.registry import DATASETS, open_dataset
 from yowo_deploy.errors import InputError, MissingExtraError
-from yowo_deploy.files import read_within
+from yowo_deploy.files import lines_of
 from yowo_deploy.plain_text import cut, escaped, redacted_words, shown
 from yowo_deploy.postprocess.zones import ANCHORS
 from yowo_deploy.reporter import Reporter
@@ -168,7 +169,7 @@ def release_options(function: F) -> F:
 
 def parse_labels(text: str) -> list[str]:
     """Names between commas, or the lines of a file."""
-    found = read_within(text).decode().splitlines() if Path(text).is_file() else text.split(",")
+    found = lines_of(text_of(Path(text))) if Path(text).is_file() else text.split(",")
     return [name.strip() for name in found if name.strip()]
 
 

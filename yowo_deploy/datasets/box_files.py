@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
 from yowo_deploy.datasets.pbtxt import parse_pbtxt
 from yowo_deploy.errors import DatasetError, InputError, foreign
-from yowo_deploy.files import existing_file, is_hidden, read_within
+from yowo_deploy.files import existing_file, is_hidden, lines_of, read_within
 from yowo_deploy.json_text import parse_json
 from yowo_deploy.video.suffixes import is_video
 
@@ -206,11 +205,6 @@ def _text_rows(file: str, text: str, truth: bool, frame: tuple[str, int] | None 
 def _is_row(tokens: Sequence[str], columns: int) -> bool:
     """Whether a line that begins with # is no comment, but of a video whose name does."""
     return len(tokens) == columns and tokens[0] != "#" and all(map(_is_number, tokens[-4:]))
-
-
-def lines_of(text: str) -> list[str]:
-    """Lines of a text file: a name may have whatever else Unicode takes for the end of a line."""
-    return re.split("\r\n|\r|\n", text)
 
 
 def csv_rows(text: str) -> Iterator[list[str]]:

@@ -114,13 +114,16 @@ class Connection:
     def _open(self) -> tuple[Capture, Frame]:
         capture = self._connect()
         refuse_absurd_size(self.name, capture)
-        decoded, frame = capture.read()
-        end = time.monotonic() + FIRST_FRAME_S
-        while not decoded and time.monotonic() < end and not self._stopping.wait(_BETWEEN_READS_S):
-            decoded, frame = capture.read()  # a picture that is damaged is a read in vain
-        if not decoded:
+        try:
+            decoded, frame = capture.read()
+            end = time.monotonic() + FIRST_FRAME_S
+            while not decoded and time.monotonic() < end and not self._stopping.wait(_BETWEEN_READS_S):
+                decoded, frame = capture.read()  # a picture that is damaged is a read in vain
+            if not decoded:
+                raise VideoError(f"{self.name} has no frame to give")
+        except VideoError:  # of a read, too: it is tried again and again, and each way has a port and a thread
             capture.release()
-            raise VideoError(f"{self.name} has no frame to give")
+            raise
         return capture, np.asarray(frame, np.uint8)
 
     def read(self) -> Frame | None:

@@ -24,7 +24,7 @@ from yowo_deploy.archive.linking import record_of
 from yowo_deploy.archive.plan import Video, plan
 from yowo_deploy.archive.settings import ArchiveSettings
 from yowo_deploy.archive.tables import rows_of
-from yowo_deploy.archive.worker import ArchiveWorker, Cut, Done
+from yowo_deploy.archive.worker import ArchiveWorker, Cut, Done, _identity
 from yowo_deploy.cli import cli
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import InputError
@@ -321,3 +321,25 @@ def test_cameras_are_refused_without_their_passwords(source: str) -> None:
 
 def test_a_video_has_the_same_key_on_every_machine() -> None:
     assert plan(["/no/such/film.mp4"]) == [Video("/no/such/film.mp4", "fe94b8637ab5ce4aa04709fd")]
+
+
+def test_a_list_ends_its_lines_where_text_files_do(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("yard\x85one.mp4\r\nyard\u2028two.mp4\n", encoding="utf-8", newline="")
+    names = [Path(each.path).name for each in plan([tmp_path / "list.txt"])]
+    assert names == ["yard\x85one.mp4", "yard\u2028two.mp4"]
+
+
+@pytest.mark.parametrize("pattern", ["", "*.png"])
+def test_a_picture_that_is_written_anew_makes_another_video_of_its_folder(pattern: str, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"a")
+    (tmp_path / "notes.txt").write_text("")
+    [video] = plan([tmp_path / pattern if pattern else tmp_path])
+    before = _identity(video)
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert _identity(video) == before
+    time_ns = os.stat(tmp_path / "1.png").st_mtime_ns
+    with (tmp_path / "1.png").open("r+b") as stream:
+        stream.write(b"b")
+    os.utime(tmp_path / "1.png", ns=(time_ns + 1000, time_ns + 1000))
+    assert _identity(video) != before

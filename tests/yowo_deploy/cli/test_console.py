@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from yowo_deploy.cli import cli, console
+from yowo_deploy.cli.console import parse_labels
+from yowo_deploy.errors import InputError
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("detekt", "detect"), ("trian", "train"), ("exprot", "export")])
@@ -101,3 +103,11 @@ def test_where_only_the_runtime_is_installed_a_command_names_its_extra(command: 
     )
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     assert re.search(r"^Error: \w+ is not installed: run `pip install 'yowo-deploy\[\w+\]'`$", ended.stderr, re.M)
+
+
+def test_labels_are_the_lines_of_a_file_whatever_its_signs_are(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes("\ufeffwalk\r\nsit\u2028down\r\n".encode())
+    assert parse_labels(str(tmp_path / "labels.txt")) == ["walk", "sit\u2028down"]
+    (tmp_path / "labels.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(InputError, match="is no text in UTF-8"):
+        parse_labels(str(tmp_path / "labels.txt"))

@@ -196,6 +196,17 @@ def test_a_camera_without_a_usable_frame_is_refused_and_released(
     assert capture.released == 1
 
 
+def test_a_camera_whose_first_read_fails_is_released() -> None:
+    class Fails(Scripted):
+        def read(self) -> tuple[bool, Any]:
+            raise VideoError("a frame of absurd size")
+
+    capture = Fails([])
+    with pytest.raises(VideoError, match="absurd"):
+        Connection("camera", connects(capture), None)
+    assert capture.released == 1
+
+
 def test_damaged_pictures_before_the_first_whole_one_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cameras, "FIRST_FRAME_S", NEVER_S)
     script: Script = [*[("I", None)] * 20, *new_pictures(3)]

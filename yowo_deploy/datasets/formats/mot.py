@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.box_files import lines_of, text_of
+from yowo_deploy.datasets.box_files import text_of
 from yowo_deploy.datasets.data_json import Annotations, relative_to
 from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, is_footage, whole
 from yowo_deploy.datasets.formats.sidecar import file_names, read_remarks, remarks_of, subset_of
 from yowo_deploy.errors import DatasetError
+from yowo_deploy.files import lines_of
 from yowo_deploy.video.suffixes import is_video
 
 INFO, REMARKS = "seqinfo.ini", "yowoDeploy"
