@@ -1,6 +1,9 @@
-"""Class names of the public data sets, in the order of their ids."""
+"""Class names: of the public data sets, in the order of their ids, and several in one text."""
 
 from __future__ import annotations
+
+import re
+from itertools import pairwise
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -40,3 +43,15 @@ AVA = _names(
     """
 )
 AVA_POSES = 14
+
+
+def parted(text: str) -> list[str]:
+    """Names between commas; a comma in brackets is part of its name, as in `open (e.g., a window)`."""
+    is_inside, ends = False, [len(text)]
+    for sign in re.finditer(r"[,()\[\]{}]", text[::-1]):  # from the end, where each bracket says what is before it
+        if sign[0] != ",":
+            is_inside = sign[0] in ")]}"
+        elif not is_inside:
+            ends.append(len(text) - 1 - sign.start())
+    parts = (text[begin + 1 : end].strip() for begin, end in pairwise([-1, *reversed(ends)]))
+    return list(dict.fromkeys(filter(None, parts)))

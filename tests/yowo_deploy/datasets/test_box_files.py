@@ -10,7 +10,8 @@ import pytest
 
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
 from yowo_deploy.datasets.box_table import frame_of
-from yowo_deploy.datasets.formats.box_rows import Options, parted
+from yowo_deploy.datasets.class_names import parted
+from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import import_annotations, recognise
 from yowo_deploy.metrics.detections_log import DetectionsFile
 from yowo_deploy.metrics.frame_ap import FrameBoxes

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -362,18 +362,6 @@ def notes_of(found: Sequence[Rows]) -> list[str]:
 
 def _first_of(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} videos, the first: {names[0]}"
-
-
-def parted(text: str) -> list[str]:
-    """Names between commas; a comma in brackets is part of its name, as in `open (e.g., a window)`."""
-    is_inside, ends = False, [len(text)]
-    for sign in re.finditer(r"[,()\[\]{}]", text[::-1]):  # from the end, where each bracket says what is before it
-        if sign[0] != ",":
-            is_inside = sign[0] in ")]}"
-        elif not is_inside:
-            ends.append(len(text) - 1 - sign.start())
-    parts = (text[begin + 1 : end].strip() for begin, end in pairwise([-1, *reversed(ends)]))
-    return list(dict.fromkeys(filter(None, parts)))
 
 
 def _names(found: Sequence[Rows]) -> list[str]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, is_footage, parted
+from yowo_deploy.datasets.class_names import parted
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, is_footage
 from yowo_deploy.datasets.formats.cvat_shapes import PERSON, SHAPES, Key, Listed, interpolated, key_of
 from yowo_deploy.datasets.formats.sidecar import KEY, read_remarks
 from yowo_deploy.errors import DatasetError, MissingExtraError, foreign

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, parted
+from yowo_deploy.datasets.class_names import parted
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
 from yowo_deploy.datasets.formats.video_paths import paths_in
 from yowo_deploy.errors import DatasetError
 
