@@ -110,7 +110,7 @@ def test_thresholds_may_be_given(spec: ModelSpec, numpy_backend: Backends) -> No
 class Broken:
     """A backend that answers well until a number of calls, and then with one value that is no number."""
 
-    name, parallel = "broken", 1
+    name, parallel, batch = "broken", 1, (1, None)
 
     def __init__(self, backend: Backend, calls: int, value: float) -> None:
         self.spec, self._backend, self._calls, self._value = backend.spec, backend, calls, value
@@ -241,6 +241,7 @@ class Recording:
 
     def __init__(self, backend: Any, parallel: int = 1) -> None:
         self.spec, self.name, self.parallel = backend.spec, "recording", parallel
+        self.batch = backend.batch
         self.clips: list[NDArray[np.float32]] = []
         self._backend = backend
 
@@ -306,7 +307,7 @@ def test_a_clip_stays_as_it_is_while_an_engine_works_on_it(
 class OneByOne:
     """A backend that takes a video frame by frame, and one call at a time; its streams can skip frames if asked to."""
 
-    name, parallel = "one by one", 2
+    name, parallel, batch = "one by one", 2, (1, None)
 
     def __init__(self, backend: Any, skips: bool) -> None:
         self.spec, self._backend, self._skips = backend.spec, backend, skips
@@ -551,7 +552,7 @@ def test_thresholds_that_are_none_are_refused(
 class Waiting:
     """A backend whose first answer waits until it is let go."""
 
-    name, parallel = "waiting", 1
+    name, parallel, batch = "waiting", 1, (1, None)
 
     def __init__(self, backend: Any) -> None:
         self.spec, self._backend = backend.spec, backend
