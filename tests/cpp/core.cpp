@@ -106,6 +106,7 @@ namespace {
 struct Numbers final : yowo::Step {
   std::vector<float> memories;
   std::vector<float> answer = {0};
+  int left = -1;  // calls until one fails
 
   std::size_t memory(std::size_t) override { return memories.push_back(-7), memories.size() - 1; }
 
@@ -113,6 +114,7 @@ struct Numbers final : yowo::Step {
                    bool whole) override {
     for (const std::size_t each : writes)
       if (std::find(reads.begin(), reads.end(), each) != reads.end()) check::that(false, "no map is read and written");
+    if (left-- == 0) throw yowo::YowoError("the device is out of memory");
     const auto read = [&](std::size_t at) { return memories[reads[at]]; };
     const float newest = frames[3], deep = newest + 10 * read(0);
     answer[0] = deep + 100 * read(1) + 1000 * read(2) + 100000 * frames[0];
@@ -160,6 +162,36 @@ YOWO_TEST(frame_by_frame_gives_what_the_clip_gives) {
         if (raw) check::equal(raw[0], said, "stride " + std::to_string(stride) + ", frame " + std::to_string(frame));
       }
   }
+}
+
+// As if it had never been pushed, also at the start, where a set of maps needs three calls.
+YOWO_TEST(a_step_that_fails_costs_that_frame_alone) {
+  for (const int stride : {1, 2, 3})
+    for (const int calls : {0, 1, 2}) {
+      const yowo::ModelSpec spec = one_number(stride);
+      auto made = std::make_unique<Numbers>();
+      Numbers& step = *made;
+      yowo::KeptStream stream(std::move(made), yowo::Keeping::of(streaming_inputs, streaming_outputs, spec, "made"),
+                              spec);
+      const auto push = [&](float value) {
+        for (float* plane : stream.next()) *plane = value;
+        return stream.push(true);
+      };
+      for (int video = 0; video < 2; ++video, stream.reset())
+        for (int frame = 0; frame < 20; ++frame) {
+          const auto value = [&](int number) { return static_cast<float>((video + number * number) % 10); };
+          for (int failed = 0; failed < (frame + 1) % 4; ++failed) {
+            step.left = frame < stride ? calls : 0;
+            check::throws<yowo::YowoError>([&] { push(-5); }, "out of memory", "a failed call");
+          }
+          step.left = -1;
+          const std::size_t before = check::allocations;
+          const float raw = push(value(frame))[0];
+          check::equal(check::allocations, before, "allocations");
+          check::equal(raw, Numbers::says([&](int ago) { return value(std::max(0, frame - ago * stride)); }),
+                       "stride " + std::to_string(stride) + ", frame " + std::to_string(frame));
+        }
+    }
 }
 
 YOWO_TEST(what_is_no_streaming_file_is_refused) {

@@ -56,6 +56,7 @@ CORE = (
     "specs_are_those_of_python",
     "a_clip_is_the_newest_frames_and_the_first_stands_for_those_before",
     "frame_by_frame_gives_what_the_clip_gives",
+    "a_step_that_fails_costs_that_frame_alone",
     "what_is_no_streaming_file_is_refused",
     "between_the_frames_that_are_asked_for_boxes_stay",
     "several_calls_at_once_give_what_one_gives",

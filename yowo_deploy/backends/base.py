@@ -77,6 +77,9 @@ class FrameStream(Protocol):
         """The next frame, (3, H, W) as `preprocess` gives, to the (A * (5 + C), rows, columns) raw output of the clip
         that ends with it: what `Backend.infer` says of that clip. What lies before the first frame is filled by the
         spec's start rule.
+
+        A frame on which the engine failed is as if it had never been pushed, as one that a camera dropped: later
+        answers are those of the video without it, and the same frame may be pushed again.
         """
         ...
 

@@ -126,8 +126,7 @@ class KeptStream:
     def __init__(self, step: Step, keeping: Keeping, spec: ModelSpec, stride: int) -> None:
         self._sets = [_Set(step, keeping, spec) for _ in range(stride)]
         self._shape, self._type = (3, *spec.clip_shape[2:]), spec.input_type
-        self._count = 0
-        self._first: Planes | None = None
+        self._count, self._first = 0, np.empty(0, self._type)
 
     def push(self, planes: Planes) -> Float:
         """See `FrameStream.push`.
@@ -135,28 +134,28 @@ class KeptStream:
         Raises:
             InputError: another shape than (3, H, W).
         """
-        return self._turn(planes).push(planes)
+        return self._take(planes, whole=True)
 
     def skip(self, planes: Planes) -> None:
         """As `push`, for a frame without an answer: only the state that later frames need is computed."""
-        self._turn(planes).push(planes, whole=False)
+        self._take(planes, whole=False)
 
-    def _turn(self, planes: Planes) -> _Set:
-        """The set whose turn it is, begun if it is new."""
+    def _take(self, planes: Planes, whole: bool) -> Float:
+        """A frame by the set whose turn it is, begun if it is new."""
         if planes.shape != self._shape:
             raise InputError(f"planes have shape {planes.shape}, expected {self._shape}")
-        if self._first is None:
+        if self._count == 0:
             self._first = np.array(planes, self._type)
         turn = self._sets[self._count % len(self._sets)]
         if self._count < len(self._sets):
             turn.start(self._first)
-        self._count += 1
-        return turn
+        raw = turn.push(planes, whole)
+        self._count += 1  # where the engine failed it stays this set's turn
+        return raw
 
     def reset(self) -> None:
         """See `FrameStream.reset`."""
         self._count = 0
-        self._first = None
 
     def last_of(self, clip: Planes) -> Float:
         """(3, T, H, W) to the raw output of this clip, whatever was pushed before; nothing may be pushed after."""
@@ -184,7 +183,7 @@ class _Set:
         """As if this frame had been pushed for ever."""
         self._ring[:] = planes
         for _ in range(self._keeping.levels):
-            made = self._run(whole=False)[1]
+            made = self._run(whole=False, first=0)[1]
             for name, memory in made.items():
                 past = self._past[name]
                 self._spare[name] += _different([*past], memory)
@@ -194,8 +193,9 @@ class _Set:
         """The raw output at this frame; an empty one where only maps are wanted."""
         for at in (self._next, self._next + self._keeping.frames):
             self._ring[at] = planes
-        self._next = (self._next + 1) % self._keeping.frames
-        raw, made = self._run(whole)
+        newest = (self._next + 1) % self._keeping.frames
+        raw, made = self._run(whole, newest)
+        self._next = newest  # not where the engine failed: the next frame is written over this one, as the maps are
         for name, memory in made.items():
             past = self._past[name]
             past.appendleft(memory)
@@ -204,14 +204,14 @@ class _Set:
                 self._spare[name].append(oldest)
         return np.empty(0, np.float32) if raw is None else raw
 
-    def _run(self, whole: bool) -> tuple[Float | None, dict[str, Memory]]:
-        newest = self._ring[self._next : self._next + self._keeping.frames]
+    def _run(self, whole: bool, first: int) -> tuple[Float | None, dict[str, Memory]]:
+        newest = self._ring[first : first + self._keeping.frames]
         reads = {name: self._past[output][age - 1] for name, (output, age) in self._keeping.inputs.items()}
         writes = {name: spare.pop() for name, spare in self._spare.items()}
         try:
             return self._step(newest.reshape(1, -1, *newest.shape[2:]), reads, writes, whole), writes
         except BaseException:
-            for name, memory in writes.items():  # or there were none for the frames after a `reset`
+            for name, memory in writes.items():  # or there were none for the frames after this one
                 self._spare[name].append(memory)
             raise
 

@@ -131,29 +131,37 @@ def test_names_are_read_back() -> None:
     assert keeping().levels == 2 and keeping().ages == {"kept_0_0": 2, "kept_1_1": 3}
 
 
-def test_a_step_that_failed_once_costs_that_frame_alone() -> None:
-    """After a reset, for the frame itself may stand in the ring already."""
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_step_that_fails_costs_that_frame_alone(stride: int, calls: int) -> None:
+    """As if it had never been pushed: at the start, after many frames, and where the step failed several times.
+
+    The first frames of each set need three calls, of which `calls` succeed before the one that fails.
+    """
 
     class Fragile(NumpyStep):
-        fails = False
+        left = -1
 
         def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
-            if self.fails:
+            self.left -= 1
+            if self.left == -1:
                 raise MemoryError("of the device")
             return super().__call__(frames, reads, writes, whole)
 
     step = Fragile()
-    stream = KeptStream(step, keeping(), SPEC, 1)
-    for number in range(9):
-        stream.push(planes(number))
-    step.fails = True
-    for _ in range(3):
-        with pytest.raises(MemoryError):
-            stream.push(planes(9))
-    step.fails = False
-    stream.reset()
-    found = [stream.push(planes(number)).item(0) for number in range(9)]
-    assert found == [expected(list(range(number + 1)), 1) for number in range(9)]
+    stream = KeptStream(step, keeping(), SPEC, stride)
+    for _ in range(2):
+        video = list[int]()
+        for number in range(20):
+            for _ in range((number + 1) % 4):
+                step.left = calls if number < stride else 0
+                with pytest.raises(MemoryError):
+                    stream.push(planes(-100))
+            step.left = -1
+            video.append(number * number)
+            assert stream.push(planes(video[-1])).item(0) == expected(video, stride)
+        stream.reset()
+    assert step.made == {"kept_0_0": 3 * stride, "kept_1_1": 4 * stride}
 
 
 @pytest.mark.parametrize("outputs", [{**OUTPUTS, "foo": (1,)}, {**OUTPUTS, "kept_0_7": (1,)}])

@@ -46,7 +46,8 @@ class FrameStream {
 
   // Take the frame that was written to `next`; returns the raw output of the clip that ends with it, valid until the
   // next call, or nullptr where it is not `wanted`, which costs less. What lies before the first frame is filled with
-  // it (the spec's start rule "repeat").
+  // it (the spec's start rule "repeat"). A frame on which a streaming file's engine failed is as if it had never been
+  // pushed: later answers are those of the video without it.
   virtual const float* push(bool wanted) = 0;
 
   // Forget every frame: the next push is the first of a new video.

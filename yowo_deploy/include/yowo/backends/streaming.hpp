@@ -140,16 +140,16 @@ class KeptStream final : public FrameStream {
     Set& set = sets_[count_ % sets_.size()];
     if (count_ == 0 && !first_.empty()) std::copy_n(newest(set), frame_, first_.data());
     if (count_ < sets_.size()) start(set, count_ == 0 ? newest(set) : first_.data());
-    ++count_;
     std::copy_n(newest(set), frame_, set.ring.data() + set.next * frame_);
-    set.next = (set.next + 1) % keeping_.frames;
-    const float* raw = run(set, whole);
+    const std::size_t oldest = (set.next + 1) % keeping_.frames;
+    const float* raw = run(set, whole, oldest);
+    set.next = oldest, ++count_;  // not where the engine failed: the next frame is written over this one, as the maps are
     for (std::size_t output = 0; output < writes_.size(); ++output) {
       std::vector<std::size_t>& past = set.past[output];
-      const std::size_t oldest = past.back();
+      const std::size_t last = past.back();
       std::move_backward(past.begin(), past.end() - 1, past.end());
       past[0] = writes_[output];
-      if (past.back() != oldest) set.spare[output].push_back(oldest);
+      if (past.back() != last) set.spare[output].push_back(last);
     }
     return raw;
   }
@@ -185,7 +185,7 @@ class KeptStream final : public FrameStream {
     for (std::size_t at = 0; at < 2 * keeping_.frames; ++at)
       if (float* place = set.ring.data() + at * frame_; place != newest(set)) std::copy_n(frame, frame_, place);
     for (std::size_t level = 0; level < keeping_.levels; ++level) {
-      run(set, false);
+      run(set, false, 0);
       for (std::size_t output = 0; output < writes_.size(); ++output) {
         std::vector<std::size_t>&past = set.past[output], &spare = set.spare[output];
         for (std::size_t at = 0; at < past.size(); ++at)
@@ -197,11 +197,11 @@ class KeptStream final : public FrameStream {
     }
   }
 
-  const float* run(Set& set, bool whole) {
+  const float* run(Set& set, bool whole, std::size_t first) {
     for (std::size_t at = 0; at < reads_.size(); ++at)
       reads_[at] = set.past[keeping_.inputs[at].output][keeping_.inputs[at].age - 1];
     for (std::size_t at = 0; at < writes_.size(); ++at) writes_[at] = set.spare[at].back();
-    const float* raw = step_->run(set.ring.data() + set.next * frame_, reads_, writes_, whole);
+    const float* raw = step_->run(set.ring.data() + first * frame_, reads_, writes_, whole);
     for (std::vector<std::size_t>& spare : set.spare) spare.pop_back();  // none where the engine failed
     return raw;
   }
