@@ -143,7 +143,7 @@ class KeptStream final : public FrameStream {
     std::copy_n(newest(set), frame_, set.ring.data() + set.next * frame_);
     const std::size_t oldest = (set.next + 1) % keeping_.frames;
     const float* raw = run(set, whole, oldest);
-    set.next = oldest, ++count_;  // not where the engine failed: the next frame is written over this one, as the maps are
+    set.next = oldest, ++count_;  // not where the engine failed: the next frame is written over this one
     for (std::size_t output = 0; output < writes_.size(); ++output) {
       std::vector<std::size_t>& past = set.past[output];
       const std::size_t last = past.back();
