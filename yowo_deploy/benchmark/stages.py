@@ -18,10 +18,13 @@ from yowo_deploy.backends.frame_inference import FrameInference
 from yowo_deploy.benchmark.timing import Timing
 from yowo_deploy.datasets.synthetic.generator import make_scene, render
 from yowo_deploy.datasets.synthetic.stick_figures import LABELS
+from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import InputError
-from yowo_deploy.postprocess.decode import detect
-from yowo_deploy.postprocess.tubes import OnlineLinker
+from yowo_deploy.postprocess.decode import detect_and_best
+from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import preprocess
+from yowo_deploy.result import Result
+from yowo_deploy.result_linker import Unlinked
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.writer import VideoWriter
 
@@ -53,37 +56,47 @@ class OpenLoop:
 
 
 class Live:
-    """One frame through clip, inference, decoding and linking, each stage timed.
+    """One frame through clip, inference, decoding and linking as `Detector` does it by default, each stage timed.
 
     Attributes:
         seconds: by stage, of the frame that was answered last.
     """
 
     def __init__(self, model: Backend) -> None:
-        self._model, self._linker = model, OnlineLinker()
-        self._inference = FrameInference(model)
+        options = DetectorOptions()
+        self._model, self._inference = model, FrameInference(model)
+        self._keep, self._linker = options.keep_of(model.spec), options.result_linker(model.spec)
+        self._cuts = CutDetector() if model.spec.tube_decay else None
+        self._number, self._anew = -1, False
         self.seconds: dict[str, float] = {}
 
     def pass_by(self, frame_bgr: Frame) -> None:
         """Preprocess the next frame and keep it for the clips to come; it gets no answer."""
-        self._inference.skip(self._inference.next_input(preprocess(frame_bgr, self._model.spec)))
+        self._inference.skip(self._next(frame_bgr))
 
-    def answer(self, frame_bgr: Frame) -> None:
-        """As `Detector.push`, with tubes."""
+    def answer(self, frame_bgr: Frame) -> Result:
+        """As `Detector.push`."""
         start = perf_counter()
-        planes = preprocess(frame_bgr, self._model.spec)
-        given = self._inference.next_input(planes)
+        given = self._next(frame_bgr)
         ready = perf_counter()
         raw, inside = self._infer(given)
         inside = inside or {"infer": perf_counter() - ready}
         inferred = perf_counter()
-        found = detect(raw, self._model.spec, (frame_bgr.shape[1], frame_bgr.shape[0]))
+        size_wh = frame_bgr.shape[1], frame_bgr.shape[0]
+        found, best = detect_and_best(raw, self._model.spec, size_wh, keep=self._keep)
         decoded = perf_counter()
-        self._linker.push(found)
-        self._linker.finished()
+        result = self._linker.push(Unlinked(self._number, frame_bgr, None, found, best, self._anew, start))
         linked = perf_counter()
+        self._anew = False
         self.seconds = {"preprocess": ready - start, **inside}
         self.seconds |= {"decode + NMS": decoded - inferred, "link": linked - decoded}
+        return result
+
+    def _next(self, frame_bgr: Frame) -> Planes:
+        """What the engine gets for the next frame, which is also looked at for a cut."""
+        self._number += 1
+        self._anew |= bool(self._cuts and self._cuts.push(frame_bgr))
+        return self._inference.next_input(preprocess(frame_bgr, self._model.spec))
 
     def _infer(self, given: Planes) -> tuple[Float, dict[str, float]]:
         """The raw output for a clip, or for a stream's next planes; and seconds by stage where they are known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -17,12 +18,14 @@ from yowo_deploy.benchmark.stages import (
     STAGES,
     WARM_FRAMES,
     WHOLE,
+    Live,
     bench_stages,
     held_frames,
     make_video,
     open_loop,
 )
 from yowo_deploy.benchmark.timing import model_call
+from yowo_deploy.detector import Detector
 from yowo_deploy.errors import InputError
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
@@ -82,6 +85,23 @@ def test_the_engine_takes_longer_than_what_is_in_it(video: Path, spec: ModelSpec
     stages = {stage.name: stage.seconds for stage in bench_stages(model, video, seconds=0.01)}
     assert np.all(stages["infer"] > model.own[WARM_FRAMES : WARM_FRAMES + len(stages["infer"])])
     assert np.all(stages[WHOLE] > stages["infer"])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_what_is_timed_is_what_a_detector_does(spec: ModelSpec, numpy_backend: Backends, decay: float) -> None:
+    """People who stay by their objectness, averaged scores, cuts: the results are those of `Detector.push`."""
+    averaged = replace(spec, tube_decay=decay, keep_threshold=0.1 if decay else 0.0, confidence_threshold=0.2)
+    random = np.random.default_rng(0)
+    scenes = [random.integers(low, low + 56, (6, 48, 64, 3), np.uint8) for low in (0, 200)]
+    live, detector = Live(numpy_backend(averaged)), Detector(numpy_backend(averaged))
+    shown = ended = 0
+    for frame in np.concatenate(scenes):
+        found, expected = live.answer(frame), detector.push(frame)
+        shown += len(expected.detections)
+        assert found.to_json() == expected.to_json()
+        assert repr((found.tubes, found.ended)) == repr((expected.tubes, expected.ended))
+        ended += len(found.ended)
+    assert shown and ended
 
 
 def test_copies_are_shown_where_the_engine_has_them(video: Path, spec: ModelSpec, numpy_backend: Backends) -> None:
