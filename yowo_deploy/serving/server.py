@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import signal
 import socket
@@ -17,6 +18,7 @@ from yowo_deploy.errors import InputError, reason_of
 
 DRAIN_S = 5  # for requests at work when the server is told to end
 MOST_CONNECTIONS = 128
+HEAD_S = 10.0  # from when a connection is made, or its next request begins, until the head is there
 MAX_HEAD = 64 << 10  # bytes of a connection that are neither a whole head nor body
 
 
@@ -72,12 +74,38 @@ class Server(uvicorn.Server):
 
 
 class Http(HttpToolsProtocol):
-    """Closes connections whose heads or trailers do not end, all of which the parser keeps."""
+    """Closes connections whose heads or trailers do not end, all of which the parser keeps, or do not come in time.
+
+    uvicorn has a limit for the time between requests alone (`timeout_keep_alive`): connections that send nothing, or a
+    byte now and then, would take the places of all others.
+    """
 
     _unread = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """See uvicorn."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See uvicorn."""
+        self._has_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _has_head(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def data_received(self, data: bytes) -> None:
         """See uvicorn."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._await_head()
         self._unread += len(data)
         super().data_received(data)
         if self._unread > MAX_HEAD:
@@ -86,6 +114,7 @@ class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See uvicorn."""
         self._unread = 0
+        self._has_head()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

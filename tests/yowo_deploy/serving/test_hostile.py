@@ -9,7 +9,7 @@ import socket
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from tests.waiting import wait_until
+from tests.waiting import NEVER_S, wait_until
 from tests.yowo_deploy.serving.calls import STREAM_INFER, Running, binary
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import InputError
@@ -26,7 +26,7 @@ from yowo_deploy.serving.bodies import Bodies
 from yowo_deploy.serving.metrics import Metrics, MetricsServer
 from yowo_deploy.serving.models import STREAM_INPUTS, STREAM_OUTPUTS
 from yowo_deploy.serving.refusal import Refusal
-from yowo_deploy.serving.server import listen
+from yowo_deploy.serving.server import Http, listen
 from yowo_deploy.serving.tensors import HEADER, parse_request
 
 LIMIT = 16 << 20
@@ -331,3 +331,64 @@ def test_a_client_that_is_gone_is_no_refusal() -> None:
     with pytest.raises(ClientDisconnect):
         asyncio.run(read(bodies, Chunks(b"abc", then="gone")))
     assert bodies._held == 0
+
+
+GET = b"GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+def until_closed(line: socket.socket) -> bytes:
+    """What the server sends before it closes the connection."""
+    line.settimeout(NEVER_S)
+    return b"".join(iter(lambda: line.recv(1 << 16), b""))
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"\r\n", GET, GET + b"\r\n" + GET], ids=range(5))
+def test_connections_that_send_no_whole_head_are_closed(
+    running: Running, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """uvicorn counts them among the 128 that there may be, and waits for ever."""
+    monkeypatch.setattr("yowo_deploy.serving.server.HEAD_S", 0.2)
+    with socket.create_connection(("127.0.0.1", running.port)) as line:
+        line.settimeout(NEVER_S)
+        with suppress(ConnectionError):  # closed before it was sent
+            line.sendall(sent)
+            while line.recv(1 << 16):
+                continue
+
+
+def test_bytes_that_trickle_in_do_not_put_off_the_end_of_a_head(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six bytes a time until the connection is gone; 64 kB, which end it too, would take 10,000."""
+    monkeypatch.setattr("yowo_deploy.serving.server.HEAD_S", 0.2)
+    with socket.create_connection(("127.0.0.1", running.port)) as line:
+        line.settimeout(0.05)
+        sent, gone = 0, False
+        while not gone and sent < 1000:
+            try:
+                line.sendall(b"A: b\r\n" if sent else GET)
+                sent += 1
+                gone = line.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                gone = True
+    assert gone
+
+
+def test_only_heads_have_to_come_in_that_time(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No body, no answer and no pause after it."""
+    seen, made = list[Http](), Http.connection_made
+    monkeypatch.setattr(Http, "connection_made", lambda self, transport: (made(self, transport), seen.append(self)))
+    path, body, headers = binary({"frame": np.zeros((8, 8, 3), np.uint8)}, sequence_id=1, sequence_start=True)
+    with closing(running.connection()) as line:
+        for number in (1, 2):
+            line.putrequest("POST", path)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                line.putheader(name, value)
+            line.endheaders()
+            wait_until(lambda: bool(seen) and seen[0]._deadline is None)
+            line.send(body)
+            answer = line.getresponse()
+            assert (answer.status, bool(answer.read())) == (200, True), number
+            assert len(seen) == 1 and seen[0]._deadline is None
