@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -54,6 +55,11 @@ class Annotations:
     splits: tuple[Sides, ...] = ()
     exclusive: int | None = None
     judged_classes: tuple[int, ...] = ()
+
+    @cached_property
+    def members(self) -> tuple[Mapping[Split, frozenset[str]], ...]:
+        """`splits` as sets, for writers that look up every video in them."""
+        return tuple({side: frozenset(names) for side, names in sides.items()} for sides in self.splits)
 
 
 class NativeDataset:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -84,7 +84,7 @@ def remarks_of(data: Annotations, place: int) -> dict[str, Any]:
     return {
         "place": place,
         "recording": video.group,
-        "sides": [[side for side in _SIDES if video.name in sides.get(side, ())] for sides in data.splits],
+        "sides": [[side for side in _SIDES if video.name in sides.get(side, ())] for sides in data.members],
         "exclusive_classes": data.exclusive,
         "judged_classes": [names[class_id] for class_id in data.judged_classes],
         "judged_frames": None if video.judged is None else video.judged.tolist(),
@@ -153,13 +153,13 @@ def _splits(names: Sequence[str], sides: Sequence[tuple[tuple[Split, ...], ...]]
     )
 
 
-def _subset(splits: Sequence[Mapping[Split, Collection[str]]], name: str) -> str:
+def _subset(splits: Sequence[Mapping[Split, frozenset[str]]], name: str) -> str:
     return next((side.capitalize() for side in _SIDES if splits and name in splits[0].get(side, ())), "")
 
 
 def subset_of(annotations: Annotations, name: str) -> str:
     """What a tool calls the side of a video in the first split: "Train", "Test" or "" where it is on none."""
-    return _subset(annotations.splits, name)
+    return _subset(annotations.members, name)
 
 
 def write_files(
