@@ -54,7 +54,7 @@ class Options:
         start_s: second of the annotation at which a video begins.
         fps: of videos whose files are not there.
         max_boxes: that one import may make; `replace(options)` counts anew.
-        max_worked_out: of them, frames between keyframes.
+        max_worked_out: of them, those that no line of a file lists: frames between keyframes, labels of stretches.
     """
 
     videos: tuple[Path, ...] = ()
@@ -78,13 +78,12 @@ class Options:
         if next(self._counted) >= self.max_boxes:
             raise DatasetError(f"more than {self.max_boxes} boxes, keyframes worked out: import the videos in parts")
 
-    def count_worked_out(self, frames: int) -> None:
-        """Raise a DatasetError before more than `max_worked_out` frames are worked out between keyframes."""
+    def count_worked_out(self, frames: int, cause: str = "keyframes lie so far apart") -> None:
+        """Raise a DatasetError before more than `max_worked_out` rows are made that a file does not list."""
         self._worked_out[0] += max(0, frames)
         if self._worked_out[0] > self.max_worked_out:
             raise DatasetError(
-                f"keyframes lie so far apart that more than {self.max_worked_out} frames would be worked out between "
-                "them: import the videos in parts"
+                f"{cause} that more than {self.max_worked_out} boxes would be worked out: import the videos in parts"
             )
 
     def footage_below(self, root: Path) -> dict[str, list[Path]]:

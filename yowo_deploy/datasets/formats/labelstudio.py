@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +45,8 @@ def read_labelstudio(
     The tool counts frames at a rate of its own, 24 a second by default: keyframes are
     placed by their time where the file has another rate. A last keyframe that is enabled lasts to the end of the video,
     as the tool shows it. Of a box that is turned, about its first corner, the upright box around it is taken. A region
-    is a person; it may have several labels. Of several annotations of a task the newest counts, cancelled ones do not.
+    is a person; it may have several labels. Of several annotations of a task the newest counts (`updated_at`),
+    cancelled ones do not.
 
     Returns:
         Names of classes, videos, notes for the user.
@@ -62,7 +65,7 @@ def read_labelstudio(
 def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> Rows:
     with foreign(f"{where}: expected Label Studio's export as JSON", DatasetError):
         done = [each for each in task["annotations"] if not each.get("was_cancelled")]
-        results = done[-1]["result"] if done else []
+        results = _newest(done)["result"] if done else []
         path = footage.find(_reference(task["data"]))
         regions = [each for each in results if each.get("type") == "videorectangle"]
         facts = footage.facts(path)
@@ -91,6 +94,22 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
         rate = f"{(line.fps or 0) / line.scale:g} frames/s, the file has {line.fps or 0:g}"
         rows.guessed.append(f"annotated at {rate}: placed by time")
     return rows
+
+
+def _newest(annotations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """By the time of the last change where each has one, else the last: exports list them in no certain order."""
+    times = [_time(each.get("updated_at")) for each in annotations]
+    known = [(time, place) for place, time in enumerate(times) if time is not None]
+    return annotations[max(known)[1] if len(known) == len(times) else -1]
+
+
+def _time(text: Any) -> datetime | None:
+    """Of a time as the tool writes it, 2024-05-01T12:00:00.000000Z; None where it is none."""
+    try:
+        found = datetime.fromisoformat(re.sub("Z$", "+00:00", text))
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _reference(data: dict[str, Any]) -> str:

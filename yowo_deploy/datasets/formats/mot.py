@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -120,6 +121,8 @@ def _lines_of(file: Path, classes: int, options: Options) -> Iterator[tuple[int,
             sure, action = float(row[6]) if len(row) > 6 else 1.0, whole(row[7]) if len(row) > 7 else 1
         except (ValueError, OverflowError) as error:
             raise DatasetError(f"{where}: {error}") from error
+        if not math.isfinite(sure):
+            raise DatasetError(f"{where}: confidence {sure}, expected a number")
         if frame < 1:
             raise DatasetError(f"{where}: frame {frame}, but MOTChallenge counts frames from 1")
         action = 1 if action == -1 else action  # of detections

@@ -85,7 +85,10 @@ def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]
         if SHAPES[kind] != "rectangle":
             rows.boxed[SHAPES[kind]] += 1
         second, box = float(row["z"][0]), _around(kind, list(map(float, numbers)))
-        labels = labels or [each for (a, b), of in stretches if a <= second <= b for each in of]
+        if not labels:
+            around = [of for (a, b), of in stretches if a <= second <= b]
+            rows.options.count_worked_out(sum(map(len, around)), "boxes lie in so many stretches of time")
+            labels = list(dict.fromkeys(label for of in around for label in of))
         rows.left_out["boxes without an action"] += not labels
         for label in labels:
             rows.add(math.floor((second + ROUNDING_S) * fps), UNKNOWN, label, box)

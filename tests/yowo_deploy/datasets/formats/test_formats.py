@@ -14,7 +14,7 @@ import pytest
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats import cvat
-from yowo_deploy.datasets.formats.box_rows import Footage, Options, recording_of
+from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, recording_of
 from yowo_deploy.datasets.importer import import_annotations
 from yowo_deploy.errors import DatasetError, MissingExtraError
 
@@ -179,7 +179,7 @@ def test_cvat_archives_beside_xml_are_read_too_and_other_archives_are_not(tmp_pa
 
 
 def test_keyframes_far_apart_do_not_make_boxes_without_end(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"a.xml: keyframes lie so far apart that more than 1000000 frames"):
+    with pytest.raises(DatasetError, match=r"a.xml: keyframes lie so far apart that more than 1000000 boxes"):
         from_cvat(tmp_path, track(box(0, 1), box(9_999_999, 1)))
     few = Options(max_boxes=1000)
     with pytest.raises(DatasetError, match=r"a.xml: more than 1000 boxes"):
@@ -361,6 +361,23 @@ def test_via_stretches_of_time_name_the_boxes_within_them(tmp_path: Path) -> Non
     assert [(found.classes[t.class_id], t.frames.tolist()) for t in found.videos[0].tubes] == [("sit", [10])]
 
 
+def test_via_boxes_in_many_stretches_of_time_are_bounded_before_they_are_made(tmp_path: Path) -> None:
+    """A label counts as often as stretches name it, and is taken once."""
+    names = ",".join(f"name{number}" for number in range(50))
+    stretches = [{"z": [0, 9], "xy": [], "av": {"1": names}} for _ in range(20)]
+    boxes = [{"z": [number / 10], "xy": [2, 10, 20, 30, 40], "av": {}} for number in range(11)]
+    found = from_json(tmp_path, "via", via(*boxes[:10], *stretches), fps=10.0, max_worked_out=10_000)
+    assert len(found.videos[0].tubes) == 50 and found.videos[0].tubes[0].frames.tolist() == list(range(10))
+    rows = list[int]()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(DatasetError, match="so many stretches of time that more than 10000"),
+    ):
+        patch.setattr(Rows, "add", lambda self, frame, *_: rows.append(frame))
+        from_json(tmp_path, "via", via(*boxes, *stretches), fps=10.0, max_worked_out=10_000)
+    assert len(rows) == 10 * 50
+
+
 def test_via_boxes_that_are_left_out_are_told(tmp_path: Path) -> None:
     box = {"z": [0.0], "xy": [2, 10, 20, 30, 40]}
     rows = [box | {"av": {"1": "0"}}, box | {"av": {}}, box | {"av": {"1": "1"}, "vid": "9"}]
@@ -520,6 +537,8 @@ def test_mot_without_classes_is_of_persons(tmp_path: Path) -> None:
         ("1,1,10,20,30,40,1,0,1", "gt.txt:2: class 0, expected 1 to 2: they count from 1"),
         ("1,1,10,20", "gt.txt:2: 4 columns"),
         ("1,1,10,20,thirty,40", "gt.txt:2: could not convert"),
+        ("1,1,10,20,30,40,nan,1,1", "gt.txt:2: confidence nan"),
+        ("1,1,10,20,30,40,-inf,1,1", "gt.txt:2: confidence -inf"),
     ],
 )
 def test_a_mot_row_that_does_not_fit_is_told_by_its_line(row: str, expected: str, tmp_path: Path) -> None:

@@ -45,6 +45,32 @@ def test_label_studio(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("times", "taken"),
+    [
+        (["2024-05-02T00:00:00.000000Z", "2024-05-01T23:59:59.999999Z", "2024-05-01T10:00:00Z"], 0),
+        (["2024-05-01T00:00:00Z", "2024-05-01T00:00:00.500000Z", "2024-05-01T02:00:00+02:00"], 1),
+        (["2024-05-01T00:00:00Z", "2024-05-01T00:00:00", "2024-05-01T00:00:00Z"], 2),
+        (["2024-05-02T00:00:00Z", None, "2024-05-01T00:00:00Z"], 2),
+        (["2024-05-02T00:00:00Z", "yesterday", 3], 2),
+    ],
+)
+def test_the_newest_annotation_of_a_label_studio_task_is_that_changed_last(
+    times: list[Any], taken: int, tmp_path: Path
+) -> None:
+    """Exports list them by their numbers, and an old one may have been corrected since."""
+    [task] = studio()
+    [annotation] = task["annotations"]
+    task["annotations"] = []
+    for number, time in enumerate(times):
+        [region] = annotation["result"]
+        region = {**region, "value": {**region["value"], "labels": [f"label {number}"]}}
+        task["annotations"].append({"result": [region]} | ({} if time is None else {"updated_at": time}))
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    found = import_annotations(tmp_path / "a.json", "labelstudio", Options())[0]
+    assert found.classes == (f"label {taken}",)
+
+
 def test_the_address_of_a_label_studio_task_is_the_text_that_is_a_videos(tmp_path: Path) -> None:
     """`data` holds whatever the user imported; the labelling interface alone says which is the video."""
     [task] = studio()
