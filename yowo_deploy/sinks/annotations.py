@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.datasets.data_json import Annotations, write_annotations
+from yowo_deploy.datasets.data_json import Annotations, refuse_faults, write_annotations
 from yowo_deploy.postprocess.actions import Action, Actions
 from yowo_deploy.result import Result
 from yowo_deploy.sinks.base import FileSink
@@ -30,6 +31,7 @@ class AnnotationsSink(FileSink):
         classes: the model's.
 
     Raises:
+        DatasetError: a data.json cannot hold the name of the video, or of a class.
         OutputError: the folder cannot be written.
     """
 
@@ -46,6 +48,7 @@ class AnnotationsSink(FileSink):
         self._people = Actions(math.inf, memory=_ALL_FRAMES, min_frames=2)
         self._seen_wh, self._tubes = size_wh, list[Tube]()
         self._stack = ExitStack()
+        refuse_faults(self._annotations(()))  # now, and not when all is done
 
     def write(self, frame: Frame, result: Result) -> None:
         """Take the next frame's detections."""
@@ -58,10 +61,13 @@ class AnnotationsSink(FileSink):
 
     def _finish(self) -> None:
         self._keep(self._people.close())
+        tubes = sorted(self._tubes, key=lambda tube: tube.tracker_id or 0)
+        write_annotations(self._annotations(tubes), self._path)
+
+    def _annotations(self, tubes: Iterable[Tube]) -> Annotations:
         (fps, size_wh), name = self._facts, self._source.stem
-        tubes = tuple(sorted(self._tubes, key=lambda tube: tube.tracker_id or 0))
-        video = AnnotatedVideo(name, name, self._source, self._frames, tubes, size_wh, fps=fps)
-        write_annotations(Annotations(self._classes, (video,)), self._path)
+        video = AnnotatedVideo(name, name, self._source, self._frames, tuple(tubes), size_wh, fps=fps)
+        return Annotations(self._classes, (video,))
 
     def _keep(self, ended: list[Action]) -> None:
         """Tubes in pixels of the size that the video had at first."""

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from yowo_deploy.datasets.data_json import read_annotations
+from yowo_deploy.errors import DatasetError
 from yowo_deploy.result import Result
 from yowo_deploy.sinks import AnnotationsSink
 
@@ -23,6 +25,12 @@ def test_annotations_have_a_person_once_and_carried_boxes_on_a_line(
     [video] = read_annotations(tmp_path / "d.json").videos
     [tube] = video.tubes
     assert (video.frames, tube.frames.tolist()) == (7, list(range(7)))
+
+
+def test_names_that_no_data_json_holds_are_refused_before_the_first_frame(tmp_path: Path) -> None:
+    for name, classes in (("ya\x1brd.avi", ("a",)), ("yard.avi", ("a\nb",)), ("\udcff.avi", ("a",))):
+        with pytest.raises(DatasetError, match="rename"):
+            AnnotationsSink(tmp_path / "d.json", tmp_path / name, 25, (64, 48), classes)
 
 
 def test_boxes_of_a_picture_that_changes_its_size_are_in_pixels_of_the_first(
