@@ -183,7 +183,10 @@ class Source(Closing):
                     break
         except BaseException as error:  # handed over, not swallowed: the reader raises it
             failure = error
-        self._feed.close()
+        try:
+            self._feed.close()
+        except BaseException as error:  # as above; the reader would wait for ever
+            failure = failure or error
         with self._changed:
             self._ended, self._failure = True, failure
             self._changed.notify_all()

@@ -72,6 +72,14 @@ class Stuck(Made):
         yield Captured(FRAME, 1.0)
 
 
+class Unreleased(Made):
+    """Whose capture cannot be released."""
+
+    def close(self) -> None:
+        super().close()
+        raise VideoError("the capture cannot be released")
+
+
 def made(count: int, suspect: dict[int, str] | None = None) -> list[Captured]:
     return [Captured(FRAME, number / 25, (suspect or {}).get(number)) for number in range(count)]
 
@@ -106,6 +114,18 @@ def test_every_frame_is_given_or_accounted_for(
     assert sum(counts.dropped.values()) == len(wanted) - len(found)
     assert set(counts.dropped) <= {"overtaken"}
     assert feed.closed == 1
+
+
+@pytest.mark.parametrize("failure", [None, VideoError("the file breaks off")])
+def test_a_release_that_fails_ends_the_source(failure: Exception | None) -> None:
+    """After its frames, and behind what failed before."""
+    found = list[int]()
+    with (
+        Source(Unreleased(made(3), failure=failure), "wait") as source,
+        pytest.raises(VideoError, match="breaks off" if failure else "cannot be released"),
+    ):
+        found.extend(timed.index for timed in source)
+    assert found == [0, 1, 2]
 
 
 @settings(max_examples=50, deadline=None)
