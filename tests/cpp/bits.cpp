@@ -223,7 +223,27 @@ YOWO_TEST(zones_are_those_of_python) {
     ++index;
   }
   check::equal(index, std::size_t{4}, "the golden file has all its cases");
-  check::throws<yowo::InputError>([] { yowo::Zones({{"yard", {{0, 0}, {1, 0}, {2, 1}}}}); }, "0 to 1", "corner");
+  using Corners = std::vector<std::array<double, 2>>;
+  const Corners sound{{0.1, 0.1}, {0.9, 0.1}, {0.5, 0.9}};
+  const auto refused = [](std::vector<yowo::Zone> zones, const char* said) {
+    check::throws<yowo::InputError>([&] { yowo::Zones made(std::move(zones)); }, said, said);
+  };
+  refused({{"yard", {{0, 0}, {1, 0}, {2, 1}}}}, "0 to 1");
+  for (const char* name : {"", "  ", "ya\nrd", "ya\x7frd"}) refused({{name, sound}}, "printable");
+  refused({{std::string(101, 'a'), sound}}, "printable");
+  refused({{"yard", {{0, 0}, {1, 0}}}}, "2 corners");
+  refused({{"yard", Corners(1001, {0.5, 0.5})}}, "1001 corners");
+  refused({{"yard", {{0.25, 0.25}, {0.5, 0.5}, {1, 1}, {0, 0}}}}, "no area");
+  refused({{"yard", Corners(3, {0.5, 0.5})}}, "no area");
+  refused({{"yard", sound}, {"door", sound}, {"yard", sound}}, "different names");
+  std::vector<yowo::Zone> zones;
+  while (zones.size() < 100) zones.push_back({std::to_string(zones.size()), sound});
+  std::string letters;
+  for (int each = 0; each < 100; ++each) letters += "\xc3\xb6";
+  zones.back().name = letters;
+  yowo::Zones most(zones);
+  zones.push_back({"one more", sound});
+  refused(zones, "up to 100");
 }
 
 // resize FILTER WIDTH HEIGHT WIDTH_OUT HEIGHT_OUT IN OUT: a raw BGR frame to planes.

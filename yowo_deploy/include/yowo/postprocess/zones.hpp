@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,12 +23,23 @@ struct Zone {
   std::string name;
   std::vector<std::array<double, 2>> corners;
 
-  // Throws InputError: no name, too few corners, or a corner outside the picture.
+  static constexpr std::size_t most = 100, most_corners = 1000, longest_name = 100;  // zones; of one: corners, letters
+
+  // Throws InputError: no name of printable characters, too few or too many corners, a corner outside the picture, or
+  // no area.
   void check() const {
-    if (name.empty() || corners.size() < 3) throw InputError("a zone needs a name and three corners or more");
+    const auto is_control = [](unsigned char byte) { return byte < 0x20 || byte == 0x7f; };
+    const auto begins_letter = [](unsigned char byte) { return (byte & 0xc0) != 0x80; };  // in UTF-8
+    if (name.find_first_not_of(' ') == std::string::npos || std::any_of(name.begin(), name.end(), is_control) ||
+        static_cast<std::size_t>(std::count_if(name.begin(), name.end(), begins_letter)) > longest_name)
+      throw InputError(detail::text("the name of a zone: expected 1 to ", longest_name, " printable characters"));
+    if (corners.size() < 3 || corners.size() > most_corners)
+      throw InputError(
+          detail::text("zone ", name, " has ", corners.size(), " corners, expected 3 to ", most_corners));
     for (const auto& each : corners)
       if (!(each[0] >= 0 && each[0] <= 1 && each[1] >= 0 && each[1] <= 1))
         throw InputError("zone " + name + " has a corner outside the picture: expected shares, 0 to 1");
+    if (is_flat()) throw InputError("zone " + name + " has no area: its corners lie on a line");
   }
 
   // Whether a point lies inside, by the even-odd rule; of two zones with a common side it lies in one.
@@ -44,6 +56,19 @@ struct Zone {
     }
     return inside;
   }
+
+ private:
+  // Whether all corners lie on one line.
+  bool is_flat() const {
+    std::array<double, 2> far{};
+    for (const auto& each : corners)
+      if (const double x = each[0] - corners[0][0], y = each[1] - corners[0][1];
+          std::abs(x) + std::abs(y) > std::abs(far[0]) + std::abs(far[1]))
+        far = {x, y};
+    return std::all_of(corners.begin(), corners.end(), [&](const std::array<double, 2>& each) {
+      return (each[0] - corners[0][0]) * far[1] == far[0] * (each[1] - corners[0][1]);
+    });
+  }
 };
 
 // What is known of one person at a frame; zones by their place in the list.
@@ -59,10 +84,14 @@ enum class ZoneAnchor { bottom, center };
 // Results in, the zones of each person out.
 class Zones {
  public:
-  // A stay goes on over absences of up to `patience_s` seconds, which do not count.
+  // A stay goes on over absences of up to `patience_s` seconds, which do not count. Throws InputError: see
+  // `Zone::check`; two zones of one name, too many, or a patience that is none.
   explicit Zones(std::vector<Zone> zones, ZoneAnchor anchor = ZoneAnchor::bottom, double patience_s = 2)
       : zones_(std::move(zones)), anchor_(anchor), patience_s_(patience_s) {
-    for (const Zone& each : zones_) each.check();
+    std::set<std::string> names;
+    for (const Zone& each : zones_) each.check(), names.insert(each.name);
+    if (zones_.size() > Zone::most || names.size() < zones_.size())
+      throw InputError(detail::text(zones_.size(), " zones: expected up to ", Zone::most, ", of different names"));
     if (!(patience_s > 0 && std::isfinite(patience_s))) throw InputError("the patience of zones must be above 0 s");
   }
 
