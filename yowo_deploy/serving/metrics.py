@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -13,6 +15,7 @@ from yowo_deploy.errors import InputError, reason_of
 from yowo_deploy.result import Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SILENT_S = 10.0
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -74,7 +77,7 @@ class Metrics:
 
 
 class MetricsServer(Closing):
-    """Answers `GET /metrics` on a port of its own, in threads.
+    """Answers `GET /metrics` on a port of its own, in threads; a client that is silent for `SILENT_S` is let go.
 
     Raises:
         InputError: the port cannot be had.
@@ -87,12 +90,24 @@ class MetricsServer(Closing):
             reason = reason_of(error)
             raise InputError(f"cannot listen on {host}, port {port}: {reason}; choose another port") from error
         self.port: int = self._server.server_port
+        self._server.RequestHandlerClass = _Handler
 
     def close(self) -> None:
         """Free the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = SILENT_S
+
+    def handle(self) -> None:
+        with suppress(TimeoutError):
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: stderr is the application's."""
 
 
 class _Counts(Collector):

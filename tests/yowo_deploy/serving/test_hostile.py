@@ -356,6 +356,20 @@ def test_connections_that_send_no_whole_head_are_closed(
                 continue
 
 
+def test_silent_connections_to_the_figures_are_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each holds a thread."""
+    monkeypatch.setattr("yowo_deploy.serving.metrics._Handler.timeout", 0.2)
+    with (
+        MetricsServer(Metrics(dict, None, None, None), "127.0.0.1", 0) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as line,
+    ):
+        line.settimeout(NEVER_S)
+        assert line.recv(1) == b""
+    assert capsys.readouterr().err == ""
+
+
 def test_bytes_that_trickle_in_do_not_put_off_the_end_of_a_head(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
