@@ -27,6 +27,7 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.forms import compiled
 from benchmarks.precision import plain_export
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.loader import open_model
@@ -123,17 +124,6 @@ def inference_calls(checkpoint: Checkpoint, folder: Path) -> dict[str, Call]:
             open_model("default", "openvino", streaming="one", threads=THREADS)
         ),
     }
-
-
-def compiled(checkpoint: Checkpoint) -> Call:
-    """With its default mode, for one shape; it is compiled in the first call."""
-    model, clip = torch.compile(checkpoint.model.eval()), torch.randn(1, *checkpoint.spec.clip_shape)
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return model(clip)
-
-    return call
 
 
 def by_onnxruntime(path: Path, shape: tuple[int, ...]) -> Call:

@@ -109,7 +109,7 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     class Fake:
         """Answers with one sure detection in every frame."""
 
-        name, parallel = "fake", 1
+        name, parallel, batch = "fake", 1, (1, None)
         spec = yowo_deploy.ModelSpec(labels=("run",), anchors=((1.0, 1.0),), clip_length=2, input_size=(32, 32))
 
         def infer(self, clips: np.ndarray) -> np.ndarray:
