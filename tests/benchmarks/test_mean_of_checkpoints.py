@@ -1,4 +1,4 @@
-"""The mean of networks is that of each weight; its norms then normalise what they see."""
+"""The mean of networks is that of each weight."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
-from benchmarks.mean_of_checkpoints import mean_of, take_statistics
+from benchmarks.mean_of_checkpoints import mean_of
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint
@@ -38,12 +37,3 @@ def test_other_networks_and_labels_are_refused() -> None:
     for other in (wider, relabelled):
         with pytest.raises(InputError, match="different networks"):
             mean_of([one, other])
-
-
-def test_norms_have_the_statistics_of_the_clips_they_were_shown() -> None:
-    mean, clips, seen = mean_of([network(0), network(1)]), torch.rand(2, 4, 3, 4, 64, 64), []
-    first = next(norm for norm in mean.model.backbone_2d.modules() if isinstance(norm, nn.BatchNorm2d))
-    first.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
-    take_statistics(mean, clips)
-    assert not mean.model.training and len(seen) == 2
-    torch.testing.assert_close(first.running_mean, torch.cat(seen).mean(dim=(0, 2, 3)))
