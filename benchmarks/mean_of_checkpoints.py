@@ -1,8 +1,8 @@
 """Average the weights of checkpoints: `python -m benchmarks.mean_of_checkpoints OUT A B ...`.
 
-Runs that start from one model and differ by their seed end near each other, and the mean of their weights often does better
-than each (Wortsman et al., 2022, "Model soups"). The statistics of norms are averaged as well: taken anew from training
-clips they made the class loss of such clips larger, 0.629 and not 0.624.
+Runs that start from one model and differ by their seed end near each other, and the mean of their weights often does
+better than each (Wortsman et al., 2022, "Model soups"). The statistics of norms are averaged as well: taken anew from
+training clips they made the class loss of such clips larger, 0.629 and not 0.624.
 """
 
 from __future__ import annotations

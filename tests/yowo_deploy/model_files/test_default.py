@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,12 @@ def test_its_card_names_every_class_and_what_it_cannot_do() -> None:
 def test_it_is_as_good_as_its_card_says(data_dir: Path) -> None:
     [said] = re.findall(r"frame-mAP@0\.5 \| [\d.]+ \| ([\d.]+)", CARD.read_text(encoding="utf-8"))
     videos = open_dataset("jhmdb21", data_dir / "jhmdb21").videos("test")
+    # Two frames a video in place of 34, a quarter from either end: for a class of ten videos that is a few points, for
+    # their mean about one. The first frames, of which the model knows least, would count too much among two.
+    quarters = [
+        video.annotated_frames()[[len(video.annotated_frames()) * part // 4 for part in (1, 3)]] for video in videos
+    ]
     with open_model(DEFAULT, parallel=2) as backend:
-        found = evaluate_videos(backend, videos, every=24)  # every frame alone: tubes need all frames
-    # Two frames a video in place of 34: for a class of ten videos that is a few points, for their mean about one.
+        judged = [replace(video, judged=frames) for video, frames in zip(videos, quarters, strict=True)]
+        found = evaluate_videos(backend, judged, tube_scores=False)  # tubes need all frames
     assert 100 * found.frame_map.mean == pytest.approx(float(said), abs=4)
