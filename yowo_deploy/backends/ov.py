@@ -97,18 +97,7 @@ class _Session:
 
     @cached_property
     def compiled(self) -> ov.CompiledModel:
-        """For as many clips as the file takes."""
         return self._compile(self._model)
-
-    @cached_property
-    def _of_one_clip(self) -> ov.CompiledModel:
-        """The same for one clip alone, which OpenVINO runs faster where it knows that there is no other."""
-        [clips] = self._model.inputs
-        if clips.partial_shape[0].is_static:
-            return self.compiled
-        model = self._model.clone()
-        model.reshape(ov.PartialShape([1, *list(clips.partial_shape)[1:]]))
-        return self._compile(model)
 
     @cached_property
     def _maps(self) -> ov.CompiledModel:
@@ -125,15 +114,8 @@ class _Session:
 
     def make_call(self) -> Call:
         """See `Session.make_call`."""
-        requests = {True: self._of_one_clip.create_infer_request()}
-
-        def call(clips: Planes) -> Float:
-            alone = len(clips) == 1
-            if alone not in requests:
-                requests[alone] = self.compiled.create_infer_request()
-            return np.array(requests[alone].infer([ov.Tensor(clips, shared_memory=True)])[0], np.float32)
-
-        return call
+        request = self.compiled.create_infer_request()
+        return lambda clips: np.array(request.infer([ov.Tensor(clips, shared_memory=True)])[0], np.float32)
 
     def make_step(self) -> _Step:
         """See `Session.make_step`."""

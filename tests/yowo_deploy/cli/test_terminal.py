@@ -82,9 +82,10 @@ def _in_process(arguments: list[str], folder: Path) -> str:
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_tidies_away_and_has_its_exit_code(kind: signal.Signals, tmp_path: Path, project_root: Path) -> None:
     code = (
-        "import os, sys\n"
+        "import os, signal, sys\n"
         "from yowo_deploy.cli import terminal\n"
         "from yowo_deploy.files import atomic_write\n"
+        "signal.signal(int(sys.argv[1]), signal.SIG_DFL)\n"  # nohup leaves one that is ignored, and that stays so
         "def command():\n"
         "    with atomic_write('a.txt'):\n"
         "        os.kill(os.getpid(), int(sys.argv[1]))\n"

@@ -139,7 +139,6 @@ class OpenVinoBackend final : public Backend {
       config.insert(ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
     if (options.threads > 0) config.insert(ov::inference_num_threads(options.threads));
     const std::shared_ptr<ov::Model> network = core.read_model(model, ov::Tensor());
-    if (!spec_.streaming) for_one_clip(*network);
     parts_[1] = core.compile_model(network, "CPU", config);
     const detail::Named inputs = shapes(parts_[1].inputs()), outputs = shapes(parts_[1].outputs());
     if (spec_.streaming) {
@@ -154,15 +153,6 @@ class OpenVinoBackend final : public Backend {
     request_ = parts_[1].create_infer_request();
     const auto side = [](int length) { return static_cast<std::size_t>(length); };
     shape_ = {1, 3, side(spec_.clip_length), side(spec_.input_size[1]), side(spec_.input_size[0])};
-  }
-
-  // Where the number of clips is open, one: OpenVINO runs it faster where it knows that there is no other.
-  static void for_one_clip(ov::Model& network) {
-    if (network.inputs().size() != 1 || network.input().get_partial_shape().rank().is_dynamic()) return;
-    ov::PartialShape shape = network.input().get_partial_shape();
-    if (shape.size() == 0 || shape[0].is_static()) return;
-    shape[0] = 1;
-    network.reshape(shape);
   }
 
   static detail::Named shapes(const std::vector<ov::Output<const ov::Node>>& tensors) {
