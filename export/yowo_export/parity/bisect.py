@@ -97,7 +97,7 @@ def bisect(
     own: float,
     options: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
     memory: int = MEMORY,
-    other: Planes | None = None,
+    candidate_clip: Planes | None = None,
 ) -> Bisection:
     """Compare the models layer by layer on one clip.
 
@@ -110,18 +110,18 @@ def bisect(
         options: of `open_model`, for each of the two.
         memory: most bytes of values at a time, including the engines' copies but not the models; a layer that exceeds
             it is compared by itself.
-        other: the clip as the candidate takes it; by default the same.
+        candidate_clip: the clip as the candidate takes it; by default the same.
 
     Raises:
         InputError: there are no layers to compare.
     """
     pairs = paired_layers(reference, candidate)
     found: list[LayerError] = []
+    taken = clip if candidate_clip is None else candidate_clip
     reached: dict[str, float] = {}  # error by layer; of one that only the candidate has, that of its inputs
     for chunk in _chunks(pairs, memory // _COPIES):
         expected = _values(reference, [first for first, second, _ in chunk if first and second], clip, options[0])
-        given = clip if other is None else other
-        answers = _values(candidate, [second for first, second, _ in chunk if first in expected], given, options[1])
+        answers = _values(candidate, [second for first, second, _ in chunk if first in expected], taken, options[1])
         for first, second, layer in chunk:
             one, other = expected.pop(first, None), answers.pop(second, None)
             reached[layer.name] = fed = max((reached[name] for name in layer.feeds), default=0.0)

@@ -175,7 +175,7 @@ def prove(
     assert proof.difference is not None
     if not wanted.bisect and np.isfinite(proof.difference.raw):
         return proof
-    clip, other = clips.clip(proof.difference.worst), clips.as_for(second.spec).clip(proof.difference.worst)
+    clip, other = _fed_alike(clips, second.spec, proof.difference.worst)
     if all(is_checkpoint(file) for file in files) and not np.isfinite(proof.difference.raw):
         return _with_odd_modules(files, options, clip, proof)
     on_step("layer by layer, on the clip that differs most")
@@ -201,7 +201,7 @@ def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Pr
     """The proof with raw outputs and detections compared."""
     found = compare(first, second, _pairs(clips, second.spec), proof.limits)
     failures = [*proof.failures, *found.beyond(proof.limits)]
-    pair = clips.clip(found.worst), clips.as_for(second.spec).clip(found.worst)
+    pair = _fed_alike(clips, second.spec, found.worst)
     if not found.raw <= proof.limits.raw and _wants_other_colours(first, second, pair, proof.limits.raw):
         failures.append("the candidate agrees if its colours are swapped: it reads BGR as RGB or the reverse")
     worst = _worst_clip(first, second, clips, found.worst) if np.isfinite(found.raw) else None
@@ -321,6 +321,12 @@ def _clips(wanted: Wanted, spec: ModelSpec) -> Clips:
 def _pairs(clips: Clips, other: ModelSpec) -> Iterator[Pair]:
     for (one, size_wh), (two, _) in zip(clips, clips.as_for(other), strict=True):
         yield one, two, size_wh
+
+
+def _fed_alike(clips: Clips, other: ModelSpec, number: int) -> tuple[Planes, Planes]:
+    """A clip by the preprocessing of its own spec for both networks, each in the type that its input has."""
+    alike = clips.as_for(clips.spec.replace(input_type=other.input_type))
+    return clips.clip(number), alike.clip(number)
 
 
 def _wants_other_colours(first: Backend, second: Backend, clips: tuple[Planes, Planes], limit: float) -> bool:
