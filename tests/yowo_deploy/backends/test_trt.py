@@ -51,7 +51,7 @@ class Gpu:
         self.inside -= 1
 
     def device_memory(self, nbytes: int) -> int:
-        block = np.full(-(-nbytes // 4), np.nan, np.float32)  # whoever reads before it is written sees that
+        block = np.full(-(-nbytes // 4), np.nan, np.float32)  # what is read before it is written shows
         self.held[block.ctypes.data] = block
         return int(block.ctypes.data)
 

@@ -312,12 +312,12 @@ def test_a_job_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_value_is_read_once_for_all_frames_that_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two keyframes far apart with a long value made hours of 2 kB."""
-    asked: list[str] = []
-    monkeypatch.setattr(cvat, "parted", lambda text: [asked.append(text) or text])  # type: ignore[func-returns-value]
+    parsed: list[str] = []
+    monkeypatch.setattr(cvat, "parted", lambda text: [parsed.append(text) or text])  # type: ignore[func-returns-value]
     shapes = [box(n, keyframe=1, attributes=attribute("action", n)) for n in (0, 50, 99)]
     meta = about(source="a.mp4", last=99)
     found, _ = read(tmp_path, meta, track(*shapes), action_from="attribute:action")
-    assert asked == ["0", "50", "99"] and frames(found) == list(range(100))
+    assert parsed == ["0", "50", "99"] and frames(found) == list(range(100))
 
 
 def test_the_labels_of_a_project_are_read_once_for_all_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
