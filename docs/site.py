@@ -44,7 +44,7 @@ NAVIGATION: dict[str, dict[str, str]] = {
         "C++ and C": "docs/cpp.md",
         "Streaming": "docs/streaming.md",
         "Coming from other tools": "docs/coming-from.md",
-        "Files and streams of others": "docs/security.md",
+        "Untrusted files and streams": "docs/security.md",
         "Troubleshooting": "docs/troubleshooting.md",
     },
     "Reference": {
@@ -60,7 +60,7 @@ NAVIGATION: dict[str, dict[str, str]] = {
         "Parity": "docs/parity.md",
         "Decisions": "docs/decisions.md",
         "Benchmarks": "benchmarks/RESULTS.md",
-        "Security": "SECURITY.md",
+        "Security policy": "SECURITY.md",
     },
     "Project": {"Contributing": "CONTRIBUTING.md", "Release": "docs/release.md", "Changes": "CHANGELOG.md"},
 }
@@ -78,6 +78,7 @@ API = {
     "yowo_export.pipeline": ("export", "build"),
     "yowo_export.parity.prove": ("prove",),
 }
+PLACES = {"README.md": "index.md", "SECURITY.md": "security-policy.md"}  # of pages that keep another name on the site
 HEADERS = ("yowo.h", "detector.hpp", "boxes.hpp", "postprocess/zones.hpp", "spec.hpp", "errors.hpp")
 SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#:\s]+)(#[^)]*)?\)")
@@ -195,8 +196,7 @@ def _places() -> Iterator[tuple[str, str]]:
     """Of each page of the project, its place on the site."""
     for pages in NAVIGATION.values():
         for page in filter(None, pages.values()):
-            name = "index.md" if page == "README.md" else Path(page).name.lower()
-            yield page, name
+            yield page, PLACES.get(page, Path(page).name.lower())
 
 
 def _entries(pages: dict[str, str], places: dict[str, str]) -> Iterator[dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.site import API, NAVIGATION, command_line, file_formats, headers, python_api, schemas
+from docs.site import API, NAVIGATION, command_line, file_formats, headers, python_api, schemas, write_tree
 from yowo_deploy.cli import COMMANDS
 
 pytest.importorskip("mkdocs")
@@ -17,6 +17,14 @@ pytest.importorskip("mkdocs")
 def test_every_page_has_its_place(project_root: Path) -> None:
     listed = {page for pages in NAVIGATION.values() for page in pages.values()}
     assert {f"docs/{path.name}" for path in (project_root / "docs").glob("*.md")} <= listed
+
+
+def test_no_page_replaces_another(project_root: Path, tmp_path: Path) -> None:
+    write_tree(tmp_path)
+    written = [path.read_text(encoding="utf-8").splitlines()[0] for path in (tmp_path / "docs").glob("*.md")]
+    pages = [page for group in NAVIGATION.values() for page in group.values() if page]
+    titles = {(project_root / page).read_text(encoding="utf-8").splitlines()[0] for page in pages}
+    assert set(written) == titles and len(written) == len(pages)
 
 
 def test_every_command_and_every_public_name_is_described() -> None:
