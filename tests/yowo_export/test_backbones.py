@@ -44,14 +44,15 @@ ALL = [name for name in BACKBONES_3D if name != "tiny3d"]
 _BY_HAND = ("resnet50", "resnet101")
 STREAMED = [name for name in ALL if not name.startswith("tiny3d") and name not in _BY_HAND]
 # At live weights float32 itself is further from the truth in these than `LIMIT`.
-DEEP = ("resnet50", "resnet101", "resnext101", "motion_lite0")
+DEEP = ("resnet50", "resnet101", "resnext101", "motion_lite0", "motion_lite0_p15")
 CHECKED = (0, 3, SPEC.clip_length, SPEC.clip_length + 2)  # frames; before the last of them the video begins anew
 
 
 def new_model(backbone: str) -> Yowo:
     """As it is initialised, but for a strong attention."""
     torch.manual_seed(0)
-    shrink = 2 if backbone.endswith("_s16") or backbone == "motion_lite0" else 1  # it stands on frames of half size
+    halved = backbone.endswith("_s16") or backbone.startswith("motion_lite0")  # stands on frames of half size
+    shrink = 2 if halved else 1
     model = Yowo(YowoConfig("tiny2d", backbone, SPEC.output_channels, width=16, shrink_3d=shrink))
     assert model.cfam is not None
     model.cfam.attention.gamma.data.fill_(0.5)

@@ -19,6 +19,7 @@ from yowo_training import finetune
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.checkpoints.onnx_weights import checkpoint_from_onnx
 from yowo_training.model_init import build
+from yowo_training.models.yowo import Yowo
 from yowo_training.recipes import find_recipe
 
 SHIPPED = model_path(DEFAULT)
@@ -131,3 +132,17 @@ def test_a_checkpoint_is_a_start_as_well(tmp_path: Path, clips: Tensor) -> None:
 def test_a_start_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not found"):
         finetune.started(find_recipe("yowo-lite"), read_spec(SHIPPED), tmp_path / "absent.onnx")
+
+
+def test_a_network_of_fewer_pairs_of_frames_is_a_start_with_the_same_answers(tmp_path: Path, clips: Tensor) -> None:
+    spec = read_spec(SHIPPED)
+    torch.manual_seed(0)
+    few = Yowo(find_recipe("yowo-lite").config(spec)).eval()
+    save_checkpoint(tmp_path / "few.pt", few, spec, {})
+    recipe = find_recipe("yowo-lite+boxes")
+    model, folded = finetune.started(recipe, spec, tmp_path / "few.pt")
+    assert model.config == recipe.config(spec) != few.config and not folded
+    assert difference(answer(model, clips), answer(few, clips)) < LIMIT
+    with pytest.raises(InputError, match="another network"):  # fewer pairs than the start has are lost
+        save_checkpoint(tmp_path / "all.pt", model, spec, {})
+        finetune.started(find_recipe("yowo-lite+actors"), spec, tmp_path / "all.pt")

@@ -16,7 +16,8 @@ from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.checkpoints.onnx_weights import load_network
 from yowo_training.model_init import fastest_layout
-from yowo_training.models.yowo import Yowo
+from yowo_training.models.backbones.motion import MotionLite0, with_more_pairs
+from yowo_training.models.yowo import Yowo, YowoConfig
 from yowo_training.recipes import Recipe
 
 STARTED = ("backbone_2d", "backbone_3d", "backbone_extra", "cfam")  # parts that are reused
@@ -46,11 +47,13 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     file = existing_file(start, "model to start from")
     folded, given = not is_checkpoint(file), load_network(file)
     config = recipe.config(spec)
-    if replace(given.model.config, outputs=config.outputs) != config:
+    if replace(_with_all_pairs(given.model.config, config), outputs=config.outputs) != config:
         raise InputError(
             f"{file} is of another network than the recipe {recipe.name}: take its own recipe, or another start"
         )
     model = Yowo(config)
+    if given.model.config.backbone_3d != config.backbone_3d:
+        given = _widened(given, model)
     reused = {k: v for k, v in given.model.state_dict().items() if not k.startswith(("conv_final.", "cfam.conv_out."))}
     model.load_state_dict(reused, strict=False)
     same = (given.spec.labels, given.spec.anchors, given.spec.class_activation)
@@ -62,6 +65,25 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     if freeze is not None:
         freeze(recipe.frozen_blocks)
     return fastest_layout(model), folded
+
+
+def _with_all_pairs(given: YowoConfig, wanted: YowoConfig) -> YowoConfig:
+    """The given network with the wanted 3-D branch, where that only reads more pairs of frames."""
+    more = (given.backbone_3d, wanted.backbone_3d) == ("motion_lite0", "motion_lite0_p15")
+    return replace(given, backbone_3d=wanted.backbone_3d) if more else given
+
+
+def _widened(given: Checkpoint, wanted: Yowo) -> Checkpoint:
+    """The given network with a 3-D branch that reads as many pairs of frames as the wanted one."""
+    model = Yowo(replace(given.model.config, backbone_3d=wanted.config.backbone_3d))
+    old, new = given.model.backbone_3d, model.backbone_3d
+    assert isinstance(old, MotionLite0) and isinstance(new, MotionLite0)
+    model.load_state_dict(
+        {name: value for name, value in given.model.state_dict().items() if not name.startswith("backbone_3d.")},
+        strict=False,
+    )
+    with_more_pairs(old, new)
+    return Checkpoint(model, given.spec)
 
 
 @torch.no_grad()

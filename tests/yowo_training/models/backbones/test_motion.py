@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from yowo_training.models.backbones.motion import PAIRS, WINDOW, MotionLite0, lucas_kanade, motion
+from yowo_training.models.backbones.motion import (
+    ALL_PAIRS,
+    MAPS,
+    PAIRS,
+    WINDOW,
+    MotionLite0,
+    lucas_kanade,
+    motion,
+    with_more_pairs,
+)
 
 
 def texture(size: int) -> torch.Tensor:
@@ -67,3 +77,25 @@ def test_the_window_reaches_as_far_as_it_says() -> None:
     touched = lucas_kanade(before, after).abs().sum(dim=1)[0].nonzero()
     reach = WINDOW // 2 + 1  # and the slope looks one pixel further
     assert touched.min() >= 16 - reach and touched.max() <= 17 + reach and len(touched) > WINDOW
+
+
+def test_eight_pairs_are_every_second_one_of_fifteen() -> None:
+    clip = torch.rand(1, 3, 16, 32, 32)
+    every = motion(clip, ALL_PAIRS).unflatten(1, (MAPS, ALL_PAIRS))
+    torch.testing.assert_close(every[:, :, ::2], motion(clip).unflatten(1, (MAPS, PAIRS)))
+    assert torch.equal(every[0, 0], clip[0].mean(dim=0).diff(dim=0))  # of brightness, between all neighbours
+
+
+@torch.no_grad()
+def test_a_branch_with_more_pairs_begins_with_the_same_answers() -> None:
+    torch.manual_seed(0)
+    given, wanted = MotionLite0().double().train(), MotionLite0(ALL_PAIRS).double()
+    for norm in [module for module in given.modules() if isinstance(module, nn.BatchNorm2d)]:
+        norm.momentum = 1.0
+    given(torch.rand(4, 3, 16, 64, 64, dtype=torch.float64))  # so that the norms have its statistics
+    with_more_pairs(given, wanted)
+    clips = torch.rand(2, 3, 16, 64, 64, dtype=torch.float64)
+    expected = given.eval()(clips)
+    torch.testing.assert_close(wanted.eval()(clips), expected)
+    wanted.network.stem[1].weight[:, 1] = 1.0  # a new pair, which is listened to
+    assert (wanted(clips) - expected).abs().max() > 1e-3

@@ -16,8 +16,8 @@ from yowo_training.models.backbones.darknet import Darknet19, reorg
 from yowo_training.models.backbones.efficientnet import MEAN, STD, EfficientNetLite0
 
 # What an input of 64 x 64 and 16 frames becomes: half the stride where the last one is 1.
-GRID = {"motion_lite0": 4, "tiny3d_s16": 4}
-RELEASED = [name for name in BACKBONES_3D if name not in ("motion_lite0", "tiny3d", "tiny3d_s16")]
+GRID = {"motion_lite0": 4, "motion_lite0_p15": 4, "tiny3d_s16": 4}
+RELEASED = [name for name in BACKBONES_3D if not name.startswith(("motion_lite0", "tiny3d"))]
 
 
 @pytest.mark.parametrize("name", BACKBONES_2D)

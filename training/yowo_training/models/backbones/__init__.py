@@ -12,7 +12,7 @@ from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.backbones.darknet import Darknet19, Darknet19Bare
 from yowo_training.models.backbones.efficientnet import EfficientNetLite0
 from yowo_training.models.backbones.mobilenet import MobileNet, MobileNetV2
-from yowo_training.models.backbones.motion import MotionLite0
+from yowo_training.models.backbones.motion import ALL_PAIRS, MotionLite0
 from yowo_training.models.backbones.resnet import resnet18, resnet50, resnet101, resnext101
 from yowo_training.models.backbones.shufflenet import ShuffleNet
 from yowo_training.models.backbones.shufflenetv2 import ShuffleNetV2
@@ -37,6 +37,7 @@ BACKBONES_3D: dict[str, Builder] = {
     "shufflenet_2x": ShuffleNet,
     "shufflenetv2_2x": ShuffleNetV2,
     "motion_lite0": MotionLite0,
+    "motion_lite0_p15": lambda: MotionLite0(ALL_PAIRS),
     "tiny3d": Tiny3d,
     "tiny3d_s16": lambda: Tiny3d(last_stride=1),
 }

@@ -10,8 +10,10 @@ from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.backbones.efficientnet import EfficientNetLite0
 
 PAIRS = 8  # of neighbouring frames, spread over the clip
+ALL_PAIRS = 15  # of a clip of 16 frames
 WINDOW = 7  # pixels over which motion is taken to be one
 SCALES = (1, 2)
+MAPS = 1 + 2 * len(SCALES)  # of a pair
 STIFFNESS = 1e-3  # of the least squares: a flat patch does not move
 LONGEST = 4.0  # pixels of the scale at hand; longer steps are beyond first derivatives
 
@@ -21,37 +23,67 @@ class MotionLite0(Backbone):
 
     What moved where between neighbouring frames is computed, not learnt: a few hundred videos teach no network optical
     flow from its beginnings. A network trained on pictures reads the flow fields as it would read a picture.
+
+    Args:
+        pairs: of neighbouring frames, spread over the clip.
     """
 
     out_channels = EfficientNetLite0.out_channels
     modality = "flow"
 
-    def __init__(self) -> None:
+    def __init__(self, pairs: int = PAIRS) -> None:
         super().__init__()
-        channels = PAIRS * (1 + 2 * len(SCALES))
+        channels = pairs * MAPS
+        self.pairs = pairs
         self.norm = nn.BatchNorm2d(channels)
         self.network = EfficientNetLite0(channels, last_stride=1)
 
     def forward(self, clips: Tensor) -> Tensor:
-        return self.network(self.norm(motion(clips))).unsqueeze(2)
+        return self.network(self.norm(motion(clips, self.pairs))).unsqueeze(2)
 
     def load_imagenet(self) -> None:
         """As `EfficientNetLite0.load_imagenet`; each motion channel begins as the mean of the colours."""
         self.network.load_imagenet()
 
 
-def motion(clips: Tensor) -> Tensor:
-    """(B, 3, T, H, W) to (B, PAIRS * 5, H, W): of each pair the change of brightness and, by scale, the flow.
+def motion(clips: Tensor, pairs: int = PAIRS) -> Tensor:
+    """(B, 3, T, H, W) to (B, pairs * 5, H, W): of each pair the change of brightness and, by scale, the flow.
 
     The flow of the whole frame, which is the camera's, is taken away.
     """
     grey = clips.mean(dim=1)
     last = grey.shape[1] - 1
-    first = [round(i * max(0, last - 1) / (PAIRS - 1)) for i in range(PAIRS)]
-    pairs = (first, [min(i + 1, last) for i in first])
-    # Not grey[:, first], which is exported as GatherND.
-    before, after = (torch.cat([grey[:, i : i + 1] for i in frames], dim=1) for frames in pairs)
+    if pairs == last:
+        before, after = grey[:, :-1], grey[:, 1:]
+    else:
+        first = [round(place) for place in _places(pairs, last)]
+        frames = (first, [min(i + 1, last) for i in first])
+        # Not grey[:, first], which is exported as GatherND.
+        before, after = (torch.cat([grey[:, i : i + 1] for i in each], dim=1) for each in frames)
     return torch.cat([after - before, *flow_fields(before, after)], dim=1)
+
+
+def _places(pairs: int, last: int) -> list[float]:
+    """Where pairs begin in a clip that ends with the frame `last`."""
+    return [i * max(0, last - 1) / (pairs - 1) for i in range(pairs)]
+
+
+@torch.no_grad()
+def with_more_pairs(given: MotionLite0, wanted: MotionLite0) -> None:
+    """Fill a branch with the weights of one that reads fewer pairs of the same clips: with the same answers.
+
+    Pairs that are new have weights of 0, and the statistics of the pair before.
+    """
+    places = torch.tensor([round(place) for place in _places(given.pairs, wanted.pairs)])
+    before = torch.searchsorted(places, torch.arange(wanted.pairs), right=True) - 1
+    is_new = (places[before] != torch.arange(wanted.pairs)).repeat(MAPS)
+    channels = (before + torch.arange(MAPS)[:, None] * given.pairs).flatten()
+    start = given.state_dict()
+    for name, value in wanted.state_dict().items():
+        if name == "network.stem.1.weight":
+            value.copy_(start[name][:, channels].masked_fill(is_new[:, None, None], 0))
+        else:
+            value.copy_(start[name][channels] if name.startswith("norm.") and value.ndim else start[name])
 
 
 def flow_fields(before: Tensor, after: Tensor) -> list[Tensor]:
