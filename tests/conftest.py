@@ -87,7 +87,7 @@ def _every_file_is_known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        patch.setattr("yowo_deploy.backends.loader.is_accepted", lambda file: True)
+        patch.setattr("yowo_deploy.backends.loader.is_accepted", lambda sha256: True)
         patch.setattr("yowo_deploy.detection.settings.Settings.measures", lambda settings, live: bool(settings.tune))
         yield
 

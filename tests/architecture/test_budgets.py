@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_373,
+        14_441,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -37,10 +37,10 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
         ),
     ),
     "command line and detection": (3_920, ("yowo_deploy/cli", "yowo_deploy/detection")),
-    "serving": (2_355, ("yowo_deploy/serving",)),
-    "archive": (1_760, ("yowo_deploy/archive",)),
+    "serving": (2_432, ("yowo_deploy/serving",)),
+    "archive": (1_767, ("yowo_deploy/archive",)),
     "export": (4_845, ("export",)),
-    "training": (5_570, ("training",)),
+    "training": (5_584, ("training",)),
 }
 
 

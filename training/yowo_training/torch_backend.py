@@ -35,6 +35,7 @@ class TorchBackend(Engine):
         device: as PyTorch names it: "cpu", "cuda", "cuda:1".
         precision: "fp32", or "bf16" or "fp16" by autocast.
         threads: of the CPU, for the whole process.
+        sha256: see `open_pinned`.
 
     Raises:
         InputError: the device is absent, or the precision is none of these.
@@ -49,8 +50,9 @@ class TorchBackend(Engine):
         precision: Precision = "fp32",
         threads: int | None = None,
         clip: int | None = None,
+        sha256: str | None = None,
     ) -> None:
-        self._setup(load_checkpoint(path, clip), device, precision, threads)
+        self._setup(load_checkpoint(path, clip, sha256=sha256), device, precision, threads)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> TorchBackend:

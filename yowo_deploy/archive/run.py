@@ -138,8 +138,9 @@ def batch(
     target = folder if share is None else folder / "shards" / f"{share.number}-of-{share.count}"
     if not resume and (target / RUN).exists():
         raise InputError(f"{target} holds results already: continue them with --resume, or give another folder")
+    sha256 = None
     if options.pop("trust", None) is False:
-        admit(model, **{name: value for name, value in options.items() if value is not None})
+        sha256 = admit(model, **{name: value for name, value in options.items() if value is not None})
     settings = ArchiveSettings(
         folder,
         os.path.abspath(model_path(model)),
@@ -150,6 +151,7 @@ def batch(
         whole_tubes,
         segment_s,
         options,
+        sha256,
     )
     run = _Run(settings, videos, reporter or Reporter(), on_progress or (lambda progress: None))
     with closing(_pool(settings, workers, ray, stall_s)) as pool:

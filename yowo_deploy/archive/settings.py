@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yowo_deploy.archive.plan import Video
-from yowo_deploy.backends.loader import open_model
+from yowo_deploy.backends.loader import open_pinned
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detector import Detector, DetectorOptions
@@ -32,7 +32,11 @@ LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "tens
 
 @dataclass(frozen=True)
 class ArchiveSettings:
-    """What is the same for every video; see `batch` for the fields."""
+    """What is the same for every video; see `batch` for the fields.
+
+    Attributes:
+        sha256: of the model, where it was tried; see `open_pinned`.
+    """
 
     folder: Path
     model: str
@@ -43,6 +47,7 @@ class ArchiveSettings:
     whole_tubes: bool = False
     segment_s: float = SEGMENT_S
     options: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
 
     def open_detector(self) -> Detector:
         """With the engine that this machine runs the model on.
@@ -51,7 +56,7 @@ class ArchiveSettings:
             YowoError: it cannot be opened.
         """
         streaming = self.shown.streams(self.clips)
-        with closed_on_error(open_model(self.model, streaming=streaming, **self.options)) as backend:
+        with closed_on_error(open_pinned(self.model, self.sha256, streaming=streaming, **self.options)) as backend:
             return self.shown_of(backend.spec).detector(backend)
 
     def shown_of(self, spec: ModelSpec) -> DetectorOptions:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from yowo_deploy.errors import OutputError
 from yowo_deploy.files import sha256_of, write_text
-from yowo_deploy.model_files.default import DEFAULT, model_path
 
 MOST = 4096  # hashes, the newest: 266 kB
 _LINE = re.compile(r"[0-9a-f]{64}")
@@ -24,19 +23,24 @@ def list_path() -> Path | None:
     return None
 
 
-def is_accepted(file: Path) -> bool:
-    """Whether a file is the model of the package, or is in the list."""
-    return os.path.realpath(file) == os.path.realpath(model_path(DEFAULT)) or sha256_of(file) in _hashes()
+def is_accepted(sha256: str) -> bool:
+    """Whether a file of this hash is in the list."""
+    return sha256 in _hashes()
 
 
 def accept(file: str | os.PathLike[str]) -> None:
-    """Put a file into the list. Where that cannot be written it stays unknown."""
-    path, digest = list_path(), sha256_of(file)
+    """Put a file of one's own making into the list."""
+    accept_hash(sha256_of(file))
+
+
+def accept_hash(sha256: str) -> None:
+    """Put the hash of a file into the list. Where that cannot be written the file stays unknown."""
+    path = list_path()
     if path is None:
         return
-    known = [each for each in _hashes() if each != digest]
+    known = [each for each in _hashes() if each != sha256]
     with suppress(OutputError):
-        write_text(path, "".join(f"{each}\n" for each in [*known, digest][-MOST:]))
+        write_text(path, "".join(f"{each}\n" for each in [*known, sha256][-MOST:]))
 
 
 def _hashes() -> list[str]:

@@ -51,7 +51,11 @@ class FrameInference:
         return planes if self._buffer is None else self._buffer.push(planes)[None]
 
     def raw(self, given: Planes, number: int) -> Float:
-        """(A * (5 + C), rows, columns) for the frame of that number; of a stream one frame after the other."""
+        """(A * (5 + C), rows, columns) for the frame of that number; of a stream one frame after the other.
+
+        Where the engine raises, the frame has no answer. Clips behind it hold it all the same, as those of the video
+        do; a stream, whose maps of that frame are not there, goes on as if the video did not have it.
+        """
         if self._stream is not None:
             return self._stream.push(given)
         answers = self._backend.infer(given) if self._look is None else self._look(given, number)

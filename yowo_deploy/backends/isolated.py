@@ -24,6 +24,7 @@ class Isolated(Engine):
 
     Args:
         path, options: as for `open_model`.
+        sha256: see `open_pinned`.
         limit_s: seconds that it may take for one answer.
         memory: bytes that it may allocate, where the system can limit that (Linux); 0 for any number.
 
@@ -34,13 +35,19 @@ class Isolated(Engine):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, limit_s: float = LIMIT_S, memory: int = 0, **options: Any
+        self,
+        path: str | os.PathLike[str],
+        sha256: str | None = None,
+        *,
+        limit_s: float = LIMIT_S,
+        memory: int = 0,
+        **options: Any,
     ) -> None:
         options.pop("streaming", None)  # streams are not passed on from here, and clips are faster than one each
         self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
         self._child = ChildProcess("yowo_deploy.backends.isolated_server", "serve", memory)
         with closed_on_error(self):
-            self.name, self.spec, self.parallel, self.batch = self._ask(self._path, options)
+            self.name, self.spec, self.parallel, self.batch = self._ask(self._path, sha256, options)
 
     def infer(self, clips: Planes) -> Float:
         """See `Backend.infer`."""

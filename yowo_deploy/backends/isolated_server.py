@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.backends.base import Backend
-from yowo_deploy.backends.loader import is_checkpoint, open_model
+from yowo_deploy.backends.loader import is_checkpoint, open_pinned
 from yowo_deploy.errors import YowoError
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.plan_record import is_plan
@@ -32,9 +32,9 @@ def serve(descriptor: int, memory: int) -> None:
         # Not RLIMIT_AS: CUDA and PyTorch reserve far more than they use.
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        path, options = connection.recv()
+        path, sha256, options = connection.recv()
         try:
-            engine = open_model(path, **options)
+            engine = open_pinned(path, sha256, **options)
         except YowoError as error:
             connection.send(("error", error))
             return
@@ -43,7 +43,7 @@ def serve(descriptor: int, memory: int) -> None:
             while True:
                 request = connection.recv()
                 if request[0] == "try_out":
-                    _serve_one(_Trial(engine, path, options), connection, "run")
+                    _serve_one(_Trial(engine, path, sha256, options), connection, "run")
                 else:
                     _serve_one(engine, connection, *request)
 
@@ -51,16 +51,16 @@ def serve(descriptor: int, memory: int) -> None:
 class _Trial:
     """First calls of a model, in both of its forms if it carries one for streams."""
 
-    def __init__(self, engine: Backend, path: str, options: dict[str, Any]) -> None:
-        self._engine, self._path, self._options = engine, path, options
+    def __init__(self, engine: Backend, path: str, sha256: str | None, options: dict[str, Any]) -> None:
+        self._engine, self._path, self._sha256, self._options = engine, path, sha256, options
 
     def run(self) -> str:
         """Let each answer to clips of zeros; nothing is told."""
         self._answer(self._engine)
         file = Path(self._path)
         of_onnx = not is_checkpoint(file) and not is_plan(file)
-        if of_onnx and FORM_KEY in read_onnx_file(file).metadata:
-            with open_model(file, **self._options | {"streaming": "many"}) as streaming:
+        if of_onnx and FORM_KEY in read_onnx_file(file, self._sha256).metadata:
+            with open_pinned(file, self._sha256, **self._options | {"streaming": "many"}) as streaming:
                 self._answer(streaming)
         return ""
 

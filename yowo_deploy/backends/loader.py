@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from yowo_deploy.backends.accepted import accept, is_accepted
+from yowo_deploy.backends.accepted import accept_hash, is_accepted
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.errors import EngineError, InputError, MissingExtraError, ModelFileError
-from yowo_deploy.files import existing_file
+from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.keywords import checked_keywords
-from yowo_deploy.model_files.default import model_path
+from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.model_files.plan_record import is_plan
 from yowo_deploy.model_files.streaming_form import VideosAtOnce
@@ -78,6 +78,31 @@ def open_model(
         ModelFileError: the file is no model, is damaged, or carries no spec.
         MissingExtraError: the engine is not installed.
     """
+    chosen: dict[str, Any] = {"backend": backend, "device": device, "precision": precision, "threads": threads}
+    chosen |= {"clip": clip, "cache": cache, "trust": trust, "cuda": cuda, "streaming": streaming}
+    return open_pinned(path, None, **chosen, parallel=parallel if streams is None else streams)
+
+
+def open_pinned(
+    path: str | os.PathLike[str],
+    sha256: str | None,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    precision: Precision | None = None,
+    threads: int | None = None,
+    clip: int | None = None,
+    parallel: int = 1,
+    cache: str | os.PathLike[str] | None = None,
+    trust: bool | None = None,
+    cuda: CudaLibrary = "cuda-python",
+    streaming: VideosAtOnce | None = None,
+) -> Backend:
+    """As `open_model`, but what is loaded has this hash, or is an error: a name may lead to another file by now.
+
+    Raises:
+        ModelFileError: the file has another hash.
+    """
     file = existing_file(model_path(path), "model")
     if backend is not None and backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is not known, expected one of {', '.join(BACKENDS)}")
@@ -86,18 +111,17 @@ def open_model(
     device = None if device is None else full_device(device)
     if streaming not in (None, "one", "many"):
         raise InputError(f"streaming is {streaming!r}, expected 'one' or 'many' videos at once, or None for clips")
-    parallel = parallel if streams is None else streams
     if parallel < 1:
         raise InputError(f"parallel is {parallel}, expected 1 or more")
     if trust is False:
         options = {"backend": backend, "device": device, "precision": precision, "threads": threads, "clip": clip}
-        admit(file, **options, parallel=parallel, cache=cache, cuda=cuda)
+        sha256 = admit(file, **options, parallel=parallel, cache=cache, cuda=cuda)
     if is_checkpoint(file):
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
         if cache is not None:
             raise InputError(f"pytorch compiles nothing that a cache could keep: leave out the cache {cache}")
-        return _pytorch()(file, device=device or "cpu", precision=precision or "fp32", threads=threads, clip=clip)  # type: ignore[no-any-return]
+        return _pytorch()(file, device or "cpu", precision or "fp32", threads, clip, sha256)  # type: ignore[no-any-return]
     opened: Backend
     if is_plan(file):
         if backend not in (None, "tensorrt"):
@@ -109,14 +133,14 @@ def open_model(
         plans = importlib.import_module("yowo_deploy.backends.trt")
         device = None if device == "auto" else device
         plan = {"precision": precision, "threads": threads, "parallel": parallel, "trust": bool(trust), "cuda": cuda}
-        opened = plans.open_file(file, device=device or "cuda", **plan)
+        opened = plans.open_file(file, device=device or "cuda", sha256=sha256, **plan)
     else:
         if device == "auto":
             plain = precision is None and threads is None and cache is None and backend in (None, "onnxruntime")
             device = "cuda" if plain and _runs_on_gpu(file) else None
         engine = _onnx(file, backend, device or "cpu")
         given = {"precision": precision, "threads": threads, "parallel": parallel, "cache": cache}
-        opened = engine(file, device=device or "cpu", streaming=streaming, **given)
+        opened = engine(file, device=device or "cpu", streaming=streaming, sha256=sha256, **given)
     if clip not in (None, opened.spec.clip_length):
         opened.close()
         raise InputError(
@@ -125,7 +149,7 @@ def open_model(
     return opened
 
 
-def admit(path: str | os.PathLike[str], **options: Any) -> None:
+def admit(path: str | os.PathLike[str], **options: Any) -> str | None:
     """Try a file that this user has neither run nor made: it is opened and answers once in a process of its own.
 
     Time and memory of that process are limited; an engine that it crashes is not this one. What went well is known from
@@ -134,27 +158,35 @@ def admit(path: str | os.PathLike[str], **options: Any) -> None:
     Args:
         path, options: as for `open_model`.
 
+    Returns:
+        The hash of what is known now, for `open_pinned`: until the file is loaded its name may lead to another one.
+        None for the model of the package.
+
     Raises:
         ModelFileError: it crashes its engine, or takes too long.
         YowoError: what `open_model` raises.
     """
     file = existing_file(model_path(path), "model")
-    if is_accepted(file):
-        return
+    if os.path.realpath(file) == os.path.realpath(model_path(DEFAULT)):
+        return None
+    sha256 = sha256_of(file)
+    if is_accepted(sha256):
+        return sha256
     from yowo_deploy.backends.isolated import LIMIT_S, Isolated  # most files are known
 
     memory = TRIAL_BYTES + 8 * file.stat().st_size
     on_cpu = options.get("device") in (None, "cpu") or not Path("/dev/nvidiactl").exists()  # "auto" among others
     limit_s = TRIAL_S if on_cpu else LIMIT_S
     try:
-        with Isolated(file, limit_s=limit_s, memory=memory, **options) as engine:
+        with Isolated(file, sha256, limit_s=limit_s, memory=memory, **options) as engine:
             engine.try_out()
     except EngineError as error:
         raise ModelFileError(
             f"{file} is not known and failed when it was tried in a process of its own: {error}; open it with --trust "
             "only if you know who made it"
         ) from error
-    accept(file)
+    accept_hash(sha256)
+    return sha256
 
 
 def on_cpu(device: str | None) -> bool:

@@ -64,6 +64,7 @@ class _Session:
         parallel: see `open_model`.
         cache: see `open_model`; for "tensorrt" and "tensorrt-rtx".
         streaming: see `open_model`.
+        sha256: see `open_pinned`.
 
     Raises:
         InputError: the provider is not there, or an option is not for it.
@@ -82,8 +83,9 @@ class _Session:
         parallel: int = 1,
         cache: str | os.PathLike[str] | None = None,
         streaming: VideosAtOnce | None = None,
+        sha256: str | None = None,
     ) -> None:
-        file = read_onnx_file(path)
+        file = read_onnx_file(path, sha256)
         # Of one video, two clips at once are faster than the default model's frames in turn: 1.38.
         if streaming == "many" or (streaming and parallel == 1):
             file, parallel = in_streaming_form(file, parallel, streaming)

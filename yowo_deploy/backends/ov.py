@@ -50,6 +50,7 @@ class _Session:
         parallel: see `open_model`. 1 asks for the shortest time to an answer, more for throughput.
         cache: see `open_model`. Files of other models, or of other versions of OpenVINO, may lie in it.
         streaming: see `open_model`.
+        sha256: see `open_pinned`.
 
     Raises:
         InputError: the device or the precision is none of these.
@@ -68,8 +69,9 @@ class _Session:
         parallel: int = 1,
         cache: str | os.PathLike[str] | None = None,
         streaming: VideosAtOnce | None = None,
+        sha256: str | None = None,
     ) -> None:
-        file = read_onnx_file(path)
+        file = read_onnx_file(path, sha256)
         file, parallel = in_streaming_form(file, parallel, streaming) if streaming else (file, parallel)
         self.parallel = parallel
         self.spec = file.spec

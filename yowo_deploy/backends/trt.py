@@ -84,6 +84,7 @@ class TensorRtBackend(Engine):
         parallel: 1 is what there is; calls from several threads take turns.
         trust: load the plan without its recorded hash, see `plan_file`.
         cuda: "cuda-python", or "pycuda" for applications that use it already: in the context that is current.
+        sha256: see `open_pinned`.
 
     Raises:
         InputError: no GPU, or an option that a plan has not.
@@ -102,6 +103,7 @@ class TensorRtBackend(Engine):
         parallel: int = 1,
         trust: bool = False,
         cuda: CudaLibrary = "cuda-python",
+        sha256: str | None = None,
     ) -> None:
         plan = read_plan(path)
         self.spec, self.name, self._path = plan.spec, plan.flavour, path
@@ -112,7 +114,7 @@ class TensorRtBackend(Engine):
             raise InputError(
                 f"{path} computes in {plan.spec.precision} on the GPU: leave --precision and --threads out"
             )
-        content = read_verified(path, trust)
+        content = read_verified(path, trust, sha256)
         installed = installed_flavours()
         flavour = plan.flavour if plan.flavour in installed or not installed else installed[0]
         self._trt = library(flavour)
@@ -191,6 +193,7 @@ class TensorRtBackend(Engine):
         """The GPU for one call, whole: no other thread comes between its parts."""
         with self._lock:
             self._refuse_closed()
+            self._errors.clear()  # of calls before, some of which went well all the same
             with self._door(), self._cuda.current():
                 yield
 

@@ -52,11 +52,11 @@ def command(
     if is_checkpoint(path):
         require("train", "torch")
         if not trust and labels is None and anchors is None:
-            admit(path, clip=clip or TRIED_FRAMES)
+            facts["sha256"] = admit(path, clip=clip or TRIED_FRAMES)
         from yowo_training.checkpoints.checkpoint import is_checked, load_checkpoint
         from yowo_training.models.flops import cost
 
-        loaded = load_checkpoint(path, clip, labels, anchors, clip_needed=False)
+        loaded = load_checkpoint(path, clip, labels, anchors, clip_needed=False, sha256=facts["sha256"])
         spec, clip_known = loaded.spec, loaded.clip_known
         facts |= {"kind": "checkpoint", "checksum": _checked(is_checked(path)), **_network(loaded.model)}
         facts |= {"weights_sha256": spec.weights_sha256}
@@ -69,7 +69,7 @@ def command(
         facts |= {name: value for name, value in vars(plan).items() if name != "spec"}
         facts |= {"weights_sha256": spec.weights_sha256}
     else:
-        found = read_onnx_file(path)
+        found = read_onnx_file(path, facts["sha256"])
         spec = found.spec
         facts |= {"kind": "onnx", "checksum": _checked(found.checked), "opset": found.opset}
         facts |= {"nodes": found.operators.total(), "batch": found.batch or "any"}

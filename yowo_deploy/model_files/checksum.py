@@ -8,6 +8,7 @@ changed on purpose: for that, compare the sha256 that `inspect` shows.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def has_checksum(path: Path, content: bytes | memoryview, mark: bytes, at: int |
             "copy it again, or write it anew"
         )
     return True
+
+
+def refuse_another(path: Path, content: bytes | memoryview, sha256: str | None) -> None:
+    """Raise a ModelFileError where a file that was read has not this hash; None is any."""
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelFileError(f"{path} was changed while it was opened: expected sha256 {sha256[:12]}...; open it again")
 
 
 def checksum(content: bytes | bytearray | memoryview, at: int) -> bytes:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.errors import ModelFileError, SpecError, YowoError, foreign
-from yowo_deploy.model_files.checksum import CHECKSUM_KEY, ONNX_MARK, has_checksum
+from yowo_deploy.model_files.checksum import CHECKSUM_KEY, ONNX_MARK, has_checksum, refuse_another
 from yowo_deploy.model_files.onnx_graph import FLOAT16, FLOAT32, INT64, UINT8, Graph, Tensor, Value, read_graph
 from yowo_deploy.model_files.onnx_operators import check_nodes
 from yowo_deploy.model_files.onnx_shapes import check_shapes
@@ -129,13 +129,16 @@ class OnnxFile:
         return b"".join([*self.graph.parts(notes=NOTES), *_metadata(self)])
 
 
-def read_onnx_file(path: Path) -> OnnxFile:
+def read_onnx_file(path: Path, sha256: str | None = None) -> OnnxFile:
     """Read a file once, and refuse what is not a plain network of our exporter's language.
+
+    Args:
+        sha256: that it must have; None for any.
 
     Raises:
         ModelFileError: no ONNX file, or not strictly written; damaged since it was written; functions, subgraphs or
             external data; operators, attributes or shapes that no YOWO graph has; too large, or what an engine would
-            make of it is.
+            make of it is; or of another hash.
     """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -146,6 +149,7 @@ def read_onnx_file(path: Path) -> OnnxFile:
         content = stream.read(size + 1) if size <= MAX_BYTES else b""  # a file that grows meanwhile is cut off
     if size > MAX_BYTES:
         raise ModelFileError(f"{path} is larger than {MAX_BYTES >> 30} GiB, more than one ONNX file can be")
+    refuse_another(path, content, sha256)
     checked = has_checksum(path, content, ONNX_MARK, 0)
     return replace(checked_file(content, path), checked=checked)
 

@@ -34,6 +34,7 @@ from typing import Literal
 from yowo_deploy.errors import ModelFileError, SpecError, foreign
 from yowo_deploy.files import atomic_write, existing_file
 from yowo_deploy.json_text import strict_json
+from yowo_deploy.model_files.checksum import refuse_another
 from yowo_deploy.spec import ModelSpec
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
@@ -157,16 +158,18 @@ def write_plan(path: Path, content: bytes | memoryview, beside: str) -> None:
         hashed.write_text(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n", encoding="utf-8")
 
 
-def read_verified(path: Path, trust: bool = False) -> bytes:
+def read_verified(path: Path, trust: bool = False, sha256: str | None = None) -> bytes:
     """The content of a plan that may be loaded.
 
     Args:
         trust: take it without a recorded hash, and against one.
+        sha256: that it must have all the same; None for any.
 
     Raises:
         ModelFileError: its hash differs from the recorded one, or none is recorded.
     """
     content = path.read_bytes()
+    refuse_another(path, content, sha256)
     if not trust and not check_hash(path, hashlib.sha256(content).hexdigest()):
         raise ModelFileError(
             f"{path} has no recorded hash, and loading a plan runs what is in it: copy {path.name}.sha256 along, or "

@@ -1,6 +1,6 @@
 """Serve models over HTTP: the Open Inference Protocol (KServe v2), metrics and a live page.
 
-`from yowo_deploy.serving import app` gives an ASGI application; it needs the extra [serve].
+`from yowo_deploy.serving import app, run`, then `run(app("yowo.onnx"))`; it needs the extra [serve].
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from yowo_deploy.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from yowo_deploy.serving.application import app
+    from yowo_deploy.serving.server import run
 
-__all__ = ["app"]
+__all__ = ["app", "run"]
+
+_MODULES = {"app": ("application", ("starlette", "prometheus_client")), "run": ("server", ("uvicorn", "httptools"))}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "app":
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for library in ("starlette", "prometheus_client"):
+    module, libraries = _MODULES[name]
+    for library in libraries:
         if find_spec(library) is None:
             raise MissingExtraError(library, "serve")
-    return importlib.import_module("yowo_deploy.serving.application").app
+    return getattr(importlib.import_module(f"yowo_deploy.serving.{module}"), name)

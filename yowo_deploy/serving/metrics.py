@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from wsgiref.simple_server import WSGIRequestHandler
+from socketserver import ThreadingMixIn
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,8 +20,12 @@ from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, reason_of
 from yowo_deploy.result import Result
 
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication  # Python 3.11
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SILENT_S = 10.0
+WHOLE_S = 10.0  # for a request, and as long for its answer
+MOST = 16  # connections at once: there are few scrapers
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -77,7 +87,7 @@ class Metrics:
 
 
 class MetricsServer(Closing):
-    """Answers `GET /metrics` on a port of its own, in threads; a client that is silent for `SILENT_S` is let go.
+    """Answers `GET /metrics` on a port of its own, `MOST` connections at once, each in a thread and for `WHOLE_S`.
 
     Raises:
         InputError: the port cannot be had.
@@ -85,12 +95,13 @@ class MetricsServer(Closing):
 
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
         try:
-            self._server, self._thread = start_http_server(port, host, metrics.registry)
+            self._server = _Server(host, port, make_wsgi_app(metrics.registry))
         except (OSError, UnicodeError) as error:  # no host is called so
             reason = reason_of(error)
             raise InputError(f"cannot listen on {host}, port {port}: {reason}; choose another port") from error
         self.port: int = self._server.server_port
-        self._server.RequestHandlerClass = _Handler
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Free the port."""
@@ -99,15 +110,64 @@ class MetricsServer(Closing):
         self._thread.join()
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """As prometheus_client's own, whose threads have no bound."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, application: WSGIApplication) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._places = threading.Semaphore(MOST)
+        super().__init__((host, port), _Handler)
+        self.set_app(application)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """See socketserver."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """See socketserver."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+
 class _Handler(WSGIRequestHandler):
-    timeout = SILENT_S
+    def setup(self) -> None:
+        """See socketserver."""
+        super().setup()
+        self.rfile = io.BufferedReader(_Until(self.connection, monotonic() + WHOLE_S))
 
     def handle(self) -> None:
-        with suppress(TimeoutError):
+        """See socketserver; a client that is late or gone gets no answer, and no traceback."""
+        with suppress(OSError):
             super().handle()
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: stderr is the application's."""
+
+
+class _Until(io.RawIOBase):
+    """What a connection sends until then; a time-out between two bytes alone would let them trickle for ever."""
+
+    def __init__(self, connection: socket.socket, end: float) -> None:
+        self._connection, self._end = connection, end
+
+    def readable(self) -> bool:
+        """See io."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See io; the time that is left is that of the answer as well."""
+        left = self._end - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 class _Counts(Collector):

@@ -123,6 +123,19 @@ class Http(HttpToolsProtocol):
         super().on_body(body)
 
 
+def run(application: Starlette, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve an `app` until SIGTERM or Ctrl-C, within the bounds of `yowo-deploy serve`.
+
+    `uvicorn.run` has neither a limit for the time that the head of a request takes nor one of connections, and logs
+    addresses, which may hold the token.
+
+    Raises:
+        InputError: the address cannot be had.
+    """
+    with listen(host, port) as listener:
+        server(application).run(sockets=[listener])
+
+
 def server(application: Starlette) -> Server:
     """A server for the application: `run(sockets=[listen(...)])` serves until SIGTERM or Ctrl-C.
 

@@ -12,11 +12,12 @@ import pytest
 
 from yowo_deploy import child_process
 from yowo_deploy.backends import accepted, isolated_server, loader
-from yowo_deploy.backends.accepted import accept, is_accepted, list_path
+from yowo_deploy.backends.accepted import accept, list_path
 from yowo_deploy.backends.isolated import Isolated
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.diagnostics.probe_model import write_one_layer
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
+from yowo_deploy.files import sha256_of
 from yowo_deploy.model_files.default import model_path
 
 pytest.importorskip("onnxruntime")
@@ -26,10 +27,14 @@ pytest.importorskip("onnxruntime")
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model that nobody knows, beside a list of its own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(loader, "is_accepted", is_accepted)
+    monkeypatch.setattr(loader, "is_accepted", accepted.is_accepted)
     path = tmp_path / "one.onnx"
     write_one_layer(path)
     return path
+
+
+def is_accepted(file: Path) -> bool:
+    return accepted.is_accepted(sha256_of(file))
 
 
 def open_once(file: Path, **options: Any) -> None:
@@ -65,20 +70,20 @@ def test_a_file_that_carries_a_streaming_form_is_tried_in_both(monkeypatch: pyte
     tried: list[bool] = []
 
     def opened(*given: Any, **options: Any) -> Any:
-        model = open_model(*given, **options)
+        model = loader.open_pinned(*given, **options)
         answer = model.infer
         monkeypatch.setattr(model, "infer", lambda clips: (tried.append(model.spec.streaming), answer(clips))[1])
         return model
 
-    monkeypatch.setattr(isolated_server, "open_model", opened)
+    monkeypatch.setattr(isolated_server, "open_pinned", opened)
     path, options = str(model_path("default")), {"backend": "onnxruntime", "trust": True}
-    isolated_server._Trial(opened(path, **options), path, options).run()
+    isolated_server._Trial(opened(path, None, **options), path, None, options).run()
     assert tried == [False, True]
 
 
 def test_the_model_of_the_package_is_known_without_a_list(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepted, "sha256_of", lambda path: pytest.fail("it was hashed"))
-    assert is_accepted(model_path("default"))
+    monkeypatch.setattr(loader, "sha256_of", lambda path: pytest.fail("it was hashed"))
+    assert loader.admit("default") is None
 
 
 @pytest.mark.parametrize("blow", [signal.SIGSEGV, signal.SIGKILL])
@@ -137,6 +142,43 @@ def test_the_list_is_bounded_and_keeps_the_newest(file: Path, tmp_path: Path, mo
     assert [is_accepted(path) for path in made] == [False, False, True, True, True]
     path = list_path()
     assert path is not None and len(path.read_text().splitlines()) == 3
+
+
+OTHER = b"\x72\x00"  # an empty entry of metadata: another file that loads as well
+
+
+def becomes_another(file: Path) -> None:
+    """As an attacker who may write into the folder does: another file of this name, moved into its place."""
+    other = file.with_name("other")
+    other.write_bytes(file.read_bytes() + OTHER)
+    other.replace(file)
+
+
+def test_a_file_that_changes_after_its_trial_is_not_opened(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    admit = loader.admit
+
+    def admitted(path: Path, **options: Any) -> str | None:
+        digest = admit(path, **options)
+        becomes_another(path)
+        return digest
+
+    monkeypatch.setattr(loader, "admit", admitted)
+    with pytest.raises(ModelFileError, match="was changed while it was opened"):
+        open_once(file, trust=False)
+
+
+def test_a_file_that_changes_before_or_within_its_trial_stays_unknown(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "is_accepted", lambda sha256: becomes_another(file))  # hashed, and not yet tried
+    with pytest.raises(ModelFileError, match="was changed while it was opened"):
+        open_once(file, trust=False)
+    assert not is_accepted(file)
+    monkeypatch.setattr(loader, "is_accepted", accepted.is_accepted)
+    monkeypatch.setattr(Isolated, "try_out", lambda self: becomes_another(file))  # tried, and not yet known
+    with pytest.raises(ModelFileError, match="was changed while it was opened"):
+        open_once(file, trust=False)
+    assert not is_accepted(file)
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.chmod(0o666), lambda path: path.write_text("x" * 10**6)])

@@ -99,3 +99,23 @@ def test_a_look_takes_clips_and_the_number_of_the_frame(
     expected = outputs(FrameInference(plain), frames, 2)
     assert numbers == [0, 2, 4] and backend.clips == 0
     assert np.array_equal(found, np.array(expected) + np.float32(1))
+
+
+def test_a_frame_on_which_the_engine_fails_stays_in_the_clips_behind_it(
+    spec: ModelSpec, numpy_backend: Callable[[ModelSpec], Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream leaves it out, see test_streaming: it has no maps of it. A clip needs none, and is the video's own."""
+    _, _, height, width = spec.clip_shape
+    frames = list(np.random.default_rng(0).random((10, 3, height, width), np.float32))
+    backend = numpy_backend(spec)
+    expected = outputs(FrameInference(backend), frames, 1)
+    inference, answer = FrameInference(backend), backend.infer
+    for number, planes in enumerate(frames):
+        fails = number % 3 == 1
+        monkeypatch.setattr(backend, "infer", (lambda clips: 1 // 0) if fails else answer)
+        given = inference.next_input(planes)
+        if fails:
+            with pytest.raises(ZeroDivisionError):
+                inference.raw(given, number)
+        else:
+            assert np.array_equal(inference.raw(given, number), expected[number])

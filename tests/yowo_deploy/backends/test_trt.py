@@ -593,6 +593,19 @@ def test_what_goes_wrong_is_said_and_the_gpu_is_freed(
     assert gpu.closed == 1 and not gpu.held
 
 
+def test_a_failure_is_named_by_what_was_said_in_its_own_call(
+    make: Callable[..., tuple[Gpu, TensorRt]], plan: Path, spec: ModelSpec
+) -> None:
+    _, module = make()
+    with open_model(plan) as engine:
+        module.logger.log(TensorRt.ILogger.ERROR, "Error Code 3: a warning of a call that went well")
+        module.runs = False
+        for _ in range(2):
+            with pytest.raises(YowoError, match="an illegal memory access"):
+                engine.infer(clips_of(spec, 1))
+            assert len(engine._errors) == 1  # type: ignore[attr-defined]  # nor do they gather over days
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

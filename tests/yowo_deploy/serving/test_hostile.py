@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import json
 import socket
+import struct
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,13 +23,16 @@ from starlette.requests import ClientDisconnect
 from tests.waiting import NEVER_S, wait_until
 from tests.yowo_deploy.serving.calls import STREAM_INFER, Running, binary
 from yowo_deploy.arrays import Frame
+from yowo_deploy.backends.base import Backend
 from yowo_deploy.errors import InputError
+from yowo_deploy.serving import app, run
 from yowo_deploy.serving.bodies import Bodies
-from yowo_deploy.serving.metrics import Metrics, MetricsServer
+from yowo_deploy.serving.metrics import MOST, Metrics, MetricsServer
 from yowo_deploy.serving.models import STREAM_INPUTS, STREAM_OUTPUTS
 from yowo_deploy.serving.refusal import Refusal
-from yowo_deploy.serving.server import Http, listen
+from yowo_deploy.serving.server import Http, Server, listen, server
 from yowo_deploy.serving.tensors import HEADER, parse_request
+from yowo_deploy.spec import ModelSpec
 
 LIMIT = 16 << 20
 GOOD: dict[str, Any] = {
@@ -356,38 +361,89 @@ def test_connections_that_send_no_whole_head_are_closed(
                 continue
 
 
-def test_silent_connections_to_the_figures_are_closed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each holds a thread."""
-    monkeypatch.setattr("yowo_deploy.serving.metrics._Handler.timeout", 0.2)
-    with (
-        MetricsServer(Metrics(dict, None, None, None), "127.0.0.1", 0) as server,
-        socket.create_connection(("127.0.0.1", server.port)) as line,
-    ):
-        line.settimeout(NEVER_S)
-        assert line.recv(1) == b""
+@pytest.fixture
+def figures(capsys: pytest.CaptureFixture[str]) -> Iterator[int]:
+    """The port of figures, each connection to which holds a thread; nothing may be written to stderr."""
+    with MetricsServer(Metrics(dict, None, None, None), "127.0.0.1", 0) as server:
+        yield server.port
     assert capsys.readouterr().err == ""
+
+
+def test_silent_connections_to_the_figures_are_closed(monkeypatch: pytest.MonkeyPatch, figures: int) -> None:
+    monkeypatch.setattr("yowo_deploy.serving.metrics.WHOLE_S", 0.2)
+    with socket.create_connection(("127.0.0.1", figures)) as line:
+        assert until_closed(line) == b""
+
+
+def test_bytes_that_trickle_to_the_figures_do_not_put_off_the_end(
+    monkeypatch: pytest.MonkeyPatch, figures: int
+) -> None:
+    monkeypatch.setattr("yowo_deploy.serving.metrics.WHOLE_S", 0.2)
+    assert is_closed_while_bytes_trickle(figures, b"a")
+
+
+def test_connections_to_the_figures_are_bounded(monkeypatch: pytest.MonkeyPatch, figures: int) -> None:
+    """One more is closed at once, and the places are there again when others go, politely or not."""
+    monkeypatch.setattr("yowo_deploy.serving.metrics.WHOLE_S", 10 * NEVER_S)
+    before = threading.active_count()
+    for polite in (True, False):
+        wait_until(lambda: threading.active_count() == before)
+        lines = [socket.create_connection(("127.0.0.1", figures)) for _ in range(MOST)]
+        with socket.create_connection(("127.0.0.1", figures)) as line:
+            assert until_closed(line) == b""
+        for each in lines:
+            if not polite:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            each.close()
+
+    def answered() -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", figures)) as line:
+            line.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            return until_closed(line).startswith(b"HTTP/1.0 200")
+        return False
+
+    wait_until(answered)
 
 
 def test_bytes_that_trickle_in_do_not_put_off_the_end_of_a_head(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six bytes a time until the connection is gone; 64 kB, which end it too, would take 10,000."""
     monkeypatch.setattr("yowo_deploy.serving.server.HEAD_S", 0.2)
-    with socket.create_connection(("127.0.0.1", running.port)) as line:
+    assert is_closed_while_bytes_trickle(running.port)
+
+
+def is_closed_while_bytes_trickle(port: int, some: bytes = b"A: b\r\n") -> bool:
+    """Some bytes a time until the connection is gone; 64 kB, which end it too, would take 10,000."""
+    with socket.create_connection(("127.0.0.1", port)) as line:
         line.settimeout(0.05)
         sent, gone = 0, False
-        while not gone and sent < 1000:
+        while not gone and sent < 400:
             try:
-                line.sendall(b"A: b\r\n" if sent else GET)
+                line.sendall(some if sent else GET)
                 sent += 1
                 gone = line.recv(1) == b""
             except TimeoutError:
                 continue
             except ConnectionError:
                 gone = True
-    assert gone
+    return gone
+
+
+def test_an_application_that_is_run_from_python_has_the_bounds_of_the_command(
+    spec: ModelSpec, numpy_backend: Callable[[ModelSpec], Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yowo_deploy.serving.server.HEAD_S", 0.2)
+    made = list[Server]()
+    monkeypatch.setattr("yowo_deploy.serving.server.server", lambda each: (made.append(server(each)), made[0])[1])
+    serving = threading.Thread(target=run, args=(app(numpy_backend(spec)),), kwargs={"port": 0})
+    serving.start()
+    wait_until(lambda: bool(made) and made[0].started)
+    port = made[0].servers[0].sockets[0].getsockname()[1]
+    try:
+        assert is_closed_while_bytes_trickle(port)
+    finally:
+        made[0].should_exit = True
+        serving.join()
 
 
 def test_only_heads_have_to_come_in_that_time(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

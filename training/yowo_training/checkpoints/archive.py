@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from yowo_deploy.errors import ModelFileError, foreign
-from yowo_deploy.model_files.checksum import DIGITS, ZIP_MARK, checksum, has_checksum
+from yowo_deploy.model_files.checksum import DIGITS, ZIP_MARK, checksum, has_checksum, refuse_another
 
 MAX_MEMBERS = 100_000
 MAX_PICKLE = 64 << 20  # bytes; a training state of ResNet-101 has 0.3 MB
@@ -50,14 +50,18 @@ class Content:
     checked: bool
 
 
-def checked_content(file: Path) -> Content:
+def checked_content(file: Path, sha256: str | None = None) -> Content:
     """A file of `torch.save`, read once and walked.
+
+    Args:
+        sha256: that it must have; None for any.
 
     Raises:
         ModelFileError: it is damaged, or holds what torch.save does not write.
     """
     with foreign(f"{file} cannot be read as a checkpoint, it is damaged, truncated or not one", ModelFileError):
         stream = io.BytesIO(file.read_bytes())
+        refuse_another(file, stream.getbuffer(), sha256)
         checked = has_checksum(file, stream.getbuffer(), ZIP_MARK)
         if stream.getvalue()[:2] == b"PK":
             classes = _check_zip(file, stream, checked)

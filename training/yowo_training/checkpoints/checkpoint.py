@@ -21,7 +21,15 @@ from torch import Tensor
 from yowo_deploy.backends.loader import SAFETENSORS, is_safetensors
 from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import atomic_write, existing_file
-from yowo_deploy.model_files.checksum import CHECKSUM_KEY, DIGITS, SAFETENSORS_MARK, ZIP_MARK, checksum, has_checksum
+from yowo_deploy.model_files.checksum import (
+    CHECKSUM_KEY,
+    DIGITS,
+    SAFETENSORS_MARK,
+    ZIP_MARK,
+    checksum,
+    has_checksum,
+    refuse_another,
+)
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_training.checkpoints import release_format
 from yowo_training.checkpoints.archive import add_checksum, checked_content
@@ -110,6 +118,7 @@ def load_checkpoint(
     labels: Sequence[str] | None = None,
     anchors: Sequence[tuple[float, float]] | None = None,
     clip_needed: bool = True,
+    sha256: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint of this project or an official one, in whatever form people save these (`weight_tables`).
 
@@ -120,6 +129,7 @@ def load_checkpoint(
         labels: of an official checkpoint with classes of one's own.
         anchors: of such a checkpoint; by default those of UCF101-24.
         clip_needed: off to take an official checkpoint without a clip length, see `Checkpoint.clip_known`.
+        sha256: that the file must have; None for any.
 
     Raises:
         InputError: no such file, or labels for a checkpoint that has its own.
@@ -127,7 +137,7 @@ def load_checkpoint(
         SpecError: the clip length, the labels or the anchors are impossible.
     """
     file = existing_file(path, "checkpoint")
-    content = read_tensors(file)
+    content = read_tensors(file, sha256)
     if METADATA_KEY in content:
         if labels is not None or anchors is not None:
             raise InputError(f"{file} has labels and anchors of its own: leave --labels and --anchors out")
@@ -216,15 +226,15 @@ def _filled(config: YowoConfig, weights: Weights) -> Yowo:
     return model
 
 
-def read_tensors(file: Path) -> dict[str, Any]:
+def read_tensors(file: Path, sha256: str | None = None) -> dict[str, Any]:
     """The content of a file of `torch.save` or safetensors: a dict of tensors and plain values, arrays as tensors.
 
     Raises:
         ModelFileError: it holds anything else, or is damaged; no code in it was run.
     """
     if is_safetensors(file):
-        return _read_safetensors(file)
-    walked = checked_content(file)
+        return _read_safetensors(file, sha256)
+    walked = checked_content(file, sha256)
     with foreign(f"{file} cannot be read as a checkpoint, it is damaged, truncated or not one", ModelFileError):
         try:
             with torch.serialization.safe_globals(stand_ins(walked.classes)):
@@ -240,13 +250,14 @@ def read_tensors(file: Path) -> dict[str, Any]:
     return content
 
 
-def _read_safetensors(file: Path) -> dict[str, Any]:
+def _read_safetensors(file: Path, sha256: str | None) -> dict[str, Any]:
     """What `save_checkpoint` wrote, as it stands in a file of `torch.save`; of others a bare table of tensors."""
     with foreign(f"{file} cannot be read as a checkpoint, it is damaged, truncated or not one", ModelFileError):
-        has_checksum(file, file.read_bytes(), SAFETENSORS_MARK, 8)
-        with safetensors.safe_open(file, "pt") as stored:
-            noted = stored.metadata() or {}
-            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        content = file.read_bytes()  # once: what is checked is what is used
+        refuse_another(file, content, sha256)
+        has_checksum(file, content, SAFETENSORS_MARK, 8)
+        weights = safetensors.torch.load(content)
+        noted = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
         if METADATA_KEY not in noted:
             return weights
         return {METADATA_KEY: noted[METADATA_KEY], "config": json.loads(noted.get("config", "")), "weights": weights}

@@ -49,6 +49,7 @@ class TensorRtBackend final : public Backend {
   const ModelSpec& spec() const override { return plan_.spec; }
 
   const float* infer(const float* clip) override {
+    listener_.reason = Listener::kNone;
     require(cudaSetDevice(device_));  // it is a thread's own, and this may be another than the one that opened the plan
     require(cudaMemcpyAsync(gpu_.there[0], clip, plan_.spec.clip_size() * sizeof(float), cudaMemcpyHostToDevice,
                             gpu_.stream));
@@ -61,10 +62,11 @@ class TensorRtBackend final : public Backend {
 
  private:
   struct Listener final : nvinfer1::ILogger {
-    std::string reason = "it gives no reason";
+    static constexpr const char* kNone = "it gives no reason";
+    std::string reason = kNone;  // the first error since it was set to that
 
     void log(Severity severity, const char* message) noexcept override {
-      if (severity <= Severity::kERROR) reason = detail::first_line(message);
+      if (severity <= Severity::kERROR && reason == kNone) reason = detail::first_line(message);
     }
   };
 
