@@ -225,7 +225,7 @@ def _with_links(page: str, places: dict[str, str], folder: Path) -> str:
 
 def _command(name: str, command: click.Command) -> list[str]:
     lines = ["", f"## `{name}`", "", _paragraphs(command.help or ""), ""]
-    examples = EXAMPLES.get(name.rpartition(" ")[2], ())
+    examples = EXAMPLES.get(name.removeprefix("yowo-deploy "), ())
     lines += ["```bash", *examples, "```", ""] if examples else []
     if isinstance(command, click.Group):
         for each, inner in command.commands.items():

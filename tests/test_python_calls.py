@@ -111,7 +111,7 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("arguments", "message"),
     [
         ({"precision": "int8"}, "give some with --calibration"),
-        ({"precision": "fp16", "max_drop": 1.0}, "--max-drop is for --int8"),
+        ({"precision": "fp16", "max_drop": 1.0}, "--max-drop is only for --int8"),
     ],
 )
 def test_a_precision_that_cannot_be_is_refused_when_it_is_made(arguments: dict[str, Any], message: str) -> None:

@@ -75,6 +75,18 @@ def test_help_names_every_option_once_and_gives_three_examples(name: str) -> Non
     assert all(title in text for title in GROUPS[name]) and text.count(f"    yowo-deploy {name} ") == 3
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_examples_and_groups_where_options_are_many(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    assert (name in GROUPS) == (len(options) > 8)
+    text = CliRunner().invoke(cli, [name, "--help"]).output
+    assert "Examples:" in text and "<=None" not in text
+    for sub in command.commands if isinstance(command, click.Group) else ():
+        assert sub in text and "<=None" not in CliRunner().invoke(cli, [name, sub, "--help"]).output
+
+
 @pytest.mark.parametrize(
     "line",
     [

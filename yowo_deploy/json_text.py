@@ -46,7 +46,7 @@ def strict_json(text: str | bytes) -> Any:
 
 def _finite(text: str, kind: type[float] | type[int] = float) -> float:
     if not math.isfinite(float(text)):
-        raise ValueError(f"{text[:20]} is no number that JSON has, or a double")
+        raise ValueError(f"{text[:20]} is not a number in JSON, or too large for a double")
     return kind(text)
 
 

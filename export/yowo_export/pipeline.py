@@ -92,7 +92,7 @@ def export(
         lower.refuse_report(source, path)
     if path.suffix.lower() in SUFFIXES:
         if lower is not None or half_weights or streaming or uint8_input or batch or attention:
-            raise InputError(f"{path} is to be a checkpoint, which has its weights alone: leave other options out")
+            raise InputError(f"{path} is a checkpoint, which stores only weights: leave other options out")
         return _as_checkpoint(load_network(source, clip, labels, anchors), path, source)
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
@@ -171,7 +171,7 @@ def build(
     reporter = reporter or Reporter()
     source = existing_file(model_path(model), "ONNX file")
     if is_checkpoint(source) or is_plan(source):
-        raise InputError(f"{model} is no ONNX file: `yowo-deploy export` writes one from a checkpoint")
+        raise InputError(f"{model} is not an ONNX file: `yowo-deploy export` writes one from a checkpoint")
     path = _output(model, source, output, ".plan")
     refuse_overwriting(source, path)
     refuse_existing(path, overwrite)
@@ -258,7 +258,7 @@ def _refuse_contradictions(
     if lower is not None and half_weights:
         raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
     if half_weights and target == "onnxruntime":
-        raise InputError("--target onnxruntime cuts weights up, which it finds in single precision: no --half-weights")
+        raise InputError("--target onnxruntime needs weights in single precision: leave --half-weights out")
     if streaming and batch:
         raise InputError("--streaming writes a file that takes one frame a call: leave --batch out")
     if streaming and (target == "tensorrt" or (lower is not None and lower.precision == "bf16")):

@@ -74,7 +74,7 @@ class Clips:
                 keys.setdefault(file, []).append(key)
             read = {file: _clips_at(file, wanted, spec) for file, wanted in keys.items()}
             if gone := [file for file, key in self.places if key not in read[file]]:
-                raise InputError(f"{gone[0]} has fewer frames than before")
+                raise InputError(f"{gone[0]} has fewer frames than before: it changed while it was read, start again")
             frames = [read[file][key] for file, key in self.places]
         return replace(self, spec=spec, frames=frames)
 

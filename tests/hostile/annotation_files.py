@@ -196,10 +196,10 @@ def _mot() -> Iterator[Case]:
                 sequence(row.format(1), f"{field}={number}\n"),
                 _COUNT,
             )
-    yield "mot", "bytes", sequence(bytes(range(256))), "as mot|columns|decode|is no text in UTF-8"
+    yield "mot", "bytes", sequence(bytes(range(256))), "as mot|columns|decode|is not text in UTF-8"
     yield "mot", "blank lines", sequence("\n" * 3_000_000), "|no box|no video"
     yield "mot", "columns", sequence("1," * 100_000), "columns"
-    yield "mot", "no sequence", sequence(row.format(1), "") | {"a/seqinfo.ini": b"nothing"}, "no seqinfo.ini"
+    yield "mot", "no sequence", sequence(row.format(1), "") | {"a/seqinfo.ini": b"nothing"}, "not a seqinfo.ini"
     yield "mot", "escape codes", sequence(row.format(1)) | {"a/gt/labels.txt": ESCAPE.encode()}, "rename"
 
 

@@ -125,7 +125,7 @@ def test_a_checkpoint_is_a_start_as_well(tmp_path: Path, clips: Tensor) -> None:
         assert difference(found, wanted) < LIMIT
     again, _ = finetune.started(recipe, spec, tmp_path / "first.pt")
     assert difference(answer(again, some), answer(first, some)) == 0
-    with pytest.raises(InputError, match="of another network than the recipe yowo-tiny"):
+    with pytest.raises(InputError, match="another network than the recipe yowo-tiny"):
         finetune.started(recipe, spec, SHIPPED)
 
 

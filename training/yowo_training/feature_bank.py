@@ -78,7 +78,7 @@ class FeatureBank:
             features, small = (stored[name].astype(np.float32) for name in ("features", "small"))
             made_by = str(stored["weights_sha256"])
         if made_by != checkpoint.spec.weights_sha256:
-            raise InputError(f"{file} was made with another checkpoint: make it anew with `yowo-deploy features`")
+            raise InputError(f"{file} was made with another checkpoint: make it again with `yowo-deploy features`")
         return cls(features, small, made_by)
 
 

@@ -49,7 +49,7 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     config = recipe.config(spec)
     if replace(_with_all_pairs(given.model.config, config), outputs=config.outputs) != config:
         raise InputError(
-            f"{file} is of another network than the recipe {recipe.name}: take its own recipe, or another start"
+            f"{file} has another network than the recipe {recipe.name}: give its own recipe, or another --start"
         )
     model = Yowo(config)
     if given.model.config.backbone_3d != config.backbone_3d:

@@ -386,7 +386,7 @@ def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
         return False
     given.pop("called_with", None)
     if any(given.get(name) != arguments[name] for name in LENGTH):
-        raise InputError(f"{record} is of a finished run without a state.pt to continue: start anew, from its best.pt")
+        raise InputError(f"{record} is of a finished run without a state.pt to continue: give its best.pt to --start")
     refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
     return True
 

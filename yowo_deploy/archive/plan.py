@@ -57,7 +57,7 @@ class Shard:
         """
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
         if found is None:
-            raise InputError(f"shard {text!r} is not of the form i/N, as 3/16")
+            raise InputError(f"shard {text!r} is not understood, expected I/N, as 3/16")
         return cls(int(found[1]), int(found[2]))
 
     def holds(self, video: Video) -> bool:
@@ -78,7 +78,7 @@ def plan(sources: Sequence[str | os.PathLike[str]], shard: Shard | None = None) 
     """
     paths = dict.fromkeys(path for source in sources for path in _expanded(os.fspath(source)))
     if not paths:
-        raise InputError("there is no video: give files, folders, or a list of them")
+        raise InputError("no video found: give files, folders, or a list of paths")
     videos = [Video(path, hashlib.sha256(os.fsencode(path)).hexdigest()[:24]) for path in paths]
     return [each for each in videos if shard is None or shard.holds(each)]
 
@@ -87,7 +87,7 @@ def _expanded(source: str) -> Iterator[str]:
     listed = source.lower().endswith(LISTS) and not Path(source).is_dir()
     for each in _listed(source) if listed else (source,):
         if is_elsewhere(each):
-            raise InputError(f"{shown_source(each)} is no file: an archive is of files; `detect` reads cameras")
+            raise InputError(f"{shown_source(each)} is not a file: `batch` reads files, use `detect` for cameras")
         if listed and not any(sign in each for sign in "*?["):
             yield each  # as it stands: what is wrong with one of many is found when its turn comes
         else:

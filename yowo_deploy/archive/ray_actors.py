@@ -59,7 +59,7 @@ def open_ray(
         if gpu:
             rooms = [min(room, node.get("GPU", 0)) for room, node in zip(rooms, nodes, strict=True)]
         if not (workers := workers or int(sum(rooms))):
-            raise EngineError(f"no node of the Ray cluster has {threads} processors{' and a GPU' * gpu}: see --threads")
+            raise EngineError(f"no node of the Ray cluster has {threads} CPUs{' and a GPU' * gpu}: lower --threads")
         pool = RayPool(ray, make, workers, stall_s, {"num_cpus": threads, "num_gpus": int(gpu)}, own)
         stack.pop_all()
     return pool
@@ -243,7 +243,7 @@ class RayPool(Closing):
         requests = {seat.actor.progress.remote(): seat for seat in self._seats if seat.task is not None}
         if not requests:
             if self._clock() - self._ready_s > START_S:
-                raise EngineError(f"no actor of Ray was ready in {START_S:g} s: the cluster has no room")
+                raise EngineError(f"no actor of Ray was ready in {START_S:g} s: the cluster has no free room")
             return []
         answered, _ = self._ray.wait(list(requests), num_returns=len(requests), timeout=1.0)
         for future in answered:

@@ -153,7 +153,7 @@ def _tables(folder: Path) -> list[Path]:
     files = [folder / TUBES] if (folder / TUBES).is_file() else sorted((folder / "shards").glob(f"*/{TUBES}"))
     if not files:
         raise InputError(
-            f"{folder} holds no {TUBES}: expected the output of `yowo-deploy batch`, with pyarrow installed"
+            f"{folder} holds no {TUBES}: expected the output of `yowo-deploy batch`, made with pyarrow installed"
         )
     return files
 
@@ -163,7 +163,7 @@ def _refuse_unknown(arrow: Any, files: Sequence[Path], labels: Sequence[str]) ->
     tables = [arrow.parquet.read_table(file, columns=["label"]) for file in files]
     known = sorted({label for table in tables for label in table.column(0).unique().to_pylist()})
     if unknown := [label for label in labels if label not in known]:
-        raise InputError(f"no tube is of action {unknown[0]!r}, only of {', '.join(known) or 'none'}")
+        raise InputError(f"no tube has the action {unknown[0]!r}, expected one of {', '.join(known) or 'none'}")
 
 
 def _inside(row: dict[str, Any], zones: Zones, seconds: float) -> Iterator[dict[str, Any]]:

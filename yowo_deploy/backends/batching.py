@@ -43,12 +43,12 @@ class SharedBackend(Engine):
         least, most = backend.batch
         if least > 1:
             raise ModelFileError(
-                f"the model takes no fewer than {least} clips in a call, and streams may bring one: "
-                "export it with a batch that is not fixed, as `export` does"
+                f"the model takes at least {least} clips a call, and a stream may bring only one: "
+                "export it without --batch, or with --batch 1"
             )
         if max_batch is not None and (max_batch < 1 or (most is not None and max_batch > most)):
-            limit = "any number" if most is None else f"{most}: export it with a batch that is not fixed"
-            raise InputError(f"max_batch is {max_batch}, and the model takes 1 to {limit} clips in a call")
+            limit = "any number" if most is None else f"{most}, or for more a file without --batch"
+            raise InputError(f"max_batch is {max_batch}, expected 1 to {limit}")
         if not max_wait_ms >= 0:
             raise InputError(f"max_wait_ms is {max_wait_ms}, expected 0 or more")
         self.name, self.spec, self._backend = backend.name, backend.spec, backend
@@ -75,7 +75,7 @@ class SharedBackend(Engine):
         asked = _Asked(check_clips(clips, self.spec))
         with self._changed:
             if self._closed:
-                raise EngineError("the engine is closed: nothing can be asked of it any more")
+                raise EngineError("the engine is closed: open it again")
             self._waiting.append(asked)
             self._changed.notify_all()
         return asked.answer()

@@ -106,7 +106,7 @@ def processor_array(given: Any) -> NDArray[Any]:
 
 def _refuse_other(number: int | None, device: int) -> None:
     if number not in (None, device):
-        raise InputError(f"the clips lie on GPU {number}, the model on GPU {device}: copy them there first")
+        raise InputError(f"the clips are on GPU {number}, the model on GPU {device}: copy them there first")
 
 
 def from_capsule(capsule: object, dtype: InputType = "float32") -> DeviceArray:
@@ -117,7 +117,7 @@ def from_capsule(capsule: object, dtype: InputType = "float32") -> DeviceArray:
     """
     tensor = _Tensor.from_address(_pointer_of(capsule, b"dltensor"))
     if (tensor.code, tensor.bits, tensor.lanes) != (*_TYPES[dtype], 1):
-        raise InputError(f"clips on a GPU are taken as {dtype}, not as DLPack type {tensor.code} of {tensor.bits} bits")
+        raise InputError(f"clips on a GPU must be {dtype}, found DLPack type {tensor.code} of {tensor.bits} bits")
     shape = tuple(tensor.shape[: tensor.ndim])
     _check_strides(shape, tensor.strides[: tensor.ndim] if tensor.strides else None)
     return DeviceArray((tensor.data or 0) + tensor.byte_offset, shape, None, capsule)
@@ -125,10 +125,10 @@ def from_capsule(capsule: object, dtype: InputType = "float32") -> DeviceArray:
 
 def _from_interface(interface: Mapping[str, Any], given: Any, dtype: InputType) -> DeviceArray:
     if interface.get("mask") is not None:
-        raise InputError("clips on a GPU are taken whole, and these have a mask")
+        raise InputError("clips on a GPU must not have a mask")
     wanted = np.dtype(dtype)
     if interface["typestr"] != wanted.str:
-        raise InputError(f"clips on a GPU are taken as {dtype}, not as {interface['typestr']}")
+        raise InputError(f"clips on a GPU must be {dtype}, found {interface['typestr']}")
     shape, strides = tuple(interface["shape"]), interface.get("strides")
     _check_strides(shape, None if strides is None else [step / wanted.itemsize for step in strides])
     return DeviceArray(int(interface["data"][0]), shape, interface.get("stream"), given)
@@ -139,5 +139,5 @@ def _check_strides(shape: tuple[int, ...], strides: Sequence[float] | None) -> N
     expected = 1
     for length, step in zip(reversed(shape), reversed(strides or ()), strict=False):
         if length != 1 and step != expected:
-            raise InputError(f"clips on a GPU are taken where they lie, so they must be contiguous: {shape}, {strides}")
+            raise InputError(f"clips on a GPU must be contiguous, found shape {shape} with strides {strides}")
         expected *= length

@@ -33,7 +33,7 @@ class FrameInference:
         self.parallel = backend.parallel if self._stream is None else 1
         if self._stream is None and backend.batch[0] > 1:
             raise InputError(
-                f"the model takes no fewer than {backend.batch[0]} clips in a call, and a video gives one at a time: "
+                f"the model takes at least {backend.batch[0]} clips a call, and a video gives one at a time: "
                 "export it without --batch, or with --batch 1"
             )
         # `map_ahead` asks for one clip more than it has calls at work.

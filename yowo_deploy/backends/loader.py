@@ -120,7 +120,7 @@ def open_pinned(
         if backend not in (None, "pytorch"):
             raise InputError(f"{backend} cannot run the checkpoint {file}: export it to ONNX first")
         if cache is not None:
-            raise InputError(f"pytorch compiles nothing that a cache could keep: leave out the cache {cache}")
+            raise InputError(f"pytorch has no compiled model to cache: leave out the cache {cache}")
         return _pytorch()(file, device or "cpu", precision or "fp32", threads, clip, sha256)  # type: ignore[no-any-return]
     opened: Backend
     if is_plan(file):
@@ -129,7 +129,7 @@ def open_pinned(
                 f"{backend} cannot run the plan {file}: give it the ONNX file that the plan was built from"
             )
         if cache is not None:
-            raise InputError(f"a plan is compiled already, nothing is left to cache: leave out the cache {cache}")
+            raise InputError(f"a plan is already compiled and needs no cache: leave out the cache {cache}")
         plans = importlib.import_module("yowo_deploy.backends.trt")
         device = None if device == "auto" else device
         plan = {"precision": precision, "threads": threads, "parallel": parallel, "trust": bool(trust), "cuda": cuda}
@@ -220,9 +220,9 @@ def is_safetensors(path: Path) -> bool:
 def _onnx(file: Path, backend: str | None, device: str) -> Any:
     """The engine for an ONNX file: the one asked for, or the first installed one."""
     if backend == "pytorch":
-        raise InputError(f"pytorch runs checkpoints, and {file} is none; choose openvino or onnxruntime")
+        raise InputError(f"pytorch runs only checkpoints, and {file} is not one: choose openvino or onnxruntime")
     if backend == "tensorrt":
-        raise InputError(f"tensorrt runs plans, and {file} is none: write one with `yowo-deploy build {file}`")
+        raise InputError(f"tensorrt runs only plans, and {file} is not one: write one with `yowo-deploy build {file}`")
     where, library, extra = ONNX_ENGINES[backend or _installed_engine(device)]
     if find_spec(library) is None:
         raise MissingExtraError(library, "cuda" if library == "onnxruntime" and device != "cpu" else extra)

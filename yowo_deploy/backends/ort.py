@@ -109,8 +109,8 @@ class _Session:
             self._session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
         if self._session.get_providers()[0] != _PROVIDERS[kind]:
             raise InputError(
-                f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; its reason stands above on "
-                "stderr, and `yowo-deploy doctor` shows what lacks"
+                f"onnxruntime could not start {_PROVIDERS[kind]} and would run on the CPU; the reason is above on "
+                "stderr, and `yowo-deploy doctor` shows what is missing"
             )
         self._index = index
         self.inputs, self.outputs = _shapes(self._session.get_inputs()), _shapes(self._session.get_outputs())
@@ -202,7 +202,7 @@ class _Step:
         """See `Step.memory`."""
         found = self._outputs[output]
         if found.type not in _TYPES:
-            raise ModelFileError(f"onnxruntime keeps no {found.type}: run this file on another engine")
+            raise ModelFileError(f"onnxruntime cannot keep state of type {found.type}: run this file on another engine")
         return ort.OrtValue.ortvalue_from_numpy(np.zeros(found.shape, _TYPES[found.type]), *self._device)
 
     def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
@@ -261,7 +261,7 @@ def _parsed(device: str) -> tuple[str, int]:
 def _providers(kind: str, index: int, cache: str | os.PathLike[str] | None, options: Any) -> list[Any]:
     """What `InferenceSession` takes as providers; a plugin goes into the session's `options` instead."""
     if cache is not None and kind not in ("tensorrt", "tensorrt-rtx"):
-        raise InputError(f"onnxruntime compiles nothing on {kind} that a cache could keep: leave out the cache {cache}")
+        raise InputError(f"onnxruntime has no compiled model to cache on {kind}: leave out the cache {cache}")
     folder = "" if cache is None else str(writable_folder(cache))
     available = ort.get_available_providers()
     if kind == "tensorrt-rtx" and _RTX not in available and find_spec(_PLUGIN):
@@ -299,7 +299,7 @@ def _plugin_device(index: int) -> Any:
             raise
     devices = [device for device in ort.get_ep_devices() if device.ep_name == _RTX]
     if index >= len(devices):
-        raise InputError(f"{_RTX} has {len(devices)} devices, and number {index} was asked for")
+        raise InputError(f"{_RTX} has {len(devices)} devices, expected a number below that, found {index}")
     return devices[index]
 
 

@@ -160,7 +160,7 @@ class TensorRtBackend(Engine):
         wanted = dict.fromkeys(outputs, self._trt.float32) | dict.fromkeys(inputs, getattr(self._trt, taken))
         if any(kind(name) != each for name, each in wanted.items()):
             raise ModelFileError(
-                f"{self._path} takes other numbers than {taken}, or puts out others than float32: build it again"
+                f"{self._path} has inputs other than {taken}, or outputs other than float32: build it again"
             )
 
     def _allocate(self, batch: int, answers: dict[str, tuple[int, ...]]) -> None:

@@ -202,4 +202,4 @@ def _decoded(video: Path) -> Iterator[tuple[Frame, float]]:
                 yield frame, perf_counter() - start
                 start = perf_counter()
         if alone:
-            raise InputError(f"{video} has one frame alone: give a video with more")
+            raise InputError(f"{video} has only one frame: give a video with more")

@@ -54,6 +54,7 @@ EXAMPLES = {
     "find": (
         "yowo-deploy find results --action wave --min-score 0.5 --for 2s",
         "yowo-deploy find results --action wave --zone door=0.4,0,0.6,0,0.6,1,0.4,1 -o clips/",
+        "yowo-deploy find results --limit 1000 --json",
     ),
     "train": (
         "yowo-deploy train data.json --minutes 60",
@@ -65,10 +66,25 @@ EXAMPLES = {
         "yowo-deploy evaluate runs/train/best.pt jhmdb21 --data DIR --every 8",
         "yowo-deploy evaluate default jhmdb21 --data DIR --save detections.txt",
     ),
+    "score": (
+        "yowo-deploy score detections.txt ground_truth.txt",
+        "yowo-deploy score detections.txt JHMDB-GT.json.gz --metric video-map --iou 0.5:0.95",
+        "yowo-deploy score predictions.csv ava_val.csv --metric ava --labels labels.pbtxt --exclude excluded.csv",
+    ),
     "export": (
         "yowo-deploy export runs/train/best.pt -o yowo.onnx",
         "yowo-deploy export ckpt.pth --clip 8 --int8 --calibration videos -o yowo-int8.onnx",
         "yowo-deploy export runs/train/best.pt --streaming -o yowo-live.onnx",
+    ),
+    "build": (
+        "yowo-deploy build yowo.onnx -o yowo.plan",
+        "yowo-deploy build yowo.onnx --fp16 --calibration videos -o yowo.plan",
+        "yowo-deploy build yowo.onnx --batch 1:8:16 --target tensorrt-rtx",
+    ),
+    "parity": (
+        "yowo-deploy parity ckpt.pth yowo.onnx --data video.mp4",
+        "yowo-deploy parity ckpt.pth yowo-int8.onnx --data videos --bisect --report parity.html",
+        "yowo-deploy parity yowo.onnx yowo.onnx --reference-backend onnxruntime --backend openvino",
     ),
     "bench": (
         "yowo-deploy bench --engine yowo.onnx",
@@ -80,6 +96,41 @@ EXAMPLES = {
         "yowo-deploy data check data.json",
         "yowo-deploy data preview data.json -o sheet.png",
     ),
+    "data import": (
+        "yowo-deploy data import annotated --videos videos --test-share 0.2 -o data.json",
+        "yowo-deploy data import task.zip --from cvat --action-from attribute:action --videos videos",
+        "yowo-deploy data import ava_train.csv --start 900 --videos films",
+    ),
+    "serve": (
+        "yowo-deploy serve --source video.mp4",
+        "yowo-deploy serve --model yowo.onnx --port 9000 --max-sequences 16",
+        "yowo-deploy serve --host 0.0.0.0 --token-file token --allow-host server.lan",
+    ),
+    "anchors": (
+        "yowo-deploy anchors data.json",
+        "yowo-deploy anchors data.json --count 9 --plot anchors.png",
+        "yowo-deploy anchors jhmdb21 --data DIR",
+    ),
+    "inspect": (
+        "yowo-deploy inspect yowo.onnx",
+        "yowo-deploy inspect yowo_jhmdb-21_16f_best.pth --clip 16",
+        "yowo-deploy inspect yowo.plan --json",
+    ),
+    "explain": (
+        "yowo-deploy explain default video.mp4 --frame 40 --out look.png",
+        "yowo-deploy explain runs/train/best.pt video.mp4 --frame 40 --out look.png --conf 0.3",
+    ),
+    "features": (
+        "yowo-deploy features ckpt.pt video.mp4 -o features",
+        "yowo-deploy detect video.mp4 --model ckpt.pt --features features",
+    ),
+    "view": ("yowo-deploy view runs/detect/video",),
+    "package": (
+        "yowo-deploy package triton yowo.onnx -o model_repository/",
+        "yowo-deploy package ovms yowo.onnx -o ovms_repository/",
+    ),
+    "doctor": ("yowo-deploy doctor", "yowo-deploy doctor --json"),
+    "demo": ("yowo-deploy demo", "yowo-deploy demo -o demo/ --overwrite"),
 }
 # Title of a group in --help -> the options in it; the others stand under "Options".
 GROUPS = {
@@ -105,8 +156,39 @@ GROUPS = {
     "export": {
         "Precision": "fp16 bf16 int8 calibration calibration_clips calibration_method max_drop report tune",
     },
+    "build": {
+        "Plan": "output target batch workspace version_compatible timing_cache tf32 show_layers cache overwrite",
+        "Precision": "fp16 bf16 int8 calibration calibration_clips calibration_method max_drop report",
+    },
+    "evaluate": {
+        "Data set": "data split every workers",
+        "Figures": "tube_scores features save as_json",
+    },
+    "score": {
+        "Figures": "metric iou pixel_inclusive eleven_point linking trim",
+        "What is scored": "classes list_path labels exclude split xywh",
+        "Results": "plot as_json",
+    },
+    "parity": {
+        "What is compared": "data clips dataset split every limits",
+        "Layers": "bisect memory",
+        "Results": "report as_json",
+    },
+    "bench": {
+        "Model files": "engines versus versus_backend versus_precision",
+        "Measurement": "seconds warmup batch video fps stages peak",
+        "Results": "plot as_json",
+    },
+    "serve": {
+        "Server": "host port token_file allow_host max_sequences idle parallel",
+        "What is shown": "source conf classes",
+    },
+    "find": {
+        "What is found": "action min_score seconds zone zones zone_anchor limit",
+        "Results": "output as_json",
+    },
 }
-_MODEL = {"Model": "model backend device precision threads clip cache trust clips tune"}
+_MODEL = {"Model": "model backend reference_backend device precision threads clip cache trust clips tune"}
 _LOADING = {"torch": "PyTorch", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 # Former names of options, taken for one version: command -> old name -> new name.
 _CACHE = {"--engine-cache": "--cache"}
@@ -124,9 +206,10 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"yowo_deploy.cli.{name}").command
-        command.epilog = (
-            "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[name])]) if name in EXAMPLES else None
-        )
+        inner = command.commands if isinstance(command, click.Group) else {}
+        for full, each in {name: command, **{f"{name} {sub}": each for sub, each in inner.items()}}.items():
+            if full in EXAMPLES:
+                each.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[full])])
         if name in GROUPS:
             command.format_options = MethodType(partial(_in_groups, {**GROUPS[name], **_MODEL}), command)  # type: ignore[method-assign]
         return command
@@ -170,6 +253,8 @@ def _in_groups(
         if records:
             with formatter.section(title):
                 formatter.write_dl(records)
+    if isinstance(command, click.Group):
+        command.format_commands(ctx, formatter)
 
 
 class _Announcer(MetaPathFinder):

@@ -112,7 +112,7 @@ def shown_options(function: F) -> F:
         click.option(
             "--iou", type=Number(0, 1), help="Suppress boxes that overlap more than this.  [default: the model's]"
         ),
-        click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]"),
+        click.option("--classes", multiple=True, help="Show only these classes, as walk,run.  [default: all]"),
         click.option(
             "--every",
             default=1,

@@ -42,12 +42,12 @@ def command() -> None:
 @command.command("import")
 @click.argument("source", type=click.Path())
 @click.option("--from", "kind", type=Choice("auto", *FORMATS, **OLD_FORMATS), default="auto", help="Format of SOURCE.")
-@click.option("-o", "--output", default="data.json", type=click.Path(), help="Native file to write.")
+@click.option("-o", "--output", default="data.json", type=click.Path(), help="data.json to write.")
 @click.option("--videos", multiple=True, type=click.Path(), help="Folder with the videos.  [default: beside SOURCE]")
-@click.option("--action-from", default="label", help="What is the action: label, or attribute:NAME.")
-@click.option("--start", default=0.0, type=Number(), help="Second that a video begins with (AVA's films: 900).")
-@click.option("--fps", type=Number(min=0, min_open=True), help="Of videos that are not there.")
-@click.option("--present", is_flag=True, help="Leave out videos that are not there, and classes without any.")
+@click.option("--action-from", default="label", help="Where the action is: label, or attribute:NAME.")
+@click.option("--start", default=0.0, type=Number(0), help="Second that a video begins with (AVA's films: 900).")
+@click.option("--fps", type=Number(min=0, min_open=True), help="Frame rate of videos that are missing.")
+@click.option("--present", is_flag=True, help="Leave out missing videos, and classes without any.")
 @click.option("--test-share", type=Number(0, 0.9), help="Share of the tubes to test on, by whole recordings.")
 @overwrite_option
 def import_command(
@@ -118,7 +118,7 @@ def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
 def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrite: bool, as_json: bool) -> None:
     """Check DATA and its videos; exit code 1 if an error is left."""
     if output is not None and not fix:
-        raise InputError("-o says where --fix writes: give --fix as well")
+        raise InputError("-o is the file that --fix writes: give --fix as well")
     if output is not None and Path(output).absolute() != Path(data).absolute():
         refuse_existing(output, overwrite)
     with progress_bar("checking", total=None) as update:

@@ -79,9 +79,10 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option(
     "--dataset",
     type=(click.Choice(list(DATASETS)), click.Path()),
-    help="NAME FOLDER: also compare the frame-mAP on its test videos.",
+    metavar="NAME FOLDER",
+    help="Also compare the frame-mAP on the test videos of this data set.",
 )
-@click.option("--split", default=1, help="Number of the data set's official split.")
+@click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the data set's official split.")
 @click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every N-th annotated frame.")
 @click.option("--report", type=click.Path(), help="HTML page of the result.")
 @json_option

@@ -25,23 +25,27 @@ from yowo_deploy.visuals.image_io import check_plot
 @click.command("score")
 @click.argument("detections", type=click.Path())
 @click.argument("ground_truth", type=click.Path())
-@click.option("--metric", type=click.Choice(["frame-map", "video-map", "ava"]), default="frame-map")
+@click.option(
+    "--metric", type=click.Choice(["frame-map", "video-map", "ava"]), default="frame-map", help="What to compute."
+)
 @click.option("--iou", multiple=True, default=["0.5"], help="Threshold, or a range: 0.5:0.95, 0.1:0.9:0.2.")
 @click.option(
     "--pixel-inclusive/--no-pixel-inclusive",
     default=None,
-    help="Areas count the last pixel too.  [default: for video-map, as every published figure has it]",
+    help="Count the last pixel in areas.  [default: only for video-map, as in published figures]",
 )
-@click.option("--eleven-point", is_flag=True, help="Precision at eleven recalls, as Pascal VOC had it to 2009.")
+@click.option("--eleven-point", is_flag=True, help="Precision at eleven recalls, as in Pascal VOC until 2009.")
 @click.option(
     "--linking",
     type=Choice("official", "paper", release="official"),
     default="official",
-    help="Of frames, for video-map.",
+    help="How boxes are linked to tubes, for video-map.",
 )
-@click.option("--trim", type=Number(0), help="Cut tubes in time, with this cost of a cut (paper's linking).")
+@click.option("--trim", type=Number(0), help="Cut tubes in time; a cut costs this much (with --linking paper).")
 @click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the split in a JSON of ground truth.")
-@click.option("--classes", type=click.IntRange(min=1), help="How many classes.  [default: the ground truth's largest]")
+@click.option(
+    "--classes", type=click.IntRange(min=1), help="Number of classes.  [default: the largest of the ground truth]"
+)
 @click.option("--list", "list_path", type=click.Path(), help="Score only the videos or frames that this list names.")
 @click.option("--labels", type=click.Path(), help="AVA label map (.pbtxt): other classes are left out.")
 @click.option("--exclude", type=click.Path(), help="AVA csv of timestamps that are not judged.")
@@ -142,7 +146,7 @@ def _judged(
         left_out = read_excluded(exclude)
         keep &= np.array([moment not in left_out for moment in table.moments()], bool)
     if not keep.any() and not may_be_empty:
-        raise InputError(f"the list, labels and excluded timestamps that are given leave no box of {table.source}")
+        raise InputError(f"--list, --labels and --exclude leave no box of {table.source}")
     return table if keep.all() else table.rows(keep)
 
 

@@ -29,7 +29,7 @@ TOKEN = "YOWO_TOKEN"
 @click.option("--idle", default=30.0, type=Number(0, min_open=True), help="Seconds until a sequence ends.")
 @click.option("--parallel", default=1, type=click.IntRange(min=1), help="Inferences in parallel.")
 @click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
-@click.option("--classes", multiple=True, help="Only these, as walk,run.  [default: all]")
+@click.option("--classes", multiple=True, help="Show only these classes, as walk,run.  [default: all]")
 @click.option("--clips", is_flag=True, help="For yowo_clip: load no streaming form, of which a clip costs many frames.")
 @model_options
 def command(

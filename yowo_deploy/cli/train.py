@@ -36,7 +36,7 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     content = load_json(existing_file(path, "args.json"))
     called = content.get("called_with") if isinstance(content, dict) else None
     if not isinstance(called, dict) or not isinstance(content.get("recipe"), dict):
-        raise InputError(f"{path} is no args.json of a run: expected its recipe and called_with")
+        raise InputError(f"{path} is not the args.json of a run: expected recipe and called_with in it")
     weights = called.pop("weights", None) or {}
     context.default_map = {**called, **{f"weights_{name[-2:]}": file for name, file in weights.items()}}
     context.obj = content["recipe"]

@@ -101,7 +101,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
         items = [item for item in parse_pbtxt(text) if item[0] in ("item", "label")]
     except ValueError as error:
         if file.suffix != ".txt":
-            raise DatasetError(f"{file} is no protobuf text: {error}") from error
+            raise DatasetError(f"{file} is not protobuf text: {error}") from error
         items = []
     found: dict[int, str] = {}
     if not items and file.suffix == ".txt":
@@ -137,9 +137,9 @@ def text_of(file: Path, limit: int = MAX_BYTES) -> str:
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except InputError as error:
-        raise DatasetError(f"{file} is damaged, or is no text: {error}") from error
+        raise DatasetError(f"{file} is damaged, or is not text: {error}") from error
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{file} is no text in UTF-8 (byte {error.start}): save it in that encoding") from error
+        raise DatasetError(f"{file} is not text in UTF-8 (byte {error.start}): save it in that encoding") from error
 
 
 def _table(source: str, rows: Iterable[_Row], xywh: bool, **known: Any) -> BoxTable:

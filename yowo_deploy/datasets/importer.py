@@ -65,7 +65,7 @@ def recognise(source: Path) -> str:
         found = _of_folder(source) if source.is_dir() else _of_file(existing_file(source, "annotation"))
     if found is None:
         raise DatasetError(
-            f"{source} is in no format that is known here; if it is one of {', '.join(FORMATS)}, say so with --from"
+            f"{source} has a format that was not recognised; if it is one of {', '.join(FORMATS)}, name it with --from"
         )
     return found
 

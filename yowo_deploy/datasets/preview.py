@@ -36,7 +36,7 @@ def sheet(videos: Sequence[AnnotatedVideo], labels: Sequence[str], count: int) -
     """
     peopled = [video for video in videos if video.tubes]
     if not peopled:
-        raise DatasetError("no video has anybody in it: nothing to show")
+        raise DatasetError("no video has annotated people: nothing to show")
     chosen = np.unique(np.linspace(0, len(peopled) - 1, min(count, len(peopled))).round().astype(int))
     pictures, captions = [], []
     for video in (peopled[place] for place in chosen):

@@ -31,7 +31,7 @@ def open_dataset(name: str, folder: Path | None = None, split: int = 1) -> Datas
     if name not in DATASETS:
         return _open_native(name, folder, split)
     if folder is None:
-        raise DatasetError(f"the folder of {name} is not given: say where it lies with --data DIR")
+        raise DatasetError(f"the folder of {name} is not given: give it with --data DIR")
     module, reader = DATASETS[name].split(":")
     opened = getattr(importlib.import_module(module), reader)
     with foreign(f"{folder} cannot be read as {name}", DatasetError):
@@ -46,5 +46,5 @@ def _open_native(name: str, folder: Path | None, split: int) -> Dataset:
             "(`yowo-deploy data import` makes one)"
         )
     if folder is not None:
-        raise DatasetError(f"{name} says itself where its videos are: leave --data out")
+        raise DatasetError(f"{name} contains the paths of its videos: leave --data out")
     return NativeDataset(read_annotations(name), name, split)

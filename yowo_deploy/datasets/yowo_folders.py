@@ -83,7 +83,7 @@ def first_number(folder: Path) -> int:
 def _refuse_other_start(folder: Path) -> None:
     """Labels name the picture that they are of; a folder's frames are counted from its first picture."""
     if (first := first_number(folder)) != 1:
-        raise DatasetError(f"{folder} begins with picture {first}, expected 1: labels are told by the picture's number")
+        raise DatasetError(f"{folder} begins with picture {first}, expected 1: labels are named by its number")
 
 
 def annotated(

@@ -114,7 +114,7 @@ class Outputs:
         if len(to_stdout := [name for name in _TO_STDOUT if chosen.get(name) == STDOUT]) > 1:
             raise OutputError(f"--{' and --'.join(to_stdout)} cannot both go to stdout: give one of them a file")
         if self.alerts and not self.rules:
-            raise InputError("--alerts are of rules: give a file of them with --rules")
+            raise InputError("--alerts needs rules: give a file of them with --rules")
         for name, text in chosen.items():
             if text == STDOUT and name not in _TO_STDOUT:
                 raise OutputError(f"--{OPTIONS.get(name, name)} cannot go to stdout: give the name of a file")
@@ -126,7 +126,7 @@ class Outputs:
         if doubled := sorted({file for file in files if files.count(file) > 1}):
             raise InputError(f"{doubled[0]} would be written twice: give each output, and sources of one name, its own")
         if "annotations" in chosen and (some := [each for each in sources if is_choice(each)]):
-            raise InputError(f"--save-json names videos and whole folders of pictures: {some[0]} is neither")
+            raise InputError(f"--save-json is for videos and whole folders of pictures: {some[0]} is neither")
         for source, each in zip(sources, places, strict=True):
             _refuse(source, model, each, overwrite)
         return places
@@ -240,7 +240,7 @@ def _refuse(source: str, model: str, places: Mapping[str, str], overwrite: bool)
         if path == STDOUT or (name in _TO_STDOUT and is_stream(path)):
             continue
         if is_stream(path):
-            raise OutputError(f"{path} is no file: only --json and --events go to pipes and devices")
+            raise OutputError(f"{path} is not a regular file: only --json and --events go to pipes and devices")
         refuse_overwriting(source, path)
         refuse_overwriting(model_path(model), path)
         refuse_existing(path, overwrite)

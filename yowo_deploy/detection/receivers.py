@@ -86,9 +86,7 @@ class Receivers:
             YowoError: an address is none, a secret is missing, the broker refuses the user, the port is taken.
         """
         if self.camera and len(self.camera) != len(sources):
-            raise InputError(
-                f"{len(self.camera)} cameras are named and there are {len(sources)} sources: name each once"
-            )
+            raise InputError(f"{len(self.camera)} times --camera for {len(sources)} sources: give it once for each")
         if self.events_format not in EVENTS_FORMATS:
             raise InputError(
                 f"events format {self.events_format!r} is not known, expected {' or '.join(EVENTS_FORMATS)}"
@@ -104,7 +102,7 @@ class Receivers:
         if self.webhook_secret_env is None:
             return ""
         if not (secret := os.environ.get(self.webhook_secret_env, "")):
-            raise InputError(f"the environment has no {self.webhook_secret_env}, which is to hold the webhook's secret")
+            raise InputError(f"the environment variable {self.webhook_secret_env} is not set: it must hold the secret")
         return secret
 
 
@@ -205,7 +203,7 @@ class _Metrics(Closing):
             raise MissingExtraError("prometheus-client", "serve")
         found = re.fullmatch(r"(?:(.+):)?(\d{1,5})", port, re.ASCII)
         if found is None or not int(found[2]) < 1 << 16:
-            raise InputError(f"metrics port {port!r} is none: expected 9108 or 0.0.0.0:9108")
+            raise InputError(f"metrics port {port!r} is not understood, expected 9108 or 0.0.0.0:9108")
         self._sources: dict[str, Source] = {}
         self._tubes: dict[str, int] = {}
         library = importlib.import_module("yowo_deploy.serving.metrics")

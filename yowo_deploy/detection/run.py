@@ -97,7 +97,7 @@ def detect(
             more = ", ..." if len(others) > 5 else ""
             reporter.message(f"{text}: {len(others)} files are left out, no videos: {', '.join(others[:5])}{more}")
     if features and len(texts) > 1 and not Path(features).is_dir():
-        raise InputError(f"{features} is of one video, and here are {len(texts)}: give the folder that it lies in")
+        raise InputError(f"{features} has the features of one video, and there are {len(texts)}: give its folder")
     files = not receivers.given or outputs.given
     places = outputs.places(texts, os.fspath(model), overwrite) if files else [{} for _ in texts]
     settings = Settings(
@@ -115,7 +115,7 @@ def detect(
     )
     elsewhere = [is_elsewhere(text) for text in texts]
     if any(elsewhere) and not all(elsewhere) and len(texts) > 1:
-        raise InputError("files are read one after the other, webcams and addresses at once: give either, not both")
+        raise InputError("files cannot be mixed with webcams and addresses: run `detect` once for each kind")
     with receivers.open(reporter, texts) as opened:
         run = detect_live if all(elsewhere) and len(texts) > 1 else _detect_in_turn
         return run(replace(settings, receivers=opened), texts, places)

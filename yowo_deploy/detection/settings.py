@@ -66,7 +66,7 @@ class Settings:
             YowoError: see `open_model`.
         """
         if live and self.features:
-            raise InputError("--features are of a whole video, and a live stream has no end yet: leave them out")
+            raise InputError("--features needs whole videos, and a live source has no end: leave it out")
         given = [self.options[name] for name in ("streams", "parallel") if self.options.get(name) is not None]
         parallel = given[0] if given else 1 if live else PARALLEL
         chosen = {"parallel": parallel, "streaming": None if self.features else self.shown.streams(self.clips)}

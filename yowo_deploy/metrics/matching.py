@@ -93,7 +93,7 @@ def _labels(truth: BoxTable, classes: int | None) -> tuple[str, ...]:
     if all(name.isdecimal() for name in truth.classes):
         count = classes or max(map(int, truth.classes))
         if count > MAX_CLASSES:
-            raise DatasetError(f"{truth.source} names class {count}: more than {MAX_CLASSES} are not judged")
+            raise DatasetError(f"{truth.source} names class {count}, expected {MAX_CLASSES} at most")
         return tuple(str(number) for number in range(1, count + 1))
     return tuple(sorted(truth.classes))
 

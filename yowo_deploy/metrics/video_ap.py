@@ -142,7 +142,7 @@ def _spans(matched: Matched) -> dict[int, tuple[int, int]]:
 def _link(boxes: FrameBoxes, rows: Int, class_id: int, first: int, last: int, rule: LinkRule) -> list[Tube]:
     """Tubes of some rows of one video and class, over its frames first to last."""
     if last - first > MAX_SPAN:
-        raise DatasetError(f"a video with frames {first} to {last}: more than {MAX_SPAN} are not linked")
+        raise DatasetError(f"a video with frames {first} to {last}, expected {MAX_SPAN} at most")
     frames = boxes.frame[rows] % FRAMES
     order = np.argsort(frames, kind="stable")
     cuts = np.searchsorted(frames[order], np.arange(first + 1, last + 1))

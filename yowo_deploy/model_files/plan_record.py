@@ -96,7 +96,7 @@ class PlanFile:
         sound = sound and min(self.workspace, self.macs) >= 0 and max(self.workspace, self.macs) < 1 << 53
         if not sound or {type(self.tf32), type(self.version_compatible)} != {bool}:
             found = {name: value for name, value in vars(self).items() if name != "spec"}
-            raise ModelFileError(f"{found} describes no plan: upgrade yowo-deploy, or rebuild")
+            raise ModelFileError(f"{found} does not describe a plan: upgrade yowo-deploy, or rebuild")
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def _sealed(form: str, payload: str) -> str:
 def _payload(path: Path) -> bytes:
     """The JSON of the record in a plan."""
     if not is_plan(path):
-        raise ModelFileError(f"{path} is no TensorRT plan: `yowo-deploy build` writes one from an ONNX file")
+        raise ModelFileError(f"{path} is not a TensorRT plan: `yowo-deploy build` writes one from an ONNX file")
     size = path.stat().st_size
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         said = int.from_bytes(content[16:24], "little")

@@ -60,10 +60,10 @@ class Endpoint:
             host, port = parts.hostname or "", parts.port
             host.encode("idna")
         except (ValueError, UnicodeError) as error:
-            raise InputError(f"{what} is no address: expected https://host/path") from error
+            raise InputError(f"{what} is not an address: expected https://host/path") from error
         whole = url.isprintable() and url.isascii() and " " not in url and "@" not in parts.path
         if parts.scheme not in _PORTS or not host or not whole:
-            raise InputError(f"{what} is no address: expected https://host/path, other characters as %XX")
+            raise InputError(f"{what} is not an address: expected https://host/path, other characters as %XX")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         user = unquote(parts.username or ""), unquote(parts.password or "")
         basic = f"Basic {b64encode(':'.join(user).encode()).decode()}" if any(user) else ""

@@ -242,7 +242,7 @@ class MqttSink:
         zones = self._zones.names if self._zones else ()
         begun = result.names if self._rules is None else self._rules
         if same := [name for name in zones if level_of(name) == source]:
-            raise InputError(f"zone {same[0]!r} is named as the camera, and so are its topics: give it another name")
+            raise InputError(f"zone {same[0]!r} has the name and topics of the camera: give it another name")
         labels = [level_of(name) for name in result.names]
         topic = self._broker.topic
         self._zeros = {

@@ -57,10 +57,10 @@ class BrokerAddress:
             host, port = parts.hostname or "", parts.port
             host.encode("idna")  # as it is looked up
         except ValueError as error:
-            raise InputError(f"the address of the broker is none: {expected}") from error
+            raise InputError(f"the broker's address is not understood: {expected}") from error
         prefix = unquote(parts.path).strip("/") or "yowo"
         if parts.scheme not in _PORTS or not host or parts.query or parts.fragment or not url.isprintable():
-            raise InputError(f"the address of the broker is none: {expected}")
+            raise InputError(f"the broker's address is not understood: {expected}")
         if any(sign in prefix for sign in "+#@") or not prefix.isprintable() or len(prefix.encode()) > 200:
             raise InputError("the prefix of topics has a +, #, @ or control character, or is too long: give another")
         given = unquote(parts.password or "") if password is None else password

@@ -59,9 +59,7 @@ def connect_address(address: Address, timeout_s: float = TIMEOUT_S) -> Capture:
         if capture.isOpened():
             return _Reached(BehindDoor(address.shown, capture), way)
         if way.refused:
-            raise VideoError(
-                f"{address.shown} leads to the host {way.refused}: name it with --allow-hosts if it may be asked"
-            )
+            raise VideoError(f"{address.shown} leads to the host {way.refused}: allow it with --allow-hosts")
         raise VideoError(
             f"{address.shown} gives no video within {timeout_s:g} s: check path, user and password, or the format"
         )
@@ -120,7 +118,7 @@ class Connection:
             while not decoded and time.monotonic() < end and not self._stopping.wait(_BETWEEN_READS_S):
                 decoded, frame = capture.read()  # a picture that is damaged is a read in vain
             if not decoded:
-                raise VideoError(f"{self.name} has no frame to give")
+                raise VideoError(f"{self.name} gave no frame")
         except VideoError:  # of a read, too: it is tried again and again, and each way has a port and a thread
             capture.release()
             raise

@@ -110,16 +110,14 @@ class Address:
             host, port = parts.hostname, parts.port
             (host or "").encode("idna")  # as it is looked up
         except ValueError as error:
-            raise InputError("the address of a source is not one: expected rtsp://host:port/path") from error
+            raise InputError("invalid stream address: expected rtsp://host:port/path") from error
         if parts.scheme not in _OPTIONS:
             allowed = ", ".join(f"{scheme}://" for scheme in _OPTIONS)
-            raise InputError(f"sources behind {parts.scheme}:// are not opened, expected {allowed}, a file or a webcam")
+            raise InputError(f"{parts.scheme}:// addresses are not supported, expected {allowed}, a file or a webcam")
         if not host or not text.isprintable() or " " in text:
-            raise InputError(f"the address of a source has no host: expected {parts.scheme}://host:port/path")
+            raise InputError(f"invalid stream address without a host: expected {parts.scheme}://host:port/path")
         if "@" in parts.path + parts.query + parts.fragment:
-            raise InputError(
-                "the address of a source has an @ behind its host: write / as %2F, ? as %3F, # as %23 before"
-            )
+            raise InputError("invalid stream address, @ behind the host: before it write / as %2F, ? as %3F, # as %23")
         inside = f"[{host}]" if ":" in host else host
         # Recorders take name and password within the path, as /user=admin&password=secret&channel=1.
         named = redacted(f"{parts.scheme}://{inside}{f':{port}' if port else ''}{parts.path}")

@@ -47,7 +47,7 @@ class ImageFolder(Closing):
         first, last = _number(self._files[0]), _number(self._files[-1])
         if last - first + 1 != len(self._files):
             raise VideoError(
-                f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or double"
+                f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or twice"
             )
         self.frames_declared = len(self._files)
         height, width = self._read(self._files[0]).shape[:2]  # OpenCV itself refuses pictures of absurd size
@@ -74,7 +74,7 @@ class ImageFolder(Closing):
         for file in self._files[first : last + 1]:
             frame = self._read(file)
             if (frame.shape[1], frame.shape[0]) != self.size_wh:
-                raise VideoError(f"{file} is {frame.shape[1]}x{frame.shape[0]}, the first picture {self.size_wh}")
+                raise VideoError(f"{file} is {frame.shape[1]}x{frame.shape[0]}, the first picture is {self.size_wh}")
             yield frame
 
     def _read(self, file: Path) -> Frame:

@@ -71,7 +71,7 @@ class VideoWriter:
         found_wh = (frame_bgr.shape[1], frame_bgr.shape[0])
         if found_wh != self._size_wh:
             raise VideoError(
-                f"frame is {found_wh[0]}x{found_wh[1]}, {self.path} is {self._size_wh[0]}x{self._size_wh[1]}"
+                f"frame of {found_wh[0]}x{found_wh[1]} in {self.path}, which is {self._size_wh[0]}x{self._size_wh[1]}"
             )
         with self._door():
             self._encoder.write(frame_bgr)

@@ -168,12 +168,12 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Laye
     graphs = [file for file in (candidate, reference) if not is_checkpoint(file) and not is_plan(file)]
     if not graphs:
         raise InputError(
-            f"layers are named by an ONNX file, and neither {reference} nor {candidate} is one: bisect between an ONNX "
-            "file and what it was made from, or what was made of it"
+            f"--bisect needs an ONNX file, and neither {reference} nor {candidate} is one: compare an ONNX "
+            "file with its source, or with what was made from it"
         )
     for file in graphs:
         if read_spec(file).streaming:
-            raise InputError(f"{file} is a streaming file, whose first layers read no clips: bisect without it")
+            raise InputError(f"{file} is a streaming file, which --bisect cannot compare: use the file of clips")
     layers = layers_of(graphs[0])
     first, second = (_names(file, layers) for file in (reference, candidate))
     return [(first.get(layer.name, ""), second.get(layer.name, ""), layer) for layer in layers]

@@ -132,7 +132,7 @@ def lower_model(
         judge = Judge(work.base, clips.some(judged))
         reporter.message(f"{judge.detections} detections on {judge.count} clips to compare with")
         if wish.max_drop is not None and not judge.detections:
-            raise InputError("nothing is detected on the calibration clips, so --max-drop holds nothing: give others")
+            raise InputError("nothing is detected on the calibration clips, so --max-drop cannot hold: give others")
         if wish.precision == "int8" and POLICIES[wish.target].half_rest:
             half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), reporter)
             work.single, work.overflow = half.settle(judge)[0], half.overflow

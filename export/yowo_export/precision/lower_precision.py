@@ -47,9 +47,9 @@ class LowerPrecision:
 
     def __post_init__(self) -> None:
         if self.precision == "int8" and not self.calibration:
-            raise InputError("INT8 is calibrated on videos like those it will see: give some with --calibration")
+            raise InputError("INT8 needs videos like those it will see: give some with --calibration")
         if self.precision != "int8" and self.max_drop is not None:
-            raise InputError("--max-drop is for --int8; 16 bits are held to 1 % of the raw outputs anyway")
+            raise InputError("--max-drop is only for --int8: leave it out, 16 bits may cost 1 % of the raw outputs")
 
     def refuse_report(self, source: Path, output: Path) -> None:
         """Raise an OutputError when the report would replace the model that is read or written."""

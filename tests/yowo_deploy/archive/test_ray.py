@@ -229,5 +229,5 @@ def test_actors_are_workers_as_processes_are(runs: Runs, tmp_path: Path) -> None
     assert refused == [
         ["InputError", "no such model"],
         ["EngineError", "the nodes of the Ray cluster differ: expected the same model and versions on each"],
-        ["EngineError", "no node of the Ray cluster has 3 processors: see --threads"],
+        ["EngineError", "no node of the Ray cluster has 3 CPUs: lower --threads"],
     ]

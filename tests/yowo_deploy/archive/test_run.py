@@ -303,7 +303,7 @@ def _shards(count: int) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("0/3", "does not exist"), ("4/3", "does not exist"), ("a", "not of the form i/N")]
+    ("text", "message"), [("0/3", "does not exist"), ("4/3", "does not exist"), ("a", "expected I/N")]
 )
 def test_a_shard_that_is_none_is_refused(text: str, message: str) -> None:
     from yowo_deploy.archive import Shard
@@ -314,7 +314,7 @@ def test_a_shard_that_is_none_is_refused(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("source", ["0", "rtsp://user:secret@host/x"])
 def test_cameras_are_refused_without_their_passwords(source: str) -> None:
-    with pytest.raises(InputError, match="is no file: an archive is of files") as error:
+    with pytest.raises(InputError, match="is not a file: `batch` reads files") as error:
         plan([source])
     assert "secret" not in str(error.value)
 

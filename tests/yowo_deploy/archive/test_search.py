@@ -78,7 +78,7 @@ def test_a_stretch_in_a_zone_has_its_own_times_and_boxes(archive: Path) -> None:
 
 
 def test_an_action_that_is_not_there_is_refused_with_those_that_are(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no tube is of action 'run', only of sit, wave"):
+    with pytest.raises(InputError, match="no tube has the action 'run', expected one of sit, wave"):
         find(archive, "run")
     assert find(archive, "sit", min_score=0.9) == []
     with pytest.raises(InputError, match=r"holds no tubes.parquet: expected the output of `yowo-deploy batch`"):

@@ -78,10 +78,10 @@ def test_what_lies_in_the_processors_memory_is_left_alone(given: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (OnGpu(np.zeros(3, np.float32), device=1), "lie on GPU 1, the model on GPU 0"),
-        (OnGpu(np.zeros(3, np.float16)), "float32, not as DLPack type 2 of 16 bits"),
-        (OnGpu(np.zeros(3, np.int32)), "float32, not as DLPack type 0 of 32 bits"),
-        (Interface(np.zeros(3, np.float64)), "float32, not as <f8"),
+        (OnGpu(np.zeros(3, np.float32), device=1), "are on GPU 1, the model on GPU 0"),
+        (OnGpu(np.zeros(3, np.float16)), "float32, found DLPack type 2 of 16 bits"),
+        (OnGpu(np.zeros(3, np.int32)), "float32, found DLPack type 0 of 32 bits"),
+        (Interface(np.zeros(3, np.float64)), "float32, found <f8"),
         (OnGpu(np.zeros((3, 4), np.float32).T), "must be contiguous"),
         (OnGpu(np.zeros((3, 4), np.float32)[:, ::2]), "must be contiguous"),
         (Interface(np.zeros((3, 4), np.float32)[:, :2]), "must be contiguous"),
@@ -100,7 +100,7 @@ def test_the_gpu_of_an_array_interface_is_asked_for() -> None:
     for known in (0, None):
         found = device_array(given, 0, 77, lambda address, known=known: known)  # type: ignore[misc]
         assert found is not None and found.address == given.array.ctypes.data
-    with pytest.raises(InputError, match="lie on GPU 1, the model on GPU 0"):
+    with pytest.raises(InputError, match="are on GPU 1, the model on GPU 0"):
         device_array(given, 0, 77, lambda address: 1)
 
 

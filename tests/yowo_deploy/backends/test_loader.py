@@ -95,7 +95,7 @@ def write_onnx(path: Path) -> None:
         (write_nothing, "openvino", InputError, "is empty"),
         (write_text, "openvino", ModelFileError, "is not an ONNX file"),
         (write_text, "onnxruntime", ModelFileError, "is not an ONNX file"),
-        (write_text, "pytorch", InputError, "pytorch runs checkpoints.*choose openvino or onnxruntime"),
+        (write_text, "pytorch", InputError, "pytorch runs only checkpoints.*choose openvino or onnxruntime"),
         (write_zip, "openvino", InputError, "openvino cannot run the checkpoint .*export it to ONNX first"),
         (write_zip, "onnxruntime", InputError, "onnxruntime cannot run the checkpoint"),
         (write_onnx, "tensorflow", InputError, f"'tensorflow' is not known, expected one of {', '.join(BACKENDS)}"),
@@ -122,7 +122,7 @@ def test_what_no_engine_takes_is_refused(
         ("openvino", {"precision": "int8"}, "in bf16 or fp32, not in int8"),
         ("onnxruntime", {"device": "npu"}, "has no device 'npu', expected cpu, cuda, "),
         ("onnxruntime", {"precision": "fp16"}, "leave --precision fp16 out"),
-        ("onnxruntime", {"cache": "folder"}, "compiles nothing on cpu.*leave out the cache folder"),
+        ("onnxruntime", {"cache": "folder"}, "has no compiled model to cache on cpu.*leave out the cache folder"),
     ],
 )
 def test_nothing_else_is_done_than_was_asked(name: str, options: dict[str, Any], expected: str, file: Path) -> None:
@@ -151,7 +151,7 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(
 
 def test_a_checkpoint_runs_without_a_cache_and_says_so(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.pth")
-    with pytest.raises(InputError, match="compiles nothing"):
+    with pytest.raises(InputError, match="has no compiled model to cache"):
         open_model(tmp_path / "a.pth", cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 

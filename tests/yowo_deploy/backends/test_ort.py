@@ -96,7 +96,7 @@ def test_compiled_models_are_kept_where_a_provider_compiles(
     open_model(file, "onnxruntime", "tensorrt-rtx", cache=folder)
     assert asked.providers[0][1]["nv_runtime_cache_path"] == str(folder)
     for device in ("cpu", "cuda"):
-        with pytest.raises(InputError, match=f"compiles nothing on {device}"):
+        with pytest.raises(InputError, match=f"has no compiled model to cache on {device}"):
             open_model(file, "onnxruntime", device, cache=folder)
     with pytest.raises(OutputError, match="cannot write into"):
         open_model(file, "onnxruntime", "tensorrt", cache=file)
@@ -163,7 +163,7 @@ def test_the_rtx_plugin_is_registered_and_gives_the_gpu_of_that_number(
     options = SimpleNamespace(add_provider_for_devices=lambda *call: added.append(call))
     assert ort._providers("tensorrt-rtx", 1, None, options) == [] == asked.providers
     assert registered == [(RTX, "the library")] and added == [([devices[2]], {})]
-    with pytest.raises(InputError, match="has 2 devices, and number 2 was asked for"):
+    with pytest.raises(InputError, match="has 2 devices, expected a number below that, found 2"):
         ort._providers("tensorrt-rtx", 2, None, options)
 
 

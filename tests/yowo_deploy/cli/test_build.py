@@ -134,7 +134,7 @@ BAD_CALLS: list[tuple[Callable[[Path], list[object]], type[YowoError], str]] = [
     (lambda folder: ["small.onnx", "-o", "small.onnx"], OutputError, "is the input itself"),
     (lambda folder: ["none.onnx"], InputError, "ONNX file not found"),
     (lambda folder: [text(folder)], ModelFileError, "is not an ONNX file"),
-    (lambda folder: [checkpoint(folder)], InputError, "is no ONNX file: `yowo-deploy export` writes one"),
+    (lambda folder: [checkpoint(folder)], InputError, "is not an ONNX file: `yowo-deploy export` writes one"),
 ]
 
 

@@ -444,7 +444,7 @@ def test_export_lowers_a_checkpoint_or_a_file_on_the_videos_it_is_given(
     [
         (["--int8"], "give some with --calibration"),
         (["--fp16", "--int8"], "not fp16 and int8"),
-        (["--fp16", "--max-drop", "1"], "--max-drop is for --int8"),
+        (["--fp16", "--max-drop", "1"], "--max-drop is only for --int8"),
         (["--bf16", "--half-weights"], "leave it out"),
         (["--int8", "--calibration", "nowhere"], "not found: nowhere"),
     ],

@@ -109,5 +109,5 @@ def test_labels_are_the_lines_of_a_file_whatever_its_signs_are(tmp_path: Path) -
     (tmp_path / "labels.txt").write_bytes("\ufeffwalk\r\nsit\u2028down\r\n".encode())
     assert parse_labels(str(tmp_path / "labels.txt")) == ["walk", "sit\u2028down"]
     (tmp_path / "labels.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(InputError, match="is no text in UTF-8"):
+    with pytest.raises(InputError, match="is not text in UTF-8"):
         parse_labels(str(tmp_path / "labels.txt"))

@@ -172,7 +172,7 @@ def test_pictures_of_nobody_are_refused(native: Path, tmp_path: Path) -> None:
     content = json.loads(native.read_text()) | {"tubes": []}
     (native.parent / "nobody.json").write_text(json.dumps(content))
     result = run("data", "preview", native.parent / "nobody.json", "-o", tmp_path / "sheet.png")
-    assert isinstance(result.exception, DatasetError) and "has anybody in it" in str(result.exception)
+    assert isinstance(result.exception, DatasetError) and "has annotated people" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -358,7 +358,7 @@ def test_ctrl_c_ends_cameras_with_whole_files(
 
 def test_files_and_addresses_do_not_mix(run: Callable[..., Result], videos: list[Path], tmp_path: Path) -> None:
     ended = run(videos[0], "http://127.0.0.1:1/film", "--json", f"{tmp_path}/")
-    assert isinstance(ended.exception, InputError) and "give either, not both" in str(ended.exception)
+    assert isinstance(ended.exception, InputError) and "cannot be mixed with webcams" in str(ended.exception)
 
 
 def test_what_was_kept_of_a_whole_video_is_refused_for_a_camera(
@@ -367,4 +367,4 @@ def test_what_was_kept_of_a_whole_video_is_refused_for_a_camera(
     monkeypatch.setitem(open_source.__kwdefaults__, "timeout_s", NEVER_S)
     with LocalCamera() as camera:
         ended = run(camera.url, "--features", tmp_path / "a.npz", "--json", tmp_path / "a.jsonl")
-    assert "a live stream has no end yet" in str(ended.exception) and not (tmp_path / "a.jsonl").exists()
+    assert "a live source has no end" in str(ended.exception) and not (tmp_path / "a.jsonl").exists()

@@ -217,13 +217,13 @@ def test_ucf24_comes_in_whole_within_a_gigabyte_and_its_boxes_do_not_overflow(
 def test_what_is_in_no_known_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not found"):
         recognise(tmp_path / "absent")
-    with pytest.raises(DatasetError, match="say so with --from"):
+    with pytest.raises(DatasetError, match="name it with --from"):
         recognise(tmp_path)
     (tmp_path / "notes.json").write_text("{}")
     (tmp_path / "number.json").write_text("42")
     (tmp_path / "notes.csv").write_text("a,b,c\n")
     for name in ("notes.json", "number.json", "notes.csv"):
-        with pytest.raises(DatasetError, match="say so with --from"):
+        with pytest.raises(DatasetError, match="name it with --from"):
             recognise(tmp_path / name)
     write_annotations(Annotations(("walk",), ()), tmp_path / "data.json")
     with pytest.raises(DatasetError, match="already: nothing to import"):

@@ -88,5 +88,5 @@ def test_label_maps_have_items_or_labels_and_an_id_has_one_name(tmp_path: Path) 
     with pytest.raises(DatasetError, match="id 1 is 'a' and 'b'"):
         read_label_map(file)
     file.write_text("item { id: 1 name: 'a'\n")
-    with pytest.raises(DatasetError, match=r"map.pbtxt is no protobuf text: line 2"):
+    with pytest.raises(DatasetError, match=r"map.pbtxt is not protobuf text: line 2"):
         read_label_map(file)

@@ -177,13 +177,16 @@ def test_one_secret_is_in_no_output(model: Path, video: Path, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--webhook", "https://a.example/", "--webhook-secret-env", "NOT_SET"], "the environment has no NOT_SET"),
+        (
+            ["--webhook", "https://a.example/", "--webhook-secret-env", "NOT_SET"],
+            "the environment variable NOT_SET is not set",
+        ),
         (["--webhook", f"http://127.0.0.1/{CANARY}"], "http://127.0.0.1 is a private address: allow it with"),
-        (["--webhook", f"ftp://{CANARY}@host"], "the webhook is no address"),
-        (["--frigate", "frigate:5000"], "the address of Frigate is no address"),
-        (["--mqtt", f"http://u:{CANARY}@host"], "the address of the broker is none"),
-        (["--metrics-port", "door"], "metrics port 'door' is none"),
-        (["--camera", "a", "--camera", "b"], "2 cameras are named and there are 1 sources"),
+        (["--webhook", f"ftp://{CANARY}@host"], "the webhook is not an address"),
+        (["--frigate", "frigate:5000"], "the address of Frigate is not an address"),
+        (["--mqtt", f"http://u:{CANARY}@host"], "the broker's address is not understood"),
+        (["--metrics-port", "door"], "metrics port 'door' is not understood"),
+        (["--camera", "a", "--camera", "b"], "2 times --camera for 1 sources"),
     ],
 )
 def test_what_cannot_work_is_one_line_before_the_first_frame(

@@ -116,7 +116,7 @@ def test_a_plan_cut_short_is_never_loaded(share: float, tag: bytes, tmp_path_fac
     path = write(tmp_path_factory.mktemp("plan") / "a.plan", tag=tag)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"cut off|no TensorRT plan|is empty|not what was built"):
+    with pytest.raises(InputError, match=r"cut off|not a TensorRT plan|is empty|not what was built"):
         read_plan(path)
         read_verified(path)
 
@@ -132,9 +132,9 @@ def test_a_cut_is_told_by_the_length_where_the_plan_says_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "plan", "expected"),
     [
-        (b"\x08\x08\x12\x07pytorch" + b"weights" * 99, False, "is no TensorRT plan: `yowo-deploy build` writes one"),
-        (b"PK\x03\x04", False, "is no TensorRT plan"),
-        (b"t", False, "is no TensorRT plan"),
+        (b"\x08\x08\x12\x07pytorch" + b"weights" * 99, False, "is not a TensorRT plan: `yowo-deploy build` writes one"),
+        (b"PK\x03\x04", False, "is not a TensorRT plan"),
+        (b"t", False, "is not a TensorRT plan"),
         (b"ftrt" + b"\0" * 5000, True, "without our record.*build it from its ONNX file"),
         (b"ptrt" + b"\0" * 5000, True, "without our record"),
         (b"ftrt" + MARK, True, "is damaged or cut off"),
@@ -163,14 +163,14 @@ def values_of(**changes: Any) -> dict[str, Any]:
         (sealed({}), "cannot be read.*upgrade yowo-deploy or rebuild"),
         (sealed(values_of(later="field")), "cannot be read.*later"),
         (sealed(values_of(batch=3)), "cannot be read"),
-        (sealed(values_of(batch=[2, 1, 3])), "describes no plan"),
-        (sealed(values_of(batch=["1", "2", "3"])), "describes no plan"),
-        (sealed(values_of(version="11")), "describes no plan"),
-        (sealed(values_of(version="11.4.0\x1b[2J")), "describes no plan"),
-        (sealed(values_of(compute_capability=89)), "describes no plan"),
-        (sealed(values_of(flavour="openvino")), "describes no plan"),
-        (sealed(values_of(onnx_sha256="../../x")), "describes no plan"),
-        (sealed(values_of(tf32="no")), "describes no plan"),
+        (sealed(values_of(batch=[2, 1, 3])), "does not describe a plan"),
+        (sealed(values_of(batch=["1", "2", "3"])), "does not describe a plan"),
+        (sealed(values_of(version="11")), "does not describe a plan"),
+        (sealed(values_of(version="11.4.0\x1b[2J")), "does not describe a plan"),
+        (sealed(values_of(compute_capability=89)), "does not describe a plan"),
+        (sealed(values_of(flavour="openvino")), "does not describe a plan"),
+        (sealed(values_of(onnx_sha256="../../x")), "does not describe a plan"),
+        (sealed(values_of(tf32="no")), "does not describe a plan"),
         (sealed(values_of(spec=None)), "spec is a NoneType"),
         (plan_record._sealed("json", "[" * 4000), "cannot be read"),
         (plan_record._sealed("zlib", "!not base64!"), "cannot be (unpacked|read)"),

@@ -130,7 +130,7 @@ def test_the_camera_is_made_of_the_source_and_no_secret_is_shown(made_up: MadeUp
         with FrigateSink(url, CANARY[:0] or "elsewhere", quick(), told.append) as sink:
             write(sink, made_up(0, {0: [0.9, 0, 0]}))
     assert len(stand_in.events) == 1 and told and CANARY not in "".join(told)
-    with pytest.raises(InputError, match="the address of Frigate is no address"):
+    with pytest.raises(InputError, match="the address of Frigate is not an address"):
         FrigateSink("frigate:5000")
 
 

@@ -151,7 +151,7 @@ def test_a_user_in_the_address_becomes_basic_authorization() -> None:
     ],
 )
 def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(InputError, match="the webhook is no address: expected https://host/path") as caught:
+    with pytest.raises(InputError, match="the webhook is not an address: expected https://host/path") as caught:
         Endpoint.parse(url, "the webhook")
     assert CANARY not in str(caught.value)
 

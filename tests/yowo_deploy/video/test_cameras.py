@@ -180,7 +180,7 @@ def test_stopping_ends_a_pause() -> None:
 @pytest.mark.parametrize(
     ("capture", "expected"),
     [
-        (Scripted([]), "camera has no frame to give"),
+        (Scripted([]), "camera gave no frame"),
         (
             Scripted(new_pictures(1), **{str(cv2.CAP_PROP_FRAME_WIDTH): 1e5, str(cv2.CAP_PROP_FRAME_HEIGHT): 1e4}),
             "camera has frames of 100000x10000, more than",

@@ -17,7 +17,7 @@ from yowo_deploy.video.host_gate import HTTP_GATE, RtspRelay, Target, _RefusedEr
 from yowo_deploy.video.sources import open_source
 
 OTHER = "localhost"  # another name than 127.0.0.1, by which the servers are named, for the same machine
-LEADS = f"leads to the host {OTHER}: name it with --allow-hosts"
+LEADS = f"leads to the host {OTHER}: allow it with --allow-hosts"
 
 
 class Says(_LocalServer):

@@ -283,7 +283,7 @@ def test_a_text_may_mean_several_sources(tmp_path: Path, webm: Path) -> None:
         assert find_sources(one) == [one]
     with open_source(f"{tmp_path}/f*.webm") as source:
         assert source.name == str(webm)
-    with pytest.raises(InputError, match=r"is 3 files, .* open one by one"):
+    with pytest.raises(InputError, match=r"matches 3 files, .* open each"):
         open_source(f"{tmp_path}/*.webm")
 
 
@@ -321,8 +321,8 @@ def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path: Path, webm: Path)
         ("99", VideoError, "webcam 99 cannot be opened"),
         ("concat:text.mp4|text.mp4", InputError, "video not found"),
         ("subfile,,start,0,end,9,,:text.mp4", InputError, "video not found"),
-        ("file:///text.mp4", InputError, "behind file:// are not opened"),
-        ("tcp://127.0.0.1:9", InputError, "behind tcp:// are not opened"),
+        ("file:///text.mp4", InputError, "file:// addresses are not supported"),
+        ("tcp://127.0.0.1:9", InputError, "tcp:// addresses are not supported"),
         ("", InputError, "folder"),
     ],
 )

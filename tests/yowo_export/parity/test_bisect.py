@@ -221,7 +221,7 @@ def test_what_has_no_layers_to_compare_is_refused(
     tmp_path: Path,
 ) -> None:
     if candidate == "checkpoint":
-        with pytest.raises(InputError, match="layers are named by an ONNX file"):
+        with pytest.raises(InputError, match="needs an ONNX file"):
             bisect(saved, saved, clip, OWN)
         return
     import onnx

@@ -46,7 +46,7 @@ def load_branch(backbone: Backbone, path: str | os.PathLike[str]) -> Filled:
     if is_checkpoint(file):
         return _load_state(backbone, file)
     if not isinstance(backbone, (Darknet19, Darknet19Bare)):
-        raise ModelFileError(f"{file} is no PyTorch file, and only Darknet-19 reads Darknet's .weights format")
+        raise ModelFileError(f"{file} is not a PyTorch file, and only Darknet-19 reads Darknet's .weights format")
     return _load_darknet(backbone, file)
 
 

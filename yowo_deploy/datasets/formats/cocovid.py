@@ -35,7 +35,7 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
     """
     footage = Footage(file.parent, options)
     if not (isinstance(content.get("videos"), list) and all("video_id" in row for row in content["images"])):
-        raise DatasetError(f"{file} is of single pictures, without `videos`, or a `video_id` in each of its images")
+        raise DatasetError(f"{file} describes single pictures: expected `videos`, and `video_id` in each of its images")
     for table in ("videos", "images", "categories"):
         _refuse_twice(content[table], "id", f"{file}: {table}")
     names = {int(row["id"]): str(row["name"]) for row in sorted(content["categories"], key=lambda row: int(row["id"]))}

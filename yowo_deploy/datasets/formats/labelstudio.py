@@ -186,7 +186,7 @@ def _placed(key: dict[str, Any], line: _Timeline) -> tuple[int, list[float]]:
     if not angle:
         return frame, [x, y, x + width, y + height]
     if line.size_wh is None:
-        raise ValueError(f"the box of frame {key['frame']} is turned, and its video is not there: give --videos")
+        raise ValueError(f"the box of frame {key['frame']} is rotated, and its video is missing: give --videos")
     shape = line.size_wh[1] / line.size_wh[0]  # percent of the height to one of the width
     across = (width * math.cos(angle), -height * shape * math.sin(angle))
     down = (width * math.sin(angle) / shape, height * math.cos(angle))

@@ -98,7 +98,7 @@ def _sequence(file: Path) -> dict[str, str]:
         parser.read_string(text_of(place))
         return dict(parser["Sequence"])
     except (configparser.Error, KeyError) as error:
-        raise DatasetError(f"{place} is no seqinfo.ini of MOTChallenge: {str(error).splitlines()[0]}") from error
+        raise DatasetError(f"{place} is not a seqinfo.ini of MOTChallenge: {str(error).splitlines()[0]}") from error
 
 
 def _labels(file: Path) -> list[str]:

@@ -55,7 +55,7 @@ def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tup
     """The id of the attribute that is the action."""
     names = {str(about["aname"]): key for key, about in attributes.items()}
     if named is None and len(names) != 1:
-        raise DatasetError(f"{file} has the attributes {', '.join(names) or 'none'}: say --action-from attribute:NAME")
+        raise DatasetError(f"{file} has the attributes {', '.join(names) or 'none'}: give --action-from attribute:NAME")
     if named is not None and named not in names:
         raise DatasetError(f"{file} has no attribute {named!r}, but {', '.join(names)}")
     chosen = named or next(iter(names))

@@ -268,7 +268,7 @@ def test_label_maps_name_classes_by_id_and_a_class_without_a_name_is_called_by_i
     assert from_ava(tmp_path, "a,1,0,0,1,1,3,0\n", labels=None).classes == ("walk", "2", 'put "}" down')
     for broken, expected in (
         ('item { name: "walk" }', "an item without an id from 1 on"),
-        ("walk", "no protobuf text"),
+        ("walk", "not protobuf text"),
         ("# none", "names no class"),
     ):
         (tmp_path / "map.pbtxt").write_text(broken)
@@ -389,7 +389,7 @@ def test_via_boxes_that_are_left_out_are_told(tmp_path: Path) -> None:
 
 def test_via_asks_which_attribute_is_the_action(tmp_path: Path) -> None:
     two = via(**{"2": {"aname": "colour", "options": {}}})
-    with pytest.raises(DatasetError, match="attributes action, colour: say --action-from attribute:NAME"):
+    with pytest.raises(DatasetError, match="attributes action, colour: give --action-from attribute:NAME"):
         from_json(tmp_path, "via", two, fps=10.0)
     assert from_json(tmp_path, "via", two, fps=10.0, action_from="attribute:action").classes == ("walk", "sit")
     with pytest.raises(DatasetError, match="give --videos or --fps"):
@@ -497,7 +497,7 @@ def test_label_studio_rates_of_24_and_25_are_two_rates(tmp_path: Path, write_vid
     ("key", "expected"),
     [
         ({"frame": 0, "x": 1}, "task 0: .*Label Studio counts from 1"),
-        ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*turned, and its video is not there: give --videos"),
+        ({"frame": 1, "x": 1, "rotation": 5}, "task 0: .*rotated, and its video is missing: give --videos"),
         ({"frame": 1}, "task 0: .*KeyError: 'x'"),
     ],
 )

@@ -121,9 +121,9 @@ REFUSED: dict[str, tuple[str, Any, str, str]] = {
     "no frame": ("cocovid", changed("images", 1, frame_id=...), "a.json", r"images\[1\]: no frame_id"),
     "a person by name": ("cocovid", changed("annotations", 2, track_id="p1"), "a.json", r"annotations\[2\]: 'p1'"),
     "no box": ("cocovid", changed("annotations", 2, bbox=...), "a.json", r"annotations\[2\]: KeyError: 'bbox'"),
-    "single pictures": ("cocovid", changed("images", 0, video_id=...), "a.json", "of single pictures"),
+    "single pictures": ("cocovid", changed("images", 0, video_id=...), "a.json", "describes single pictures"),
     "half a frame of MOT": ("mot", "1.5" + MOT[1:], "gt.txt", "gt.txt:1: '1.5', expected a whole number"),
-    "no UTF-8": ("ava", AVA.replace("v", "ü").encode("latin-1"), "a.csv", "no text in UTF-8"),
+    "no UTF-8": ("ava", AVA.replace("v", "ü").encode("latin-1"), "a.csv", "not text in UTF-8"),
     "three numbers of a rectangle": ("via", via(xy=[2, 1, 1, 8]), "a.json", "expected a rectangle at one time"),
     "a box at no time": ("via", via(z=[]), "a.json", "expected a rectangle at one time"),
     "a view of nothing": ("via", via() | {"view": {"1": {"fid_list": []}}}, "a.json", "view 1 has no file"),
@@ -155,5 +155,5 @@ def test_several_label_maps_are_not_passed_over_in_silence(tmp_path: Path) -> No
 @pytest.mark.parametrize("write", [lambda name: f'item {{ name: "{name}" id: 1 }}', lambda name: name])
 def test_a_label_map_in_another_encoding_is_refused_not_garbled(write: Callable[[str], str], tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_bytes(write("läuft").encode("latin-1"))
-    with pytest.raises(DatasetError, match="no text in UTF-8"):
+    with pytest.raises(DatasetError, match="not text in UTF-8"):
         imported(tmp_path, "ava", AVA, "boxes.csv")

@@ -64,7 +64,7 @@ inline std::unique_ptr<Backend> open_model(const std::string& name, const Option
 #endif
   }
   if (backend == "tensorrt")
-    throw InputError("tensorrt runs plans, and " + path + " is none: write one with `yowo-deploy build`");
+    throw InputError("tensorrt runs only plans, and " + path + " is not one: write one with `yowo-deploy build`");
   const OnnxFile file = OnnxFile::read(stream, path, streaming);
   detail::refuse_bytes(file.spec(path), path);
 #if defined(YOWO_WITH_OPENVINO)

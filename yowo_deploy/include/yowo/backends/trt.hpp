@@ -127,7 +127,7 @@ class TensorRtBackend final : public Backend {
       shapes[output].push_back(shape);
       names[output] = name;
       if (engine_->getTensorDataType(name) != nvinfer1::DataType::kFLOAT)
-        throw ModelFileError(path_ + " takes or puts out other numbers than float32: build it again");
+        throw ModelFileError(path_ + " has inputs or outputs other than float32: build it again");
     }
     const ModelSpec& spec = plan_.spec;
     detail::check_shapes(shapes[0], shapes[1], spec, path_);

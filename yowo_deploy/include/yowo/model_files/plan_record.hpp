@@ -70,7 +70,7 @@ inline std::string plan_payload(std::istream& stream, const std::string& path) {
   const std::string head = bytes.copy(0, std::min<std::uint64_t>(24, bytes.size()));
   if (head.substr(std::min<std::size_t>(1, head.size()), 3) != "trt" &&
       find_mark(bytes, plan_head) == std::min(plan_head, bytes.size()))
-    throw ModelFileError(path + " is no TensorRT plan: `yowo-deploy build` writes one from an ONNX file");
+    throw ModelFileError(path + " is not a TensorRT plan: `yowo-deploy build` writes one from an ONNX file");
   std::uint64_t said = 0;
   for (std::size_t byte = std::min<std::size_t>(24, head.size()); byte-- > 16;)
     said = said << 8 | static_cast<unsigned char>(head[byte]);
