@@ -64,7 +64,7 @@ def take_precision(options: dict[str, Any]) -> LowerPrecision | None:
         raise InputError(f"a file has one precision, not {' and '.join(asked)}")
     if not asked:
         if useless := [f"--{name.replace('_', '-')}" for name in _OF_A_PRECISION if given[name] not in ((), None)]:
-            raise InputError(f"{', '.join(useless)} has no effect without --fp16, --bf16 or --int8: leave it out")
+            raise InputError(f"{', '.join(useless)} without --fp16, --bf16 or --int8 has no effect: leave it out")
         return None
     clips, method = given.pop("calibration_clips"), given.pop("calibration_method")
     return LowerPrecision(asked[0], clips=clips, method=method, **given)  # type: ignore[arg-type]

@@ -376,7 +376,7 @@ def test_a_plan_may_take_bytes(
         assert np.array_equal(backend.infer(OnGpu(clips, None)), expected)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="clips are float32, the model takes uint8"):
             backend.infer(clips.astype(np.float32))
-        with pytest.raises(InputError, match="taken as uint8, not as <f4"):
+        with pytest.raises(InputError, match="must be uint8, found <f4"):
             backend.infer(OnGpu(clips.astype(np.float32), None))  # type: ignore[arg-type]
 
 
