@@ -66,21 +66,43 @@ NAVIGATION: dict[str, dict[str, str]] = {
 }
 API = {
     "yowo_deploy": (),  # of its `__all__`
+    "yowo_deploy.detector": ("DetectorOptions",),
+    "yowo_deploy.boxes": ("Tube",),
+    "yowo_deploy.video.sources": ("Counts",),
     "yowo_deploy.sinks": (),
+    "yowo_deploy.sinks.jsonl": ("Lines",),
+    "yowo_deploy.sinks.mqtt": ("MqttBroker",),
+    "yowo_deploy.sinks.webhook": ("Webhook",),
+    "yowo_deploy.sinks.frigate": ("Frigate",),
+    "yowo_deploy.sinks.outbox": ("Outbox",),
+    "yowo_deploy.video.writer": ("VideoWriter",),
+    "yowo_deploy.backends.batching": ("SharedBackend",),
+    "yowo_deploy.preprocess.cuts": ("CutDetector",),
+    "yowo_deploy.postprocess.linker": ("OnlineLinker",),
     "yowo_deploy.postprocess.zones": ("Zone", "Zones", "Presence"),
     "yowo_deploy.postprocess.rules": ("Rule", "Rules", "Times"),
     "yowo_deploy.postprocess.rule_files": ("read_zones", "read_rules", "parse_zone"),
     "yowo_deploy.postprocess.events": ("Events",),
     "yowo_deploy.archive": (),
     "yowo_deploy.datasets": (),
-    "yowo_deploy.errors": ("InputError", "SpecError", "ModelFileError", "VideoError", "DatasetError", "OutputError"),
-    "yowo_training.pipeline": ("train",),
+    "yowo_deploy.errors": (
+        *("InputError", "SpecError", "ModelFileError", "VideoError", "DatasetError", "OutputError"),
+        *("EngineError", "MissingExtraError", "ParityError"),
+    ),
+    "yowo_training.pipeline": ("train", "prepare"),
+    "yowo_training.trainer": ("Run",),
+    "yowo_training.run_folder": ("RunFolder",),
+    "yowo_training.data.actors": ("Silhouettes",),
+    "yowo_training.data.clip_sampler": ("FrameCache",),
     "yowo_export.pipeline": ("export", "build"),
-    "yowo_export.parity.prove": ("prove",),
+    "yowo_export.precision.lower_precision": ("LowerPrecision",),
+    "yowo_export.precision.convert": ("Wish",),
+    "yowo_export.plan_builder": ("PlanOptions",),
+    "yowo_export.parity.prove": ("prove", "Wanted"),
 }
 PLACES = {"README.md": "index.md", "SECURITY.md": "security-policy.md"}  # of pages that keep another name on the site
 HEADERS = ("yowo.h", "detector.hpp", "boxes.hpp", "postprocess/zones.hpp", "spec.hpp", "errors.hpp")
-SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
+SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")  # the first three list names
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#:\s]+)(#[^)]*)?\)")
 
 
@@ -245,9 +267,10 @@ def _described(name: str, found: object) -> list[str]:
             is_own = any(each in vars(base) for base in found.__mro__ if base.__module__.startswith("yowo"))
             if each.startswith("_") or not is_own or not (callable(member) or isinstance(member, property)):
                 continue
-            text = (inspect.getdoc(member) or "").partition("\n\n")[0]
+            text, _, rest = (inspect.getdoc(member) or "").partition("\n\n")
             signature = "" if isinstance(member, property) else _signature(member)
-            lines += ["", f"`.{each}{signature}`", "", f":   {' '.join(text.split())}" if text else ""]
+            lines += ["", f"`.{each}{signature}`", "", f":   {' '.join(text.split())}" if text else "", ""]
+            lines += [f"    {line}".rstrip() for line in _docstring(rest)]
     return lines
 
 
@@ -277,12 +300,12 @@ def _broken(shown: str) -> str:
 
 def _docstring(text: str) -> Iterator[str]:
     """Sections as lists, indented blocks as code."""
-    in_section = False
+    in_section = of_names = False
     for line in text.splitlines():
         if line in SECTIONS:
-            in_section = True
+            in_section, of_names = True, line in SECTIONS[:3]
             yield from ("", f"**{line[:-1]}**", "")
-        elif in_section and re.match(r"    [\w*`., ]+:", line):
+        elif of_names and re.match(r"    [\w*`][\w*`., ]*:", line):
             name, _, rest = line.strip().partition(":")
             yield f"- `{name}`:{rest}"
         elif in_section and line.startswith("    "):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,17 @@ def test_every_command_and_every_public_name_is_described() -> None:
     commands, names = command_line(), python_api()
     assert all(f"## `yowo-deploy {name}`" in commands for name in COMMANDS) and "--tube-scores" in commands
     assert all(f"## `{module}`" in names for module in API) and "### `Detector`" in names and "- `every`:" in names
+    assert "    - `ModelFileError`: the network" in names  # what a method raises, in its own list
+
+
+def test_a_line_that_goes_on_is_no_item_of_a_list() -> None:
+    assert not re.findall(r"^ *- `[^`]* (?!and )[^`,]*`:", python_api().replace(", ", ","), flags=re.MULTILINE)
+
+
+def test_the_classes_that_docstrings_refer_to_are_described() -> None:
+    names = python_api()
+    described = set(re.findall(r"^### `(\w+)`", names, flags=re.MULTILINE))
+    assert set(re.findall(r"see `([A-Z][a-z]\w+)`", names)) <= described
 
 
 def test_every_format_and_the_headers_are_described() -> None:

@@ -93,7 +93,7 @@ class FrameResult(Protocol):
 
 @dataclass(frozen=True)
 class Tube:
-    """One person doing one thing.
+    """One person over time; of ground truth, while he or she does one thing.
 
     Attributes:
         class_id: what.

@@ -154,14 +154,14 @@ class Detector(Closing):
             for frame in frames:
                 result = detector.push(frame)
 
-    Before a clip is full the spec's start rule stands for the frames that are missing. An engine that takes a video
-    frame by frame (`Streaming`) gets it so, all others get clips that lie ready without a copy.
+    Until a clip is full, the spec's start rule supplies the missing frames: the first frame is repeated. A `Streaming`
+    backend gets single frames, all others get clips, without a copy.
 
     Args:
         backend: a loaded model; closed with the detector.
         confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
-        look: what takes the place of `backend.infer`, see there.
-        linker: as it is to follow people at the start of each video, in place of `keep` and `tube_scores`.
+        look: called with clip and number of the frame in place of `backend.infer`.
+        linker: follows people, copied at the start of each video; `keep` and `tube_scores` then have no effect.
     """
 
     @checked_keywords

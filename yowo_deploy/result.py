@@ -37,7 +37,7 @@ class Result:
         tubes: of the people in it, as far as they have come; of a carried result, as of the frame before.
         ended: tubes that ended since the result before; each appears once.
         source: name of the video, "" where unknown.
-        carried: the engine was not asked for this frame (`every`): boxes stay where they were, with their scores.
+        carried: the model did not run on this frame (`every`): boxes stay where they were, with their scores.
         best_score: the highest of all scores, shown or not; 0 of a carried result.
         label_threshold: score above which a box has further labels, of a model whose classes do not exclude each other
             (AVA's); None where a box has one label.

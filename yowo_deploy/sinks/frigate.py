@@ -43,7 +43,7 @@ class Frigate(Queued):
         wait: what waits between two tries; for tests.
 
     Raises:
-        InputError: the address is none.
+        InputError: the address is not valid.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class FrigateSink:
         report: see `Frigate`; for an address.
 
     Raises:
-        InputError: the address is none.
+        InputError: the address is not valid.
     """
 
     def __init__(

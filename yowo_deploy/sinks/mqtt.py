@@ -48,7 +48,7 @@ class MqttBroker(Queued):
         clock: seconds, for the pace of counts and statistics.
 
     Raises:
-        InputError: the address is none.
+        InputError: the address is not valid.
         MissingExtraError: paho-mqtt is not installed.
         OutputError: the broker refuses the user, or its certificate is not trusted.
     """

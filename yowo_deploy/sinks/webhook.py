@@ -54,7 +54,7 @@ class Webhook(Queued):
         clock, wait: Unix time, and what waits between two tries; for tests.
 
     Raises:
-        InputError: the address is none, or private.
+        InputError: the address is not valid, or private.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class WebhookSink:
         secret, private, report: see `Webhook`; for an address.
 
     Raises:
-        InputError: the address is none, or private.
+        InputError: the address is not valid, or private.
     """
 
     def __init__(
