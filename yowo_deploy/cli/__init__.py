@@ -37,7 +37,7 @@ COMMANDS = {
     "inspect": "describe a model file",
     "doctor": "check what is installed and works, and how to install the rest",
     "anchors": "fit anchors to the boxes of a data set",
-    "demo": "the whole story in five minutes, without data or GPU",
+    "demo": "train, export, compare and detect in five minutes, without data or GPU",
 }
 ALIASES = {"predict": "detect", "val": "evaluate"}  # names that other tools have for them
 EXAMPLES = {
@@ -286,7 +286,7 @@ def _prints(name: str, text: Callable[[], str], what: str) -> Callable[[Any], An
 @_prints("--include", get_include, "Show the folder of the C++ headers and exit.")
 @_prints("--cmakedir", get_cmake_dir, "Show the folder of the CMake package and exit.")
 def cli() -> None:
-    """Train YOWO, export it, prove that nothing was lost on the way, and run it on video."""
+    """Train YOWO, export it, prove that the exported model is the same, and run it on video."""
 
 
 def main() -> None:

@@ -30,9 +30,9 @@ from yowo_deploy.model_files.default import DEFAULT
 @click.option("--stall", "stall_s", default=STALL_S, type=Number(1), help="Seconds without a frame: a worker hangs.")
 @shown_options
 @event_options
-@click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
-@click.option("--clips", is_flag=True, help="Give the model whole clips also where a streaming form gives the same.")
-@click.option("-q", "--quiet", is_flag=True, help="Show errors alone.")
+@click.option("--allow-damaged", is_flag=True, help="Use what can be decoded of a damaged video.")
+@click.option("--clips", is_flag=True, help="Run on whole clips even if the file has a streaming form.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only errors.")
 @model_options
 @json_option
 @click.pass_context

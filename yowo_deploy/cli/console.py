@@ -191,7 +191,7 @@ def dataset_options(function: F) -> F:
     """DATASET --data DIR --split N, the arguments of `open_dataset`; DATASET is a name or a data.json."""
     options = (
         click.argument("dataset", metavar=f"[{'|'.join(DATASETS)}|data.json]"),
-        click.option("--data", type=click.Path(), help="Folder of a data set that is called by its name."),
+        click.option("--data", type=click.Path(), help="Folder of a data set that is given by name."),
         click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the official split."),
     )
     for option in reversed(options):
@@ -204,7 +204,7 @@ def opened(dataset: str, data: str | None, split: int) -> Dataset:
     return open_dataset(dataset, None if data is None else Path(data), split)
 
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there already.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing files.")
 
 
 def json_option(function: F) -> F:

@@ -58,14 +58,14 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
 @click.option("--webhook-snapshot", is_flag=True, help="Post a JPEG at the beginning and end of an event.")
 @click.option("--frigate", metavar="URL", help="Frigate, in which events are created: http://frigate:5000.")
 @click.option(
-    "--camera", multiple=True, metavar="NAME", help="Name in messages, one for each SOURCE.  [default: made of it]"
+    "--camera", multiple=True, metavar="NAME", help="Name in messages, one for each SOURCE.  [default: from the source]"
 )
-@click.option("--metrics-port", metavar="[HOST:]PORT", help="Where Prometheus finds figures of the run, [serve] extra.")
+@click.option("--metrics-port", metavar="[HOST:]PORT", help="Port for Prometheus metrics of the run, [serve] extra.")
 @click.option(
     "--features", type=click.Path(), help="Folder that `features` wrote, or its file of this video; for a checkpoint."
 )
-@click.option("--allow-damaged", is_flag=True, help="Take what can be decoded of a broken video.")
-@click.option("--clips", is_flag=True, help="Give the model whole clips also where a streaming form gives the same.")
+@click.option("--allow-damaged", is_flag=True, help="Use what can be decoded of a damaged video.")
+@click.option("--clips", is_flag=True, help="Run on whole clips even if the file has a streaming form.")
 @click.option(
     "--tune/--no-tune",
     default=None,
@@ -78,7 +78,7 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
     callback=lambda context, parameter, text: [each for each in text.split(",") if each],
     help="Hosts, as a,b, that redirects and playlists may lead to beside the named ones.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Show errors alone.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only errors.")
 @model_options
 @click.pass_context
 def command(

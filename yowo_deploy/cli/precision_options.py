@@ -28,7 +28,7 @@ def precision_options(function: F) -> F:
             "--calibration",
             multiple=True,
             type=click.Path(),
-            help="Video, folder with videos, or data.json, like those to come; may be repeated.",
+            help="Video, folder of videos, or data.json, like the videos to come; may be repeated.",
         ),
         click.option("--calibration-clips", default=128, type=click.IntRange(min=1), help="Clips from the videos."),
         click.option(

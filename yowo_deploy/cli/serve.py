@@ -30,7 +30,7 @@ TOKEN = "YOWO_TOKEN"
 @click.option("--parallel", default=1, type=click.IntRange(min=1), help="Inferences in parallel.")
 @click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
 @click.option("--classes", multiple=True, help="Show only these classes, as walk,run.  [default: all]")
-@click.option("--clips", is_flag=True, help="For yowo_clip: load no streaming form, of which a clip costs many frames.")
+@click.option("--clips", is_flag=True, help="Load no streaming form, in which yowo_clip pays for T frames a clip.")
 @model_options
 def command(
     *,

@@ -99,7 +99,7 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--patience",
     type=click.IntRange(min=1),
-    help="End when no validation was better for so many epochs; there is one at each fifth of them.",
+    help="End when no validation was better for this many epochs; there is one at each fifth of them.",
 )
 @click.option(
     "--people",
@@ -113,7 +113,7 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     is_eager=True,
     expose_value=False,
     callback=_take_config,
-    help="args.json of a run: its arguments and recipe, where the command line has no other.",
+    help="args.json of a run: its arguments and recipe, where the command line gives no other.",
 )
 @click.option("--tensorboard", is_flag=True, help="Curves for TensorBoard in the output folder.")
 @click.option("--show-batch", type=click.Path(), help="Write a picture of augmented clips and exit.")
