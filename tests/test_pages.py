@@ -153,3 +153,13 @@ def test_the_server_answers_the_programs_frames(folder: Path, capsys: pytest.Cap
         run(code.replace("100", str(FRAMES)).replace("99", str(FRAMES - 1)))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == FRAMES and all("boxes" in ast.literal_eval(line) for line in lines)
+
+
+def test_the_messages_of_troubleshooting_are_those_of_the_product(project_root: Path) -> None:
+    files = [each for room in ("yowo_deploy", "export", "training") for each in (project_root / room).rglob("*.py")]
+    code = " ".join(re.sub(r'"\s*\n\s*f?"', "", each.read_text(encoding="utf-8")) for each in files)
+    rows = re.findall(r"^\| (.*?) \|", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    messages = [words for row in rows for text in re.findall("`([^`]*)`", row) if len(words := text.split()) > 2]
+    assert len(messages) > 25
+    for words in messages:  # values stand between them: three words in a row that the code has are enough
+        assert any(" ".join(words[i : i + 3]) in code for i in range(len(words) - 2)), " ".join(words)
