@@ -175,6 +175,61 @@ def _cocovid() -> Iterator[Case]:
     yield "cocovid", "address with a password", file(video={"name": "rtsp://u:canary@h/a"}), ""
 
 
+def _texts_for_lists() -> Iterator[Case]:
+    """A text of digits is as many numbers, where a list of numbers is expected; and other kinds of values."""
+    box = {"id": 1, "image_id": 1, "category_id": 1}
+    coco: dict[str, Any] = {"categories": [{"id": 1, "name": "walk"}], "videos": [{"id": 1, "name": "a"}]}
+    coco["images"] = [{"id": 1, "video_id": 1, "frame_id": 0, "file_name": "a/0.jpg"}]
+    for of in ("1234", {"0": 1}, 4, [1] * 1_000_000, ["1", "1", "9", [9]]):
+        yield (
+            "cocovid",
+            f"box {str(of)[:20]}",
+            {"a.json": packed(coco | {"annotations": [box | {"bbox": of}]})},
+            "annot",
+        )
+    row = {"vid": "1", "z": [1.0], "xy": [2, 1, 1, 9, 9], "av": {"1": "walk"}}
+    via: dict[str, Any] = {"attribute": {"1": {"aname": "action", "options": {}}}, "view": {"1": {"fid_list": ["1"]}}}
+    via["file"] = {"1": {"fname": "a.mp4"}}
+    for change in ({"z": "5"}, {"z": {"0": 1}}, {"xy": "21199"}, {"xy": {"2": 1}}, {"av": [1]}, {"z": [1, 2, 3]}):
+        verdict = "times|expected a rectangle|as via"
+        yield "via", f"with {change}", {"a.json": packed(via | {"metadata": {"1": row | change}})}, verdict
+    tube = {"video": "a", "class": "walk", "frames": [0, 1], "boxes": [[1, 1, 9, 9]] * 2}
+    content: dict[str, Any] = {"format": "yowo-deploy data", "version": 1, "classes": ["walk"]}
+    content["videos"] = [{"name": "a", "path": "a.mp4", "fps": 25, "frames": 10, "size": [64, 48]}]
+    for change in ({"boxes": ["1234", "1234"]}, {"boxes": "1234"}, {"frames": "01"}, {"frames": {"0": 0, "1": 1}}):
+        yield (
+            "data",
+            f"tube with {change}",
+            {"data.json": packed(content | {"tubes": [tube | change]})},
+            "expected|list",
+        )
+
+
+def _packages() -> Iterator[Case]:
+    """Archives of CVAT whose directory lies."""
+    text = b'<annotations><meta><task><name>a</name></task></meta><track id="0" label="walk"></track></annotations>'
+    good = zipped("annotations.xml", text)
+    at = good.index(b"PK\x01\x02")
+    changes = {"wrong checksum": (16, b"\1\2\3\4"), "unknown compression": (10, b"\x63\0"), "offset": (42, b"\xff" * 4),
+               "larger": (24, b"\xff\xff\xff\x7f"), "encrypted": (8, b"\1\0")}  # fmt: skip
+    for name, (place, of) in changes.items():
+        lying = good[: at + place] + of + good[at + place + len(of) :]
+        yield "cvat", f"archive: {name}", {"a.zip": lying}, "trusted|MiB"
+    yield "cvat", "archive: absolute name", {"a.zip": zipped("/etc/annotations.xml", text)}, ""
+    yield "cvat", "archive: half of a character", {"a.zip": good.replace(b"annotations.xml", b"annotation\xff.xml")}, ""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.xml", b" " * (40 << 20))
+    yield "cvat", "archive: bomb of LZMA", {"a.zip": stream.getvalue()}, "MiB"
+    for name, head in (
+        ("parameter of another host", b'<!DOCTYPE a [<!ENTITY % x SYSTEM "http://127.0.0.1:9/x"> %x;]>'),
+        ("an entity of 100 kB a thousand times", b'<!DOCTYPE a [<!ENTITY a "' + b"x" * 100_000 + b'">]>'),
+        ("UTF-7", b'<?xml version="1.0" encoding="utf-7"?>'),
+        ("UTF-16 that is none", b'<?xml version="1.0" encoding="utf-16"?>'),
+    ):  # fmt: skip
+        yield "cvat", name, {"a.xml": head + b"<annotations>" + b"&a;" * 1_000 + b"</annotations>"}, "trusted"
+
+
 def _mot() -> Iterator[Case]:
     def sequence(text: str | bytes, info: str = "") -> dict[str, bytes]:
         content = text if isinstance(text, bytes) else text.encode()
@@ -347,7 +402,7 @@ def _pictures() -> Iterator[Case]:
 def cases() -> dict[str, Case]:
     """By kind and name."""
     makers: tuple[Callable[[], Iterator[Case]], ...] = (
-        _studio, _cvat, _via, _cocovid, _mot, _ava, _native, _tables, _specs, _pictures,
+        _studio, _cvat, _via, _cocovid, _texts_for_lists, _packages, _mot, _ava, _native, _tables, _specs, _pictures,
     )  # fmt: skip
     every = [case for make in makers for case in make()]
     found = {f"{kind}: {name}": (kind, name, files, verdict) for kind, name, files, verdict in every}

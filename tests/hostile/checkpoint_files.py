@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -82,6 +83,47 @@ def _pickles() -> Iterator[tuple[str, bytes, str]]:
         yield f"tensor of {count!r}", entry(text("a"), huge), "cannot be read|holds|smaller"
 
 
+def _changed(zipped: bytes, place: int, content: bytes) -> bytes:
+    """An archive with other bytes in the first entry of its directory."""
+    at = zipped.index(b"PK\x01\x02") + place
+    return zipped[:at] + content + zipped[at + len(content) :]
+
+
+def safetensors_files() -> dict[str, bytes]:
+    """By name: files whose header lies; all are refused."""
+
+    def made(header: bytes, data: bytes = b"\0" * 4, length: int | None = None) -> bytes:
+        return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+    def one(**changes: object) -> bytes:
+        return json.dumps({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} | changes).encode()
+
+    spec = json.dumps({METADATA_KEY: "[" * 100_000, "config": "{}"}).encode()
+    return {
+        "header longer than the file": made(b'{"a":%s}' % one(), length=10**6),
+        "header of 2^63": made(b"{}", length=(1 << 63) - 1),
+        "header of nothing": made(b"{}", length=0),
+        "overlapping": made(b'{"a":%s,"b":%s}' % (one(), one())),
+        "negative offsets": made(b'{"a":%s}' % one(data_offsets=[-4, 4])),
+        "reversed offsets": made(b'{"a":%s}' % one(data_offsets=[4, 0])),
+        "a hole": made(b'{"a":%s,"b":%s}' % (one(), one(data_offsets=[8, 12])), b"\0" * 12),
+        "2^64 numbers": made(b'{"a":%s}' % one(shape=[1 << 32, 1 << 32])),
+        "NaN numbers": made(b'{"a":%s}' % one(shape=[float("nan")])),
+        "unknown type": made(b'{"a":%s}' % one(dtype="Q4")),
+        "a name twice": made(b'{"a":%s,"a":%s}' % (one(), one())),
+        "metadata twice": made(b'{"__metadata__":{},"__metadata__":{"a":"b"},"a":%s}' % one()),
+        "metadata of numbers": made(b'{"__metadata__":{"%s":5},"a":%s}' % (METADATA_KEY.encode(), one())),
+        "metadata that is a list": made(b'{"__metadata__":[1],"a":%s}' % one()),
+        "spec nested deep": made(b'{"__metadata__":%s,"a":%s}' % (spec, one())),
+        "nested deep": made(b'{"a":' * 20_000 + b"1" + b"}" * 20_000),
+        "more behind it": made(b'{"a":%s}' % one(), b"\0" * 400),
+        "UTF-16": made('{"a":1}'.encode("utf-16")),
+        "100,000 names of nothing": made(
+            json.dumps({f"t{n}": json.loads(one(shape=[0], data_offsets=[0, 0])) for n in range(100_000)}).encode(), b""
+        ),
+    }
+
+
 def checkpoint_files() -> dict[str, tuple[bytes, str]]:
     """By name: the file, and what its refusal says. Each pickle in a zip, and bare where that is refused as well."""
     found: dict[str, tuple[bytes, str]] = {}
@@ -100,6 +142,15 @@ def checkpoint_files() -> dict[str, tuple[bytes, str]]:
         "something behind it": (zipped + b"more", f"{_DIRECTORY}|{_DAMAGED}|holds"),
         "an old bare pickle": (good, _DAMAGED),
         "an old pickle two million deep": (entry(b")" + b"\x85" * 2_000_000, b"N"), "nests its values"),
+        "an absolute name": (archive(good, name="/c/data.pkl"), _DAMAGED),
+        "a name that leads out": (archive(good, name="../c/data.pkl"), _DAMAGED),
+        "a name with a nul": (archive(good, name="c/data.pkl\0.txt"), f"{_DAMAGED}|holds 1"),
+        "a wrong checksum of a member": (_changed(zipped, 16, b"\1\2\3\4"), _DAMAGED),
+        "a member elsewhere": (_changed(zipped, 42, b"\0\0\0\x80"), f"{_DIRECTORY}|{_DAMAGED}"),
+        "60,000 members": (archive(good, {f"c/data/{n}": b"" for n in range(60_000)}), _DAMAGED + "|holds"),
+        "300 MB of nothing": (archive(good, {"c/data/0": b"\0" * 300_000_000}, packed=True), "unpacks to"),
+        "a tar": (b"a" * 257 + b"ustar" + b"\0" * 600, _DAMAGED),
+        "an old file of one pickle five times": (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19." + good * 4, _DAMAGED),
         "half a zip": (zipped[: len(zipped) // 2], _DAMAGED),
         "a zip without an end": (zipped[:-22], _DAMAGED),
     }

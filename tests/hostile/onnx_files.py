@@ -321,6 +321,49 @@ def _graphs() -> Iterator[tuple[str, bytes, str]]:
     yield "sparse weight", file(more_graph=field(15, field(3, 1))), "sparse"
 
 
+def _contradictions() -> Iterator[tuple[str, bytes, str]]:
+    """What is there twice, of which readers may take either, and what shadows something else."""
+
+    def noted(key: str, value: str) -> bytes:
+        return field(14, field(1, key) + field(2, value))
+
+    good, answer = file(), field(12, value_info("raw", _ANSWER))
+    other_spec = SPEC.replace(labels=("run",)).to_json()
+    yield "spec twice", file(more=noted(METADATA_KEY, other_spec)), "twice"
+    yield "spec twice alike", file(more=noted(METADATA_KEY, _SPEC_TEXT)), "twice"
+    yield "note twice", file(more=noted("note", "a") + noted("note", "b")), "twice"
+    for opset in (9, 17):
+        yield f"standard operators again, of {opset}", file(more=field(8, field(2, opset))), "operators twice"
+        named = field(8, field(1, "ai.onnx") + field(2, opset))
+        yield f"standard operators again by name, of {opset}", file(more=named), "operators twice"
+    yield "operators of another domain", file(more=field(8, field(1, "com.other") + field(2, 1))), ""
+    yield "output twice", file(more_graph=answer), "puts out a value twice"
+    yield "input twice", file(inputs=(value_info("clip", (1, *SPEC.clip_shape)),) * 2), "twice"
+    yield "weight twice", file(tensors=(_KERNEL, _KERNEL, _TIME)), "twice"
+    for name in ("clip", "raw", "with_time"):
+        yield f"weight named {name}", file(tensors=(_KERNEL, _TIME, tensor(name, np.ones(3, np.float32)))), "twice|too"
+    shadowed = (value_info("clip", (1, *SPEC.clip_shape)), value_info("kernel", (SPEC.output_channels, 3, 2, 4, 4)))
+    yield "weight that is an input too", file(inputs=shadowed), "a weight too"
+    yield "output of negative sides", good.replace(answer, field(12, value_info("raw", (1, -6, -1, -2)))), _UNREAD
+    yield "shape of a value that lies", file(more_graph=field(13, value_info("with_time", (1, -7, 1, 1, 2)))), ""
+    for number in (0, 10**18):
+        opset = good.replace(field(8, field(2, 17)), field(8, field(2, number)))
+        yield f"opset {number}", opset, f"{_UNREAD}|holds no graph"
+    yield "version of the format twice", file(more=field(1, 3)), _UNREAD
+    yield "texts in a weight", file(tensors=(_KERNEL + field(6, "text") * 3, _TIME)), _UNREAD
+    yield "piece of a weight", file(tensors=(_KERNEL + field(3, field(1, 0) + field(2, 1)), _TIME)), _UNREAD
+    both = _KERNEL + field(4, b"\0" * 4)
+    yield "weight in two forms", file(tensors=(both, _TIME)), "do not fit"
+    place = field(13, field(1, "location") + field(2, "/proc/self/mem"))
+    yield "weight in memory", file(tensors=(_KERNEL + place + place, _TIME)), "other files"
+    for scale in (0.0, float("nan"), float("inf"), 1e-45, -1.0):
+        tensors = (tensor("s", np.array(scale, np.float32)), tensor("z", np.array(0, np.uint8)))
+        quantized = node("QuantizeLinear", ("clip", "s", "z"), "q"), node("DequantizeLinear", ("q", "s", "z"), "dq")
+        yield f"scale of {scale} beside", _behind(*quantized, tensors=tensors), ""
+    many = tensor("s", np.ones(1_000_000, np.float32))
+    yield "a million scales", _behind(node("QuantizeLinear", ("clip", "s"), "q"), tensors=(many,)), "cannot take"
+
+
 def _accepted() -> Iterator[tuple[str, bytes, str]]:
     yield "the good file", file(), ""
     yield "its shapes said", file(more_graph=field(13, value_info("with_time", (1, 7, 1, 1, 2)))), ""
@@ -334,7 +377,7 @@ def _accepted() -> Iterator[tuple[str, bytes, str]]:
 @functools.cache
 def onnx_files() -> dict[str, tuple[bytes, str]]:
     """By name: the file, and what its refusal says; "" where it is accepted."""
-    every = [*_accepted(), *_wire(), *_operators(), *_graphs()]
+    every = [*_accepted(), *_wire(), *_operators(), *_graphs(), *_contradictions()]
     found = {name: (content, verdict) for name, content, verdict in every}
     assert len(found) == len(every)
     return found

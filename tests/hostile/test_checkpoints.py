@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tests.hostile.checkpoint_files import checkpoint_files  # noqa: E402
+from tests.hostile.checkpoint_files import checkpoint_files, safetensors_files  # noqa: E402
 from yowo_deploy.errors import InputError, YowoError  # noqa: E402
 from yowo_deploy.spec import ModelSpec  # noqa: E402
 from yowo_training.checkpoints.archive import checked_content  # noqa: E402
@@ -25,7 +25,7 @@ from yowo_training.checkpoints.checkpoint import (  # noqa: E402
 from yowo_training.checkpoints.weight_tables import refuse_views  # noqa: E402
 from yowo_training.models.yowo import Yowo, YowoConfig  # noqa: E402
 
-FILES = checkpoint_files()
+FILES, SAFETENSORS_FILES = checkpoint_files(), safetensors_files()
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,15 @@ def test_a_file_made_by_hand_is_refused(name: str, tmp_path: Path) -> None:
         load_checkpoint(path)
     said = str(refused.value)
     assert re.search(verdict, said) and "\n" not in said and len(said) < 450
+
+
+@pytest.mark.parametrize("name", SAFETENSORS_FILES)
+def test_a_header_that_lies_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(SAFETENSORS_FILES[name])
+    with pytest.raises(InputError) as refused:
+        load_checkpoint(path)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
 
 
 def test_every_bit_of_the_directory_is_noticed(good: bytes, tmp_path: Path) -> None:

@@ -15,7 +15,13 @@ from yowo_deploy.diagnostics.system_info import processor_in_words
 from yowo_deploy.errors import YowoError, foreign
 from yowo_deploy.files import existing_file, sha256_of
 from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, STREAMING_KEY, read_onnx_file, recorded_cost
+from yowo_deploy.model_files.onnx_reader import (
+    MOST_PARTS,
+    PRECISION_KEY,
+    STREAMING_KEY,
+    read_onnx_file,
+    recorded_cost,
+)
 from yowo_deploy.model_files.plan_record import check_hash, is_plan, read_plan
 from yowo_deploy.model_files.streaming_form import FORM_KEY, streaming_form
 
@@ -111,6 +117,7 @@ def _recorded(what: str, text: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     with suppress(YowoError), foreign(what):
         made = dict(json.loads(text))
+    made = made if len(made) <= MOST_PARTS else {}
     if isinstance(made.get("reach"), dict):
         made["reach"] = f"{len(made['reach'])} tensors"
     return {f"{what}: {name}": value for name, value in made.items()}

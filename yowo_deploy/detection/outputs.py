@@ -145,6 +145,16 @@ class Outputs:
         """What receivers get: the alerts of `rules`, or events where there are none."""
         return self.alert_rules(spec.labels) if self.rules else self.event_rule(spec)
 
+    def check_files(self) -> None:
+        """Refuse zones and rules that are none, also where nothing that is written needs them.
+
+        Raises:
+            InputError: see `new_zones` and `read_rules`.
+        """
+        self.new_zones()
+        if self.rules:
+            read_rules(self.rules)
+
     @property
     def _has_zones(self) -> bool:
         return bool(self.zone or self.zones)

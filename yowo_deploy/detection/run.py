@@ -113,6 +113,7 @@ def detect(
         while_reading,
         options,
     )
+    outputs.check_files()
     elsewhere = [is_elsewhere(text) for text in texts]
     if any(elsewhere) and not all(elsewhere) and len(texts) > 1:
         raise InputError("files cannot be mixed with webcams and addresses: run `detect` once for each kind")

@@ -211,13 +211,20 @@ class _Reader:
             if number == 8:
                 entry = dict(self._fields(value, _OPSET))
                 if _text(entry.get(1)) in ("", "ai.onnx"):
+                    if opset:
+                        raise ModelFileError("imports the standard operators twice, so it is refused")
                     opset = _number(entry.get(2, 0), 100)
             if number == 14:
                 entry = dict(self._fields(value, _PAIR))
-                metadata[_text(entry.get(1))] = _text(entry.get(2))
+                key = _text(entry.get(1))
+                if key in metadata:  # readers differ in which of two they take
+                    raise ModelFileError(f"has the metadata {key[:60]!r} twice, so it is refused")
+                metadata[key] = _text(entry.get(2))
         if graph is None or not opset:
             raise ModelFileError("is not an ONNX file: it holds no graph")
         nodes, tensors, inputs, outputs = self._graph(graph)
+        if len({value.name for value in outputs}) < len(outputs):
+            raise ModelFileError("puts out a value twice, so it is refused")
         return Graph(version, opset, nodes, tensors, inputs, outputs), metadata
 
     def _graph(self, graph: Buffer | int) -> tuple[list[Node], list[Tensor], list[Value], list[Value]]:

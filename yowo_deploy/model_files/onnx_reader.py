@@ -35,6 +35,7 @@ PRECISION_KEY = "yowo_precision"  # metadata: how a file of lower precision came
 
 NOTES = "yowo_"  # begins the keys of metadata that our exporter gives to nodes
 MAX_BYTES = 2 << 30  # what one protobuf file can hold
+MOST_PARTS = 100  # of a network; and facts of how a file came about
 _LARGE = 1024  # bytes of a weight that is worth a name of its own
 _REUSED = 31 << 20  # see `read_onnx_file`
 
@@ -193,10 +194,9 @@ def recorded_cost(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
     The whole is under "total".
     """
     with suppress(YowoError), foreign(COST_KEY):
-        return {
-            name: {key: int(part[key]) for key in ("parameters", "macs")}
-            for name, part in json.loads(metadata[COST_KEY]).items()
-        }
+        parts = json.loads(metadata[COST_KEY])
+        if len(parts) <= MOST_PARTS:
+            return {name: {key: int(part[key]) for key in ("parameters", "macs")} for name, part in parts.items()}
     return {}
 
 

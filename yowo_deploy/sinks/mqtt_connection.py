@@ -64,12 +64,23 @@ class BrokerAddress:
         if any(sign in prefix for sign in "+#@") or not prefix.isprintable() or len(prefix.encode()) > 200:
             raise InputError("the prefix of topics has a +, #, @ or control character, or is too long: give another")
         given = unquote(parts.password or "") if password is None else password
-        return cls(parts.scheme, host, port or _PORTS[parts.scheme], prefix, unquote(parts.username or ""), given, ca)
+        user = unquote(parts.username or "")
+        if not _fits(user) or not _fits(given):
+            raise InputError("the user or the password of the broker is longer than 65,535 bytes, or no text in UTF-8")
+        return cls(parts.scheme, host, port or _PORTS[parts.scheme], prefix, user, given, ca)
 
     @property
     def shown(self) -> str:
         """Scheme, host and port, for messages."""
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def _fits(text: str) -> bool:
+    """Whether MQTT can send it as a string."""
+    try:
+        return len(text.encode()) < 1 << 16 and "\0" not in text
+    except UnicodeEncodeError:
+        return False
 
 
 class Connection:

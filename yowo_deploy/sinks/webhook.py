@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import socket
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from time import time
 from typing import NamedTuple
 from urllib.parse import quote
@@ -48,7 +50,7 @@ class Webhook(Queued):
 
     Args:
         url: http:// or https://. Only scheme, host and port appear in messages.
-        secret: for the signature.
+        secret: for the signature; bytes that are no UTF-8 as Python has them in `os.environ`.
         private: allow hosts that the internet does not reach: private, loopback, link-local.
         report: receives a line when requests begin to fail, and when they succeed again.
         clock, wait: Unix time, and what waits between two tries; for tests.
@@ -66,7 +68,11 @@ class Webhook(Queued):
         clock: Callable[[], float] = time,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        self._endpoint, self._secret, self._clock = Endpoint.parse(url, "the webhook", private), secret.encode(), clock
+        self._endpoint, self._secret, self._clock = (
+            Endpoint.parse(url, "the webhook", private),
+            secret.encode("utf-8", "surrogateescape"),
+            clock,
+        )
         if not private and not _may_be_public(self._endpoint.host):
             raise InputError(
                 f"{self._endpoint.shown} is a private address: allow it with --webhook-private or private=True"
@@ -160,5 +166,7 @@ def _may_be_public(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
+        with suppress(OSError):  # 127.1, 0x7f000001 and so on, as resolvers read them
+            return is_public(socket.inet_ntoa(socket.inet_aton(host)))
         return host != "localhost"
     return is_public(host)

@@ -478,8 +478,19 @@ def test_inspect_counts_the_same_parts_of_the_checkpoint_and_of_its_export(check
     assert "G multiply-adds" in run("inspect", onnx).stdout
 
 
+MANY_PARTS = json.dumps({str(number): {"macs": 1, "parameters": 1} for number in range(101)})
+
+
 @pytest.mark.parametrize(
-    "entry", ["[1]", "no JSON", '{"total": {"macs": "many"}}', '{"a": {"macs": 1e999, "parameters": 1}}', "[" * 200_000]
+    "entry",
+    [
+        "[1]",
+        "no JSON",
+        '{"total": {"macs": "many"}}',
+        '{"a": {"macs": 1e999, "parameters": 1}}',
+        "[" * 200_000,
+        MANY_PARTS,
+    ],
 )
 def test_inspect_leaves_out_a_cost_that_is_none(onnx: Path, tmp_path: Path, entry: str) -> None:
     model = onnx_package.load(onnx)

@@ -211,3 +211,8 @@ def test_zones_are_drawn_and_told_and_rules_make_alerts(
     assert "roof" in str(refused.exception) and isinstance(refused.exception, InputError)
     with pytest.raises(InputError, match="--rules"):
         detect(video, Outputs(alerts="alerts.jsonl"), model)
+    for name in ("zones", "rules"):  # also where no output needs them
+        (tmp_path / f"{name}.json").write_text(f'{{"v": 1, "{name}": [{{"name": NaN}}]}}')
+        with pytest.raises(InputError, match=rf"{name}\.json: an entry has no name"):
+            detect(video, Outputs(json="only.jsonl", **{name: f"{name}.json"}), model)
+    assert not Path("only.jsonl").exists()

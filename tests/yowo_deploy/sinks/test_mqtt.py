@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -327,6 +328,16 @@ def test_what_is_no_broker_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InputError, match=r"broker's address|prefix of topics") as caught:
         MqttBroker(url)
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", ["u" * 70_000, "\udcff", "a\0b"], ids=["long", "no UTF-8", "nul"])
+def test_a_user_or_a_password_that_mqtt_cannot_send_is_refused(odd: str) -> None:
+    for url, password in ((f"mqtt://{quote(odd, errors='surrogateescape')}@host/x", None), ("mqtt://u@host/x", odd)):
+        if password is None and odd == "\udcff":
+            continue  # an address has %XX of UTF-8
+        with pytest.raises(InputError, match="longer than 65,535 bytes, or no text in UTF-8") as caught:
+            MqttBroker(url, password)
+        assert len(str(caught.value)) < 200
 
 
 def test_an_unknown_form_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 
 from tests.waiting import NEVER_S, wait_until
 from tests.yowo_deploy.sinks.receiver import Answer, Receiver
+from yowo_deploy.detection.receivers import Receivers
 from yowo_deploy.errors import InputError
 from yowo_deploy.postprocess.events import Events
 from yowo_deploy.result import Result
@@ -89,6 +91,13 @@ def test_the_signature_is_that_of_its_time() -> None:
     assert webhook.signature(b"key", 7, b"{}") == f"t=7,v1={expected}"
 
 
+def test_a_secret_may_be_any_bytes_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environb, b"SECRET_OF_BYTES", b"\xffkey")
+    secret = Receivers(webhook="https://h", webhook_secret_env="SECRET_OF_BYTES").secret()
+    with Webhook("https://host/", secret) as made:
+        assert made._secret == b"\xffkey"
+
+
 def test_a_message_is_tried_again_with_the_same_key_and_a_new_time(made_up: MadeUp) -> None:
     times = iter(range(1000, 2000))
     statuses = iter([503, 429, 408, 200, 200, 400, 200])
@@ -125,7 +134,9 @@ def test_a_snapshot_is_a_jpeg_of_the_frame_with_its_boxes(made_up: MadeUp) -> No
     assert cv2.imdecode(np.frombuffer(base64.b64decode(large), np.uint8), 1).shape == (360, 640, 3)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.0.0.1", "[::1]", "169.254.169.254"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "10.0.0.1", "[::1]", "169.254.169.254", "127.1", "0x7f000001", "2130706433"]
+)
 def test_a_private_address_must_be_allowed(host: str) -> None:
     with pytest.raises(InputError, match="is a private address: allow it with --webhook-private"):
         WebhookSink(f"http://{host}/{CANARY}")

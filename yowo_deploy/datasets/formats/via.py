@@ -67,6 +67,8 @@ def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tup
 def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]]) -> None:
     """The boxes of a video, from its moments and their labels."""
     fps = rows.known_fps()
+    if odd := [row["z"] for row, _ in labelled if not isinstance(row["z"], list)]:
+        raise DatasetError(f"{where}: times {odd[0]!r}, expected a list of seconds")
     stretches = [(row["z"], labels) for row, labels in labelled if not row.get("xy") and len(row["z"]) == 2]
     if len(stretches) > MAX_STRETCHES:
         raise DatasetError(f"{where}: {len(stretches)} stretches of time, expected {MAX_STRETCHES} at most")

@@ -81,7 +81,7 @@ class OnnxWalk {
     std::string key, value, domain, graph;
     std::uint64_t version = 0, set = 0;
     each(content, {bits({1, 5}), bits({2, 3, 4, 6, 7, 8, 14, 25}), 0, bits({8, 14, 25})}, [&](const Field& field) {
-      if (field.number == 1) version = field.value;
+      if (field.number == 1) version = small(field.value);
       if (field.number == 25) refuse("defines functions of its own; our graphs have none, so it is refused");
       if (field.number == 8) {
         domain.clear(), set = 0;
@@ -89,17 +89,16 @@ class OnnxWalk {
           if (part.number == 1) domain = utf8(part.text);
           if (part.number == 2) set = part.value;
         });
-        if (domain.empty() || domain == "ai.onnx") file.opset = static_cast<std::int64_t>(set);
+        if (!domain.empty() && domain != "ai.onnx") return;
+        if (file.opset) refuse("imports the standard operators twice, so it is refused");
+        file.opset = static_cast<std::int64_t>(small(set));
       }
       if (field.number == 14) {
         key.clear(), value.clear();
         each(field.text, pair, [&](const Field& part) { (part.number == 1 ? key : value) = utf8(part.text); });
-        file.metadata[key] = value;
+        if (!file.metadata.emplace(key, value).second) refuse("has an entry of metadata twice, so it is refused");
       }
-      if (field.number == 7) {
-        graph.reserve(field.text.size() + 64);
-        append_graph(graph, field.text);
-      }
+      if (field.number == 7) graph.reserve(field.text.size() + 64), append_graph(graph, field.text);
     });
     append_shared(graph, shared);
     if (graph_.nodes.empty() || !file.opset) refuse("is not an ONNX file: it holds no graph");
@@ -137,6 +136,7 @@ class OnnxWalk {
   static constexpr Known pair{0, 6, 0, 0};
 
   [[noreturn]] void refuse(const std::string& why) const { throw ModelFileError(path_ + " " + why); }
+  std::uint64_t small(std::uint64_t number) const { return number > 100 ? (broken(), 0) : number; }
   [[noreturn]] void broken() const { refuse("is not an ONNX file, or is cut off"); }
 
   // Refuses what is longer than needed: readers cut such numbers each in their own way.

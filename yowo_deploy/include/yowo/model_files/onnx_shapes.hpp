@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -47,6 +48,9 @@ class OnnxShapes {
                       " numbers: more than any YOWO graph, so it is refused"));
       }
     }
+    std::set<std::string> names;
+    for (const OnnxValue& value : graph_.outputs)
+      if (!names.insert(value.name).second) refuse("puts out a value twice, so it is refused");
     for (const OnnxValue& value : graph_.outputs)
       if (!known_.count(value.name)) refuse("puts out a value that nothing makes, so it is refused");
     return std::move(known_);
