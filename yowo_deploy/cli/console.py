@@ -327,16 +327,18 @@ class ConsoleReporter(Reporter):
 
 
 def _plain_lines(label: str, total: float | None) -> Callable[..., None]:
-    start = last = monotonic()
+    last = monotonic()
+    begun: tuple[float, float] | None = None  # when, and what was done by then: a resumed run begins in its middle
 
     def update(completed: float, note: str = "") -> None:
-        nonlocal last
+        nonlocal last, begun
         now = monotonic()
+        begun = begun or (now, completed)
         if now - last < PLAIN_EVERY_S:
             return
-        last = now
+        last, made = now, completed - begun[1]
         share = f"{100 * completed / total:.0f} %" if total else f"{completed:g}"
-        left = f", {(now - start) * (total - completed) / completed / 60:.1f} min left" if total and completed else ""
+        left = f", {(now - begun[0]) * (total - completed) / made / 60:.1f} min left" if total and made > 0 else ""
         tell(f"{label}: {share}{left}  {note}")
 
     return update

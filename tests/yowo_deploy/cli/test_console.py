@@ -111,3 +111,14 @@ def test_labels_are_the_lines_of_a_file_whatever_its_signs_are(tmp_path: Path) -
     (tmp_path / "labels.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(InputError, match="is not text in UTF-8"):
         parse_labels(str(tmp_path / "labels.txt"))
+
+
+def test_the_time_left_of_a_resumed_run_counts_what_this_process_did(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter([0.0, 0.0, 60.0])
+    monkeypatch.setattr(console, "monotonic", lambda: next(times))
+    update = console._plain_lines("training", 1.0)
+    update(0.5)
+    update(0.6)  # a tenth in a minute
+    assert capsys.readouterr().err.startswith("training: 60 %, 4.0 min left")
