@@ -27,7 +27,7 @@ from tests.hostile.onnx_files import file
 from tests.hostile.spec_texts import PLAN
 from tests.hostile.writers import TRAINERS, WRITERS, Writer, prepared
 from yowo_deploy.errors import YowoError
-from yowo_deploy.model_files.checksum import add_checksum
+from yowo_deploy.model_files.checksum import with_checksum
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.plan_record import read_plan, read_verified, to_name, write_plan
@@ -179,7 +179,7 @@ def _files_with_checksums(folder: Path) -> list[tuple[Path, int, Callable[[], ob
 
     small, large, plan = folder / "small.onnx", folder / "default.onnx", folder / "m.plan"
     small.write_bytes(file())
-    add_checksum(small)
+    small.write_bytes(with_checksum(small.read_bytes()))
     shutil.copy(model_path("default"), large)
     tables = [folder / "m.pt", folder / "m.safetensors"]
     spec = ModelSpec(labels=("a",), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))

@@ -17,17 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-from onnx import numpy_helper
-
 from yowo_deploy.backends.base import check_shapes
 from yowo_deploy.backends.cuda import open_cuda
 from yowo_deploy.backends.streaming import Keeping
 from yowo_deploy.backends.trt import library, listen
 from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import atomic_write, existing_file, sha256_of
-from yowo_deploy.model_files.onnx_reader import read_onnx_file, recorded_cost
+from yowo_deploy.model_files.onnx_graph import UINT8
+from yowo_deploy.model_files.onnx_reader import OnnxFile, read_onnx_file, recorded_cost
 from yowo_deploy.model_files.plan_record import Flavour, PlanFile, read_plan, read_verified, to_name, write_plan
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY
 from yowo_deploy.spec import ModelSpec
@@ -110,7 +107,7 @@ def build_plan(
     source = existing_file(onnx, "ONNX file")
     file = read_onnx_file(source)
     spec = file.spec
-    refuse_zero_points(file.model_bytes(), source)
+    refuse_zero_points(file)
     trt, gpu = check_library(options.flavour)
     logger, errors = listen(trt)
     builder = trt.Builder(logger)
@@ -150,14 +147,13 @@ def build_plan(
     return False
 
 
-def refuse_zero_points(content: bytes, source: Path) -> None:
+def refuse_zero_points(file: OnnxFile) -> None:
     """Raise an InputError for a file whose INT8 is not symmetric, which TensorRT's parser would refuse."""
-    graph = onnx.load_model_from_string(content).graph
-    wanted = {node.input[2] for node in graph.node if node.op_type in QUANTIZERS and len(node.input) > 2}
-    points = [numpy_helper.to_array(each) for each in graph.initializer if each.name in wanted]
-    if any(each.any() or each.dtype == np.uint8 for each in points):
+    wanted = {node.inputs[2] for node in file.graph.nodes if node.operator in QUANTIZERS and len(node.inputs) > 2}
+    points = [tensor for tensor in file.graph.tensors if tensor.name in wanted]
+    if any(any(each.values) or each.dtype == UINT8 for each in points):
         raise InputError(
-            f"{source} is INT8 for another backend, with zero points that TensorRT does not take: "
+            f"{file.path} is INT8 for another backend, with zero points that TensorRT does not take: "
             f"export it from its float32 model with --int8 --target tensorrt"
         )
 

@@ -48,7 +48,6 @@ ELSEWHERE = {
     "training/yowo_training/trainer.py:_is_over": "one has it, the other was written a moment ago",
     "training/yowo_training/models/backbones/efficientnet.py:EfficientNetLite0.load_imagenet": "of a package",
     "export/yowo_export/parity/report.py:_picture": "it was written a moment ago",
-    "export/yowo_export/precision/convert.py:_Work.__post_init__": "it was written a moment ago",
 }
 
 

@@ -38,7 +38,7 @@ from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import YowoError
 from yowo_deploy.model_files import plan_record
-from yowo_deploy.model_files.checksum import ONNX_MARK, add_checksum
+from yowo_deploy.model_files.checksum import ONNX_MARK, with_checksum
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import checked_file, read_onnx_file, read_spec
 from yowo_deploy.model_files.plan_record import PlanFile, read_plan, write_plan
@@ -209,7 +209,7 @@ def test_a_checksum_is_verified_as_in_python(
 ) -> None:
     file = tmp_path / "sealed.onnx"
     file.write_bytes(onnx_model(spec).SerializeToString())
-    add_checksum(file)
+    file.write_bytes(with_checksum(file.read_bytes()))
     whole = file.read_bytes()
     assert inspected(built, file)[0] == "onnx"
     damaged = [bytearray(whole) for _ in range(0, len(whole), len(whole) // 20)]

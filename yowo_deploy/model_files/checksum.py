@@ -60,8 +60,8 @@ def checksum(content: bytes | bytearray | memoryview, at: int) -> bytes:
     return b"%08x" % zlib.crc32(view[at + DIGITS :], zlib.crc32(view[:at]))
 
 
-def add_checksum(path: Path) -> None:
-    """Put its checksum in front of an ONNX file that has none."""
-    content = bytearray(ONNX_MARK + b"0" * DIGITS + path.read_bytes())
-    content[len(ONNX_MARK) : len(ONNX_MARK) + DIGITS] = checksum(content, len(ONNX_MARK))
-    path.write_bytes(content)
+def with_checksum(content: bytes) -> bytearray:
+    """An ONNX file that has none, its checksum in front."""
+    marked = bytearray(ONNX_MARK + b"0" * DIGITS + content)
+    marked[len(ONNX_MARK) : len(ONNX_MARK) + DIGITS] = checksum(marked, len(ONNX_MARK))
+    return marked

@@ -1,14 +1,13 @@
-"""Loss of detection scores and of raw accuracy of a converted file against its float32 reference."""
+"""Loss of detection scores and of raw accuracy of a converted network against its float32 reference."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from yowo_deploy.arrays import Float
-from yowo_deploy.backends.loader import open_model
 from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.postprocess.decode import detect
 from yowo_export.sample_clips import Clips
@@ -34,49 +33,44 @@ class Damage:
 
 
 class Judge:
-    """Clips and the reference's answers to them.
+    """A float32 network's answers to some clips.
 
     Args:
-        reference: an ONNX file in float32.
-        engine: runs both files.
+        expected: (A * (5 + C), rows, columns) each, in the order of the clips.
     """
 
-    def __init__(self, reference: Path, clips: Clips, engine: str = "onnxruntime") -> None:
-        self._engine, self._clips, self._spec = engine, clips, clips.spec
-        self._expected = self._answers(reference)
+    def __init__(self, expected: Iterable[Float], clips: Clips) -> None:
+        self._expected, self._clips, self._spec = list(expected), clips, clips.spec
         self._detections = [
             detect(raw, self._spec, size_wh) for raw, size_wh in zip(self._expected, clips.sizes, strict=True)
         ]
-
-    @property
-    def count(self) -> int:
-        """Number of clips."""
-        return len(self._clips)
 
     @property
     def detections(self) -> int:
         """Number of the reference's detections above its display threshold."""
         return sum(map(len, self._detections))
 
-    def damage(self, candidate: Path, every: int = 1) -> Damage:
-        """Damage of a file for the same task, on each `every`-th clip."""
-        lost = total = raw = 0.0
+    def damage(
+        self, answers: Iterable[Float], every: int = 1, accept: Callable[[Damage], bool] = lambda damage: True
+    ) -> Damage:
+        """Damage of a network for the same task, by its answers to each `every`-th clip.
+
+        Args:
+            accept: the damage so far, of all scores, never falls: once it is not accepted, it is the result and no
+                further answer is computed.
+        """
+        total = sum(float(wanted.confidence.sum()) for wanted in self._detections[::every])
+        lost, found = 0.0, Damage(0.0, 0.0)
         columns = (self._expected, self._detections, self._clips.sizes)
-        for expected, wanted, size_wh, answer in zip(
-            *(each[::every] for each in columns), self._answers(candidate, every), strict=True
-        ):
+        for expected, wanted, size_wh, answer in zip(*(each[::every] for each in columns), answers, strict=True):
             if not np.isfinite(answer).all():
                 return Damage(100.0, np.inf)
-            raw = max(raw, float(np.abs(answer - expected).max() / max(1.0, np.abs(expected).max())))
-            found = detect(answer, self._spec, size_wh, self._spec.evaluation_threshold)
-            lost += _lost(wanted, found)
-            total += float(wanted.confidence.sum())
-        return Damage(100 * lost / total if total else 0.0, raw)
-
-    def _answers(self, model: Path, every: int = 1) -> list[Float]:
-        # No precision option: each file runs in the precision that it records.
-        with open_model(model, self._engine) as backend:
-            return [backend.infer(self._clips.clip(index)[None])[0] for index in range(0, self.count, every)]
+            raw = float(np.abs(answer - expected).max() / max(1.0, np.abs(expected).max()))
+            lost += _lost(wanted, detect(answer, self._spec, size_wh, self._spec.evaluation_threshold))
+            found = Damage(100 * lost / total if total else 0.0, max(found.raw, raw))
+            if not accept(found):
+                break
+        return found
 
 
 def _lost(wanted: Detections, found: Detections) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,17 +16,17 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write, work_folder
-from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
+from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, OnnxFile, read_onnx_file, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden, golden_record
 from yowo_deploy.reporter import Reporter
-from yowo_deploy.spec import METADATA_KEY, ModelSpec
+from yowo_deploy.spec import METADATA_KEY
 from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
 from yowo_export.graph.module_names import block_of, name_blocks
 from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
-from yowo_export.graph.source import load_graph
+from yowo_export.graph.source import add_shapes, graph_of
 from yowo_export.precision.accuracy_drop import Damage, Judge
 from yowo_export.precision.fp16 import lower, overflowing, rehearse
 from yowo_export.precision.int8 import (
@@ -38,6 +38,7 @@ from yowo_export.precision.int8 import (
     quantize,
     quantize_before_pooling,
 )
+from yowo_export.precision.partial_runs import PartialRuns, answers
 from yowo_export.precision.ranges import Method, reach, tensor_ranges
 from yowo_export.sample_clips import Clips
 from yowo_export.streaming.cut import shared_nodes
@@ -123,27 +124,29 @@ def lower_model(
         ParityError: the limit of the drop cannot be held.
         OutputError: the file cannot be written.
     """
-    spec = _source_spec(source)
-    if spec.precision != "fp32":
-        raise InputError(f"{source} is {spec.precision} already: start from the checkpoint or the fp32 file")
+    file = _source(source)
+    if file.spec.precision != "fp32":
+        raise InputError(f"{source} is {file.spec.precision} already: start from the checkpoint or the fp32 file")
     reporter = reporter or Reporter()
     with work_folder() as name:
-        work = _Work(Path(name), source, spec, clips, wish, reporter)
-        judge = Judge(work.base, clips.some(judged))
-        reporter.message(f"{judge.detections} detections on {judge.count} clips to compare with")
+        work = _Work(Path(name), file, clips, wish, reporter)
+        some = clips.some(judged)
+        judge = Judge(answers(ir.from_proto(work.proto), some), some)
+        reporter.message(f"{judge.detections} detections on {len(some)} clips to compare with")
         if wish.max_drop is not None and not judge.detections:
             raise InputError("nothing is detected on the calibration clips, so --max-drop cannot hold: give others")
         if wish.precision == "int8" and POLICIES[wish.target].half_rest:
-            half = _Work(Path(name), source, spec, clips, Wish("fp16", fused=wish.fused), reporter)
-            work.single, work.overflow = half.settle(judge)[0], half.overflow
-            del half  # it holds a second copy of the weights
-        kept, ranking, damage = work.settle(judge)
+            half = replace(work, wish=Wish("fp16", fused=wish.fused), prepared=work.proto)
+            work.single, work.overflow = half.settle(judge, some)[0], half.overflow
+        kept, ranking, damage = work.settle(judge, some)
         if wish.max_drop is not None and not wish.fits(damage):
             raise ParityError(
                 f"{damage.score_lost:.2f} % of the scores are lost with every block in higher precision, more than the "
                 f"{wish.max_drop:g} % of --max-drop: not written"
             )
-        model = ir.load(work.write(kept, rehearsal=False))
+        model = work.candidate(kept, rehearsal=False)
+        model.metadata_props[METADATA_KEY] = file.spec.replace(precision=wish.precision).to_json()
+        model.metadata_props[GOLDEN_KEY] = golden_record(file.spec)
         model.metadata_props[PRECISION_KEY] = json.dumps(work.record(kept, damage))
         _write(model, output)
     return Outcome(damage, tuple(ranking), kept, tuple(sorted(work.overflow)), judge.detections, clips.sha256())
@@ -162,11 +165,11 @@ def store_anew(
         InputError: it is in bfloat16, and plain attention is wanted.
         OutputError: the file cannot be written.
     """
-    spec = _source_spec(source)
-    if attention == "plain" and spec.precision == "bf16":
+    file = _source(source)
+    if attention == "plain" and file.spec.precision == "bf16":
         raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
-    model = load_graph(source)
-    model.metadata_props[GOLDEN_KEY] = golden_record(spec)
+    model = graph_of(file)
+    model.metadata_props[GOLDEN_KEY] = golden_record(file.spec)
     model.metadata_props.pop(FORM_KEY, None)  # of the weights as they were
     name_blocks(model)
     (store_half if half_weights else store_single)(model)
@@ -179,62 +182,80 @@ def store_anew(
 
 @dataclass
 class _Work:
-    """Candidates for one conversion, written one after the other into a folder."""
+    """Candidates for one conversion, made one after the other.
+
+    Attributes:
+        prepared: the network that candidates are made of, where it is there already.
+    """
 
     folder: Path
-    source: Path
-    spec: ModelSpec
+    file: OnnxFile
     clips: Clips
     wish: Wish
     reporter: Reporter
-    overflow: set[str] = field(default_factory=set)
-    ranges: TensorsData | None = None
-    single: tuple[str, ...] = ()  # blocks that stay in float32 where the rest of an INT8 file is in half precision
+    prepared: onnx.ModelProto | None = None
+    overflow: set[str] = field(default_factory=set, init=False)
+    ranges: TensorsData | None = field(default=None, init=False)
+    single: tuple[str, ...] = field(default=(), init=False)  # float32 blocks of an INT8 file that is else in half
 
     def __post_init__(self) -> None:
-        self.base = self.folder / "fp32.onnx"
-        model = load_graph(self.source)
+        base = self.folder / "fp32.onnx"
+        if self.prepared is None:
+            model = self._network()
+            write_onnx(model, base)  # the calibrators want a file
+            self.proto = ir.to_proto(model)
+            add_shapes(self.proto)
+        else:
+            self.proto = self.prepared
+        model = ir.from_proto(self.proto)
+        nodes = list(model.graph) if self.wish.precision != "int8" else quantizable(model, self.wish.target)
+        self.blocks: dict[str, list[str]] = {}  # names of the nodes that can be lowered, by block, in the graph's order
+        for node in nodes:
+            self.blocks.setdefault(block_of(node), []).append(str(node.name))
+        if self.wish.precision == "int8":
+            with self.reporter.progress(f"ranges by {self.wish.method}", len(self.clips)) as update:
+                self.ranges = tensor_ranges(base, self.clips, self.wish.method, RANGED, update)
+        if self.wish.precision == "fp16":
+            with self.reporter.progress("values that half precision cannot hold", len(self.clips)) as update:
+                ranges = tensor_ranges(base, self.clips, "minmax", on_clip=update)
+            self.overflow = overflowing(model, reach(ranges))
+
+    def _network(self) -> ir.Model:
+        """The float32 network, its attention plain, in the form that the policy wants."""
+        model = graph_of(self.file)
         model.metadata_props.pop(FORM_KEY, None)
         name_blocks(model)
         store_single(model)
         split_attention(model)  # ONNX Runtime's quantizer takes opset 20 at most
         if self.wish.precision == "int8" and POLICIES[self.wish.target].conv3d_as_2d and has_grouped_3d(model):
-            conv3d_as_2d(model, shared_nodes(model, self.spec) if self.wish.streaming else ())
+            conv3d_as_2d(model, shared_nodes(model, self.file.spec) if self.wish.streaming else ())
         RemoveUnusedNodesPass()(model)  # with its initializers, of which ONNX Runtime would warn
-        write_onnx(model, self.base)
-        self.proto = onnx.load(self.base)
-        if self.wish.precision == "int8":
-            with self.reporter.progress(f"ranges by {self.wish.method}", len(self.clips)) as update:
-                self.ranges = tensor_ranges(self.base, self.clips, self.wish.method, RANGED, update)
-        if self.wish.precision == "fp16":
-            with self.reporter.progress("values that half precision cannot hold", len(self.clips)) as update:
-                ranges = tensor_ranges(self.base, self.clips, "minmax", on_clip=update)
-            self.overflow = overflowing(model, reach(ranges))
+        return model
 
-    def settle(self, judge: Judge) -> tuple[tuple[str, ...], list[tuple[str, Damage]], Damage]:
+    def settle(self, judge: Judge, clips: Clips) -> tuple[tuple[str, ...], list[tuple[str, Damage]], Damage]:
         """Blocks to leave in higher precision, the ranking if one was needed, and the damage then."""
-        damage = judge.damage(self.write(()))
+        damage = self.damage(judge, clips, ())
         if self.wish.fits(damage) and not self.wish.rank:
             return (), [], damage
-        ranking = self.ranking(judge)
-        kept = self.keep_least(judge, [block for block, _ in ranking])
-        return kept, ranking, judge.damage(self.write(kept))
+        ranking = self.ranking(judge, clips)
+        kept, damage = self.keep_least(judge, clips, [block for block, _ in ranking])
+        return kept, ranking, damage
 
-    def blocks(self) -> list[str]:
-        """Names of the blocks that can be lowered, in the order of the graph."""
-        model = ir.load(self.base)
-        nodes = list(model.graph) if self.wish.precision != "int8" else quantizable(model, self.wish.target)
-        return list(dict.fromkeys(map(block_of, nodes)))
+    def candidate(
+        self, kept: Collection[str], rehearsal: bool = True, network: onnx.ModelProto | None = None
+    ) -> ir.Model:
+        """The network with those blocks in higher precision, as a rehearsal (see `rehearse`) or final.
 
-    def write(self, kept: Collection[str], rehearsal: bool = True) -> Path:
-        """The file with those blocks in higher precision, as a rehearsal (see `rehearse`) or final."""
-        path = self.folder / "candidate.onnx"
-        proto = self.proto
+        Args:
+            network: a part of it.
+        """
+        proto = network or self.proto
         if self.ranges is not None:
-            wanted = [str(n.name) for n in quantizable(ir.load(self.base), self.wish.target) if block_of(n) not in kept]
-            proto = quantize(proto, self.ranges, wanted, self.wish.target)
-        if self._half() is not None:
-            proto = onnx.shape_inference.infer_shapes(proto)
+            there = {node.name for node in proto.graph.node}
+            names = [name for block, names in self.blocks.items() if block not in kept for name in names]
+            proto = quantize(proto, self.ranges, [name for name in names if name in there], self.wish.target)
+            if self._half() is not None:
+                add_shapes(proto)
         model = ir.from_proto(proto)
         model.graph.sort()  # the quantizer puts its nodes at the end
         quantize_before_pooling(model)
@@ -248,32 +269,43 @@ class _Work:
             )
         if self.ranges is not None and POLICIES[self.wish.target].conv3d_as_2d:
             store_half(model)  # weights that stay float, 20 MB of 140 in ResNeXt-101
-        model.metadata_props[METADATA_KEY] = self.spec.replace(precision=self.wish.precision).to_json()
-        model.metadata_props[GOLDEN_KEY] = golden_record(self.spec)
-        write_onnx(model, path)
-        return path
+        return model
 
-    def ranking(self, judge: Judge) -> list[tuple[str, Damage]]:
+    def damage(self, judge: Judge, clips: Clips, kept: Collection[str]) -> Damage:
+        """Damage with those blocks in higher precision; where it does not fit, as much of it as shows that."""
+        return judge.damage(answers(self.candidate(kept), clips), accept=self.wish.fits)
+
+    def ranking(self, judge: Judge, clips: Clips) -> list[tuple[str, Damage]]:
         """Damage of every block when only that block is lowered, worst first."""
-        blocks, found = self.blocks(), []
         every = 1 if self.wish.rank or self.wish.precision == "int8" else ORDERED_BY
-        with self.reporter.progress(f"{self.wish.precision} block by block", len(blocks)) as update:
-            for done, block in enumerate(blocks, 1):
-                found.append((block, judge.damage(self.write([other for other in blocks if other != block]), every)))
+        runs, found = PartialRuns(self.proto, self.blocks, clips, every), []
+        runs.store(self.candidate(self.blocks))
+        with self.reporter.progress(f"{self.wish.precision} block by block", len(self.blocks)) as update:
+            for done, block in enumerate(self.blocks, 1):
+                model = self.candidate(self.blocks.keys() - {block}, network=runs.part(block))
+                found.append((block, judge.damage(runs.answers(model), every)))
                 update(done, f"{block or '(none)'}: {found[-1][1].score_lost:.2f} % lost")
         return sorted(found, key=lambda pair: pair[1], reverse=True)
 
-    def keep_least(self, judge: Judge, worst_first: list[str]) -> tuple[str, ...]:
-        """The fewest of the worst blocks whose exclusion meets the limit, by bisection: excluding more loses less."""
-        low, high = 0, len(worst_first)
+    def keep_least(self, judge: Judge, clips: Clips, worst_first: list[str]) -> tuple[tuple[str, ...], Damage]:
+        """The fewest of the worst blocks whose exclusion meets the limit, and the damage then.
+
+        By bisection: excluding more loses less.
+        """
+        low, high, found = 0, len(worst_first), None
         while low < high:
             middle = (low + high) // 2
-            damage = judge.damage(self.write(worst_first[:middle]))
+            damage = self.damage(judge, clips, worst_first[:middle])
+            fits = self.wish.fits(damage)
             self.reporter.message(
-                f"{middle} blocks in higher precision: {damage.score_lost:.2f} % lost, raw {damage.raw:.1e}"
+                f"{middle} blocks in higher precision: {'' if fits else 'at least '}{damage.score_lost:.2f} % lost, "
+                f"raw {damage.raw:.1e}"
             )
-            low, high = (low, middle) if self.wish.fits(damage) else (middle + 1, high)
-        return tuple(worst_first[:low])
+            low, high = (low, middle) if fits else (middle + 1, high)
+            found = damage if fits else found
+        if found is None:  # all of them are excluded, which was not tried
+            found = self.damage(judge, clips, worst_first)
+        return tuple(worst_first[:low]), found
 
     def record(self, kept: Collection[str], damage: Damage) -> dict[str, Any]:
         """The conversion record for the file's metadata."""
@@ -316,8 +348,8 @@ def damage_report(title: str, outcome: Outcome, made_of: Mapping[str, str]) -> s
     return html_report(title, [Section("Sensitivity", pieces), provenance], lead)
 
 
-def _source_spec(source: Path) -> ModelSpec:
-    """The spec of a file whose weights go into another one; its golden frame is checked against preprocessing here.
+def _source(source: Path) -> OnnxFile:
+    """A file whose weights go into another one; its golden frame is checked against preprocessing here.
 
     Raises:
         ModelFileError: the source is no such file, or records other preprocessing, which the new file would hide.
@@ -331,7 +363,7 @@ def _source_spec(source: Path) -> ModelSpec:
         raise InputError(f"{source} takes {file.batch} clips a call: start from a file without --batch")
     if recorded := file.metadata.get(GOLDEN_KEY):
         check_golden(spec, recorded, str(source))
-    return spec
+    return file
 
 
 def _fuse(model: ir.Model) -> None:

@@ -14,6 +14,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from yowo_export.graph.builder import kernel_axes, only_reader
 from yowo_export.graph.conv3d_as_2d import TAP_KEY
+from yowo_export.graph.source import add_shapes
 
 RANGED = ("Conv", "Relu", "Clip")  # operators for whose inputs and outputs `quantize` needs ranges
 Target = Literal["openvino", "onnxruntime", "tensorrt"]
@@ -95,6 +96,9 @@ def quantize(model: onnx.ModelProto, ranges: TensorsData, nodes: Collection[str]
         operators += ["Relu", "Clip"]
         wanted += [n.name for n in copy.graph.node if n.op_type in operators and n.input[0] in written]
     activation = QuantType.QUInt8 if policy.unsigned else QuantType.QInt8
+    add_shapes(copy)
+    # The quantizer's own mark of a model whose values have shapes: without, it goes through files to infer them.
+    copy.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     quantizer = QDQQuantizer(copy, True, False, QuantType.QInt8, activation, ranges, wanted, [], operators, options)
     for name in _shortcuts(copy, nodes) if policy.shortcuts else ():
         quantizer.quantize_activation_tensor(name)

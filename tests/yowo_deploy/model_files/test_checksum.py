@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from yowo_deploy.errors import ModelFileError, YowoError
-from yowo_deploy.model_files.checksum import CHECKSUM_KEY, DIGITS, ONNX_MARK, add_checksum, checksum, has_checksum
+from yowo_deploy.model_files.checksum import CHECKSUM_KEY, DIGITS, ONNX_MARK, checksum, has_checksum, with_checksum
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, show_values
 from yowo_deploy.spec import ModelSpec
@@ -23,7 +23,7 @@ def file(onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path: Path) -> Pat
     path = tmp_path / "small.onnx"
     onnx.save(onnx_model(spec), path)
     assert not read_onnx_file(path).checked  # of a writer that records none
-    add_checksum(path)
+    path.write_bytes(with_checksum(path.read_bytes()))
     return path
 
 

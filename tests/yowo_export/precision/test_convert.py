@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
+from yowo_deploy.arrays import Float
 from yowo_deploy.backends import open_model
 from yowo_deploy.errors import InputError, ModelFileError, ParityError
 from yowo_deploy.model_files.onnx_reader import PRECISION_KEY, read_onnx_file, read_spec
@@ -22,6 +24,7 @@ from yowo_export.graph.module_names import block_of
 from yowo_export.precision import convert
 from yowo_export.precision.accuracy_drop import Damage, Judge
 from yowo_export.precision.convert import ORDERED_BY, RAW_LIMITS, Wish, damage_report, lower_model, store_anew
+from yowo_export.precision.partial_runs import PartialRuns, answers
 from yowo_export.sample_clips import Clips, take_clips
 
 
@@ -165,8 +168,8 @@ def test_a_file_that_is_fed_otherwise_than_it_says_is_not_written_anew(
 def test_a_judge_finds_nothing_in_the_same_file_and_something_in_a_spoilt_one(
     single: Path, clips: Clips, tmp_path: Path
 ) -> None:
-    judge = Judge(single, clips)
-    assert judge.damage(single) == Damage(0.0, 0.0) and judge.detections > 0
+    judge = Judge(answers(ir.load(single), clips), clips)
+    assert judge.damage(answers(ir.load(single), clips)) == Damage(0.0, 0.0) and judge.detections > 0
     model = onnx.load(single)
     for scale, expected in ((0.5, None), (np.nan, Damage(100.0, np.inf))):
         for tensor in model.graph.initializer:
@@ -174,7 +177,7 @@ def test_a_judge_finds_nothing_in_the_same_file_and_something_in_a_spoilt_one(
                 values = onnx.numpy_helper.to_array(tensor)
                 tensor.CopyFrom(onnx.numpy_helper.from_array((values * scale).astype(np.float32), tensor.name))
         onnx.save(model, tmp_path / "spoilt.onnx")
-        found = judge.damage(tmp_path / "spoilt.onnx")
+        found = judge.damage(answers(ir.load(tmp_path / "spoilt.onnx"), clips))
         assert found == expected if expected else (0 < found.score_lost <= 100 and found.raw > 0.1)
     assert Damage(1.0, 0.5) < Damage(2.0, 0.1) and Damage(1.0, 0.1) < Damage(1.0, 0.2)
 
@@ -185,12 +188,47 @@ def test_half_precision_is_ordered_by_some_clips_and_judged_on_all(
     seen: list[int] = []
     real = Judge.damage
 
-    def damage(judge: Judge, candidate: Path, every: int = 1) -> Damage:
+    def damage(judge: Judge, found: Iterable[Float], every: int = 1, **options: Any) -> Damage:
         seen.append(every)
-        return real(judge, candidate, every)
+        return real(judge, found, every, **options)
 
     monkeypatch.setattr(Judge, "damage", damage)
     monkeypatch.setattr(convert, "RAW_LIMITS", {"fp16": 2e-4})
     found = lower_model(single, tmp_path / "half.onnx", clips, Wish("fp16"), len(clips))
     assert found.kept and found.damage.raw <= 2e-4
     assert seen[0] == seen[-1] == 1 and seen.count(ORDERED_BY) == len(found.ranking) > 5
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish("fp16", rank=True),
+        Wish("int8", rank=True),
+        Wish("int8", "onnxruntime", rank=True),
+        Wish("int8", "tensorrt", "minmax", fused=False, rank=True),
+    ],
+    ids=lambda wish: f"{wish.precision} {wish.target}",
+)
+def test_a_block_is_ranked_as_if_the_whole_network_had_run(
+    wish: Wish, single: Path, tmp_path: Path, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = lower_model(single, tmp_path / "low.onnx", clips, wish, 4)
+    monkeypatch.setattr(PartialRuns, "part", lambda runs, change: runs._network)
+    whole = lower_model(single, tmp_path / "whole.onnx", clips, wish, 4)
+    expected, found = dict(whole.ranking), dict(fast.ranking)
+    assert found.keys() == expected.keys() and len(found) > 5
+    for block, damage in expected.items():
+        # Fused otherwise, sums of float32 differ by some 1e-6 of their size.
+        assert found[block].raw == pytest.approx(damage.raw, abs=1e-5), block
+        assert found[block].score_lost == pytest.approx(damage.score_lost, abs=1e-2), block
+
+
+def test_a_candidate_that_does_not_fit_is_not_run_on_all_clips(single: Path, clips: Clips) -> None:
+    expected = list(answers(ir.load(single), clips))
+    judge = Judge(expected, clips)
+    off = [raw + np.float32(0.5) for raw in expected]
+    limit = judge.damage(off[:1] + expected[1:]).raw / 2
+    read = iter(off)
+    found = judge.damage(read, accept=lambda damage: damage.raw <= limit)
+    assert limit < found.raw and len(list(read)) == len(clips) - 1
+    assert judge.damage(off, accept=lambda damage: True) == judge.damage(off)
