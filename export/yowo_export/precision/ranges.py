@@ -55,8 +55,9 @@ def tensor_ranges(
 
 
 def reach(ranges: TensorsData) -> dict[str, float]:
-    """The largest absolute value of each tensor in ranges."""
-    return {name: float(np.abs(np.asarray(data.range_value, np.float64)).max()) for name, data in ranges.items()}
+    """The largest absolute value of each tensor, sorted by name: ONNX Runtime's order changes with the process."""
+    found = {name: np.asarray(data.range_value, np.float64) for name, data in sorted(ranges.items())}
+    return {name: float(np.abs(each).max()) for name, each in found.items()}
 
 
 class _One(CalibrationDataReader):  # type: ignore[misc]  # untyped base

@@ -66,6 +66,7 @@ def test_a_lowered_file_runs_at_every_batch_and_carries_its_story(
     record = json.loads(file.metadata[PRECISION_KEY])
     assert record["clips"] == {"sha256": clips.sha256(), "count": 4, "videos": 3}
     assert ("reach" in record) == (wish.precision == "int8")
+    assert list(record.get("reach", ())) == sorted(record.get("reach", ()))  # the same file in every process
     batch = np.stack([clip for clip, _ in clips][:2])
     with open_model(tmp_path / "low.onnx", engine) as low, open_model(single, "onnxruntime") as reference:
         both, alone, expected = low.infer(batch), low.infer(batch[1:]), reference.infer(batch)
