@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from yowo_deploy.errors import InputError
 from yowo_export.graph.builder import ELEMENTWISE, ints, kernel_axes, numbers_of, only_reader
+from yowo_export.streaming.pairs import Pairs, find_pairs
 from yowo_export.streaming.reuse import Window
 
 _EACH = ELEMENTWISE | {"Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -27,12 +28,13 @@ class Layer:
 
     Attributes:
         node: a Conv; or a MaxPool, for its maximum over time (that over space belongs to the layer before it); or, as
-            the only layer, a ReduceMean over colours.
+            the first layer, a ReduceMean over colours, behind which only `pairs` may follow.
         window: how it slides over time.
         value: the output of the last node, in the graph before the rewrite.
         rounded: the DequantizeLinear that gives `value`, where the layer's own numbers are INT8.
         after: frame-wise nodes behind the node and before `rounded`.
         whole: whether `value` is the complete output of the layer: not where a maximum over time follows.
+        pairs: what the layer is, where it is maps of neighbouring frames; the node is the last of theirs then.
     """
 
     node: ir.Node
@@ -41,11 +43,14 @@ class Layer:
     rounded: ir.Node | None = None
     after: list[ir.Node] = field(default_factory=list)
     whole: bool = True
+    pairs: Pairs | None = None
 
     @property
     def map_shape(self) -> tuple[int, ...]:
         """Shape of one position of the output; one of the axes is time."""
         channels, *_, height, width = sides(self.value)
+        if self.pairs is not None:
+            channels = self.pairs.maps
         return (1, 1 if self.is_grey else channels, height, width)
 
     @property
@@ -58,7 +63,7 @@ class Layer:
     @property
     def is_grey(self) -> bool:
         """Whether the layer is the mean of a frame's colours: its output is (B, T, H, W), time where channels were."""
-        return self.node.op_type == "ReduceMean"
+        return self.node.op_type == "ReduceMean" and self.pairs is None
 
     @property
     def cost_of_tap(self) -> float:
@@ -76,6 +81,13 @@ class Layer:
         """Size of the node's output at one position."""
         channels, _, height, width = sides(self.node.outputs[0])
         return 4 * channels * height * width
+
+    @property
+    def bytes_touched(self) -> int:
+        """Size of all that is written, and of sums read again, for one position."""
+        if self.pairs is not None:
+            return self.pairs.bytes_of_place
+        return self.bytes_of_map + (2 * self.bytes_of_sum if self.node.op_type == "Conv" else 0)
 
 
 @dataclass
@@ -144,7 +156,12 @@ def find_chain(model: ir.Model, length: int) -> Chain:
     if stem is None:
         raise InputError("no 3-D convolution reads the frames: neighbouring clips share nothing that could be reused")
     if stem.op_type == "ReduceMean":
-        chain.layers.append(Layer(stem, Window(1, 1, 0, length), stem.outputs[0]))
+        [value] = stem.outputs
+        chain.layers.append(Layer(stem, Window(1, 1, 0, length), value))
+        if (pairs := find_pairs(model.graph, value, length)) is not None:
+            producer = pairs.value.producer()
+            assert producer is not None
+            chain.layers.append(Layer(producer, pairs.window, pairs.value, pairs=pairs))
     else:
         _follow(chain, stem)
     return dataclasses.replace(chain, whole=grey)

@@ -67,8 +67,7 @@ def _saved(chain: Chain, positions: Sequence[Positions]) -> float:
         saved += sum(len(signal.taps) for signal, _ in found) * layer.cost_of_tap
         first = found is positions[0]
         saved -= sum(cheapest_base(s, once, layer)[2] if first else len(s.taps) * layer.cost_of_tap for s in once)
-        touched = layer.bytes_of_map + (2 * layer.bytes_of_sum if layer.node.op_type == "Conv" else 0)
-        saved += (len(found) - len(once)) * touched * BYTE
+        saved += (len(found) - len(once)) * layer.bytes_touched * BYTE
     looked_at = 1 + max(tap.age for signal, _ in positions[0] for tap in signal.taps)
     saved += 0 if chain.whole else (len(positions[0]) - looked_at) * chain.frame_bytes * BYTE
     # State: each earlier value is read, and each signal that has one is written once. Then the last level is joined.

@@ -26,6 +26,7 @@ class Window:
         before: positions of padding before the first.
         length: positions that come out.
         ordered: whether taps differ, as in a convolution; False for a maximum.
+        starts: positions of its input where it begins, if those are not `stride` apart.
     """
 
     kernel: int
@@ -33,6 +34,12 @@ class Window:
     before: int
     length: int
     ordered: bool = True
+    starts: tuple[int, ...] = ()
+
+    @property
+    def begins(self) -> Sequence[int]:
+        """Where the kernel begins, by position that comes out; below 0 in the padding."""
+        return self.starts or range(-self.before, self.length * self.stride - self.before, self.stride)
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,7 @@ def frame_positions(length: int) -> Positions:
 def slide(positions: Positions, window: Window, level: int) -> Positions:
     """Output positions of a layer from its input positions."""
     found = []
-    for at in range(window.length):
-        start = at * window.stride - window.before
+    for start in window.begins:
         # Taps in the padding drop out; so positions that see the same part of it get equal taps, hence equal signals.
         seen = [(k, *positions[start + k]) for k in range(window.kernel) if 0 <= start + k < len(positions)]
         # Ages count from the newest input, whose arrival completes the signal.

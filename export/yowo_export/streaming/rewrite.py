@@ -117,6 +117,7 @@ class _Streaming:
         self._new = NodeBuilder(model.graph, "stream")
         self._now: dict[State, ir.Value] = {}
         self._past: dict[tuple[State, int], ir.Value] = {}
+        self._depths: dict[ir.Value, int] = {}
         self._sums = signals([each for each in reads(positions[-1]) if each[0].level == 0])
         self._window = 1 + max(tap.age for signal in self._sums for tap in signal.taps)
         if chain.whole:
@@ -168,6 +169,9 @@ class _Streaming:
             layer = self._chain.layers[signal.level]
             if layer.is_grey:
                 made = self._new.like(layer.node, self._stem, {"keepdims": 1})
+            elif layer.pairs is not None:
+                frames = {tap.age: tap.source for tap in signal.taps}
+                made = layer.pairs.last(self._new, lambda age: self._map(frames[age], age))
             else:
                 made = self._sum(signal) if signal.level == 0 else self._slid(signal)
             self._now[signal, False] = self._after(layer, made)
@@ -237,6 +241,8 @@ class _Streaming:
             pieces = [self._new.node("Unsqueeze", [piece, axes]) for piece in pieces]
         axis = {"axis": 1 if layer.is_grey else 2}
         whole = self._new.node("Concat", pieces, axis) if len(pieces) > 1 else pieces[0]
+        if layer.pairs is not None:  # maps, then pairs: as channels
+            whole = self._new.node("Reshape", [whole, self._new.constant([1, *sides(layer.value)])])
         return whole if layer.rounded is None else self._new.like(layer.rounded, whole)
 
     def _made(self, state: State) -> ir.Value:
@@ -296,11 +302,14 @@ class _Streaming:
 
     def _depth(self, value: ir.Value) -> int:
         """How many frames of warm-up the value needs: the longest chain of state behind it."""
-        for (state, _), past in self._past.items():
-            if past is value:
-                return 1 + self._depth(self._made(state))
-        producer = value.producer()
-        return max((self._depth(each) for each in producer.inputs if each is not None), default=0) if producer else 0
+        if value not in self._depths:
+            producer = value.producer()
+            before = [each for each in producer.inputs if each is not None] if producer else []
+            self._depths[value] = max(map(self._depth, before), default=0)
+            for (state, _), past in self._past.items():
+                if past is value:
+                    self._depths[value] = 1 + self._depth(self._made(state))
+        return self._depths[value]
 
 
 def _source(node: ir.Node) -> ir.Value:

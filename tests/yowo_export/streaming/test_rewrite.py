@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from yowo_deploy.backends.onnx_session import FrameEngine
 from yowo_deploy.cli import cli
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import InputError, ParityError
-from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
@@ -42,7 +43,7 @@ from yowo_training.checkpoints.checkpoint import Checkpoint
 from yowo_training.models.backbones import BACKBONES_3D
 from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.backbones.mobilenet import Separable
-from yowo_training.models.backbones.motion import motion
+from yowo_training.models.backbones.motion import MAPS, motion
 from yowo_training.models.backbones.resnet import BasicBlock, ResNet3d
 from yowo_training.models.yowo import Yowo, YowoConfig
 
@@ -70,12 +71,14 @@ class SmallMotion(Backbone):
 
     out_channels = 8
 
-    def __init__(self) -> None:
+    def __init__(self, pairs: int = 8) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(40, 8, 3, 4, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, 4, padding=1))
+        self.pairs = pairs
+        stem = nn.Conv2d(MAPS * pairs, 8, 3, 4, padding=1)
+        self.features = nn.Sequential(stem, nn.ReLU(), nn.Conv2d(8, 8, 3, 4, padding=1))
 
     def forward(self, clips: Tensor) -> Tensor:
-        return self.features(motion(clips)).unsqueeze(2)  # type: ignore[no-any-return]
+        return self.features(motion(clips, self.pairs)).unsqueeze(2)  # type: ignore[no-any-return]
 
 
 def small_resnet() -> ResNet3d:
@@ -87,6 +90,7 @@ NETWORKS: dict[str, tuple[Callable[[], Backbone], int, str | None]] = {  # by ho
     "small_resnet": (small_resnet, 1, None),
     "small_mobile": (SmallMobile, 1, None),
     "small_motion": (SmallMotion, 2, None),
+    "small_pairs": (partial(SmallMotion, 7), 2, None),  # all of eight frames
     "small_flow": (SmallMobile, 1, "tiny3d"),
 }
 
@@ -245,6 +249,9 @@ def test_streams_of_one_engine_know_nothing_of_each_other(folder: Path) -> None:
         ("small_resnet", "int8", "openvino", "UINT8"),
         ("small_mobile", "int8", "onnxruntime", "FLOAT"),
         ("small_flow", "int8", "openvino", "UINT8"),
+        ("small_pairs", "fp16", "openvino", "FLOAT16"),
+        ("small_pairs", "int8", "openvino", "FLOAT"),
+        ("small_pairs", "int8", "onnxruntime", "FLOAT"),
     ],
 )
 def test_lower_precision_is_kept_as_narrow_as_it_is(
@@ -257,6 +264,7 @@ def test_lower_precision_is_kept_as_narrow_as_it_is(
     assert export_streaming(lowered, made) < LIMITS[precision]
     model = ir.load(made)
     assert {value.dtype.name for value in model.graph.outputs if value.name != "raw" and value.dtype} >= {kept}
+    assert name != "small_pairs" or {value.name for value in model.graph.outputs} == {"raw", "kept_1_0", "kept_0_1"}
     engine = "openvino" if target == "openvino" else "onnxruntime"
     with open_model(lowered, engine) as clips, open_model(made, engine) as frames:
         assert worst(clips, frames, noise(10, SPEC)) < LIMITS[precision]
@@ -268,6 +276,19 @@ def test_a_residual_stem_costs_thirteen_taps_a_frame(folder: Path) -> None:
     stem = [node for node in made.graph if node.op_type == "Conv" and node.inputs[1].shape[2:] == (7, 7)]  # type: ignore[union-attr,index]
     channels = [int(node.inputs[1].shape[1]) for node in stem]  # type: ignore[union-attr,index,call-overload]
     assert sum(channels) == 3 * 13  # of 3 * 44 in a clip: seven of the inner sum, and six of the clip's end
+
+
+@pytest.mark.parametrize("name", ["small_motion", "small_pairs"])
+def test_flow_is_computed_of_one_pair_a_frame(name: str, folder: Path) -> None:
+    """Wherever the pairs of a clip lie; earlier ones and a grey frame are state, of the size that the file states."""
+    made = streamed(ir.load(clip_file(folder, name, SPEC)), SPEC)
+    inferred = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(made)))
+    pools = [node.inputs[0].shape for node in inferred.graph if node.op_type == "AveragePool"]  # type: ignore[union-attr]
+    assert {shape[1] for shape in pools if shape is not None} == {1, 3}
+    shapes = {value.name: list(value.shape or ()) for value in made.graph.outputs if value.name != "raw"}
+    assert shapes == {"kept_1_0": [1, MAPS, 32, 32], "kept_0_1": [1, 1, 32, 32]}
+    stated = json.loads(made.metadata_props[STREAMING_KEY])
+    assert stated == {"frames": 1, "bytes": 4 * 32 * 32 * (7 * MAPS + 2)}
 
 
 def test_what_reads_no_3_d_convolution_is_refused_with_the_reason(folder: Path) -> None:
