@@ -49,8 +49,9 @@ def make_checkpoint(backbone: str, frames: int) -> Checkpoint:
     """The paper's architecture with random weights."""
     spec = ModelSpec(labels=LABELS, anchors=ANCHORS, clip_length=frames, attention_sign="release")
     torch.manual_seed(0)
-    model = Yowo(YowoConfig("darknet19", backbone, spec.output_channels, attention_sign="release")).eval()
-    return Checkpoint(model, spec)
+    shrink = 2 if backbone.endswith("_s16") or backbone.startswith("motion_lite0") else 1  # those shrink by 16, not 32
+    config = YowoConfig("darknet19", backbone, spec.output_channels, attention_sign="release", shrink_3d=shrink)
+    return Checkpoint(Yowo(config).eval(), spec)
 
 
 def prepare(checkpoint: Checkpoint, folder: Path, compiling: bool) -> None:
