@@ -72,7 +72,8 @@ def find_pairs(graph: ir.Graph, grey: ir.Value, length: int) -> Pairs | None:
     for node in graph:
         if (found := _found(node, channels, functions)) is not None:
             channels[node.outputs[0]] = found
-    ends = [value for value in channels if value.is_graph_output() or _is_read_outside(value, channels)]
+    inside = {value.producer() for value in channels}
+    ends = [value for value in channels if value.is_graph_output() or not inside.issuperset(value.consumers())]
     if len(ends) != 1 or ends == [grey]:
         return None
     [value] = ends
@@ -145,10 +146,6 @@ def _constants(node: ir.Node) -> list[list[float]]:
 def _in_space(axes: list[list[float]]) -> bool:
     """Whether the first of some constants are axes of (B, N, H, W), and only those of space."""
     return bool(axes) and bool(axes[0]) and {axis % 4 for axis in axes[0]} <= {2, 3}
-
-
-def _is_read_outside(value: ir.Value, channels: Channels) -> bool:
-    return any(use.node.outputs[0] not in channels for use in value.uses())
 
 
 class _Part:
