@@ -36,7 +36,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (4_025, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "command line and detection": (4_030, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_432, ("yowo_deploy/serving",)),
     "archive": (1_767, ("yowo_deploy/archive",)),
     "export": (5_269, ("export",)),
