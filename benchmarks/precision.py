@@ -12,17 +12,22 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime as ort
+import openvino as ov
 import torch
 
 from benchmarks.available import why_not
 from benchmarks.forms import make_checkpoint
-from yowo_deploy.backends.base import Backend
+from yowo_deploy.arrays import Float, Planes
+from yowo_deploy.backends.base import Backend, Engine
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_models, ratio_interval
 from yowo_deploy.datasets import open_dataset
@@ -30,7 +35,7 @@ from yowo_deploy.evaluation import evaluate_videos
 from yowo_deploy.files import write_text
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_spec
-from yowo_deploy.spec import METADATA_KEY, Precision
+from yowo_deploy.spec import METADATA_KEY, ModelSpec, Precision
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import export_onnx
 from yowo_export.precision.convert import Wish, lower_model, store_anew
@@ -47,13 +52,14 @@ WISHES = {
 }
 
 
+PLAIN = "plain.onnx"
 # Name -> file, engine and precision; the first is what the others are compared with.
 ROWS: dict[str, tuple[str, str, Precision | None]] = {
-    "plain export, onnxruntime fp32": ("plain.onnx", "onnxruntime", None),
+    "plain export, onnxruntime fp32": (PLAIN, "onnxruntime", None),
     "PyTorch eager": ("", "pytorch", None),
     "ours for onnxruntime, fp32": ("apart.onnx", "onnxruntime", None),
     "ours for onnxruntime, int8": ("int8_ort.onnx", "onnxruntime", None),
-    "plain export, openvino fp32": ("plain.onnx", "openvino", None),
+    "plain export, openvino fp32": (PLAIN, "openvino", None),
     "ours, openvino fp32": ("fp32.onnx", "openvino", None),
     "ours, openvino bf16": ("fp32.onnx", "openvino", "bf16"),
     "ours, openvino int8": ("int8_ov.onnx", "openvino", None),
@@ -74,13 +80,17 @@ def speed(folder: Path, backbone: str = "resnext101", frames: int = 16) -> None:
         wish = replace(WISHES[f"int8 for {target}"], max_drop=None)  # random weights detect nothing that could be lost
         lower_model(ours, folder / f"{name}.onnx", clips, wish, judged=1)
     models = {
-        name: open_model(folder / file, engine, precision=precision) if file else TorchBackend.of(checkpoint)
+        name: _opened(folder / file, engine, precision) if file else TorchBackend.of(checkpoint)
         for name, (file, engine, precision) in ROWS.items()
         if name not in absent
     }
     _measure(models, absent)
     for path in sorted(folder.glob("*.onnx")):
         print(f"{path.name}: {path.stat().st_size / 1e6:.0f} MB")
+
+
+def _opened(file: Path, engine: str, precision: Precision | None) -> Backend:
+    return PlainExport(file, engine) if file.name == PLAIN else open_model(file, engine, precision=precision)
 
 
 def _measure(models: Mapping[str, Backend], absent: Mapping[str, str]) -> None:
@@ -97,7 +107,7 @@ def _measure(models: Mapping[str, Backend], absent: Mapping[str, str]) -> None:
 
 
 def plain_export(checkpoint: Checkpoint, path: Path) -> None:
-    """What a user would write, and the spec so that our engines open it."""
+    """What a user would write, and the spec for `PlainExport`."""
     example = (torch.zeros(1, *checkpoint.spec.clip_shape),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -107,6 +117,25 @@ def plain_export(checkpoint: Checkpoint, path: Path) -> None:
     model = onnx.load(path)
     model.metadata_props.add(key=METADATA_KEY, value=checkpoint.spec.to_json())
     onnx.save(model, path)
+
+
+class PlainExport(Engine):
+    """A plain export on an engine alone, as its users run it: our reader takes what our exporter writes and no more."""
+
+    def __init__(self, path: Path, engine: str) -> None:
+        noted = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        self.name, self.spec = engine, ModelSpec.from_json(noted[METADATA_KEY])
+        self._run: Callable[[Planes], Any]
+        if engine == "onnxruntime":
+            session = ort.InferenceSession(path)
+            self._run = lambda clips: session.run(None, {session.get_inputs()[0].name: clips})
+        else:
+            request = ov.Core().compile_model(path, "CPU").create_infer_request()
+            self._run = lambda clips: request.infer([clips])
+
+    def infer(self, clips: Planes) -> Float:
+        """See `Backend`."""
+        return np.array(self._run(clips)[0])
 
 
 def accuracy(folder: Path, data: Path, every: int = 1) -> None:

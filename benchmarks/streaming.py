@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.forms import make_checkpoint
-from benchmarks.precision import plain_export
+from benchmarks.precision import PLAIN, PlainExport, plain_export
 from yowo_deploy.backends.base import Backend, Streaming
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval
@@ -103,7 +103,7 @@ def measure(folder: Path, seconds: float) -> None:
     print("\n| BGR to tubes | plain, ms | ours, ms | times as fast, 95 % | rounds | outside of the engine |")
     print("|---|---:|---:|---:|---:|---:|")
     with ExitStack() as stack:
-        plain = Way(stack.enter_context(open_model(folder / "plain.onnx", "onnxruntime")))
+        plain = Way(stack.enter_context(PlainExport(folder / PLAIN, "onnxruntime")))
         ours = Way(stack.enter_context(open_model(streaming_of(folder / "int8.onnx"), "openvino")))
         table = bench_calls([plain, ours], seconds, warmup=2)
     outside = f" {100 * float(np.median(ours.outside[2:])):.1f} % |"

@@ -28,7 +28,7 @@ from yowo_training.models.flops import cost
 # Word for the command line -> the command that made it.
 MODELS = {
     "default": "yowo-deploy train jhmdb21 --recipe yowo-lite --minutes 76, then yowo-lite+people --minutes 65, then "
-    "yowo-lite+actors --minutes 100 twice"
+    "yowo-lite+actors --minutes 100 twice, then yowo-lite+boxes three times"
 }
 FORMS = ("fp16", "int8 for {engine}")
 
