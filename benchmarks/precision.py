@@ -130,7 +130,8 @@ class PlainExport(Engine):
             session = ort.InferenceSession(path)
             self._run = lambda clips: session.run(None, {session.get_inputs()[0].name: clips})
         else:
-            request = ov.Core().compile_model(path, "CPU").create_infer_request()
+            exact = {"INFERENCE_PRECISION_HINT": "f32"}  # without it OpenVINO takes bf16 where the processor has it
+            request = ov.Core().compile_model(path, "CPU", exact).create_infer_request()
             self._run = lambda clips: request.infer([clips])
 
     def infer(self, clips: Planes) -> Float:
