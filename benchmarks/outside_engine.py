@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.detector import Detector
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.video.reader import open_video
@@ -24,17 +23,17 @@ def main() -> None:
     with open_video(path, allow_damaged=True) as reader:
         frames = list(reader)
     with Detector.open(model, threads=1) as detector:
-        infer, inside = detector.backend.infer, [0.0]
+        raw, inside = detector._inference.raw, [0.0]  # of whole clips, or of a stream
 
-        def timed(clips: Any) -> Float:
+        def timed(given: Planes, number: int) -> Float:
             start = time.process_time()
-            raw = infer(clips)
+            found = raw(given, number)
             inside[0] += time.process_time() - start
-            return raw
+            return found
 
         for frame in frames[:WARM]:
             detector.push(frame)
-        detector.backend.infer = timed  # type: ignore[method-assign]
+        detector._inference.raw = timed  # type: ignore[method-assign]
         linking, start = 0.0, time.process_time()
         for _ in range(ROUNDS):
             for frame in frames:
