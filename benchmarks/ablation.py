@@ -22,7 +22,7 @@ from yowo_training.checkpoints.checkpoint import load_checkpoint
 from yowo_training.recipes import Recipe, find_recipe
 from yowo_training.trainer import Budget, Run
 
-LITE = find_recipe("yowo-lite")
+LITE = replace(find_recipe("yowo-lite"), backbone_3d="motion_lite0")
 ALONE_2D = replace(LITE, backbone_3d=None, pretrained=("backbone_2d",), first_3d=0.0, heard_3d=1.0, auxiliary=0.0)
 ALONE_3D = replace(LITE, backbone_2d=None, pretrained=("backbone_3d",), heard_3d=1.0)
 VARIANTS: Mapping[str, Recipe] = {

@@ -62,7 +62,8 @@ def test_the_table_has_a_row_for_what_was_left_out(
     monkeypatch.setattr(precision, "make_checkpoint", lambda *_: type("Made", (), {"spec": None}))
     monkeypatch.setattr(precision.TorchBackend, "of", lambda _: Model(Path("eager"), "pytorch"))
     monkeypatch.setattr(precision, "why_not", lambda *asked: (steps.append("asked"), why_not(*asked))[1])
-    monkeypatch.setattr(precision, "open_model", Model)
+    for name in ("open_model", "PlainExport"):
+        monkeypatch.setattr(precision, name, Model)
     monkeypatch.setattr(precision, "bench_models", bench)
     precision.speed(tmp_path)
     rows = {row.split("|")[1].strip(): row for row in capsys.readouterr().out.splitlines()[2:]}

@@ -281,8 +281,8 @@ def test_a_session_is_made_of_what_was_read_whatever_lies_there_later(
         expected = opened.infer(clips)
     copy = Path(shutil.copy(file, tmp_path))
 
-    def then_changed(path: Path) -> OnnxFile:
-        found = read_onnx_file(path)
+    def then_changed(path: Path, sha256: str | None) -> OnnxFile:
+        found = read_onnx_file(path, sha256)
         path.write_bytes(b"of another")
         return found
 

@@ -390,7 +390,7 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
 def test_the_shipped_model_is_a_checkpoint_where_one_is_needed(video: Path, tmp_path: Path) -> None:
     made = tmp_path / "lite.safetensors"
     assert run("export", "default", "-o", made).exit_code == 0
-    assert json.loads(run("inspect", made, "--json").stdout)["backbone_3d"] == "motion_lite0"
+    assert json.loads(run("inspect", made, "--json").stdout)["backbone_3d"] == "motion_lite0_p15"
     assert run("parity", made, "default", "--clips", 1).exit_code == 0
     assert run("export", "default", "--clip", 8, "-o", tmp_path / "8.onnx").exit_code == 0
     assert json.loads(run("inspect", tmp_path / "8.onnx", "--json").stdout)["spec"]["clip_length"] == 8

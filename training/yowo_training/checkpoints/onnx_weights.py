@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -85,7 +86,9 @@ def _config(file: OnnxFile) -> YowoConfig:
         with foreign("its network"):
             if CONFIG_KEY in file.metadata:
                 return YowoConfig.of(json.loads(file.metadata[CONFIG_KEY]))
-            return RECIPES[spec.name].config(spec)
+            config = RECIPES[spec.name].config(spec)
+            older = config.backbone_3d == "motion_lite0_p15"  # than this branch is the first file that records its own
+            return replace(config, backbone_3d="motion_lite0") if older else config
     except InputError as error:
         raise ModelFileError(
             f"{file.path} is a {spec.name} that does not record its network: export it again from its checkpoint"
