@@ -98,7 +98,7 @@ def runs_long(
         failures = [f"stream {name}: {error!r}" for name, error in pool.errors.items()]
     if watch.seen != count // STREAMS * STREAMS or not watch.detections:
         failures.append(f"{watch.seen} of {count} frames came through, with {watch.detections} detections")
-    del tube
+    tube = None  # the last one is held by its name; there is none if no person was seen
     return failures + watch.growth(drift) + left_over(files, threads, watch.tubes)
 
 
