@@ -90,7 +90,7 @@ def quantized(request: pytest.FixtureRequest, single: Path) -> tuple[onnx.ModelP
     return proto, quantize(proto, ranges, names, request.param)
 
 
-def test_int8_for_another_backend_is_refused_before_tensorrt_is_asked(
+def test_int8_for_another_backend_is_refused_before_tensorrt_is_loaded(
     single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its parser takes zero points of 0 only: "Non-zero zero point is not supported"."""
@@ -107,9 +107,9 @@ def test_int8_for_another_backend_is_refused_before_tensorrt_is_asked(
             assert "--int8 --target tensorrt" in str(error)
             refused.append(target)
     assert refused == ["openvino", "onnxruntime"]
-    asked: list[Path] = []
-    monkeypatch.setattr("yowo_export.plan_builder.refuse_zero_points", lambda file: asked.append(file.path))
-    monkeypatch.setattr("yowo_export.plan_builder.library", lambda flavour: pytest.fail(f"{flavour}: {asked}"))
+    checked: list[Path] = []
+    monkeypatch.setattr("yowo_export.plan_builder.refuse_zero_points", lambda file: checked.append(file.path))
+    monkeypatch.setattr("yowo_export.plan_builder.library", lambda flavour: pytest.fail(f"{flavour}: {checked}"))
     with pytest.raises(pytest.fail.Exception, match="single"):
         build_plan(single, tmp_path / "a.plan", PlanOptions("tensorrt"))
 

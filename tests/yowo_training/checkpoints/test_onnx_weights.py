@@ -30,7 +30,7 @@ NETWORKS = {
     "concatenation": YowoConfig("tiny2d", "tiny3d", SPEC.output_channels, fusion="concat"),
     "one branch, the official sign": YowoConfig(None, "tiny3d", SPEC.output_channels, 16, "release"),
     "norms that stand in no sequence": YowoConfig("tiny2d", "resnet18", SPEC.output_channels, width=16),
-    "ours": YowoConfig("efficientnet_lite0", "motion_lite0", SPEC.output_channels, 16, shrink_3d=2),
+    "ours": YowoConfig("efficientnet_lite0", "motion_lite0_p15", SPEC.output_channels, 16, shrink_3d=2),
 }
 
 
@@ -118,6 +118,18 @@ def test_a_file_of_which_no_checkpoint_can_be_made_is_refused(
     write_onnx(model, tmp_path / "m.onnx")
     with pytest.raises(ModelFileError, match=said):
         checkpoint_from_onnx(tmp_path / "m.onnx")
+
+
+def test_an_older_file_has_the_network_of_its_recipe_with_eight_pairs(tmp_path: Path) -> None:
+    spec = SPEC.replace(name="yowo-lite")
+    config = YowoConfig("efficientnet_lite0", "motion_lite0", spec.output_channels, shrink_3d=2, width=256)
+    export_onnx(Checkpoint(heard(config), spec), tmp_path / "m.onnx")
+    model = ir.load(tmp_path / "m.onnx")
+    model.metadata_props.pop(CONFIG_KEY)
+    write_onnx(model, tmp_path / "older.onnx")
+    made = checkpoint_from_onnx(tmp_path / "older.onnx")
+    assert made.model.config == config
+    assert largest_difference(made.model, tmp_path / "older.onnx", spec) < LIMIT
 
 
 def test_a_damaged_checkpoint_is_not_taken_for_an_onnx_file(tmp_path: Path) -> None:

@@ -87,8 +87,9 @@ def _config(file: OnnxFile) -> YowoConfig:
             if CONFIG_KEY in file.metadata:
                 return YowoConfig.of(json.loads(file.metadata[CONFIG_KEY]))
             config = RECIPES[spec.name].config(spec)
-            older = config.backbone_3d == "motion_lite0_p15"  # than this branch is the first file that records its own
-            return replace(config, backbone_3d="motion_lite0") if older else config
+            # Files that do not record their network are older than the branch that reads all pairs of frames.
+            all_pairs = config.backbone_3d == "motion_lite0_p15"
+            return replace(config, backbone_3d="motion_lite0") if all_pairs else config
     except InputError as error:
         raise ModelFileError(
             f"{file.path} is a {spec.name} that does not record its network: export it again from its checkpoint"
