@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,7 +246,11 @@ def _build(trt: Any, builder: Any, network: Any, config: Any, on_progress: OnPro
     monitor = _monitor(trt, on_progress)
     config.progress_monitor = monitor
     with _interrupts_go_to(monitor.cancel), ThreadPoolExecutor(1) as pool:
-        built = pool.submit(builder.build_serialized_network, network, config).result()
+        building = pool.submit(builder.build_serialized_network, network, config)
+        # A wait without end would sleep through a signal that comes right before it, or to another thread.
+        while not wait([building], timeout=0.2).done:
+            pass
+        built = building.result()
     if monitor.cancelled:
         raise KeyboardInterrupt
     if on_progress is not None and built is not None:

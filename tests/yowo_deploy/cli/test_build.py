@@ -164,8 +164,9 @@ def listen_to(cancel):
 def interrupt(share):
     print('step')
     for _ in range(2):
-        os.kill(os.getpid(), signal.SIGINT)
-        heard.acquire()  # so that the signal comes in this step, however busy the machine is
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # wakes this thread alone, as the system may choose
+        if not heard.acquire(timeout=60):  # so that the signal comes in this step, however busy the machine is
+            os._exit(3)
 plan._interrupts_go_to = listen_to
 pipeline.build_plan = lambda onnx, output, options, cache, update: build(onnx, output, options, cache, interrupt)
 from yowo_deploy.cli import main
