@@ -247,9 +247,8 @@ def _build(trt: Any, builder: Any, network: Any, config: Any, on_progress: OnPro
     config.progress_monitor = monitor
     with _interrupts_go_to(monitor.cancel), ThreadPoolExecutor(1) as pool:
         building = pool.submit(builder.build_serialized_network, network, config)
-        # A wait without end would sleep through a signal that comes right before it, or to another thread.
         while not wait([building], timeout=0.2).done:
-            pass
+            pass  # a wait without end would sleep through a signal that comes right before it, or to another thread
         built = building.result()
     if monitor.cancelled:
         raise KeyboardInterrupt
