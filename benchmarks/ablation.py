@@ -7,6 +7,7 @@ d = 1, where a row does not say it.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -51,14 +52,18 @@ PAPER: Mapping[str, tuple[float, ...]] = {
 
 def main() -> None:
     """Train, judge, and print a row a model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of J-HMDB-21")
+    parser.add_argument("epochs", type=int)
+    parser.add_argument("output", type=Path)
+    given = parser.parse_args()
     sys.setswitchinterval(0.0002)  # as the command line has it
-    data, epochs, output = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    dataset = open_dataset("jhmdb21", data)
+    dataset = open_dataset("jhmdb21", given.data)
     for name, recipe in VARIANTS.items():
-        folder = output / name.replace(" ", "").replace(",", "_").replace("+", "_")
+        folder = given.output / name.replace(" ", "").replace(",", "_").replace("+", "_")
         figures = folder / "figures.json"
         if not figures.exists():
-            run = Run(recipe, dataset, folder, Budget(None, epochs), validation=0.0, resume=True)
+            run = Run(recipe, dataset, folder, Budget(None, given.epochs), validation=0.0, resume=True)
             for _ in run:
                 pass
             export_onnx(load_checkpoint(folder / "last.pt"), folder / "last.onnx")  # judged in a third of the time

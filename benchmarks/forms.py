@@ -7,9 +7,9 @@ nothing else. FP16 files are left out: on CPUs both engines compute them in floa
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter, process_time
@@ -125,19 +125,27 @@ def rows(calls: Mapping[str, Call], seconds: float) -> list[dict[str, Any]]:
 
 def main() -> None:
     """See the module."""
-    step, backbone, frames, folder = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=["prepare", "measure"])
+    parser.add_argument("backbone")
+    parser.add_argument("frames", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("seconds", type=float, nargs="?", default=60.0, help="of measuring")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    given = parser.parse_args()
+    folder: Path = given.folder
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(THREADS)  # torch.compile builds it in
-    checkpoint = make_checkpoint(backbone, frames)
-    if step == "prepare":
+    checkpoint = make_checkpoint(given.backbone, given.frames)
+    if given.step == "prepare":
         os.nice(10)
-        prepare(checkpoint, folder, "--no-compile" not in sys.argv)
+        prepare(checkpoint, folder, not given.no_compile)
         return
     macs = cost(checkpoint.model, checkpoint.spec.clip_shape)["total"].macs
     absent = {OV_BF16: reason} if (reason := why_not("openvino", "bf16")) else {}
-    found = rows(make_calls(checkpoint, folder, THREADS, absent), float(sys.argv[5]))
+    found = rows(make_calls(checkpoint, folder, THREADS, absent), given.seconds)
     told = folder / "compile.json"
-    facts = {"backbone": backbone, "frames": frames, "gmac": macs / 1e9, "threads": THREADS, "rows": found}
+    facts = {"backbone": given.backbone, "frames": given.frames, "gmac": macs / 1e9, "threads": THREADS, "rows": found}
     facts |= {"compile": json.loads(told.read_text()) if told.exists() else None}
     facts |= {"absent": absent, "machine": describe_machine()}
     write_text(folder / "figures.json", json.dumps(facts, indent=1))

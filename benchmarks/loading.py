@@ -6,6 +6,7 @@ fit; and whether memory grows from epoch to epoch.
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -27,9 +28,13 @@ ROUNDS, BATCHES, EPOCHS = 5, 10, 3
 
 def main() -> None:
     """Print clips a second without and with the network, in turn, and the memory after each epoch of loading."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("recipe", nargs="?", default="yowo-lite")
+    given = parser.parse_args()
     sys.setswitchinterval(0.0002)  # as the command line has it
-    name, folder, *recipe = sys.argv[1:]
-    chosen, dataset = find_recipe(recipe[0] if recipe else "yowo-lite"), open_dataset(name, Path(folder))
+    chosen, dataset = find_recipe(given.recipe), open_dataset(given.dataset, given.folder)
     with TemporaryDirectory() as output:
         whole = Run(replace(chosen, first_3d=0.0), dataset, Path(output) / "whole", Budget(60.0, 1))
         cache = whole.cache

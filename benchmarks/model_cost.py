@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from yowo_training.models.flops import cost
 from yowo_training.models.yowo import Yowo, YowoConfig
 
@@ -23,6 +25,7 @@ PAPER = {
 
 def main() -> None:
     """Print one Markdown table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     lengths = " | ".join(f"3-D GMAC T={length}" for length in LENGTHS)
     print(f"| 3-D backbone | 3-D parameters M | {lengths} | paper, T=16 | whole model M | whole GMAC T=16 |")
     print("|---|" + "---:|" * (len(LENGTHS) + 4))

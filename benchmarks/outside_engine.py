@@ -6,8 +6,9 @@ more than what runs beside it, and a share of the clock's time would flatter.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
+from pathlib import Path
 
 from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.detector import Detector
@@ -19,10 +20,13 @@ WARM, ROUNDS = 10, 5
 
 def main() -> None:
     """Print one line: milliseconds a frame in all, in the engine, outside, in linking, and the share outside."""
-    path, model = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else DEFAULT
-    with open_video(path, allow_damaged=True) as reader:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("model", nargs="?", default=DEFAULT)
+    given = parser.parse_args()
+    with open_video(given.video, allow_damaged=True) as reader:
         frames = list(reader)
-    with Detector.open(model, threads=1) as detector:
+    with Detector.open(given.model, threads=1) as detector:
         raw, inside = detector._inference.raw, [0.0]  # of whole clips, or of a stream
 
         def timed(given: Planes, number: int) -> Float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable
 from time import perf_counter
@@ -23,6 +24,7 @@ Box = tuple[float, float, float, float]
 
 def main() -> None:
     """Print one line a task: times, and how many times slower the loop is."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     rng = np.random.default_rng(0)
     raw = rng.normal(0, 1, (SPEC.output_channels, 7, 7)).astype(np.float32)
     boxes, scores = _frames(rng, FRAMES)

@@ -9,6 +9,7 @@ precision on both engines; INT8 is calibrated on training videos. What is in FOL
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import warnings
@@ -184,12 +185,21 @@ def figures_file(file: Path, engine: str, every: int = 1) -> Path:
 
 def main() -> None:
     """See the module."""
-    folder = Path(sys.argv[2])
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.argv[1] == "speed":
-        speed(folder, *sys.argv[3:4], *map(int, sys.argv[4:5]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    timed, judged = steps.add_parser("speed"), steps.add_parser("accuracy")
+    for each in (timed, judged):
+        each.add_argument("folder", type=Path)
+    timed.add_argument("backbone", nargs="?", default="resnext101")
+    timed.add_argument("frames", type=int, nargs="?", default=16)
+    judged.add_argument("data", type=Path, help="folder of J-HMDB-21")
+    judged.add_argument("every", type=int, nargs="?", default=1, help="judge each N-th annotated frame")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    if given.step == "speed":
+        speed(given.folder, given.backbone, given.frames)
     else:
-        accuracy(folder, Path(sys.argv[3]), *map(int, sys.argv[4:5]))
+        accuracy(given.folder, given.data, given.every)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ by the ByteTrack of supervision 0.26 (later ones have none) with its own setting
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import sys
 from collections.abc import Iterator
@@ -103,17 +104,20 @@ class Counts:
 
 def main() -> None:
     """See the module."""
-    given = sys.argv[1:]
-    every = int(given.pop(given.index("--every") + 1)) if "--every" in given else 1
-    ways: dict[str, DetectorOptions | None] = {**WAYS, **({BYTETRACK: None} if "--bytetrack" in given else {})}
-    folder, *others = [each for each in given if each not in ("--every", "--bytetrack")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of J-HMDB-21")
+    parser.add_argument("others", type=Path, nargs="*", help="videos, or folders of them")
+    parser.add_argument("--every", type=int, default=1, help="take each N-th clip alone")
+    parser.add_argument("--bytetrack", action="store_true", help="a third way, by supervision 0.26")
+    given = parser.parse_args()
+    ways: dict[str, DetectorOptions | None] = {**WAYS, **({BYTETRACK: None} if given.bytetrack else {})}
     seconds = dict.fromkeys(ways, 0.0)
     if None in ways.values():
         import supervision  # noqa: F401  # before the clock runs
     with open_model("default") as backend:
         spec = backend.spec
         sums = {way: Counts() for way in ways}
-        for video in open_dataset("jhmdb21", Path(folder)).videos("test")[::every]:
+        for video in open_dataset("jhmdb21", given.data).videos("test")[:: given.every]:
             truth: dict[int, list[Float]] = {}
             for tube in video.tubes:
                 for frame, box in zip(tube.frames.tolist(), tube.xyxy, strict=True):
@@ -132,7 +136,7 @@ def main() -> None:
             print(f"| {way} | {counts.row()} |", flush=True)
         for way, spent in seconds.items() if None in ways.values() else ():
             print(f"{way}: {1000 * spent / sums[way].frames:.2f} ms of CPU a frame, decoding included")
-        for path in videos_in(others):
+        for path in videos_in(given.others):
             try:
                 outputs, size_wh = raw_outputs(path, backend)
             except YowoError as error:
@@ -144,9 +148,9 @@ def main() -> None:
                 print(f"| {path.name}, {way} | {counts.row()} |", flush=True)
 
 
-def videos_in(places: list[str]) -> Iterator[Path]:
+def videos_in(places: list[Path]) -> Iterator[Path]:
     """The videos named, and those in the folders named."""
-    for place in map(Path, places):
+    for place in places:
         found = sorted(place.rglob("*")) if place.is_dir() else [place]
         yield from (each for each in found if each.suffix.lower() in VIDEO_SUFFIXES)
 

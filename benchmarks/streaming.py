@@ -7,7 +7,7 @@ whole clips on the same engine in the same precision; and a frame's way from BGR
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -119,10 +119,15 @@ def _row(name: str, table: np.ndarray[Any, np.dtype[np.float64]], more: str = ""
 
 def main() -> None:
     """See the module."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    prepare(folder, *(sys.argv[2:3] or ["resnext101"]), *map(int, sys.argv[3:4] or [16]))
-    measure(folder, *map(float, sys.argv[4:5] or [SECONDS]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("backbone", nargs="?", default="resnext101")
+    parser.add_argument("frames", type=int, nargs="?", default=16)
+    parser.add_argument("seconds", type=float, nargs="?", default=SECONDS)
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    prepare(given.folder, given.backbone, given.frames)
+    measure(given.folder, given.seconds)
 
 
 if __name__ == "__main__":
