@@ -17,10 +17,41 @@ from yowo_deploy.video.ffmpeg_options import FILES_ONLY, capture_options, silent
 
 MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 EBML, FLV, ASF = b"\x1aE\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75"
+CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
+# Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.
+_MAGIC: tuple[bytes, ...] = (EBML, FLV, b"\x00\x00\x01\xba", b"OggS", ASF)
+_MAGIC += (b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb0", b"\x00\x00\x00\x01")
+HEAD = 2048  # bytes by which a file is recognised
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # whose object holds the file's size
+MAX_EDITS = 100  # parts of a track that are looked at
+MAX_TABLE = 1 << 26  # bytes of a table of an MP4 that are read: eight million frames of changing rate
 MAX_PARTS = 1_000_000  # of a file that are looked at, four hours of FLV; a file of empty ones has 131,000 a MiB
+DIFFERENT = 0.9  # share of the frames that have a time of their own; two shown at once are known of phones and browsers
 AGREES_S = 0.1  # by which the length of a video may differ from its source's
+
+
+def is_video_head(head: bytes) -> bool:
+    """Whether a file that begins with these bytes, `HEAD` or all there are, is a video of one of `CONTAINERS`."""
+    return (
+        head[4:8] in MOV_BOXES
+        or head.startswith(_MAGIC)
+        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
+        or _is_transport_stream(head)
+    )
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Packets that begin with G: of 188 bytes, 192 with a time before each (camcorders), or 204 with parity (DVB).
+
+    What was recorded from the air begins within a packet; but no text does, which FFmpeg may take for a playlist.
+    """
+    aligned = (head[start::step][:3] for start, step in ((0, 188), (4, 192), (0, 204)))
+    if any(each == b"GGG" for each in aligned):
+        return True
+    is_text = all(9 <= byte <= 13 or 32 <= byte <= 126 for byte in head[:4])
+    within = (head[start::step] for step in (188, 192, 204) for start in range(0 if is_text else step))
+    return any(len(each) >= 5 and each.count(b"G") == len(each) for each in within)
 
 
 class KeyFrames(NamedTuple):
@@ -42,16 +73,20 @@ class Packets(NamedTuple):
         frames: packets of frames that are shown. Those that an edit list hides are counted too.
         first_s, last_s: earliest and latest time.
         step_s: median of the steps between two times.
+        times: different ones; much fewer than frames where times begin anew, as in files that were put together.
     """
 
     frames: int
     first_s: float
     last_s: float
     step_s: float
+    times: int
 
     @property
     def seconds(self) -> float:
         """From the first frame to the end of the last; 0 where there are no times."""
+        if self.times < DIFFERENT * self.frames:
+            return self.frames * self.step_s
         span = self.last_s - self.first_s
         return span + self.step_s if span > 0 else 0.0
 
@@ -109,8 +144,8 @@ def _packets(capture: cv2.VideoCapture) -> Packets:
     seconds = [each for each, _ in _shown_packets(capture)]
     times = np.unique(seconds)
     if len(times) < 2:
-        return Packets(len(seconds), 0.0, 0.0, 0.0)
-    return Packets(len(seconds), float(times[0]), float(times[-1]), float(np.median(np.diff(times))))
+        return Packets(len(seconds), 0.0, 0.0, 0.0, len(times))
+    return Packets(len(seconds), float(times[0]), float(times[-1]), float(np.median(np.diff(times))), len(times))
 
 
 def _is_hidden_vp8(capture: cv2.VideoCapture) -> bool:
@@ -146,10 +181,12 @@ class MovTimes(NamedTuple):
     Attributes:
         media_s: all of its frames; 0 in a fragmented file, whose tables do not hold them.
         shown_s: the parts that its edit list shows; None where it has none.
+        shown: frames in those parts; None where there are no such parts, or where the tables do not fit together.
     """
 
     media_s: float = 0.0
     shown_s: float | None = None
+    shown: int | None = None
 
 
 def mov_times(path: Path) -> MovTimes:
@@ -162,46 +199,77 @@ def mov_times(path: Path) -> MovTimes:
         inside = [box for _, begin, after in moov for box in _boxes(stream, begin, min(after, size))]
         for kind, start, end in inside if all(kind != b"mvex" for kind, _, _ in inside) else ():
             if kind == b"mvhd":
-                ticks, _ = _timescale(_content(stream, start, end))
+                ticks = _timescale(_content(stream, start, end))
             if kind != b"trak":
                 continue
-            found = dict(_descend(stream, start, end))
+            found = dict(reversed(list(_descend(stream, start, end))))  # the first of each: `minf` may have a hdlr
             if found.get(b"hdlr", b"")[8:12] == b"vide":
-                per_second, duration = _timescale(found.get(b"mdhd", b""))
-                shown = sum(_edits(found.get(b"elst", b"")))
-                return MovTimes(duration / max(1, per_second), shown / ticks if ticks and shown else None)
+                return _track_times(found, ticks, size)
     return MovTimes()
 
 
-def _timescale(content: bytes) -> tuple[int, int]:
-    """Ticks a second and duration in ticks, of an mvhd or mdhd box."""
-    at, size = (20, 8) if content[:1] == b"\x01" else (12, 4)
-    duration = content[at + 4 : at + 4 + size]
-    known = 0 if duration == b"\xff" * size else int.from_bytes(duration, "big")
-    return int.from_bytes(content[at : at + 4], "big"), known
+def _track_times(found: dict[bytes, bytes], ticks: int, size: int) -> MovTimes:
+    """By the table of durations: that in the header is longer where FFmpeg cut the file without encoding it anew.
+
+    Args:
+        found: contents of the track's boxes.
+        ticks: of the movie, a second.
+        size: of the file, bytes: a frame has one at least.
+    """
+    per_second = max(1, _timescale(found.get(b"mdhd", b"")))
+    steps, offsets = (_expanded(found.get(kind, b""), size) for kind in (b"stts", b"ctts"))
+    ends = np.cumsum(steps)
+    media_s = float(ends[-1]) / per_second if len(ends) else 0.0
+    edits = list(_edits(found.get(b"elst", b"")))
+    if not (ticks and any(length for length, _ in edits)):
+        return MovTimes(media_s)
+    shown_s = sum(length for length, _ in edits) / ticks
+    if len(offsets) not in (0, len(ends)):
+        return MovTimes(media_s, shown_s)
+    times = ends - steps + (offsets.astype(np.int32) if len(offsets) else 0)  # also of version 0 as QuickTime reads it
+    # Lengths are rounded to ticks of the movie: what would show for half of one is behind the end.
+    parts = [(first, first + (length - 0.5) * per_second / ticks) for length, first in edits]
+    return MovTimes(media_s, shown_s, sum(int(((first <= times) & (times < end)).sum()) for first, end in parts))
 
 
-def _edits(content: bytes) -> Iterator[int]:
-    """Lengths of the parts that are shown, in ticks of the movie; an entry without media only shifts what follows."""
+def _expanded(table: bytes, most: int) -> Int:
+    """A value for each sample, of pairs of a count and a value; none where that would be more than `most`."""
+    length = int.from_bytes(table[4:8], "big")
+    pairs = np.frombuffer(table[8 : 8 + 8 * min(length, (len(table) - 8) // 8)], ">u4").reshape(-1, 2).astype(np.int64)
+    return np.repeat(pairs[:, 1], pairs[:, 0]) if pairs[:, 0].sum() <= most else pairs[:0, 1]
+
+
+def _timescale(content: bytes) -> int:
+    """Ticks a second, of an mvhd or mdhd box."""
+    at = 20 if content[:1] == b"\x01" else 12
+    return int.from_bytes(content[at : at + 4], "big")
+
+
+def _edits(content: bytes) -> Iterator[tuple[int, int]]:
+    """Of the parts that are shown: length in ticks of the movie, first time in ticks of the track.
+
+    An entry without media only shifts what follows.
+    """
     wide = 8 if content[:1] == b"\x01" else 4
-    for number in range(min(int.from_bytes(content[4:8], "big"), len(content) // wide)):
+    for number in range(min(int.from_bytes(content[4:8], "big"), MAX_EDITS, len(content) // wide)):
         entry = content[8 + number * (2 * wide + 4) :][: 2 * wide]
-        if int.from_bytes(entry[wide:], "big", signed=True) >= 0:
-            yield int.from_bytes(entry[:wide], "big")
+        first = int.from_bytes(entry[wide:], "big", signed=True)
+        if first >= 0:
+            yield int.from_bytes(entry[:wide], "big"), first
 
 
 def _descend(stream: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of the boxes of a track that matter here."""
     for kind, inside, after in _boxes(stream, start, end):
-        if kind in (b"edts", b"mdia") and depth < 2:
+        if kind in (b"edts", b"mdia", b"minf", b"stbl") and depth < 4:
             yield from _descend(stream, inside, after, depth + 1)
-        elif kind in (b"elst", b"hdlr", b"mdhd"):
+        elif kind in (b"elst", b"hdlr", b"mdhd", b"stts", b"ctts"):
             yield kind, _content(stream, inside, after)
 
 
 def _content(stream: BinaryIO, start: int, end: int) -> bytes:
     stream.seek(start)
-    return stream.read(min(end - start, 1 << 16))
+    return stream.read(min(end - start, MAX_TABLE))
 
 
 def _boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:

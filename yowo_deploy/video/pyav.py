@@ -1,4 +1,4 @@
-"""Videos by PyAV, for the codecs that OpenCV's FFmpeg lacks: AV1."""
+"""Videos by PyAV, for what OpenCV's FFmpeg lacks: AV1, and interlaced frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -23,12 +23,16 @@ class NoVideoError(VideoError):
 class AvCapture:
     """A video file with the methods of `cv2.VideoCapture` that are used of it; frames are turned upright as there.
 
+    Args:
+        path: of the file.
+        threads: AUTO decodes several frames at once; SLICE gives the first one soonest.
+
     Raises:
         ValueError: PyAV cannot open the file.
         NoVideoError: it holds no video.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: Literal["AUTO", "SLICE"] = "AUTO") -> None:
         av: Any = importlib.import_module("av")
         self._error: type[Exception] = av.error.FFmpegError
         try:
@@ -41,7 +45,7 @@ class AvCapture:
             self._container.close()
             raise NoVideoError(f"{path} holds no video, only {', '.join(kinds) or 'a header'}")
         self._stream = self._container.streams.video[0]
-        self._stream.thread_type = "AUTO"
+        self._stream.thread_type = threads
         self._frames: Iterator[Any] = self._container.decode(self._stream)
         self._frame: Any = None
 
@@ -51,6 +55,11 @@ class AvCapture:
         with suppress(self._error):
             self._frame = next(self._frames, None)
         return self._frame is not None
+
+    @property
+    def is_interlaced(self) -> bool:
+        """Whether the frame that was grabbed is made of two fields."""
+        return self._frame is not None and bool(self._frame.interlaced_frame)
 
     def retrieve(self) -> tuple[bool, Frame | None]:
         """The decoded frame as (H, W, 3) uint8 BGR."""

@@ -19,29 +19,26 @@ from yowo_deploy.closing import Closing
 from yowo_deploy.errors import MissingExtraError, VideoError, foreign
 from yowo_deploy.files import existing_file
 from yowo_deploy.video.container import (
-    ASF,
-    EBML,
-    FLV,
-    MOV_BOXES,
+    CONTAINERS,
+    HEAD,
     MovTimes,
     Packets,
     is_cut,
+    is_video_head,
     mean_fps,
     mov_times,
     open_capture,
     read_packets,
 )
 from yowo_deploy.video.image_folder import ImageFolder
+from yowo_deploy.video.interlaced import InterlacedCheck
 from yowo_deploy.video.picture_size import MAX_PIXELS
 from yowo_deploy.video.pyav import AvCapture, NoVideoError
 
 # FFmpeg talks to stderr about every damaged packet; the reader says it once, in its own words.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-CONTAINERS = "MP4, MOV, AVI, MKV, WebM, FLV, MPEG, OGG or ASF"
-# Matroska, FLV, MPEG programme stream, OGG, ASF; then bare MPEG-2, MPEG-4 (UCF101-24's clips are such) and H.264.
-_MAGIC: tuple[bytes, ...] = (EBML, FLV, b"\x00\x00\x01\xba", b"OggS", ASF)
-_MAGIC += (b"\x00\x00\x01\xb3", b"\x00\x00\x01\xb0", b"\x00\x00\x00\x01")
+MAX_FPS = 1_000_000  # of frames with times of their own
 
 
 class Capture(Protocol):
@@ -130,7 +127,8 @@ class VideoReader(Closing):
     Attributes:
         path: of the file.
         size_wh: (width, height) of the frames.
-        can_seek: whether `start_at` works: not for what PyAV alone decodes.
+        can_seek: whether `start_at` can: not in what PyAV alone decodes, AV1 and interlaced videos; from there on it
+            decodes.
 
     Raises:
         VideoError: not a video, no frame in it, frames of absurd size, a codec that needs PyAV where that is absent;
@@ -143,10 +141,13 @@ class VideoReader(Closing):
         self._head = _read_head(self.path)
         self._capture = BehindDoor(str(self.path), open_capture(self.path))
         refuse_absurd_size(str(self.path), self._capture)
+        self._check = InterlacedCheck(self.path, int(self._capture.get(cv2.CAP_PROP_FOURCC)))
+        self._check_from: float = 0  # number of the first frame
         self._count, self._latest_s, self._timestamp_s = 0, 0.0, 0.0
+        self.can_seek = True
         self._first = self._read()
-        self.can_seek = self._first is not None
         if self._first is None:
+            self.can_seek = False
             self._capture.release()
             self._capture = BehindDoor(str(self.path), _open_by_pyav(self.path))
             refuse_absurd_size(str(self.path), self._capture)
@@ -162,9 +163,12 @@ class VideoReader(Closing):
     def fps(self) -> float:
         """Mean of the frames per second: by the length of an MP4 or MOV, else by the times of the packets, which are
         read once; as the file states it where it fits; 25 where there is nothing of it."""
-        if self._mov.media_s:
-            return _sane(mean_fps(self._declared, self._mov.media_s, self._stated_fps))
-        return _sane(mean_fps(self._packets.frames, self._packets.seconds, self._stated_fps))
+        frames, seconds = self._declared, self._mov.media_s
+        if not seconds:
+            frames, seconds = self._packets.frames, self._packets.seconds
+        fps = mean_fps(frames, seconds, self._stated_fps)
+        # Of a length that is known any rate: high-speed cameras have more than 1000.
+        return fps if frames > 1 and seconds > 0 and 0 < fps <= MAX_FPS else _sane(fps)
 
     @cached_property
     def frames_declared(self) -> int:
@@ -172,9 +176,8 @@ class VideoReader(Closing):
 
         Where the end of a file is missing: as many as its header or its duration says.
         """
-        if media_s := self._mov.media_s:
-            hidden_s = 0.0 if self._mov.shown_s is None else media_s - self._mov.shown_s
-            return self._declared - max(0, int(hidden_s * self.fps))
+        if self._mov.media_s:
+            return self._declared if self._mov.shown is None else min(self._mov.shown, self._declared)
         if self._head.startswith(b"RIFF"):
             return self._packets.frames if is_cut(self.path) is False else max(self._declared, self._packets.frames)
         if is_cut(self.path):
@@ -235,7 +238,7 @@ class VideoReader(Closing):
                 decoded, frame = self._capture.retrieve()
                 if not decoded:
                     return
-                yield np.asarray(frame, np.uint8)
+                yield self._converted(frame, index)
 
     def start_at(self, number: int, seconds: float) -> bool:
         """Let iterating begin at the frame that is shown at `seconds`, decoded from the key frame before it.
@@ -249,7 +252,7 @@ class VideoReader(Closing):
         Returns:
             Whether there is one, to half a frame; otherwise the reader is at its end.
         """
-        half_s = 0.5 / self.fps
+        half_s, self._check_from = 0.5 / self.fps, math.inf
         for frames_before in (2, 32, 512, math.inf) if self.can_seek else ():
             self._capture.seek(max(0.0, seconds - frames_before / self.fps))
             self._count, self._latest_s, self._timestamp_s = 0, 0.0, 0.0
@@ -258,7 +261,7 @@ class VideoReader(Closing):
                 break
         while self._first is not None and self._timestamp_s < seconds - half_s:
             self._first = self._read()
-        self._count = number + 1
+        self._count, self._check_from = number + 1, number + 1
         return self._first is not None and abs(self._timestamp_s - seconds) < half_s
 
     def times_ms(self) -> list[float]:
@@ -277,8 +280,17 @@ class VideoReader(Closing):
         decoded, frame = self._capture.read()
         if not decoded:
             return None
+        frame = self._converted(frame, self._count)
         self._next_time()
-        return np.asarray(frame, np.uint8)
+        return frame
+
+    def _converted(self, frame: Any, number: int) -> Frame:
+        """The frame, by PyAV from the first one on that OpenCV does not convert."""
+        if not self._check_from <= number or (other := self._check.found(frame, number)) is None:
+            return np.asarray(frame, np.uint8)
+        self._capture.release()
+        self._capture, self.can_seek = BehindDoor(str(self.path), other), False
+        return np.asarray(self._capture.retrieve()[1], np.uint8)
 
     def _next_time(self) -> float:
         """The time of the frame that was grabbed; the last of some AVI and MPEG files has none, which reads as 0."""
@@ -292,6 +304,7 @@ class VideoReader(Closing):
     def close(self) -> None:
         """Release the file; safe to call twice."""
         self._capture.release()
+        self._check.close()
 
 
 def _open_by_pyav(path: Path) -> Capture:
@@ -363,19 +376,7 @@ def _read_head(path: Path) -> bytes:
     """The first bytes; a playlist, text or picture under a video's name is refused before FFmpeg sees it (HARDENING,
     "Video")."""
     with path.open("rb") as stream:
-        head = stream.read(512)
+        head = stream.read(HEAD)
     if not is_video_head(head):
         raise VideoError(f"{path} is not a video: its first bytes are not those of {CONTAINERS}")
     return head
-
-
-def is_video_head(head: bytes) -> bool:
-    """Whether a file that begins with these 512 bytes is a video of one of `CONTAINERS`."""
-    # MPEG-TS in packets of 188 bytes, or of 192 with a time before each, as camcorders write it.
-    first_packets = (head[start::step][:3] for start, step in ((0, 188), (4, 192)))
-    return (
-        head[4:8] in MOV_BOXES
-        or head.startswith(_MAGIC)
-        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
-        or b"GGG" in first_packets
-    )

@@ -23,9 +23,10 @@ from yowo_deploy.video.cameras import (
     connect_address,
     connect_webcam,
 )
+from yowo_deploy.video.container import HEAD, is_video_head
 from yowo_deploy.video.ffmpeg_options import Address
 from yowo_deploy.video.image_folder import ImageFolder
-from yowo_deploy.video.reader import FrameSource, VideoReader, declared_frames, is_video_head
+from yowo_deploy.video.reader import FrameSource, VideoReader, declared_frames
 from yowo_deploy.video.suffixes import is_picture, is_video
 from yowo_deploy.video.timed_frame import TimedFrame
 
@@ -382,6 +383,6 @@ def _is_video(file: Path) -> bool:
         return is_video(file)
     try:
         with file.open("rb") as stream:
-            return is_video_head(stream.read(512))
+            return is_video_head(stream.read(HEAD))
     except OSError:
         return False

@@ -15,7 +15,7 @@ import pytest
 
 from tests.yowo_deploy.video.made_files import cut, encode, jittered_ms, with_number, without_default_duration
 from yowo_deploy.errors import VideoError
-from yowo_deploy.video.container import is_cut, mean_fps, mov_times, read_packets
+from yowo_deploy.video.container import HEAD, is_cut, is_video_head, mean_fps, mov_times, read_packets
 from yowo_deploy.video.reader import VideoReader
 from yowo_deploy.video.writer import VideoWriter
 
@@ -179,6 +179,72 @@ def test_a_camcorders_packets_of_192_bytes_are_a_video(tmp_path: Path) -> None:
     assert {content[4 + 192 * number] for number in range(len(content) // 192)} == {0x47}
     with VideoReader(path) as reader:
         assert sum(1 for _ in reader) == reader.frames_declared == 40
+
+
+def shifted(source: Path, target: Path, ms: int) -> Path:
+    """The packets of a film at other times, as `ffmpeg -ss ... -c copy` cuts: what is before 0 an edit list hides."""
+    av: Any = pytest.importorskip("av")
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                ticks = round(Fraction(ms, 1000) / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+                written.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("bf", ["0", "3"])
+@pytest.mark.parametrize("ms", [-400, -500, -1300, 700])
+@pytest.mark.parametrize("kind", ["mp4", "mov"])
+def test_a_cut_without_encoding_keeps_rate_and_count(kind: str, ms: int, bf: str, tmp_path: Path) -> None:
+    path = shifted(encode(tmp_path / "whole.mp4", EVEN_MS, bf=bf, g="10"), tmp_path / f"cut.{kind}", ms)
+    with VideoReader(path) as reader:
+        assert sum(1 for _ in reader) == reader.frames_declared == sum(each + ms >= 0 for each in EVEN_MS)
+        assert reader.fps == 25
+
+
+def test_recordings_put_together_have_the_rate_of_each(tmp_path: Path) -> None:
+    """`cat a.ts b.ts` is a valid stream of MPEG, whose times begin anew (ISO 13818-1, 2.4.3.4)."""
+    path = encode(tmp_path / "film.ts", EVEN_MS)
+    path.write_bytes(3 * path.read_bytes())
+    with VideoReader(path) as reader:
+        assert sum(1 for _ in reader) == reader.frames_declared == 120
+        assert reader.fps == pytest.approx(25)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi"])
+def test_the_rate_of_a_high_speed_camera_is_no_absurd_one(kind: str, tmp_path: Path) -> None:
+    path = encode(tmp_path / f"film.{kind}", range(40), "mpeg4", rate=1000)
+    with VideoReader(path) as reader:
+        assert sum(1 for _ in reader) == reader.frames_declared == 40
+        assert reader.fps == pytest.approx(1000, rel=0.03)
+
+
+def test_a_wrong_duration_in_the_header_of_a_track_changes_no_rate(tmp_path: Path) -> None:
+    path = encode(tmp_path / "film.mp4", EVEN_MS)
+    for duration in (1, 10_000, 2**32 - 16):
+        with_number(path, b"mdhd", 16, duration, "big")
+        with VideoReader(path) as reader:
+            assert (reader.fps, reader.frames_declared) == (25, 40)
+
+
+@pytest.mark.parametrize("begin", [1, 100, 187])
+@pytest.mark.parametrize("parity", [0, 16])
+def test_a_recording_from_the_air_may_begin_within_a_packet(begin: int, parity: int, tmp_path: Path) -> None:
+    content = encode(tmp_path / "film.ts", EVEN_MS).read_bytes()
+    packets = [content[at : at + 188] + bytes(parity) for at in range(0, len(content), 188)]
+    (tmp_path / "air.ts").write_bytes(b"".join(packets)[begin:])
+    with VideoReader(tmp_path / "air.ts") as reader:
+        assert sum(1 for _ in reader) == 40
+
+
+@pytest.mark.parametrize("text", [b"#EXTM3U\n", b"v=0\n", b"ffconcat version 1.0\n", b"a\tb\n"])
+def test_no_text_is_a_recording_from_the_air(text: bytes) -> None:
+    for start in range(len(text), 188):
+        head = bytearray(text + b"#" * (HEAD - len(text)))
+        head[start::188] = b"G" * len(head[start::188])
+        assert not is_video_head(bytes(head))
 
 
 def av1(path: Path) -> Path:
