@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -56,12 +56,12 @@ class Campaign:
     def over(self) -> bool:
         return time.perf_counter() - self.start > self.seconds
 
-    def add(self, where: str, faults: list[str]) -> None:
-        """Count one try with its faults."""
+    def add(self, where: str, faults: list[str], said: Sequence[str] = ()) -> None:
+        """Count one try with its faults; print new ones, and what the faulty runs said."""
         self.tries += 1
+        if any(fault not in self.faults for fault in faults):
+            print("\n".join((f"{where}: {'; '.join(faults)}", *said)), flush=True)
         for fault in faults:
-            if fault not in self.faults:
-                print(f"{where}: {fault}", flush=True)
             self.faults[fault] = self.faults.get(fault, 0) + 1
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ def kills(campaign: Campaign) -> None:
             commands, place = heavy if writer in TRAINERS else light, Path(name) / f"trial-{number}"
             trial = killed(commands, writer, place, both[commands], generator)
             signals.update(f"{writer.name} {sent.name}" for sent in trial.sent)
-            campaign.add(f"{writer.name}, trial {number} of seed {campaign.seed}, {trial}", trial.faults)
+            campaign.add(f"{writer.name}, trial {number} of seed {campaign.seed}, {trial}", trial.faults, trial.said)
             shutil.rmtree(place)
             number += 1
             if number % 50 == 0:

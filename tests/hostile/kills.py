@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.hostile.failing_calls import Commands
+from tests.hostile.failing_calls import Commands, Ended
 from tests.hostile.writers import Writer, prepared
 
 MOST = 5  # runs of a trial that get a signal
@@ -48,11 +48,22 @@ class Undisturbed:
 
 @dataclass
 class Trial:
-    """What was sent to the runs of one command, at which moments, and what was wrong then and after the next start."""
+    """What was sent to the runs of one command, at which moments, and what was wrong then and after the next start.
+
+    Attributes:
+        said: the ends of what faulty runs wrote to stderr.
+    """
 
     sent: list[signal.Signals] = field(default_factory=list)
     moments: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def add(self, ended: Ended, faults: list[str]) -> None:
+        """Count what was wrong with a run."""
+        self.faults += faults
+        if faults:
+            self.said.append(ended.said.strip()[-2000:])
 
     def __str__(self) -> str:
         return " then ".join(self.moments)
@@ -76,11 +87,11 @@ def killed(commands: Commands, writer: Writer, place: Path, undisturbed: Undistu
             seconds = rng.random() * whole.seconds
             trial.moments.append(f"{sent.name} after {seconds:.3f} s")
             ended = commands.end(arguments, place, sent, seconds)
-        trial.faults += writer.after_signal(place, ended, sent)
+        trial.add(ended, writer.after_signal(place, ended, sent))
         arguments = (*writer.arguments, *writer.again)
         if ended.code == 0:
             break
         trial.sent.append(sent)
     ended = commands.run(arguments, place)
-    trial.faults += writer.after_restart(place, ended, whole.place)
+    trial.add(ended, writer.after_restart(place, ended, whole.place))
     return trial

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,48 @@ def test_what_is_saved_is_loaded(tmp_path: Path, model: Yowo) -> None:
     assert loaded.model.config == model.config and not loaded.model.training
     clips = torch.randn(1, 3, 4, 64, 64)
     assert torch.equal(loaded.model(clips), model(clips))
+
+
+_AT_EVERY_EVENT = """
+import gc, pathlib, sys, torch
+from yowo_training.checkpoints.checkpoint import write_tensors
+
+def traced(frame, kind, _):
+    global left, where
+    name = frame.f_code.co_filename
+    if not name.endswith(("serialization.py", "checkpoint.py", "files.py", "contextlib.py")):
+        return None
+    left -= 1
+    if left == -1:
+        where = f"{pathlib.Path(name).name}:{frame.f_lineno} {kind}"
+        print(event, where, flush=True)
+        raise SystemExit(143)
+    return traced
+
+path, content, event, left = pathlib.Path(sys.argv[1]), {"a": torch.zeros(3)}, 0, -1
+gc.freeze()
+while left < 0:
+    path.write_text("old")
+    left = event
+    try:
+        sys.settrace(traced)
+        write_tensors(path, content)
+    except SystemExit:
+        pass
+    finally:
+        sys.settrace(None)
+    gc.collect()
+    event += 1
+print("ended")
+"""
+
+
+def test_whatever_line_of_a_save_a_signal_comes_at_the_process_is_not_aborted(tmp_path: Path) -> None:
+    code = [sys.executable, "-c", _AT_EVERY_EVENT, tmp_path / "a.pt"]
+    done = subprocess.run(code, capture_output=True, text=True)
+    *at, last = done.stdout.splitlines()
+    assert done.returncode == 0 and last == "ended", (done.returncode, last, done.stderr[-500:])
+    assert any("serialization.py" in event for event in at)
 
 
 def test_safetensors_hold_the_same(tmp_path: Path, model: Yowo) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import logging
 import os
@@ -81,6 +82,18 @@ def save_checkpoint(path: str | os.PathLike[str], model: Yowo, spec: ModelSpec, 
     return spec
 
 
+class _Archive(io.BufferedWriter):
+    """A file for `torch.save`, which takes no more once it is closed.
+
+    Where a signal's exception comes before torch ends its archive, the archive's destructor does, behind the block that
+    closed the file; what a write raises in there aborts the process (SIGABRT).
+    """
+
+    def write(self, data: Any) -> int:
+        """See `BufferedWriter.write`."""
+        return memoryview(data).nbytes if self.closed else super().write(data)
+
+
 def write_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """`torch.save` with the checksum of the file, whole or not at all.
 
@@ -89,7 +102,7 @@ def write_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None
     """
     with atomic_write(path) as temporary:
         try:
-            with temporary.open("wb") as stream:
+            with _Archive(io.FileIO(temporary, "w")) as stream:
                 torch.save(content, stream)
         except RuntimeError as error:  # torch closes its archive and fails on its position: what raised stands behind
             cause = error.__context__
