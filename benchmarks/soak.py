@@ -1,7 +1,8 @@
-"""Days in minutes: `python -m benchmarks.soak`. yowo-lite at 64x64, frame after frame; then a camera that keeps dying.
+"""Days in minutes: `python -m benchmarks.soak`. yowo-lite at 64x64, frame after frame; before it a camera keeps dying.
 
-Memory is looked at while 100,000 frames of four streams go through a pool, by way of sources, linkers and all. Then a
-camera on this machine is killed and started again fifty times. Exit code 1 if anything grew, stayed open or was lost.
+A camera on this machine is killed and started again fifty times. Then memory is looked at while 100,000 frames of four
+streams go through a pool, by way of sources, linkers and all. Exit code 1 if anything grew, stayed open or was lost.
+With `--model default` the frames are of real videos, in whose people that model finds tubes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from yowo_deploy.detector import Detector
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.stream_pool import StreamPool
+from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.sources import open_source
 
 STREAMS = 4
@@ -37,6 +39,8 @@ FRAMES_ALIVE = 10 * STREAMS  # results that wait, their detectors' last ones, wh
 DRIFT = 0.02
 PATIENCE_S = 60.0  # for threads that were told to end, and for a camera that is there: a killed one hangs up
 SHOWN = 0.01  # of scores that are low, as the pictures are small and show nobody
+DATA = Path(os.environ.get("YOWO_DATA", Path(__file__).parents[2] / "shared" / "data"))
+FRAMES_OF_A_VIDEO = 30
 
 
 def main() -> None:
@@ -45,12 +49,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--restarts", type=int, default=50)
     parser.add_argument("--model", help="by default yowo-lite exported for 64x64, which needs the extra export")
+    parser.add_argument("--videos", type=Path, default=DATA / "ucf24", help="of people, for --model")
     parser.add_argument("--backend", default="onnxruntime")
     asked = parser.parse_args()
     failures = dies_and_returns(asked.restarts)
     with tempfile.TemporaryDirectory() as folder:
-        model = asked.model or small_lite(Path(folder) / "lite64.onnx")
-        failures += runs_long(model, asked.backend, asked.frames)
+        if asked.model:
+            failures += runs_long(asked.model, asked.backend, asked.frames, None, clips=people(asked.videos))
+        else:
+            failures += runs_long(small_lite(Path(folder) / "lite64.onnx"), asked.backend, asked.frames)
     print("nothing grew, nothing was lost" if not failures else "\n".join(failures))
     sys.exit(bool(failures))
 
@@ -68,12 +75,19 @@ def small_lite(path: Path) -> Path:
 
 
 def runs_long(
-    model: str | Path, backend: str, count: int, shown: float = SHOWN, drift: float = DRIFT, looks: int = 100
+    model: str | Path,
+    backend: str,
+    count: int,
+    shown: float | None = SHOWN,
+    drift: float = DRIFT,
+    looks: int = 100,
+    clips: Sequence[Sequence[Frame]] = (),
 ) -> list[str]:
     """Frames of four streams through a pool; what grew or stayed open.
 
     Args:
-        shown: confidence above which boxes count.
+        shown: confidence above which boxes count; None: the model's.
+        clips: shown again and again, to each stream from another one on; none: blobs.
         drift: by what share memory may grow between the second tenth and the last.
         looks: how often stock is taken.
     """
@@ -85,7 +99,8 @@ def runs_long(
     with StreamPool.open(model, confidence=shown, backend=backend, threads=2) as pool:
         linkers = {str(number): OnlineLinker() for number in range(STREAMS)}
         for number, name in enumerate(linkers):
-            pool.add(name, scenes(number, count // STREAMS, watch))
+            frames = repeated(clips, number) if clips else scenes(number)
+            pool.add(name, watch.watched(islice(frames, count // STREAMS)))
         for name, result in pool:
             watch.seen += 1
             watch.detections += len(result.detections)
@@ -96,9 +111,10 @@ def runs_long(
             if watch.seen % max(1, count // looks) == 0:
                 watch.look()
         failures = [f"stream {name}: {error!r}" for name, error in pool.errors.items()]
-    if watch.seen != count // STREAMS * STREAMS or not watch.detections:
-        failures.append(f"{watch.seen} of {count} frames came through, with {watch.detections} detections")
-    tube = None  # the last one is held by its name; there is none if no person was seen
+    if watch.seen != count // STREAMS * STREAMS or not watch.detections or not watch.tubes_ended:
+        seen = f"{watch.detections} detections and {watch.tubes_ended} tubes that ended"
+        failures.append(f"{watch.seen} of {count} frames came through, with {seen}")
+    tube = None  # the last one is held by its name
     return failures + watch.growth(drift) + left_over(files, threads, watch.tubes)
 
 
@@ -111,6 +127,13 @@ class Watch:
         self.frames: deque[weakref.ref[Frame]] = deque(maxlen=1000)
         self.memory: list[float] = []
         self._start = time.monotonic()
+
+    def watched(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames, each noted without being held."""
+        for frame in frames:
+            self.frames.append(weakref.ref(frame))
+            yield frame
+            del frame
 
     def look(self) -> None:
         """Take stock and print it."""
@@ -154,16 +177,36 @@ def left_over(files: int, threads: int, ended: Sequence[weakref.ref[Tube]]) -> l
     return wrong
 
 
-def scenes(seed: int, count: int, watch: Watch) -> Iterator[Frame]:
+def scenes(seed: int) -> Iterator[Frame]:
     """Blobs of other shades every few frames, which come and go for a network as people do."""
     rng = np.random.default_rng(seed)
-    for number in range(count):
-        if number % 20 == 0:
-            frame = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-        moved = np.roll(frame, number % 20, axis=1)
-        watch.frames.append(weakref.ref(moved))
-        yield moved
-        del moved
+    while True:
+        frame = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        for shift in range(20):
+            yield np.roll(frame, shift, axis=1)
+
+
+def repeated(clips: Sequence[Sequence[Frame]], first: int) -> Iterator[Frame]:
+    """Copies of the frames of clip after clip, endless, from another clip and its middle on in each stream."""
+    yield from (frame.copy() for frame in clips[first % len(clips)][first * len(clips[0]) // STREAMS :])
+    for number in count(first + 1):
+        yield from (frame.copy() for frame in clips[number % len(clips)])
+
+
+def people(folder: Path) -> list[list[Frame]]:
+    """The first frames of the videos of a folder, decoded once.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    paths = sorted(folder.glob("*.mp4"))
+    if not paths:
+        raise SystemExit(f"no .mp4 in {folder}: give a folder of videos with people, --videos or YOWO_DATA")
+    clips = []
+    for path in paths:
+        with open_video(path) as reader:
+            clips.append(list(reader.window(0, FRAMES_OF_A_VIDEO - 1)))
+    return [clip for clip in clips if clip[0].shape == clips[0][0].shape]
 
 
 def dies_and_returns(restarts: int) -> list[str]:
