@@ -194,7 +194,7 @@ def plain_numbers(values: NDArray[Any]) -> Any:
 
 def relative_to(path: Path, folder: Path) -> str:
     """`path` as a file in `folder` names it, with forward slashes."""
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    return os.path.relpath(path, folder).replace(os.sep, "/")
 
 
 def _lines(annotations: Annotations, folder: Path) -> Iterator[str]:

@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,11 +119,14 @@ class Footage:
         self._folder, self._options = folder, options
         self._facts: dict[Path, Facts | None] = {}
 
+    @cached_property
+    def _below(self) -> list[dict[str, list[Path]]]:
+        roots = (root for root in (self._folder, *self._options.videos) if root.is_dir())
+        return [found for root in roots if (found := self._options.footage_below(root))]
+
     def _named(self, name: str) -> list[Path]:
-        roots = (self._folder, *self._options.videos)
-        below = [self._options.footage_below(root) for root in roots if root.is_dir()]
-        exact = [file for found in below for file in found.get(name, ())]
-        return exact or [file for found in below for file in found.get(_folded(name), ())]
+        exact = [file for found in self._below for file in found.get(name, ())]
+        return exact or [file for found in self._below for file in found.get(_folded(name), ())]
 
     def find(self, reference: str) -> Path:
         """The file that annotations refer to: by its path, else by its name; where there is none, its path beside them.
@@ -138,13 +142,15 @@ class Footage:
         literal = self._folder / reference  # ? and # are characters of a name, too
         if there := next(filter(is_footage, [*places, Path(os.path.normpath(literal))]), None):
             return there
+        if not self._below:
+            return places[0]
         names = [re.split(r"[/\\]", path.rstrip("/\\"))[-1] for path in paths]
         names += [re.sub(r"^[0-9a-f]{8}-", "", name) for name in names]  # which Label Studio puts before it
         names += [n.removesuffix(Path(n).suffix) for n in names if is_video(n)]
         names += [f"/{stored_name(name)}" for name in names]
         found = next((files for name in names if name and (files := self._named(name))), [places[0]])
         whole = [file for file in found if file.as_posix().endswith(paths[0])] or found
-        if len({file.resolve() for file in whole}) > 1:
+        if len(whole) > 1 and len({file.resolve() for file in whole}) > 1:
             raise DatasetError(f"video {paths[0]!r} may be {whole[0]} or {whole[1]}: name one folder with --videos")
         return whole[0]
 
@@ -373,8 +379,10 @@ def _names(found: Sequence[Rows]) -> list[str]:
 
 def _several_labels(video: AnnotatedVideo) -> bool:
     """Whether a person does two things at once."""
+    if len(video.tubes) < 2:
+        return False
     rows = [np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes]
-    return bool(rows) and len(np.unique(np.concatenate(rows), axis=0)) < sum(map(len, rows))
+    return len(np.unique(np.concatenate(rows), axis=0)) < sum(map(len, rows))
 
 
 def _folded(name: str) -> str:
