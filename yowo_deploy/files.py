@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from yowo_deploy.errors import InputError, OutputError, foreign
@@ -49,7 +50,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             if target.is_dir():
                 raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(target.parent)
             sweep(target.parent)
             stem = target.stem.encode("ascii", "ignore").decode()[:40]
             # Named before it is there: SIGTERM may raise behind the call that makes it.
@@ -198,7 +199,7 @@ def is_hidden(name: str) -> bool:
 def visible_files(
     folder: str | os.PathLike[str], pattern: str = "*", *, inside: tuple[str, ...] = ()
 ) -> Iterator[Path]:
-    """Files below a folder whose names fit a pattern, sorted; also behind links, but never round in circles.
+    """Files below a folder whose names, in lower case, fit a pattern; sorted, also behind links, but never in circles.
 
     Hidden files and folders are passed over: `._NAME` on drives that a Mac wrote holds its attributes, no content.
 
@@ -214,8 +215,14 @@ def visible_files(
     for entry in found:
         if entry.is_dir():
             yield from visible_files(entry.path, pattern, inside=(*inside, real))
-        elif entry.is_file() and fnmatch.fnmatchcase(entry.name, pattern):
+        elif entry.is_file() and fnmatch.fnmatchcase(entry.name.lower(), pattern):
             yield Path(entry.path)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those above it, as deep as names go: pathlib's own calls itself for each level."""
+    for each in reversed(list(takewhile(lambda place: not place.is_dir(), (folder, *folder.parents)))):
+        each.mkdir(exist_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -306,7 +313,7 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     """
     folder = Path(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_611,
+        14_627,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -26,7 +26,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/sinks",
         ),
     ),
-    "datasets": (5_572, ("yowo_deploy/datasets",)),
+    "datasets": (5_587, ("yowo_deploy/datasets",)),
     "measurement": (
         2_588,
         (
@@ -36,7 +36,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (4_030, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "command line and detection": (4_040, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_440, ("yowo_deploy/serving",)),
     "archive": (1_767, ("yowo_deploy/archive",)),
     "export": (5_272, ("export",)),

@@ -456,3 +456,21 @@ def test_the_end_of_a_process_removes_what_no_block_removed(tmp_path: Path) -> N
     )
     assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 143
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_are_made_as_deep_as_names_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,500 levels: a recursion of Python ends at 1,000."""
+    monkeypatch.chdir(tmp_path)
+    deep = Path(*["a"] * 1500)
+    write_text(deep / "file.txt", "x")
+    assert (deep / "file.txt").read_text() == "x"
+    (deep / "file.txt").unlink()
+    for _ in range(1500):  # shutil.rmtree calls itself, too
+        deep.rmdir()
+        deep = deep.parent
+
+
+@pytest.mark.parametrize("name", ["gt.txt", "GT.TXT", "Gt.Txt"])
+def test_a_pattern_fits_names_in_capitals(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    assert list(visible_files(tmp_path, "gt.txt")) == [tmp_path / name]

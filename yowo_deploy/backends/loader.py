@@ -28,6 +28,7 @@ ONNX_ENGINES = {
 }
 SAFETENSORS = ".safetensors"
 TRIAL_S, TRIAL_BYTES = 300.0, 4 << 30  # of a file that is not known; memory grows with the file
+MOST_THREADS = 1024  # more than any processor has; engines fail by these with errors of their own, or without memory
 BACKENDS = (*ONNX_ENGINES, "tensorrt", "pytorch")
 
 
@@ -83,6 +84,12 @@ def open_model(
     return open_pinned(path, None, **chosen, parallel=parallel if streams is None else streams)
 
 
+def _refuse_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and not 1 <= count <= MOST_THREADS:
+            raise InputError(f"{name} is {count}, expected 1 to {MOST_THREADS}")
+
+
 def open_pinned(
     path: str | os.PathLike[str],
     sha256: str | None,
@@ -111,8 +118,7 @@ def open_pinned(
     device = None if device is None else full_device(device)
     if streaming not in (None, "one", "many"):
         raise InputError(f"streaming is {streaming!r}, expected 'one' or 'many' videos at once, or None for clips")
-    if parallel < 1:
-        raise InputError(f"parallel is {parallel}, expected 1 or more")
+    _refuse_counts(parallel=parallel, threads=threads)
     if trust is False:
         options = {"backend": backend, "device": device, "precision": precision, "threads": threads, "clip": clip}
         sha256 = admit(file, **options, parallel=parallel, cache=cache, cuda=cuda)

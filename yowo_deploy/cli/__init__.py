@@ -221,11 +221,20 @@ class _Commands(click.Group):
             near = get_close_matches(args[0], [*COMMANDS, *ALIASES], 1)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
         name, command, rest = super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
+        _refuse_empty(ctx, rest)
         return name, command, list(_renamed(rest, FORMER_OPTIONS.get(name or "", {})))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _refuse_empty(ctx: click.Context, arguments: list[str]) -> None:
+    """End with a usage error where an argument is empty, as of a variable that is not set: as a path "" is here."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, sign, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if sign and not value and option != "--allow-hosts":
+            ctx.fail(f"The value of {option} is empty." if option.startswith("-") else "An argument is empty.")
 
 
 def _renamed(arguments: list[str], names: dict[str, str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from yowo_deploy.backends.loader import BACKENDS
+from yowo_deploy.backends.loader import BACKENDS, MOST_THREADS
 from yowo_deploy.datasets.base import Dataset
 from yowo_deploy.datasets.box_files import text_of
 from yowo_deploy.datasets.registry import DATASETS, open_dataset
@@ -81,7 +81,9 @@ def model_options(function: F) -> F:
             type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
             help="Precision of the arithmetic.  [default: the file's own]",
         ),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the backend's choice]"),
+        click.option(
+            "--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: the backend's choice]"
+        ),
         click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
         click.option("--cache", type=click.Path(), help="Folder that caches compiled models."),
         click.option("--trust", is_flag=True, help=TRUST),

@@ -21,6 +21,8 @@ from yowo_deploy.metrics.video_ap import linked, of_annotated_frames, truth_tube
 from yowo_deploy.postprocess.tubes import RELEASE_RULE, LinkRule
 from yowo_deploy.visuals.image_io import check_plot
 
+SMALLEST_STEP = 0.001  # between two thresholds, each of which takes a pass over all boxes
+
 
 @click.command("score")
 @click.argument("detections", type=click.Path())
@@ -117,8 +119,8 @@ def _thresholds(text: str) -> list[float]:
         first, last, step = (float(part) for part in (*text.split(":"), *_rest_of_range(text)))
     except ValueError as error:
         raise InputError(f"--iou {text}: expected a number, or a range like 0.5:0.95") from error
-    if not (0 < first <= last <= 1 and 0 < step < math.inf):
-        raise InputError(f"--iou {text}: expected thresholds above 0 and up to 1")
+    if not (0 < first <= last <= 1 and SMALLEST_STEP <= step < math.inf):
+        raise InputError(f"--iou {text}: expected thresholds above 0 and up to 1, {SMALLEST_STEP} apart at least")
     return [round(first + index * step, 6) for index in range(int((last - first) / step + 1.000001))]
 
 

@@ -61,7 +61,7 @@ def read_table(path: str | Path, truth: bool, xywh: bool = False, split: int = 1
 
 def _read_table(given: Path, truth: bool, xywh: bool, split: int) -> BoxTable:
     if given.is_dir():
-        files = sorted(file for file in given.glob("*.txt") if not is_hidden(file.name))
+        files = sorted(file for file in given.iterdir() if file.suffix.lower() == ".txt" and not is_hidden(file.name))
         return _table(str(given), _folder_rows(files, truth), xywh)
     file = existing_file(given, "ground truth" if truth else "detections")
     text = text_of(file)
@@ -71,7 +71,7 @@ def _read_table(given: Path, truth: bool, xywh: bool, split: int) -> BoxTable:
         if truth:
             return _json_table(file, text, split)
         raise DatasetError(f"{file} is JSON; detections are text (`yowo-deploy evaluate --save`) or AVA csv")
-    columns = next(csv_rows(text[:4096]), [])
+    columns = next(filter(None, csv_rows(text[:4096])), [])
     if len(columns) >= 7 or (len(columns) == 2 and _is_number(columns[1])):
         return _ava_table(file, text, truth)
     if truth and (len(first.split()) == 1 or _listed(first)[1] is not None):
@@ -210,7 +210,7 @@ def _is_row(tokens: Sequence[str], columns: int) -> bool:
 def csv_rows(text: str) -> Iterator[list[str]]:
     """Rows of a csv; also by semicolons or tabs with decimal commas, as spreadsheets write it in half of Europe."""
     text = text.removeprefix("\ufeff")
-    signs = (sign for sign in ",;\t" if len(next(_csv_by(text, sign), [])) in AVA_COLUMNS)
+    signs = (sign for sign in ",;\t" if len(next(filter(None, _csv_by(text, sign)), [])) in AVA_COLUMNS)
     if (sign := next(signs, ",")) == ",":
         yield from _csv_by(text, sign)
         return
@@ -235,7 +235,7 @@ def ava_rows(file: Path, text: str, detections: bool = False) -> Iterator[AvaRow
     """
     wanted = "video,second,x1,y1,x2,y2,action" + (",score" if detections else "[,person]")
     for number, row in enumerate(csv_rows(text), 1):
-        if not row or (number == 1 and len(row) > 1 and not _is_number(row[1])):
+        if not row or (number == 1 and len(row) > 1 and not any(map(_is_number, row[1:]))):
             continue
         if len(row) not in ((2, 8) if detections else AVA_COLUMNS):
             raise DatasetError(f"{file}:{number}: {len(row)} columns, expected {wanted}")
@@ -277,7 +277,7 @@ def _listed_rows(file: Path, text: str) -> Iterator[_Row]:
         video, frame = _listed(line)
         if frame is None:
             raise DatasetError(f"{file}: {line} names a video; ground truth needs its frames: .../labels/a/b/00001.txt")
-        relative = Path(line.replace("rgb-images", "labels")).with_suffix(".txt")
+        relative = Path(line.replace("\\", "/").replace("rgb-images", "labels")).with_suffix(".txt")
         moved = relative.parts[relative.parts.index("labels") :] if "labels" in relative.parts else ()
         places = (*(folder / relative for folder in file.resolve().parents), file.parent.joinpath(*moved))
         found = next((place for place in places if place.is_file()), None)
@@ -291,6 +291,7 @@ def _listed(line: str) -> tuple[str, int | None]:
 
     UCF101's own training lists have a class number behind each video.
     """
+    line = line.replace("\\", "/")  # as Windows lists them
     before, _, last = line.rpartition(" ")
     line = before if last.isdecimal() and is_video(before) else line
     parts = Path(line).parts

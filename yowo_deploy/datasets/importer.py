@@ -198,7 +198,7 @@ def _of_file(file: Path) -> str | None:
         return "cvat"
     if name.endswith(".csv"):
         with file.open(encoding="utf-8", errors="replace", newline="") as stream:
-            return "ava" if len(next(csv_rows(stream.read(4096)), [])) in AVA_COLUMNS else None
+            return "ava" if len(next(filter(None, csv_rows(stream.read(4096))), [])) in AVA_COLUMNS else None
     if not name.endswith((".json", ".json.gz")):
         return None
     content = load_json(file)

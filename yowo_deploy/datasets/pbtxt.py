@@ -73,6 +73,8 @@ def _value(tokens: deque[tuple[str, int]], depth: int) -> Any:
         return b"".join(packed).decode()
     if not re.fullmatch(r"[\w.+-]+", token):
         raise ValueError(f"line {line}: {token or 'the end'!r}, expected a value")
+    if re.fullmatch(r"0[0-7]+", token):
+        return str(int(token, 8))
     return str(int(token, 16)) if re.fullmatch(r"0[xX][0-9a-fA-F]+", token) else token
 
 

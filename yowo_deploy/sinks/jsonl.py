@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import OutputError
-from yowo_deploy.files import atomic_write
+from yowo_deploy.files import atomic_write, make_folders
 from yowo_deploy.json_text import to_json
 from yowo_deploy.postprocess.events import Events
 from yowo_deploy.result import Result
@@ -66,7 +66,7 @@ class Lines:
         if not followed:
             path = self.stack.enter_context(atomic_write(path))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
             stream = self.stack.enter_context(path.open("w", encoding="utf-8", buffering=1 if followed else -1))
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}; choose another output path") from error

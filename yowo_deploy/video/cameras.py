@@ -14,7 +14,7 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import VideoError, foreign
-from yowo_deploy.video.ffmpeg_options import Address, Way, capture_options
+from yowo_deploy.video.ffmpeg_options import Address, Way, capture_options, silent_opencv
 from yowo_deploy.video.reader import (
     BehindDoor,
     Capture,
@@ -84,7 +84,7 @@ def connect_webcam(number: int) -> Capture:
     Raises:
         VideoError: there is none, or another program holds it.
     """
-    with foreign(f"webcam {number} cannot be opened", VideoError):
+    with foreign(f"webcam {number} cannot be opened", VideoError), silent_opencv():
         capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise VideoError(f"webcam {number} cannot be opened: is it there, does another program use it?")

@@ -35,6 +35,7 @@ Policy = Literal["wait", "drop-oldest"]
 DEPTH = {"wait": 8, "drop-oldest": 2}  # frames: enough to even out decoding; as few as hide a thread's pace
 MAX_WAITING_BYTES = 1 << 26
 FILE_PATIENCE_S = 30.0
+WEBCAM_DIGITS = 9  # that OpenCV takes
 CLOSE_S = 2 * TIMEOUT_S  # the longest that a read and what follows it should take
 
 
@@ -343,6 +344,8 @@ def _feed(
     text: str, allow_damaged: bool, timeout_s: float, patience_s: float | None, allow_hosts: Sequence[str]
 ) -> Feed:
     if text.isdecimal():
+        if len(text) > WEBCAM_DIGITS:
+            raise InputError(f"webcam {text[:20]}... of {len(text)} digits, expected {WEBCAM_DIGITS} at most")
         number = int(text)
         return Camera(Connection(f"webcam {number}", lambda: connect_webcam(number), patience_s))
     if "://" in text:

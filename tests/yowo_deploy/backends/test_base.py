@@ -72,9 +72,11 @@ def test_streams_is_an_alias_of_parallel(engine: str, file: Path) -> None:
         assert backend.parallel == 2
 
 
-def test_an_engine_without_a_stream_is_refused(engine: str, file: Path) -> None:
-    with pytest.raises(InputError, match="parallel is 0"):
-        open_model(file, engine, parallel=0)
+@pytest.mark.parametrize("name", ["parallel", "threads"])
+@pytest.mark.parametrize("value", [-1, 0, 1025, 2**31 - 1, 10**11, 10**30])
+def test_no_threads_and_more_than_any_processor_has_are_refused(engine: str, file: Path, name: str, value: int) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}, expected 1 to 1024"):
+        open_model(file, engine, **{name: value})
 
 
 def test_a_batch_of_two_is_twice_one(opened: Backend, spec: ModelSpec) -> None:

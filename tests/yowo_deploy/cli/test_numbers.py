@@ -46,8 +46,22 @@ def test_what_is_no_finite_number_is_refused_in_one_line(call: tuple[str, str], 
         (("parity", "a", "b", "--limit", "raw=nan"), "limit 'raw=nan' is not understood"),
         (("score", "a", "b", "--iou", "0.5:0.9:inf"), "--iou 0.5:0.9:inf"),
         (("score", "a", "b", "--iou", "nan"), "--iou nan"),
+        (("score", "a", "b", "--iou", "0.5:0.95:1e-12"), "0.001 apart at least"),
+        (("score", "a", "b", "--iou", "0.5:0.95:5e-324"), "0.001 apart at least"),
     ],
 )
 def test_numbers_inside_texts_are_finite_too(arguments: tuple[str, ...], said: str) -> None:
     error = CliRunner().invoke(cli, arguments).exception
     assert isinstance(error, YowoError) and said in str(error)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("detect", ""), ("detect", "a.mp4", ""), ("detect", "a.mp4", "--json", ""), ("detect", "a.mp4", "--json="),
+     ("detect", "a.mp4", "-o", ""), ("data", "import", ""), ("train", ""), ("inspect", "")],
+)  # fmt: skip
+def test_an_empty_text_is_no_folder(arguments: tuple[str, ...]) -> None:
+    """As of a variable that is not set: as a path it would be the folder that one is in."""
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].endswith("is empty.")

@@ -319,6 +319,8 @@ def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path: Path, webm: Path)
         ("empty.mp4", InputError, "is empty"),
         ("text.mp4", VideoError, "is not a video"),
         ("99", VideoError, "webcam 99 cannot be opened"),
+        ("9" * 20, InputError, "of 20 digits, expected 9 at most"),
+        ("9" * 5000, InputError, "of 5000 digits, expected 9 at most"),
         ("concat:text.mp4|text.mp4", InputError, "video not found"),
         ("subfile,,start,0,end,9,,:text.mp4", InputError, "video not found"),
         ("file:///text.mp4", InputError, "file:// addresses are not supported"),
@@ -327,13 +329,19 @@ def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path: Path, webm: Path)
     ],
 )
 def test_what_is_no_source_is_refused(
-    text: str, error: type[YowoError], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str,
+    error: type[YowoError],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello\n" * 100)
     with pytest.raises(error, match=expected):
         open_source(text)
+    assert capfd.readouterr() == ("", "")
 
 
 # Frames and seconds as the containers say; the second was filmed on its side.

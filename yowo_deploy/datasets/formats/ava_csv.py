@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
         DatasetError: a row that does not fit, with file and line.
     """
     folder, known = files[0].parent, _videos_beside(files[0].parent)
-    maps = [file for pattern in LABEL_MAPS for file in sorted(folder.glob(pattern)) if not is_hidden(file.name)]
+    beside = [file for file in sorted(folder.iterdir()) if not is_hidden(file.name)]
+    maps = [file for pattern in LABEL_MAPS for file in beside if fnmatchcase(file.name.lower(), pattern)]
     named = read_label_map(maps[0]) if maps else {}
     labels = [named.get(number, str(number)) for number in range(1, max(named, default=0) + 1)]
     boxes: dict[str, list[_Box]] = {name: [] for name in known}

@@ -38,7 +38,9 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         raise DatasetError(f"{file} describes single pictures: expected `videos`, and `video_id` in each of its images")
     for table in ("videos", "images", "categories"):
         _refuse_twice(content[table], "id", f"{file}: {table}")
-    names = {int(row["id"]): str(row["name"]) for row in sorted(content["categories"], key=lambda row: int(row["id"]))}
+    names = {
+        whole(row["id"]): str(row["name"]) for row in sorted(content["categories"], key=lambda row: whole(row["id"]))
+    }
     images = {row["id"]: row for row in content["images"]}
     first = {image["video_id"]: image for image in reversed(content["images"])}
     videos = {

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows
+from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows, whole
 from yowo_deploy.datasets.formats.video_paths import paths_in
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, foreign
@@ -84,7 +84,7 @@ def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) 
             rows.boxed["turned box"] += sum(
                 bool(float(key.get("rotation") or 0)) for key in region["value"]["sequence"]
             )
-            keys = sorted(region["value"]["sequence"], key=lambda key: int(key["frame"]))
+            keys = sorted(region["value"]["sequence"], key=lambda key: whole(key["frame"]))
             placed = [_placed(key, line) for key in keys]
             options.count_worked_out((placed[-1][0] - placed[0][0] if placed else 0) * max(1, len(labels)))
             for frame, box in _moments(keys, placed, line, options):
@@ -164,7 +164,7 @@ def _moments(
     for number, (first, box) in enumerate(placed):
         after = placed[number + 1] if number + 1 < len(placed) else None
         end = after[0] if after else max(line.frames, first + 1)
-        if not keys[number].get("enabled", True):
+        if not _is_enabled(keys[number]):
             end = min(end, first + 1)
         if after is None:
             options.count_worked_out(end - first)
@@ -174,11 +174,19 @@ def _moments(
             yield frame, [a + share * (b - a) for a, b in zip(box, target, strict=True)]
 
 
+def _is_enabled(key: dict[str, Any]) -> bool:
+    """Whether a box is seen from this keyframe on."""
+    value = key.get("enabled", True)
+    if value not in (True, False):
+        raise ValueError(f"enabled is {value!r}, expected true or false")
+    return bool(value)
+
+
 def _placed(key: dict[str, Any], line: _Timeline) -> tuple[int, list[float]]:
     """Frame of the file, from 0, and corners in percent."""
-    if int(key["frame"]) < 1:
+    if whole(key["frame"]) < 1:
         raise ValueError(f"frame {key['frame']}, but Label Studio counts from 1")
-    frame = round((int(key["frame"]) - 1) * line.scale)
+    frame = round((whole(key["frame"]) - 1) * line.scale)
     if frame >= MAX_FRAMES:
         raise ValueError(f"frame {frame}, expected less than {MAX_FRAMES}")
     x, y, width, height = (float(key[side]) for side in SIDES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
         if not about["fid_list"]:
             raise DatasetError(f"{file}: view {view} has no file")
         name = str(content["file"][str(about["fid_list"][0])]["fname"])
-        rows = footage.rows(Path(paths_in(name)[0]).stem, footage.find(name))
+        rows = footage.rows(PureWindowsPath(paths_in(name)[0]).stem, footage.find(name))
         moments = [(row, _labels(row, known, names)) for row in of_view.get(view, ())]
         _add(rows, f"{file}: {rows.name}", moments)
         rows.looked_at = rows.frame
