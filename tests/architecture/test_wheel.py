@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from yowo_deploy.datasets.synthetic.generator import make_synthetic
 
 pytestmark = pytest.mark.slow
 
@@ -43,14 +47,28 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, project_root: Path, package_
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
     """The `bin` folder of a fresh environment that holds the wheel and its base requirements."""
     folder = tmp_path_factory.mktemp("installed") / "venv"
-    created = _run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+    return _install(sys.executable, folder, wheel, "--constraint", project_root / "constraints.txt")
+
+
+def _install(python: str | Path, folder: Path, *what: str | Path) -> Path:
+    """The `bin` folder of a new environment of that Python with some wheels."""
+    created = _run(python, "-m", "venv", folder, cwd=folder.parent)
     assert created.returncode == 0, created.stdout + created.stderr
-    install = ("-m", "pip", "install", "--no-input", "--constraint", project_root / "constraints.txt")
-    pip = _run(folder / "bin" / "python", *install, wheel, cwd=folder)
+    pip = _run(folder / "bin" / "python", "-m", "pip", "install", "--no-input", *what, cwd=folder)
     if pip.returncode and any(sign in pip.stderr for sign in UNREACHABLE):
         pytest.skip("no package index can be reached, so the wheel's requirements cannot be installed")
     assert pip.returncode == 0, pip.stderr
     return folder / "bin"
+
+
+def other_python(version: str) -> Path | None:
+    """The interpreter of a version, on the path or among pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    named = shutil.which(f"python{version}")
+    for python in [*sorted(pyenv.glob(f"{version}.*/bin/python")), *([Path(named)] if named else [])]:
+        if _run(python, "-c", "import venv", cwd=Path.home()).returncode == 0:  # pyenv's names answer for none
+            return python
+    return None
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path, package_folders: list[Path]) -> None:
@@ -109,3 +127,23 @@ def test_a_missing_extra_is_named_in_one_line(installed: Path, tmp_path: Path) -
     assert line.startswith("Error: ")
     assert "yowo-deploy[export]" in line
     assert [file.name for file in tmp_path.iterdir()] == ["x.pth"]
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.13"])
+def test_the_runtime_detects_on_the_oldest_python_and_a_newer_one(
+    version: str, wheel: Path, tmp_path: Path, project_root: Path
+) -> None:
+    """With whatever versions of its requirements that Python gets; mypy checks our own code for the oldest."""
+    if (python := other_python(version)) is None:
+        pytest.skip(f"no Python {version} on this machine")
+    oldest = re.search(r"python_requires = >=([\d.]+)", (project_root / "setup.cfg").read_text(encoding="utf-8"))
+    assert oldest is not None and oldest[1] == "3.10"
+    commands = _install(python, tmp_path / "venv", f"{wheel}[onnxruntime]")
+    make_synthetic(tmp_path / "made", 1, 1)
+    video = next((tmp_path / "made").rglob("*.avi"))
+    ended = _run(commands / "yowo-deploy", "detect", video, "--json", "-", "--conf", "0.01", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    frames = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert frames and any(frame["detections"] for frame in frames)
+    listed = _run(commands / "yowo-deploy", "doctor", "--json", cwd=tmp_path)
+    assert json.loads(listed.stdout)["packages"]["numpy"], listed.stdout

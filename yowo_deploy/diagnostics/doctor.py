@@ -24,7 +24,7 @@ import numpy as np
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.diagnostics.nvidia_smi import find_gpus, last_line
 from yowo_deploy.diagnostics.probe_model import clip_kernel_answer, write_one_layer
-from yowo_deploy.diagnostics.system_info import MODULES, processor_in_words
+from yowo_deploy.diagnostics.system_info import MODULES, processor_in_words, wheels_by_module
 from yowo_deploy.errors import ModelFileError, VideoError
 from yowo_deploy.files import work_folder
 from yowo_deploy.video.reader import VideoReader
@@ -157,7 +157,7 @@ class Health:
 
 def examine(on_trial: Callable[[int, str], None] = lambda done, name: None) -> Health:
     """Run every check; 5 s with all backends installed and warm. `on_trial` is called before each."""
-    wheels = importlib.metadata.packages_distributions()
+    wheels = wheels_by_module()
     gpus, gpu_note = find_gpus()
     findings = []
     for done, trial in enumerate(TRIALS):
@@ -167,11 +167,11 @@ def examine(on_trial: Callable[[int, str], None] = lambda done, name: None) -> H
         platform.python_version(),
         platform.platform(),
         processor_in_words(),
-        {module: _versions(wheels.get(module, [])) for module in MODULES},
+        {module: _versions(wheels[module]) for module in MODULES},
         gpus,
         gpu_note,
         tuple(findings),
-        tuple(filter(None, (clash(module, wheels.get(module, [])) for module in ONE_WHEEL))),
+        tuple(filter(None, (clash(module, wheels[module]) for module in ONE_WHEEL))),
     )
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,17 @@ def _psutil() -> Any:
     return psutil
 
 
+def wheels_by_module() -> dict[str, list[str]]:
+    """The installed distributions that bring each of `MODULES`; none for a module that is not installed."""
+    found = dict(importlib.metadata.packages_distributions())
+    for module in MODULES.keys() - found.keys():  # Python 3.10 misses wheels without a list of their modules: numpy's
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[module] = [importlib.metadata.metadata(module)["Name"]]
+    return {module: list(found.get(module, [])) for module in MODULES}
+
+
 def _packages() -> dict[str, str]:
-    wheels = importlib.metadata.packages_distributions()
-    names = sorted({name for module in MODULES for name in wheels.get(module, [])})
+    names = sorted({name for wheels in wheels_by_module().values() for name in wheels})
     return {name: importlib.metadata.version(name) for name in names}
 
 

@@ -6,7 +6,7 @@ name, so that both forms need little more room than one (`yowo_export.streaming.
 
 from __future__ import annotations
 
-import binascii
+import base64
 import zlib
 from dataclasses import replace
 from typing import Literal
@@ -36,7 +36,7 @@ def pack_form(streaming: OnnxFile, clips: OnnxFile) -> str:
     content = b"".join(replace(streaming.graph, tensors=own).parts())
     if len(content) > MAX_FORM_BYTES:
         raise ModelFileError(f"has a streaming form of {len(content)} bytes, more than {MAX_FORM_BYTES}")
-    return binascii.b2a_base64(zlib.compress(content, 9), newline=False).decode()
+    return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
 def streaming_form(file: OnnxFile) -> OnnxFile | None:
@@ -49,7 +49,7 @@ def streaming_form(file: OnnxFile) -> OnnxFile | None:
     if packed is None or file.spec.streaming:
         return None
     with foreign(f"{file.path} carries a damaged streaming form, export it again", ModelFileError):
-        content = _inflated(binascii.a2b_base64(packed, strict_mode=True))
+        content = _inflated(base64.b64decode(packed, validate=True))
     form = checked_file(content, file.path, file.graph.tensors)
     return replace(form, metadata={METADATA_KEY: file.spec.replace(streaming=True).to_json()})
 

@@ -21,7 +21,7 @@ from yowo_deploy.errors import InputError, reason_of
 from yowo_deploy.result import Result
 
 if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication  # Python 3.11
+    from _typeshed.wsgi import WSGIApplication
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WHOLE_S = 10.0  # for a request, and as long for its answer
