@@ -18,19 +18,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import click
 import yaml
 
-from yowo_deploy.cli import COMMANDS, EXAMPLES, cli
+from yowo_deploy.cli import COMMANDS, EXAMPLES, cli, option_groups
 
 ROOT = Path(__file__).parent.parent
 # Title -> page: of the project, or "" for one that is made here.
 NAVIGATION: dict[str, dict[str, str]] = {
     "Start": {"Overview": "README.md", "Install": "docs/install.md", "中文": "docs/zh.md"},
     "Tutorials": {
-        "Frames to results": "docs/detect.md",
+        "Run on video": "docs/detect.md",
         "Your own data": "docs/own-data.md",
         "Train": "docs/training.md",
         "Checkpoint to product": "docs/export.md",
@@ -103,6 +103,7 @@ API = {
 PLACES = {"README.md": "index.md", "SECURITY.md": "security-policy.md"}  # of pages that keep another name on the site
 HEADERS = ("yowo.h", "detector.hpp", "boxes.hpp", "postprocess/zones.hpp", "spec.hpp", "errors.hpp")
 SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")  # the first three list names
+LONG = 88  # characters of a signature on one line
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#:\s]+)(#[^)]*)?\)")
 
 
@@ -127,6 +128,7 @@ def write_tree(folder: Path) -> None:
         _write(folder / "docs" / _reference(title), make())
     for schema in schemas():
         _write(folder / "docs" / "schemas" / schema.name, schema.read_text(encoding="utf-8"))
+    shutil.copy(ROOT / "docs" / "site.css", folder / "docs")
     settings = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8"))
     settings["nav"] = [{group: list(_entries(pages, places))} for group, pages in NAVIGATION.items()]
     _write(folder / "mkdocs.yml", yaml.safe_dump(settings, allow_unicode=True))
@@ -144,7 +146,9 @@ def command_line() -> str:
 
 def python_api() -> str:
     """Every public name with its signature and docstring."""
-    lines = ["# Python API", "", "Made from the docstrings, which are contracts; tests check them."]
+    lines = ["# Python API", "", "Made from the docstrings, which are contracts; tests check them. The array types:"]
+    arrays = inspect.getsource(importlib.import_module("yowo_deploy.arrays"))
+    lines += ["", "```python", *re.findall(r"^\w+ = .*", arrays, flags=re.MULTILINE), "```"]
     for module_name, chosen in API.items():
         module = importlib.import_module(module_name)
         names = chosen or tuple(name for name in module.__all__ if not name.startswith("_"))
@@ -246,46 +250,89 @@ def _with_links(page: str, places: dict[str, str], folder: Path) -> str:
 
 
 def _command(name: str, command: click.Command) -> list[str]:
-    lines = ["", f"## `{name}`", "", _paragraphs(command.help or ""), ""]
-    examples = EXAMPLES.get(name.removeprefix("yowo-deploy "), ())
-    lines += ["```bash", *examples, "```", ""] if examples else []
-    if isinstance(command, click.Group):
-        for each, inner in command.commands.items():
-            lines += [line.replace("## ", "### ", 1) for line in _command(f"{name} {each}", inner)]
-        return lines
-    context = click.Context(command, info_name=name)
-    rows = [each.get_help_record(context) for each in command.params if isinstance(each, click.Option)]
-    lines += ["| option | |", "|---|---|"]
-    return [*lines, *(f"| {_cell(option, code=True)} | {_cell(text)} |" for option, text in filter(None, rows))]
+    context = click.Context(command, info_name=name, show_default=True)  # as `cli` sets it for --help
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    lines = ["", f"## `{name}`", "", f"```text\n{usage}\n```", "", _paragraphs(command.help or ""), ""]
+    key = name.removeprefix("yowo-deploy ")
+    lines += ["```bash", *EXAMPLES[key], "```", ""] if key in EXAMPLES else []
+    groups = option_groups(key, command, context)
+    groups["Options"] = [record for record in groups["Options"] if "--help" not in record[0]]
+    for title, records in groups.items():
+        lines += [f"**{title}**", ""] if records and len(groups) > 1 else []
+        lines += [line for option, text in records for line in (f"`{option}`", "", f":   {_cell(text)}", "")]
+    for each, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        lines += [line.replace("## ", "### ", 1) for line in _command(f"{name} {each}", inner)]
+    return lines
 
 
 def _described(name: str, found: object) -> list[str]:
-    shown = f"{name}{_signature(found)}" if callable(found) else name
-    lines = ["", f"### `{name}`", "", "```python", _broken(shown), "```", "", *_docstring(inspect.getdoc(found) or "")]
+    lines = [
+        "",
+        f"### `{name}`",
+        "",
+        "```python",
+        _broken(_shown(name, found)),
+        "```",
+        "",
+        *_docstring(inspect.getdoc(found) or ""),
+    ]
     if inspect.isclass(found):
         for each, member in inspect.getmembers(found):
             is_own = any(each in vars(base) for base in found.__mro__ if base.__module__.startswith("yowo"))
             if each.startswith("_") or not is_own or not (callable(member) or isinstance(member, property)):
                 continue
             text, _, rest = (inspect.getdoc(member) or "").partition("\n\n")
-            signature = "" if isinstance(member, property) else _signature(member)
-            lines += ["", f"`.{each}{signature}`", "", f":   {' '.join(text.split())}" if text else "", ""]
+            shown = f".{each}{'' if isinstance(member, property) else _signature(member)}"
+            lines += [
+                "",
+                f"`{shown}`" if len(shown) <= LONG else f"`.{each}`",
+                "",
+                f":   {' '.join(text.split())}" if text else "",
+                "",
+            ]
+            if len(shown) > LONG:
+                lines += [f"    {line}" for line in ["```python", *_broken(shown).splitlines(), "```", ""]]
             lines += [f"    {line}".rstrip() for line in _docstring(rest)]
     return lines
 
 
+def _shown(name: str, found: object) -> str:
+    """How it is called; of a protocol, a type or a value, what it is."""
+    if get_origin(found) is not None:
+        return f"{name} = {str(found).removeprefix('typing.')}"
+    if getattr(found, "_is_protocol", False):
+        return f"class {name}(Protocol)"
+    return f"{name}{_signature(found)}" if callable(found) else name
+
+
+class _Plain(str):
+    """An annotation that is shown without quotes."""
+
+    __repr__ = str.__str__
+
+
 def _signature(found: object) -> str:
     try:
-        text = str(inspect.signature(found))  # type: ignore[arg-type]  # what is none raises
+        signature = inspect.signature(found)  # type: ignore[arg-type]  # what is none raises
     except (TypeError, ValueError):
         return "(...)"
-    text = text.replace("'", "").replace("self, ", "").replace("(self)", "()")
+    plain = {name: each.replace(annotation=_plain(each.annotation)) for name, each in signature.parameters.items()}
+    plain.pop("self", None)
+    signature = signature.replace(
+        parameters=list(plain.values()), return_annotation=_plain(signature.return_annotation)
+    )
+    text = re.sub(r"<[^<>]*(?:<\w+>[^<>]*)*>", "...", str(signature))  # defaults without a name: lambdas, factories
+    text = re.sub(r"= (\w+)\(\w+=[^()]*(?:\([^()]*\)[^()]*)*\)", r"= \1(...)", text)  # whole values
     return re.sub(r"\byowo_\w+(?:\.\w+)*\.(\w+)", r"\1", text)
+
+
+def _plain(annotation: object) -> object:
+    return _Plain(annotation) if isinstance(annotation, str) else annotation
 
 
 def _broken(shown: str) -> str:
     """A long signature with a line for each argument."""
-    if len(shown) <= 88 or not (parts := re.fullmatch(r"(\w+\()(.*)(\).*)", shown)):
+    if len(shown) <= LONG or not (parts := re.fullmatch(r"(\.?\w+\()(.*)(\).*)", shown)):
         return shown
     depth, lines, line = 0, [], ""
     for letter in parts[2]:
@@ -320,8 +367,10 @@ def _paragraphs(text: str) -> str:
 
 
 def _cell(text: str, code: bool = False) -> str:
-    text = " ".join(text.split()).replace("|", "\\|")
-    return f"`{text}`" if code else text.replace("<", "&lt;").replace("{", "&#123;")
+    text = " ".join(text.split())
+    if code:
+        return f"`{text}`"  # a pipe in it divides no cell, and a backslash before it would be shown
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("{", "&#123;")
 
 
 def _write(path: Path, text: str) -> None:

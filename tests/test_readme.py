@@ -87,6 +87,19 @@ def test_every_help_has_examples_and_groups_where_options_are_many(name: str) ->
         assert sub in text and "<=None" not in CliRunner().invoke(cli, [name, sub, "--help"]).output
 
 
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_whole_at_the_width_of_a_terminal(name: str, width: int) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    inner = command.commands if isinstance(command, click.Group) else {}
+    for arguments in ([name], *([name, sub] for sub in inner)):
+        text = CliRunner().invoke(cli, [*arguments, "--help"], terminal_width=width).output
+        lines = text.replace("Usage: cli", "Usage: yowo-deploy").splitlines()
+        assert lines and max(map(len, lines)) <= width
+        assert not [line for line in lines if re.search(r"\w-$|[^A-Z\W]\.\.\.$", line)]  # cut, or broken in a name
+        assert "\u2011" not in text
+
+
 @pytest.mark.parametrize(
     "line",
     [

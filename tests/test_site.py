@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from docs.site import API, NAVIGATION, command_line, file_formats, headers, python_api, schemas, write_tree
-from yowo_deploy.cli import COMMANDS
+from yowo_deploy.cli import COMMANDS, cli
 
 pytest.importorskip("mkdocs")
 
@@ -33,6 +34,28 @@ def test_every_command_and_every_public_name_is_described() -> None:
     assert all(f"## `yowo-deploy {name}`" in commands for name in COMMANDS) and "--tube-scores" in commands
     assert all(f"## `{module}`" in names for module in API) and "### `Detector`" in names and "- `every`:" in names
     assert "    - `ModelFileError`: the network" in names  # what a method raises, in its own list
+
+
+def test_the_command_line_is_what_help_shows() -> None:
+    page = command_line()
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        for full, each in {name: command, **getattr(command, "commands", {})}.items():
+            assert each is not None
+            title = f"yowo-deploy {name}" + (f" {full}" if full != name else "")
+            part = re.split(r"^##+ `", page.partition(f"# `{title}`\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+            for option in (each for each in each.params if isinstance(each, click.Option) and not each.hidden):
+                shown = option.get_help_record(click.Context(each, show_default=True))
+                assert shown is not None
+                text = " ".join(shown[1].split()).replace("|", "\\|").replace("<", "&lt;").replace("{", "&#123;")
+                assert f"`{shown[0]}`\n\n:   {text}\n" in part, (title, shown)
+
+
+def test_signatures_show_values_and_no_addresses() -> None:
+    names = python_api()
+    assert not re.findall(r"\*args, \*\*kwargs|<function|<class|<built-in|<factory| at 0x|[(,] self\b", names)
+    assert "Split = Literal['train', 'test']" in names and "resize: Literal['squash'] = 'squash'" in names
+    assert not re.findall(r"`[^`]*\\\|[^`]*`", command_line() + file_formats())  # code shows what is before a pipe
 
 
 def test_a_line_that_goes_on_is_no_item_of_a_list() -> None:

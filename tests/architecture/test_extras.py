@@ -57,8 +57,8 @@ def test_the_installation_page_names_every_extra(extras: dict[str, list[str]], p
 
 def test_the_readme_installs_what_its_commands_need(extras: dict[str, list[str]], project_root: Path) -> None:
     text = (project_root / "README.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"^pip install .*", text, re.MULTILINE)
-    installed = {each for names in re.findall(r"\[([\w,-]+)\]", line) for each in names.split(",")}
+    lines = re.findall(r"^pip install .*", text, re.MULTILINE)
+    installed = {each for line in lines for names in re.findall(r"\[([\w,-]+)\]", line) for each in names.split(",")}
     used = set(re.findall(r"^yowo-deploy (\w+)", text, re.MULTILINE))
     assert "openvino" in installed and {"serve", "train", "export"} <= used
     brought = {"data", "bench"}  # by [train]; and `bench` runs without its extra

@@ -253,7 +253,7 @@ def _announcement(run: Run, data: str) -> Iterator[str]:
     clips = run.recipe.batch * run.team.size
     if more := len(run.sampled) - len(run.training):
         yield f"{more} videos of people whose actions are not known: their boxes are learnt, their classes are not"
-    yield f"{len(run.training)} videos to train on, {len(run.held_out)} held out, {clips} clips a step"
+    yield f"training videos: {len(run.training)}; held out: {len(run.held_out)}; clips a step: {clips}"
 
 
 @contextmanager

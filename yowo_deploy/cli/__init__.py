@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from functools import partial
 from importlib.abc import MetaPathFinder
@@ -53,7 +53,7 @@ EXAMPLES = {
     ),
     "find": (
         "yowo-deploy find results --action wave --min-score 0.5 --for 2s",
-        "yowo-deploy find results --action wave --zone door=0.4,0,0.6,0,0.6,1,0.4,1 -o clips/",
+        "yowo-deploy find results --zone door=0.4,0,0.6,0,0.6,1,0.4,1 -o clips/",
         "yowo-deploy find results --limit 1000 --json",
     ),
     "train": (
@@ -67,13 +67,13 @@ EXAMPLES = {
         "yowo-deploy evaluate default jhmdb21 --data DIR --save detections.txt",
     ),
     "score": (
-        "yowo-deploy score detections.txt ground_truth.txt",
-        "yowo-deploy score detections.txt JHMDB-GT.json.gz --metric video-map --iou 0.5:0.95",
-        "yowo-deploy score predictions.csv ava_val.csv --metric ava --labels labels.pbtxt --exclude excluded.csv",
+        "yowo-deploy score found.txt ground_truth.txt",
+        "yowo-deploy score found.txt JHMDB-GT.json.gz --metric video-map --iou 0.2",
+        "yowo-deploy score found.csv ava_val.csv --metric ava --labels labels.pbtxt",
     ),
     "export": (
         "yowo-deploy export runs/train/best.pt -o yowo.onnx",
-        "yowo-deploy export ckpt.pth --clip 8 --int8 --calibration videos -o yowo-int8.onnx",
+        "yowo-deploy export ckpt.pth --clip 8 --int8 --calibration videos",
         "yowo-deploy export runs/train/best.pt --streaming -o yowo-live.onnx",
     ),
     "build": (
@@ -83,22 +83,22 @@ EXAMPLES = {
     ),
     "parity": (
         "yowo-deploy parity ckpt.pth yowo.onnx --data video.mp4",
-        "yowo-deploy parity ckpt.pth yowo-int8.onnx --data videos --bisect --report parity.html",
-        "yowo-deploy parity yowo.onnx yowo.onnx --reference-backend onnxruntime --backend openvino",
+        "yowo-deploy parity ckpt.pth int8.onnx --data videos --bisect",
+        "yowo-deploy parity yowo.onnx yowo.onnx --reference-backend onnxruntime",
     ),
     "bench": (
         "yowo-deploy bench --engine yowo.onnx",
-        "yowo-deploy bench --engine yowo.onnx --versus yowo-int8.onnx",
+        "yowo-deploy bench --engine yowo.onnx --versus int8.onnx",
         "yowo-deploy bench --engine yowo.onnx --video video.mp4 --plot latency.png",
     ),
     "data": (
-        "yowo-deploy data import annotated --videos videos --test-share 0.2 -o data.json",
+        "yowo-deploy data import annotated --videos videos --test-share 0.2",
         "yowo-deploy data check data.json",
         "yowo-deploy data preview data.json -o sheet.png",
     ),
     "data import": (
-        "yowo-deploy data import annotated --videos videos --test-share 0.2 -o data.json",
-        "yowo-deploy data import task.zip --from cvat --action-from attribute:action --videos videos",
+        "yowo-deploy data import annotated --videos videos --test-share 0.2",
+        "yowo-deploy data import task.zip --action-from attribute:action",
         "yowo-deploy data import ava_train.csv --start 900 --videos films",
     ),
     "serve": (
@@ -118,7 +118,7 @@ EXAMPLES = {
     ),
     "explain": (
         "yowo-deploy explain default video.mp4 --frame 40 --out look.png",
-        "yowo-deploy explain runs/train/best.pt video.mp4 --frame 40 --out look.png --conf 0.3",
+        "yowo-deploy explain ckpt.pth video.mp4 --frame 40 --out look.png --conf 0.3",
     ),
     "features": (
         "yowo-deploy features ckpt.pt video.mp4 -o features",
@@ -154,6 +154,7 @@ GROUPS = {
         "Files": "output overwrite tensorboard show_batch cache_gb",
     },
     "export": {
+        "Output": "output streaming target attention batch half_weights uint8_input overwrite",
         "Precision": "fp16 bf16 int8 calibration calibration_clips calibration_method max_drop report tune",
     },
     "build": {
@@ -189,10 +190,28 @@ GROUPS = {
     },
 }
 _MODEL = {"Model": "model backend reference_backend device precision threads clip cache trust clips tune"}
+_HYPHEN = "\u2011"  # at which no line breaks
 _LOADING = {"torch": "PyTorch", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 # Former names of options, taken for one version: command -> old name -> new name.
 _CACHE = {"--engine-cache": "--cache"}
 FORMER_OPTIONS = {"detect": {"--stride": "--every", **_CACHE}, "evaluate": _CACHE, "bench": _CACHE}
+
+
+class _Formatter(click.HelpFormatter):
+    """Breaks no line within a name: yowo-lite, --no-tune."""
+
+    def write(self, string: str) -> None:
+        super().write(string.replace(_HYPHEN, "-"))
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], *args: Any, **options: Any) -> None:
+        super().write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows], *args, **options)
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
 
 
 class _Commands(click.Group):
@@ -207,11 +226,14 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"yowo_deploy.cli.{name}").command
         inner = command.commands if isinstance(command, click.Group) else {}
+        for each in inner.values():  # whole, where click would cut them
+            each.short_help = " ".join((each.help or "").partition("\n\n")[0].split())
         for full, each in {name: command, **{f"{name} {sub}": each for sub, each in inner.items()}}.items():
+            each.context_class = _Context
             if full in EXAMPLES:
                 each.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[full])])
         if name in GROUPS:
-            command.format_options = MethodType(partial(_in_groups, {**GROUPS[name], **_MODEL}), command)  # type: ignore[method-assign]
+            command.format_options = MethodType(partial(_in_groups, name), command)  # type: ignore[method-assign]
         return command
 
     def resolve_command(
@@ -251,17 +273,20 @@ def _renamed(arguments: list[str], names: dict[str, str]) -> Iterator[str]:
         yield argument
 
 
-def _in_groups(
-    groups: Mapping[str, str], command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
-) -> None:
-    """Write the options of a command by group, those of no group last."""
+def option_groups(name: str, command: click.Command, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+    """By title of a group, what --help shows of each option; those of no group are the last, as "Options"."""
     options = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
     rows = {each.name: record for each in options if (record := each.get_help_record(ctx)) is not None}
-    listed = {title: [rows.pop(name) for name in names.split() if name in rows] for title, names in groups.items()}
-    for title, records in {**listed, "Options": [*rows.values()]}.items():
-        if records:
-            with formatter.section(title):
-                formatter.write_dl(records)
+    titles = {**GROUPS[name], **_MODEL} if name in GROUPS else {}
+    listed = {title: [rows.pop(each) for each in names.split() if each in rows] for title, names in titles.items()}
+    return {title: records for title, records in {**listed, "Options": [*rows.values()]}.items() if records}
+
+
+def _in_groups(name: str, command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the options of a command by group."""
+    for title, records in option_groups(name, command, ctx).items():
+        with formatter.section(title):
+            formatter.write_dl(records)
     if isinstance(command, click.Group):
         command.format_commands(ctx, formatter)
 

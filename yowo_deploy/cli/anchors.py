@@ -34,7 +34,7 @@ def command(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    """Fit anchors to the training boxes of DATASET, in grid cells."""
+    """Fit anchors to the training boxes of DATASET, a data.json or the name of a data set, in grid cells."""
     if plot:
         check_plot(plot)
     boxes_of = opened(dataset, data, split)

@@ -20,14 +20,14 @@ from yowo_deploy.model_files.default import DEFAULT
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder of the results.")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, or actors of Ray.  [default: one for 2 cores]")
-@click.option(
-    "--ray", metavar="ADDRESS", help="Ray cluster, [ray] extra: an address, auto, or local for one of its own."
-)
+@click.option("--ray", metavar="ADDRESS", help="Address of a Ray cluster, auto, or local to start one; [ray] extra.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the videos, by a hash of their paths.")
 @click.option("--resume", is_flag=True, help="Continue in a folder with results; nothing is done twice.")
 @click.option("--whole-tubes", is_flag=True, help="Score each person by the whole tube, later frames included.")
-@click.option("--segment", "segment_s", default=SEGMENT_S, type=Number(1), help="Seconds of a piece of a long video.")
-@click.option("--stall", "stall_s", default=STALL_S, type=Number(1), help="Seconds without a frame: a worker hangs.")
+@click.option("--segment", "segment_s", default=SEGMENT_S, type=Number(1), help="Seconds in a piece of a long video.")
+@click.option(
+    "--stall", "stall_s", default=STALL_S, type=Number(1), help="Seconds without a frame after which a video fails."
+)
 @shown_options
 @event_options
 @click.option("--allow-damaged", is_flag=True, help="Use what can be decoded of a damaged video.")
@@ -43,8 +43,8 @@ def command(
     .txt, .csv or .parquet. The folder gets tubes.parquet, tubes.jsonl, events.jsonl, failed.jsonl and summary.json;
     search it with `find`.
 
-    If a video fails, the others continue and the command exits with code 1. Progress comes as lines of JSON with the
-    option for it, and the totals as the last line.
+    If a video fails, the others continue and the command exits with code 1. Option --json prints
+    progress and, last, the totals as lines of JSON.
     """
     events = {name: options.pop(name) for name in ("on", "off", "min_frames", "zone", "zones", "zone_anchor")}
 

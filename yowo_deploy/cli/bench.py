@@ -34,7 +34,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 
 @click.group("bench", invoke_without_command=True, subcommand_metavar="[compare OLD NEW]")
-@click.option("--engine", "engines", multiple=True, type=click.Path(), help="Model file; may be repeated.")
+@click.option("--engine", "engines", multiple=True, type=click.Path(), help="Model file.  [repeatable]")
 @click.option("--versus", type=click.Path(), help="Model file to compare --engine with, call by call.")
 @click.option("--versus-backend", type=click.Choice(BACKENDS), help="Backend of --versus.  [default: as --backend]")
 @click.option("--versus-precision", type=click.Choice(PRECISIONS), help="Its precision.  [default: as --precision]")
@@ -42,7 +42,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     "--seconds",
     default=10.0,
     type=Number(min=0, min_open=True),
-    help="Measuring time without warm-up; stages and peak take as long again.",
+    help="Time to measure, without warm-up; stages and peak take as long again.",
 )
 @click.option("--warmup", default=3, type=click.IntRange(min=0), help="Calls of each model before the measurement.")
 @click.option("--batch", default=1, type=click.IntRange(min=1), help="Clips a call.")

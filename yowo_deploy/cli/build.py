@@ -51,9 +51,9 @@ def parse_batch(text: str) -> tuple[int, int, int]:
 def command(model: str, **options: Any) -> None:
     """Build a plan for TensorRT or TensorRT-RTX from MODEL, an ONNX file of ours or `default`.
 
-    The plan computes in the precision of the ONNX file, lowered first if asked for, and carries its spec. TensorRT
-    builds for the GPU of this machine; TensorRT-RTX needs none. Beside the plan lies its hash, without which it is not
-    loaded.
+    The plan computes in the precision of the ONNX file, or in the lower one of an option, and carries its spec.
+    TensorRT builds for the GPU of this machine; TensorRT-RTX needs none. Beside the plan lies its hash, without which
+    it is not loaded.
     """
     require(*EXPORT)
     from yowo_export.pipeline import build

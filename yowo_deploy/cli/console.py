@@ -192,8 +192,8 @@ def parse_anchors(text: str) -> list[tuple[float, float]]:
 def dataset_options(function: F) -> F:
     """DATASET --data DIR --split N, the arguments of `open_dataset`; DATASET is a name or a data.json."""
     options = (
-        click.argument("dataset", metavar=f"[{'|'.join(DATASETS)}|data.json]"),
-        click.option("--data", type=click.Path(), help="Folder of a data set that is given by name."),
+        click.argument("dataset", metavar="DATASET"),
+        click.option("--data", type=click.Path(), help=f"Folder of DATASET, if it is a name: {', '.join(DATASETS)}."),
         click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the official split."),
     )
     for option in reversed(options):

@@ -46,7 +46,7 @@ def command() -> None:
 @click.option("--videos", multiple=True, type=click.Path(), help="Folder with the videos.  [default: beside SOURCE]")
 @click.option("--action-from", default="label", help="Where the action is: label, or attribute:NAME.")
 @click.option("--start", default=0.0, type=Number(0), help="Second that a video begins with (AVA's films: 900).")
-@click.option("--fps", type=Number(min=0, min_open=True), help="Frame rate of videos that are missing.")
+@click.option("--fps", type=Number(min=0, min_open=True), help="Frame rate to note for missing videos.")
 @click.option("--present", is_flag=True, help="Leave out missing videos, and classes without any.")
 @click.option("--test-share", type=Number(0, 0.9), help="Share of the tubes to test on, by whole recordings.")
 @overwrite_option
@@ -79,12 +79,12 @@ def import_command(
     if test_share is not None:
         annotations = with_test_share(annotations, test_share)
         if test_share and not annotations.splits[0]["test"]:
-            notes.append("nothing to test on: every class has one recording alone, which is to train on")
+            notes.append("no test videos: every class has only one recording, and that is for training")
     write_annotations(annotations, output)
     tell(f"{found}: {_summary(annotations)}")
     absent = [video for video in annotations.videos if not video.path.exists()]
     if absent and not any("not there" in note for note in notes):
-        notes.append(f"{len(absent)} videos are not there, the first {absent[0].path}: give --videos FOLDER")
+        notes.append(f"videos not there: {len(absent)}, the first {absent[0].path}: give --videos FOLDER")
     for note in notes:
         tell(note)
     click.echo(output)
@@ -112,7 +112,7 @@ def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
 @click.argument("data", type=click.Path())
 @click.option("--fix", is_flag=True, help="Correct what is safe to correct, in DATA itself or in -o.")
 @click.option("-o", "--output", type=click.Path(), help="Where --fix writes.  [default: DATA]")
-@click.option("--fast", is_flag=True, help="Trust the containers' frame counts and rates: do not decode.")
+@click.option("--fast", is_flag=True, help="Decode nothing: trust the frame counts and rates of containers.")
 @overwrite_option
 @json_option
 def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrite: bool, as_json: bool) -> None:
@@ -175,7 +175,13 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
 
 @command.command("preview")
 @click.argument("data", type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(), help="Video of one, .webm or .mp4; or a sheet, .png.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    help="Video of --video, .webm or .mp4; or a sheet of several, .png.",
+)
 @click.option("--video", "name", help="Name of the video.  [default: the first that is there]")
 @click.option("--count", default=24, type=click.IntRange(min=1), help="Videos on a sheet.")
 @overwrite_option

@@ -69,14 +69,15 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
 @click.option(
     "--tune/--no-tune",
     default=None,
-    help="Measure for 5 s which engine, form and number of calls is fastest on this processor, and record it; or do "
-    "not use what was recorded.  [default: measure for a camera, use what was recorded for files]",
+    help="Measure for 5 s which engine, form and number of calls is fastest here, and record it; --no-tune ignores the "
+    "record.  [default: measure for a camera, use the record for files]",
 )
 @click.option(
     "--allow-hosts",
     default="",
+    show_default=False,
     callback=lambda context, parameter, text: [each for each in text.split(",") if each],
-    help="Hosts, as a,b, that redirects and playlists may lead to beside the named ones.",
+    help="Other hosts, as a,b, that redirects and playlists may lead to.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show only errors.")
 @model_options

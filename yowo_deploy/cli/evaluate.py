@@ -21,9 +21,7 @@ from yowo_deploy.evaluation import Evaluation, Figures, evaluate
 @click.command("evaluate")
 @click.argument("model", type=click.Path())
 @dataset_options
-@click.option(
-    "--every", default=1, type=click.IntRange(min=1), help="Judge every N-th annotated frame alone, which is faster."
-)
+@click.option("--every", default=1, type=click.IntRange(min=1), help="Evaluate only every N-th annotated frame.")
 @click.option(
     "--save", type=click.Path(), help="File of detections, for `score`; an interrupted run continues from it."
 )
@@ -33,11 +31,12 @@ from yowo_deploy.evaluation import Evaluation, Figures, evaluate
     default=None,
     help="Average class scores along tubes, as `detect` shows them.  [default: the model's]",
 )
-@click.option("--workers", default=1, type=click.IntRange(min=1), help="Processes that share the videos.")
+@click.option("--workers", default=1, type=click.IntRange(min=1), help="Processes among which the videos are divided.")
 @model_options
 @json_option
 def command(model: str, dataset: str, data: str | None, split: int, as_json: bool, **options: Any) -> None:
-    """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET."""
+    """Frame-mAP, video-mAP, recall and accuracy of MODEL on the test videos of DATASET, a data.json or the name of a
+    data set."""
     found = evaluate(model, dataset, data, split, reporter=ConsoleReporter(), **options)
     if as_json:
         click.echo(json.dumps(_values(found)))

@@ -18,7 +18,12 @@ def command() -> None:
 @command.command("triton")
 @_model
 @_output
-@click.option("--python-path", default="", help="Folders from which Triton's Python backend imports this package.")
+@click.option(
+    "--python-path",
+    default="",
+    show_default=False,
+    help="Folders from which Triton's Python backend imports this package.",
+)
 def triton(model: str, output: str, python_path: str) -> None:
     """Write a repository for Triton from MODEL, an ONNX file or a plan: yowo_stream and yowo_clip, labels, a client."""
     from yowo_deploy.serving.repository import write_triton

@@ -48,10 +48,10 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
 @click.command("parity")
 @click.argument("reference", type=click.Path())
 @click.argument("candidate", type=click.Path())
-@click.option("--data", default="random", help="A video, a folder of videos, or the word random.")
+@click.option("--data", default="random", help="A video, a folder of videos, or `random`.")
 @click.option("--clips", default=16, type=click.IntRange(min=1), help="Clips to compare on.")
 @click.option("--backend", type=click.Choice(BACKENDS), help="Backend of CANDIDATE.  [default: the fastest installed]")
-@click.option("--reference-backend", type=click.Choice(BACKENDS), help="Backend of REFERENCE.  [default: the same way]")
+@click.option("--reference-backend", type=click.Choice(BACKENDS), help="Backend of REFERENCE.  [default: the fastest]")
 @click.option("--device", help="Device of CANDIDATE.  [default: cuda for a plan, else cpu]")
 @click.option(
     "--precision",
@@ -67,7 +67,7 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
     "limits",
     multiple=True,
     callback=parsed(parse_limits),
-    help=f"NAME=VALUE, of {', '.join(LIMITED)}; may be repeated.",
+    help=f"NAME=VALUE with NAME one of {', '.join(LIMITED)}.  [repeatable]",
 )
 @click.option("--bisect", is_flag=True, help="Name the first layer that differs.")
 @click.option(
@@ -83,7 +83,7 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
     help="Also compare the frame-mAP on the test videos of this data set.",
 )
 @click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the data set's official split.")
-@click.option("--every", default=1, type=click.IntRange(min=1), help="Judge only every N-th annotated frame.")
+@click.option("--every", default=1, type=click.IntRange(min=1), help="Evaluate only every N-th annotated frame.")
 @click.option("--report", type=click.Path(), help="HTML page of the result.")
 @json_option
 def command(

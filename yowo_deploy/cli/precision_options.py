@@ -21,16 +21,20 @@ _OF_A_PRECISION = ("calibration", "max_drop", "report")  # options that float32 
 def precision_options(function: F) -> F:
     """The flags; `take_precision` reads them."""
     options = (
-        click.option("--fp16", is_flag=True, help="Half precision, but for layers that overflow or matter."),
+        click.option(
+            "--fp16", is_flag=True, help="Half precision, except for layers that overflow or change the outputs."
+        ),
         click.option("--bf16", is_flag=True, help="bfloat16, for CPUs that have it."),
         click.option("--int8", is_flag=True, help="Convolutions in INT8; needs --calibration."),
         click.option(
             "--calibration",
             multiple=True,
             type=click.Path(),
-            help="Video, folder of videos, or data.json, like the videos to come; may be repeated.",
+            help="Video, folder or data.json that resembles the later videos.  [repeatable]",
         ),
-        click.option("--calibration-clips", default=128, type=click.IntRange(min=1), help="Clips from the videos."),
+        click.option(
+            "--calibration-clips", default=128, type=click.IntRange(min=1), help="Clips to take from --calibration."
+        ),
         click.option(
             "--calibration-method",
             type=click.Choice(["percentile", "entropy", "minmax"]),

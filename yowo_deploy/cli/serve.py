@@ -17,20 +17,22 @@ TOKEN = "YOWO_TOKEN"
 
 
 @click.command("serve")
-@click.option("--source", multiple=True, help="Video, webcam's number or address for the live page; may be repeated.")
+@click.option("--source", multiple=True, help="Video, webcam's number or address for the live page.  [repeatable]")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any but a loopback address needs a token.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
 @click.option(
     "--token-file", type=click.Path(), help=f"File that holds the token; without it {TOKEN} of the environment."
 )
-@click.option("--allow-host", multiple=True, help="Name by which the server may be called; may be repeated.")
-@click.option("--max-sequences", default=32, type=click.IntRange(min=1), help="Sequences that may be live at once.")
-@click.option("--idle", default=30.0, type=Number(0, min_open=True), help="Seconds until a sequence ends.")
+@click.option("--allow-host", multiple=True, help="Host name that requests may use.  [repeatable]")
+@click.option("--max-sequences", default=32, type=click.IntRange(min=1), help="Sequences at the same time.")
+@click.option(
+    "--idle", default=30.0, type=Number(0, min_open=True), help="Seconds without a frame after which a sequence ends."
+)
 @click.option("--parallel", default=1, type=click.IntRange(min=1), help="Inferences in parallel.")
 @click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
 @click.option("--classes", multiple=True, help="Show only these classes, as walk,run.  [default: all]")
-@click.option("--clips", is_flag=True, help="Load no streaming form, in which yowo_clip pays for T frames a clip.")
+@click.option("--clips", is_flag=True, help="Serve whole clips, which makes yowo_clip faster and yowo_stream slower.")
 @model_options
 def command(
     *,
@@ -49,7 +51,7 @@ def command(
     """Serve a model over HTTP: the Open Inference Protocol (KServe v2), which Triton's clients speak, and a page that
     shows who does what in each --source.
 
-    SIGTERM and Ctrl-C let the requests at work end, for five seconds at most.
+    After SIGTERM or Ctrl-C, open requests have five seconds to end.
     """
     require("serve", "starlette", "uvicorn", "httptools", "websockets", "prometheus_client")
     from yowo_deploy.backends.loader import open_model

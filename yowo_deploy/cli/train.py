@@ -47,12 +47,12 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--recipe",
     default="yowo-lite",
-    help="Network and schedule: yowo-lite, yowo-lite+people, yowo-lite+actors, yowo-tiny; with a branch over flow "
-    "yowo-flow, yowo-tiny-flow; of the paper's Table 2 yowo, yowo-2d, yowo-3d, yowo-concat; its settings by data set "
-    "yowo-ucf24, yowo-jhmdb21, yowo-ava.",
+    help="Network and schedule: yowo-lite, its later steps yowo-lite+people, yowo-lite+actors, yowo-lite+boxes; "
+    "yowo-tiny; with a branch over flow: yowo-flow, yowo-tiny-flow; of the paper: yowo, yowo-2d, yowo-3d, "
+    "yowo-concat; with its settings by data set: yowo-ucf24, yowo-jhmdb21, yowo-ava.",
 )
 @click.option(
-    "--minutes", type=Number(min=0, min_open=True), help="Wall-clock time of the whole run.  [default: by --epochs]"
+    "--minutes", type=Number(min=0, min_open=True), help="Length of the run by the clock, instead of --epochs."
 )
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the videos, one clip of each.  [default: the recipe's]"
@@ -65,20 +65,27 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     "--start",
     default="auto",
     type=click.Path(),
-    help="Model to fine-tune: `default`, or a file of the same recipe; `recipe` begins as the recipe does. auto: "
-    "default for yowo-lite on a data.json of fewer than 500 training videos.",
+    help="What to fine-tune: `default` (the shipped model), a file of the same recipe, or `recipe` (the weights that "
+    "the recipe names). auto: default for yowo-lite on a data.json of fewer than 500 training videos, else recipe.",
 )
-@click.option("--fit-anchors", "fit_anchors_to_data", is_flag=True, help="Anchors by k-means over the training boxes.")
+@click.option(
+    "--fit-anchors", "fit_anchors_to_data", is_flag=True, help="Fit anchors to the training boxes by k-means."
+)
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of sampling, augmentation and new weights.")
 @click.option("--device", default="auto", help="auto (the GPU where one works), cpu, cuda, cuda:N or N.")
-@click.option("--resume", is_flag=True, help="Continue the run in this folder, longer with more --epochs or --minutes.")
+@click.option(
+    "--resume", is_flag=True, help="Continue the run in -o, or the last one; more --epochs or --minutes extend it."
+)
 @click.option(
     "--held-out",
     default=0.04,
     type=Number(0, 0.9),
-    help="Share of the recordings to choose the best checkpoint on; at least five or a fifth. 0: none.",
+    help="Share of the recordings to choose the best checkpoint on; at least five, or a fifth of fewer than 25. "
+    "0: none.",
 )
-@click.option("--cache-gb", type=Number(min=0), help="Memory for decoded frames; by default a third of what is free.")
+@click.option(
+    "--cache-gb", type=Number(min=0), help="GiB of memory for decoded frames.  [default: a third of what is free]"
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Clips per step.  [default: the recipe's]")
 @click.option(
     "--lr",
@@ -99,7 +106,7 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--patience",
     type=click.IntRange(min=1),
-    help="End when no validation was better for this many epochs; there is one at each fifth of them.",
+    help="Stop when this many epochs bring no better validation; there is one every PATIENCE / 5 epochs.",
 )
 @click.option(
     "--people",
@@ -113,9 +120,9 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     is_eager=True,
     expose_value=False,
     callback=_take_config,
-    help="args.json of a run: its arguments and recipe, where the command line gives no other.",
+    help="args.json of a run, whose arguments and recipe replace the defaults.",
 )
-@click.option("--tensorboard", is_flag=True, help="Curves for TensorBoard in the output folder.")
+@click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard into the folder of the run.")
 @click.option("--show-batch", type=click.Path(), help="Write a picture of augmented clips and exit.")
 @click.option("-o", "--output", type=click.Path(), help="Folder of the run.  [default: runs/train, runs/train2, ...]")
 @overwrite_option
@@ -131,7 +138,8 @@ def command(
     output: str | None,
     **options: Any,
 ) -> None:
-    """Train a model on DATASET and keep the checkpoint that is best on held-out training recordings.
+    """Train a model on DATASET, a data.json or the name of a data set, and keep the checkpoint that is best on held-out
+    training recordings.
 
     Several GPUs or machines: `torchrun --nproc-per-node N -m yowo_training` with the same arguments.
     """

@@ -101,7 +101,7 @@ class NativeDataset:
         """
         names = set(self._sides.get(split, ()))
         if not names:
-            raise DatasetError(f"{self._source} has no {split} videos: import it again with --test-share 0.2")
+            raise DatasetError(f"{self._source} has no {split} videos: import two recordings a class, --test-share 0.2")
         return [video for name, video in self._videos.items() if name in names]
 
 

@@ -62,7 +62,7 @@ def test_videos_that_are_not_there_are_said_and_may_be_left_out(native: Path, tm
     (tmp_path / "data.json").write_text(json.dumps(content))
     run("data", "export", tmp_path / "data.json", "--to", "cvat", "-o", tmp_path / "cvat")
     result = run("data", "import", tmp_path / "cvat", "-o", tmp_path / "back.json")
-    assert "1 videos are not there, the first" in result.stderr and "give --videos" in result.stderr
+    assert "videos not there: 1, the first" in result.stderr and "give --videos" in result.stderr
     result = run("data", "import", tmp_path / "cvat", "--present", "-o", tmp_path / "back.json", "--overwrite")
     assert "left out: 1 video without a file" in result.stderr
     assert len(read_annotations(tmp_path / "back.json").videos) == 11
@@ -114,7 +114,7 @@ def test_that_nothing_is_left_to_test_on_is_said(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("a,0,0,0,1,1,1\nb,0,0,0,1,1,2\n")
     said = run("data", "import", tmp_path / "mine.csv", "--fps", 10, "--test-share", 0.5, "-o", tmp_path / "a.json")
     assert "2 videos (2 to train, 0 to test), 2 tubes, 2 boxes, 2 classes: 1, 2" in said.stderr
-    assert "nothing to test on: every class has one recording alone" in said.stderr
+    assert "no test videos: every class has only one recording" in said.stderr
 
 
 def test_what_is_lost_on_the_way_out_is_said(native: Path, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_it_opens_as_a_data_set_with_its_splits(tmp_path: Path) -> None:
 def test_without_splits_everything_is_to_train_on(tmp_path: Path) -> None:
     dataset = open_dataset(str(written(tmp_path, {**GOOD, "splits": []})))
     assert len(dataset.videos("train")) == 2
-    with pytest.raises(DatasetError, match="no test videos: import it again with --test-share"):
+    with pytest.raises(DatasetError, match="no test videos: import two recordings a class, --test-share"):
         dataset.videos("test")
 
 

@@ -300,15 +300,15 @@ def _path(
     path = footage.find(source or name or what)
     if source or is_footage(path):
         return path, ""
-    there = footage.everything()
+    there, unnamed = footage.everything(), f"{what} does not name its video"
     remedy = f"give --videos a folder with its video alone, or rename that to {name or what!r}"
     if len(there) != 1:
-        return path, f"{what} names no video, and {len(there)} are there: {remedy}"
+        return path, f"{unnamed}, and {len(there)} are there: {remedy}"
     facts = footage.facts(there[0])
     if facts and ((all(size_wh) and facts.size_wh != size_wh) or 0 < facts.frames < frames):
         other = f"{facts.size_wh[0]}x{facts.size_wh[1]}, {facts.frames} frames"
-        return path, f"{what} names no video, and the only one there, {there[0].name}, is another ({other}): {remedy}"
-    return there[0], f"{what} names no video: taken is the only one there, {there[0].name}"
+        return path, f"{unnamed}, and the only one there, {there[0].name}, is another ({other}): {remedy}"
+    return there[0], f"{unnamed}: the only one there is used, {there[0].name}"
 
 
 def _tell_jobs_apart(tasks: Sequence[_Task]) -> None:

@@ -70,7 +70,7 @@ def test_a_job_is_of_the_only_video_there(tmp_path: Path, write_video: Write) ->
     [video] = found.videos
     assert (video.name, video.path) == ("yard", tmp_path / "videos" / "yard.avi")
     assert (video.size_wh, video.frames, frames(found), found.splits) == ((64, 48), 15, list(range(5, 13)), ())
-    assert notes == ["job 9 names no video: taken is the only one there, yard.avi (yard)"]
+    assert notes == ["job 9 does not name its video: the only one there is used, yard.avi (yard)"]
 
 
 def test_a_job_of_one_of_several_videos_says_what_to_do(tmp_path: Path, write_video: Write) -> None:
@@ -78,7 +78,9 @@ def test_a_job_of_one_of_several_videos_says_what_to_do(tmp_path: Path, write_vi
         write_video(tmp_path / f"{name}.avi")
     found, [note] = read(tmp_path, about("job") + SIZE, track(*listed((5, 12))))
     assert (found.videos[0].name, found.videos[0].path.exists(), found.videos[0].size_wh) == ("job 9", False, (64, 48))
-    assert note.startswith("job 9 names no video, and 2 are there: give --videos a folder with its video alone")
+    assert note.startswith(
+        "job 9 does not name its video, and 2 are there: give --videos a folder with its video alone"
+    )
 
 
 @pytest.mark.parametrize(("size", "last"), [(SIZE.replace("64", "640"), 12), (SIZE, 40)])
@@ -109,7 +111,7 @@ def test_a_task_of_pictures_is_of_the_only_folder_there(tmp_path: Path, write_pi
     found, notes = read(tmp_path, task, track(*listed((5, 12))), videos=(tmp_path / "fr",))
     [video] = found.videos
     assert (video.name, video.path, video.size_wh) == ("Session 3, yard", tmp_path / "fr", (64, 48))
-    assert any("names no video: taken is the only one there, fr" in note for note in notes)
+    assert any("does not name its video: the only one there is used, fr" in note for note in notes)
 
 
 def project(*tasks: str) -> str:
