@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_627,
+        14_654,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -40,7 +40,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "serving": (2_440, ("yowo_deploy/serving",)),
     "archive": (1_767, ("yowo_deploy/archive",)),
     "export": (5_272, ("export",)),
-    "training": (5_600, ("training",)),
+    "training": (5_614, ("training",)),
 }
 
 

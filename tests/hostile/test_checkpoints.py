@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from tests.hostile.checkpoint_files import checkpoint_files, safetensors_files  # noqa: E402
 from yowo_deploy.errors import InputError, YowoError  # noqa: E402
-from yowo_deploy.spec import ModelSpec  # noqa: E402
+from yowo_deploy.spec import METADATA_KEY, ModelSpec  # noqa: E402
 from yowo_training.checkpoints.archive import checked_content  # noqa: E402
 from yowo_training.checkpoints.checkpoint import (  # noqa: E402
     load_checkpoint,
@@ -134,3 +134,25 @@ def test_mutants_are_read_or_refused(good: bytes, tmp_path: Path) -> None:
 def test_a_number_of_the_network_has_its_range(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(change)).partition("_2d")[0].partition("_extra")[0]):
         YowoConfig(**({"backbone_2d": "tiny2d", "backbone_3d": None, "outputs": 6} | change))  # type: ignore[arg-type]
+
+
+_CHANGES = {
+    "not finite numbers": lambda value: torch.full_like(value, float("nan")),
+    "not finite": lambda value: value.double() + 1e300,  # infinite in the network's arithmetic
+    "torch.int8, expected": lambda value: (100 * value).to(torch.int8),
+    "torch.bool, expected": lambda value: value > 0,
+}
+
+
+@pytest.mark.parametrize("said", _CHANGES)
+def test_weights_that_no_network_can_have_are_refused(said: str, tmp_path: Path) -> None:
+    """Each with the right hash: numbers that are not finite, and whole ones without the scales that belong to them."""
+    spec = ModelSpec(labels=("a",), anchors=((1.0, 2.0),), clip_length=4, input_size=(64, 64))
+    model = Yowo(YowoConfig("tiny2d", None, spec.output_channels, width=8))
+    weights = {key: _CHANGES[said](of) if of.is_floating_point() else of for key, of in model.state_dict().items()}
+    save_checkpoint(tmp_path / "c.pt", model, spec, {})
+    content = torch.load(tmp_path / "c.pt", weights_only=True)
+    noted = ModelSpec.from_json(content[METADATA_KEY]).replace(weights_sha256=weights_hash(weights)).to_json()
+    torch.save({**content, METADATA_KEY: noted, "weights": weights}, tmp_path / "c.pt")
+    with pytest.raises(InputError, match=said):
+        load_checkpoint(tmp_path / "c.pt")

@@ -15,7 +15,7 @@ from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, VideoError, foreign
 from yowo_deploy.files import is_hidden, read_within
 from yowo_deploy.video.ffmpeg_options import silent_opencv
-from yowo_deploy.video.picture_size import MAX_PIXELS, picture_size
+from yowo_deploy.video.picture_size import MAX_PIXELS, picture_size, plain_png
 from yowo_deploy.video.suffixes import PICTURE_SUFFIXES, is_picture
 
 
@@ -88,7 +88,7 @@ class ImageFolder(Closing):
                 raise VideoError(f"{file} cannot be read as a picture: expected JPEG, PNG, BMP or WebP")
             if width * height > MAX_PIXELS:
                 raise VideoError(f"{file} is of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down")
-            frame = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR)
+            frame = cv2.imdecode(np.frombuffer(plain_png(packed), np.uint8), cv2.IMREAD_COLOR)
         if frame is None:
             raise VideoError(f"{file} cannot be read as a picture")
         return np.asarray(frame, np.uint8)

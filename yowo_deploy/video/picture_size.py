@@ -1,14 +1,18 @@
-"""The size of a picture by its header, read before any decoder makes room for it."""
+"""The size of a picture by its header, read before any decoder makes room for it; PNG without what libpng warns of."""
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 MAX_PIXELS = 8192 * 4320  # 8K: 106 MB a frame; a decoder holds a dozen of half of that, those ahead of the engine wait
+_PNG = b"\x89PNG\r\n\x1a\n"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG before a size (ITU-T T.81, table B.1)
 
 
 def picture_size(packed: bytes) -> tuple[int, int]:
     """(width, height) of a PNG, JPEG, BMP or WebP; (0, 0) of another picture, or of one whose header is cut off."""
-    if packed.startswith(b"\x89PNG\r\n\x1a\n"):
+    if packed.startswith(_PNG):
         return _big(packed[16:20]), _big(packed[20:24])
     if packed.startswith(b"BM"):
         wide = 4 if _little(packed[14:18]) > 12 else 2
@@ -18,6 +22,29 @@ def picture_size(packed: bytes) -> tuple[int, int]:
     if packed.startswith(b"RIFF") and packed[8:12] == b"WEBP":
         return _webp(packed[12:16], packed[20:30])
     return _jpeg(packed) if packed.startswith(b"\xff\xd8") else (0, 0)
+
+
+def plain_png(packed: bytes) -> bytes:
+    """A PNG's pixels alone, palette, transparency and orientation with them; another picture as it is.
+
+    libpng writes lines of its own to stderr about colour profiles and texts that it does not like, one a frame.
+
+    Raises:
+        ValueError: a chunk is damaged or cut off.
+    """
+    if not packed.startswith(_PNG):
+        return packed
+    at, kept = len(_PNG), [_PNG]
+    while at < len(packed):
+        (length,) = struct.unpack_from(">I", packed, at)
+        chunk = packed[at : at + 12 + length]
+        if zlib.crc32(chunk[4:-4]) != _big(chunk[-4:]) or len(chunk) < 12 + length:
+            raise ValueError("a chunk of it is damaged or cut off")
+        kept += [chunk] * (chunk[4:5].isupper() or chunk[4:8] in (b"tRNS", b"eXIf"))
+        at += len(chunk)
+        if chunk[4:8] == b"IEND":
+            break
+    return b"".join(kept)
 
 
 def _webp(kind: bytes, content: bytes) -> tuple[int, int]:

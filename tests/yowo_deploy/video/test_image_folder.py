@@ -121,3 +121,36 @@ def test_hidden_files_are_no_pictures_and_names_may_be_no_utf_8(
     with open_video(folder) as reader, pytest.raises(VideoError, match="cannot be read as a picture"):
         list(reader)
     assert capfd.readouterr().err == ""  # not OpenCV's words about it, either
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(bytes(200))), chunk(b"tEXt", b"no end"), chunk(b"gAMA", b"\0" * 9),
+     chunk(b"zTXt", b"a\0\0" + bytes(20)), chunk(b"cHRM", bytes(32)), chunk(b"acTL", bytes(3))],
+)  # fmt: skip
+def test_what_stands_beside_the_pixels_of_a_png_says_nothing_on_stderr(
+    extra: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Adobe's editors write such profiles: libpng complained once a frame."""
+    picture = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    packed = cv2.imencode(".png", picture)[1].tobytes()
+    (tmp_path / "1.png").write_bytes(packed[:33] + extra + packed[33:])
+    (tmp_path / "2.png").write_bytes(packed[:33] + extra + packed[33:])
+    with ImageFolder(tmp_path) as reader:
+        assert all(np.array_equal(frame, picture) for frame in reader)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_png_with_a_flipped_bit_is_named_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    packed = bytearray(cv2.imencode(".png", np.arange(72, dtype=np.uint8).reshape(4, 6, 3))[1].tobytes())
+    for place in range(8 * packed.index(b"IDAT"), 8 * packed.index(b"IEND"), 7):
+        packed[place // 8] ^= 1 << place % 8
+        (tmp_path / "1.png").write_bytes(packed)
+        with pytest.raises(VideoError, match="cannot be read as a picture"):
+            ImageFolder(tmp_path)
+        packed[place // 8] ^= 1 << place % 8
+    assert capfd.readouterr() == ("", "")

@@ -234,9 +234,23 @@ def _filled(config: YowoConfig, weights: Weights) -> Yowo:
         for key, value in wanted.items()
         if key.endswith(release_format.COUNTER)
     }
-    given = {key: value.to(wanted[key].dtype) if key in wanted else value for key, value in weights.items()}
+    given = {key: _as(wanted[key].dtype, key, value) if key in wanted else value for key, value in weights.items()}
     model.load_state_dict(counters | given, assign=True)
     return model
+
+
+def _as(dtype: torch.dtype, key: str, value: Tensor) -> Tensor:
+    """A tensor in the network's arithmetic.
+
+    Raises:
+        RuntimeError: whole numbers for weights, as quantized ones without their scales, or values that are not finite.
+    """
+    if dtype.is_floating_point and not value.is_floating_point():
+        raise RuntimeError(f"{key} holds {value.dtype}, expected numbers with a point")
+    given = value.to(dtype)
+    if dtype.is_floating_point and not torch.isfinite(given).all():
+        raise RuntimeError(f"{key} holds values that are not finite numbers")
+    return given
 
 
 def read_tensors(file: Path, sha256: str | None = None) -> dict[str, Any]:
