@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from socketserver import ThreadingMixIn
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, make_wsgi_app
@@ -19,9 +19,6 @@ from prometheus_client.registry import Collector
 from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, reason_of
 from yowo_deploy.result import Result
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WHOLE_S = 10.0  # for a request, and as long for its answer
@@ -115,7 +112,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, application: WSGIApplication) -> None:
+    def __init__(self, host: str, port: int, application: Callable[..., Iterable[bytes]]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._places = threading.Semaphore(MOST)
         super().__init__((host, port), _Handler)
