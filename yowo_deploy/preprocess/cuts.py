@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
+import cv2
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Frame
@@ -23,20 +25,19 @@ class CutDetector:
     """
 
     def __init__(self) -> None:
-        self._before: tuple[NDArray[np.int16], NDArray[np.int64]] | None = None
+        self._before: tuple[Frame, NDArray[Any]] | None = None
 
     def push(self, frame_bgr: Frame) -> bool:
         """Whether the scene of this frame is another than that of the last; False for the first one."""
-        grid = frame_bgr[:: max(1, frame_bgr.shape[0] // _SIDE), :: max(1, frame_bgr.shape[1] // _SIDE)]
-        levels = grid.astype(np.int64) * _LEVELS // 256
-        colours = (levels[..., 0] * _LEVELS + levels[..., 1]) * _LEVELS + levels[..., 2]
-        now = grid.astype(np.int16), np.bincount(colours.reshape(-1), minlength=_LEVELS**3)
-        before, self._before = self._before, now
-        if before is None or before[0].shape != grid.shape or colours.size < _FEWEST:
+        # A copy: the next frame may come in the same memory.
+        grid = frame_bgr[:: max(1, frame_bgr.shape[0] // _SIDE), :: max(1, frame_bgr.shape[1] // _SIDE)].copy()
+        counts = cv2.calcHist([grid], [0, 1, 2], None, [_LEVELS] * 3, [0, 256] * 3)
+        before, self._before = self._before, (grid, counts)
+        if before is None or before[0].shape != grid.shape or grid.size < 3 * _FEWEST:
             return False
-        pixels = np.abs(now[0] - before[0]).mean()
-        moved = np.abs(now[1] - before[1]).sum() / (2 * colours.size)
-        return bool(pixels > _PIXELS and moved > _COLOURS)
+        pixels = cv2.norm(grid, before[0], cv2.NORM_L1) / grid.size
+        moved = cv2.norm(counts, before[1], cv2.NORM_L1) / (2 * grid.size / 3)
+        return pixels > _PIXELS and moved > _COLOURS
 
     def reset(self) -> None:
         """Forget the last frame."""

@@ -6,7 +6,7 @@ import functools
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -22,12 +22,11 @@ KernelName = Literal["bilinear", "bicubic"]
 MAX_SIDE = 1 << 15  # pixels of a frame
 WEIGHT_ONE = 1 << 15  # a weight of 1; bicubic's absolute weights sum to less than 2, so 9 + 15 bits hold every sum
 
-# A dense matrix of weights is nearly all zero: of a 320x240 frame its product takes eleven times as long as its bands'.
-_BAND = 8  # output rows made of one block of input rows; with 4 or 16 a frame takes a fifth to a half longer
-# Frames a call: of 320x240, one and one take 1.6 times as long in two threads, which wait for the lock of Python; four
-# take more than a cache holds.
-_TOGETHER = 2
-_PRODUCTS_A_CALL = 2**18  # above, OpenBLAS wakes threads, which then spin on the cores of the engine or the training
+# A dense matrix of weights is nearly all zero: a 320x240 frame takes eleven times as long as in blocks.
+_BLOCK = 8  # output rows made of one block of input rows
+# Numbers a call, in and out: fewer make more calls, more leave the cache between conversion and product.
+_NUMBERS_A_CALL = 2**17
+_PRODUCTS_A_BLOCK = 2**18  # above, OpenBLAS wakes threads, which then spin on the cores of the engine or the training
 
 
 class _Scratch(threading.local):
@@ -35,26 +34,10 @@ class _Scratch(threading.local):
     of a frame."""
 
     def __init__(self) -> None:
-        self._held = np.empty(0, np.float32)
-
-    def floats(self, *shapes: tuple[int, ...]) -> list[Float]:
-        """Arrays with anything in them, good until the next are asked for."""
-        ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
-        if ends[-1] > self._held.size:
-            self._held = np.empty(ends[-1], np.float32)
-        starts = [0, *ends]
-        return [self._held[a:b].reshape(shape) for a, b, shape in zip(starts, ends, shapes, strict=False)]
+        self.numbers = np.empty(_NUMBERS_A_CALL, np.float32)
 
 
 _scratch = _Scratch()
-
-
-class _Band(NamedTuple):
-    """Output rows `made` are `weights` times the rows `sources`."""
-
-    made: slice
-    sources: slice
-    weights: Float
 
 
 def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, crop_xyxy: Crop | None = None) -> Frame:
@@ -77,35 +60,19 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, 
     Returns:
         (height, width, 3) uint8.
     """
-    return resize_frames([frame], size_wh, resize_filter, crop_xyxy)[0]
-
-
-def resize_frames(
-    frames: Sequence[Frame], size_wh: tuple[int, int], resize_filter: ResizeFilter, crop_xyxy: Crop | None = None
-) -> list[Frame]:
-    """As `resize`, of frames that are all of one size."""
-    made: list[Frame] = []
-    for start in range(0, len(frames), _TOGETHER):
-        made += _resize(frames[start : start + _TOGETHER], size_wh, resize_filter, crop_xyxy)
-    return made
-
-
-def _resize(
-    frames: Sequence[Frame], size_wh: tuple[int, int], resize_filter: ResizeFilter, crop_xyxy: Crop | None
-) -> Sequence[Frame]:
-    height, width = frames[0].shape[:2]
+    height, width = frame.shape[:2]
     whole = (0.0, 0.0, float(width), float(height))
     left, top, right, bottom = window = crop_xyxy or whole
     if window == whole and (width, height) == size_wh:
-        return frames
+        return frame
     width_out, height_out = size_wh
     across, down = (width, width_out, left, right), (height, height_out, top, bottom)
     if resize_filter == "nearest":
-        return [frame[_nearest(*down)[:, None], _nearest(*across)] for frame in frames]
-    overshoots = resize_filter == "bicubic"
-    # Columns first: the order shows where overshoot is cut off.
-    columns = _resample_rows([cv2.transpose(each) for each in frames], _bands(*across, resize_filter), overshoots)
-    return list(_resample_rows([cv2.transpose(each) for each in columns], _bands(*down, resize_filter), overshoots))
+        return frame[_nearest(*down)[:, None], _nearest(*across)]
+    columns = _resample_rows(
+        cv2.transpose(frame), *across, resize_filter
+    )  # first: the order shows where overshoot is cut off
+    return _resample_rows(cv2.transpose(columns), *down, resize_filter)
 
 
 def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Planes:
@@ -192,23 +159,30 @@ def _normalised(mean: Sequence[float], std: Sequence[float], gains: Sequence[flo
     ]
 
 
-def _resample_rows(images: Sequence[NDArray[Any]], bands: Sequence[_Band], overshoots: bool) -> NDArray[np.uint8]:
-    """(n, K, 3) each to (length, K, 3), stacked; rounded half up to uint8 between the passes as Pillow does."""
-    count, length, width = len(images), bands[-1].made.stop, images[0].shape[1] * 3
-    made = np.empty((count, length, width), np.uint8)
-    columns = max(1, _PRODUCTS_A_CALL // max(band.weights.size for band in bands))
-    for start in range(0, width, columns):
-        end = min(start + columns, width)
-        source, total = _scratch.floats((count, len(images[0]), end - start), (count, length, end - start))
-        for each, image in zip(source, images, strict=True):
-            each[:] = image.reshape(len(image), width)[:, start:end]
-        for band in bands:
-            np.matmul(band.weights, source[:, band.sources], out=total[:, band.made])
-        if overshoots:
-            np.clip(total, 0, 255, out=total)
-        total += np.float32(0.5)
-        made[..., start:end] = total
-    return made.reshape(count, length, -1, 3)
+def _resample_rows(
+    image: NDArray[Any], length_in: int, length_out: int, start: float, stop: float, resize_filter: KernelName
+) -> Frame:
+    """(n, K, 3) to (length_out, K, 3); rounded half up to uint8 between the passes as Pillow does."""
+    sources, weights = _blocks(length_in, length_out, start, stop, resize_filter)
+    lines = image.reshape(length_in, -1)
+    width = lines.shape[1]
+    made = np.empty((len(weights), _BLOCK, width), np.uint8)
+    columns = max(1, min(width, _PRODUCTS_A_BLOCK // weights[0].size))
+    blocks = max(1, _NUMBERS_A_CALL // (columns * (sources.shape[1] + _BLOCK)))
+    for left in range(0, width, columns):
+        across = slice(left, left + columns)
+        for first in range(0, len(weights), blocks):
+            some = slice(first, first + blocks)
+            taken, rounded = lines[sources[some], across], made[some, :, across]
+            source = _scratch.numbers[: taken.size].reshape(taken.shape)
+            total = _scratch.numbers[taken.size : taken.size + rounded.size].reshape(rounded.shape)
+            source[:] = taken
+            np.matmul(weights[some], source, out=total)
+            if resize_filter == "bicubic":
+                np.clip(total, 0, 255, out=total)
+            total += np.float32(0.5)
+            rounded[:] = total
+    return made.reshape(-1, *image.shape[1:])[:length_out]
 
 
 def resample_weights(
@@ -252,19 +226,23 @@ def resample_weights(
 
 
 @functools.lru_cache(maxsize=64)
-def _bands(length_in: int, length_out: int, start: float, stop: float, resize_filter: KernelName) -> list[_Band]:
-    """Which source rows make the output rows and by how much."""
+def _blocks(
+    length_in: int, length_out: int, start: float, stop: float, resize_filter: KernelName
+) -> tuple[NDArray[np.intp], Float]:
+    """The input rows of each block of output rows, (blocks, K), and their weights, (blocks, `_BLOCK`, K)."""
     window = None if (start, stop) == (0, length_in) else (start, stop)
     sources, weights = resample_weights(length_in, length_out, resize_filter, window)
-    bands = []
-    for made in (slice(row, min(row + _BAND, length_out)) for row in range(0, length_out, _BAND)):
-        used = sources[made][weights[made] != 0]
-        low, high = used.min(), used.max() + 1
-        dense = np.zeros((made.stop - made.start, high - low), np.float32)
-        rows, taps = np.nonzero(weights[made])
-        np.add.at(dense, (rows, sources[made][rows, taps] - low), weights[made][rows, taps] / np.float32(WEIGHT_ONE))
-        bands.append(_Band(made, slice(low, high), dense))
-    return bands
+    beyond = (0, -length_out % _BLOCK), (0, 0)  # rows of the last block that are cut off
+    sources, weights = (np.pad(each, beyond).reshape(-1, _BLOCK, each.shape[1]) for each in (sources, weights))
+    low = np.where(weights == 0, length_in, sources).min(axis=(1, 2))
+    high = np.where(weights == 0, 0, sources).max(axis=(1, 2))
+    count = (high - low).max() + 1
+    low = np.minimum(low, length_in - count)
+    dense = np.zeros((len(low), _BLOCK, count), np.float32)
+    block, row, tap = np.nonzero(weights)
+    taken = sources[block, row, tap] - low[block], weights[block, row, tap] / np.float32(WEIGHT_ONE)
+    np.add.at(dense, (block, row, taken[0]), taken[1])
+    return low[:, None] + np.arange(count), dense
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float, Frame
-from yowo_deploy.preprocess.frames import Crop, resize_frames
+from yowo_deploy.preprocess.frames import Crop, resize
 from yowo_deploy.spec import ResizeFilter
 
 MIN_VISIBLE = 0.4  # fraction of a box that must lie in the crop; else it is no target
@@ -41,9 +40,9 @@ class Augmentation:
 
     def frames(self, frames_bgr: Iterable[Frame]) -> Iterator[Frame]:
         """The frames cropped, resized to the input size and flipped; colours are unchanged."""
-        for _, alike in groupby(frames_bgr, key=np.shape):
-            for window in resize_frames(list(alike), self.size_wh, self.resize_filter, self.crop_xyxy):
-                yield np.asarray(cv2.flip(window, 1), np.uint8) if self.flip else window
+        for frame in frames_bgr:
+            window = resize(frame, self.size_wh, self.resize_filter, self.crop_xyxy)
+            yield np.asarray(cv2.flip(window, 1), np.uint8) if self.flip else window
 
     def boxes(self, boxes_xyxy: Float) -> tuple[Float, NDArray[np.bool_]]:
         """Corners in pixels of the frame to corners in 0..1 of the input, and which of them are still visible."""
