@@ -168,8 +168,9 @@ class KeptStream:
 class _Set:
     """The newest frames that lie a stride apart, and the maps made of them.
 
-    Frames stand in a mirrored ring, so that the newest are always one view. Of each map there are as many memories as
-    it is read back, and one to write into: which is which moves on with each frame, the numbers do not.
+    Frames stand in a mirrored ring, so that the newest are always one view; a network of one frame reads it in place.
+    Of each map there are as many memories as it is read back, and one to write into: which is which moves on with each
+    frame, the numbers do not.
     """
 
     def __init__(self, step: Step, keeping: Keeping, spec: ModelSpec) -> None:
@@ -183,7 +184,7 @@ class _Set:
         """As if this frame had been pushed for ever."""
         self._ring[:] = planes
         for _ in range(self._keeping.levels):
-            made = self._run(whole=False, first=0)[1]
+            made = self._run(self._ring[: self._keeping.frames], whole=False)[1]
             for name, memory in made.items():
                 past = self._past[name]
                 self._spare[name] += _different([*past], memory)
@@ -191,11 +192,15 @@ class _Set:
 
     def push(self, planes: Planes, whole: bool = True) -> Float:
         """The raw output at this frame; an empty one where only maps are wanted."""
-        for at in (self._next, self._next + self._keeping.frames):
-            self._ring[at] = planes
-        newest = (self._next + 1) % self._keeping.frames
-        raw, made = self._run(whole, newest)
-        self._next = newest  # not where the engine failed: the next frame is written over this one, as the maps are
+        count = self._keeping.frames
+        following = (self._next + 1) % count
+        if count == 1:
+            newest = np.ascontiguousarray(planes, self._ring.dtype)[None]
+        else:
+            self._ring[self._next] = self._ring[self._next + count] = planes
+            newest = self._ring[following : following + count]
+        raw, made = self._run(newest, whole)
+        self._next = following  # not where the engine failed: the next frame is written over this one, as the maps are
         for name, memory in made.items():
             past = self._past[name]
             past.appendleft(memory)
@@ -204,8 +209,7 @@ class _Set:
                 self._spare[name].append(oldest)
         return np.empty(0, np.float32) if raw is None else raw
 
-    def _run(self, whole: bool, first: int) -> tuple[Float | None, dict[str, Memory]]:
-        newest = self._ring[first : first + self._keeping.frames]
+    def _run(self, newest: Planes, whole: bool) -> tuple[Float | None, dict[str, Memory]]:
         reads = {name: self._past[output][age - 1] for name, (output, age) in self._keeping.inputs.items()}
         writes = {name: spare.pop() for name, spare in self._spare.items()}
         try:

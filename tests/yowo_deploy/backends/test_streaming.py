@@ -168,3 +168,20 @@ def test_a_step_that_fails_costs_that_frame_alone(stride: int, calls: int) -> No
 def test_outputs_that_are_no_maps_or_that_nobody_reads_are_refused(outputs: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(ModelFileError, match="export it again"):
         Keeping.of(INPUTS, outputs, SPEC, Path("m.onnx"))
+
+
+@pytest.mark.parametrize("frame", [planes(7), np.full((2, 2, 3), 7, np.float64).T])
+def test_a_network_of_one_frame_reads_it_in_place_if_it_can(frame: Float) -> None:
+    seen = []
+
+    class Recording(NumpyStep):
+        def __call__(self, frames: Float, reads: Maps, writes: Maps, whole: bool) -> Float | None:
+            seen.append((frames, whole))
+            return np.zeros((6, 1, 1), np.float32) if whole else None
+
+    inputs, outputs = {"frames": (1, 3, 2, 2), "kept_0_0@1": (1,)}, {"raw": (1, 6, 1, 1), "kept_0_0": (1,)}
+    stream = KeptStream(Recording(), Keeping.of(inputs, outputs, SPEC, Path("m.onnx")), SPEC, 1)
+    stream.push(frame)
+    for read, whole in seen:
+        assert read.flags.c_contiguous and read.dtype == np.float32 and np.array_equal(read[0], frame)
+        assert np.shares_memory(read, frame) == (whole and frame.dtype == np.float32)
