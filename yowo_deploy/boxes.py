@@ -171,9 +171,9 @@ def iou_matrix(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclus
         side += extra
         sides.append(np.maximum(side, 0, out=side))
     intersection = sides[0] * sides[1]
-    areas, other_areas = (np.clip(b[:, 2:] - b[:, :2] + extra, 0, None).prod(axis=1) for b in (boxes_xyxy, others_xyxy))
-    union = np.add.outer(areas, other_areas) - intersection
-    return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0))
+    sides_wh = (np.maximum(b[:, 2:] - b[:, :2] + extra, 0) for b in (boxes_xyxy, others_xyxy))
+    union = np.add.outer(*(side[:, 0] * side[:, 1] for side in sides_wh)) - intersection
+    return np.asarray(np.divide(intersection, union, out=np.zeros(union.shape), where=union > 0))
 
 
 def nms(boxes_xyxy: NDArray[Any], scores: NDArray[Any], iou_threshold: float) -> Int:
@@ -188,15 +188,15 @@ def nms(boxes_xyxy: NDArray[Any], scores: NDArray[Any], iou_threshold: float) ->
         (K,) int64, K <= N. The best box always survives.
     """
     left = np.argsort(-scores, kind="stable")
-    kept = [left[:0]]
-    while len(left):
+    kept = []
+    while len(left) > 1:
         best = left[: max(1, _CACHED // len(left))]
         apart = iou_matrix(boxes_xyxy[best], boxes_xyxy[left]) <= iou_threshold
-        np.fill_diagonal(apart, True)
         alive = np.ones(len(left), bool)
         for rank, of_rank in enumerate(apart):
             if alive[rank]:
                 alive &= of_rank  # better ones that are alive stay: they are apart, or this one were gone
+                alive[rank] = True
         kept.append(best[alive[: len(best)]])
         left = left[len(best) :][alive[len(best) :]]
-    return np.concatenate(kept)
+    return np.concatenate([*kept, left])

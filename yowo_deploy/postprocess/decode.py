@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Int
 from yowo_deploy.boxes import Detections, cxcywh_to_xyxy, nms
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.spec import ModelSpec
 
 
-def decode(raw: NDArray[Any], spec: ModelSpec) -> tuple[Float, Float, Float]:
-    """Every prediction of one output, before any threshold.
+def decode(raw: NDArray[Any], spec: ModelSpec, rows: Int | None = None) -> tuple[Float, Float, Float]:
+    """Predictions of one output, before any threshold.
 
     x = (sigmoid(tx) + column) / columns, w = exp(tw) * anchor_w / columns, likewise in y; OFFICIAL_YOWO, "Decode".
     Computed in float64 and rounded to float32 once, so that processors whose exponentials differ by their last bit
@@ -22,29 +22,29 @@ def decode(raw: NDArray[Any], spec: ModelSpec) -> tuple[Float, Float, Float]:
 
     Args:
         raw: (A * (5 + C), rows, columns) float; channel a * (5 + C) + k is tx, ty, tw, th, conf, class 0...
+        rows: (N,) which of the A * rows * columns predictions, in that order; all by default.
 
     Returns:
         boxes (N, 4) as cx, cy, w, h in units of the input, 0 to 1; objectness (N,); class probabilities (N, C).
-        N = A * rows * columns, in that order.
     """
-    columns, rows = spec.grid_size
-    cells = raw.astype(np.float64).reshape(len(spec.anchors), 5 + spec.classes, rows * columns)
-    sizes = np.asarray(spec.anchors) / (columns, rows)
-    x = (_sigmoid(cells[:, 0]) + np.tile(np.arange(columns), rows)) / columns
-    y = (_sigmoid(cells[:, 1]) + np.repeat(np.arange(rows), columns)) / rows
+    grid = spec.grid_size
+    cells = raw.reshape(len(spec.anchors), 5 + spec.classes, -1)
+    anchor, cell = np.divmod(np.arange(len(cells) * cells.shape[2]) if rows is None else rows, cells.shape[2])
+    values = np.ascontiguousarray(cells[anchor, :, cell], np.float64)
+    corner = np.stack([cell % grid[0], cell // grid[0]], axis=1)
     # exp(20) cells is far outside any frame, and stays finite where areas are multiplied
-    w, h = (np.exp(np.minimum(cells[:, 2 + side], 20)) * sizes[:, side, None] for side in (0, 1))
-    boxes = np.stack([x, y, w, h], axis=-1).reshape(-1, 4).astype(np.float32)
-    classes = cells[:, 5:].transpose(0, 2, 1).reshape(-1, spec.classes)
-    return boxes, _sigmoid(cells[:, 4]).reshape(-1).astype(np.float32), class_probabilities(classes, spec)
+    sizes = np.exp(np.minimum(values[:, 2:4], 20)) * (np.asarray(spec.anchors) / grid)[anchor]
+    boxes = np.concatenate([(_sigmoid(values[:, :2]) + corner) / grid, sizes], axis=1).astype(np.float32)
+    return boxes, _sigmoid(values[:, 4]).astype(np.float32), class_probabilities(values[:, 5:], spec)
 
 
 def class_probabilities(logits: NDArray[Any], spec: ModelSpec) -> Float:
     """(N, C) class logits to probabilities, by the spec's activation."""
     logits = logits.astype(np.float64, copy=False)
-    exclusive = spec.classes if spec.class_activation == "softmax" else spec.softmax_classes
-    made = np.concatenate([_softmax(logits[:, :exclusive]), _sigmoid(logits[:, exclusive:])], axis=1)
-    return made.astype(np.float32)
+    if spec.class_activation == "softmax":
+        return _softmax(logits).astype(np.float32)
+    exclusive, others = logits[:, : spec.softmax_classes], logits[:, spec.softmax_classes :]
+    return np.concatenate([_softmax(exclusive), _sigmoid(others)], axis=1).astype(np.float32)
 
 
 def detect(
@@ -94,22 +94,27 @@ def detect_and_best(
     """
     if not np.isfinite(raw).all():
         raise ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were")
-    threshold = spec.confidence_threshold if confidence is None else confidence
-    boxes, objectness, probabilities = decode(raw, spec)
+    threshold = keep or (spec.confidence_threshold if confidence is None else confidence)
+    cells = raw.reshape(len(spec.anchors), 5 + spec.classes, -1)
+    logits = cells[:, 4].reshape(-1)
+    objectness = _sigmoid(logits.astype(np.float64)).astype(np.float32)
+    # No score exceeds its objectness: what is below the threshold and below any score needs no decoding.
+    anchor, cell = np.divmod(objectness.argmax(), cells.shape[2])
+    highest = (objectness.max() * class_probabilities(cells[anchor, None, 5:, cell], spec)).max()
+    rows = np.flatnonzero(objectness >= min(threshold, highest))
+    boxes, objectness, probabilities = decode(raw, spec, rows)
     scores = objectness[:, None] * probabilities
-    order_by = objectness if spec.class_activation == "softmax+sigmoid" else scores.max(axis=1)
-    rows = np.flatnonzero(objectness > keep if keep else order_by > threshold)
+    best = scores.max(axis=1)
+    by_objectness = keep or spec.class_activation == "softmax+sigmoid"
+    found = np.flatnonzero((objectness if by_objectness else best) > threshold)
+    corners = cxcywh_to_xyxy(boxes)
     # The logit orders as objectness does, and still tells apart what its sigmoid rounds to the same number.
-    logits = raw.reshape(len(spec.anchors), 5 + spec.classes, -1)[:, 4].reshape(-1)
-    rows = rows[nms(cxcywh_to_xyxy(boxes[rows]), logits[rows], spec.nms_threshold if iou is None else iou)]
-    rows = rows[np.argsort(-scores[rows].max(axis=1), kind="stable")]
-    extent = np.array(frame_size * 2, np.float32)
-    xyxy = np.clip(cxcywh_to_xyxy(boxes[rows]), 0, 1) * extent
-    best = scores[rows]
-    found = Detections(
-        xyxy.astype(np.float32), best.max(axis=1), best.argmax(axis=1), best, objectness=objectness[rows]
-    )
-    return found, float(scores.max())
+    found = found[nms(corners[found], logits[rows[found]], spec.nms_threshold if iou is None else iou)]
+    found = found[np.argsort(-best[found], kind="stable")]
+    xyxy = np.clip(corners[found], 0, 1) * np.array(frame_size * 2, np.float32)
+    scores = scores[found]
+    classes = scores.argmax(axis=1)
+    return Detections(xyxy, best[found], classes, scores, objectness=objectness[found]), float(best.max())
 
 
 def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
