@@ -163,16 +163,12 @@ def iou_matrix(boxes_xyxy: NDArray[Any], others_xyxy: NDArray[Any], pixel_inclus
         exact in float64, so that no fused multiplication changes a bit.
     """
     extra = 1.0 if pixel_inclusive else 0.0
-    boxes_xyxy, others_xyxy = (b.astype(np.float64, copy=False) for b in (boxes_xyxy, others_xyxy))
-    sides = []
-    for low, high in ((0, 2), (1, 3)):  # across, down
-        side = np.minimum.outer(boxes_xyxy[:, high], others_xyxy[:, high])
-        side -= np.maximum.outer(boxes_xyxy[:, low], others_xyxy[:, low])
-        side += extra
-        sides.append(np.maximum(side, 0, out=side))
-    intersection = sides[0] * sides[1]
-    sides_wh = (np.maximum(b[:, 2:] - b[:, :2] + extra, 0) for b in (boxes_xyxy, others_xyxy))
-    union = np.add.outer(*(side[:, 0] * side[:, 1] for side in sides_wh)) - intersection
+    boxes, others = (np.ascontiguousarray(each.T, np.float64) for each in (boxes_xyxy, others_xyxy))
+    boxes = boxes[:, :, None]
+    across, down = (np.minimum(boxes[k + 2], others[k + 2]) - np.maximum(boxes[k], others[k]) + extra for k in (0, 1))
+    intersection = np.maximum(across, 0) * np.maximum(down, 0)
+    sides, other_sides = (np.maximum(each[2:] - each[:2] + extra, 0) for each in (boxes, others))
+    union = sides[0] * sides[1] + other_sides[0] * other_sides[1] - intersection
     return np.asarray(np.divide(intersection, union, out=np.zeros(union.shape), where=union > 0))
 
 
