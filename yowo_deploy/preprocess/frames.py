@@ -69,10 +69,10 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, 
     across, down = (width, width_out, left, right), (height, height_out, top, bottom)
     if resize_filter == "nearest":
         return frame[_nearest(*down)[:, None], _nearest(*across)]
-    columns = _resample_rows(
-        cv2.transpose(frame), *across, resize_filter
-    )  # first: the order shows where overshoot is cut off
-    return _resample_rows(cv2.transpose(columns), *down, resize_filter)
+    # Columns first: the order shows where overshoot is cut off. Turned, a row of bytes is a column of one colour.
+    turned = cv2.transpose(frame.reshape(height, 3 * width)).reshape(width, 3 * height)
+    columns = _resample_rows(turned, *across, resize_filter).reshape(3 * width_out, height)
+    return _resample_rows(cv2.transpose(columns), *down, resize_filter).reshape(height_out, width_out, 3)
 
 
 def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Planes:
@@ -160,11 +160,10 @@ def _normalised(mean: Sequence[float], std: Sequence[float], gains: Sequence[flo
 
 
 def _resample_rows(
-    image: NDArray[Any], length_in: int, length_out: int, start: float, stop: float, resize_filter: KernelName
+    lines: NDArray[Any], length_in: int, length_out: int, start: float, stop: float, resize_filter: KernelName
 ) -> Frame:
-    """(n, K, 3) to (length_out, K, 3); rounded half up to uint8 between the passes as Pillow does."""
+    """(length_in, K) to (length_out, K); rounded half up to uint8 between the passes as Pillow does."""
     sources, weights = _blocks(length_in, length_out, start, stop, resize_filter)
-    lines = image.reshape(length_in, -1)
     width = lines.shape[1]
     made = np.empty((len(weights), _BLOCK, width), np.uint8)
     columns = max(1, min(width, _PRODUCTS_A_BLOCK // weights[0].size))
@@ -182,7 +181,7 @@ def _resample_rows(
                 np.clip(total, 0, 255, out=total)
             total += np.float32(0.5)
             rounded[:] = total
-    return made.reshape(-1, *image.shape[1:])[:length_out]
+    return made.reshape(-1, width)[:length_out]
 
 
 def resample_weights(
