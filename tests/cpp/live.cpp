@@ -3,6 +3,7 @@
 // Frames are decoded by others, so that what is compared is this runtime alone. The last line is of all frames.
 #include <algorithm>
 #include <cstdint>
+#include <ctime>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
@@ -62,6 +63,7 @@ yowo::Options options_of(const std::vector<std::string>& words, std::size_t from
     if (name == "tube_scores") options.tube_scores = static_cast<int>(value);
     if (name == "cuts") options.cuts = static_cast<int>(value);
     if (name == "parallel") options.parallel = static_cast<int>(value);
+    if (name == "threads") options.threads = static_cast<int>(value);
     if (name == "every") options.every = static_cast<int>(value);
     if (name == "clips") options.clips = value > 0;
   }
@@ -104,7 +106,8 @@ int run(const std::vector<std::string>& words) {
   for (const std::string& word : words)
     if (word.rfind("pool=", 0) == 0) return run_pool(words, std::stoi(word.substr(5)), options);
   yowo::Detector detector = yowo::Detector::open(words.at(0), options);
-  std::vector<double> around, engine;
+  std::vector<double> around;
+  std::clock_t cpu = 0;  // of the process, in pushes
   Frames frames(words.at(1), std::stoi(words.at(2)), std::stoi(words.at(3)));
   std::cout << std::setprecision(17);
   const auto show = [&](const yowo::Result& result) {
@@ -115,22 +118,26 @@ int run(const std::vector<std::string>& words) {
     std::cout << ", \"ended\": ", print(result.ended);
     std::cout << ", \"json\": " << result.to_json() << "}\n";
     around.push_back(result.speed.preprocess + result.speed.postprocess + result.speed.link);
-    engine.push_back(result.speed.infer);
   };
   if (options.parallel > 1) {
     detector.stream([&] { return frames.read(); }, show, "a \"film\"");
   } else {
     detector.reset("a \"film\"");
-    for (yowo::FrameView frame = frames.read(); frame.data; frame = frames.read())
-      show(detector.push(frame, static_cast<double>(around.size()) / 30));
+    for (yowo::FrameView frame = frames.read(); frame.data; frame = frames.read()) {
+      const std::clock_t begun = std::clock();
+      const yowo::Result& result = detector.push(frame, static_cast<double>(around.size()) / 30);
+      cpu += std::clock() - begun;
+      show(result);
+    }
   }
-  const auto middle = [](std::vector<double>& values) {
-    std::sort(values.begin(), values.end());
-    return values.empty() ? 0.0 : values[values.size() / 2];
-  };
+  std::sort(around.begin(), around.end());
+  const double seconds = static_cast<double>(cpu) / CLOCKS_PER_SEC;
   std::cout << "{\"tubes\": ";
   print(detector.finish());
-  std::cout << ", \"around_ms\": " << middle(around) << ", \"engine_ms\": " << middle(engine) << "}\n";
+  if (!around.empty())
+    std::cout << ", \"around_ms\": " << around[around.size() / 2]
+              << ", \"cpu_ms\": " << 1000 * seconds / static_cast<double>(around.size());
+  std::cout << "}\n";
   return 0;
 }
 
