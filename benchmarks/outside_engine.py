@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def python(frames: list[Frame], model: str) -> None:
-    """Print milliseconds a frame in all, in the engine, linking, all else, and the share of that."""
+    """Print milliseconds a frame in all, outside the engine, and the share of that."""
     with Detector.open(model, threads=1) as detector:
         raw, inside = detector._inference.raw, [0.0]  # of whole clips, or of a stream
 
@@ -53,16 +53,13 @@ def python(frames: list[Frame], model: str) -> None:
         for frame in frames[:WARM]:
             detector.push(frame)
         detector._inference.raw = timed  # type: ignore[method-assign]
-        linking, start = 0.0, time.process_time()
+        start = time.process_time()
         for _ in range(ROUNDS):
             for frame in frames:
-                linking += detector.push(frame).speed["link"]
-        count = ROUNDS * len(frames)
-        total, engine, link = 1000 * (time.process_time() - start) / count, 1000 * inside[0] / count, linking / count
-    print(
-        f"{total:.2f} ms of CPU a frame: engine {engine:.2f}, link {link:.2f}, all else {total - engine - link:.2f} "
-        f"({100 * (total - engine - link) / total:.1f} %)"
-    )
+                detector.push(frame)
+        total = time.process_time() - start
+    outside, count = total - inside[0], ROUNDS * len(frames)
+    print(f"Python: {_shares(1000 * total / count, 1000 * outside / count)}")
 
 
 def cpp(frames: list[Frame], model: str, live: str) -> None:
@@ -75,8 +72,13 @@ def cpp(frames: list[Frame], model: str, live: str) -> None:
         command = [live, model, raw.name, str(width), str(height), "threads=1"]
         lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
     last = json.loads(lines[-1])
-    total, around = last["cpu_ms"], last["around_ms"]
-    print(f"C++: {total:.2f} ms of CPU a frame, around the engine {around:.2f} ({100 * around / total:.1f} %)")
+    print(f"C++: {_shares(last['cpu_ms'], last['around_ms'])}")
+
+
+def _shares(total_ms: float, outside_ms: float) -> str:
+    return (
+        f"{total_ms:.2f} ms of CPU a frame, outside the engine {outside_ms:.2f} ({100 * outside_ms / total_ms:.1f} %)"
+    )
 
 
 if __name__ == "__main__":
