@@ -142,7 +142,8 @@ class KeptStream final : public FrameStream {
     if (count_ < sets_.size()) start(set, count_ == 0 ? newest(set) : first_.data());
     if (set.next) std::copy_n(newest(set), frame_, set.ring.data() + set.next * frame_);  // place 0 is never read
     const float* raw = run(set, whole, set.next + 1);
-    set.next = (set.next + 1) % keeping_.frames, ++count_;  // not where the engine failed: the next frame is written over this one
+    // Not where the engine failed: the next frame is written over this one.
+    set.next = (set.next + 1) % keeping_.frames, ++count_;
     for (std::size_t output = 0; output < writes_.size(); ++output) {
       std::vector<std::size_t>& past = set.past[output];
       const std::size_t last = past.back();
