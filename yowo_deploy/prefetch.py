@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from yowo_deploy.background import Background
 from yowo_deploy.closing import Closing
 
 AHEAD_BYTES = 1 << 26
@@ -31,7 +32,7 @@ class Prefetch(Closing, Generic[T]):
         self._stopped, self._finished = threading.Event(), threading.Event()
         self._ended = False
         self._items: Iterator[T] | None = items
-        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread = Background(self._live, self._stopped.set)
         self._thread.start()
 
     def _live(self) -> None:

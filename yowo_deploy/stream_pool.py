@@ -15,6 +15,7 @@ from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.batching import SharedBackend
 from yowo_deploy.backends.cuda import CudaLibrary
 from yowo_deploy.backends.loader import on_cpu, open_model
+from yowo_deploy.background import Background
 from yowo_deploy.boxes import one_line
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.detector import DetectorOptions
@@ -308,7 +309,7 @@ class _Stream:
 
     def start(self) -> None:
         if self._given is not None:
-            self._thread = threading.Thread(target=self._run, name=f"stream {self.name}", daemon=True)
+            self._thread = Background(self._run, self.end, f"stream {self.name}")
             self._thread.start()
 
     def push(self, frame: Frame) -> Future[Result]:

@@ -18,6 +18,7 @@ import pytest
 FLOORS = {
     0: (
         "arrays",
+        "background",
         "errors",
         "version",
         "spec",

@@ -11,6 +11,7 @@ import numpy as np
 
 from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, Engine, Streaming, check_clips
+from yowo_deploy.background import Background
 from yowo_deploy.errors import EngineError, InputError, ModelFileError
 
 USUAL_BATCH = 8
@@ -62,7 +63,7 @@ class SharedBackend(Engine):
         self._free, self._free_since, self._closed = backend.parallel, perf_counter(), False
         self.calls: Counter[int] = Counter()
         self.held_ms: deque[float] = deque(maxlen=1000)
-        self._workers = [threading.Thread(target=self._work, daemon=True) for _ in range(backend.parallel)]
+        self._workers = [Background(self._work, self._refuse) for _ in range(backend.parallel)]
         for worker in self._workers:
             worker.start()
 
@@ -90,6 +91,12 @@ class SharedBackend(Engine):
 
     def close(self) -> None:
         """Refuse who is waiting, let calls at work end, and close the engine."""
+        self._refuse()
+        for worker in self._workers:
+            worker.join()
+        self._backend.close()
+
+    def _refuse(self) -> None:
         with self._changed:
             self._closed = True
             refused = list(self._waiting)
@@ -97,9 +104,6 @@ class SharedBackend(Engine):
             self._changed.notify_all()
         for asked in refused:
             asked.fail(EngineError("the engine was closed before it could answer"))
-        for worker in self._workers:
-            worker.join()
-        self._backend.close()
 
     def _count(self, more: int) -> None:
         with self._changed:

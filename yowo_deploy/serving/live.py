@@ -6,6 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from yowo_deploy.background import Background
 from yowo_deploy.boxes import one_line
 from yowo_deploy.closing import Closing
 from yowo_deploy.detector import Detector
@@ -213,7 +215,7 @@ class Hub(Closing):
     def start(self) -> None:
         """Begin to read."""
         for text, watched in zip(self._texts, self.watched, strict=True):
-            thread = threading.Thread(target=self._run, args=(text, watched), name=f"watch {watched.name}", daemon=True)
+            thread = Background(partial(self._run, text, watched), self._over.set, f"watch {watched.name}")
             self._threads.append(thread)
             thread.start()
 

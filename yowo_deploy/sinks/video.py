@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from yowo_deploy.arrays import Frame
+from yowo_deploy.background import Background
 from yowo_deploy.errors import VideoError
 from yowo_deploy.postprocess.zones import Zone
 from yowo_deploy.result import Result
@@ -68,7 +69,7 @@ class VideoSink:
         self.encode_ms = 0.0
         self._ended = threading.Event()
         # Started with the first frame: a thread would hold a sink that a signal lets no block close, and its file.
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = Background(self._run, self._drop)
 
     def write(self, frame: Frame, result: Result) -> None:
         """Hand a frame over; waits when the encoder is far behind, raises what the encoder raised."""
@@ -109,6 +110,10 @@ class VideoSink:
         self._queue.put(None)
         self._ended.wait()  # Thread.join, once a signal has interrupted it, takes a thread that runs for one that ended
         self._thread.join()
+
+    def _drop(self) -> None:
+        self._failure = VideoError(f"the program ended before {self._path} was closed")  # what is queued goes
+        self._queue.put(None)
 
     def _run(self) -> None:
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from yowo_deploy.background import Background
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import is_hidden
@@ -148,20 +149,24 @@ class Source(Closing):
     def close(self) -> None:
         """End reading and release the source; safe to call twice. A read that does not return is not waited for beyond
         four seconds: its thread ends with it, or with the program."""
-        with self._changed:
-            started, self._closed = self._thread, True
-            self._changed.notify_all()
-        self._feed.stop()
+        self._stop()
+        started = self._thread
         if started is None:
             self._feed.close()
         elif started is not threading.current_thread():
             started.join(CLOSE_S)
         self._leave()
 
+    def _stop(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._feed.stop()
+
     def _next(self) -> TimedFrame | None:
         with self._changed:
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name=f"source {self.name}", daemon=True)
+                self._thread = Background(self._run, self._stop, f"source {self.name}")
                 self._thread.start()
             # In steps, or Ctrl-C would not get through on Windows.
             while not self._changed.wait_for(lambda: self._waiting or self._ended or self._closed, 0.5):
