@@ -36,7 +36,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (4_090, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "command line and detection": (4_096, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_440, ("yowo_deploy/serving",)),
     "archive": (1_767, ("yowo_deploy/archive",)),
     "export": (5_272, ("export",)),

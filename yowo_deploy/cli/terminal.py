@@ -95,12 +95,16 @@ def _discard_stdout() -> None:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Leave the block by SystemExit at SIGTERM and SIGHUP, so that files are tidied away; once: a second is ignored."""
-    report = sys.unraisablehook
+    """Leave the block by SystemExit at SIGTERM and SIGHUP, so that files are tidied away; once: a second is ignored.
+
+    So also where a library raises an error of its own in its place (locks, NumPy and PyTorch do), or swallows it.
+    """
+    report, received = sys.unraisablehook, list[int]()
 
     def leave(number: int, _: FrameType | None) -> None:
         for each in TOLD:
             signal.signal(each, signal.SIG_IGN)
+        received.append(number)
         raise SystemExit(128 + number)
 
     def again(dropped: sys.UnraisableHookArgs) -> None:
@@ -126,6 +130,8 @@ def ended_by_signals() -> Iterator[None]:
         sys.unraisablehook = report
         for each, handler in before.items():
             signal.signal(each, handler)
+        if received:
+            raise SystemExit(128 + received[0])
 
 
 def run(command: Callable[[], object]) -> int:

@@ -98,6 +98,29 @@ def test_a_signal_tidies_away_and_has_its_exit_code(kind: signal.Signals, tmp_pa
     assert ended.returncode == 128 + kind and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "instead", ["raise RuntimeError('release unlocked lock')", "raise InputError('unfit')", "pass"]
+)
+def test_a_signal_in_whose_place_a_library_raises_or_does_nothing_has_its_exit_code(
+    instead: str, project_root: Path
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from yowo_deploy.cli import terminal\n"
+        "from yowo_deploy.errors import InputError\n"
+        "def command():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    except SystemExit:\n"
+        f"        {instead}\n"
+        "with terminal.ended_by_signals(), terminal.clean_streams():\n"
+        "    sys.exit(terminal.run(command))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(project_root)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 128 + signal.SIGTERM and "Traceback" not in ended.stderr
+
+
 def test_a_signal_in_a_destructor_where_python_drops_exceptions_ends_the_command_all_the_same(
     tmp_path: Path, project_root: Path
 ) -> None:
