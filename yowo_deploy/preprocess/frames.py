@@ -166,8 +166,9 @@ def _resample_rows(
     sources, weights = _blocks(length_in, length_out, start, stop, resize_filter)
     width = lines.shape[1]
     made = np.empty((len(weights), _BLOCK, width), np.uint8)
-    columns = max(1, min(width, _PRODUCTS_A_BLOCK // weights[0].size))
-    blocks = max(1, _NUMBERS_A_CALL // (columns * (sources.shape[1] + _BLOCK)))
+    numbers = sources.shape[1] + _BLOCK  # a column and a block, in and out
+    columns = max(1, min(width, _PRODUCTS_A_BLOCK // weights[0].size, _NUMBERS_A_CALL // numbers))
+    blocks = max(1, _NUMBERS_A_CALL // (columns * numbers))
     for left in range(0, width, columns):
         across = slice(left, left + columns)
         for first in range(0, len(weights), blocks):

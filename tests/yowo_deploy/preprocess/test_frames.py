@@ -99,7 +99,7 @@ def test_resizing_is_the_plain_convolution(frame: Frame, width: int, height: int
 @pytest.mark.parametrize("resize_filter", sorted(KERNELS))
 def test_what_takes_many_products_is_the_plain_convolution_too(resize_filter: KernelName) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (70, 900, 3), np.uint8)
-    agrees_with_the_plain_convolution(frame, (20, 11), resize_filter)  # more than `_PRODUCTS_A_CALL` in the first pass
+    agrees_with_the_plain_convolution(frame, (20, 11), resize_filter)  # more than `_PRODUCTS_A_BLOCK` in the first pass
 
 
 def agrees_with_the_plain_convolution(frame: Frame, size_wh: tuple[int, int], resize_filter: KernelName) -> None:
@@ -340,6 +340,14 @@ def test_a_frame_may_be_a_pixel_or_8k(shape: tuple[int, ...], spec: ModelSpec) -
     planes = preprocess(np.full(shape, 51, np.uint8), spec)
     assert planes.shape == (3, spec.input_size[1], spec.input_size[0])
     assert np.allclose(planes, 0.2, atol=1e-6)  # whatever the size, a plain frame stays as bright as it is
+
+
+@pytest.mark.parametrize("resize_filter", sorted(KERNELS))
+@pytest.mark.parametrize("long", [4_999, MAX_SIDE])
+@pytest.mark.parametrize("thin", [1, 2, 3, 4, 7])
+def test_a_frame_may_be_a_line(thin: int, long: int, resize_filter: KernelName) -> None:
+    for shape in ((thin, long, 3), (long, thin, 3)):
+        assert (resize(np.full(shape, 51, np.uint8), (16, 24), resize_filter) == 51).all()
 
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
