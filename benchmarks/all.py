@@ -22,17 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.available import why_not
-from benchmarks.forms import rows
 from benchmarks.model_cost import LENGTHS, PAPER
-from benchmarks.precision import ENGINES, figures_file, form_file
+from benchmarks.pareto import pareto
 from benchmarks.results import write_report
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
 from yowo_deploy.diagnostics.system_info import describe_machine
 from yowo_deploy.files import write_text
 from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_training.checkpoints.checkpoint import save_checkpoint
 from yowo_training.model_init import build
 from yowo_training.recipes import find_recipe
@@ -80,27 +78,6 @@ def scaling(work: Path, seconds: float) -> dict[str, Any]:
             for count, column in enumerate(table.T, 1)
         }
     return found
-
-
-def pareto(work: Path, seconds: float) -> dict[str, Any] | None:
-    """Speed of the default model's files that were evaluated; nothing where none were."""
-    folder = work / "accuracy"
-    if not folder.exists():
-        print(f"no accuracy: `python -m benchmarks.precision accuracy {folder} JHMDB21` first", file=sys.stderr)
-        return None
-    single, models, scores = folder / "fp32.onnx", {}, {}
-    for engine in ENGINES:
-        for form in ("fp32", "fp16", f"int8 for {engine}"):
-            name, file = f"{form.split()[0]}, {engine}", form_file(folder, form)
-            models[name] = open_model(file, engine, threads=1)
-            scores[name] = json.loads(figures_file(file, engine).read_text())[0]
-    absent = {"bf16, openvino": reason} if (reason := why_not("openvino", "bf16")) else {}
-    if not absent:
-        models["bf16, openvino"] = open_model(single, "openvino", precision="bf16", threads=1)
-    found = rows({name: model_call(model) for name, model in models.items()}, seconds)
-    macs = recorded_cost(read_onnx_file(single).metadata)["total"]["macs"]
-    scored = [row | {"frame_map": scores.get(row["name"])} for row in found]
-    return {"gmac": macs / 1e9, "rows": scored, "absent": absent}
 
 
 def postprocess(work: Path, seconds: float) -> dict[str, Any]:
