@@ -243,8 +243,8 @@ def test_checkpoints_that_put_out_what_is_no_number_are_traced_to_their_module(
     checkpoint: Checkpoint, saved: Path, single: Path, tmp_path: Path
 ) -> None:
     model = copy.deepcopy(checkpoint.model)
-    model.backbone_2d.features[2][0].weight.data[3, 0, 0, 0] = np.nan  # type: ignore[index,union-attr,operator]
-    spoiled = tmp_path / "nan.pt"
+    model.backbone_2d.features[2][0].weight.data[3] = 3e38  # type: ignore[index,union-attr,operator]
+    spoiled = tmp_path / "overflows.pt"
     save_checkpoint(spoiled, model, checkpoint.spec, {})
     words = "first non-finite output: backbone_2d.features.2.0"
     for files in ((saved, spoiled), (spoiled, spoiled)):
@@ -257,13 +257,13 @@ def test_a_data_set_is_no_way_round_what_is_no_number(
     checkpoint: Checkpoint, saved: Path, videos: Path, tmp_path: Path
 ) -> None:
     model = copy.deepcopy(checkpoint.model)
-    model.conv_final.weight.data[:] = np.nan
-    save_checkpoint(tmp_path / "nan.pt", model, checkpoint.spec, {})
+    model.conv_final.weight.data[:] = 3e38
+    save_checkpoint(tmp_path / "overflows.pt", model, checkpoint.spec, {})
     tube = Tube(0, np.arange(3), np.tile(np.float32([10, 10, 50, 50]), (3, 1)))
     video = AnnotatedVideo("one", "one", videos / "1.webm", 20, (tube,), (160, 120))
     split: Sides = {"train": (), "test": ("one",)}
     dataset = NativeDataset(Annotations(checkpoint.spec.labels, (video,), (split,)), "here")
-    proof = prove(saved, tmp_path / "nan.pt", Wanted(clips=1, dataset=dataset))
+    proof = prove(saved, tmp_path / "overflows.pt", Wanted(clips=1, dataset=dataset))
     assert "no frame-mAP: " in proof.verdict() and proof.difference is not None
 
 
