@@ -49,7 +49,7 @@ ENGINES = ("openvino", "onnxruntime")
 WISHES = {
     "fp16": Wish("fp16"),
     "int8 for openvino": Wish("int8", "openvino", max_drop=0.2),
-    "int8 for onnxruntime": Wish("int8", "onnxruntime", max_drop=1.0),
+    "int8 for onnxruntime": Wish("int8", "onnxruntime", max_drop=0.2),
 }
 
 
