@@ -25,7 +25,8 @@ HEAD = 2048  # bytes by which a file is recognised
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # whose object holds the file's size
 MAX_EDITS = 100  # parts of a track that are looked at
-MAX_TABLE = 1 << 26  # bytes of a table of an MP4 that are read: eight million frames of changing rate
+MAX_TABLE = 1 << 26  # bytes of a table of an MP4 that are read
+MAX_FRAMES = 1 << 23  # of a track whose table is expanded, eight million: three days
 MAX_PARTS = 1_000_000  # of a file that are looked at, four hours of FLV; a file of empty ones has 131,000 a MiB
 DIFFERENT = 0.9  # share of the frames that have a time of their own; two shown at once are known of phones and browsers
 AGREES_S = 0.1  # by which the length of a video may differ from its source's
@@ -236,7 +237,7 @@ def _expanded(table: bytes, most: int) -> Int:
     """A value for each sample, of pairs of a count and a value; none where that would be more than `most`."""
     length = int.from_bytes(table[4:8], "big")
     pairs = np.frombuffer(table[8 : 8 + 8 * min(length, (len(table) - 8) // 8)], ">u4").reshape(-1, 2).astype(np.int64)
-    return np.repeat(pairs[:, 1], pairs[:, 0]) if pairs[:, 0].sum() <= most else pairs[:0, 1]
+    return np.repeat(pairs[:, 1], pairs[:, 0]) if pairs[:, 0].sum() <= min(most, MAX_FRAMES) else pairs[:0, 1]
 
 
 def _timescale(content: bytes) -> int:

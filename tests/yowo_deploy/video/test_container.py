@@ -15,6 +15,7 @@ import pytest
 
 from tests.yowo_deploy.video.made_files import cut, encode, jittered_ms, with_number, without_default_duration
 from yowo_deploy.errors import VideoError
+from yowo_deploy.video import container
 from yowo_deploy.video.container import HEAD, is_cut, is_video_head, mean_fps, mov_times, read_packets
 from yowo_deploy.video.reader import VideoReader
 from yowo_deploy.video.writer import VideoWriter
@@ -313,3 +314,10 @@ def test_pyav_turns_frames_as_opencv_does(data_dir: Path) -> None:
             _, other = capture.read()
             assert frame.shape == other.shape and np.abs(frame.astype(int) - other.astype(int)).mean() < 3
     capture.release()
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_table_says_the_length_of_at_most_eight_million_frames(more: int) -> None:
+    """Whatever the size of the file, which may have holes: eight bytes of a table would take 32 GB."""
+    table = b"".join(number.to_bytes(4, "big") for number in (0, 1, container.MAX_FRAMES + more, 1))
+    assert len(container._expanded(table, 1 << 40)) == (0 if more else container.MAX_FRAMES)
