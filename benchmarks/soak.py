@@ -51,13 +51,13 @@ def main() -> None:
     parser.add_argument("--model", help="by default yowo-lite exported for 64x64, which needs the extra export")
     parser.add_argument("--videos", type=Path, default=DATA / "ucf24", help="of people, for --model")
     parser.add_argument("--backend", default="onnxruntime")
-    asked = parser.parse_args()
-    failures = dies_and_returns(asked.restarts)
+    given = parser.parse_args()
+    failures = dies_and_returns(given.restarts)
     with tempfile.TemporaryDirectory() as folder:
-        if asked.model:
-            failures += runs_long(asked.model, asked.backend, asked.frames, None, clips=people(asked.videos))
+        if given.model:
+            failures += runs_long(given.model, given.backend, given.frames, None, clips=people(given.videos))
         else:
-            failures += runs_long(small_lite(Path(folder) / "lite64.onnx"), asked.backend, asked.frames)
+            failures += runs_long(small_lite(Path(folder) / "lite64.onnx"), given.backend, given.frames)
     print("nothing grew, nothing was lost" if not failures else "\n".join(failures))
     sys.exit(bool(failures))
 
