@@ -17,6 +17,7 @@ from yowo_deploy.errors import DatasetError
 from yowo_deploy.preprocess.frames import normalise
 from yowo_deploy.spec import ModelSpec
 from yowo_training.data import clip_sampler as clips_module
+from yowo_training.data.actors import Silhouettes
 from yowo_training.data.clip_sampler import WORKERS, FrameCache, batches, sample
 from yowo_training.loss import IGNORED, UNKNOWN
 from yowo_training.recipes import find_recipe
@@ -317,3 +318,23 @@ def test_people_without_an_action_stay_so_backwards_and_other_actions_are_not_pl
 
     assert classes(UNKNOWN, IGNORED) == {(0.0, UNKNOWN, IGNORED), (1.0, UNKNOWN, IGNORED)}
     assert classes(1) == {(0.0, 1.0)}
+
+
+def test_scenes_without_a_box_are_background_and_take_pasted_actors(tmp_path: Path) -> None:
+    empty = replace(write_video(tmp_path / "empty.avi", FRAMES, FRAMES), tubes=())
+    shown = write_video(tmp_path / "shown.avi", FRAMES, FRAMES)
+    batch = next(batches([empty, shown, shown], SPEC, RECIPE, seed=0))
+    assert sorted(len(rows) for rows in batch.targets) == [0, 1, 1] and batch.clips.isfinite().all()
+    ends = {brightness(sample(empty, SPEC, RECIPE, np.random.default_rng(n), FrameCache())[0])[-1] for n in range(40)}
+    assert ends == set(range(FRAMES))
+    masks = np.packbits(np.ones((FRAMES, 60 * 80), bool), axis=1)
+    np.savez(tmp_path / "masks.npz", videos=["shown"], starts=[0, FRAMES], masks=masks)
+    pasting, silhouettes = replace(RECIPE, paste=1.0), Silhouettes(tmp_path / "masks.npz")
+    pasted = next(batches([empty, shown, shown], SPEC, pasting, seed=0, silhouettes=silhouettes))
+    assert sorted(int((rows[:, 0] == 1).sum()) for rows in pasted.targets)[0] == 1
+
+
+def test_empty_scenes_alone_are_no_training_data(tmp_path: Path) -> None:
+    empty = replace(write_video(tmp_path / "empty.avi", FRAMES, FRAMES), tubes=())
+    with pytest.raises(DatasetError, match="no annotated video"):
+        next(batches([empty], SPEC, RECIPE, seed=0))

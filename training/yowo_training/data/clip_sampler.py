@@ -103,8 +103,8 @@ def batches(
     Raises:
         DatasetError: there are no annotated videos, or one cannot be decoded; or none of them has silhouettes.
     """
-    annotated = [video for video in videos if any(tube.class_id != IGNORED for tube in video.tubes)]
-    if not annotated:
+    annotated = [video for video in videos if not video.tubes or any(tube.class_id != IGNORED for tube in video.tubes)]
+    if not any(video.tubes for video in annotated):
         raise DatasetError("no annotated video to train on")
     cv2.setNumThreads(1)  # this runs beside torch, and two pools of threads on the same cores wait for each other
     cache = cache or FrameCache()
@@ -296,7 +296,9 @@ def _with_an_actor(
 
 
 def _key_frames(video: AnnotatedVideo, negative: bool) -> Int:
-    """Frames with boxes that are targets; or those without any boxes, if `negative` and there are any."""
+    """Frames with boxes that are targets; or those without any boxes, if `negative` or in an empty scene."""
+    if not video.tubes:
+        return np.arange(video.frames)
     targets = replace(video, tubes=tuple(tube for tube in video.tubes if tube.class_id != IGNORED))
     annotated = targets.annotated_frames()
     bare = np.setdiff1d(np.arange(video.frames), video.annotated_frames()) if negative else annotated[:0]

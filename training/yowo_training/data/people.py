@@ -17,7 +17,8 @@ def with_people(
 ) -> list[AnnotatedVideo]:
     """The videos with more people in them, then the other training videos of `people`.
 
-    Whatever a person does there, the class is `UNKNOWN`; with the label "ignored" `IGNORED`.
+    Whatever a person does there, the class is `UNKNOWN`; with the label "ignored" `IGNORED`. Videos of `people` without
+    any box are empty scenes, in which everything is background.
 
     Args:
         people: with a video's own path for a video that is there already, and boxes in the same pixels.
