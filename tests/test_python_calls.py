@@ -93,7 +93,7 @@ def test_what_was_made_before_stays_unless_asked_and_nothing_is_begun(
 ) -> None:
     """TensorRT need not be there, nor the calibration videos: the refusal comes first."""
     (tmp_path / name).write_text("of hours")
-    with pytest.raises(OutputError, match=f"{name} is there already: give another name, or --overwrite"):
+    with pytest.raises(OutputError, match=f"{name} already exists: give another name, or --overwrite"):
         make(onnx_file, tmp_path / name, lower=lower)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "of hours")]
 

@@ -93,10 +93,10 @@ class FrameResult(Protocol):
 
 @dataclass(frozen=True)
 class Tube:
-    """One person over time; of ground truth, while he or she does one thing.
+    """One person over time; in ground truth, while the person does one thing.
 
     Attributes:
-        class_id: what.
+        class_id: class of the action.
         frames: (F,) int64, frame numbers from 0, ascending.
         xyxy: (F, 4) float32 corners in pixels of the video.
         score: mean of `scores`; 1 for ground truth.

@@ -116,11 +116,11 @@ class DetectorOptions:
         return Detector(backend, *given, keep=self.keep, tube_scores=self.tube_scores, cuts=self.cuts)
 
     def streams(self, clips: bool = False, videos: VideosAtOnce = "one") -> VideosAtOnce | None:
-        """`streaming` of `open_model`: None where some frames are not asked for, or clips are wished."""
+        """The argument `streaming` of `open_model`; None if `every` skips frames, or whole clips are wanted."""
         return videos if self.every == 1 and not clips else None
 
     def linker(self, spec: ModelSpec, decay: float | None = None) -> OnlineLinker:
-        """What follows people by these options, in the results of a model; `decay` takes the place of theirs."""
+        """A linker with these options, for the results of a model; `decay` replaces that of the options."""
         confidence = spec.confidence_threshold if self.confidence is None else self.confidence
         averaged = bool(spec.tube_decay) if self.tube_scores is None else self.tube_scores
         return OnlineLinker(
@@ -132,7 +132,7 @@ class DetectorOptions:
         )
 
     def result_linker(self, spec: ModelSpec, linker: OnlineLinker | None = None) -> ResultLinker:
-        """What makes results of detections by these options; with a linker of its own in place of theirs."""
+        """A `ResultLinker` with these options; `linker` replaces theirs."""
         confidence = spec.confidence_threshold if self.confidence is None else self.confidence
         label_threshold = None if spec.class_activation == "softmax" else confidence
         shown = ClassFilter(spec, self.classes, confidence)
@@ -216,10 +216,13 @@ class Detector(Closing):
         """Load a model file, by default the model of the package.
 
         Args:
-            clips: give the model whole clips also where its file carries a streaming form, which gives the same
-                answers for less.
+            path: an ONNX file, a plan or a checkpoint.
+            clips: use whole clips even if the file contains a streaming form, which gives the same answers faster.
             confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
             backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams: see `open_model`.
+
+        Raises:
+            YowoError: see `open_model` and `DetectorOptions`.
         """
         shown = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
         given = (backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams)
@@ -228,7 +231,7 @@ class Detector(Closing):
 
     @property
     def spec(self) -> ModelSpec:
-        """Of the loaded model."""
+        """The spec of the loaded model."""
         return self.backend.spec
 
     @property
@@ -237,7 +240,7 @@ class Detector(Closing):
         return self._confidence
 
     def push(self, frame: Frame, timestamp: float | None = None, index: int | None = None) -> Result:
-        """The next frame of the video: (H, W, 3) uint8 BGR of any size; also grey or BGRA, see `as_bgr`.
+        """Process the next frame of the video: (H, W, 3) uint8 BGR of any size; also grey or BGRA, see `as_bgr`.
 
         Args:
             timestamp: seconds since the video began; it goes into the result.
@@ -254,11 +257,11 @@ class Detector(Closing):
     def stream(self, frames: Iterable[Frame | TimedFrame], ahead: int = AHEAD) -> Iterator[Result]:
         """As `push` for every frame, with decoding and preprocessing run ahead in a thread of their own.
 
-        A model opened with `parallel=2` works on two frames at once: more frames a second, each a little later. Every
-        frame must be an array of its own, and leaving early waits for the frame that is being read.
+        A model opened with `parallel=2` processes two frames at once: more frames per second, each a little later.
+        Every frame must be a separate array. Leaving the loop early waits for the frame that is being read.
 
         Args:
-            frames: as `push` takes them, or with number and time, as a `Source` gives them. It is read in that thread.
+            frames: (H, W, 3) as for `push`, or with number and time, as a `Source` gives them; read in that thread.
             ahead: frames that wait between source and engine; 1 for the newest frames of a camera.
 
         Raises:
@@ -271,10 +274,13 @@ class Detector(Closing):
         """As `stream` of a new video, without following people: `ResultLinker` makes the same results of it later.
 
         Args:
-            frames: as `stream` takes them.
+            frames: (H, W, 3), as `stream` takes them.
             first: number of the first of them in the video.
-            lead_in: frames at the beginning that get no detections, and are only seen. With `lead_in_frames` of them
-                those behind get the detections of the whole video, to the bit.
+            lead_in: frames at the beginning that only fill the clip and get no detections. With `lead_in_frames` of
+                them the later frames get the detections of the whole video, to the bit.
+
+        Raises:
+            InputError: see `stream`.
         """
         with self._alone("detections()"):
             self.reset()

@@ -32,7 +32,7 @@ class YowoError(Exception):
 
 
 class InputError(YowoError):
-    """What was given is not what it should be."""
+    """An argument or an input file is not what it should be."""
 
 
 class SpecError(InputError):
@@ -52,7 +52,7 @@ class DatasetError(InputError):
 
 
 class EngineError(YowoError):
-    """An engine's process died."""
+    """An engine died, gave no answer, or was used after it was closed."""
 
 
 class OutputError(YowoError):

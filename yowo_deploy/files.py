@@ -276,7 +276,7 @@ def read_within(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
             with gzip.open(stream) if is_gzip else contextlib.nullcontext(stream) as content:
                 packed = _at_most(content.read, limit + 1)
     if len(packed) > limit:
-        raise InputError(f"{file} holds more than {limit >> 20} MiB, which is no annotation file: split it")
+        raise InputError(f"{file} holds more than {limit >> 20} MiB, too large for an annotation file: split it")
     return packed
 
 
@@ -302,7 +302,7 @@ def refuse_overwriting(source: str | os.PathLike[str], output: str | os.PathLike
 def refuse_existing(path: str | os.PathLike[str], overwrite: bool) -> None:
     """Raise an OutputError if a file exists and is not to be overwritten."""
     if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path} is there already: give another name, or --overwrite to replace it")
+        raise OutputError(f"{path} already exists: give another name, or --overwrite to replace it")
 
 
 def writable_folder(path: str | os.PathLike[str]) -> Path:

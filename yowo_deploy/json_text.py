@@ -23,7 +23,7 @@ def parse_json(packed: bytes) -> Any:
     """
     cost = sum(each * packed.count(sign) for sign, each in _COSTS.items())
     if cost > MADE + TIMES * len(packed):
-        raise ValueError(f"its values would take {cost >> 20} MiB, which is no annotation file: split it")
+        raise ValueError(f"its values would take {cost >> 20} MiB, too large for an annotation file: split it")
     text = packed.decode(json.detect_encoding(packed), "surrogatepass")
     del packed
     return json.loads(text.removeprefix("\ufeff"))

@@ -34,14 +34,14 @@ class Result:
         names: label of each class.
         speed: milliseconds by stage: "preprocess", "infer", "postprocess", "link".
         timestamp: seconds since the video began, or None where unknown.
-        tubes: of the people in it, as far as they have come; of a carried result, as of the frame before.
+        tubes: of the people in the frame, up to now; of a carried result, those of the frame before.
         ended: tubes that ended since the result before; each appears once.
         source: name of the video, "" where unknown.
         carried: the model did not run on this frame (`every`): boxes stay where they were, with their scores.
         best_score: the highest of all scores, shown or not; 0 of a carried result.
         label_threshold: score above which a box has further labels, of a model whose classes do not exclude each other
             (AVA's); None where a box has one label.
-        latency_ms: from when the frame was there to this result, waits included.
+        latency_ms: from the arrival of the frame to this result, waiting included.
     """
 
     frame_index: int
@@ -74,10 +74,11 @@ class Result:
         return self.frame.shape[0], self.frame.shape[1]
 
     def plot(self, frame_bgr: Frame | None = None, trail: int = 0, zones: Sequence[Zone] = ()) -> Frame:
-        """A copy of the frame, or of another one of its size, with boxes, labels and scores.
+        """A copy of the frame, (H, W, 3) uint8 BGR, with boxes, labels and scores.
 
         Args:
-            trail: frames of each person's way that are drawn as a line.
+            frame_bgr: to draw on in place of the result's frame, of the same size.
+            trail: frames over which each person's path is drawn.
             zones: whose outlines are drawn.
         """
         image = self.frame if frame_bgr is None else frame_bgr
@@ -94,7 +95,7 @@ class Result:
         write_picture(path, self.plot())
 
     def summary(self) -> list[dict[str, Any]]:
-        """One plain dict a detection, best first; with "tracker_id" once it is linked.
+        """One plain dict per detection, best first; with "tracker_id" once it is linked.
 
         With a `label_threshold` it also has "labels": every one whose score exceeds that, best first, and at least the
         best.

@@ -63,13 +63,17 @@ class ModelSpec:
         event_on, event_off: scores above which events begin, and below which they end.
         evaluation_threshold: for mAP.
         nms_threshold: IoU above which the weaker of two boxes goes.
-        precision: of the arithmetic that the file asks for.
+        precision: of the arithmetic that the file prescribes.
         weights_sha256: hash of the weights that the file was made from; "" while there is none.
-        name: of the architecture, for people.
+        name: of the architecture; informative only.
         streaming: whether the file takes frames and its state (see `backends/streaming.py`), not clips.
-        branches: what each branch of the network is fed: its name, what it reads and from which frames. "colour" is the
+        branches: of each branch of the network its name, what it reads and from which frames. "colour" is the
             clip as it is given, "flow" optical flow that the network computes from it. Empty in files of before
-            format 3. For people: a runtime gives the clip, and the network does the rest.
+            format 3. Informative only: a runtime always gives the clip.
+        format_version: of the JSON; files of a newer one are refused.
+
+    Raises:
+        SpecError: a value of the wrong type or outside its range.
     """
 
     labels: tuple[str, ...]

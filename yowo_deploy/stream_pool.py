@@ -48,8 +48,8 @@ class StreamPool(Closing):
                 ...
         print(pool.errors)
 
-    Every stream gives the results that a `Detector` alone gives for its frames. Streams take turns, whatever their
-    rates; a stream that is slow, dead or fails holds no other. Results of each stream wait for the reader in order,
+    Every stream gives the results that a `Detector` of its own would give. Streams take turns, whatever their rates;
+    a stream that is slow or fails does not delay the others. Results of each stream wait for the reader in order,
     two at most; then the stream waits, and its source waits or drops, as is its policy.
 
     Args:
@@ -127,7 +127,8 @@ class StreamPool(Closing):
         On a CPU a file that carries a streaming form runs in it, unless calls are to hold several clips.
 
         Args:
-            clips: give the model whole clips, see `Detector.open`.
+            path: an ONNX file, a plan or a checkpoint.
+            clips: use whole clips, see `Detector.open`.
             max_wait_ms, max_batch: see `StreamPool`.
             confidence, iou, every, classes, keep, tube_scores, cuts: see `DetectorOptions`.
             parallel: by default as many calls at once as there are cores on a CPU, four at most, and one elsewhere.
@@ -147,18 +148,18 @@ class StreamPool(Closing):
 
     @property
     def spec(self) -> ModelSpec:
-        """Of the loaded model."""
+        """The spec of the loaded model."""
         return self.backend.spec
 
     @property
     def errors(self) -> dict[str, BaseException]:
-        """What ended streams that did not end well, by name; kept after a stream was removed."""
+        """The errors that ended streams, by name; kept after a stream was removed."""
         with self._changed:
             return dict(self._errors)
 
     @property
     def sources(self) -> dict[str, Source]:
-        """Of the streams that have one, by name: for their counts."""
+        """The sources of the streams that have one, by name; for their counts."""
         with self._changed:
             return {name: stream.source for name, stream in self._streams.items() if stream.source is not None}
 
@@ -172,7 +173,7 @@ class StreamPool(Closing):
 
         Args:
             name: of results and errors; of a stream that was removed it may be taken again.
-            source: what `open_source` takes, which is opened in that thread: who is not there is an error of this
+            source: what `open_source` takes, which is opened in that thread, where a failure is an error of this
                 stream; or a source, closed with the stream; or frames. Without it the stream is for `push`.
             options: of `open_source`, for a text.
 
@@ -181,9 +182,9 @@ class StreamPool(Closing):
         """
         with self._changed:
             if self._closed:
-                raise InputError(f"the pool is closed: stream {name!r} comes too late")
+                raise InputError(f"the pool is closed: stream {name!r} cannot be added, open another pool")
             if name in self._streams:
-                raise InputError(f"a stream {name!r} is there already: choose another name, or remove it first")
+                raise InputError(f"a stream {name!r} already exists: choose another name, or remove it first")
             stream = _Stream(self, name, source, options)
             self._streams[name] = stream
             self._turns.append(name)
@@ -191,10 +192,11 @@ class StreamPool(Closing):
         stream.start()
 
     def push(self, name: str, frame_bgr: Frame) -> Future[Result]:
-        """The next frame of a stream without a source; an unknown name makes a new stream.
+        """Push the next frame, (H, W, 3) uint8 BGR, of a stream without a source; an unknown name makes a new stream.
 
-        Frames of one stream are worked on in order, and the call waits while two are not done. An error stands in its
-        frame's future alone.
+        Frames of one stream are processed in order; the call blocks while two are unfinished. An error is raised only
+        by the future of its frame.
+
 
         Raises:
             InputError: the stream has a source, or the pool is closed.
@@ -320,7 +322,7 @@ class _Stream:
             future = self._pushed.submit(self._work, frame)
         except RuntimeError as error:  # the executor was shut down
             self._room.release()
-            raise InputError(f"stream {self.name!r} is closed: this frame comes too late") from error
+            raise InputError(f"stream {self.name!r} is closed and takes no more frames: add it again") from error
         future.add_done_callback(lambda _: self._room.release())
         return future
 
@@ -329,7 +331,7 @@ class _Stream:
             try:
                 self._pushed.submit(self._detector.reset, self.name).result()
             except RuntimeError as error:  # the executor was shut down
-                raise InputError(f"stream {self.name!r} is closed: there is nothing to reset") from error
+                raise InputError(f"stream {self.name!r} is closed and cannot be reset: add it again") from error
         else:
             with self._turn:
                 self._detector.reset(self.name)

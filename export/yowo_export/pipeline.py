@@ -54,8 +54,8 @@ def export(
         export("ckpt.pth", "int8.onnx", lower=LowerPrecision("int8", ["videos"]))
 
     Args:
-        model: a checkpoint of this project or an official one; or an ONNX file of ours, or "default", to be written
-            again in another form.
+        model: a checkpoint of this toolkit or an official one; or an ONNX file of this toolkit, or "default", to be
+            written again in another form.
         output: the ONNX file; by default the model's name with .onnx. With .safetensors or .pt, a checkpoint of ours
             with the same weights.
         clip: clip length in frames; by default the model's.
@@ -63,11 +63,11 @@ def export(
         attention: "fused" is one Attention node (opset 23), "plain" is MatMul, Softmax, MatMul; by default "plain" for
             tensorrt, else "fused".
         half_weights: store float32 weights in half precision; the arithmetic stays float32.
-        target: the backend that INT8 is laid out for. For onnxruntime, 3-D convolutions also become 2-D ones if that is
-            measured to be faster on this machine.
-        streaming: write a file for video frame by frame, which computes once what neighbouring clips share.
-        uint8_input: let the network take planes of bytes and normalise them itself: a quarter of the bytes.
-        batch: clips a call, fixed in the graph; any number by default.
+        target: the backend for which INT8 is optimised. For onnxruntime, 3-D convolutions also become 2-D ones if that
+            is measured to be faster on this machine.
+        streaming: write a file that takes single frames and computes only once what neighbouring clips share.
+        uint8_input: normalise inside the network, which then takes planes of uint8: a quarter of the data.
+        batch: clips per call, fixed in the graph; any number by default.
         lower: a lower precision; float32 by default.
         tune: measure INT8 beside float32 on this machine, with a warning where it is slower.
         overwrite: replace the file if it exists.

@@ -46,6 +46,9 @@ class PlanOptions:
         version_compatible: let newer versions of TensorRT load the plan.
         timing_cache: file for TensorRT's measurements, which the next build reads.
         show_layers: make every layer's output an output of the plan, for `parity --bisect`; slower.
+
+    Raises:
+        InputError: a value outside its range, or an option that the library does not have.
     """
 
     flavour: Flavour
@@ -64,7 +67,7 @@ class PlanOptions:
         if self.flavour == "tensorrt-rtx" and self.version_compatible:
             raise InputError("TensorRT-RTX loads plans of its own version only: leave --version-compatible out")
         if self.flavour == "tensorrt-rtx" and self.timing_cache:
-            raise InputError("TensorRT-RTX measures nothing in a build: leave --timing-cache out")
+            raise InputError("TensorRT-RTX takes no measurements in a build: leave --timing-cache out")
 
 
 def check_library(flavour: Flavour) -> tuple[Any, str]:

@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_712,
+        14_750,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -26,9 +26,9 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/sinks",
         ),
     ),
-    "datasets": (5_587, ("yowo_deploy/datasets",)),
+    "datasets": (5_593, ("yowo_deploy/datasets",)),
     "measurement": (
-        2_597,
+        2_612,
         (
             "yowo_deploy/evaluation.py",
             "yowo_deploy/metrics",
@@ -36,11 +36,11 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (4_096, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "command line and detection": (4_119, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_440, ("yowo_deploy/serving",)),
     "archive": (1_767, ("yowo_deploy/archive",)),
-    "export": (5_272, ("export",)),
-    "training": (5_620, ("training",)),
+    "export": (5_291, ("export",)),
+    "training": (5_636, ("training",)),
 }
 
 

@@ -206,12 +206,12 @@ YOWO_TEST(what_is_no_streaming_file_is_refused) {
   refused("frames", "frames", "not what its spec says", {1, 5, 1, 1});
   refused("frames", "clip", "not what its spec says");
   refused("raw", "raw", "not what its spec says", {1, 7, 1, 1});
-  refused("kept_0_0", "kept_0_1", "does not put out so");
-  refused("kept_0_0", "kept_0_0", "does not put out so", {1, 2});
+  refused("kept_0_0", "kept_0_1", "not one of its outputs in that shape");
+  refused("kept_0_0", "kept_0_0", "not one of its outputs in that shape", {1, 2});
   for (const char* name : {"kept_0_", "kept_123_0", "kept_0_12345", "kept_0_0x"})
-    refused("kept_0_0", name, "which is no map");
+    refused("kept_0_0", name, "which is not a map");
   for (const char* name : {"kept_0_0@", "kept_0_0@0", "kept_0_0@1025", "kept_0_0@1 ", "kept_0_0"})
-    refused("kept_0_0@1", name, "which is no map");
+    refused("kept_0_0@1", name, "which is not a map");
   refused("kept_1_12@2", "kept_0_0@2", "never reads it");
 }
 
@@ -412,7 +412,7 @@ YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
       [&] {
         detector.push({pixels.data(), 8, 4});
       },
-      "frame 0: the model answers with NaN", "NaN");
+      "frame 0: the model's output has NaN", "NaN");
   backend.raw[5] = 0;
   check::equal(detector.push({pixels.data(), 8, 4}).frame_index, 1, "goes on after an error");
   detector.reset();

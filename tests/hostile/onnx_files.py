@@ -293,7 +293,7 @@ def _graphs() -> Iterator[tuple[str, bytes, str]]:
     yield "a weight again", _behind(node("Relu", ("clip",), "kernel")), "twice"
     yield "no input", file(inputs=()), "takes 0 numbers"
     yield "no nodes", file(()), "holds no graph"
-    yield "an output that nothing makes", file((_CONV,)), "puts out 'raw'"
+    yield "an output that nothing makes", file((_CONV,)), "outputs 'raw'"
     for side in (0, 1 << 31, 1 << 40, (1 << 64) - 1):
         clip = value_info("clip", (1, 3, 2, 4, side))
         yield f"input of side {side}", file(inputs=(clip,)), "numbers|twice, or without|cut off|take"
@@ -337,7 +337,7 @@ def _contradictions() -> Iterator[tuple[str, bytes, str]]:
         named = field(8, field(1, "ai.onnx") + field(2, opset))
         yield f"standard operators again by name, of {opset}", file(more=named), "operators twice"
     yield "operators of another domain", file(more=field(8, field(1, "com.other") + field(2, 1))), ""
-    yield "output twice", file(more_graph=answer), "puts out a value twice"
+    yield "output twice", file(more_graph=answer), "outputs a value twice"
     yield "input twice", file(inputs=(value_info("clip", (1, *SPEC.clip_shape)),) * 2), "twice"
     yield "weight twice", file(tensors=(_KERNEL, _KERNEL, _TIME)), "twice"
     for name in ("clip", "raw", "with_time"):

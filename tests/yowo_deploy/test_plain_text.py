@@ -26,9 +26,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize(
-    "around", ["{}", "video not found: {}", "'{}' is there already: give another", "[{}], and more"]
-)
+@pytest.mark.parametrize("around", ["{}", "video not found: {}", "'{}' already exists: give another", "[{}], and more"])
 def test_no_secret_is_shown(address: str, around: str) -> None:
     text = around.format(address.format(SECRET))
     assert SECRET not in shown(text)
@@ -48,7 +46,7 @@ def test_no_secret_is_in_json_which_stays_json(address: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "is it there, does another program use it?", "expected rtsp://host:port/path", "a@b.mp4 is no video",
+        "is it connected, and not used by another program?", "expected rtsp://host:port/path", "a@b.mp4 is no video",
         "/data/user=alice/best.pt", "C:\\runs\\best.pt: not found", "the model's spec lacks 'labels'; export it again",
         "rtsp://10.0.0.1:554/Streaming/Channels/101 gives no video", "line 3: x", "keep=0.5, kernel (3, 3)?",
     ],

@@ -246,7 +246,7 @@ def test_a_camera_that_comes_and_goes_is_a_stream_like_any_other(spec: ModelSpec
 def test_names_are_unique_until_they_are_removed(spec: ModelSpec, numpy_backend: Backends) -> None:
     with StreamPool(numpy_backend(spec)) as pool:
         pool.add("door", frames_of(1, 0))
-        with pytest.raises(InputError, match="'door' is there already"):
+        with pytest.raises(InputError, match="'door' already exists"):
             pool.add("door", frames_of(1, 0))
         with pytest.raises(InputError, match="'door' reads a source"):
             pool.push("door", frames_of(1, 0)[0])

@@ -399,7 +399,7 @@ def test_what_the_builder_refuses_is_said_with_its_reason(
         ({"batch": (0, 1, 1)}, "from 1 on"),
         ({"workspace": -1}, "workspace is -1 bytes"),
         ({"version_compatible": True}, "TensorRT-RTX loads plans of its own version only"),
-        ({"timing_cache": Path("t")}, "TensorRT-RTX measures nothing in a build: leave --timing-cache out"),
+        ({"timing_cache": Path("t")}, "TensorRT-RTX takes no measurements in a build: leave --timing-cache out"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], expected: str) -> None:

@@ -56,7 +56,9 @@ class FeatureBank:
             levels = np.abs(_small(clip[0, :, -1]) - self.small[key]) * np.reshape(std, (3, 1, 1)) * 255
             if levels.max() <= GREY_LEVELS:
                 return
-        raise InputError(f"the feature bank is of another video, or of less of it: frame {key} is not in it")
+        raise InputError(
+            f"the feature bank has no frame {key}: it was made from another video, or from a part of this one"
+        )
 
     def save(self, path: Path) -> None:
         """Write as .npz, in half precision."""

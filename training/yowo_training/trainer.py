@@ -87,7 +87,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.minutes is not None and self.minutes <= 0) or self.epochs <= 0:
-            raise InputError(f"a run needs time: --minutes {self.minutes}, --epochs {self.epochs}")
+            raise InputError(f"a run needs --minutes or --epochs above 0, found {self.minutes} and {self.epochs}")
 
     def done(self, seconds: float, clips_seen: int, clips_an_epoch: int) -> float:
         """Fraction of the run that is done, 0 to 1."""
@@ -102,13 +102,14 @@ class Run:
     Started by `torchrun`, each process is one `Run`, and they train one network (see `distributed`).
 
     Args:
+        recipe, dataset, budget: network and schedule; the videos; how long to train.
+        seed: of sampling, augmentation and new weights.
         output: folder for best.pt, best.safetensors, last.pt, args.json, metrics.jsonl and state.pt, which it resumes.
-        validation: fraction of the training recordings that is held out to choose the best checkpoint.
-            The test split is never used.
+        validation: fraction of the training recordings held out to choose the best checkpoint; never of the test split.
         weights: files to start branches from, by branch: "backbone_2d" or "backbone_3d".
         device: "cpu", "cuda" or "cuda:N".
-        resume: continue from the state.pt in `output`, if there is one, for as long as `budget` says now. By epochs and
-            on a CPU, the weights at the end are, bit for bit, those of an uninterrupted run.
+        resume: continue from the state.pt in `output`, if there is one, up to `budget`. By epochs and on a CPU, the
+            final weights are, bit for bit, those of an uninterrupted run.
         cache_bytes: of decoded frames in memory, see `FrameCache`.
         start: checkpoint or ONNX file of the recipe's network to start branches and CFAM from (see `started`).
         overwrite: the first step removes the checkpoints of another run in `output`.
@@ -123,8 +124,7 @@ class Run:
         called_with: arguments to write into args.json beside those of the run.
 
     Raises:
-        InputError: the device is absent; the folder holds a run and both `resume` and `overwrite` are off, or the run
-            had other arguments.
+        InputError: no such device; or `output` holds a run, without `resume` or `overwrite`, or with other arguments.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class Video(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """Share `number` of `count`, from 1: of each video a stable hash of its path says in which it is.
+    """Share `number` of `count`, from 1: a stable hash of each video's path decides in which share it is.
 
     Raises:
         InputError: a number that is not among 1 to `count`.

@@ -149,7 +149,10 @@ def check_clips(clips: Planes, spec: ModelSpec, batch: int | None = None) -> Pla
         sides = ", ".join(map(str, spec.clip_shape))
         raise InputError(f"clips have shape {clips.shape}, expected ({batch or 'batch'}, {sides})")
     if (spec.input_type == "uint8") != (clips.dtype == np.uint8):
-        raise InputError(f"clips are {clips.dtype}, the model takes {spec.input_type}: `preprocess` goes by its spec")
+        raise InputError(
+            f"clips are {clips.dtype}, the model takes {spec.input_type}: make them with "
+            "`preprocess(frame, model.spec)`"
+        )
     return np.ascontiguousarray(clips, spec.input_type)
 
 
@@ -170,7 +173,7 @@ def check_shapes(inputs: Sequence[Shape], outputs: Sequence[Shape], spec: ModelS
     columns, rows = spec.grid_size
     answer = (spec.output_channels, rows, columns)
     # Outputs behind the first are intermediate values that were marked for inspection.
-    for does, shapes, expected in (("takes", inputs, spec.clip_shape), ("puts out", outputs[:1], answer)):
+    for does, shapes, expected in (("takes", inputs, spec.clip_shape), ("outputs", outputs[:1], answer)):
         found = [tuple(shape[1:]) for shape in shapes]
         if found != [expected]:
             said = " and ".join(map(str, found)) or "nothing"

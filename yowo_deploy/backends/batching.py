@@ -28,7 +28,7 @@ class SharedBackend(Engine):
 
     Args:
         backend: closed with this one; each of its `parallel` calls is served by a thread.
-        max_wait_ms: the longest that a clip waits for company while the engine, of one stream, is free.
+        max_wait_ms: the longest that a clip waits for others while the engine, of one stream, is free.
         max_batch: clips in a call; by default 8, or what the engine takes; 1 if it works on several calls at once.
 
     Attributes:
@@ -68,7 +68,7 @@ class SharedBackend(Engine):
             worker.start()
 
     def infer(self, clips: Planes) -> Float:
-        """See `Backend.infer`; waits for the answer.
+        """(B, 3, T, H, W) clips to raw outputs, see `Backend.infer`; waits for the answer.
 
         Raises:
             EngineError: the backend was closed meanwhile.
@@ -82,15 +82,15 @@ class SharedBackend(Engine):
         return asked.answer()
 
     def join(self) -> None:
-        """One caller more, for whom others may wait."""
+        """Register one more caller, for whose clips others may wait."""
         self._count(1)
 
     def leave(self) -> None:
-        """One caller less."""
+        """Unregister a caller."""
         self._count(-1)
 
     def close(self) -> None:
-        """Refuse who is waiting, let calls at work end, and close the engine."""
+        """Refuse waiting calls, let running calls end, and close the engine."""
         self._refuse()
         for worker in self._workers:
             worker.join()

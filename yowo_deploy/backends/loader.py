@@ -47,7 +47,7 @@ def open_model(
     streams: int | None = None,
     streaming: VideosAtOnce | None = None,
 ) -> Backend:
-    """Load a model file into an engine. What the file is decides, not its name.
+    """Load a model file into an engine, chosen by the content of the file, not by its name.
 
     Args:
         path: an ONNX file, a TensorRT plan or a checkpoint, or "default" for the model of the package.
@@ -56,7 +56,7 @@ def open_model(
         device: "cpu", or "cuda", "cuda:1" or "1" where the engine has it; by default "cuda" for a plan and "cpu" for
             all others; "auto" is the GPU where one works with an installed engine. ONNX Runtime also knows "tensorrt"
             and "tensorrt-rtx", which are TensorRT behind it.
-        precision: of the arithmetic; by default the file's own, `spec.precision`. No engine takes another in silence:
+        precision: of the arithmetic; by default the file's own, `spec.precision`. No engine silently uses another:
             OpenVINO runs any file but an int8 one in "fp32", and any file in "bf16" on CPUs that have it.
         threads: of the CPU; the engine's own choice by default.
         parallel: calls of `infer` that the backend works on at once, its threads divided among them: 1 for the lowest

@@ -91,7 +91,7 @@ class _Session:
         core = ov.Core()
         if chosen == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             others = " or ".join(sorted(allowed - {"bf16"}))
-            raise InputError(f"this CPU has no bf16, in which {path} was to run: give --precision {others}")
+            raise InputError(f"this CPU has no bf16, the precision chosen for {path}: give --precision {others}")
         self._core, self._path, self._config = core, path, config
         with self._door():
             self._model = core.read_model(model=file.model_bytes())

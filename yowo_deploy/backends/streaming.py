@@ -92,18 +92,20 @@ class Keeping:
         fits = len(frames) == 4 and frames[1] > 0 and frames[1] % 3 == 0 and frames[2:] == (height, width)
         if not fits or outputs.get(RAW, ())[1:] != (spec.output_channels, rows, columns):
             raise ModelFileError(
-                f"{path} takes {dict(inputs)} and puts out {outputs.get(RAW)}: not what its spec says, export it again"
+                f"{path} takes {dict(inputs)} and outputs {outputs.get(RAW)}: not what its spec says, export it again"
             )
         reads = {name: _parsed(name, path) for name in inputs if name != FRAMES}
         ages = {name: 0 for name in outputs if name != RAW}
         if odd := [name for name in ages if not re.fullmatch(_KEPT, name)]:
-            raise ModelFileError(f"{path} puts out {odd[0]!r}, which is no map of a streaming file: export it again")
+            raise ModelFileError(f"{path} outputs {odd[0]!r}, which is not a map of a streaming file: export it again")
         for name, (output, age) in reads.items():
             if output not in ages or outputs[output] != inputs[name]:
-                raise ModelFileError(f"{path} reads {name}, which it does not put out so: export it again")
+                raise ModelFileError(
+                    f"{path} reads {name}, which is not one of its outputs in that shape: export it again"
+                )
             ages[output] = max(ages[output], age)
         if unread := [name for name, age in ages.items() if not age]:
-            raise ModelFileError(f"{path} puts out {unread[0]} and never reads it: export it again")
+            raise ModelFileError(f"{path} outputs {unread[0]} and never reads it: export it again")
         levels = 1 + max((int(name.split("_")[1]) for name in ages), default=0)
         return cls(frames[1] // 3, ages, reads, levels)
 
@@ -111,7 +113,7 @@ class Keeping:
 def _parsed(name: str, path: Path) -> tuple[str, int]:
     found = re.fullmatch(rf"({_KEPT})@(\d{{1,4}})", name)
     if not found or not 1 <= int(found[2]) <= MAX_AGE:
-        raise ModelFileError(f"{path} reads {name!r}, which is no map of a streaming file: export it again")
+        raise ModelFileError(f"{path} reads {name!r}, which is not a map of a streaming file: export it again")
     return found[1], int(found[2])
 
 

@@ -86,7 +86,7 @@ def bench(
     reporter: Reporter | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Latency and throughput of model files, turn by turn in one run: `yowo-deploy bench` as one call.
+    """Measure latency and throughput of model files, in turn in one run: `yowo-deploy bench` as one call.
 
         bench("yowo.onnx", versus="reference.onnx")["versus"]["ratio"]
 
@@ -94,12 +94,12 @@ def bench(
         models: one or more model files.
         versus: a file to compare the only model with, call by call.
         versus_backend, versus_precision: of that file; by default those of the model.
-        seconds: to measure for, warm-up left out; stages and peak take as long again.
+        seconds: to measure for, without warm-up; stages and peak take about as long again.
         warmup: calls of each model that do not count.
-        batch: clips a call.
+        batch: clips per call.
         video: frames for the stages and for `fps`; synthetic ones by default.
         fps: also offer frames at this fixed rate and measure how late the answers are (open loop).
-        stages: measure what stands around the model: decoding, preprocessing, copies, NMS, linking.
+        stages: measure what surrounds the model: decoding, preprocessing, copies, NMS, linking.
         peak: measure a matrix product on the same backend, to compare the arithmetic rate with.
         reporter: receives messages and progress; by default they are logged.
         options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
@@ -155,7 +155,7 @@ def _versus(timings: list[Timing]) -> dict[str, float]:
 def _video(asked: _Settings, folder: Path) -> Path:
     """The given video, opened once before anything is measured, or a synthetic one."""
     if asked.fps and asked.fps * asked.seconds < 1:
-        raise InputError(f"no frame comes in {asked.seconds:g} s at {asked.fps:g} frames/s: give more --seconds")
+        raise InputError(f"no frame is due within {asked.seconds:g} s at {asked.fps:g} frames/s: give more --seconds")
     synthetic = folder / "synthetic.webm"
     if asked.video:
         with open_video(asked.video):

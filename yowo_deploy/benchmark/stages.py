@@ -154,11 +154,11 @@ def open_loop(
         clock, wait: seconds now, and to sleep so long.
 
     Raises:
-        InputError: nothing to offer.
+        InputError: no frame is due.
     """
     count = round(fps * seconds)
     if count < 1 or not frames:
-        raise InputError(f"{len(frames)} frames at {fps:g} frames/s for {seconds:g} s: nothing to offer")
+        raise InputError(f"{len(frames)} frames at {fps:g} frames/s for {seconds:g} s: no frame is due")
     live, latency, dropped, due = Live(model), [], 0, 0
     for frame in frames[:WARM_FRAMES]:
         live.answer(frame)

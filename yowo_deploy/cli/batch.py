@@ -19,12 +19,12 @@ from yowo_deploy.model_files.default import DEFAULT
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder of the results.")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes, or actors of Ray.  [default: one for 2 cores]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes, or actors of Ray.  [default: one per 2 cores]")
 @click.option("--ray", metavar="ADDRESS", help="Address of a Ray cluster, auto, or local to start one; [ray] extra.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the videos, by a hash of their paths.")
-@click.option("--resume", is_flag=True, help="Continue in a folder with results; nothing is done twice.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run in its folder; what is done is not repeated.")
 @click.option("--whole-tubes", is_flag=True, help="Score each person by the whole tube, later frames included.")
-@click.option("--segment", "segment_s", default=SEGMENT_S, type=Number(1), help="Seconds in a piece of a long video.")
+@click.option("--segment", "segment_s", default=SEGMENT_S, type=Number(1), help="Seconds per piece of a long video.")
 @click.option(
     "--stall", "stall_s", default=STALL_S, type=Number(1), help="Seconds without a frame after which a video fails."
 )

@@ -29,7 +29,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     except ValueError:
         percent = math.nan
     if not math.isfinite(percent):  # nothing is above NaN: the gate would stand open
-        raise click.BadParameter(f"{value!r} is no percentage such as 5%", ctx, param)
+        raise click.BadParameter(f"{value!r} is not a percentage such as 5%", ctx, param)
     return percent
 
 
@@ -42,10 +42,10 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     "--seconds",
     default=10.0,
     type=Number(min=0, min_open=True),
-    help="Time to measure, without warm-up; stages and peak take as long again.",
+    help="Seconds to measure, without warm-up; --stages and --peak take about as long again.",
 )
 @click.option("--warmup", default=3, type=click.IntRange(min=0), help="Calls of each model before the measurement.")
-@click.option("--batch", default=1, type=click.IntRange(min=1), help="Clips a call.")
+@click.option("--batch", default=1, type=click.IntRange(min=1), help="Clips per call.")
 @click.option("--video", type=click.Path(), help="Frames for the stages and for --fps.  [default: synthetic]")
 @click.option("--fps", type=Number(min=0.001), help="Also offer frames at this fixed rate, as cameras do.")
 @click.option("--stages/--no-stages", default=True, help="Measure decoding, preprocessing, copies, NMS and linking.")
@@ -55,10 +55,10 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, engines: tuple[str, ...], **options: Any) -> None:
-    """Latency and throughput of one model file, or of several turn by turn in the same run; stages of a frame.
+    """Measure latency and throughput of one model file, or of several in turn in one run, and each stage of a frame.
 
-    On a shared machine only a ratio taken in one run is meaningful: use --versus. `bench compare old.json new.json`
-    compares two records written with --json.
+    On a shared machine use --versus: only ratios that were measured in one run are meaningful. `bench compare
+    old.json new.json` compares two records written with --json.
     """
     if ctx.invoked_subcommand:
         return

@@ -34,12 +34,12 @@ def parse_batch(text: str) -> tuple[int, int, int]:
 @click.option(
     "--batch",
     callback=parsed(parse_batch),
-    help="Clips a call: smallest:usual:largest, as 1:8:16, or one number.  [default: 1, or the graph's own]",
+    help="Clips per call: smallest:usual:largest, as 1:8:16, or one number.  [default: 1, or the graph's own]",
 )
 @click.option(
     "--workspace",
     callback=parsed(partial(parse_bytes, what="workspace")),
-    help="Most memory for one layer, as 4GiB.  [default: TensorRT's limit]",
+    help="Largest memory for one layer, as 4GiB.  [default: TensorRT's limit]",
 )
 @click.option("--version-compatible", is_flag=True, help="Let newer versions of TensorRT load it; may be slower.")
 @click.option("--timing-cache", type=click.Path(), help="File in which TensorRT keeps its measurements.")
@@ -49,11 +49,11 @@ def parse_batch(text: str) -> tuple[int, int, int]:
 @precision_options
 @overwrite_option
 def command(model: str, **options: Any) -> None:
-    """Build a plan for TensorRT or TensorRT-RTX from MODEL, an ONNX file of ours or `default`.
+    """Build a plan for TensorRT or TensorRT-RTX from MODEL, an ONNX file of this toolkit or `default`.
 
-    The plan computes in the precision of the ONNX file, or in the lower one of an option, and carries its spec.
-    TensorRT builds for the GPU of this machine; TensorRT-RTX needs none. Beside the plan lies its hash, without which
-    it is not loaded.
+    The plan computes in the precision of the ONNX file, or in a lower one if an option is given, and contains its spec.
+    TensorRT builds for the GPU of this machine; TensorRT-RTX needs none. The hash of the plan is written beside it;
+    without it the plan is not loaded.
     """
     require(*EXPORT)
     from yowo_export.pipeline import build

@@ -31,7 +31,7 @@ from yowo_deploy.reporter import Reporter
 F = TypeVar("F", bound=Callable[..., Any])
 
 LONGEST_CELL = 10_000  # characters in a table
-TRUST = "Open files that are not known without trying them first, and plans without their hash."
+TRUST = "Open unknown files without a trial in a child process, and plans without their hash."
 PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
 
 # Both write to what sys.stderr and sys.stdout are when they write; on a terminal to what was there at first, for rich
@@ -139,14 +139,14 @@ def event_options(function: F) -> F:
             help="Consecutive frames above --on to start an event, below --off to end it.",
         ),
         click.option(
-            "--zone", multiple=True, help="Zone of the picture, name=x,y,x,y,x,y in shares of it.  [repeatable]"
+            "--zone", multiple=True, help="Zone: name=x,y,x,y,x,y, as fractions of the picture.  [repeatable]"
         ),
         click.option("--zones", type=click.Path(), help="JSON file of zones."),
         click.option(
             "--zone-anchor",
             type=click.Choice(ANCHORS),
             default="bottom",
-            help="What of a box must be in a zone: the middle of its lower edge, or of the box.",
+            help="Which point of a box must be in a zone: the middle of its lower edge, or of the box.",
         ),
     )
     for option in reversed(options):
@@ -159,7 +159,7 @@ def release_options(function: F) -> F:
     labels = click.option(
         "--labels",
         callback=parsed(parse_labels),
-        help="Classes of an official checkpoint of your own training: a,b,c, or a file with one in each line.",
+        help="Classes of an official checkpoint that you trained yourself: a,b,c, or a file with one per line.",
     )
     anchors = click.option(
         "--anchors",

@@ -45,10 +45,10 @@ def command() -> None:
 @click.option("-o", "--output", default="data.json", type=click.Path(), help="data.json to write.")
 @click.option("--videos", multiple=True, type=click.Path(), help="Folder with the videos.  [default: beside SOURCE]")
 @click.option("--action-from", default="label", help="Where the action is: label, or attribute:NAME.")
-@click.option("--start", default=0.0, type=Number(0), help="Second that a video begins with (AVA's films: 900).")
-@click.option("--fps", type=Number(min=0, min_open=True), help="Frame rate to note for missing videos.")
+@click.option("--start", default=0.0, type=Number(0), help="Second of the film at which a video begins (AVA: 900).")
+@click.option("--fps", type=Number(min=0, min_open=True), help="Frame rate of videos that are missing.")
 @click.option("--present", is_flag=True, help="Leave out missing videos, and classes without any.")
-@click.option("--test-share", type=Number(0, 0.9), help="Share of the tubes to test on, by whole recordings.")
+@click.option("--test-share", type=Number(0, 0.9), help="Fraction of the tubes to test on, by whole recordings.")
 @overwrite_option
 def import_command(
     source: str,
@@ -110,7 +110,7 @@ def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
 
 @command.command("check")
 @click.argument("data", type=click.Path())
-@click.option("--fix", is_flag=True, help="Correct what is safe to correct, in DATA itself or in -o.")
+@click.option("--fix", is_flag=True, help="Correct faults that can be meant in only one way, in DATA or in -o.")
 @click.option("-o", "--output", type=click.Path(), help="Where --fix writes.  [default: DATA]")
 @click.option("--fast", is_flag=True, help="Decode nothing: trust the frame counts and rates of containers.")
 @overwrite_option
@@ -148,7 +148,7 @@ def check_command(data: str, fix: bool, output: str | None, fast: bool, overwrit
 @click.option("--plot", type=click.Path(), help="PNG with classes, lengths and box sizes.")
 @json_option
 def stats_command(data: str, plot: str | None, as_json: bool) -> None:
-    """Figures of DATA: classes, lengths of tubes, box sizes against the anchors, frames without anyone."""
+    """Statistics of DATA: classes, tube lengths, box sizes beside the anchors, frames without people."""
     if plot:
         check_plot(plot)
     found = statistics_of(read_annotations(data))
@@ -180,9 +180,9 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
     "--output",
     required=True,
     type=click.Path(),
-    help="Video of --video, .webm or .mp4; or a sheet of several, .png.",
+    help="Annotated video (.webm or .mp4), or a sheet of frames of several videos (.png).",
 )
-@click.option("--video", "name", help="Name of the video.  [default: the first that is there]")
+@click.option("--video", "name", help="Name of the video.  [default: the first that exists]")
 @click.option("--count", default=24, type=click.IntRange(min=1), help="Videos on a sheet.")
 @overwrite_option
 def preview_command(data: str, output: str, name: str | None, count: int, overwrite: bool) -> None:
@@ -197,7 +197,7 @@ def preview_command(data: str, output: str, name: str | None, count: int, overwr
     for video in annotations.videos:
         refuse_overwriting(video.path, output)
     if not present:
-        raise DatasetError(f"none of the {len(chosen)} videos is there: {chosen[0].path} not found")
+        raise DatasetError(f"none of the {len(chosen)} videos exists: {chosen[0].path} not found")
     if Path(output).suffix.lower() in (".png", ".jpg", ".jpeg"):
         write_picture(output, sheet(present, annotations.classes, count))
     else:

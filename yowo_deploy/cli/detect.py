@@ -31,9 +31,9 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("-o", "--output", "video", help="Annotated video to write: .webm, or .mp4 with the [video] extra.")
-@click.option("--trail", default=0, type=click.IntRange(min=0), help="Frames of each person's way drawn in the video.")
-@click.option("--json", help="File for one line of JSON a frame; - is stdout.")
-@click.option("--events", help="File for one line of JSON a change of an event; - is stdout.")
+@click.option("--trail", default=0, type=click.IntRange(min=0), help="Frames over which each person's path is drawn.")
+@click.option("--json", help="File for one line of JSON per frame; - is stdout.")
+@click.option("--events", help="File for one line of JSON per change of an event; - is stdout.")
 @click.option("--alerts", help="File for one line of JSON when a rule of --rules begins or ends; - is stdout.")
 @click.option("--tubes", help="JSON file of tubes: person, action, score, frames and boxes.")
 @click.option("--timeline", help="Picture of each person's actions over time, .png, with the [plots] extra.")
@@ -50,7 +50,7 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
     "--events-format",
     default="yowo",
     type=click.Choice(EVENTS_FORMATS),
-    help="Form of the events by MQTT; frigate: {type, before, after}.",
+    help="Format of the events over MQTT; frigate: {type, before, after}.",
 )
 @click.option("--webhook", metavar="URL", help="Address to which each change of an event is posted.")
 @click.option("--webhook-secret-env", metavar="NAME", help="Environment variable with the secret that signs the posts.")
@@ -94,8 +94,9 @@ def command(
     address. Without an output or a receiver, runs/detect/NAME/ gets the annotated video, detections, events
     and a timeline.
 
-    Files are read one after the other, webcams and addresses at once. If one source fails, the others continue and the
-    command exits with code 1. The outputs of several sources need folders, as `-o out/`, or names with {name}.
+    Files are processed one after the other, webcams and addresses at the same time. If one source fails, the others
+    continue and the command exits with code 1. The outputs of several sources need folders, as `-o out/`, or names
+    with {name}.
     """
     outputs = Outputs(**{field: options.pop(field) for field in Outputs.__dataclass_fields__})
     receivers = Receivers(**{field: options.pop(field) for field in Receivers.__dataclass_fields__})

@@ -20,7 +20,7 @@ from yowo_deploy.visuals.image_io import write_picture
 def command(checkpoint: str, video: str, number: int, output: str, conf: float | None, clip: int | None) -> None:
     """Draw activation maps of the branches of CHECKPOINT over a frame of VIDEO (the paper's Figure 4).
 
-    CHECKPOINT may be a float32 ONNX file of ours, or `default`.
+    CHECKPOINT may also be a float32 ONNX file of this toolkit, or `default`.
     """
     require("train", "torch")
     from yowo_training.activation_maps import explain

@@ -31,28 +31,30 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
     "--target",
     type=click.Choice(["openvino", "onnxruntime", "tensorrt"]),
     default="openvino",
-    help="Backend that INT8 is laid out for. For onnxruntime, 3-D convolutions also become 2-D ones if that is "
-    "measured to be faster on this machine.",
+    help="Backend for which INT8 is optimised. For onnxruntime, 3-D convolutions also become 2-D "
+    "ones if that is measured to be faster on this machine.",
 )
 @click.option(
     "--streaming",
     is_flag=True,
-    help="Write a file for video frame by frame: computes once what neighbouring clips share, with the same answers.",
+    help="Write a file that takes single frames: what neighbouring clips share is computed only "
+    "once, with the same results.",
 )
 @click.option(
     "--uint8-input",
     is_flag=True,
-    help="Let the network take planes of bytes and normalise them itself: a quarter of the bytes of a clip.",
+    help="Normalise inside the network, which then takes planes of uint8: a quarter of the data per clip.",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Clips a call, fixed in the graph.  [default: any number]")
+@click.option("--batch", type=click.IntRange(min=1), help="Clips per call, fixed in the graph.  [default: any number]")
 @click.option("--tune", is_flag=True, help="Measure --int8 beside float32 on this machine for 8 s, and warn if slower.")
 @release_options
 @precision_options
 @overwrite_option
 def command(model: str, **options: Any) -> None:
-    """Write MODEL (a checkpoint, ours or of the official release) as an ONNX file that carries its spec.
+    """Write MODEL (a checkpoint of this toolkit or of the official release) as an ONNX file that contains its spec.
 
-    An ONNX file of ours, or `default`, is written again in another form, precision or clip length, or as a checkpoint.
+    MODEL may also be a float32 ONNX file of this toolkit, or `default`: it is written again in another precision, clip
+    length or form, or as a checkpoint.
     """
     require(*EXPORT)
     from yowo_export.pipeline import export

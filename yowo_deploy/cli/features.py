@@ -17,7 +17,7 @@ from yowo_deploy.video.reader import open_video
 @click.command("features")
 @click.argument("checkpoint", type=click.Path())
 @click.argument("videos", nargs=-1, required=True, type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for one .npz file a video.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for one .npz file per video.")
 @click.option("--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint without one.")
 @overwrite_option
 def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | None, overwrite: bool) -> None:

@@ -31,10 +31,10 @@ def parse_seconds(text: str) -> float:
 @click.option("--action", multiple=True, help="Label of the model.  [repeatable; default: all]")
 @click.option("--min-score", default=0.0, type=Number(0, 1), help="Smallest mean score of the action.")
 @click.option("--for", "seconds", default="0s", callback=parsed(parse_seconds), help="Shortest duration, as 2s.")
-@click.option("--zone", multiple=True, help="Only people in this zone, name=x,y,x,y,x,y in shares of the picture.")
+@click.option("--zone", multiple=True, help="Only people in this zone: name=x,y,x,y,x,y, as fractions of the picture.")
 @click.option("--zones", type=click.Path(), help="Only people in a zone of this JSON file.")
-@click.option("--zone-anchor", type=click.Choice(ANCHORS), default="bottom", help="What of a box must be in a zone.")
-@click.option("--limit", default=100, type=click.IntRange(min=1), help="Most moments to list.")
+@click.option("--zone-anchor", type=click.Choice(ANCHORS), default="bottom", help="Which point of a box counts.")
+@click.option("--limit", default=100, type=click.IntRange(min=1), help="Largest number of moments to list.")
 @click.option("-o", "--output", type=click.Path(), help="Folder for a clip of each moment, .webm.")
 @json_option
 def command(

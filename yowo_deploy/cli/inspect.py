@@ -36,7 +36,7 @@ TRIED_FRAMES = 16  # of a checkpoint that is tried before it is read
 @click.option(
     "--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint whose name does not contain it."
 )
-@click.option("--trust", is_flag=True, help="Read a checkpoint that is not known without trying it first.")
+@click.option("--trust", is_flag=True, help="Read an unknown checkpoint without a trial in a child process.")
 @release_options
 @json_option
 def command(

@@ -35,7 +35,7 @@ def triton(model: str, output: str, python_path: str) -> None:
 @_model
 @_output
 def ovms(model: str, output: str) -> None:
-    """Write a repository for OpenVINO Model Server from MODEL, an ONNX file of clips: yowo_clip. Never run yet."""
+    """Write a repository for OpenVINO Model Server from MODEL, an ONNX file of clips: yowo_clip. Never tested."""
     from yowo_deploy.serving.repository import write_ovms
 
     click.echo(write_ovms(model, output))

@@ -30,7 +30,7 @@ def precision_options(function: F) -> F:
             "--calibration",
             multiple=True,
             type=click.Path(),
-            help="Video, folder or data.json that resembles the later videos.  [repeatable]",
+            help="Video, folder or data.json, similar to the videos to be processed.  [repeatable]",
         ),
         click.option(
             "--calibration-clips", default=128, type=click.IntRange(min=1), help="Clips to take from --calibration."
@@ -47,7 +47,7 @@ def precision_options(function: F) -> F:
             help="Percent of detection scores that --int8 may cost on the clips; the worst blocks stay in higher "
             "precision until the limit holds.  [default: no limit]",
         ),
-        click.option("--report", type=click.Path(), help="HTML page that ranks the blocks by what each costs."),
+        click.option("--report", type=click.Path(), help="HTML page that ranks the blocks by the accuracy each costs."),
     )
     for option in reversed(options):
         function = option(function)

@@ -34,7 +34,8 @@ SMALLEST_STEP = 0.001  # between two thresholds, each of which takes a pass over
 @click.option(
     "--pixel-inclusive/--no-pixel-inclusive",
     default=None,
-    help="Count the last pixel in areas.  [default: only for video-map, as in published figures]",
+    help="Boxes include their last pixel: the width is x2 - x1 + 1.  [default: only for "
+    "video-map, as in published figures]",
 )
 @click.option("--eleven-point", is_flag=True, help="Precision at eleven recalls, as in Pascal VOC until 2009.")
 @click.option(
@@ -43,15 +44,15 @@ SMALLEST_STEP = 0.001  # between two thresholds, each of which takes a pass over
     default="official",
     help="How boxes are linked to tubes, for video-map.",
 )
-@click.option("--trim", type=Number(0), help="Cut tubes in time; a cut costs this much (with --linking paper).")
+@click.option("--trim", type=Number(0), help="Trim tubes in time (with --linking paper); the larger, the fewer cuts.")
 @click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the split in a JSON of ground truth.")
 @click.option(
     "--classes", type=click.IntRange(min=1), help="Number of classes.  [default: the largest of the ground truth]"
 )
 @click.option("--list", "list_path", type=click.Path(), help="Score only the videos or frames that this list names.")
 @click.option("--labels", type=click.Path(), help="AVA label map (.pbtxt): other classes are left out.")
-@click.option("--exclude", type=click.Path(), help="AVA csv of timestamps that are not judged.")
-@click.option("--xywh", is_flag=True, help="Boxes in text are left, top, width, height.")
+@click.option("--exclude", type=click.Path(), help="AVA csv of timestamps that are not evaluated.")
+@click.option("--xywh", is_flag=True, help="Boxes in text files are left, top, width, height.")
 @click.option("--plot", type=click.Path(), help="PNG with precision over recall.")
 @json_option
 def command(
@@ -80,7 +81,7 @@ def command(
     if eleven_point and metric != "frame-map":
         raise InputError(f"--eleven-point is for frame-map, not for {metric}")
     if pixel_inclusive and metric == "ava":
-        raise InputError("--pixel-inclusive makes no sense for ava: its boxes are shares of the frame")
+        raise InputError("--pixel-inclusive is not for ava, whose boxes are fractions of the frame: leave it out")
     thresholds = [value for text in iou for value in _thresholds(text)]
     found, truth = read_table(detections, False, xywh), read_table(ground_truth, True, xywh, split)
     named = {*truth.moments(), *truth.bare} if metric == "ava" else None  # by rows of any class

@@ -21,9 +21,7 @@ TOKEN = "YOWO_TOKEN"
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any but a loopback address needs a token.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
-@click.option(
-    "--token-file", type=click.Path(), help=f"File that holds the token; without it {TOKEN} of the environment."
-)
+@click.option("--token-file", type=click.Path(), help=f"File with the token.  [default: {TOKEN} of the environment]")
 @click.option("--allow-host", multiple=True, help="Host name that requests may use.  [repeatable]")
 @click.option("--max-sequences", default=32, type=click.IntRange(min=1), help="Sequences at the same time.")
 @click.option(

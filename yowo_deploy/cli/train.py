@@ -55,7 +55,9 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     "--minutes", type=Number(min=0, min_open=True), help="Length of the run by the clock, instead of --epochs."
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), help="Passes over the videos, one clip of each.  [default: the recipe's]"
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Passes over the videos, each with one clip per video.  [default: the recipe's]",
 )
 @click.option(
     "--weights-2d", type=click.Path(), help="File to start the 2-D branch from: PyTorch, or Darknet .weights."
@@ -74,17 +76,17 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of sampling, augmentation and new weights.")
 @click.option("--device", default="auto", help="auto (the GPU where one works), cpu, cuda, cuda:N or N.")
 @click.option(
-    "--resume", is_flag=True, help="Continue the run in -o, or the last one; more --epochs or --minutes extend it."
+    "--resume", is_flag=True, help="Continue the run in -o, or the newest one; more --epochs or --minutes extend it."
 )
 @click.option(
     "--held-out",
     default=0.04,
     type=Number(0, 0.9),
-    help="Share of the recordings to choose the best checkpoint on; at least five, or a fifth of fewer than 25. "
-    "0: none.",
+    help="Fraction of the recordings to hold out for choosing the best checkpoint; at least five "
+    "recordings, or a fifth if there are fewer than 25. 0: none.",
 )
 @click.option(
-    "--cache-gb", type=Number(min=0), help="GiB of memory for decoded frames.  [default: a third of what is free]"
+    "--cache-gb", type=Number(min=0), help="GiB of memory for decoded frames.  [default: a third of the free memory]"
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Clips per step.  [default: the recipe's]")
 @click.option(
@@ -101,19 +103,20 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--focal",
     type=click.Choice(["official", "paper"]),
-    help="Class loss: of the true class alone, or both terms of the paper's equation 10.  [default: the recipe's]",
+    help="Class loss: the term of the true class only, or both terms of the paper's equation 10.  "
+    "[default: the recipe's]",
 )
 @click.option(
     "--patience",
     type=click.IntRange(min=1),
-    help="Stop when this many epochs bring no better validation; there is one every PATIENCE / 5 epochs.",
+    help="Stop after this many epochs without improvement; the model is validated every PATIENCE / 5 epochs.",
 )
 @click.option(
     "--people",
     type=click.Path(),
-    help="data.json of people whose actions are not known: boxes are learnt from them, classes are not.",
+    help="data.json of people whose actions are not known: they train boxes, but not classes.",
 )
-@click.option("--silhouettes", type=click.Path(), help=".npz of the actors' masks, for yowo-lite+actors.")
+@click.option("--silhouettes", type=click.Path(), help=".npz with masks of the actors, for yowo-lite+actors.")
 @click.option(
     "--config",
     type=click.Path(),

@@ -53,13 +53,13 @@ class AnnotatedVideo:
         return boxes, np.array([class_id for _, class_id in rows], np.int64)
 
     def annotated_frames(self) -> Int:
-        """Frame numbers that carry at least one box, ascending."""
+        """(F,) int64 numbers of the frames with at least one box, ascending."""
         if not self.tubes:
             return np.zeros(0, np.int64)
         return np.unique(np.concatenate([tube.frames for tube in self.tubes]))
 
     def judged_frames(self) -> Int:
-        """Frame numbers that an evaluation looks at, ascending."""
+        """(F,) int64 numbers of the frames that an evaluation uses, ascending."""
         return self.annotated_frames() if self.judged is None else self.judged
 
 
@@ -100,12 +100,12 @@ def annotations_hash(videos: Iterable[AnnotatedVideo]) -> str:
 
 
 def split_present(videos: Sequence[AnnotatedVideo]) -> tuple[list[AnnotatedVideo], int]:
-    """The videos whose files are there, and how many are not.
+    """The videos whose files exist, and the number of missing ones.
 
     Raises:
-        DatasetError: none is there.
+        DatasetError: none exists.
     """
     present = [video for video in videos if video.path.exists()]
     if videos and not present:
-        raise DatasetError(f"none of the {len(videos)} videos is there: {videos[0].path} not found")
+        raise DatasetError(f"none of the {len(videos)} videos exists: {videos[0].path} not found")
     return present, len(videos) - len(present)

@@ -250,7 +250,7 @@ def load_json(file: Path) -> Any:
 def _content(file: Path) -> dict[str, Any]:
     content = load_json(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DatasetError(f'{file} has no "format": "{FORMAT}": make one of it with `yowo-deploy data import`')
+        raise DatasetError(f'{file} has no "format": "{FORMAT}": convert it with `yowo-deploy data import`')
     if not isinstance(content.get("version"), int) or content["version"] > VERSION:
         raise DatasetError(
             f"{file} is of format version {content.get('version')}, newer than {VERSION}: upgrade yowo-deploy"

@@ -222,7 +222,7 @@ def _files(source: Path, pattern: str, but: Sequence[str] = ()) -> list[Path]:
         return [source]
     found = [file for file in visible_files(source, pattern) if file.name not in but and "excluded" not in file.name]
     if not found:
-        raise DatasetError(f"no {pattern} below {source}")
+        raise DatasetError(f"no {pattern} found below {source}")
     return found
 
 
@@ -233,7 +233,7 @@ def _cvat_files(source: Path) -> list[Path]:
     files = [(file, file.suffix.lower()) for file in visible_files(source)]
     found = [file for file, suffix in files if suffix == ".xml" or (suffix == ".zip" and has_xml(file))]
     if not found:
-        raise DatasetError(f"no .xml, nor a .zip with one, below {source}")
+        raise DatasetError(f"no .xml, and no .zip that contains one, found below {source}")
     return found
 
 

@@ -58,7 +58,9 @@ def chains(frames: Int, class_id: Int, boxes: Float) -> Int:
     numbers, starts = np.unique(frames, return_index=True)
     for frame, start, end in zip(numbers.tolist(), starts.tolist(), [*starts[1:].tolist(), len(frames)], strict=True):
         if end - start > MAX_UNNAMED:
-            raise DatasetError(f"{end - start} boxes without a person in frame {frame}, expected {MAX_UNNAMED} at most")
+            raise DatasetError(
+                f"{end - start} boxes without a person's number in frame {frame}, expected {MAX_UNNAMED} at most"
+            )
         rows = list(range(start, end))
         open_rows = [r for r in open_rows if frames[r] == frame - 1]
         for row in rows:

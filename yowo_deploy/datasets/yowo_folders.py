@@ -96,7 +96,7 @@ def annotated(
     """
     from_zero = tuple(Tube(tube.class_id, tube.frames - 1, tube.xyxy) for tube in tubes)
     if any(tube.frames[0] < 0 for tube in from_zero):
-        raise DatasetError(f"{name} is annotated before its first frame; its frames count from 1 in files")
+        raise DatasetError(f"{name} is annotated before its first frame: frames in its files count from 1")
     frames = max(int(tube.frames[-1]) + 1 for tube in from_zero)
     return AnnotatedVideo(name, re.sub(r"_c?\d+$", "", name), path, frames, from_zero, size_wh)
 

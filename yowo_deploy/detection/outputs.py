@@ -59,7 +59,7 @@ class Outputs:
 
     Attributes:
         video: the annotated video, .webm, or .mp4 with the [video] extra.
-        json: one line of JSON a frame; "-" is stdout.
+        json: one line of JSON per frame; "-" is stdout.
         events: one line of JSON when an event starts, continues or ends; "-" is stdout.
         alerts: one line of JSON when a rule of `rules` begins or ceases to hold; "-" is stdout.
         tubes: JSON of every tube.
@@ -68,10 +68,10 @@ class Outputs:
         on: an event starts above this score; the model's `event_on` by default.
         off: an event ends below this score; the model's `event_off` by default.
         min_frames: consecutive frames above `on`, or below `off`, that start or end an event.
-        trail: frames of each person's way that the video shows as a line.
+        trail: frames over which the video shows each person's path.
         zone: zones of the picture, each as `parse_zone` takes it.
         zones: file of more zones, see `read_zones`.
-        zone_anchor: what of a box must be in a zone, see `Zones`.
+        zone_anchor: which point of a box must be in a zone, see `Zones`.
         rules: file of rules, see `read_rules`.
     """
 
@@ -104,7 +104,15 @@ class Outputs:
         return self.given or {name: f"runs/detect/{{name}}/{file}" for name, file in files.items()}
 
     def places(self, sources: Sequence[str], model: str, overwrite: bool) -> list[dict[str, str]]:
-        """For each source the file of each output; "-" is stdout.
+        """The file of each output, for each source; "-" is stdout.
+
+        Args:
+            sources: as `detect` takes them; their names become those of files.
+            model: its file, which must not be written.
+            overwrite: allow files that exist.
+
+        Returns:
+            For each source a dict from the field of an output to its file.
 
         Raises:
             InputError: several sources for one file, or of one name.
@@ -132,7 +140,7 @@ class Outputs:
         return places
 
     def event_rule(self, spec: ModelSpec) -> Events:
-        """With these thresholds, or the model's.
+        """`Events` with these thresholds, or the model's.
 
         Raises:
             InputError: `off` above `on`.
@@ -142,11 +150,11 @@ class Outputs:
         return Events(on, off, self.min_frames, zones=self.new_zones() if self._has_zones else None)
 
     def messages(self, spec: ModelSpec) -> Messages:
-        """What receivers get: the alerts of `rules`, or events where there are none."""
+        """What receivers get: the alerts of `rules`, or events if there are no rules. Raises as these do."""
         return self.alert_rules(spec.labels) if self.rules else self.event_rule(spec)
 
     def check_files(self) -> None:
-        """Refuse zones and rules that are none, also where nothing that is written needs them.
+        """Refuse invalid zones and rules, even if no output needs them.
 
         Raises:
             InputError: see `new_zones` and `read_rules`.
@@ -160,7 +168,7 @@ class Outputs:
         return bool(self.zone or self.zones)
 
     def new_zones(self) -> Zones:
-        """The zones, of a video that has not begun.
+        """New `Zones` for a new video.
 
         Raises:
             InputError: see `Zone`, `Zones` and `read_zones`.
@@ -169,7 +177,7 @@ class Outputs:
         return Zones([*map(parse_zone, self.zone), *more], self.zone_anchor)
 
     def alert_rules(self, labels: Sequence[str]) -> Rules:
-        """The rules, of a video that has not begun.
+        """New `Rules` for a new video.
 
         Raises:
             InputError: see `Rules` and `read_rules`.
@@ -178,6 +186,11 @@ class Outputs:
 
     def sinks(self, places: Mapping[str, str], source: Source, spec: ModelSpec) -> Iterator[tuple[str, Sink]]:
         """Name and sink of each output, one after the other: enter each before the next is made.
+
+        Args:
+            places: of this source, from `places`.
+            source: of the frames; its rate, size and name go into the files.
+            spec: of the model.
 
         Raises:
             YowoError: see the sinks.

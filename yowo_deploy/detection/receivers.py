@@ -80,13 +80,18 @@ class Receivers:
         """Connect to the receivers.
 
         Args:
-            sources: as `detect` takes them, which `camera` names.
+            reporter: receives messages of the receivers.
+            sources: as `detect` takes them; `camera` names them.
 
         Raises:
-            YowoError: an address is none, a secret is missing, the broker refuses the user, the port is taken.
+            InputError: `camera`, `events_format` or an address is not valid, a secret is missing, or the port is taken.
+            OutputError: the broker refuses the user or the certificate.
+            MissingExtraError: a library is not installed.
         """
         if self.camera and len(self.camera) != len(sources):
-            raise InputError(f"{len(self.camera)} times --camera for {len(sources)} sources: give it once for each")
+            raise InputError(
+                f"--camera is given {len(self.camera)} times for {len(sources)} sources: give it once for each"
+            )
         if self.events_format not in EVENTS_FORMATS:
             raise InputError(
                 f"events format {self.events_format!r} is not known, expected {' or '.join(EVENTS_FORMATS)}"
@@ -94,7 +99,7 @@ class Receivers:
         return OpenReceivers(self, reporter)
 
     def secret(self) -> str:
-        """Of the webhook; "" where none is named.
+        """The secret of the webhook; "" if no variable is named.
 
         Raises:
             InputError: the environment has no such variable.

@@ -89,6 +89,9 @@ def frame_map(
     better-scored detection has taken it; ties of score keep the order of the rows.
 
     Args:
+        detections, truth: boxes of all frames.
+        classes: number of classes, C.
+        iou: least overlap of a right box.
         pixel_inclusive: areas count the last pixel too (OFFICIAL_YOWO, "Linking and metrics").
         eleven_point: see `average_precision`.
 
@@ -140,7 +143,15 @@ def class_ap(ranked: Sequence[NDArray[np.bool_]], positives: Int, eleven_point: 
 
 
 def localization_recall(detections: FrameBoxes, truth: FrameBoxes, iou: float = 0.5) -> float:
-    """Share of ground-truth boxes that some detection of any class overlaps by `iou` or more (paper, Table 3)."""
+    """Share of ground-truth boxes that some detection of any class overlaps by `iou` or more (paper, Table 3).
+
+    Args:
+        detections, truth: boxes of all frames.
+        iou: least overlap.
+
+    Returns:
+        0 to 1; NaN without ground truth.
+    """
     _, overlap = _best_truth(_any_class(truth), _any_class(detections), 1, False)
     return float((overlap >= iou).mean()) if len(truth) else float("nan")
 
@@ -149,7 +160,11 @@ def classification_accuracy(detections: FrameBoxes, truth: FrameBoxes, iou: floa
     """Of the ground-truth boxes that are found, the share whose best-scoring detection has the right class.
 
     Args:
+        detections, truth: boxes of all frames.
         iou: overlap with which a box counts as found.
+
+    Returns:
+        0 to 1 (paper, Table 3); NaN if no box is found.
     """
     classes = max((int(boxes.class_id.max()) + 1 for boxes in (detections, truth) if len(boxes)), default=0)
     found = confusion_matrix(detections, truth, classes, iou)[:, :classes]

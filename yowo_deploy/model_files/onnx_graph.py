@@ -224,7 +224,7 @@ class _Reader:
             raise ModelFileError("is not an ONNX file: it holds no graph")
         nodes, tensors, inputs, outputs = self._graph(graph)
         if len({value.name for value in outputs}) < len(outputs):
-            raise ModelFileError("puts out a value twice, so it is refused")
+            raise ModelFileError("outputs a value twice, so it is refused")
         return Graph(version, opset, nodes, tensors, inputs, outputs), metadata
 
     def _graph(self, graph: Buffer | int) -> tuple[list[Node], list[Tensor], list[Value], list[Value]]:

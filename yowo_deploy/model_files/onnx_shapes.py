@@ -132,7 +132,7 @@ class _Inference:
                     )
         for value in self._graph.outputs:
             if value.name not in self._known:
-                raise ModelFileError(f"puts out {value.name[:60]!r}, which nothing makes, so it is refused")
+                raise ModelFileError(f"outputs {value.name[:60]!r}, which nothing makes, so it is refused")
         return self._known
 
     def _make(self, name: str, known: Known) -> None:

@@ -251,7 +251,7 @@ def _beside(path: Path, suffix: str) -> Path:
 def _spec_beside(path: Path, sha256: str) -> ModelSpec:
     file = _beside(path, "json")
     if not file.exists():
-        raise SpecError(f"the spec of {path} lies in {file.name}, which is not beside it: copy both")
+        raise SpecError(f"the spec of {path} is stored in {file.name}, which is not beside it: copy both")
     content = existing_file(file, "spec").read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise SpecError(f"{file} is not the spec that {path} was built with: copy both again, or rebuild")

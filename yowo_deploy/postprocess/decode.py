@@ -93,7 +93,7 @@ def detect_and_best(
         ModelFileError: the answer holds NaN or infinity.
     """
     if not np.isfinite(raw).all():
-        raise ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were")
+        raise ModelFileError("the model's output has NaN or infinity: its weights or its input are damaged")
     threshold = keep or (spec.confidence_threshold if confidence is None else confidence)
     cells = raw.reshape(len(spec.anchors), 5 + spec.classes, -1)
     logits = cells[:, 4].reshape(-1)

@@ -22,9 +22,9 @@ class Events:
     shown count as 0. Of classes that hold at once each has its own event.
 
     Args:
-        on, off: scores.
-        min_frames: before "new", and before "end".
-        update_frames: from "new" or "update" to the next "update".
+        on, off: score above which an event begins, and below which it ends.
+        min_frames: frames before "new", and before "end".
+        update_frames: frames from "new" or "update" to the next "update".
         zones: messages then say in which zones the person is, and in which the event was (`entered_zones`).
 
     Raises:
@@ -76,7 +76,7 @@ class Events:
         return messages
 
     def close(self) -> list[Json]:
-        """The ends of what goes on."""
+        """The end messages of the events in progress."""
         messages = [self._message("end", key, event) for key, event in sorted(self._events.items()) if event.begun]
         self._events.clear()
         return messages

@@ -40,12 +40,13 @@ class OnlineLinker:
         min_iou: a box that overlaps a tube's last one by less is not its next one. Among those that are left, scores
             decide (equation 12 without the overlap, for the class that links them best): with the overlap in the sum,
             video-mAP@0.5 on the J-HMDB-21 detections was 53 instead of 60.
-        memory: frames that a tube remembers at least; older ones count in its scores alone.
+        memory: frames that a tube remembers at least; older ones count only in its scores.
+        alpha: weight of the product of two scores in the link strength (equation 12).
         max_gap: frames that were never pushed, in a row, after which every tube ends.
         min_frames: pushes with a shown box; tubes with fewer are not among those that end.
         decay: weight of a probability one frame older, 0 to 1.
-        appear: a score; every box exceeds the default.
-        keep: an objectness, or None.
+        appear: score that a box must exceed for a person to appear; every box exceeds the default.
+        keep: objectness that the box of a shown person must exceed; None: see above.
 
     Attributes:
         shown: the detections that are shown of the last push, best first, with averaged scores and `tracker_id`.
@@ -98,7 +99,7 @@ class OnlineLinker:
         return [person.tube() for person in sorted(self._follow(detections, frame), key=lambda each: each.tracker_id)]
 
     def follow(self, detections: Detections, frame: int | None = None) -> None:
-        """As `push`, without the tubes until they end: a frame costs the same however long they are."""
+        """As `push`, but builds tubes only when they end: the cost of a frame does not grow with their length."""
         self._follow(detections, frame)
 
     def _follow(self, detections: Detections, frame: int | None) -> list[_Person]:
@@ -136,7 +137,7 @@ class OnlineLinker:
         return ended
 
     def close(self) -> list[Tube]:
-        """End every tube, then `finished`."""
+        """End every tube; returns `finished()`."""
         self._end(self._alive)
         return self.finished()
 

@@ -33,7 +33,7 @@ def parse_zone(text: str) -> Zone:
     except ValueError:
         values = []
     if not values or len(values) % 2:
-        raise InputError(f"zone {text[:MAX_NAME]!r} is not of the form name=x,y,x,y,x,y with shares of the picture")
+        raise InputError(f"zone {text[:MAX_NAME]!r} is not of the form name=x,y,x,y,x,y with fractions of the picture")
     return Zone(name, tuple(zip(values[::2], values[1::2], strict=True)))
 
 
@@ -68,7 +68,7 @@ def _read(path: str | os.PathLike[str], name: str, parse: Callable[[dict[str, An
         if not isinstance(content, dict) or set(content) != {"v", name} or content["v"] != 1:
             raise InputError(f'expected {{"v": 1, "{name}": [...]}} and nothing else')
         if not isinstance(content[name], list) or not all(isinstance(each, dict) for each in content[name]):
-            raise InputError(f'"{name}" is no list of objects')
+            raise InputError(f'"{name}" is not a list of objects')
         return [parse(each) for each in content[name]]
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
@@ -87,7 +87,7 @@ def _rule(entry: dict[str, Any]) -> Rule:
     _refuse_others(name, entry, ("name", *_TEXTS, *_NUMBERS))
     for key in _TEXTS:
         if not isinstance(value := entry.get(key, []), list) or not all(isinstance(each, str) for each in value):
-            raise InputError(f"{key} of rule {name!r} is no list of texts")
+            raise InputError(f"{key} of rule {name!r} is not a list of strings")
     for key in _NUMBERS:
         if not _is_number(entry.get(key, 0)) or (key == "people" and type(entry.get(key, 0)) is not int):
             raise InputError(f"{key} of rule {name!r} is {str(entry[key])[:MAX_NAME]}, expected a number")

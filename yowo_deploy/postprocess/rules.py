@@ -37,7 +37,7 @@ class Times:
 
     @classmethod
     def parse(cls, text: str) -> Times:
-        """Of "22:00-06:00", "mon-fri 08:00-18:00" or "sun 00:00-24:00".
+        """Parse "22:00-06:00", "mon-fri 08:00-18:00" or "sun 00:00-24:00".
 
         Raises:
             InputError: the text is of another form.
@@ -68,13 +68,13 @@ class Rule:
 
     Attributes:
         name: as messages give it.
-        actions: one of them is done; empty: whatever people do.
-        zones: in one of them; empty: wherever they are.
+        actions: labels, one of which must apply; empty: any action.
+        zones: names of zones, in one of which the person must be; empty: anywhere.
         for_s: seconds for which it must hold before the alert begins; absences up to the patience of the zones do not
             count.
         score: of the action, above which it begins.
         keep_score: at or above which it goes on; 0.6 of `score` by default.
-        people: as many at once, in each zone by itself; from 2 on the alert is of the zone, not of a person.
+        people: least number at once, in each zone by itself; if 2 or more, the alert names the zone, not a person.
         times: parts of the day; empty: always.
 
     Raises:
@@ -94,14 +94,14 @@ class Rule:
         if not self.name.strip() or len(self.name) > MAX_NAME or not self.name.isprintable():
             raise InputError(f"a rule is named {self.name[:MAX_NAME]!r}: expected 1 to {MAX_NAME} printable characters")
         if not 0 <= self.for_s < math.inf:
-            raise InputError(f"rule {self.name!r} holds for {self.for_s:g} s, expected 0 or more")
+            raise InputError(f"rule {self.name!r} must hold for {self.for_s:g} s, expected 0 or more")
         if not 0 <= self.keep <= self.score <= 1:
             raise InputError(
                 f"rule {self.name!r} begins above {self.score:g} and goes on from {self.keep:g}: "
                 "expected 0 <= keep_score <= score <= 1"
             )
         if not 1 <= self.people <= 1000:
-            raise InputError(f"rule {self.name!r} is of {self.people} people, expected 1 to 1000")
+            raise InputError(f"rule {self.name!r} needs {self.people} people, expected 1 to 1000")
 
     @property
     def keep(self) -> float:
@@ -113,13 +113,13 @@ class Rules:
     """Results in, messages out: `type` new when a rule has held for its time, end when it no longer does.
 
     Args:
-        rules: with different names.
-        labels: of the model.
-        zones: that the rules name.
+        rules: each with a name of its own.
+        labels: class names of the model.
+        zones: those that the rules name.
         clock: the time of day at a result, from its seconds; by default now, whatever the result says.
 
     Raises:
-        InputError: an action that the model does not know, a zone that is not there, or two rules of one name.
+        InputError: an action that the model does not have, an unknown zone, or two rules of one name.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Rules:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the rules."""
+        """Names of the rules."""
         return tuple(rule.name for rule in self._rules)
 
     def push(self, result: FrameResult) -> list[Json]:
@@ -161,7 +161,7 @@ class Rules:
         return messages
 
     def close(self) -> list[Json]:
-        """The ends of what goes on."""
+        """The end messages of the alerts in progress."""
         return [message for key in sorted(self._alerts) for message in self._end(key)]
 
     def _held(

@@ -25,7 +25,7 @@ class Zone:
 
     Attributes:
         name: as messages give it.
-        corners: (x, y) of each, in shares of the picture's width and height; three or more.
+        corners: (x, y) of each, as fractions of the picture's width and height; three or more.
 
     Raises:
         InputError: no name, too few corners, a corner outside the picture, or no area.
@@ -42,7 +42,7 @@ class Zone:
         for x, y in self.corners:
             if not (0 <= x <= 1 and 0 <= y <= 1):  # NaN as well
                 raise InputError(
-                    f"zone {self.name!r} has a corner at {x:g}, {y:g}: expected shares of the picture, 0 to 1"
+                    f"zone {self.name!r} has a corner at {x:g}, {y:g}: expected fractions of the picture, 0 to 1"
                 )
         if _is_flat(self.corners):
             raise InputError(f"zone {self.name!r} has no area: its corners lie on a line")
@@ -93,8 +93,8 @@ class Presence:
     """What is known of one person at a frame.
 
     Attributes:
-        zones: the person is in, in the order of `Zones.zones`.
-        entered: of all zones the person has been in, in the order of the first entry.
+        zones: names of the zones that the person is in, in the order of `Zones.zones`.
+        entered: names of all zones that the person has been in, in the order of the first entry.
         dwell: seconds in each zone of `zones`, of this stay.
     """
 
@@ -106,9 +106,9 @@ class Presence:
 class Zones:
     """Results in, the zones of each person out.
 
-    A person is in a zone while the anchor of the box is. A stay goes on over absences, seen outside or not seen at
-    all, of up to `patience_s`; they do not count. The time between two results counts where the person was in the zone
-    at both, so also over a gap of that length that dropped frames left.
+    A person is in a zone while the anchor of the box is. A stay continues after absences of up to `patience_s`,
+    outside the zone or not seen at all; these do not count. The time between two results counts if the person was in
+    the zone at both, even if frames between them were dropped.
 
     Args:
         zones: with different names.
@@ -116,7 +116,7 @@ class Zones:
         patience_s: see above; more than the time between two frames.
 
     Raises:
-        InputError: two zones of one name, too many, an unknown anchor, or a patience that is none.
+        InputError: two zones of one name, too many, an unknown anchor, or `patience_s` is not above 0.
     """
 
     def __init__(self, zones: Sequence[Zone], anchor: Anchor = "bottom", patience_s: float = PATIENCE_S) -> None:
@@ -136,12 +136,12 @@ class Zones:
         self._before = -math.inf  # time of the result before
 
     def fresh(self) -> Zones:
-        """The same zones, of a video that has not begun."""
+        """The same zones for a new video."""
         return Zones(self.zones, self.anchor, self.patience_s)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the zones."""
+        """Names of the zones."""
         return tuple(zone.name for zone in self.zones)
 
     def push(self, result: FrameResult) -> dict[int, Presence]:
@@ -162,7 +162,12 @@ class Zones:
         return present
 
     def of_box(self, box: Sequence[float], width: int, height: int) -> list[str]:
-        """Names of the zones that a box of corners in pixels is in, in a picture of that size."""
+        """Names of the zones that a box is in.
+
+        Args:
+            box: x1, y1, x2, y2 in pixels.
+            width, height: of the picture, in pixels.
+        """
         x, y = self._point(box, width, height)
         return [zone.name for zone in self.zones if zone.holds(x, y)]
 

@@ -54,6 +54,7 @@ def resize(frame: Frame, size_wh: tuple[int, int], resize_filter: ResizeFilter, 
     Args:
         frame: (H, W, 3) uint8.
         size_wh: (width, height) wanted.
+        resize_filter: see above.
         crop_xyxy: edges of the window in pixels, fractions allowed; the whole frame by default. Beyond the frame its
             outermost pixels go on.
 
@@ -91,7 +92,7 @@ def preprocess(frame_bgr: Frame, spec: ModelSpec) -> Planes:
 
 
 def to_planes(frame_bgr: Frame, spec: ModelSpec) -> Planes:
-    """As `preprocess`, of a frame that has the size of the input."""
+    """As `preprocess`, of a frame, (H, W, 3) uint8, that has the size of the input."""
     if spec.input_type == "float32":
         return normalise(frame_bgr, spec)
     planes = np.empty((3, *frame_bgr.shape[:2]), np.uint8)
@@ -200,6 +201,7 @@ def resample_weights(
 
     Args:
         length_in, length_out: pixels before and after, 1 to `MAX_SIDE`.
+        resize_filter: its kernel, see `resize`.
         window: edges of the part of the input that is resampled; all of it by default.
 
     Returns:

@@ -63,7 +63,7 @@ def check_golden(spec: ModelSpec, recorded: str, whose: str) -> None:
                 f"{whose} was made with {name}, its spec says {_said(spec, name)}: export its checkpoint again"
             )
     raise ModelFileError(
-        f"preprocessing makes another picture of the golden frame here than where {whose} was written: "
+        f"preprocessing gives another result for the golden frame here than where {whose} was written: "
         "export its checkpoint again, or install the version of yowo-deploy that wrote it"
     )
 

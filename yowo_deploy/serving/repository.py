@@ -116,7 +116,7 @@ def _model(model: str | os.PathLike[str]) -> tuple[Path, ModelSpec, bool]:
 def _new_folder(output: str | os.PathLike[str]) -> Path:
     folder = Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is there already: give the name of a new folder")
+        raise OutputError(f"{folder} already exists: give the name of a new folder")
     return writable_folder(folder)
 
 

@@ -129,8 +129,12 @@ def run(application: Starlette, host: str = "127.0.0.1", port: int = 8000) -> No
     `uvicorn.run` has neither a limit for the time that the head of a request takes nor one of connections, and logs
     addresses, which may hold the token.
 
+    Args:
+        application: from `app`.
+        host, port: where to listen; port 0 is any free one.
+
     Raises:
-        InputError: the address cannot be had.
+        InputError: the address is taken or not one of this machine.
     """
     with listen(host, port) as listener:
         server(application).run(sockets=[listener])

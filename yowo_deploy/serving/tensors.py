@@ -194,7 +194,7 @@ def _flat(data: Any, name: str) -> list[int | float]:
         data = list(chain.from_iterable(data))
         kinds = set(map(type, data))
     if not kinds or not kinds <= {int, float}:
-        raise Refusal(400, f"{name}: its data is no list of numbers")
+        raise Refusal(400, f"{name}: its data is not a list of numbers")
     return cast("list[int | float]", data)
 
 

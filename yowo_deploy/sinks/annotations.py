@@ -26,9 +26,10 @@ class AnnotationsSink(FileSink):
     """The tubes of one video as a data.json, each person with the class that suits best: to be corrected by hand.
 
     Args:
+        path: the data.json to write.
         source: the video.
-        fps, size_wh: of it.
-        classes: the model's.
+        fps, size_wh: frame rate of the video, and its (width, height) in pixels.
+        classes: labels of the model.
 
     Raises:
         DatasetError: a data.json cannot hold the name of the video, or of a class.
@@ -51,7 +52,7 @@ class AnnotationsSink(FileSink):
         refuse_faults(self._annotations(()))  # now, and not when all is done
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Take the next frame's detections."""
+        """Take the next frame's detections, see `Sink.write`."""
         self._frames = result.frame_index + 1
         seen_wh = frame.shape[1], frame.shape[0]
         if seen_wh != self._seen_wh:  # a camera's picture has another size now: tubes end

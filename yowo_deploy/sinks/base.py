@@ -14,10 +14,10 @@ from yowo_deploy.result import Result
 
 
 class Sink(AbstractContextManager["Sink"], Protocol):
-    """Takes every result of a video in order. What it writes is whole when its block ends well, else absent."""
+    """Takes every result of a video in order. Its file is complete if its block ends without an error, else absent."""
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Take the next result, and its BGR frame, or another picture of that size to draw on."""
+        """Take the next result and its frame, (H, W, 3) uint8 BGR, or another picture of that size to draw on."""
         ...
 
 
@@ -53,13 +53,13 @@ class FileSink:
 
 
 class CallbackSink(Closing):
-    """Calls a function with every frame and result, in the thread that writes."""
+    """Calls a function with every frame, (H, W, 3) uint8 BGR, and result, in the thread that writes."""
 
     def __init__(self, function: Callable[[Frame, Result], object]) -> None:
         self._function = function
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Call it."""
+        """Call the function, see `Sink.write`."""
         self._function(frame, result)
 
 
@@ -89,11 +89,11 @@ class Sinks:
         return len(self._alive)
 
     def add(self, name: str, sink: Sink) -> None:
-        """Enter a sink; one that cannot be made or entered has raised before the stream began."""
+        """Enter a sink and give it a name; what `__enter__` raises comes out here, before the stream begins."""
         self._alive[name] = sink.__enter__()
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Give it to each."""
+        """Write to each sink, see `Sink.write`."""
         for name, sink in list(self._alive.items()):
             try:
                 sink.write(frame, result)
@@ -101,7 +101,7 @@ class Sinks:
                 self._fail(name, error)
 
     def drop(self, kind: type) -> None:
-        """Close those of a kind without their files."""
+        """Close the sinks of a class and discard their files."""
         for name in [name for name, sink in self._alive.items() if isinstance(sink, kind)]:
             self._alive.pop(name).__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 

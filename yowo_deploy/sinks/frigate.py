@@ -119,7 +119,7 @@ class FrigateSink:
         return self._frigate.counts
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Queue what begins and ends."""
+        """Queue the events that begin or end, see `Sink.write`."""
         self._size_wh = frame.shape[1], frame.shape[0]
         self._push(self._messages.push(result))
 

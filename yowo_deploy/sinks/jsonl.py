@@ -29,7 +29,7 @@ class Messages(Protocol):
         ...
 
     def close(self) -> list[dict[str, Any]]:
-        """The ends of what goes on."""
+        """The end messages of what is in progress."""
         ...
 
 
@@ -45,12 +45,12 @@ class Lines:
     """Text, line by line, into a file or to a function.
 
     Args:
-        target: where to; a function takes each line without its end.
+        target: file to write, or a function that takes each line without its end.
         followed: write under the file's own name from the start, each line at once, for a program that reads along.
             Such a file stays as it is when the block fails. Pipes and devices are always written so.
 
     Attributes:
-        stack: to be left when the block ends.
+        stack: to exit when the block ends.
 
     Raises:
         OutputError: the file cannot be written.
@@ -74,7 +74,7 @@ class Lines:
 
 
 class JsonSink(FileSink):
-    """One line of JSON a frame, see `Result.to_json`; `frames.schema.json` lies beside this file.
+    """One line of JSON per frame, see `Result.to_json`; `frames.schema.json` lies beside this file.
 
     Args:
         target, followed: see `Lines`.
@@ -85,12 +85,12 @@ class JsonSink(FileSink):
         self._stack = self._lines.stack
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Append a line."""
+        """Append a line, see `Sink.write`."""
         self._lines.write(result.to_json())
 
 
 class MessageSink(FileSink):
-    """One line of JSON for each message; what goes on when the block ends, well or not, ends there.
+    """One line of JSON for each message; what is in progress when the block ends, even by an error, ends there.
 
     Args:
         target, followed: see `Lines`.
@@ -104,7 +104,7 @@ class MessageSink(FileSink):
         self._stack = self._lines.stack
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Append the messages of this result."""
+        """Append the messages of this result, see `Sink.write`."""
         self._tell(self._messages.push(result))
 
     def _finish(self) -> None:

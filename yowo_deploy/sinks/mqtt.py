@@ -38,7 +38,7 @@ class MqttBroker(Queued):
 
     `<prefix>/available` is "online" or, by last will, "offline". While the broker is away, 1,000 messages wait in
     order, updates give way to new and end, and counts are sent anew when it is back. All messages are sent at QoS 1: a
-    broker that dies with a message that it did not confirm gets it twice, and "id" and "type" tell so.
+    broker that dies before it confirms a message gets it twice, with the same "id" and "type".
 
     Args:
         url: `mqtt://user:password@host:1883/prefix`, `mqtts://` for TLS; the prefix is "yowo" by default.
@@ -79,7 +79,7 @@ class MqttBroker(Queued):
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there."""
+        """Whether the broker is connected."""
         return bool(self._connection.connected)
 
     def topic(self, *levels: str) -> str:
@@ -87,7 +87,13 @@ class MqttBroker(Queued):
         return "/".join([self.prefix, *levels])
 
     def publish(self, topic: str, payload: str, expendable: bool) -> None:
-        """Queue a message; never waits."""
+        """Queue a message; never waits.
+
+        Args:
+            topic: whole, with the prefix.
+            payload: text, mostly JSON.
+            expendable: whether it may be dropped for another message when the queue is full.
+        """
         self._outbox.put(_Message(topic, payload, expendable))
 
     def retain(self, topic: str, value: str) -> None:
@@ -163,10 +169,10 @@ class MqttSink:
     | topic | payload |
     |---|---|
     | `<prefix>/events` | each message of the events, as JSON |
-    | `<prefix>/<source>/<action>` | people who do it now; `all` is everybody in the picture |
-    | `<prefix>/<source>/<action>/active` | events that go on; with `Rules` `<rule>` in place of `<action>` |
-    | `<prefix>/<zone>/<action>` | people who do it in the zone now, over all sources; `all` as well |
-    | `<prefix>/stats` | frames a second, messages sent and dropped |
+    | `<prefix>/<source>/<action>` | number of people doing the action now; `all`: people in the picture |
+    | `<prefix>/<source>/<action>/active` | number of events in progress; with `Rules`, `<rule>` for `<action>` |
+    | `<prefix>/<zone>/<action>` | number of people doing the action in the zone, over all sources; `all` |
+    | `<prefix>/stats` | frames per second, messages sent, waiting and dropped |
     | `homeassistant/device/<id>/config` | discovery |
 
     Counts are retained and change twice a second at most.
@@ -181,7 +187,8 @@ class MqttSink:
         password, ca, report: see `MqttBroker`; for an address.
 
     Raises:
-        YowoError: see `MqttBroker`; also an unknown format.
+        InputError: an unknown `events_format`; or see `MqttBroker`.
+        MissingExtraError, OutputError: see `MqttBroker`.
     """
 
     def __init__(
@@ -215,7 +222,7 @@ class MqttSink:
         return self._broker.counts
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Queue what there is to tell."""
+        """Queue messages and counts, see `Sink.write`."""
         if self._zeros is None:
             self._begin(result)
         self._now_s = result.timestamp

@@ -66,7 +66,7 @@ class BrokerAddress:
         given = unquote(parts.password or "") if password is None else password
         user = unquote(parts.username or "")
         if not _fits(user) or not _fits(given):
-            raise InputError("the user or the password of the broker is longer than 65,535 bytes, or no text in UTF-8")
+            raise InputError("the user or the password of the broker is longer than 65,535 bytes, or not UTF-8")
         return cls(parts.scheme, host, port or _PORTS[parts.scheme], prefix, user, given, ca)
 
     @property

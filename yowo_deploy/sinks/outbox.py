@@ -47,6 +47,7 @@ class Outbox(Closing, Generic[T]):
         send: sends one item; raises `Refused` or `Retry`.
         expendable: whether an item may be dropped for another one.
         report: receives a line when sending begins to fail, and when it succeeds again.
+        most: items that may wait.
         wait: waits for some seconds, less where the outbox is closed; for tests.
 
     Attributes:

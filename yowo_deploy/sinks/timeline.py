@@ -30,12 +30,12 @@ class Bar(NamedTuple):
 
 
 class TimelineSink(FileSink):
-    """A picture of who does what from when to when, with matplotlib.
+    """A picture of each person's actions over time, made with matplotlib.
 
     Args:
-        path: .png.
-        title: above it.
-        classes: the model's.
+        path: the picture to write, .png.
+        title: text above the picture.
+        classes: labels of the model.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -52,7 +52,7 @@ class TimelineSink(FileSink):
         self._last: tuple[int, float | None] = (0, None)
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Take the next result."""
+        """Take the next result, see `Sink.write`."""
         self._last = result.frame_index, result.timestamp
         self._first = self._first or self._last
         self._keep(self._actions.push(result))

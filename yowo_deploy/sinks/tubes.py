@@ -69,11 +69,12 @@ class TubesSink(FileSink):
     """The tubes of one video as JSON, each written when it is over; `tubes.schema.json` lies beside this file.
 
     A tube is a person over time, with the class and score that `Detector.finish` gives it; its actions are the
-    stretches of one thing done. People seen in one frame alone are left out.
+    intervals with one class. People seen in only one frame are left out.
 
     Args:
+        path: the JSON file to write.
         source: name of the video.
-        classes: the model's.
+        classes: labels of the model.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -90,7 +91,7 @@ class TubesSink(FileSink):
         self._size_wh: list[int] | None = None
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Take the next result."""
+        """Take the next result, see `Sink.write`."""
         self._frames += 1
         self._size_wh = [frame.shape[1], frame.shape[0]]
         self._append(self._lines.push(result))

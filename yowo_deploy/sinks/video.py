@@ -27,8 +27,8 @@ FPS = 25.0  # of frames without times
 class VideoSink:
     """The video with detections drawn, encoded in a thread of its own so that the engine does not wait.
 
-    Where frames were dropped the one before stays: frames are numbered as the source's, and shown at its rate. Of a
-    camera that gives fewer frames than it says, or is away for a while, the video is so much shorter. A frame of
+    In place of dropped frames the one before is repeated, so that frames have the numbers and the rate of the source.
+    If a camera gives fewer frames than its rate, or is lost for a while, the video is shorter by that time. A frame of
     another size, as a camera may send in the middle, is drawn on and then scaled.
 
         with Detector.open() as detector, VideoSink("out.webm") as sink:
@@ -42,7 +42,7 @@ class VideoSink:
         trail, zones: see `Result.plot`.
 
     Attributes:
-        encode_ms: that drawing and encoding took in all, beside the engine.
+        encode_ms: milliseconds of drawing and encoding in total, in parallel to the engine.
 
     Raises:
         VideoError, MissingExtraError, OutputError: see `VideoWriter`; without `size_wh` and `fps`, of the encoder and
@@ -72,7 +72,7 @@ class VideoSink:
         self._thread = Background(self._run, self._drop)
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Hand a frame over; waits when the encoder is far behind, raises what the encoder raised."""
+        """Queue a frame, see `Sink.write`; waits when the encoder is far behind, raises what the encoder raised."""
         if self._failure is not None:
             raise self._failure
         if self._thread.ident is None:

@@ -45,7 +45,7 @@ class Webhook(Queued):
     """Posts bodies to one address, in order, from a thread of its own; may be shared by several `WebhookSink`s.
 
     Each request has `Idempotency-Key`, and with a secret `X-Yowo-Signature: t=UNIX,v1=HEX`: HMAC-SHA256 over the time,
-    a point and the body. Status 2xx is accepted; 408, 425, 429, 5xx and silence are tried again after 1 to 30 s or
+    a dot and the body. Status 2xx is accepted; 408, 425, 429, 5xx and silence are tried again after 1 to 30 s or
     what Retry-After asks; any other status drops the message. Redirects are not followed.
 
     Args:
@@ -129,7 +129,7 @@ class WebhookSink:
         return self._webhook.counts
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Queue what there is to tell."""
+        """Queue the messages of this result, see `Sink.write`."""
         for message in self._messages.push(result):
             if self._snapshot and message["type"] != "update":
                 message["snapshot"] = jpeg(result.plot(frame))
@@ -146,7 +146,7 @@ class WebhookSink:
 
 
 def signature(secret: bytes, time_s: int, body: bytes) -> str:
-    """The value of `X-Yowo-Signature`."""
+    """The value of `X-Yowo-Signature`: HMAC-SHA256 with `secret` over `time_s` (Unix time), a dot and the body."""
     signed = hmac.new(secret, f"{time_s}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={time_s},v1={signed}"
 

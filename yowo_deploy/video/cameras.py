@@ -87,7 +87,7 @@ def connect_webcam(number: int) -> Capture:
     with foreign(f"webcam {number} cannot be opened", VideoError), silent_opencv():
         capture = cv2.VideoCapture(number)
     if not capture.isOpened():
-        raise VideoError(f"webcam {number} cannot be opened: is it there, does another program use it?")
+        raise VideoError(f"webcam {number} cannot be opened: is it connected, and not used by another program?")
     return BehindDoor(f"webcam {number}", capture)
 
 

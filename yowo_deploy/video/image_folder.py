@@ -47,7 +47,7 @@ class ImageFolder(Closing):
         first, last = _number(self._files[0]), _number(self._files[-1])
         if last - first + 1 != len(self._files):
             raise VideoError(
-                f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or twice"
+                f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or doubled"
             )
         self.frames_declared = len(self._files)
         height, width = self._read(self._files[0]).shape[:2]  # OpenCV itself refuses pictures of absurd size

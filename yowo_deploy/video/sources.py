@@ -363,7 +363,9 @@ def _feed(
         if found == [text]:
             return _LocalFile(ImageFolder(path.parent, path.name), text)
         if len(found) > 1:
-            raise InputError(f"{text} matches {len(found)} files, {found[0]} and others: open each (`find_sources`)")
+            raise InputError(
+                f"{text} matches {len(found)} files, {found[0]} and others: open each by itself, see `find_sources`"
+            )
         path = Path(found[0])
     return _LocalFile(VideoReader(path, allow_damaged))
 

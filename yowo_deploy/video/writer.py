@@ -153,7 +153,7 @@ class _PyAv:
         try:
             self._stream: Any = self._container.add_stream(codec, rate=rate, options=options)
         except ValueError as error:
-            raise VideoError(f"this PyAV has no encoder {codec}: install the one of the package index") from error
+            raise VideoError(f"this PyAV has no encoder {codec}: install the wheel of `av` from PyPI") from error
         self._stream.width, self._stream.height = (side - side % 2 for side in size_wh)  # 4:2:0 needs even sides
         self._stream.pix_fmt = "yuv420p"
         self._stream.bit_rate = max(MIN_BITS, int(BITS_A_PIXEL * fps * size_wh[0] * size_wh[1]))

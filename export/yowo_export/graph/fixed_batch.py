@@ -32,7 +32,9 @@ def export_fixed_batch(source: Path, output: str | os.PathLike[str], count: int)
     spec, fixed = file.spec, file.batch
     if spec.streaming or spec.precision not in LIMITS or fixed not in (None, count):
         kind = "frames" if spec.streaming else f"{fixed or 'any number of'} clips"
-        raise InputError(f"{source} takes {kind} in {spec.precision}: no batch of {count} can be fixed in it")
+        raise InputError(
+            f"{source} takes {kind} in {spec.precision}: a batch of {count} cannot be fixed in such a file"
+        )
     model = onnx.load_model_from_string(file.file_bytes())
     del model.graph.value_info[:]
     for value in (*model.graph.input, *model.graph.output):

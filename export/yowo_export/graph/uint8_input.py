@@ -38,7 +38,10 @@ def export_uint8(source: Path, output: str | os.PathLike[str]) -> float:
     """
     spec = read_spec(source)
     if spec.input_type == "uint8" or spec.precision not in LIMITS:
-        raise InputError(f"{source} takes {spec.input_type} in {spec.precision}: no bytes can be put before that")
+        raise InputError(
+            f"{source} takes {spec.input_type} in {spec.precision}: --uint8-input needs a file with "
+            "float32 input, not in bf16"
+        )
     with atomic_write(output) as temporary:
         model = load_graph(source)
         take_bytes(model)

@@ -254,6 +254,7 @@ def assert_parity(
     """Raise unless two model files are the same model; for use in tests.
 
     Args:
+        reference, candidate: see `prove`.
         data, clips: see `Wanted`.
         options: of `open_model`, for each of the two.
         limits: fields of `Limits`, as in ``assert_parity(a, b, score=0.01)``.

@@ -32,7 +32,7 @@ class LowerPrecision:
         clips: clips taken of them.
         method: how INT8 ranges are derived from the observed values.
         max_drop: percent of detection scores that INT8 may cost on the clips; None is no limit.
-        report: HTML page that ranks the blocks by what each costs.
+        report: HTML page that ranks the blocks by the accuracy each costs.
 
     Raises:
         InputError: INT8 without calibration, or a limit for another precision.
@@ -65,7 +65,9 @@ class LowerPrecision:
         """Write a float32 ONNX file in this precision.
 
         Args:
+            source, output: the float32 file, and the file to write.
             target, fused, streaming: see `Wish`.
+            reporter: receives messages and progress.
 
         Raises:
             YowoError: see `lower_model`; or a video cannot be read.
@@ -89,7 +91,15 @@ class LowerPrecision:
         return found
 
     def write_report(self, found: Outcome, source: Path, output: Path) -> None:
-        """Write the report, if one is wanted, with hashes of the model given and of the file made of it."""
+        """Write the report, if one is wanted.
+
+        Args:
+            found: the outcome of `convert`.
+            source, output: the model given and the file made of it, whose hashes it shows.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         if self.report is not None:
             made_of = provenance({"source": source, "result": output})
             write_text(self.report, damage_report(f"{output.name} in {self.precision}", found, made_of))

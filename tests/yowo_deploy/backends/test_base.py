@@ -210,7 +210,7 @@ def unknown_operator(model: Model, spec: ModelSpec) -> None:
 @pytest.mark.parametrize(
     ("spoil", "error", "expected"),
     [
-        (other_output, ModelFileError, r"puts out \(16, 2, 4\), its spec says \(18, 2, 4\)"),
+        (other_output, ModelFileError, r"outputs \(16, 2, 4\), its spec says \(18, 2, 4\)"),
         (other_clip_length, ModelFileError, r"takes \(3, 3, 4, 8\), its spec says \(3, 4, 4, 8\)"),
         (other_input_size, ModelFileError, r"takes \(3, 3, 4, 8\), its spec says \(3, 3, 8, 16\)"),
         (no_spec, SpecError, "carries no spec"),
@@ -219,8 +219,8 @@ def unknown_operator(model: Model, spec: ModelSpec) -> None:
         (impossible_attribute, ModelFileError, "gives Conv the attribute 'strides'"),
         (mixed_types, ModelFileError, "has a Add .*cannot take its inputs"),
         (no_input, ModelFileError, "takes 0 numbers"),
-        (no_output, ModelFileError, "cannot load|puts out nothing"),
-        (another_output_first, ModelFileError, r"puts out \(16, 1, 2, 4\), its spec says"),
+        (no_output, ModelFileError, "cannot load|outputs nothing"),
+        (another_output_first, ModelFileError, r"outputs \(16, 1, 2, 4\), its spec says"),
     ],
 )
 def test_a_file_that_cannot_be_right_is_refused_when_it_is_opened(

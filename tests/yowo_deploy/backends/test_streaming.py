@@ -112,11 +112,11 @@ def test_planes_of_another_shape_are_refused() -> None:
         ({"frames": (1, 5, 2, 2)}, {}, "not what its spec says"),
         ({"frames": ()}, {}, "not what its spec says"),
         ({}, {"raw": (1, 7, 1, 1)}, "not what its spec says"),
-        ({"other": (1,)}, {}, "'other', which is no map"),
-        ({"kept_0_0@0": (1,)}, {}, "'kept_0_0@0', which is no map"),
-        ({"kept_0_0@1025": (1,)}, {}, "'kept_0_0@1025', which is no map"),
-        ({"kept_0_7@1": (1,)}, {}, "kept_0_7@1, which it does not put out so"),
-        ({}, {"kept_0_0": (2,)}, "kept_0_0@1, which it does not put out so"),
+        ({"other": (1,)}, {}, "'other', which is not a map"),
+        ({"kept_0_0@0": (1,)}, {}, "'kept_0_0@0', which is not a map"),
+        ({"kept_0_0@1025": (1,)}, {}, "'kept_0_0@1025', which is not a map"),
+        ({"kept_0_7@1": (1,)}, {}, "kept_0_7@1, which is not one of its outputs in that shape"),
+        ({}, {"kept_0_0": (2,)}, "kept_0_0@1, which is not one of its outputs in that shape"),
     ],
 )
 def test_other_inputs_and_outputs_are_refused(inputs: Maps, outputs: Maps, said: str) -> None:

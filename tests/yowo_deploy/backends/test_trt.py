@@ -317,7 +317,7 @@ def test_a_streaming_plan_that_fails_or_is_another_s_is_named(streaming_plan: tu
     with pytest.raises(ModelFileError, match="other than float32"):
         open_model(path)
     module.shapes["kept_0_0@1"] = (1, 2)
-    with pytest.raises(ModelFileError, match="does not put out so"):
+    with pytest.raises(ModelFileError, match="not one of its outputs in that shape"):
         open_model(path)
     assert gpu.closed == 3 and not gpu.held
 
@@ -571,7 +571,7 @@ def another_version(module: TensorRt) -> None:
 @pytest.mark.parametrize(
     ("spoil", "error", "expected"),
     [
-        (spoil_output, ModelFileError, r"puts out \(9, 2, 4\), its spec says \(16, 2, 4\)"),
+        (spoil_output, ModelFileError, r"outputs \(9, 2, 4\), its spec says \(16, 2, 4\)"),
         (spoil_type, ModelFileError, "other than float32"),
         (spoil_loading, ModelFileError, "tensorrt cannot load .*Error Code 6: a tag does not match$"),
         (break_loading, ModelFileError, r"tensorrt cannot run .*: deserialize_cuda_engine\(\): incompatible"),

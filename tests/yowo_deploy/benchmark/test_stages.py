@@ -205,7 +205,7 @@ def test_by_the_real_clock_latency_holds_the_work(spec: ModelSpec, numpy_backend
 
 @pytest.mark.parametrize(("fps", "frames"), [(0.1, 1), (30, 0)])
 def test_nothing_to_offer_is_an_error(fps: float, frames: int, spec: ModelSpec, numpy_backend: Backends) -> None:
-    with pytest.raises(InputError, match="nothing to offer"):
+    with pytest.raises(InputError, match="no frame is due"):
         open_loop(numpy_backend(spec), [np.zeros((6, 10, 3), np.uint8)] * frames, fps, 1)
 
 

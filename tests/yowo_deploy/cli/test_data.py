@@ -103,7 +103,7 @@ def test_annotations_are_replaced_only_where_that_is_said(native: Path, tmp_path
     for command in commands:
         assert run(*command).exit_code == 0
         before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-        with pytest.raises(OutputError, match="is there already: give another name, or --overwrite to replace it"):
+        with pytest.raises(OutputError, match="already exists: give another name, or --overwrite to replace it"):
             raise run(*command).exception  # type: ignore[misc]
         assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
         assert run(*command, "--overwrite").exit_code == 0

@@ -58,7 +58,7 @@ def test_what_an_earlier_demo_made_stays_unless_asked(
 
     monkeypatch.setattr(demo, "make_synthetic", begin)
     (tmp_path / name).write_text("of five minutes")
-    with pytest.raises(OutputError, match=f"{name} is there already: give another name, or --overwrite"):
+    with pytest.raises(OutputError, match=f"{name} already exists: give another name, or --overwrite"):
         CliRunner().invoke(cli, ["demo", "-o", str(tmp_path)], catch_exceptions=False)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "of five minutes")]
     with pytest.raises(Begun):

@@ -73,7 +73,7 @@ def test_videos_are_found_wherever_they_lie(place: str, with_json: Path) -> None
     dataset = open_dataset("ucf24", with_json)
     assert [video.path for video in dataset.videos("test")] == [path]
     assert split_present(dataset.videos("test"))[1] == 0
-    with pytest.raises(DatasetError, match=r"none of the 1 videos is there: .*v_Biking_g01_c01\.avi not found"):
+    with pytest.raises(DatasetError, match=r"none of the 1 videos exists: .*v_Biking_g01_c01\.avi not found"):
         split_present(dataset.videos("train"))
 
 

@@ -186,7 +186,7 @@ def test_one_secret_is_in_no_output(model: Path, video: Path, tmp_path: Path, mo
         (["--frigate", "frigate:5000"], "the address of Frigate is not an address"),
         (["--mqtt", f"http://u:{CANARY}@host"], "the broker's address is not understood"),
         (["--metrics-port", "door"], "metrics port 'door' is not understood"),
-        (["--camera", "a", "--camera", "b"], "2 times --camera for 1 sources"),
+        (["--camera", "a", "--camera", "b"], "--camera is given 2 times for 1 sources"),
     ],
 )
 def test_what_cannot_work_is_one_line_before_the_first_frame(

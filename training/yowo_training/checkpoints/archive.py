@@ -185,7 +185,10 @@ def _check_pickle(file: Path, stream: io.BytesIO) -> set[str]:
     classes: set[str] = set()
     for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
         if code.name == "PROTO" and argument != 2:
-            raise ModelFileError(f"{file} is pickled by protocol {argument}, PyTorch's is 2: save it again by default")
+            raise ModelFileError(
+                f"{file} is pickled by protocol {argument}, PyTorch's is 2: save it again with torch.save "
+                "and its default protocol"
+            )
         if code.name == "GLOBAL":
             classes.add(str(argument).replace(" ", ".").replace("__builtin__.", "builtins."))
         if code.name not in _ALLOWED or count > MAX_OPERATIONS:

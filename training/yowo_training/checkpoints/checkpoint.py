@@ -246,7 +246,7 @@ def _as(dtype: torch.dtype, key: str, value: Tensor) -> Tensor:
         RuntimeError: whole numbers for weights, as quantized ones without their scales, or values that are not finite.
     """
     if dtype.is_floating_point and not value.is_floating_point():
-        raise RuntimeError(f"{key} holds {value.dtype}, expected numbers with a point")
+        raise RuntimeError(f"{key} holds {value.dtype}, expected floating-point numbers")
     given = value.to(dtype)
     if dtype.is_floating_point and not torch.isfinite(given).all():
         raise RuntimeError(f"{key} holds values that are not finite numbers")
@@ -269,8 +269,8 @@ def read_tensors(file: Path, sha256: str | None = None) -> dict[str, Any]:
         except pickle.UnpicklingError as error:
             odd = strangers(walked.classes)
             raise ModelFileError(
-                f"{file} holds more than tensors and plain values{odd and f' ({odd})'}: refused, and no code in it was "
-                "run; where it was made, save `model.state_dict()` alone"
+                f"{file} holds more than tensors and plain values{odd and f' ({odd})'}: refused, and no "
+                "code in it was run; save only `model.state_dict()` where it was made"
             ) from error
     if not isinstance(content, dict):
         raise ModelFileError(f"{file} holds a {type(content).__name__}, expected a checkpoint")

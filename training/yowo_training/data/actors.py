@@ -44,7 +44,10 @@ class Silhouettes:
         rising = starts.shape == (len(videos) + 1,) and starts[0] == 0 and bool((np.diff(starts) > 0).all())
         if not rising or self._masks.shape != (starts[-1], self.height * self.width // 8):
             found = f"{videos.shape} videos, {starts.shape} starts, {self._masks.shape} masks"
-            raise DatasetError(f"{file}: {found}, expected V, V + 1 that rise from 0, and the last start x 600")
+            raise DatasetError(
+                f"{file}: {found}, expected `videos` of V names, `starts` of V + 1 numbers that rise from "
+                "0, and `masks` of (last start, 600)"
+            )
         self._rows = {str(name): range(*ends) for name, *ends in zip(videos, starts, starts[1:], strict=False)}
 
     def __contains__(self, name: object) -> bool:
@@ -64,7 +67,7 @@ def silhouettes_for(recipe: str, paste: float, path: str | None) -> Silhouettes 
         InputError: there are some for a recipe without, or none for one with.
     """
     if bool(paste) != bool(path):
-        raise InputError(f"{recipe}: --silhouettes goes with recipes that paste actors, and only with these")
+        raise InputError(f"{recipe}: --silhouettes is needed by recipes that paste actors, and allowed only with these")
     return Silhouettes(path) if path else None
 
 
@@ -85,7 +88,7 @@ class Actors:
         named = [(video, [tube for tube in video.tubes if tube.class_id > UNKNOWN][:1]) for video in videos]
         found = [replace(video, tubes=tuple(tubes)) for video, tubes in named if tubes and video.name in silhouettes]
         if not found:
-            raise DatasetError("the silhouettes are of no training video: expected names as in the data set")
+            raise DatasetError("the silhouettes contain no training video: expected names as in the data set")
         return cls(found, silhouettes)
 
 

@@ -323,7 +323,15 @@ class FrameCache:
         self._held: dict[str, list[Frame]] = {}
 
     def window(self, video: AnnotatedVideo, first: int, last: int) -> list[Frame]:
-        """Frames `first` to `last` of a video, fewer where the file ends before."""
+        """Frames `first` to `last` of a video, each (H, W, 3) uint8 BGR; fewer if the file ends before.
+
+        Args:
+            video: opened at its path, damaged or not.
+            first, last: numbers of frames, the last one included.
+
+        Raises:
+            VideoError: it cannot be opened.
+        """
         if video.name not in self._held:
             with open_video(video.path, allow_damaged=True) as reader:
                 size = 3 * math.prod(reader.size_wh) * max(reader.frames_declared, last + 1)

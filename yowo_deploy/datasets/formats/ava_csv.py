@@ -94,13 +94,13 @@ def ava_texts(annotations: Annotations, folder: Path) -> tuple[dict[Path, str], 
 
 def _refuse_unwritable(video: AnnotatedVideo) -> None:
     if video.fps is None or video.size_wh is None:
-        raise DatasetError(f"{video.name}: its fps or size is not known, and AVA counts seconds and shares")
+        raise DatasetError(f"{video.name}: its fps or size is not known, and AVA needs both")
     for tube in video.tubes:
         far = (np.abs(tube.xyxy / np.tile(video.size_wh, 2)) > FARTHEST).any(axis=1)
         if far.any():
             raise DatasetError(
                 f"{video.name}: a box in frame {tube.frames[int(np.argmax(far))]} lies more than {FARTHEST} pictures "
-                "away, and AVA counts in shares of the picture: `yowo-deploy data check`"
+                "away, and AVA gives fractions of the picture: `yowo-deploy data check`"
             )
 
 
@@ -177,7 +177,7 @@ def _boxes(file: Path, classes: int) -> Iterator[tuple[str, _Box]]:
             raise DatasetError(f"{where}: the second or a corner is not a finite number from 0 on")
         if max(map(abs, corners), default=0) > FARTHEST:
             raise DatasetError(
-                f"{where}: corner {max(corners):g}; AVA's are shares of the picture, 0 to 1, these are pixels"
+                f"{where}: corner {max(corners):g}; AVA's are fractions of the picture, 0 to 1, these are pixels"
             )
         yield video, (second, person, action, corners)
 

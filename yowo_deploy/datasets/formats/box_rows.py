@@ -77,14 +77,16 @@ class Options:
     def count_box(self) -> None:
         """Raise a DatasetError for more than `max_boxes` boxes."""
         if next(self._counted) >= self.max_boxes:
-            raise DatasetError(f"more than {self.max_boxes} boxes, keyframes worked out: import the videos in parts")
+            raise DatasetError(
+                f"more than {self.max_boxes} boxes after interpolation between keyframes: import the videos in parts"
+            )
 
     def count_worked_out(self, frames: int, cause: str = "keyframes lie so far apart") -> None:
         """Raise a DatasetError before more than `max_worked_out` rows are made that a file does not list."""
         self._worked_out[0] += max(0, frames)
         if self._worked_out[0] > self.max_worked_out:
             raise DatasetError(
-                f"{cause} that more than {self.max_worked_out} boxes would be worked out: import the videos in parts"
+                f"{cause} that more than {self.max_worked_out} boxes would be interpolated: import the videos in parts"
             )
 
     def footage_below(self, root: Path) -> dict[str, list[Path]]:

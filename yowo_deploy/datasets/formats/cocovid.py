@@ -63,7 +63,7 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         label = _of(names, row.get("category_id"), f"{where}: category_id")
         with foreign(where, DatasetError):
             if not isinstance(row["bbox"], list):  # a text of four digits is four numbers as well
-                raise ValueError("bbox is no list of numbers")
+                raise ValueError("bbox is not a list of numbers")
             x, y, w, h = map(float, row["bbox"])
             number = row.get("instance_id", row.get("track_id"))
             person = UNKNOWN if number is None else whole(number)

@@ -329,7 +329,7 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     try:
         keys = sorted((key_of(shape, rows.boxed) for shape in _shapes(track)), key=lambda key: key.frame)
         if not _is_number(track.get("id", "0")):
-            raise ValueError("its id is no number")
+            raise ValueError("its id is not a number")
     except (TypeError, ValueError, KeyError) as error:
         raise DatasetError(f"{where}: {error}") from error
     rows.left_out.update(f"<{each.tag}> elements" for each in track if each.tag not in SHAPES)

@@ -109,7 +109,7 @@ def read_remarks(where: str, value: Any) -> Remarks | None:
         sound = all(map(is_whole, whole)) and all(isinstance(text, str) and text for text in texts)
         sound = sound and len(sides) <= MOST_SPLITS and all(len(tube) == 3 for tube in tubes)
         if not sound or not (exclusive is None or is_whole(exclusive)):
-            raise ValueError("a value that is none")
+            raise ValueError("a value that is not allowed")
         frames = None if judged is None else np.array(judged, np.int64)
         starts = tuple((name, person, first) for name, person, first in tubes)
         classes = tuple(found["judged_classes"])
@@ -179,7 +179,9 @@ def write_files(
         raise DatasetError("no video in it: nothing to write")
     for name in (*data.classes, *(video.name for video in data.videos)):
         if name != name.strip() or _UNSPEAKABLE.search(name):
-            raise DatasetError(f"{name!r} has blanks at its ends, or characters that cannot be seen: rename it")
+            raise DatasetError(
+                f"{name!r} begins or ends with a blank, or has characters that cannot be printed: rename it"
+            )
     texts, notes = texts_of(data, folder)
     for file in texts:
         refuse_existing(file, overwrite)

@@ -219,7 +219,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]>'
         ("<annotations><image/></annotations>", "export the task as `CVAT for video 1.1`"),
         ('<annotations><track id="3" label="a"><box frame="0"/></track></annotations>', "track 3: 'xtl'"),
         (f"<annotations>{track(box(10**12, 1))}</annotations>", "track 0: frame 1000000000000, expected 0 to 9999999"),
-        (f"<annotations>{track(box(0, 1), number=10**20)}</annotations>", f"track {10**20}: its id is no number"),
+        (f"<annotations>{track(box(0, 1), number=10**20)}</annotations>", f"track {10**20}: its id is not a number"),
     ],
 )
 def test_cvat_files_that_are_none_are_refused(text: str, expected: str, tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_label_maps_name_classes_by_id_and_a_class_without_a_name_is_called_by_i
     (tmp_path / "map.pbtxt").write_text(items)
     assert from_ava(tmp_path, "a,1,0,0,1,1,3,0\n", labels=None).classes == ("walk", "2", 'put "}" down')
     for broken, expected in (
-        ('item { name: "walk" }', "an item without an id from 1 on"),
+        ('item { name: "walk" }', "an item has no id, or an id below 1"),
         ("walk", "not protobuf text"),
         ("# none", "names no class"),
     ):

@@ -44,7 +44,7 @@ def one_video(place: Path, name: str = "a", **change: Any) -> Annotations:
         ({"judged": np.array([10**12])}, "video 'a': judged_frames"),
         ({"path": Path("x" * 300)}, "path .* has a part of more than 255 bytes"),
         ({"name": "a\nb"}, r"video 'a\\nb': name"),
-        ({"name": "a "}, "'a ' has blanks at its ends, or characters that cannot be seen"),
+        ({"name": "a "}, "'a ' begins or ends with a blank, or has characters that cannot be printed"),
     ],
 )
 def test_what_could_not_be_read_is_not_written(
@@ -81,7 +81,7 @@ def test_annotations_are_not_replaced_unasked(kind: str, tmp_path: Path) -> None
     data = one_video(tmp_path / "a.mp4")
     files = WRITERS[kind](data, tmp_path / "out", False).files
     files[0].write_text("corrected by hand")
-    with pytest.raises(OutputError, match="is there already: give another name, or --overwrite"):
+    with pytest.raises(OutputError, match="already exists: give another name, or --overwrite"):
         WRITERS[kind](data, tmp_path / "out", False)
     assert files[0].read_text() == "corrected by hand"
     WRITERS[kind](data, tmp_path / "out", True)

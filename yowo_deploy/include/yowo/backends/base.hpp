@@ -114,7 +114,7 @@ inline void check_shapes(const Named& inputs, const Named& outputs, const ModelS
                                 listed(expected), "): export it again"));
   };
   check("takes", inputs, {3, spec.clip_length, spec.input_size[1], spec.input_size[0]});
-  check("puts out", outputs, {spec.output_channels(), spec.rows(), spec.columns()});
+  check("outputs", outputs, {spec.output_channels(), spec.rows(), spec.columns()});
 }
 
 // Throws ModelFileError: the network takes bytes, and clips and streams hold floats here.

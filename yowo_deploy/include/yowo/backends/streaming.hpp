@@ -49,7 +49,7 @@ struct Keeping {
       if (name == raw_name) {
         raw = shape;
       } else if (std::string_view rest = name; !map_name(rest, level) || !rest.empty()) {
-        refuse(" puts out '" + name + "', which is no map of a streaming file");
+        refuse(" outputs '" + name + "', which is not a map of a streaming file");
       } else {
         made.outputs.push_back({name}), made.levels = std::max(made.levels, level + 1);
       }
@@ -57,7 +57,7 @@ struct Keeping {
     if (frames.size() != 4 || frames[1] < 3 || frames[1] % 3 || frames[2] != spec.input_size[1] ||
         frames[3] != spec.input_size[0] || raw.size() != 4 ||
         detail::Shape(raw.begin() + 1, raw.end()) != detail::Shape{spec.output_channels(), spec.rows(), spec.columns()})
-      refuse(" takes (" + detail::listed(frames) + ") and puts out (" + detail::listed(raw) +
+      refuse(" takes (" + detail::listed(frames) + ") and outputs (" + detail::listed(raw) +
              "): not what its spec says");
     made.frames = static_cast<std::size_t>(frames[1] / 3);
     for (const auto& [name, shape] : inputs) {
@@ -66,18 +66,18 @@ struct Keeping {
       std::size_t level = 0, age = 0;
       if (!map_name(rest, level) || rest.empty() || rest[0] != '@' ||
           (rest.remove_prefix(1), !number(rest, 4, age)) || !rest.empty() || age < 1 || age > max_age)
-        refuse(" reads '" + name + "', which is no map of a streaming file");
+        refuse(" reads '" + name + "', which is not a map of a streaming file");
       std::size_t at = 0;
       while (at < outputs.size() && outputs[at].first != name.substr(0, name.find('@'))) ++at;
       if (at == outputs.size() || outputs[at].second != shape)
-        refuse(" reads " + name + ", which it does not put out so");
+        refuse(" reads " + name + ", which is not one of its outputs in that shape");
       at = 0;
       while (made.outputs[at].name != name.substr(0, name.find('@'))) ++at;
       made.inputs.push_back({name, at, age});
       made.outputs[at].age = std::max(made.outputs[at].age, age);
     }
     for (const Output& each : made.outputs)
-      if (!each.age) refuse(" puts out " + each.name + " and never reads it");
+      if (!each.age) refuse(" outputs " + each.name + " and never reads it");
     return made;
   }
 

@@ -50,9 +50,9 @@ class OnnxShapes {
     }
     std::set<std::string> names;
     for (const OnnxValue& value : graph_.outputs)
-      if (!names.insert(value.name).second) refuse("puts out a value twice, so it is refused");
+      if (!names.insert(value.name).second) refuse("outputs a value twice, so it is refused");
     for (const OnnxValue& value : graph_.outputs)
-      if (!known_.count(value.name)) refuse("puts out a value that nothing makes, so it is refused");
+      if (!known_.count(value.name)) refuse("outputs a value that nothing makes, so it is refused");
     return std::move(known_);
   }
 

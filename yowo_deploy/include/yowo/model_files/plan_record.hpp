@@ -145,7 +145,7 @@ inline void check_plan_fields(const PlanFile& plan) {
 
 inline PlanFile plan_from(const Json& values, const std::string& path) {
   PlanFile plan;
-  if (values.kind != Json::Kind::object) throw InputError("it is no JSON object");
+  if (values.kind != Json::Kind::object) throw InputError("it is not a JSON object");
   const Json& spec = values.at("spec");
   plan.spec = spec.kind == Json::Kind::text ? spec_beside(path, spec.text) : ModelSpec::from_values(spec);
   std::size_t known = 1;

@@ -46,7 +46,7 @@ class Decoder {
   void detect(const float* raw, int frame_width, int frame_height, double confidence, double iou, Detections& found,
               double keep = 0) {
     if (!std::all_of(raw, raw + spec_.output_size(), [](float value) { return std::isfinite(value); }))
-      throw ModelFileError("the model answers with NaN or infinity; its weights or its input are not what they were");
+      throw ModelFileError("the model's output has NaN or infinity: its weights or its input are damaged");
     collect(raw, static_cast<float>(keep > 0 ? keep : confidence), apart_ || keep > 0);
     nms(boxes_, logits_, iou, order_, kept_);
     std::sort(kept_.begin(), kept_.end(), [&](std::size_t one, std::size_t other) {

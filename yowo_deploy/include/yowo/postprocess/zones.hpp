@@ -38,7 +38,7 @@ struct Zone {
           detail::text("zone ", name, " has ", corners.size(), " corners, expected 3 to ", most_corners));
     for (const auto& each : corners)
       if (!(each[0] >= 0 && each[0] <= 1 && each[1] >= 0 && each[1] <= 1))
-        throw InputError("zone " + name + " has a corner outside the picture: expected shares, 0 to 1");
+        throw InputError("zone " + name + " has a corner outside the picture: expected fractions of it, 0 to 1");
     if (is_flat()) throw InputError("zone " + name + " has no area: its corners lie on a line");
   }
 
