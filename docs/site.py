@@ -104,6 +104,7 @@ PLACES = {"README.md": "index.md", "SECURITY.md": "security-policy.md"}  # of pa
 HEADERS = ("yowo.h", "detector.hpp", "boxes.hpp", "postprocess/zones.hpp", "spec.hpp", "errors.hpp")
 SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")  # the first three list names
 LONG = 88  # characters of a signature on one line
+WHOLE = 36  # characters of code that fit a line at 390 pixels, within a list too
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#:\s]+)(#[^)]*)?\)")
 
 
@@ -123,9 +124,9 @@ def write_tree(folder: Path) -> None:
     """The pages, the pictures they show, and the configuration."""
     places = dict(_places())
     for page, place in places.items():
-        _write(folder / "docs" / place, _with_links(page, places, folder / "docs"))
+        _write(folder / "docs" / place, with_whole_names(_with_links(page, places, folder / "docs")))
     for title, make in REFERENCES.items():
-        _write(folder / "docs" / _reference(title), make())
+        _write(folder / "docs" / _reference(title), with_whole_names(make()))
     for schema in schemas():
         _write(folder / "docs" / "schemas" / schema.name, schema.read_text(encoding="utf-8"))
     shutil.copy(ROOT / "docs" / "site.css", folder / "docs")
@@ -247,6 +248,18 @@ def _with_links(page: str, places: dict[str, str], folder: Path) -> str:
         return f"{shown[1:-1]} (`{path}`)"
 
     return LINK.sub(follow, (ROOT / page).read_text(encoding="utf-8"))
+
+
+def with_whole_names(text: str) -> str:
+    """A page whose short code with a hyphen has the class `whole` of site.css, outside blocks, headings and tables."""
+
+    def mark(found: re.Match[str]) -> str:
+        code, line = found[0], text[text.rfind("\n", 0, found.start()) + 1 :]
+        is_name = "-" in code and "\n" not in code and len(code) <= WHOLE + 2
+        return code if not is_name or line.startswith(("#", "|", "    ")) else f"{code}{{ .whole }}"
+
+    # A block in fences comes first, and is left as it is; then code between two backticks.
+    return re.sub(r"^ *```.*?^ *```$|`[^`]+`", mark, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def _command(name: str, command: click.Command) -> list[str]:

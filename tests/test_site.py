@@ -10,7 +10,17 @@ from pathlib import Path
 import click
 import pytest
 
-from docs.site import API, NAVIGATION, command_line, file_formats, headers, python_api, schemas, write_tree
+from docs.site import (
+    API,
+    NAVIGATION,
+    command_line,
+    file_formats,
+    headers,
+    python_api,
+    schemas,
+    with_whole_names,
+    write_tree,
+)
 from yowo_deploy.cli import COMMANDS, cli
 
 pytest.importorskip("mkdocs")
@@ -68,6 +78,19 @@ def test_the_classes_that_docstrings_refer_to_are_described() -> None:
     assert set(re.findall(r"see `([A-Z][a-z]\w+)`", names)) <= described
 
 
+def test_names_with_a_hyphen_are_kept_whole_where_they_fit(tmp_path: Path) -> None:
+    block = "```bash\na `b-c`\n```"
+    text = (
+        f"# `a-b`\n\n`--every 2`, `a` and `{'a-' * 20}`; `in\ntwo-lines` (`c-d`)\n\n{block}\n\n| `e-f` |\n\n    `g-h`\n"
+    )
+    expected = text.replace("`--every 2`", "`--every 2`{ .whole }").replace("`c-d`", "`c-d`{ .whole }")
+    assert with_whole_names(text) == expected
+    write_tree(tmp_path)
+    for page in (tmp_path / "docs").rglob("*.md"):  # an odd backtick would mark what is between two pieces of code
+        marked = re.findall(r"(.)`([^`]*)`\{ \.whole \}", page.read_text(encoding="utf-8"))
+        assert not [code for before, code in marked if before.isalnum() or code != code.strip()], page
+
+
 def test_every_format_and_the_headers_are_described() -> None:
     formats, cpp = file_formats(), headers()
     assert len(schemas()) >= 7 and all(f"schemas/{path.name}" in formats for path in schemas())
@@ -81,5 +104,7 @@ def test_it_builds_without_a_warning(project_root: Path, tmp_path: Path) -> None
     made = subprocess.run(command, cwd=project_root, capture_output=True, text=True)
     assert made.returncode == 0 and "WARNING" not in made.stderr, made.stdout + made.stderr
     front = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "site").rglob("index.html")]
+    assert '<code class="whole">--tune</code>' in "".join(pages) and not any("{ .whole }" in page for page in pages)
     assert "pictures/detect.webp" in front and (tmp_path / "site" / "pictures" / "detect.webp").is_file()
     assert (tmp_path / "site" / "schemas" / "events.schema.json").is_file()
