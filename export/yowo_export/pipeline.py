@@ -201,7 +201,7 @@ def _in_single(single: Path, whole: Path, target: Target, streaming: bool, repor
     if target == "onnxruntime":
         reporter.message(_tuned(conv3d_as_2d_if_faster(single, streaming=streaming)))
     if not streaming and target != "tensorrt" and carry_streaming_form(single) is not None:
-        reporter.message("carries its streaming form, which `detect` takes for a video of its own")
+        reporter.message("contains a streaming form, which `detect` uses for single videos")
     with atomic_write(whole) as temporary:
         temporary.write_bytes(single.read_bytes())
 

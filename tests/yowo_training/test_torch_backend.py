@@ -61,5 +61,5 @@ def test_what_torch_raises_is_one_line_of_ours(model: Yowo) -> None:
 def test_auto_is_a_device_that_works() -> None:
     device = device_of("auto")
     assert torch.ones(1, device=device).item() == 1 and (device.type == "cuda" or not torch.cuda.is_available())
-    with pytest.raises(InputError, match="'cuda:99' is not there"):
+    with pytest.raises(InputError, match="'cuda:99' does not exist"):
         device_of("99")

@@ -206,7 +206,7 @@ def device_of(name: str) -> torch.device:
     if not ((kind == "cpu" and not number) or (kind == "cuda" and (not number or number.isdecimal()))):
         raise InputError(f"device {name!r} is not known, expected auto, cpu, cuda, cuda:N or N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {name!r} is not there, PyTorch sees {torch.cuda.device_count()} CUDA devices")
+        raise InputError(f"device {name!r} does not exist, PyTorch sees {torch.cuda.device_count()} CUDA devices")
     return torch.device(name)
 
 

@@ -84,7 +84,7 @@ def import_command(
     tell(f"{found}: {_summary(annotations)}")
     absent = [video for video in annotations.videos if not video.path.exists()]
     if absent and not any("not there" in note for note in notes):
-        notes.append(f"videos not there: {len(absent)}, the first {absent[0].path}: give --videos FOLDER")
+        notes.append(f"missing videos: {len(absent)}, the first {absent[0].path}: give --videos FOLDER")
     for note in notes:
         tell(note)
     click.echo(output)

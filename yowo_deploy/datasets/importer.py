@@ -248,7 +248,7 @@ def _videos(folder: Path, kind: str, options: Options) -> tuple[Annotations, lis
             path = video.path if video.path.exists() or not options.videos else footage.find(video.path.name)
             size_wh = _labelled_size(video, footage.facts(path)) if own else video.size_wh
             videos[video.name] = _settled(replace(video, path=path, size_wh=size_wh), footage)
-    notes = [f"{absent} of {len(videos)} videos are not there: their fps is not known"] if absent else []
+    notes = [f"{absent} of {len(videos)} videos are missing: their fps is not known"] if absent else []
     if own:
         notes += [*_sizes(videos.values(), footage), *_unseen(folder, videos)]
     named = tuple({side: tuple(video.name for video in of) for side, of in sides.items()} for sides in splits)

@@ -39,7 +39,7 @@ def fault_of_names(names: Any) -> str | None:
         return f"{short(names)}, expected a list of names"
     if unwritable := next((name for name in names if _unwritable(name)), None):
         return f"{unwritable!r} has characters that are none of a text: rename it"
-    return "a name is there twice" if len(set(names)) < len(names) else None
+    return "a name occurs twice" if len(set(names)) < len(names) else None
 
 
 def fault_of_classes(names: Any) -> str | None:
@@ -75,14 +75,14 @@ def fault_of_video(row: dict[str, Any], taken: Iterable[str] = ()) -> str | None
     ):
         return f"size {short(size)}, expected [width, height], or null"
     if not isinstance(judged, list) or not all(map(is_whole, judged)) or judged != sorted(set(judged)):
-        return "judged_frames are no ascending list of whole numbers"
+        return "judged_frames are not an ascending list of whole numbers"
     return f"judged_frames reach {judged[-1]}, {_TOO_FAR}" if judged and judged[-1] >= MAX_FRAMES else None
 
 
 def fault_of_boxes(frames: NDArray[Any], boxes: Float) -> str | None:
     """Of the frames of a tube, which ascend, and its (F, 4) corners."""
     if frames.ndim != 1 or not len(frames) or frames.dtype.kind not in "iu":
-        return "frames are no list of whole numbers"
+        return "frames are not a list of whole numbers"
     if boxes.shape != (len(frames), 4):
         return f"{len(frames)} frames and boxes of shape {boxes.shape}, expected four numbers for each frame"
     if frames.min() < 0 or (frames[1:] <= frames[:-1]).any():

@@ -180,4 +180,4 @@ def one_line(error: BaseException) -> str:
 
 
 def _tell_failure(reporter: Reporter, name: str, error: Exception) -> None:
-    reporter.error(f"{name} failed, the others go on: {one_line(error)}")
+    reporter.error(f"{name} failed, the others continue: {one_line(error)}")

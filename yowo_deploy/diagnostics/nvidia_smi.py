@@ -19,7 +19,7 @@ def find_gpus() -> tuple[tuple[dict[str, str], ...], str]:
             return (), f"no NVIDIA GPU can be used: {last_line(done.stderr, done.stdout)}"
         page = _run().stdout
     except OSError:
-        return (), "no NVIDIA GPU: nvidia-smi is not there"
+        return (), "no NVIDIA GPU: nvidia-smi is not installed"
     except subprocess.TimeoutExpired:
         return (), f"no NVIDIA GPU can be used: nvidia-smi did not answer in {TIMEOUT_S:.0f} s"
     rows = [[value.strip() for value in line.split(",")] for line in done.stdout.splitlines() if line.strip()]

@@ -43,7 +43,7 @@ def has_checksum(path: Path, content: bytes | memoryview, mark: bytes, at: int |
     if found != mark or bytes(content[end : end + DIGITS]) != checksum(content, end):
         raise ModelFileError(
             f"{path} is damaged, or was changed by another program: it does not have the checksum that it records; "
-            "copy it again, or write it anew"
+            "copy it again, or write it again"
         )
     return True
 

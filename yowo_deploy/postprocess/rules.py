@@ -275,4 +275,4 @@ def _refuse_unknown(rule: Rule, what: str, given: Sequence[str], known: Sequence
         if name not in known:
             nearest = nearest_name(name, known)
             hint = f": did you mean {nearest!r}?" if nearest else f"; there are {', '.join(known) or 'none'}"
-            raise InputError(f"rule {rule.name!r} names the {what} {name[:MAX_NAME]!r}, which is not there{hint}")
+            raise InputError(f"rule {rule.name!r} names the {what} {name[:MAX_NAME]!r}, which does not exist{hint}")

@@ -322,7 +322,7 @@ def test_a_runtime_that_takes_no_weights_from_memory_and_other_providers_get_the
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="no NVIDIA GPU: nvidia-smi is not there")
+@pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="no NVIDIA GPU: nvidia-smi is not installed")
 @pytest.mark.parametrize("device", ["cuda", "tensorrt", "tensorrt-rtx"])
 def test_a_gpu_gives_what_the_cpu_gives(device: str, file: Path, spec: ModelSpec) -> None:
     if ort._PROVIDERS[device] not in ort.ort.get_available_providers():

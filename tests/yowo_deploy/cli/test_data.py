@@ -62,7 +62,7 @@ def test_videos_that_are_not_there_are_said_and_may_be_left_out(native: Path, tm
     (tmp_path / "data.json").write_text(json.dumps(content))
     run("data", "export", tmp_path / "data.json", "--to", "cvat", "-o", tmp_path / "cvat")
     result = run("data", "import", tmp_path / "cvat", "-o", tmp_path / "back.json")
-    assert "videos not there: 1, the first" in result.stderr and "give --videos" in result.stderr
+    assert "missing videos: 1, the first" in result.stderr and "give --videos" in result.stderr
     result = run("data", "import", tmp_path / "cvat", "--present", "-o", tmp_path / "back.json", "--overwrite")
     assert "left out: 1 video without a file" in result.stderr
     assert len(read_annotations(tmp_path / "back.json").videos) == 11
@@ -124,8 +124,8 @@ def test_what_is_lost_on_the_way_out_is_said(native: Path, tmp_path: Path) -> No
     (tmp_path / "data.json").write_text(json.dumps(content))
     said = run("data", "export", tmp_path / "data.json", "--to", "ava", "-o", tmp_path / "ava").stderr
     assert "tubes overlap in time with another of their person and class (the first: 'train_0000', person 0" in said
-    assert "boxes lie between whole seconds: AVA's own tools know whole ones alone" in said
-    assert "for `data import` alone, as the format has no word for it: 1 more split" in said
+    assert "boxes lie between whole seconds: AVA's own tools read only whole seconds" in said
+    assert "only for `data import`, because the format cannot express it: 1 more split" in said
 
 
 def test_a_name_that_no_file_can_have_is_one_line(native: Path, tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ def test_a_full_disk_costs_one_output_and_no_other(model: Path, tmp_path: Path) 
     assert len(lines.splitlines()) == 100  # the detector went on to the end
     assert json.loads(tubes.read_text())["frames"] == 100
     assert {path.name for path in tmp_path.iterdir()} == {"video.webm", "t.json"}
-    [failure, *_] = [line for line in said.splitlines() if "failed, the others go on" in line]
+    [failure, *_] = [line for line in said.splitlines() if "failed, the others continue" in line]
     assert str(out) in failure and ("File too large" in failure or "is the disk full" in failure)
     assert f"Error: 1 of 3 outputs failed: {out}" in said and "Traceback" not in said
 

@@ -72,7 +72,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 
 BROKEN: list[tuple[tuple[Any, ...], Any, str]] = [
-    (("classes",), ["walk", "walk"], "classes: a name is there twice"),
+    (("classes",), ["walk", "walk"], "classes: a name occurs twice"),
     (("classes",), "walk", 'classes: "walk", expected a list'),
     (("videos", 0, "name"), 3, r"videos\[0\]: name 3"),
     (("videos", 1, "path"), None, r"videos\[1\]: path null"),

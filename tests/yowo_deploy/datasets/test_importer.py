@@ -206,7 +206,7 @@ def test_ucf24_comes_in_whole_within_a_gigabyte_and_its_boxes_do_not_overflow(
     ucf24: tuple[Annotations, str],
 ) -> None:
     found, said = ucf24
-    assert "3185 of 3194 videos are not there" in said and "573862 boxes" in said
+    assert "3185 of 3194 videos are missing" in said and "573862 boxes" in said
     assert counts(found) == (3194, 4458, 573_862)
     assert [[len(names) for names in sides.values()] for sides in found.splits] == [[2284, 910]]
     boxes = np.concatenate([tube.xyxy for video in found.videos for tube in video.tubes])

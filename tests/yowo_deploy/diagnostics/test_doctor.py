@@ -92,7 +92,7 @@ def test_what_is_installed_works(tried: Trial, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="no NVIDIA GPU: nvidia-smi is not there")
+@pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="no NVIDIA GPU: nvidia-smi is not installed")
 @pytest.mark.parametrize("tried", [each for each in TRIALS if each.needs_gpu], ids=lambda each: str(each.name))
 def test_on_a_gpu_what_does_not_work_says_why(tried: Trial) -> None:
     found = attempt(tried, has_gpu=True)

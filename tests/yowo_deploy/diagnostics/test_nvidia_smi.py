@@ -48,7 +48,7 @@ def test_a_driver_that_does_not_answer_is_one_plain_line(
 
 def test_no_gpu_is_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_gpus() == ((), "no NVIDIA GPU: nvidia-smi is not there")
+    assert find_gpus() == ((), "no NVIDIA GPU: nvidia-smi is not installed")
 
 
 def test_a_gpu_is_told_with_driver_clocks_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

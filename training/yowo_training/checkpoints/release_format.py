@@ -124,7 +124,7 @@ def _instead(content: dict[str, Any]) -> str:
     """What a file without a whole network holds, and what to do with it."""
     found = list(tables(content))
     if {"arguments", "progress", "network"} <= set(content):
-        return "is the state of a run, from which `train --resume` goes on: its weights are in best.pt beside it"
+        return "is the state of a run, from which `train --resume` continues: its weights are in best.pt beside it"
     for _, table in found:
         names = set(our_names(table))
         if any("cfam" in name.split(".") for name in names):

@@ -81,7 +81,7 @@ class RunState:
         stored = content.get("arguments")
         given: dict[str, Any] = stored if isinstance(stored, dict) else {}
         refuse_other_arguments(path, given, self.arguments)
-        with foreign(f"{path} does not fit this run, start it anew", ModelFileError):
+        with foreign(f"{path} does not fit this run, start a new one", ModelFileError):
             self.network.load_state_dict(content["network"])
             self.average.model.load_state_dict(content["average"])
             self.average.updates = content["updates"]

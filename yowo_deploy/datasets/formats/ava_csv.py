@@ -113,7 +113,7 @@ def _between(annotations: Annotations) -> list[str]:
         for tube in video.tubes
         for frame in tube.frames.tolist()
     )
-    note = f"{between} of {total} boxes lie between whole seconds: AVA's own tools know whole ones alone"
+    note = f"{between} of {total} boxes lie between whole seconds: AVA's own tools read only whole seconds"
     return [note] if between else []
 
 

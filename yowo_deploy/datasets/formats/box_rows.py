@@ -298,7 +298,7 @@ class Rows:
         taken = taken_numbers(frame, person, class_id, boxes)
         if len(taken) and self.remarks is None:
             self.guessed.append(
-                f"{len(taken)} boxes have the number of a person who is elsewhere in that frame: taken as others, the "
+                f"{len(taken)} boxes have the person's number of another box in that frame: treated as others, the "
                 f"first in frame {frame[taken].min()}"
             )
         person[taken] = UNKNOWN

@@ -210,7 +210,7 @@ def _tasks(file: Path, options: Options) -> Iterator[_Task]:
         if task.deleted:
             rows.guessed.append(f"frames that no track lists were deleted in CVAT: {_spans(sorted(task.deleted))}")
         if not single and offsets is None:
-            rows.guessed.append("frames of a project's tasks count anew in each task")
+            rows.guessed.append("frames of a project's tasks start from 0 in each task")
         yield task
     rows.left_out["tracks of no task"] += len(tracks) - sum(map(len, owned))
     rows.left_out.update(f"<{each.tag}> elements" for each in root if each.tag not in ("version", "meta", "track"))
@@ -301,7 +301,7 @@ def _path(
     if source or is_footage(path):
         return path, ""
     there, unnamed = footage.everything(), f"{what} does not name its video"
-    remedy = f"give --videos a folder with its video alone, or rename that to {name or what!r}"
+    remedy = f"give --videos a folder with only its video, or rename that to {name or what!r}"
     if len(there) != 1:
         return path, f"{unnamed}, and {len(there)} are there: {remedy}"
     facts = footage.facts(there[0])

@@ -216,7 +216,7 @@ def _notes(data: Annotations, judged: bool) -> list[str]:
         "judged frames": not judged and any(video.judged is not None for video in data.videos),
     }
     found = [what for what, is_there in there.items() if is_there]
-    return [f"for `data import` alone, as the format has no word for it: {', '.join(found)}"] if found else []
+    return [f"only for `data import`, because the format cannot express it: {', '.join(found)}"] if found else []
 
 
 def file_names(names: Iterable[str]) -> list[str]:

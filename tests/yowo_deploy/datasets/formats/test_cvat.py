@@ -78,9 +78,7 @@ def test_a_job_of_one_of_several_videos_says_what_to_do(tmp_path: Path, write_vi
         write_video(tmp_path / f"{name}.avi")
     found, [note] = read(tmp_path, about("job") + SIZE, track(*listed((5, 12))))
     assert (found.videos[0].name, found.videos[0].path.exists(), found.videos[0].size_wh) == ("job 9", False, (64, 48))
-    assert note.startswith(
-        "job 9 does not name its video, and 2 are there: give --videos a folder with its video alone"
-    )
+    assert note.startswith("job 9 does not name its video, and 2 are there: give --videos a folder with only its video")
 
 
 @pytest.mark.parametrize(("size", "last"), [(SIZE.replace("64", "640"), 12), (SIZE, 40)])
@@ -136,7 +134,7 @@ def test_a_project_whose_tasks_count_anew_is_read_so_and_told(tmp_path: Path) ->
     tasks = [about(labels="", last=9, number=number, name=f"v{number}") for number in (1, 2)]
     found, notes = read(tmp_path, project(*tasks), *(track(box(3, keyframe=1), task=number) for number in (1, 2)))
     assert [frames(found, video) for video in range(2)] == [[3], [3]]
-    assert "frames of a project's tasks count anew in each task (2 videos, the first: v1)" in notes
+    assert "frames of a project's tasks start from 0 in each task (2 videos, the first: v1)" in notes
 
 
 def test_tracks_of_no_task_and_elements_that_are_not_known_are_counted(tmp_path: Path) -> None:

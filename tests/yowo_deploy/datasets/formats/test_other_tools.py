@@ -66,7 +66,7 @@ def studio(data: Any = None, **of_value: Any) -> list[dict[str, Any]]:
 MOT = "1,1,2,3,10,12,1,1,1\n2,1,2,3,10,12,1,1,1\n"
 AVA = "v,0,0.1,0.1,0.5,0.9,1,0\nv,1,0.1,0.1,0.5,0.9,1,0\n"
 WALK: list[Stretch] = [("walk", [0, 2])]
-ELSEWHERE = "1 boxes have the number of a person who is elsewhere in that frame: taken as others, the first in frame 0"
+ELSEWHERE = "1 boxes have the person's number of another box in that frame: treated as others, the first in frame 0"
 BACKWARDS = "1 boxes end where they begin, or before: see `data check`"
 
 READ: dict[str, tuple[str, Any, str, list[Stretch], str]] = {

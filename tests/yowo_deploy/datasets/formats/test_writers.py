@@ -40,7 +40,7 @@ def one_video(place: Path, name: str = "a", **change: Any) -> Annotations:
         ({"size_wh": (0, 48)}, r"video 'a': size \[0, 48\]"),
         ({"frames": -1}, "video 'a': frames -1"),
         ({"frames": 10**12}, "video 'a': frames 1000000000000, expected a whole number up to 10000000"),
-        ({"judged": np.array([3, 1])}, "video 'a': judged_frames are no ascending list"),
+        ({"judged": np.array([3, 1])}, "video 'a': judged_frames are not an ascending list"),
         ({"judged": np.array([10**12])}, "video 'a': judged_frames"),
         ({"path": Path("x" * 300)}, "path .* has a part of more than 255 bytes"),
         ({"name": "a\nb"}, r"video 'a\\nb': name"),
@@ -121,7 +121,7 @@ def test_frames_that_would_each_be_a_row_are_not_without_end(tmp_path: Path) -> 
 def test_what_a_format_has_no_word_for_is_said(tmp_path: Path) -> None:
     data = replace(one_video(tmp_path / "a.mp4"), splits=({"train": ("a",)}, {"test": ("a",)}), judged_classes=(0,))
     [note] = WRITERS["cvat"](data, tmp_path, False).notes
-    assert note.endswith("has no word for it: 1 more split, judged classes")
+    assert note.endswith("cannot express it: 1 more split, judged classes")
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -30,7 +30,7 @@ inline bool has_checksum(const std::string& path, std::string_view content) {
   if (mark != onnx_mark || digits != expected)
     throw ModelFileError(path +
                          " is damaged, or was changed by another program: it does not have the checksum that it "
-                         "records; copy it again, or write it anew");
+                         "records; copy it again, or write it again");
   return true;
 }
 
