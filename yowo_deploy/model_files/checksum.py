@@ -60,8 +60,6 @@ def checksum(content: bytes | bytearray | memoryview, at: int) -> bytes:
     return b"%08x" % zlib.crc32(view[at + DIGITS :], zlib.crc32(view[:at]))
 
 
-def with_checksum(content: bytes) -> bytearray:
+def with_checksum(content: bytes) -> bytes:
     """An ONNX file that has none, its checksum in front."""
-    marked = bytearray(ONNX_MARK + b"0" * DIGITS + content)
-    marked[len(ONNX_MARK) : len(ONNX_MARK) + DIGITS] = checksum(marked, len(ONNX_MARK))
-    return marked
+    return b"".join((ONNX_MARK, b"%08x" % zlib.crc32(content, zlib.crc32(ONNX_MARK)), content))
