@@ -28,7 +28,9 @@ from yowo_training.trainer import Report, Run
 
 MEASURED = ("seconds", "clips_per_s", "rate", "loss", "box_loss", "confidence_loss", "class_loss", "clip_loss")
 COLUMNS = ("epoch", "step", *MEASURED, "frame_map", "recall", "accuracy")
-WRITE_EVERY_S = 10.0  # between two writes of results.csv without a validation: an epoch may be one step
+# Between two writes of results.csv without a validation, as an epoch may be one step; and between two drawings of it,
+# as a validation may be quicker than a plot.
+WRITE_EVERY_S = 10.0
 SHOWN = 8  # held-out videos on the sheet of predictions
 USUAL_FPS = 25.0  # where the rate is unknown
 
@@ -44,7 +46,8 @@ class RunFolder:
         self._run, self._plots = run, find_spec("matplotlib") is not None
         self._rows = [row for row in _read(run.output / "results.csv") if row["step"] <= run.progress.step]
         self._epoch: list[Report] = []
-        self._written = monotonic()
+        self._written = self._drawn = monotonic()
+        self._undrawn = False
 
     def begin(self) -> None:
         """Write labels.png and train_batch0.png."""
@@ -66,13 +69,16 @@ class RunFolder:
             data_plot(run.spec.labels, pairs, lengths, sizes, anchors, path, ("train", "held out"))
 
     def add(self, report: Report) -> None:
-        """Count one step; a validation writes everything that depends on it."""
+        """Count one step; a validation writes everything that depends on it, results.png at times."""
         if self._epoch and report.epoch != self._epoch[0].epoch:
             self._rows.append(self._row())
             self._epoch = []
         self._epoch.append(report)
+        self._undrawn |= report.frame_map is not None
         if report.frame_map is not None or monotonic() - self._written > WRITE_EVERY_S:
             self._write()
+        if self._undrawn and monotonic() - self._drawn > WRITE_EVERY_S:
+            self._draw()
         if report.frame_map is not None and report.frame_map == self._run.progress.best_map:
             self._plot_figures()
 
@@ -82,7 +88,11 @@ class RunFolder:
         if self._epoch:
             self._write()
         if self._epoch or (self._run.best.exists() and not picture.exists()):
+            self._draw()
             write_picture(picture, self._predictions())
+
+    def _all_rows(self) -> list[dict[str, float]]:
+        return [*self._rows, self._row()] if self._epoch else self._rows
 
     def _row(self) -> dict[str, float]:
         last = self._epoch[-1]
@@ -99,14 +109,18 @@ class RunFolder:
 
     def _write(self) -> None:
         self._written = monotonic()
-        rows, text = [*self._rows, self._row()], io.StringIO()
+        text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items() if not math.isnan(v)} for row in rows)
+        writer.writerows({k: f"{v:.6g}" for k, v in row.items() if not math.isnan(v)} for row in self._all_rows())
         write_text(self._run.output / "results.csv", text.getvalue())
-        if self._plots and self._epoch[-1].frame_map is not None:
+
+    def _draw(self) -> None:
+        self._drawn, self._undrawn = monotonic(), False
+        if self._plots:
             from yowo_deploy.visuals.plots import training_plot
 
+            rows = self._all_rows()
             columns = {name: np.array([row.get(name, math.nan) for row in rows]) for name in COLUMNS}
             training_plot(columns, self._run.output / "results.png")
 
