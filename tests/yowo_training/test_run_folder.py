@@ -68,6 +68,7 @@ def test_a_validation_is_drawn_with_the_first_step_at_which_a_drawing_is_due(
     folder.add(report(3))
     clock.now += 2 * WRITE_EVERY_S
     folder.add(report(4, None))  # no validation since: nothing new to see
+    folder.end()
     assert drawn == [[1, 2], [1, 2, 3, 4]]
 
 

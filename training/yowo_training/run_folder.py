@@ -47,7 +47,7 @@ class RunFolder:
         self._rows = [row for row in _read(run.output / "results.csv") if row["step"] <= run.progress.step]
         self._epoch: list[Report] = []
         self._written = self._drawn = monotonic()
-        self._undrawn = False
+        self._undrawn = bool(self._rows)  # of a killed process, which may not have drawn them
 
     def begin(self) -> None:
         """Write labels.png and train_batch0.png."""
@@ -88,7 +88,8 @@ class RunFolder:
         if self._epoch:
             self._write()
         if self._epoch or (self._run.best.exists() and not picture.exists()):
-            self._draw()
+            if self._undrawn:
+                self._draw()
             write_picture(picture, self._predictions())
 
     def _all_rows(self) -> list[dict[str, float]]:
