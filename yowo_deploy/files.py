@@ -196,6 +196,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
+def one_level(pattern: str) -> str:
+    """A pattern of names in one folder: to pathlib `**` are the folders below, or an error."""
+    return re.sub(r"\*+", "*", pattern)
+
+
 def visible_files(
     folder: str | os.PathLike[str], pattern: str = "*", *, inside: tuple[str, ...] = ()
 ) -> Iterator[Path]:

@@ -21,12 +21,17 @@ def parse_json(packed: bytes) -> Any:
         ValueError: it is no JSON, or its values would take far more memory than it does: millions of empty ones.
         RecursionError: it is nested too deep.
     """
-    cost = sum(each * packed.count(sign) for sign, each in _COSTS.items())
-    if cost > MADE + TIMES * len(packed):
-        raise ValueError(f"its values would take {cost >> 20} MiB, too large for an annotation file: split it")
+    refuse_costly(packed)
     text = packed.decode(json.detect_encoding(packed), "surrogatepass")
     del packed
     return json.loads(text.removeprefix("\ufeff"))
+
+
+def refuse_costly(packed: bytes) -> None:
+    """Raise a ValueError where the values of JSON, or of lines of it, would take far more memory than the text does."""
+    cost = sum(each * packed.count(sign) for sign, each in _COSTS.items())
+    if cost > MADE + TIMES * len(packed):
+        raise ValueError(f"its values would take {cost >> 20} MiB, too large for an annotation file: split it")
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -38,13 +43,14 @@ def strict_json(text: str | bytes) -> Any:
         ValueError: it is no such JSON.
         RecursionError: it is nested too deep.
     """
-    found = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=lambda digits: _finite(digits, int))
+    found = json.loads(text, parse_constant=finite, parse_float=finite, parse_int=lambda digits: finite(digits, int))
     if re.search(r"\\u[dD][89a-fA-F]", text if isinstance(text, str) else text.decode()):
         json.dumps(found, ensure_ascii=False).encode()
     return found
 
 
-def _finite(text: str, kind: type[float] | type[int] = float) -> float:
+def finite(text: str, kind: type[float] | type[int] = float) -> float:
+    """A number of JSON; a ValueError where a double has none such."""
     if not math.isfinite(float(text)):
         raise ValueError(f"{text[:20]} is not a number in JSON, or too large for a double")
     return kind(text)

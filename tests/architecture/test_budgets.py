@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_750,
+        14_949,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -36,9 +36,9 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (4_119, ("yowo_deploy/cli", "yowo_deploy/detection")),
-    "serving": (2_440, ("yowo_deploy/serving",)),
-    "archive": (1_767, ("yowo_deploy/archive",)),
+    "command line and detection": (4_121, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "serving": (2_496, ("yowo_deploy/serving",)),
+    "archive": (1_773, ("yowo_deploy/archive",)),
     "export": (5_344, ("export",)),
     "training": (5_651, ("training",)),
 }

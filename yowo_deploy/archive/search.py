@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -90,12 +91,11 @@ def find(
         if labels and not len(found):
             _refuse_unknown(arrow, files, labels)
         order = compute.sort_indices(found, sort_keys=[("score", "descending")])  # which is stable
-        rows = found.take(order if zones or limit is None else order[:limit])
-    found_rows = rows.to_pylist()
-    if zones:
-        within = Zones(zones, zone_anchor)
-        found_rows = [part for row in found_rows for part in _inside(row, within, seconds)][:limit]
-    return [_moment(row) for row in found_rows]
+        found_rows = found.take(order if zones or limit is None else order[:limit]).to_pylist()
+        if zones:
+            within = Zones(zones, zone_anchor)
+            found_rows = [part for row in found_rows for part in _inside(row, within, seconds)][:limit]
+        return [_moment(row) for row in found_rows]
 
 
 def cut_clips(moments: Sequence[Moment], output: str | os.PathLike[str]) -> list[Path]:
@@ -182,5 +182,10 @@ def _inside(row: dict[str, Any], zones: Zones, seconds: float) -> Iterator[dict[
 
 
 def _moment(row: dict[str, Any]) -> Moment:
+    """A ValueError or TypeError where a table of others has no text or finite number in its place."""
     boxes = np.array(row["boxes"], np.float32).reshape(-1, 4) if "boxes" in row else None
+    numbers = [row[name] for name in FLAT if name not in ("source", "label")]
+    texts = isinstance(row["source"], str) and isinstance(row["label"], str)
+    if not (texts and all(map(math.isfinite, numbers)) and (boxes is None or np.isfinite(boxes).all())):
+        raise ValueError("a row without a name, or with a number that is none")
     return Moment(**{name: row[name] for name in FLAT}, boxes=boxes)

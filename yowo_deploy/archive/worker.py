@@ -17,7 +17,7 @@ from yowo_deploy.archive.plan import Video
 from yowo_deploy.archive.segments import Segment, cut, detect_segment
 from yowo_deploy.archive.settings import ArchiveSettings, Stamp
 from yowo_deploy.errors import InputError, foreign
-from yowo_deploy.files import existing_file, write_text
+from yowo_deploy.files import existing_file, one_level, write_text
 from yowo_deploy.json_text import to_json
 from yowo_deploy.video.sources import is_choice
 from yowo_deploy.video.suffixes import is_picture
@@ -139,7 +139,8 @@ def _identity(video: Video) -> list[int]:
     """What changes with the file of a video: its size, and when it was written; of pictures their number, and a sum."""
     path = Path(video.path)
     if path.is_dir() or is_choice(video.path):  # a folder's own time stays where a picture in it is written anew
-        pictures = sorted(filter(is_picture, path.iterdir() if path.is_dir() else path.parent.glob(path.name)))
+        here = path.iterdir() if path.is_dir() else path.parent.glob(one_level(path.name))
+        pictures = sorted(filter(is_picture, here))
         facts = [f"{each.name} {found.st_size} {found.st_mtime_ns}" for each in pictures if (found := os.stat(each))]
         return [len(facts), crc32("\n".join(facts).encode(errors="surrogateescape"))]
     found = os.stat(existing_file(path, "video"))

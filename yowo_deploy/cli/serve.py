@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import Number, model_options, require, talk
+from yowo_deploy.cli.console import Number, model_options, require, tell
 from yowo_deploy.errors import InputError
+from yowo_deploy.files import read_within
 from yowo_deploy.model_files.default import DEFAULT
 from yowo_deploy.postprocess.class_filter import parse_classes
 
 TOKEN = "YOWO_TOKEN"
+LONGEST_TOKEN = 1 << 16  # bytes of its file
 
 
 @click.command("serve")
@@ -68,7 +69,7 @@ def command(
             backend, sources=source, hosts=(*allow_host, host), token=token, any_address=not is_loopback(host),
             idle_s=idle, confidence=conf, classes=chosen, **shown,
         )  # fmt: skip
-        talk.print(f"serving {backend.spec.name} ({backend.name}) at {address(host, listener.getsockname()[1])}")
+        tell(f"serving {backend.spec.name} ({backend.name}) at {address(host, listener.getsockname()[1])}")
         server(application).run(sockets=[listener])
 
 
@@ -81,6 +82,6 @@ def _token(file: str | None) -> str:
     if file is None:
         return os.environ.get(TOKEN, "")
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_within(file, LONGEST_TOKEN).decode().strip()
+    except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"the token cannot be read from {file}: expected a file with one line of text") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.console import require, talk
+from yowo_deploy.cli.console import require, tell
 
 
 @click.command("view")
@@ -18,5 +18,5 @@ def command(run: str, port: int) -> None:
 
     application = recorded_app(run)
     with listen("127.0.0.1", port) as listener:
-        talk.print(f"{run} at http://127.0.0.1:{listener.getsockname()[1]}/")
+        tell(f"{run} at http://127.0.0.1:{listener.getsockname()[1]}/")
         server(application).run(sockets=[listener])

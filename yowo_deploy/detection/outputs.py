@@ -31,7 +31,7 @@ from yowo_deploy.sinks import (
 )
 from yowo_deploy.sinks.jsonl import Messages, is_stream
 from yowo_deploy.spec import ModelSpec
-from yowo_deploy.video.sources import Source, is_choice, shown_source
+from yowo_deploy.video.sources import Source, is_choice, is_elsewhere, shown_source
 
 STDOUT = "-"
 LONGEST_NAME = 255  # bytes, on every usual file system
@@ -230,9 +230,10 @@ def _names(sources: Sequence[str]) -> Iterator[str]:
     """For files; channels of one recorder, whose addresses differ in what is not shown, are numbered."""
     seen: Counter[str] = Counter()
     for source in sources:
-        file = Path(source)
-        if known := file.stem if file.is_file() else os.path.basename(os.path.abspath(file)) if file.is_dir() else "":
-            yield known
+        file, here = Path(source), not is_elsewhere(source)  # an address may be longer than the name of a file can be
+        if here and (file.is_file() or file.is_dir()):
+            known = file.stem if file.is_file() else os.path.basename(os.path.abspath(file))
+            yield known if known.strip(".") else "source"  # a file named ...mp4 would be written into the folder above
             continue
         name = re.sub(r"[^\w.-]+", "_", shown_source(source)).strip("_.") or "source"
         seen[name] += 1

@@ -63,7 +63,7 @@ def zones_json(zones: Iterable[Zone]) -> str:
 def _read(path: str | os.PathLike[str], name: str, parse: Callable[[dict[str, Any]], T]) -> list[T]:
     file = existing_file(path, f"file of {name}")
     with foreign(f"{file} is no JSON"):
-        content = json.loads(read_within(file, MAX_BYTES))
+        content = json.loads(read_within(file, MAX_BYTES), object_pairs_hook=_each_once)
     try:
         if not isinstance(content, dict) or set(content) != {"v", name} or content["v"] != 1:
             raise InputError(f'expected {{"v": 1, "{name}": [...]}} and nothing else')
@@ -72,6 +72,15 @@ def _read(path: str | os.PathLike[str], name: str, parse: Callable[[dict[str, An
         return [parse(each) for each in content[name]]
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a ValueError where it says something twice, of which JSON readers take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:MAX_NAME]!r} stands in it twice")
+    return found
 
 
 def _zone(entry: dict[str, Any]) -> Zone:

@@ -21,6 +21,7 @@ BODY_S = 30.0  # from the first to the last byte of a body
 DROPPED, DROPPED_S = 64 << 20, 5.0
 
 CONTENT_TYPES = ("application/json", "application/octet-stream")
+_NOT_ONE = "the body is not one whole gzip or zlib stream"
 _PACKED = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -63,15 +64,17 @@ class Bodies:
         unpack = _unpacker(headers)
         if _declared(headers) > self._limit:
             raise self._too_long()
+        packed = 0
         async with _deadline(self._seconds):
             async for chunk in incoming.chunks():
+                packed += len(chunk)
                 self._held += _append(body, chunk, unpack, self._limit)
-                if len(body) > self._limit:
+                if max(packed, len(body)) > self._limit:
                     raise self._too_long()
                 if self._held > self._most_held:
                     raise Refusal(503, "too many requests at once: try again later", "held")
-        if unpack is not None and (not unpack.eof or unpack.unused_data):
-            raise Refusal(400, "the body is not one whole gzip or zlib stream")
+        if unpack is not None and not unpack.eof:
+            raise Refusal(400, _NOT_ONE)
 
     def _too_long(self) -> Refusal:
         return Refusal(413, f"the body is longer than {self._limit} bytes")
@@ -159,4 +162,8 @@ def _append(body: bytearray, chunk: bytes, unpack: zlib._Decompress | None, limi
         body += chunk if unpack is None else unpack.decompress(chunk, limit + 1 - before)
     except zlib.error as error:
         raise Refusal(400, "the body is not what its Content-Encoding says") from error
-    return len(body) - before
+    grown = len(body) - before
+    if unpack is not None and unpack.unused_data:  # zlib would keep all that comes behind its end
+        del body[before:]
+        raise Refusal(400, _NOT_ONE)
+    return grown

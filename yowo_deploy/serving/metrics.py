@@ -12,12 +12,13 @@ from time import monotonic
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, reason_of
+from yowo_deploy.plain_text import escaped
 from yowo_deploy.result import Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -82,6 +83,12 @@ class Metrics:
         """All figures in Prometheus' format."""
         return generate_latest(self.registry)
 
+    def answer(self, environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        """A WSGI application. prometheus_client's own ends in a traceback for some Accept headers."""
+        content = self.text()
+        start_response("200 OK", [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(content)))])
+        return [content]
+
 
 class MetricsServer(Closing):
     """Answers `GET /metrics` on a port of its own, `MOST` connections at once, each in a thread and for `WHOLE_S`.
@@ -92,7 +99,7 @@ class MetricsServer(Closing):
 
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
         try:
-            self._server = _Server(host, port, make_wsgi_app(metrics.registry))
+            self._server = _Server(host, port, metrics.answer)
         except (OSError, UnicodeError) as error:  # no host is called so
             reason = reason_of(error)
             raise InputError(f"cannot listen on {host}, port {port}: {reason}; choose another port") from error
@@ -183,5 +190,5 @@ class _Counts(Collector):
         name, text, labels = self._family
         family = CounterMetricFamily(name, text, labels=labels)
         for key, count in self._read().items():
-            family.add_metric(key, count)
+            family.add_metric([escaped(each) for each in key], count)  # a name may be no UTF-8
         yield family

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -65,7 +65,7 @@ class Page:
 
     async def _state(self, request: Request) -> Response:
         sources = [{"name": each.name, "state": each.state} for each in self._watched]
-        return JSONResponse({**self._facts, "sources": sources}, headers={"Cache-Control": "no-store"})
+        return json_answer({**self._facts, "sources": sources}, {"Cache-Control": "no-store"})
 
     async def _watch(self, socket: WebSocket) -> None:
         """Send what is new, and never more than a viewer keeps up with."""
@@ -125,6 +125,11 @@ class Page:
                     yield head.encode() + jpeg + b"\r\n"
         finally:
             stop()
+
+
+def json_answer(content: Json, headers: dict[str, str] | None = None) -> Response:
+    """As Starlette's own, which fails at names of files that are no UTF-8."""
+    return Response(to_json(content), headers=headers, media_type="application/json")
 
 
 def _notified(watched: Watched) -> tuple[asyncio.Event, Callable[[], None]]:

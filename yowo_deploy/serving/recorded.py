@@ -13,18 +13,18 @@ import numpy as np
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from yowo_deploy.boxes import Detections
 from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.files import read_within
-from yowo_deploy.json_text import parse_json
+from yowo_deploy.json_text import finite, refuse_costly
 from yowo_deploy.postprocess.actions import Actions
 from yowo_deploy.postprocess.events import rounded_time
 from yowo_deploy.serving.access import Access, check_token
 from yowo_deploy.serving.live import MAX_EVENTS, bars_of
-from yowo_deploy.serving.page import Page
+from yowo_deploy.serving.page import Page, json_answer
 from yowo_deploy.serving.tensors import Json
 from yowo_deploy.video.suffixes import is_video
 
@@ -60,7 +60,8 @@ class Recording:
         self.folder = Path(folder)
         if not (self.folder / FRAMES).is_file():
             raise InputError(f"{folder} holds no {FRAMES}: expected a folder that `yowo-deploy detect` wrote")
-        self.video = next((each for each in sorted(self.folder.iterdir()) if is_video(each)), None)
+        videos = (each for each in sorted(self.folder.iterdir()) if is_video(each) and each.is_file())
+        self.video = next(videos, None)
         with foreign(f"{folder} is damaged, its JSON is not what `yowo-deploy detect` writes"):
             self.data = self._read()
 
@@ -83,7 +84,7 @@ class Recording:
     def _bars(self, lines: list[Json], classes: list[int]) -> list[list[Any]]:
         """Of the run's tubes, and without those of what its lines say: the score of each person's best class."""
         if (self.folder / TUBES).is_file():
-            tubes = parse_json(read_within(self.folder / TUBES))["tubes"]
+            tubes = _parsed(_checked(self.folder / TUBES))["tubes"]
             fields = ("person", "class_id", "score", "first_time", "last_time")
             return [[each[name] for name in fields] for tube in tubes for each in tube["actions"]]
         actions, places = Actions(min_frames=2), {class_id: place for place, class_id in enumerate(classes)}
@@ -107,10 +108,11 @@ def recorded_app(folder: str | os.PathLike[str], *, hosts: Iterable[str] = (), t
     page = Page((), {"model": recording.folder.name, "labels": recording.data["labels"], "recording": about})
 
     async def data(request: Request) -> Response:
-        return JSONResponse(recording.data)
+        return json_answer(recording.data)
 
     async def video(request: Request) -> Response:
-        return Response(status_code=404) if recording.video is None else FileResponse(recording.video)
+        file = recording.video
+        return FileResponse(file) if file is not None and file.is_file() else Response(status_code=404)
 
     routes = [*page.routes(), Route(about["data"], data), Route(about["video"], video)]
     made = Starlette(routes=routes, middleware=[Middleware(Access, hosts=tuple(hosts), token=token)])
@@ -119,8 +121,19 @@ def recorded_app(folder: str | os.PathLike[str], *, hosts: Iterable[str] = (), t
 
 
 def _json_lines(path: Path) -> Iterator[Json]:
-    for line in read_within(path).splitlines():  # of bytes: names may have what else Unicode takes for an end of line
-        yield json.loads(line)
+    # Of bytes: names may have what else Unicode takes for an end of line.
+    return map(_parsed, _checked(path).splitlines())
+
+
+def _checked(path: Path) -> bytes:
+    content = read_within(path)
+    refuse_costly(content)
+    return content
+
+
+def _parsed(text: bytes) -> Any:
+    """Of numbers that JSON has, for what holds another cannot be sent."""
+    return json.loads(text, parse_constant=finite, parse_float=finite)
 
 
 def _labels(lines: list[Json]) -> dict[int, str]:

@@ -9,10 +9,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from yowo_deploy.errors import InputError, reason_of
 
@@ -122,6 +124,29 @@ class Http(HttpToolsProtocol):
         self._unread = 0
         super().on_body(body)
 
+    def handle_websocket_upgrade(self) -> None:
+        """See uvicorn, which never answers what websockets refuses: a request with a body, or with too long a head.
+
+        The connection stayed open, and the end of the server was a traceback.
+        """
+        super().handle_websocket_upgrade()
+        made = self.transport.get_protocol()
+        if isinstance(made, WebSockets) and not made.handshake_initiated:
+            self.send_400_response("Invalid WebSocket request received.")
+
+
+class WebSockets(WebSocketsSansIOProtocol):
+    """Logs nothing about what clients do wrong."""
+
+    def handle_text(self, event: Any) -> None:
+        """As bytes: no text is read, and uvicorn logs a traceback for one that is no UTF-8."""
+        self.handle_bytes(event)
+
+    async def send(self, message: Any) -> None:
+        """See uvicorn, which takes an answer that refuses a WebSocket for none."""
+        await super().send(message)
+        self.handshake_complete = self.handshake_complete or self.close_sent
+
 
 def run(application: Starlette, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve an `app` until SIGTERM or Ctrl-C, within the bounds of `yowo-deploy serve`.
@@ -149,7 +174,7 @@ def server(application: Starlette) -> Server:
         uvicorn.Config(
             application,
             http=Http,
-            ws="websockets-sansio",
+            ws=WebSockets,
             ws_max_size=4096,
             ws_per_message_deflate=False,  # pictures are packed already
             access_log=False,

@@ -69,7 +69,7 @@ class Frigate(Queued):
         if change.create is None:
             self._end(change.key)
             return
-        path = f"{self._base}/api/events/{quote(change.camera, safe='')}/{quote(change.label, safe='')}/create"
+        path = f"{self._base}/api/events/{_quoted(change.camera)}/{_quoted(change.label)}/create"
         answer = request(self._endpoint, "POST", path, change.create, {})
         try:
             with foreign("the answer has no event_id, is this the address of Frigate?"):
@@ -81,7 +81,7 @@ class Frigate(Queued):
         if (event := self._ids.get(key)) is None:
             raise Refused("the end of an event whose beginning was not accepted")
         try:
-            request(self._endpoint, "PUT", f"{self._base}/api/events/{quote(event, safe='')}/end", b"{}", {})
+            request(self._endpoint, "PUT", f"{self._base}/api/events/{_quoted(event)}/end", b"{}", {})
         except Refused:
             del self._ids[key]
             raise
@@ -135,6 +135,11 @@ class FrigateSink:
         for message in messages:
             source = message["source"] if self._camera else level_of(message["source"])
             self._frigate.push({**message, "source": source}, self._size_wh)
+
+
+def _quoted(text: str) -> str:
+    """As one part of a path; halves of characters, which JSON and names of files may have, as well."""
+    return quote(text, safe="", errors="surrogatepass")
 
 
 def _creation(message: Json, size_wh: tuple[int, int]) -> Json:

@@ -6,22 +6,27 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from yowo_deploy.errors import InputError, reason_of
+from yowo_deploy.errors import InputError, foreign
 from yowo_deploy.sinks.outbox import Refused, Retry
 
 TIMEOUT_S = 5.0  # of connecting, and of each read
+WHOLE_S = 30.0  # of an answer, whose bytes may trickle in
 LONGEST_ANSWER = 1 << 16
 LONGEST_PAUSE_S = 600.0  # that Retry-After is followed
 _PORTS = {"http": 80, "https": 443}
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 within IPv6 (RFC 6052)
+# IPv4 within IPv6 in the ways that end in this machine or its network (RFC 4291, 2765, 8215), and site-local addresses.
+_WITHIN = [ipaddress.ip_network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10")]
 _AGAIN = {408, 425, 429}  # the only 4xx that another try may change
 _OVERLOADED = {429, 502, 503, 504}  # whatever the message is
 
@@ -62,7 +67,7 @@ class Endpoint:
         except (ValueError, UnicodeError) as error:
             raise InputError(f"{what} is not an address: expected https://host/path") from error
         whole = url.isprintable() and url.isascii() and " " not in url and "@" not in parts.path
-        if parts.scheme not in _PORTS or not host or not whole:
+        if parts.scheme not in _PORTS or not host or port == 0 or not whole:
             raise InputError(f"{what} is not an address: expected https://host/path, other characters as %XX")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         user = unquote(parts.username or ""), unquote(parts.password or "")
@@ -96,17 +101,34 @@ def request(
     if endpoint.authorization:
         given["Authorization"] = endpoint.authorization
     try:
-        with _connected(endpoint, resolve) as connected:
+        with foreign("no answer", InputError, Refused), _connected(endpoint, resolve) as connected, _ended(connected):
             connection = http.client.HTTPSConnection if endpoint.scheme == "https" else http.client.HTTPConnection
             talk = connection(endpoint.host, endpoint.port, timeout=TIMEOUT_S)
             talk.sock = connected
             talk.request(method, path, body, given)
             with talk.getresponse() as answer:
                 content = answer.read(LONGEST_ANSWER)
-    except (OSError, http.client.HTTPException) as error:
-        raise Retry(f"no answer: {reason_of(error)}") from error
+    except InputError as error:
+        raise Retry(str(error)) from error
     _check(answer.status, answer.headers.get("Retry-After", ""), clock())
     return content
+
+
+@contextmanager
+def _ended(connection: socket.socket) -> Iterator[None]:
+    """Hang up after `WHOLE_S`: a time-out between two bytes alone would let them trickle for ever."""
+
+    def hang_up() -> None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(WHOLE_S, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _check(status: int, retry_after: str, now: float) -> None:
@@ -161,4 +183,6 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(known) & 0xFFFFFFFF)
         if inner:
             return is_public(str(inner)) and not known.teredo
+        if any(known in network for network in _WITHIN):
+            return False
     return known.is_global and not known.is_multicast

@@ -59,7 +59,8 @@ class BrokerAddress:
         except ValueError as error:
             raise InputError(f"the broker's address is not understood: {expected}") from error
         prefix = unquote(parts.path).strip("/") or "yowo"
-        if parts.scheme not in _PORTS or not host or parts.query or parts.fragment or not url.isprintable():
+        odd = parts.query or parts.fragment or port == 0 or not url.isprintable()
+        if parts.scheme not in _PORTS or not host or odd:
             raise InputError(f"the broker's address is not understood: {expected}")
         if any(sign in prefix for sign in "+#@") or not prefix.isprintable() or len(prefix.encode()) > 200:
             raise InputError("the prefix of topics has a +, #, @ or control character, or is too long: give another")

@@ -165,7 +165,7 @@ def is_cut(path: Path) -> bool | None:
     with path.open("rb") as stream:
         head = stream.read(1 << 16)
         if head[4:8] in MOV_BOXES:
-            return max((end for _, _, end in _boxes(stream, 0, size)), default=0) > size
+            return max((end for _, _, end in boxes(stream, 0, size)), default=0) > size
         if head.startswith(EBML):
             return _end_of_elements(stream, size) > size
         if head.startswith(b"RIFF"):
@@ -196,11 +196,11 @@ def mov_times(path: Path) -> MovTimes:
     with path.open("rb") as stream:
         if stream.read(8)[4:8] not in MOV_BOXES:
             return MovTimes()
-        moov = [box for box in _boxes(stream, 0, size) if box[0] == b"moov"]
-        inside = [box for _, begin, after in moov for box in _boxes(stream, begin, min(after, size))]
+        moov = [box for box in boxes(stream, 0, size) if box[0] == b"moov"]
+        inside = [box for _, begin, after in moov for box in boxes(stream, begin, min(after, size))]
         for kind, start, end in inside if all(kind != b"mvex" for kind, _, _ in inside) else ():
             if kind == b"mvhd":
-                ticks = _timescale(_content(stream, start, end))
+                ticks = timescale(_content(stream, start, end))
             if kind != b"trak":
                 continue
             found = dict(reversed(list(_descend(stream, start, end))))  # the first of each: `minf` may have a hdlr
@@ -217,7 +217,7 @@ def _track_times(found: dict[bytes, bytes], ticks: int, size: int) -> MovTimes:
         ticks: of the movie, a second.
         size: of the file, bytes: a frame has one at least.
     """
-    per_second = max(1, _timescale(found.get(b"mdhd", b"")))
+    per_second = max(1, timescale(found.get(b"mdhd", b"")))
     steps, offsets = (_expanded(found.get(kind, b""), size) for kind in (b"stts", b"ctts"))
     ends = np.cumsum(steps)
     media_s = float(ends[-1]) / per_second if len(ends) else 0.0
@@ -240,7 +240,7 @@ def _expanded(table: bytes, most: int) -> Int:
     return np.repeat(pairs[:, 1], pairs[:, 0]) if pairs[:, 0].sum() <= min(most, MAX_FRAMES) else pairs[:0, 1]
 
 
-def _timescale(content: bytes) -> int:
+def timescale(content: bytes) -> int:
     """Ticks a second, of an mvhd or mdhd box."""
     at = 20 if content[:1] == b"\x01" else 12
     return int.from_bytes(content[at : at + 4], "big")
@@ -261,7 +261,7 @@ def _edits(content: bytes) -> Iterator[tuple[int, int]]:
 
 def _descend(stream: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of the boxes of a track that matter here."""
-    for kind, inside, after in _boxes(stream, start, end):
+    for kind, inside, after in boxes(stream, start, end):
         if kind in (b"edts", b"mdia", b"minf", b"stbl") and depth < 4:
             yield from _descend(stream, inside, after, depth + 1)
         elif kind in (b"elst", b"hdlr", b"mdhd", b"stts", b"ctts"):
@@ -273,7 +273,7 @@ def _content(stream: BinaryIO, start: int, end: int) -> bytes:
     return stream.read(min(end - start, MAX_TABLE))
 
 
-def _boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, begin of the content and end of each box; the last may end behind `end`. After `MAX_PARTS` none."""
     for _ in range(MAX_PARTS):
         if at + 8 > end:

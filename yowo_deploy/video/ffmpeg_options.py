@@ -116,6 +116,8 @@ class Address:
             raise InputError(f"{parts.scheme}:// addresses are not supported, expected {allowed}, a file or a webcam")
         if not host or not text.isprintable() or " " in text:
             raise InputError(f"invalid stream address without a host: expected {parts.scheme}://host:port/path")
+        if port == 0:
+            raise InputError(f"invalid stream address with port 0: expected {parts.scheme}://host:port/path")
         if "@" in parts.path + parts.query + parts.fragment:
             raise InputError("invalid stream address, @ behind the host: before it write / as %2F, ? as %3F, # as %23")
         inside = f"[{host}]" if ":" in host else host

@@ -13,9 +13,9 @@ import numpy as np
 from yowo_deploy.arrays import Frame
 from yowo_deploy.closing import Closing
 from yowo_deploy.errors import InputError, VideoError, foreign
-from yowo_deploy.files import is_hidden, read_within
+from yowo_deploy.files import is_hidden, one_level, read_within
 from yowo_deploy.video.ffmpeg_options import silent_opencv
-from yowo_deploy.video.picture_size import MAX_PIXELS, picture_size, plain_png
+from yowo_deploy.video.picture_size import MAX_PIXELS, picture_size, plain_png, refuse_scans
 from yowo_deploy.video.suffixes import PICTURE_SUFFIXES, is_picture
 
 
@@ -40,12 +40,13 @@ class ImageFolder(Closing):
 
     def __init__(self, path: str | os.PathLike[str], pattern: str = "*") -> None:
         self.path = Path(path)
-        found = [file for file in self.path.glob(pattern) if is_picture(file) and not is_hidden(file.name)]
+        found = [file for file in self.path.glob(one_level(pattern)) if is_picture(file) and not is_hidden(file.name)]
         self._files = [file for _, file in sorted((_number(file), file) for file in found)]
         if not self._files:
             raise VideoError(f"{self.path} is a folder without any picture ({', '.join(PICTURE_SUFFIXES)})")
-        first, last = _number(self._files[0]), _number(self._files[-1])
-        if last - first + 1 != len(self._files):
+        numbers = list(map(_number, self._files))
+        first, last = numbers[0], numbers[-1]
+        if len(set(numbers)) < len(numbers) or last - first + 1 != len(numbers):  # or one more makes up for one less
             raise VideoError(
                 f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or doubled"
             )
@@ -88,6 +89,7 @@ class ImageFolder(Closing):
                 raise VideoError(f"{file} cannot be read as a picture: expected JPEG, PNG, BMP or WebP")
             if width * height > MAX_PIXELS:
                 raise VideoError(f"{file} is of {width}x{height}, more than {MAX_PIXELS} pixels: scale it down")
+            refuse_scans(packed)
             frame = cv2.imdecode(np.frombuffer(plain_png(packed), np.uint8), cv2.IMREAD_COLOR)
         if frame is None:
             raise VideoError(f"{file} cannot be read as a picture")

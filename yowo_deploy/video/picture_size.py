@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
 MAX_PIXELS = 8192 * 4320  # 8K: 106 MB a frame; a decoder holds a dozen of half of that, those ahead of the engine wait
 _PNG = b"\x89PNG\r\n\x1a\n"
+MOST_CHUNKS = 100_000  # of a PNG; the largest that is read has a third in pieces of 8 KiB
+MOST_SCANS = 100  # of a progressive JPEG, each of which goes through the whole picture; encoders make a dozen
+_SCANS = re.compile(rb"\xff(?:\xda|(\xd9)|([\x01-\xcf\xdb-\xfe]))")
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG before a size (ITU-T T.81, table B.1)
 
 
@@ -35,7 +39,9 @@ def plain_png(packed: bytes) -> bytes:
     if not packed.startswith(_PNG):
         return packed
     at, kept = len(_PNG), [_PNG]
-    while at < len(packed):
+    for _ in range(MOST_CHUNKS):
+        if at >= len(packed):
+            break
         (length,) = struct.unpack_from(">I", packed, at)
         chunk = packed[at : at + 12 + length]
         if zlib.crc32(chunk[4:-4]) != _big(chunk[-4:]) or len(chunk) < 12 + length:
@@ -44,7 +50,19 @@ def plain_png(packed: bytes) -> bytes:
         at += len(chunk)
         if chunk[4:8] == b"IEND":
             break
+    else:
+        raise ValueError(f"it has more than {MOST_CHUNKS} chunks")
     return b"".join(kept)
+
+
+def refuse_scans(packed: bytes) -> None:
+    """Raise a ValueError where a JPEG has more scans than `MOST_SCANS`: 100 kB of them take minutes to decode."""
+    at, scans = packed.find(b"\xff\xda"), 0
+    while packed.startswith(b"\xff\xd8") and (found := _SCANS.search(packed, at)) and not found[1]:
+        scans += found[2] is None
+        if scans > MOST_SCANS:
+            raise ValueError(f"it has more than {MOST_SCANS} scans")
+        at = found.end() + _big(packed[found.end() : found.end() + 2])
 
 
 def _webp(kind: bytes, content: bytes) -> tuple[int, int]:

@@ -32,6 +32,7 @@ from yowo_deploy.video.container import (
 )
 from yowo_deploy.video.image_folder import ImageFolder
 from yowo_deploy.video.interlaced import InterlacedCheck
+from yowo_deploy.video.mov_claims import refuse_absurd_tables
 from yowo_deploy.video.picture_size import MAX_PIXELS
 from yowo_deploy.video.pyav import AvCapture, NoVideoError
 
@@ -139,6 +140,7 @@ class VideoReader(Closing):
         self.path = existing_file(path, "video")
         self._allow_damaged = allow_damaged
         self._head = _read_head(self.path)
+        refuse_absurd_tables(self.path)
         self._capture = BehindDoor(str(self.path), open_capture(self.path))
         refuse_absurd_size(str(self.path), self._capture)
         self._check = InterlacedCheck(self.path, int(self._capture.get(cv2.CAP_PROP_FOURCC)))

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from yowo_deploy.background import Background
 from yowo_deploy.closing import Closing, closed_on_error
 from yowo_deploy.errors import InputError
-from yowo_deploy.files import is_hidden
+from yowo_deploy.files import is_hidden, one_level
 from yowo_deploy.plain_text import redacted
 from yowo_deploy.video.cameras import (
     TIMEOUT_S,
@@ -383,7 +383,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    files = (file for file in folder.glob(pattern) if not file.is_dir())  # a link that leads nowhere is one
+    files = (file for file in folder.glob(one_level(pattern)) if not file.is_dir())  # a link that leads nowhere is one
     return sorted(file for file in files if not is_hidden(file.name))
 
 

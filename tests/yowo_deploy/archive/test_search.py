@@ -21,6 +21,7 @@ from yowo_deploy.errors import InputError
 from yowo_deploy.postprocess.rule_files import parse_zone
 from yowo_deploy.video.reader import VideoReader
 
+pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 FPS = 10
 
@@ -49,6 +50,26 @@ def archive(film: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory)
 
 def found(archive: Path, **wanted: Any) -> list[tuple[str, int, int]]:
     return [(each.label, each.first_frame, each.last_frame) for each in find(archive, **wanted)]
+
+
+ROW = {"source": "a.mp4", "tube": 1, "person": 1, "class_id": 0, "label": "wave", "score": 0.9, "seconds": 0.2}
+ROW |= {"first_frame": 0, "last_frame": 1, "first_time": 0.0, "last_time": 0.1, "width": 64, "height": 48}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: None} for name in ("source", "label", "first_frame", "first_time", "width", "boxes")),
+        *({"boxes": boxes} for boxes in ([1.0, 2.0, 3.0], [float("nan")] * 4)),
+        *({"width": 0}, {"seconds": float("inf")}, {"first_time": float("nan")}),
+    ],
+    ids=repr,
+)
+def test_a_table_of_others_is_named(wrong: dict[str, Any], tmp_path: Path) -> None:
+    row = {**ROW, "boxes": [0.0, 0.0, 9.0, 9.0] * 2, **wrong}
+    parquet.write_table(pyarrow.Table.from_pylist([row], schema()), tmp_path / "tubes.parquet")
+    with pytest.raises(InputError, match="cannot be searched"):
+        find(tmp_path, boxes=True) if "boxes" in wrong else find(tmp_path, zones=[parse_zone(LEFT)])
 
 
 LEFT, RIGHT = "left=0,0,0.5,0,0.5,1,0,1", "right=0.5,0,1,0,1,1,0.5,1"

@@ -89,6 +89,17 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         CliRunner().invoke(cli, ["serve", "--token-file", str(tmp_path / "none")], catch_exceptions=False)
 
 
+@pytest.mark.parametrize("content", ["/dev/zero", b"a" * 100_000, b"\xff" * 20])
+def test_a_token_file_that_has_no_end_is_not_read_to_it(content: str | bytes, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    if isinstance(content, str):
+        file.symlink_to(content)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match="token cannot be read"):
+        CliRunner().invoke(cli, ["serve", "--token-file", str(file)], catch_exceptions=False)
+
+
 def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(process: tuple[subprocess.Popen[str], int]) -> None:
     with pytest.raises(InputError, match=f"port {process[1]}"):
         CliRunner().invoke(cli, ["serve", "--model", "none", "--port", str(process[1])], catch_exceptions=False)

@@ -108,6 +108,18 @@ def test_a_folder_that_is_named_by_dots_has_its_own_name(tmp_path: Path, monkeyp
     assert files == {"json": "runs/yard/a.jsonl"}
 
 
+@pytest.mark.parametrize("name", ["..mp4", "...mp4", "....mp4"])
+def test_a_file_that_is_named_by_dots_is_written_into_a_folder_of_its_own(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    [files] = Outputs(json="runs/{name}/a.jsonl").places([str(tmp_path / name)], "default", False)
+    assert files == {"json": "runs/source/a.jsonl"}
+
+
+def test_an_address_may_be_longer_than_the_name_of_a_file() -> None:
+    [files] = Outputs(json="runs/{name}/a.jsonl").places([f"http://host/a.mp4?token={'a' * 500}"], "default", False)
+    assert files == {"json": "runs/http_host_a.mp4/a.jsonl"}
+
+
 def test_trails_are_drawn_in_the_video_on_request(model: Path, video: Path, tmp_path: Path) -> None:
     shown = []
     for trail in ("0", "9"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,12 +73,30 @@ def test_a_foreign_host_is_refused_here_too(server: Running) -> None:
     "text",
     ["{", "[]", '{"frame": 0}', '{"frame": 0, "detections": [{}]}', '{"frame": "x", "detections": []}',
      '{"frame": 0, "detections": [{"label": "a", "class_id": 99999999999, "confidence": 1, "xyxy": [0, 0, 1, 1]}]}',
-     '{"frame": 0, "detections": [{"label": "a", "class_id": -3, "confidence": 1, "xyxy": [0, 0, 1, 1]}]}'],
+     '{"frame": 0, "detections": [{"label": "a", "class_id": -3, "confidence": 1, "xyxy": [0, 0, 1, 1]}]}',
+     '{"frame": 0, "detections": [{"label": "a", "class_id": 0, "confidence": NaN, "xyxy": [0, 0, 1, 1]}]}',
+     '{"frame": 0, "time": 1e999, "detections": []}', '{"frame": 0, "detections": [' + "[]," * 3_000_000 + "[]]}"],
 )  # fmt: skip
 def test_a_damaged_run_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "detections.jsonl").write_text(text + "\n")
     with pytest.raises(InputError, match="damaged"):
         Recording(tmp_path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_no_video(make: Callable[[Path], None], run: Path) -> None:
+    (run / "yard.webm").unlink()
+    make(run / "yard.webm")
+    with Running(recorded_app(run)) as server:
+        assert server.ask("/api/video").status == 404
+
+
+def test_a_run_of_a_video_whose_name_is_no_utf_8_is_shown(run: Path) -> None:
+    event = {"id": "1-1-1", "source": "\udcff.mp4"}
+    (run / "events.jsonl").write_text(json.dumps(event))
+    with Running(recorded_app(run.rename(run.parent / "\udcff"))) as server:
+        assert server.ask("/api/recording").json["events"] == [event]
+        assert server.ask("/api/state").json["model"] == "\udcff"
 
 
 def test_another_folder_is_named(tmp_path: Path) -> None:

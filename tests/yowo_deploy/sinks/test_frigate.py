@@ -120,6 +120,16 @@ def test_another_server_is_named(body: bytes, made_up: MadeUp) -> None:
     assert "the answer has no event_id, is this the address of Frigate?" in told[0]
 
 
+@pytest.mark.parametrize(("camera", "event"), [("\udcff", "a"), ("door", "\ud800")])
+def test_halves_of_characters_in_names_end_no_thread(camera: str, event: str, made_up: MadeUp) -> None:
+    answer, told = json.dumps({"event_id": event}).encode(), list[str]()
+    with Receiver(lambda *_: Answer(200, answer)) as receiver:
+        with FrigateSink(receiver.url, camera, quick(), told.append) as sink:
+            write(sink, made_up(0, {0: [0.9, 0, 0]}))
+        assert sink.counts == {"sent": 2} and not told
+        assert len(receiver.got) == 2
+
+
 def test_the_camera_is_made_of_the_source_and_no_secret_is_shown(made_up: MadeUp) -> None:
     stand_in, told = StandIn("yard.avi"), list[str]()
     with Receiver(stand_in) as receiver:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import Any
@@ -37,6 +39,7 @@ def asked(receiver: Receiver, **options: Any) -> bytes:
             "224.0.0.1",
         ),
         *("255.255.255.255", "192.0.2.1", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00::1", "ff02::1"),
+        *("::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1", "fec0::1"),
         *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::", "2001:db8::1"),
     ],
 )
@@ -78,7 +81,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest
     tried: list[Any] = []
     monkeypatch.setattr(socket, "create_connection", lambda address, timeout: tried.append(address) or 1 / 0)
     resolve, names = resolving("10.0.0.1", "93.184.216.34")
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(Retry, match="division by zero"):
         request(Endpoint.parse("http://two.example/", "x"), "POST", "/", b"", {}, resolve=resolve)
     assert names == ["two.example"] and tried == [("93.184.216.34", 80)]
 
@@ -135,6 +138,42 @@ def test_nobody_there_is_tried_again_without_a_secret_in_the_reason() -> None:
     assert caught.value.unreachable and CANARY not in str(caught.value)
 
 
+def spoken_to(talk: Callable[[socket.socket], object]) -> str:
+    """Why a request to a server failed that says what `talk` sends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as line, suppress(OSError):
+                line.recv(1 << 16)
+                talk(line)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        endpoint = Endpoint.parse(f"http://127.0.0.1:{server.getsockname()[1]}", "x", private=True)
+        with pytest.raises(Retry) as caught:
+            request(endpoint, "POST", "/", b"{}", {})
+        serving.join()
+    return str(caught.value)
+
+
+def test_an_answer_that_the_library_cannot_read_is_no_answer() -> None:
+    """What it raises ended the thread that sends, and with it the receiver."""
+    sent = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n"
+    assert "no answer: " in spoken_to(lambda line: line.sendall(sent))
+
+
+@pytest.mark.parametrize("bytes_", [b"a", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_an_answer_that_trickles_in_ends(bytes_: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yowo_deploy.sinks.http_request.WHOLE_S", 0.2)
+
+    def trickle(line: socket.socket) -> None:
+        line.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 ")
+        while True:
+            line.sendall(bytes_)
+
+    assert "no answer: " in spoken_to(trickle)
+
+
 def test_a_user_in_the_address_becomes_basic_authorization() -> None:
     with Receiver(lambda *_: Answer(200, b"x" * 200_000)) as receiver:
         endpoint = Endpoint.parse(receiver.url.replace("//", "//us%40er:p%3Aw@"), "x", private=True)
@@ -147,7 +186,15 @@ def test_a_user_in_the_address_becomes_basic_authorization() -> None:
     "url",
     [
         *("ftp://host/x", "host/x", "https:///x", "https://", "http://host:99999/", f"http://u:{CANARY}/x@host/"),
-        *("http://host/a b", "http://host/\r\nX: y", "http://[::1/", "http://höst/", "http://a..b/", ""),
+        *(
+            "http://host/a b",
+            "http://host/\r\nX: y",
+            "http://[::1/",
+            "http://höst/",
+            "http://a..b/",
+            "http://host:0/",
+            "",
+        ),
     ],
 )
 def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:

@@ -319,7 +319,15 @@ def test_frames_and_messages_are_in_the_statistics(broker: Broker, made_up: Made
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://host/x", "host", "mqtt://", f"mqtt://u:{CANARY}@/x", "mqtt://host:99999/x", "mqtt://h/x?y=1"),
+        *(
+            "http://host/x",
+            "host",
+            "mqtt://",
+            f"mqtt://u:{CANARY}@/x",
+            "mqtt://host:99999/x",
+            "mqtt://h/x?y=1",
+            "mqtt://h:0",
+        ),
         f"mqtt://u:{CANARY}@host..yard/x",
         *("mqtt://host/a+b", "mqtt://host/a%23", f"mqtt://u:{CANARY}/y@host/x", "mqtt://host/" + "x" * 300),
     ],

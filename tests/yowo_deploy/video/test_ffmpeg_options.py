@@ -114,6 +114,7 @@ def test_an_address_is_shown_without_its_password(text: str, shown: str, port: i
         ("rtsp:///s3cret", "without a host"),
         ("http://cam/s3cret\r\nHost: other", "without a host"),
         ("rtsp://user:s3cret@cam:port/", "invalid stream address: expected rtsp://host:port/path"),
+        ("rtsp://user:s3cret@cam:0/", "invalid stream address with port 0"),
         ("rtsp://user:s3cret@[cam/", "invalid stream address"),
         ("rtsp://user:s3cret@cam..yard/", "invalid stream address"),
         (f"http://user:s3cret@{'cam' * 22}/", "invalid stream address"),

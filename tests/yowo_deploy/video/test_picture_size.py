@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 
-from yowo_deploy.video.picture_size import picture_size
+from yowo_deploy.video.picture_size import MOST_CHUNKS, MOST_SCANS, picture_size, plain_png, refuse_scans
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
@@ -17,6 +20,26 @@ def test_the_header_states_the_size(suffix: str, size_wh: tuple[int, int]) -> No
     options += [[cv2.IMWRITE_JPEG_PROGRESSIVE, 1]] if suffix == ".jpg" else []
     for each in options:
         assert picture_size(cv2.imencode(suffix, picture, each)[1].tobytes()) == size_wh
+
+
+def test_scans_of_a_picture_are_bounded_and_those_of_what_stands_behind_it_are_not_its_own() -> None:
+    """Each goes through the whole picture: 300 of 8192x4320 are 12 kB, and took three seconds."""
+    packed = cv2.imencode(".jpg", np.zeros((30, 50, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    at = packed.rindex(b"\xff\xda")
+    last = packed[at:-2]
+    refuse_scans(packed)
+    refuse_scans(packed + packed * MOST_SCANS)
+    refuse_scans(b"\x89PNG" + b"\xff\xda" * 1000)
+    with pytest.raises(ValueError, match="more than 100 scans"):
+        refuse_scans(packed[:at] + last * MOST_SCANS + packed[-2:])
+
+
+def test_chunks_of_a_png_are_bounded() -> None:
+    packed = cv2.imencode(".png", np.zeros((30, 50, 3), np.uint8))[1].tobytes()
+    empty = struct.pack(">I4sI", 0, b"aaaa", zlib.crc32(b"aaaa"))
+    assert len(plain_png(packed[:33] + empty * 1000 + packed[33:])) <= len(packed)
+    with pytest.raises(ValueError, match="more than 100000 chunks"):
+        plain_png(packed[:33] + empty * MOST_CHUNKS + packed[33:])
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF0000WEBP", b"GIF89a", bytes(99)])

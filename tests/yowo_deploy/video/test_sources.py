@@ -311,6 +311,14 @@ def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path: Path, webm: Path)
         assert len(list(source)) == 20
 
 
+def test_two_stars_are_one(tmp_path: Path) -> None:
+    """To pathlib they are all folders below, as of /, or an error."""
+    file = tmp_path / "yard.webm"
+    file.touch()
+    for pattern in ("y**d.webm", "**.webm", "***"):
+        assert find_sources(f"{tmp_path}/{pattern}") == [str(file)]
+
+
 @pytest.mark.parametrize(
     ("text", "error", "expected"),
     [
