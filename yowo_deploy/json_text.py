@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from typing import Any
 
 from yowo_deploy.errors import OutputError, foreign
@@ -18,13 +19,21 @@ def parse_json(packed: bytes) -> Any:
     """What UTF-8, UTF-16 or UTF-32 text of JSON holds.
 
     Raises:
-        ValueError: it is no JSON, or its values would take far more memory than it does: millions of empty ones.
+        ValueError: it is no JSON, or its values would take far more memory than it does: millions of empty ones; or an
+            object has a name twice, of which readers take either.
         RecursionError: it is nested too deep.
     """
     refuse_costly(packed)
     text = packed.decode(json.detect_encoding(packed), "surrogatepass")
     del packed
-    return json.loads(text.removeprefix("\ufeff"))
+    return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"an object has {name[:60]!r} twice")
+    return found
 
 
 def refuse_costly(packed: bytes) -> None:

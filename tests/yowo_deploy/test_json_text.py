@@ -49,3 +49,9 @@ def test_values_that_would_take_far_more_than_their_text_are_not_made() -> None:
         parse_json(b"[" + b"{}," * 2_000_000 + b"{}]")
     boxes = json.dumps([[12.5, 33.25, 44.125, 60.5]] * 10_000).encode()
     assert sum(each * boxes.count(sign) for sign, each in json_text._COSTS.items()) < json_text.TIMES * len(boxes)
+
+
+def test_a_name_that_an_object_has_twice_is_refused_not_chosen_from() -> None:
+    """Of `tubes` and an empty `tubes` behind it the last would count, and every box be lost in silence."""
+    with pytest.raises(ValueError, match="an object has 'a' twice"):
+        parse_json(b'[{"b": {"a": [1], "a": []}}]')

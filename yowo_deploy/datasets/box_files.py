@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.datasets.box_table import FRAMES, BoxTable, frame_of
 from yowo_deploy.datasets.pbtxt import parse_pbtxt
+from yowo_deploy.datasets.validation import real, whole
 from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import existing_file, is_hidden, lines_of, read_within
 from yowo_deploy.json_text import parse_json
@@ -84,7 +85,7 @@ def read_excluded(path: str | Path) -> set[tuple[str, float]]:
     file = existing_file(path, "excluded timestamps")
     with foreign(f"{file}: expected `video,seconds` in every line", DatasetError):
         pairs = [[value.strip() for value in row] for row in csv_rows(text_of(file)) if row]
-        return {(video.replace("/", "_"), round(float(seconds), 6)) for video, seconds in pairs}
+        return {(video.replace("/", "_"), round(real(seconds), 6)) for video, seconds in pairs}
 
 
 def read_label_map(path: str | Path) -> dict[int, str]:
@@ -135,11 +136,14 @@ def text_of(file: Path, limit: int = MAX_BYTES) -> str:
     try:
         content = read_within(file, limit)
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except InputError as error:
         raise DatasetError(f"{file} is damaged, or is not text: {error}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{file} is not text in UTF-8 (byte {error.start}): save it in that encoding") from error
+    if "\0" in text:  # as every other byte of UTF-16 without a mark
+        raise DatasetError(f"{file} is not text in UTF-8 (it holds a zero byte): save it in that encoding")
+    return text
 
 
 def _table(source: str, rows: Iterable[_Row], xywh: bool, **known: Any) -> BoxTable:
@@ -198,6 +202,8 @@ def _text_rows(file: str, text: str, truth: bool, frame: tuple[str, int] | None 
             place = frames[name] if name in frames else frames.setdefault(name, frame_of(name))
         else:
             place = frame
+        if any("_" in value for value in tokens[1:]):
+            raise DatasetError(f"{file}:{number}: {' '.join(tokens[1:])[:60]}, expected numbers")
         score: str | float = 1.0 if truth else tokens[1]
         yield file, number, place, tokens[0], tokens[-4:], score, -1
 
@@ -219,7 +225,9 @@ def csv_rows(text: str) -> Iterator[list[str]]:
 
 
 def _csv_by(text: str, sign: str) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(text, newline=""), delimiter=sign)
+    """Rows without the empty columns at their ends, which spreadsheets write wherever another row has more."""
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=sign):
+        yield row[: next((end for end in range(len(row), 0, -1) if row[end - 1].strip()), 0)]
 
 
 def _folder_rows(files: Sequence[Path], truth: bool) -> Iterator[_Row]:
@@ -234,17 +242,17 @@ def ava_rows(file: Path, text: str, detections: bool = False) -> Iterator[AvaRow
         DatasetError: a row of other columns, or a second or corner that is no number; with file and line.
     """
     wanted = "video,second,x1,y1,x2,y2,action" + (",score" if detections else "[,person]")
-    for number, row in enumerate(csv_rows(text), 1):
-        if not row or (number == 1 and len(row) > 1 and not any(map(_is_number, row[1:]))):
+    for line, row in enumerate(csv_rows(text), 1):
+        if not row or (line == 1 and len(row) > 1 and not any(map(_is_number, row[1:]))):
             continue
         if len(row) not in ((2, 8) if detections else AVA_COLUMNS):
-            raise DatasetError(f"{file}:{number}: {len(row)} columns, expected {wanted}")
+            raise DatasetError(f"{file}:{line}: {len(row)} columns, expected {wanted}")
         row = [value.strip() for value in row]
         try:
-            corners = [float(value) for value in row[2:6]] if len(row) > 2 and row[2] else []
-            yield number, row[0], float(row[1]), corners, row[6:]
+            corners = [real(value) for value in row[2:6]] if len(row) > 2 and row[2] else []
+            yield line, row[0], real(row[1]), corners, row[6:]
         except ValueError as error:
-            raise DatasetError(f"{file}:{number}: {error}") from error
+            raise DatasetError(f"{file}:{line}: {error}") from error
 
 
 def _is_number(text: str) -> bool:
@@ -308,7 +316,7 @@ def _json_table(file: Path, text: str, split: int) -> BoxTable:
             if not 1 <= split <= len(content.get("test_videos", [0])):
                 raise DatasetError(f"{file} has no split {split}")
             names = content["test_videos"][split - 1] if "test_videos" in content else list(content["gttubes"])
-            lengths = {name.replace("/", "_"): int(content["nframes"][name]) for name in names}
+            lengths = {name.replace("/", "_"): whole(content["nframes"][name]) for name in names}
             rows = list(_jhmdb_rows(file, content["gttubes"], names))
             return _table(str(file), rows, False, labels=tuple(content["labels"]), lengths=lengths)
         return _table(str(file), list(_ucf24_rows(file, content)), True)
@@ -321,7 +329,10 @@ def jhmdb_tubes(of_video: dict[str, Any]) -> Iterator[tuple[int, NDArray[np.floa
     """
     for class_id, of_class in of_video.items():
         for tube in of_class:
-            yield int(class_id), np.array(tube, np.float64).reshape(-1, 5)
+            rows = np.array(tube, np.float64)
+            if rows.ndim != 2 or rows.shape[1] != 5 or (rows[:, 0] != np.rint(rows[:, 0])).any():
+                raise ValueError(f"a tube of shape {rows.shape}, expected a whole frame and four corners in each row")
+            yield whole(class_id), rows
 
 
 def _jhmdb_rows(file: Path, tubes: dict[str, Any], names: Sequence[str]) -> Iterator[_Row]:
@@ -336,6 +347,6 @@ def _ucf24_rows(file: Path, videos: dict[str, Any]) -> Iterator[_Row]:
     """Frames count from 0 there and pixels from 1; in text it is the other way round, and here."""
     for name, video in videos.items():
         for number, tube in enumerate(video["annotations"]):
-            for frame, (x, y, w, h) in enumerate(tube["boxes_xywh"], start=int(tube["sf"]) + 1):
-                place, class_id = (name.replace("/", "_"), frame), str(int(tube["label"]) + 1)
+            for frame, (x, y, w, h) in enumerate(tube["boxes_xywh"], start=whole(tube["sf"]) + 1):
+                place, class_id = (name.replace("/", "_"), frame), str(whole(tube["label"]) + 1)
                 yield str(file), 0, place, class_id, [x - 1, y - 1, w, h], 1.0, number

@@ -13,6 +13,7 @@ from yowo_deploy.boxes import Tube
 from yowo_deploy.datasets.base import AnnotatedVideo, Rules, Split
 from yowo_deploy.datasets.box_files import jhmdb_tubes
 from yowo_deploy.datasets.class_names import JHMDB21
+from yowo_deploy.datasets.validation import whole
 from yowo_deploy.datasets.yowo_folders import is_yowo_layout, refuse_absent_split, yowo_table, yowo_videos
 from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import read_within
@@ -69,7 +70,7 @@ class Jhmdb21:
             xyxy = (rows[:, 1:] + [0, 0, 1, 1]).astype(np.float32)
             tubes.append(Tube(class_id, rows[:, 0].astype(np.int64) - 1, xyxy))
         path = self._folder / "videos" / f"{name}.avi"
-        return AnnotatedVideo(name, re.sub(r"_\d+$", "", name), path, self._truth["nframes"][name], tuple(tubes))
+        return AnnotatedVideo(name, re.sub(r"_\d+$", "", name), path, whole(self._truth["nframes"][name]), tuple(tubes))
 
 
 def _read(path: Path) -> dict[str, Any]:

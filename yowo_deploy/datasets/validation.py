@@ -6,6 +6,7 @@ written that cannot be read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -25,6 +26,44 @@ LONGEST_NAME = 255  # bytes, of a part of a path: no file can be called so
 def is_whole(value: Any) -> bool:
     """Whether it is a whole number from 0 that fits 31 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_NUMBER
+
+
+def real(value: Any) -> float:
+    """A number from JSON or text; `1_0` is none, which Python's own `float` takes for ten.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(f"{value!r}, expected a number")
+    return float(value)
+
+
+def whole(value: Any) -> int:
+    """A whole number from JSON or text, where tools write 1.0 for 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    with contextlib.suppress(ValueError, OverflowError, TypeError):
+        found = real(value)
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):
+                return int(value)
+        if found == int(found) and not isinstance(value, bool):
+            return int(found)
+    raise ValueError(f"{value!r}, expected a whole number")
+
+
+def text_in(value: Any) -> str:
+    """A name from JSON, where tools write 7 for "7"; "" of null.
+
+    Raises:
+        ValueError: it is a list, an object, or true or false.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise ValueError(f"{short(value)}, expected a text")
+    return "" if value is None else str(value)
 
 
 def short(value: Any) -> str:

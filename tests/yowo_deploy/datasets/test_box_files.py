@@ -13,6 +13,7 @@ from yowo_deploy.datasets.box_table import frame_of
 from yowo_deploy.datasets.class_names import parted
 from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import import_annotations, recognise
+from yowo_deploy.errors import DatasetError
 from yowo_deploy.metrics.detections_log import DetectionsFile
 from yowo_deploy.metrics.frame_ap import FrameBoxes
 
@@ -111,3 +112,11 @@ def test_commas_in_brackets_part_nothing(text: str, expected: list[str]) -> None
 )
 def test_a_frame_is_the_number_at_the_end_of_its_name(name: str, expected: tuple[str, int]) -> None:
     assert frame_of(name) == expected
+
+
+@pytest.mark.parametrize("row", ["a 1 0.5 1_0 2 30 4", "a 1 0_5 1 2 30 4"])
+def test_an_underscore_is_no_part_of_a_number(row: str, tmp_path: Path) -> None:
+    """Python's own `float`, and numpy, take `1_0` for ten."""
+    (tmp_path / "found.txt").write_text(f"{row}\n")
+    with pytest.raises(DatasetError, match=r"found\.txt:1: .*expected numbers"):
+        read_table(tmp_path / "found.txt", truth=False)

@@ -169,3 +169,20 @@ def test_the_releases_truth_is_the_same_but_for_its_way_to_count_pixels(
         # Counted from 1, but never out of the frame.
         counted = np.minimum(boxes[0] + 1, [320, 240, 320, 240])
         assert counted.tolist() == [float(side) for side in corners]
+
+
+@pytest.mark.parametrize(
+    ("tube", "frames", "said"),
+    [
+        ([[1.6, 1, 2, 3, 4]], 2, "a whole frame"),
+        ([1, 1, 2, 3, 4], 2, r"a tube of shape \(5,\)"),
+        ([[1, 1, 2, 3, 4, 5]] * 5, 2, r"a tube of shape \(5, 6\)"),
+        ([[1, 1, 2, 3, 4]], 2.5, "2.5, expected a whole number"),
+        ([[1, 1, 2, 3, 4]], True, "True, expected a whole number"),
+    ],
+)
+def test_no_number_is_cut_to_fit(tube: Any, frames: Any, said: str, tmp_path: Path) -> None:
+    lengths, tubes = {**SMALL["nframes"], "sit/c_12": frames}, {**SMALL["gttubes"], "sit/c_12": {"1": [tube]}}
+    write(tmp_path, packed({**SMALL, "nframes": lengths, "gttubes": tubes}))
+    with pytest.raises(DatasetError, match=said):
+        Jhmdb21(tmp_path).videos("test")

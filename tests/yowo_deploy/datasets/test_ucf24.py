@@ -119,6 +119,16 @@ def test_pictures_that_do_not_begin_with_number_one_are_refused(with_labels: Pat
         open_dataset("ucf24", with_labels).videos("train")
 
 
+@pytest.mark.parametrize("field", ["sf", "label"])
+@pytest.mark.parametrize("value", [0.6, True, "1_0", None])
+def test_no_number_is_cut_to_fit(field: str, value: Any, with_json: Path) -> None:
+    broken = json.loads(json.dumps(ANNOTATIONS))
+    broken["Diving/v_Diving_g02_c03"]["annotations"][0][field] = value
+    (with_json / "pyannot.json.gz").write_bytes(gzip.compress(json.dumps(broken).encode()))
+    with pytest.raises(DatasetError, match="expected a whole number"):
+        open_dataset("ucf24", with_json).videos("test")
+
+
 @pytest.mark.parametrize("start", [-1, 1e30])
 def test_a_tube_that_begins_before_its_video_is_refused(start: float, with_json: Path) -> None:
     broken = json.loads(json.dumps(ANNOTATIONS))

@@ -18,9 +18,9 @@ from yowo_deploy.arrays import Int
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.box_files import ava_rows, read_label_map, text_of
 from yowo_deploy.datasets.data_json import Annotations, load_json, relative_to
-from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows, whole
+from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
 from yowo_deploy.datasets.formats.sidecar import KEY, read_remarks, remarks_of, subset_of
-from yowo_deploy.datasets.validation import MAX_FRAMES, fault_of_video
+from yowo_deploy.datasets.validation import MAX_FRAMES, fault_of_video, whole
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.files import is_hidden
 
@@ -52,11 +52,14 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
     labels = [named.get(number, str(number)) for number in range(1, max(named, default=0) + 1)]
     boxes: dict[str, list[_Box]] = {name: [] for name in known}
     subsets = {name: str(row.get("split", "")) for name, row in known.items()}
+    both: set[str] = set()
     for file in files:
         for name, box in _boxes(file, len(labels) or MAX_CLASSES):
             options.count_row()
             boxes.setdefault(name, []).append(box)
-            subsets.setdefault(name, _subset(file) if len(files) > 1 else "")
+            side = _subset(file) if len(files) > 1 else ""
+            if subsets.setdefault(name, side) != side and side:
+                both.add(name)
     highest = max((action for of_video in boxes.values() for _, _, action, _ in of_video), default=0)
     classes = labels or [str(number) for number in range(1, highest + 1)]
     footage, videos = Footage(folder, options), []
@@ -67,6 +70,7 @@ def read_ava_csv(files: Sequence[Path], options: Options) -> tuple[list[str], li
         rows.size_wh = rows.scale = rows.size_wh or (1, 1)
         rows.subset, rows.remarks = subsets[name], read_remarks(f"{folder / VIDEOS}: {name}", row.get(KEY))
         _add(rows, of_video, classes, options.start_s)
+        rows.guessed += [f"in files to train and to test on: all of it is to {subsets[name]} on"] * (name in both)
         videos.append(rows)
     notes = [] if labels else ["no label map (.pbtxt, classes.txt) beside the csv: classes are called by their numbers"]
     if len(maps) > 1:

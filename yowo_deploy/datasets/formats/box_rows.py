@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -189,21 +189,6 @@ class Footage:
         if not (fps or path.is_file() or self._options.fps):
             found.guessed.append(f"a folder of pictures has no rate: {of_file:g} frames/s are taken (--fps)")
         return found
-
-
-def whole(value: Any) -> int:
-    """A whole number from JSON or text, where tools write 1.0 for 1.
-
-    Raises:
-        ValueError: it is none.
-    """
-    with contextlib.suppress(ValueError, OverflowError, TypeError):
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            with contextlib.suppress(ValueError):
-                return int(value)
-        if float(value) == int(float(value)) and not isinstance(value, bool):
-            return int(float(value))
-    raise ValueError(f"{value!r}, expected a whole number")
 
 
 def is_footage(place: Path) -> bool:

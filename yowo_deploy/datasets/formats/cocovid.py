@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from yowo_deploy.datasets.data_json import Annotations, relative_to
-from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, UNKNOWN, Footage, Options, Rows, is_footage, whole
+from yowo_deploy.datasets.formats.box_rows import MAX_BOXES, UNKNOWN, Footage, Options, Rows, is_footage
 from yowo_deploy.datasets.formats.sidecar import KEY, file_names, read_remarks, remarks_of, subset_of
-from yowo_deploy.datasets.validation import MAX_FRAMES
+from yowo_deploy.datasets.validation import MAX_FRAMES, real, text_in, whole
 from yowo_deploy.datasets.yowo_folders import first_number
 from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.json_text import to_json
@@ -39,24 +39,25 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
     for table in ("videos", "images", "categories"):
         _refuse_twice(content[table], "id", f"{file}: {table}")
     names = {
-        whole(row["id"]): str(row["name"]) for row in sorted(content["categories"], key=lambda row: whole(row["id"]))
+        whole(row["id"]): text_in(row["name"])
+        for row in sorted(content["categories"], key=lambda row: whole(row["id"]))
     }
-    images = {row["id"]: row for row in content["images"]}
-    first = {image["video_id"]: image for image in reversed(content["images"])}
+    images = {_key(row["id"]): row for row in content["images"]}
+    first = {_key(image["video_id"]): image for image in reversed(content["images"])}
     videos = {
-        row["id"]: _rows(f"{file}: videos[{number}]", row, first.get(row["id"], {}), footage)
-        for number, row in enumerate(content["videos"])
+        _key(row["id"]): _rows(f"{file}: videos[{place}]", row, first.get(_key(row["id"]), {}), footage)
+        for place, row in enumerate(content["videos"])
     }
     listed: dict[Any, list[dict[str, Any]]] = {video_id: [] for video_id in videos}
-    for number, image in enumerate(content["images"]):
-        with foreign(f"{file}: images[{number}]", DatasetError):
-            _of(listed, image.get("video_id"), f"{file}: images[{number}]: video_id").append(image)
+    for place, image in enumerate(content["images"]):
+        with foreign(f"{file}: images[{place}]", DatasetError):
+            _of(listed, image.get("video_id"), f"{file}: images[{place}]: video_id").append(image)
             _frame_id(image)
     shifts, scored = _shifts(videos, listed, footage), Counter[Any]()
-    for number, row in enumerate(content["annotations"]):
-        where = f"{file}: annotations[{number}]"
+    for place, row in enumerate(content["annotations"]):
+        where = f"{file}: annotations[{place}]"
         image = _of(images, row.get("image_id"), f"{where}: image_id")
-        video_id = image["video_id"]
+        video_id = _key(image["video_id"])
         if area := _ignored(row, names):
             videos[video_id].left_out[area] += 1
             continue
@@ -64,9 +65,9 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
         with foreign(where, DatasetError):
             if not isinstance(row["bbox"], list):  # a text of four digits is four numbers as well
                 raise ValueError("bbox is not a list of numbers")
-            x, y, w, h = map(float, row["bbox"])
-            number = row.get("instance_id", row.get("track_id"))
-            person = UNKNOWN if number is None else whole(number)
+            x, y, w, h = map(real, row["bbox"])
+            named = row.get("instance_id", row.get("track_id"))
+            person = UNKNOWN if named is None else whole(named)
         videos[video_id].add(_frame_id(image) + shifts[video_id], person, label, (x, y, x + w, y + h))
         scored[video_id] += "score" in row
     for video_id, rows in videos.items():
@@ -86,7 +87,7 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
 
 def _refuse_twice(rows: Sequence[dict[str, Any]], field: str, where: str) -> None:
     """Raise a DatasetError where two rows have one value of a field, as files that were put together have."""
-    value, count = next(iter(Counter(row[field] for row in rows).most_common(1)), (None, 0))
+    value, count = next(iter(Counter(_key(row[field]) for row in rows).most_common(1)), (None, 0))
     if count > 1:
         raise DatasetError(f"{where}: {count} have {field} {value!r}, expected one each: import the files one by one")
 
@@ -146,7 +147,7 @@ def _number(image: dict[str, Any]) -> int | None:
 
 def _rows(where: str, row: dict[str, Any], image: dict[str, Any], footage: Footage) -> Rows:
     """Of a video, and the first of its images."""
-    name_given = str(row["name"] if "name" in row else row["file_name"])
+    name_given = text_in(row["name"] if "name" in row else row["file_name"])
     path = footage.find(str(row.get("path") or row.get("file_name") or name_given))
     folder = re.split(r"[/\\][^/\\]*$", str(image.get("file_name", "")))[0]  # of frames
     if not is_footage(path) and folder != image.get("file_name", ""):
@@ -160,16 +161,22 @@ def _rows(where: str, row: dict[str, Any], image: dict[str, Any], footage: Foota
     return found
 
 
+def _key(value: Any) -> Any:
+    """An id, which some tools write as text in one table and as a number in another."""
+    is_number = isinstance(value, str) and value.isdecimal() and len(value) < 19 and str(int(value)) == value
+    return int(value) if is_number else value
+
+
 def _of(table: dict[Any, Any], key: Any, where: str) -> Any:
     """What stands under `key`.
 
     Raises:
         DatasetError: nothing does.
     """
-    if key not in table:
+    if _key(key) not in table:
         known = ", ".join(str(each) for each in list(table)[:5])
         raise DatasetError(f"{where} {key!r} is not there, expected one of {known}, ... ({len(table)})")
-    return table[key]
+    return table[_key(key)]
 
 
 def cocovid_texts(annotations: Annotations, folder: Path) -> tuple[dict[Path, str], list[str]]:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yowo_deploy.datasets.validation import MAX_FRAMES
+from yowo_deploy.datasets.validation import MAX_FRAMES, real, whole
 
 PERSON = "person"  # the attribute with the number of a person, as CVAT numbers tracks
 CORNERS = ("xtl", "ytl", "xbr", "ybr")
+_OUTSIDE = {"0": False, "false": False, "1": True, "true": True}
 SHAPES = ("box", "polygon", "polyline", "points", "mask", "ellipse", "cuboid", "skeleton")
 
 
@@ -79,7 +80,7 @@ def key_of(shape: Any, boxed: Counter[str]) -> Key:
         KeyError: an attribute of it is missing.
         ValueError: it has no points, or a number is none.
     """
-    frame, angle = int(shape.attrib["frame"]), float(shape.get("rotation", 0))
+    frame, angle = whole(shape.attrib["frame"]), real(shape.get("rotation", 0))
     if not 0 <= frame < MAX_FRAMES:
         raise ValueError(f"frame {frame}, expected 0 to {MAX_FRAMES - 1}")
     parts = [part for part in shape if part.tag in SHAPES]  # of a skeleton, which has no `outside` itself
@@ -95,15 +96,22 @@ def key_of(shape: Any, boxed: Counter[str]) -> Key:
 
 
 def _is_outside(shape: Any) -> bool:
-    """CVAT writes 1; other tools that write its format, True."""
-    return (shape.get("outside") or "").lower() in ("1", "true")
+    """CVAT writes 1; other tools that write its format, True.
+
+    Raises:
+        ValueError: the word is another.
+    """
+    word = (shape.get("outside") or "0").lower()
+    if word not in _OUTSIDE:
+        raise ValueError(f"outside is {word!r}, expected 0 or 1")
+    return _OUTSIDE[word]
 
 
 def _outline(shape: Any) -> list[float]:
     """x y, x y, ... of points that the shape lies between."""
 
     def numbers(*names: str) -> list[float]:
-        return [float(shape.attrib[name]) for name in names]
+        return [real(shape.attrib[name]) for name in names]
 
     match shape.tag:
         case "box":
@@ -115,14 +123,14 @@ def _outline(shape: Any) -> list[float]:
             x, y, width, height = numbers("left", "top", "width", "height")
             return [x, y, x + width, y + height]
         case "cuboid":
-            xs, ys = ([float(v) for k, v in sorted(shape.attrib.items()) if k[:2] in of] for of in _CUBOID)
+            xs, ys = ([real(v) for k, v in sorted(shape.attrib.items()) if k[:2] in of] for of in _CUBOID)
             return [each for pair in zip(xs, ys, strict=True) for each in pair]
         case "skeleton":
             parts = [part for part in shape if part.tag in SHAPES]
             seen = [part for part in parts if not _is_outside(part)]
             return [each for part in seen or parts for each in _outline(part)]
         case _:
-            return [float(each) for point in shape.attrib["points"].split(";") for each in point.split(",")]
+            return [real(each) for point in shape.attrib["points"].split(";") for each in point.split(",")]
 
 
 _CUBOID = (("xt", "xb"), ("yt", "yb"))

@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows, whole
+from yowo_deploy.datasets.formats.box_rows import Facts, Footage, Options, Rows
 from yowo_deploy.datasets.formats.video_paths import paths_in
-from yowo_deploy.datasets.validation import MAX_FRAMES
+from yowo_deploy.datasets.validation import MAX_FRAMES, real, whole
 from yowo_deploy.errors import DatasetError, foreign
 from yowo_deploy.video.suffixes import is_video
 
@@ -65,7 +65,7 @@ def read_labelstudio(
 def _task(where: str, task: dict[str, Any], footage: Footage, options: Options) -> Rows:
     with foreign(f"{where}: expected Label Studio's export as JSON", DatasetError):
         done = [each for each in task["annotations"] if not each.get("was_cancelled")]
-        results = _newest(done)["result"] if done else []
+        results = _newest(done)["result"] or [] if done else []
         path = footage.find(_reference(task["data"]))
         regions = [each for each in results if each.get("type") == "videorectangle"]
         facts = footage.facts(path)
@@ -147,9 +147,9 @@ def _timeline(values: Sequence[dict[str, Any]], facts: Facts | None, fps: float 
 def _labels(region: dict[str, Any], choices_of: dict[Any, list[dict[str, Any]]], attribute: str | None) -> list[str]:
     """Of a region: its own, or the choices for it under the name of the attribute."""
     if attribute is None:
-        return _names(region["value"].get("labels", []))
+        return _names(region["value"].get("labels") or [])
     choices = choices_of.get(region.get("id"), ())
-    return _names([name for each in choices for name in _names(each["value"].get("choices", []))])
+    return _names([name for each in choices for name in _names(each["value"].get("choices") or [])])
 
 
 def _names(value: str | Sequence[str]) -> list[str]:
@@ -189,7 +189,7 @@ def _placed(key: dict[str, Any], line: _Timeline) -> tuple[int, list[float]]:
     frame = round((whole(key["frame"]) - 1) * line.scale)
     if frame >= MAX_FRAMES:
         raise ValueError(f"frame {frame}, expected less than {MAX_FRAMES}")
-    x, y, width, height = (float(key[side]) for side in SIDES)
+    x, y, width, height = (real(key[side]) for side in SIDES)
     angle = math.radians(float(key.get("rotation") or 0))
     if not angle:
         return frame, [x, y, x + width, y + height]

@@ -13,8 +13,9 @@ import numpy as np
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.datasets.box_files import text_of
 from yowo_deploy.datasets.data_json import Annotations, relative_to
-from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, is_footage, whole
+from yowo_deploy.datasets.formats.box_rows import Footage, Options, Rows, is_footage
 from yowo_deploy.datasets.formats.sidecar import file_names, read_remarks, remarks_of, subset_of
+from yowo_deploy.datasets.validation import real, whole
 from yowo_deploy.errors import DatasetError
 from yowo_deploy.files import lines_of
 from yowo_deploy.video.suffixes import is_video
@@ -110,15 +111,15 @@ def _labels(file: Path) -> list[str]:
 
 def _lines_of(file: Path, classes: int, options: Options) -> Iterator[tuple[int, int, int, list[float]]]:
     """Frame from 0, person, class from 1, or 0 of a row that is not judged, corners."""
-    for number, line in enumerate(lines_of(text_of(file)), 1):
-        where, row = f"{file}:{number}", line.split(",") if "," in line else line.split()
+    for place, line in enumerate(lines_of(text_of(file)), 1):
+        where, row = f"{file}:{place}", line.split(",") if "," in line else line.split()
         if not row:
             continue
         if not 6 <= len(row) <= 10:
             raise DatasetError(f"{where}: {len(row)} columns, expected {_COLUMNS}")
         try:
-            frame, person, (x, y, w, h) = whole(row[0]), whole(row[1]), map(float, row[2:6])
-            sure, action = float(row[6]) if len(row) > 6 else 1.0, whole(row[7]) if len(row) > 7 else 1
+            frame, person, (x, y, w, h) = whole(row[0]), whole(row[1]), map(real, row[2:6])
+            sure, action = real(row[6]) if len(row) > 6 else 1.0, whole(row[7]) if len(row) > 7 else 1
         except (ValueError, OverflowError) as error:
             raise DatasetError(f"{where}: {error}") from error
         if not math.isfinite(sure):

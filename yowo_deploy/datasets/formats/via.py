@@ -11,6 +11,7 @@ import numpy as np
 from yowo_deploy.datasets.class_names import parted
 from yowo_deploy.datasets.formats.box_rows import UNKNOWN, Footage, Options, Rows
 from yowo_deploy.datasets.formats.video_paths import paths_in
+from yowo_deploy.datasets.validation import real, text_in
 from yowo_deploy.errors import DatasetError
 
 SHAPES = {1: "point", 2: "rectangle", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon", 8: "rectangle"}
@@ -32,13 +33,14 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
         DatasetError: several attributes and none named, or a shape that is not known.
     """
     known, notes = _attribute(file, content["attribute"], options.attribute)
-    names = {str(key): str(name) for key, name in content["attribute"][known].get("options", {}).items()}
+    names = {str(key): text_in(name) for key, name in content["attribute"][known].get("options", {}).items()}
     footage, videos, of_view = Footage(file.parent, options), [], dict[str, list[dict[str, Any]]]()
     for row in content["metadata"].values():
         of_view.setdefault(str(row["vid"]), []).append(row)
     for view, about in content["view"].items():
-        if not about["fid_list"]:
-            raise DatasetError(f"{file}: view {view} has no file")
+        if len(about["fid_list"]) != 1:  # of several files side by side a box does not name its own
+            count = len(about["fid_list"]) or "no"
+            raise DatasetError(f"{file}: view {view} has {count} file{'s' * (count != 'no')}, expected one")
         name = str(content["file"][str(about["fid_list"][0])]["fname"])
         rows = footage.rows(PureWindowsPath(paths_in(name)[0]).stem, footage.find(name))
         moments = [(row, _labels(row, known, names)) for row in of_view.get(view, ())]
@@ -53,7 +55,7 @@ def read_via(file: Path, content: dict[str, Any], options: Options) -> tuple[lis
 
 def _attribute(file: Path, attributes: dict[str, Any], named: str | None) -> tuple[str, list[str]]:
     """The id of the attribute that is the action."""
-    names = {str(about["aname"]): key for key, about in attributes.items()}
+    names = {text_in(about["aname"]): key for key, about in attributes.items()}
     if named is None and len(names) != 1:
         raise DatasetError(f"{file} has the attributes {', '.join(names) or 'none'}: give --action-from attribute:NAME")
     if named is not None and named not in names:
@@ -72,7 +74,7 @@ def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]
     stretches = [(row["z"], labels) for row, labels in labelled if not row.get("xy") and len(row["z"]) == 2]
     if len(stretches) > MAX_STRETCHES:
         raise DatasetError(f"{where}: {len(stretches)} stretches of time, expected {MAX_STRETCHES} at most")
-    seconds = np.sort([float(row["z"][0]) for row, _ in labelled if row.get("xy") and row["z"]])
+    seconds = np.sort([real(row["z"][0]) for row, _ in labelled if row.get("xy") and row["z"]])
     rows.left_out["attributes of a whole file"] += sum(not row.get("xy") and not row["z"] for row, _ in labelled)
     rows.left_out["stretches of time without a box"] += sum(
         int(np.searchsorted(seconds, float(b), "right") <= np.searchsorted(seconds, float(a)))
@@ -86,7 +88,7 @@ def _add(rows: Rows, where: str, labelled: list[tuple[dict[str, Any], list[str]]
             raise DatasetError(f"{where} at {row['z']} s: shape {row['xy']}, expected a rectangle at one time")
         if SHAPES[kind] != "rectangle":
             rows.boxed[SHAPES[kind]] += 1
-        second, box = float(row["z"][0]), _around(kind, list(map(float, numbers)))
+        second, box = real(row["z"][0]), _around(kind, list(map(real, numbers)))
         if not labels:
             around = [of for (a, b), of in stretches if a <= second <= b]
             rows.options.count_worked_out(sum(map(len, around)), "boxes lie in so many stretches of time")
@@ -109,7 +111,7 @@ def _around(kind: int, numbers: list[float]) -> tuple[float, float, float, float
 
 def _labels(row: dict[str, Any], known: str, options_of: dict[str, str]) -> list[str]:
     """Names of options, whose ids stand between commas; or, of an attribute of text, names between commas."""
-    value = str(row.get("av", {}).get(known, ""))
+    value = text_in(row.get("av", {}).get(known))
     parts = [value] if value in options_of else [part.strip() for part in value.split(",")]
     if not any(part in options_of for part in parts):
         return parted(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,13 @@ def studio(data: Any = None, **of_value: Any) -> list[dict[str, Any]]:
     return [{"data": data or {"video": "v.mp4"}, "annotations": [{"result": [region]}]}]
 
 
+def with_region(tasks: list[dict[str, Any]], **of_value: Any) -> list[dict[str, Any]]:
+    """A region more, with other values."""
+    results = tasks[0]["annotations"][0]["result"]
+    results.append(results[0] | {"id": "s", "value": results[0]["value"] | of_value})
+    return tasks
+
+
 MOT = "1,1,2,3,10,12,1,1,1\n2,1,2,3,10,12,1,1,1\n"
 AVA = "v,0,0.1,0.1,0.5,0.9,1,0\nv,1,0.1,0.1,0.5,0.9,1,0\n"
 WALK: list[Stretch] = [("walk", [0, 2])]
@@ -98,6 +106,17 @@ READ: dict[str, tuple[str, Any, str, list[Stretch], str]] = {
         "a.json", [("walk", [1, 1])], "left out: 1 attributes of a whole file",
     ),
     "one label alone": ("labelstudio", studio(labels="walk"), "a.json", [("walk", [0, 0])], ""),
+    "a region whose labels are null": (
+        "labelstudio", with_region(studio(), labels=None), "a.json", [("walk", [0, 0])],
+        "left out: 1 regions without a label",
+    ),
+    "ids as text in one table": (
+        "cocovid", changed("annotations", 1, image_id="1", category_id="1"), "a.json", WALK, "",
+    ),
+    "ids as text in all tables": ("cocovid", json.loads(re.sub(r'id": (\d)', r'id": "\1"', json.dumps(coco()))),
+        "a.json", WALK, ""),
+    "a value that is null": ("via", via(av={"1": None}), "a.json", [], "left out: 1 boxes without an action"),
+    "a spreadsheet's empty columns": ("ava", AVA.replace("\n", ",,\n") + ",,,,,,,,\n", "a.csv", [("1", [0, 10])], ""),
 }  # fmt: skip
 
 
@@ -128,6 +147,23 @@ REFUSED: dict[str, tuple[str, Any, str, str]] = {
     "a box at no time": ("via", via(z=[]), "a.json", "expected a rectangle at one time"),
     "a view of nothing": ("via", via() | {"view": {"1": {"fid_list": []}}}, "a.json", "view 1 has no file"),
     "no video": ("labelstudio", studio({"video": None}), "a.json", "its data names no video: video"),
+    "a view of two files": ("via", via() | {"view": {"1": {"fid_list": ["1", "1"]}}}, "a.json", "view 1 has 2 files"),
+    "a list for a label": ("via", via(av={"1": ["0", "1"]}), "a.json", r'\["0", "1"\], expected a text'),
+    "an object for a label": ("via", via(av={"1": {"0": True}}), "a.json", r'\{"0": true\}, expected a text'),
+    "a class that is null": ("cocovid", coco(categories=[{"id": 1, "name": None}]), "a.json", "classes: "),
+    "an unknown word for outside": ("cvat", cvat(box(0), box(3, "yes")), "a.xml", "track 0: outside is 'yes'"),
+    "outside as a fraction": ("cvat", cvat(box(0), box(3, "1.0")), "a.xml", "track 0: outside is '1.0'"),
+    "UTF-16 without a mark": ("ava", AVA.encode("utf-16-le"), "a.csv", "not text in UTF-8"),
+    # Python's own `int` and `float` take `1_0` for ten.
+    "1_0 as a frame of CVAT": ("cvat", cvat(box("1_0")), "a.xml", "track 0: '1_0', expected a whole number"),
+    "1_0 as a corner of CVAT": ("cvat", cvat(box(0).replace("'1'", "'1_0'")), "a.xml", "track 0: '1_0', expected a"),
+    "1_0 as a frame of MOT": ("mot", "1_0" + MOT[1:], "gt.txt", "gt.txt:1: '1_0', expected a whole number"),
+    "1_0 as a corner of MOT": ("mot", MOT.replace("10", "1_0"), "gt.txt", "gt.txt:1: '1_0', expected a number"),
+    "1_0 as a second of AVA": ("ava", AVA.replace("v,1,", "v,1_0,"), "a.csv", "a.csv:2: '1_0', expected a number"),
+    "1_0 as an action of AVA": ("ava", AVA.replace(",1,0", ",1_0,0"), "a.csv", "a.csv:1: '1_0', expected a whole"),
+    "1_0 as a person of CocoVID": ("cocovid", changed("annotations", 2, track_id="1_0"), "a.json", r"\[2\]: '1_0'"),
+    "1_0 as a corner of CocoVID": ("cocovid", changed("annotations", 2, bbox=["1_0", 1, 8, 8]), "a.json", "'1_0'"),
+    "1_0 as a corner of VIA": ("via", via(xy=[2, "1_0", 1, 8, 8]), "a.json", "'1_0', expected a number"),
 }  # fmt: skip
 
 
@@ -157,3 +193,11 @@ def test_a_label_map_in_another_encoding_is_refused_not_garbled(write: Callable[
     (tmp_path / "classes.txt").write_bytes(write("läuft").encode("latin-1"))
     with pytest.raises(DatasetError, match="not text in UTF-8"):
         imported(tmp_path, "ava", AVA, "boxes.csv")
+
+
+def test_a_video_in_files_of_both_sides_is_noted(tmp_path: Path) -> None:
+    for side in ("train", "val"):
+        (tmp_path / f"boxes_{side}.csv").write_text(AVA)
+    data, notes = import_annotations(tmp_path, "ava", Options(fps=10.0))
+    assert data.splits == ({"train": ("v",), "test": ()},)
+    assert "in files to train and to test on: all of it is to train on (v)" in notes
