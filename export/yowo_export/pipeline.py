@@ -17,7 +17,7 @@ from yowo_deploy.model_files.plan_record import Flavour, is_plan
 from yowo_deploy.reporter import Reporter
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import Attention, export_onnx
-from yowo_export.graph.fixed_batch import export_fixed_batch
+from yowo_export.graph.fixed_batch import export_fixed_batch, refuse_batch
 from yowo_export.graph.uint8_input import export_uint8
 from yowo_export.plan_builder import PlanOptions, build_plan, check_library
 from yowo_export.precision.convert import store_anew
@@ -99,10 +99,11 @@ def export(
         single, made = Path(folder) / "fp32.onnx", Path(folder) / "made.onnx" if uint8_input or batch else path
         whole = Path(folder) / "clips.onnx" if streaming else made
         if not (_is_checkpoint(source) or labels or anchors or _other_clip(str(model), source, clip, target, lower)):
+            refuse_batch(batch, read_spec(source))
             store_anew(source, single, half_weights, attention)
         else:
             loaded = load_network(source, clip, labels, anchors)
-            spec = loaded.spec
+            refuse_batch(batch, spec := loaded.spec)
             reporter.message(f"exporting {spec.name}: {spec.classes} classes, clips of {spec.clip_length} frames")
             difference = export_onnx(loaded, single, attention or ("fused" if fused else "plain"), half_weights)
             reporter.message(f"agrees with PyTorch to {difference:.1e} on ONNX Runtime")

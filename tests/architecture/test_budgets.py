@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_958,
+        14_956,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -26,7 +26,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/sinks",
         ),
     ),
-    "datasets": (5_651, ("yowo_deploy/datasets",)),
+    "datasets": (5_647, ("yowo_deploy/datasets",)),
     "measurement": (
         2_612,
         (
@@ -39,8 +39,8 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "command line and detection": (4_121, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_496, ("yowo_deploy/serving",)),
     "archive": (1_773, ("yowo_deploy/archive",)),
-    "export": (5_344, ("export",)),
-    "training": (5_651, ("training",)),
+    "export": (5_357, ("export",)),
+    "training": (5_691, ("training",)),
 }
 
 

@@ -136,14 +136,11 @@ def text_of(file: Path, limit: int = MAX_BYTES) -> str:
     try:
         content = read_within(file, limit)
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except InputError as error:
         raise DatasetError(f"{file} is damaged, or is not text: {error}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{file} is not text in UTF-8 (byte {error.start}): save it in that encoding") from error
-    if "\0" in text:  # as every other byte of UTF-16 without a mark
-        raise DatasetError(f"{file} is not text in UTF-8 (it holds a zero byte): save it in that encoding")
-    return text
 
 
 def _table(source: str, rows: Iterable[_Row], xywh: bool, **known: Any) -> BoxTable:

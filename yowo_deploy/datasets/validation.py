@@ -46,11 +46,10 @@ def whole(value: Any) -> int:
         ValueError: it is none.
     """
     with contextlib.suppress(ValueError, OverflowError, TypeError):
-        found = real(value)
-        if isinstance(value, int | str) and not isinstance(value, bool):
+        if isinstance(value, int | str) and not isinstance(value, bool) and "_" not in str(value):
             with contextlib.suppress(ValueError):
                 return int(value)
-        if found == int(found) and not isinstance(value, bool):
+        if (found := real(value)) == int(found) and not isinstance(value, bool):
             return int(found)
     raise ValueError(f"{value!r}, expected a whole number")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -13,8 +14,18 @@ from yowo_deploy.backends.ort import open_file
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
+from yowo_deploy.spec import MAX_CLIP, ModelSpec
 from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.uint8_input import LIMITS
+
+MOST_CLIPS = 1024  # a call
+
+
+def refuse_batch(count: int | None, spec: ModelSpec) -> None:
+    """Raise an InputError for more clips a call than can be compared: `MOST_CLIPS`, or 4 GiB of float32."""
+    most = min(MOST_CLIPS, 4 * MAX_CLIP // math.prod(spec.clip_shape))
+    if count is not None and not 1 <= count <= most:
+        raise InputError(f"a batch of {count} clips, expected 1 to {most} for clips of {spec.clip_length} frames")
 
 
 def export_fixed_batch(source: Path, output: str | os.PathLike[str], count: int) -> float:
@@ -24,12 +35,13 @@ def export_fixed_batch(source: Path, output: str | os.PathLike[str], count: int)
         The largest difference of its answers, relative to the largest.
 
     Raises:
-        InputError: the file takes another number alone, is a streaming file, or is in bfloat16.
+        InputError: the file takes another number alone, is a streaming file, or is in bfloat16; or see `refuse_batch`.
         ParityError: it differs by more than `LIMITS`; nothing is written.
         OutputError: the file cannot be written.
     """
     file = read_onnx_file(source)
     spec, fixed = file.spec, file.batch
+    refuse_batch(count, spec)
     if spec.streaming or spec.precision not in LIMITS or fixed not in (None, count):
         kind = "frames" if spec.streaming else f"{fixed or 'any number of'} clips"
         raise InputError(

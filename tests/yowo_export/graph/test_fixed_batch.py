@@ -97,3 +97,16 @@ def test_what_cannot_be_is_refused_in_one_line(fused: Path, tmp_path: Path, monk
     with pytest.raises(ParityError, match="not written"):
         export_fixed_batch(fused, tmp_path / "bad.onnx", 2)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["out.onnx", "three.onnx"]
+
+
+@pytest.mark.parametrize("count", [0, 1025, 10**8, 10**21])
+def test_a_batch_that_no_machine_can_compare_is_refused_before_anything_is_made(
+    count: int, fused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=rf"a batch of {count} clips, expected 1 to \d+ for clips of"):
+        export_fixed_batch(fused, tmp_path / "fixed.onnx", count)
+    if count:  # 0 is none there
+        monkeypatch.setattr("yowo_export.pipeline.store_anew", None)
+        with pytest.raises(InputError, match=rf"a batch of {count} clips, expected 1 to \d+ for clips of"):
+            export(fused, tmp_path / "fixed.onnx", batch=count)
+    assert not (tmp_path / "fixed.onnx").exists()

@@ -64,10 +64,14 @@ def test_the_classifier_is_dropped_and_counted_and_their_spelling_understood(tmp
     assert same(source, target)
 
 
+FIRST = "features.0.0.weight"
 FAULTS: list[tuple[str, Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], str]] = [
     ("one missing", lambda s: dict(list(s.items())[1:]), "1 of"),
     ("one of another shape", lambda s: s | {"features.0.0.weight": torch.zeros(1)}, "1 of another shape"),
     ("one unknown", lambda s: s | {"surprise": torch.zeros(1)}, "1 unknown"),
+    ("whole numbers", lambda s: s | {FIRST: s[FIRST].to(torch.int8)}, "holds torch.int8"),
+    ("not finite", lambda s: s | {FIRST: s[FIRST] * torch.nan}, "not finite"),
+    ("variances below zero", lambda s: {k: -1 - v if "_var" in k else v for k, v in s.items()}, "variances below zero"),
 ]
 
 
@@ -137,3 +141,13 @@ def test_darknet_weights_of_another_size_are_refused(tmp_path: Path, size: int) 
     (tmp_path / "d.weights").write_bytes(b"\1" + bytes(size - 1))
     with pytest.raises(ModelFileError, match="nothing was loaded"):
         load_branch(fresh(0, Darknet19Bare), tmp_path / "d.weights")  # type: ignore[arg-type]
+
+
+def test_darknet_weights_of_another_network_are_not_taken_for_these(tmp_path: Path) -> None:
+    """YOLOv3's file has more numbers than the bare Darknet-19 needs; read as its own they would give NaN."""
+    target, untouched = fresh(1, Darknet19Bare), fresh(1, Darknet19Bare)
+    other = np.random.default_rng(0).normal(0, 0.02, 25_000_000).astype("<f4")
+    (tmp_path / "yolov3.weights").write_bytes(np.array([0, 2, 0, 0, 0], "<i4").tobytes() + other.tobytes())
+    with pytest.raises(ModelFileError, match=r"where variances are: .* such as YOLOv3; nothing was loaded"):
+        load_branch(target, tmp_path / "yolov3.weights")  # type: ignore[arg-type]
+    assert same(target, untouched)

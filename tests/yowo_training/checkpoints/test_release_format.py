@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
-from collections import OrderedDict
+import sys
+import zipfile
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,6 +59,23 @@ def shared() -> dict[str, Tensor]:
     return views
 
 
+def shifted() -> dict[str, Tensor]:
+    """Weights that are others."""
+    return {key: value + 1 for key, value in BASE.items()}
+
+
+class EasyDict(dict[str, Any]):
+    """As the package easydict has it: its entries are attributes as well."""
+
+    __module__ = "easydict"
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(values)
+        self.__dict__.update(values)
+
+
+sys.modules["easydict"] = ModuleType("easydict")
+sys.modules["easydict"].EasyDict = EasyDict  # type: ignore[attr-defined]
 ZERO = torch.zeros(1, dtype=torch.float64)
 ADAM = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))])
 READ: dict[str, Any] = {
@@ -82,6 +103,11 @@ READ: dict[str, Any] = {
     "not contiguous": {"state_dict": {k: v.mT.contiguous().mT if v.ndim > 1 else v for k, v in BASE.items()}},
     "views of one storage": {"state_dict": shared()},
     "counters of another kind": {"state_dict": {k: torch.ones(2) if "num_b" in k else v for k, v in BASE.items()}},
+    "a history in a defaultdict": {"state_dict": BASE, "history": defaultdict(list, {"loss": [0.5]})},
+    "a history of numbers": {"state_dict": BASE, "best": defaultdict(float, {"ap": 0.5})},
+    "texts of numpy": {"state_dict": BASE, "classes": np.array(["a", "bc"]), "name": np.str_("yowo")},
+    "a dict with attributes": {"state_dict": BASE, "cfg": EasyDict(lr=0.1)},
+    "moments by name before it": {"optimizer": {"exp_avg": shifted()}, "state_dict": BASE},
     "without counters": {"state_dict": {k: v for k, v in BASE.items() if "num_batches" not in k}},
 }  # fmt: skip
 
@@ -130,6 +156,7 @@ def without(word: str) -> dict[str, Tensor]:
     return {key: value for key, value in BASE.items() if word not in key}
 
 
+NEGATIVE = {key: -value if "running_var" in key else value for key, value in BASE.items()}
 TINY3D = {key.removeprefix("module.backbone_3d."): value for key, value in BASE.items() if "backbone_3d" in key}
 REFUSED: list[tuple[str, Any, str]] = [
     ("a part missing", {"state_dict": without("bn_relu2")}, r"seems to be YOWO with tiny2d and tiny3d, but \d+ of its "
@@ -149,6 +176,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("sparse", {"state_dict": BASE | {"module.cfam.sc.gamma": torch.ones(1).to_sparse()}}, "expected plain numbers"),
     ("complex", {"state_dict": BASE | {"module.cfam.sc.gamma": torch.ones(1) + 1j}}, "expected plain numbers"),
     ("without values", {"state_dict": BASE | {"module.cfam.sc.gamma": torch.ones(1, device="meta")}}, "plain numbers"),
+    ("variances below zero", {"state_dict": NEGATIVE}, "running_var holds variances below zero"),
+    ("a deque", {"state_dict": BASE, "losses": deque([1.0])}, r"\(collections\.deque\): refused"),
+    ("a generator of numpy", {"state_dict": BASE, "rng": np.random.default_rng(0)}, r"\(numpy\.random\."),
     ("ours without a spec", Yowo(YowoConfig("tiny2d", None, 145, width=8)).state_dict(), "without its spec"),
 ]  # fmt: skip
 
@@ -244,3 +274,36 @@ def test_inspect_tells_what_it_can_without_a_clip_length(tmp_path: Path) -> None
     assert told["spec"]["labels"] == ["x", "y", "z"]
     refused = CliRunner().invoke(cli, ["inspect", str(path)])
     assert isinstance(refused.exception, YowoError) and "has 3 classes" in str(refused.exception)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_copies_under_one_name_are_two_networks(
+    turned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a wrapper's prefix and without: the first is taken, and that there are two is noted."""
+    bare = {key.removeprefix("module."): value for key, value in shifted().items()}
+    path = save({"state_dict": bare | dict(BASE) if turned else dict(BASE) | bare}, tmp_path)
+    assert is_official(load_checkpoint(path).model.state_dict()) is not turned
+    assert "weights taken from 'state_dict' of 2 networks in it" in caplog.text
+
+
+def test_several_clip_lengths_in_a_name_are_not_chosen_from(tmp_path: Path) -> None:
+    path = save(READ["official"], tmp_path, "exp_2f_yowo_ucf24_16f_best.pth")
+    with pytest.raises(ModelFileError, match="has clip lengths 16 and 2 in its name: give it, for example --clip 16"):
+        load_checkpoint(path)
+    assert load_checkpoint(path, clip=8).spec.clip_length == 8
+    assert load_checkpoint(path.rename(tmp_path / "ucf24_8f_run_8f_.pth")).spec.clip_length == 8
+
+
+def test_archives_of_others_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "program.pt", "w") as archive:  # as torch.jit.save has it
+        for name in ("p/data.pkl", "p/code/__torch__.py", "p/constants.pkl", "p/version"):
+            archive.writestr(name, b"\x80\x02}.")
+    with pytest.raises(ModelFileError, match=r"is a program .*save `model"):
+        load_checkpoint(tmp_path / "program.pt")
+    packed = io.BytesIO()
+    torch.save(READ["official"], packed)
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
+        archive.writestr("run/best.pth", packed.getvalue())
+    with pytest.raises(ModelFileError, match=r"unpack it, run/best\.pth is in it"):
+        load_checkpoint(tmp_path / "sent.zip")

@@ -96,7 +96,7 @@ def _check_zip(file: Path, content: io.BytesIO, checked: bool) -> set[str]:
         # What two readers could find in two places must be in one: no comment, nothing before the first member.
         apart = archive.start_dir > size or min(each.header_offset for each in members)
         apart = apart or len(archive.comment) != checked * (len(ZIP_MARK) + DIGITS)
-        unlike = f"{file} has a directory that torch.save does not write: damaged, or made to deceive"
+        unlike = f"{file} has a directory that torch.save does not write: {_other_archive(names)}"
         if strange or apart or len(names) < len(members) or len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
             raise ModelFileError(unlike)
         pickled = io.BytesIO(archive.read(pickles[0]))
@@ -106,6 +106,14 @@ def _check_zip(file: Path, content: io.BytesIO, checked: bool) -> set[str]:
         if not checked and size < _FAR and not _fits_together(content.getvalue()):
             raise ModelFileError(unlike)
     return _check_pickle(file, pickled)
+
+
+def _other_archive(names: set[str]) -> str:
+    """What an archive of others is, by the names in it, and what to do with it."""
+    if any("/code/" in name or name.endswith(("constants.pkl", "/archive_format")) for name in names):
+        return "it is a program (TorchScript, torch.export), not weights: where it was made, save `model.state_dict()`"
+    inner = [name for name in sorted(names) if name.endswith((".pt", ".pth", ".ckpt", ".safetensors"))]
+    return f"unpack it, {inner[0][:60]} is in it" if inner else "damaged, or made to deceive"
 
 
 _LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")

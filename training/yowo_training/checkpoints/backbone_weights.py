@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from yowo_deploy.backends.loader import is_checkpoint
-from yowo_deploy.errors import ModelFileError
+from yowo_deploy.errors import ModelFileError, foreign
 from yowo_deploy.files import existing_file
 from yowo_training.checkpoints.checkpoint import named_tensors, read_tensors
 from yowo_training.checkpoints.release_format import ANCHORS, COUNTER, our_names
-from yowo_training.checkpoints.weight_tables import Weights, networks
+from yowo_training.checkpoints.weight_tables import Weights, as_weight, networks
 from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.backbones.darknet import Darknet19, Darknet19Bare
 
@@ -61,7 +61,10 @@ def _load_state(backbone: Backbone, file: Path) -> Filled:
             f"{file} does not fit this backbone, nothing was loaded: {len(missing)} of {len(wanted)} tensors missing, "
             f"{len(misshapen)} of another shape, {len(strange)} unknown ({(missing + misshapen + strange)[0]!r}, ...)"
         )
-    backbone.load_state_dict(named_tensors(file, {key: own[key] for key in wanted}), strict=False)
+    found = named_tensors(file, {key: own[key] for key in wanted})
+    with foreign(f"{file} does not fit this backbone, nothing was loaded", ModelFileError):
+        found = {key: as_weight(wanted[key].dtype, key, value) for key, value in found.items()}
+    backbone.load_state_dict(found, strict=False)
     return Filled(len(wanted), sum(key.startswith(CLASSIFIERS) for key in own))
 
 
@@ -97,6 +100,12 @@ def _load_darknet(backbone: Darknet19 | Darknet19Bare, file: Path) -> Filled:
     targets = [tensor for layer in filled for tensor in layer]
     used = sum(tensor.numel() for tensor in targets)
     parts = torch.split(values[:used], [tensor.numel() for tensor in targets])
+    variances = {id(part.running_var) for part in backbone.modules() if isinstance(part, nn.BatchNorm2d)}
+    if any((part < 0).any() for tensor, part in zip(targets, parts, strict=True) if id(tensor) in variances):
+        raise ModelFileError(
+            f"{file} would put numbers below zero where variances are: it is of another network than Darknet-19, "
+            "such as YOLOv3; nothing was loaded"
+        )
     with torch.no_grad():
         for tensor, part in zip(targets, parts, strict=True):
             tensor.copy_(part.reshape(tensor.shape))

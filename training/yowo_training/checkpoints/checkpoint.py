@@ -35,7 +35,7 @@ from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_training.checkpoints import release_format
 from yowo_training.checkpoints.archive import add_checksum, checked_content
 from yowo_training.checkpoints.stand_ins import plain, stand_ins, strangers
-from yowo_training.checkpoints.weight_tables import Weights, refuse_views
+from yowo_training.checkpoints.weight_tables import Weights, as_weight, refuse_views
 from yowo_training.models.yowo import Yowo, YowoConfig
 
 SUFFIXES = (".pt", ".pth", ".ckpt", SAFETENSORS)
@@ -208,16 +208,17 @@ def _load_official(
 ) -> Checkpoint:
     weights, config, notes = release_format.find_network(file, content)
     spec, more = release_format.spec_of(file, config, "fscore" in content, labels, anchors)
-    named = re.search(r"_(\d+)f[_.]", file.name)
-    if clip_needed and clip is None and named is None:
-        raise ModelFileError(f"{file} has no clip length in its name: give it, for example --clip 16")
-    length = clip or (int(named[1]) if named else spec.clip_length)
+    named = set(re.findall(r"_(\d{1,9})f(?=[_.])", file.name))
+    if clip_needed and clip is None and len(named) != 1:
+        what = f"clip lengths {' and '.join(sorted(named))}" if named else "no clip length"
+        raise ModelFileError(f"{file} has {what} in its name: give it, for example --clip 16")
+    length = clip or (int(*named) if len(named) == 1 else spec.clip_length)
     for note in (*notes, *more):
         _LOG.warning("%s: %s", file.name, note)
     with foreign(f"{file} does not fit the network that it seems to hold", ModelFileError):
         model = _filled(config, weights)
     spec = spec.replace(clip_length=length, weights_sha256=weights_hash(model.state_dict()))
-    return Checkpoint(model, spec, bool(clip or named))
+    return Checkpoint(model, spec, bool(clip or len(named) == 1))
 
 
 def _filled(config: YowoConfig, weights: Weights) -> Yowo:
@@ -234,23 +235,9 @@ def _filled(config: YowoConfig, weights: Weights) -> Yowo:
         for key, value in wanted.items()
         if key.endswith(release_format.COUNTER)
     }
-    given = {key: _as(wanted[key].dtype, key, value) if key in wanted else value for key, value in weights.items()}
+    given = {key: as_weight(wanted[key].dtype, key, v) if key in wanted else v for key, v in weights.items()}
     model.load_state_dict(counters | given, assign=True)
     return model
-
-
-def _as(dtype: torch.dtype, key: str, value: Tensor) -> Tensor:
-    """A tensor in the network's arithmetic.
-
-    Raises:
-        RuntimeError: whole numbers for weights, as quantized ones without their scales, or values that are not finite.
-    """
-    if dtype.is_floating_point and not value.is_floating_point():
-        raise RuntimeError(f"{key} holds {value.dtype}, expected floating-point numbers")
-    given = value.to(dtype)
-    if dtype.is_floating_point and not torch.isfinite(given).all():
-        raise RuntimeError(f"{key} holds values that are not finite numbers")
-    return given
 
 
 def read_tensors(file: Path, sha256: str | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ unless each is allowed by name; what is allowed here under such a name is a clas
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -15,35 +16,38 @@ import torch
 
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NUMBER = re.compile(r"b1|[iuf][1248]|f16")
-# Values that hold no weights: arguments of a run, configurations, paths, optimizers and schedulers.
+_TEXT = re.compile(r"U\d{1,4}")
+# Values that hold no weights: arguments of a run, configurations, paths, optimizers, schedulers, defaults of dicts.
 _IGNORED = re.compile(
     r"(argparse\.Namespace|types\.SimpleNamespace|datetime\.\w+|pathlib\.\w*Path|easydict\.EasyDict|addict\.\w+\.Dict"
     r"|(yacs|fvcore\.common)\.config\.CfgNode|omegaconf\.[\w.]+|torch\.optim\.[\w.]+"
-    r"|builtins\.dict|collections\.defaultdict|(pytorch_lightning|lightning|lightning_fabric)\.[\w.]+AttributeDict)"
+    r"|builtins\.(dict|list|int|float|str|bool|tuple)|collections\.defaultdict|(pytorch_lightning|lightning|lightning_fabric)\.[\w.]+AttributeDict)"
 )
 
 # What torch.save itself refers to, and numpy.
 _WRITTEN = re.compile(
     r"torch\.((storage\.)?\w*Storage|Size|_utils\.\w+|nn\.parameter\.\w+|device|dtype)"
-    r"|collections\.\w+|_codecs\.encode|numpy\..+"
+    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|numpy\.(dtype|ndarray|_?core\.multiarray\.\w+)"
 )
 
 
-class Ignored(dict[Any, Any]):
-    """Stands for an object whose attributes are not used; one that is a dict keeps its entries."""
+class Ignored:
+    """Stands for an object whose attributes are not used; one that is a dict keeps its entries.
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
+    Makes an OrderedDict: of dicts PyTorch's reader fills, and gives attributes to, no subclass of it but that.
+    """
 
-    def __setstate__(self, state: Any) -> None:
-        pass
+    def __new__(cls, *_: Any, **__: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        """An empty one."""
+        return OrderedDict()
 
 
 class Dtype:
-    """Stands for a numpy.dtype: of numbers alone."""
+    """Stands for a numpy.dtype: of numbers, or of texts, as names of classes are, which are not kept."""
 
     def __init__(self, code: str, *_: Any) -> None:
-        if not _NUMBER.fullmatch(code):
+        self.is_text = bool(_TEXT.fullmatch(code))
+        if not _NUMBER.fullmatch(code) and not self.is_text:
             raise ValueError(f"an array of numpy of type {code!r}, expected numbers")
         self.code = code
 
@@ -58,19 +62,20 @@ class Dtype:
 class Array:
     """Stands for a numpy.ndarray."""
 
-    value: np.ndarray[Any, Any]
+    value: np.ndarray[Any, Any] | None = None
 
     def __init__(self, *_: Any) -> None:
         pass
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, by_columns, content = state
-        self.value = dtype.read(content).reshape(shape, order="F" if by_columns else "C")
+        if not dtype.is_text:
+            self.value = dtype.read(content).reshape(shape, order="F" if by_columns else "C")
 
 
 def scalar(dtype: Dtype, content: bytes) -> Any:
     """Stands for the function that makes a number of numpy."""
-    return dtype.read(content)[0].item()
+    return None if dtype.is_text else dtype.read(content)[0].item()
 
 
 def reconstruct(*_: Any) -> Array:
@@ -92,7 +97,8 @@ def stand_ins(classes: frozenset[str]) -> list[Callable[..., Any] | tuple[Callab
 def plain(value: Any) -> Any:
     """A value with tensors in place of arrays."""
     if isinstance(value, Array):
-        return torch.from_numpy(np.array(value.value, value.value.dtype.newbyteorder("=")))
+        held = value.value
+        return None if held is None else torch.from_numpy(np.array(held, held.dtype.newbyteorder("=")))
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -20,6 +20,7 @@ _WRAPPERS = frozenset({"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_
 # What profilers (thop) and averages (torch.optim.swa_utils) count in buffers.
 _COUNTERS = ("total_ops", "total_params", "n_averaged")
 _AVERAGED = ("ema", "average", "shadow", "swa")
+_NO_WEIGHTS = ("optim", "exp_avg", "grad", "momentum")
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,24 @@ def networks(content: Any, mark: str) -> list[Network]:
     """
     found = []
     for place, table in tables(content):
-        named = {_plain(key): value for key, value in table.items() if key.rpartition(".")[2] not in _COUNTERS}
-        prefixes = [key.removesuffix(mark) for key in named if key == mark or key.endswith(f".{mark}")]
-        for prefix in prefixes:
-            inside = {key.removeprefix(prefix): v for key, v in named.items() if key.startswith(prefix)}
-            found.append(Network(f"{place}.{prefix}".strip("."), inside))
-    return sorted(found, key=lambda each: not any(word in each.place.lower() for word in _AVERAGED))
+        first: Weights = {}
+        last: Weights = {}
+        for key, value in table.items():
+            if key.rpartition(".")[2] not in _COUNTERS:
+                first.setdefault(_plain(key), value)
+                last[_plain(key)] = value
+        # The same names with and without a wrapper's are two networks in one table.
+        for named in (first, last)[: 1 + any(first[key] is not last[key] for key in first)]:
+            prefixes = [key.removesuffix(mark) for key in named if key == mark or key.endswith(f".{mark}")]
+            for prefix in prefixes:
+                inside = {key.removeprefix(prefix): v for key, v in named.items() if key.startswith(prefix)}
+                found.append(Network(f"{place}.{prefix}".strip("."), inside))
+    return sorted(found, key=lambda each: _rank(each.place.lower()))
+
+
+def _rank(place: str) -> int:
+    """Averages, then others, then what optimizers keep by the names of the weights."""
+    return 2 * any(word in place for word in _NO_WEIGHTS) + (not any(word in place for word in _AVERAGED))
 
 
 def tables(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Weights]]:
@@ -77,6 +90,23 @@ def refuse_views(file: Path, table: Weights) -> Weights:
             raise ModelFileError(f"{file}: the tensor {key[:60]!r} claims to hold {size} bytes, and has {held}")
     # Strides of a side of one are any number in damaged files, and count as contiguous.
     return {key: value.contiguous().as_strided(value.shape, _strides(value)) for key, value in table.items()}
+
+
+def as_weight(dtype: torch.dtype, key: str, value: Tensor) -> Tensor:
+    """A tensor in the network's arithmetic.
+
+    Raises:
+        RuntimeError: whole numbers for weights, as quantized ones without their scales; values that are not finite; or
+            variances below zero, of which the network would make NaN.
+    """
+    if dtype.is_floating_point and not value.is_floating_point():
+        raise RuntimeError(f"{key} holds {value.dtype}, expected floating-point numbers")
+    given = value.to(dtype)
+    if dtype.is_floating_point and not torch.isfinite(given).all():
+        raise RuntimeError(f"{key} holds values that are not finite numbers")
+    if key.endswith("running_var") and (given < 0).any():
+        raise RuntimeError(f"{key} holds variances below zero")
+    return given
 
 
 def _strides(value: Tensor) -> tuple[int, ...]:
