@@ -170,7 +170,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("one branch", {"state_dict": TINY3D | {"fc.weight": ZERO}}, "weights of one branch, tiny3d: `train --weights-3d`"),
     ("another network", {"state_dict": {"fc.weight": ZERO}}, "another network: it has no conv_final.weight"),
     ("nothing", {"epoch": 1}, "holds 1 entries .* no table of named tensors"),
-    ("an object", {"state_dict": BASE, "model": Own()}, r"\(.*test_release_format\.Own\): refused.*save `model\.state"),
+    ("an object", {"state_dict": BASE, "model": Own()}, r"\(.*test_release_format\.Own\): refused.*`model\.state"),
     ("three classes", {"state_dict": official(40)}, "has 3 classes, those of no official data set: .* --labels a,b,c"),
     ("no anchors", {"state_dict": official(43)}, "43 output channels, which 5 anchors do not divide"),
     ("sparse", {"state_dict": BASE | {"module.cfam.sc.gamma": torch.ones(1).to_sparse()}}, "expected plain numbers"),
