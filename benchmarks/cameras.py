@@ -135,17 +135,15 @@ def runs(model: str | Path, seconds: float, fps: float, every_s: float, clips: S
         for each in cameras:
             stack.enter_context(each.camera)
         files, threads = open_files(), threading.active_count()
-        watch, tubes = Watch(), Counter[str]()
-        failures = _watched(cameras, model, seconds, every_s, watch, tubes)
-        print(f"{watch.seen} pictures, {watch.detections} detections, {sum(tubes.values())} tubes ended")
+        watch = Watch()
+        failures = _watched(cameras, model, seconds, every_s, watch)
+        print(f"{watch.seen} pictures, {watch.detections} detections, {watch.tubes_ended} tubes ended")
         failures += watch.growth(drift=0.02)
         failures += left_over(files, threads, watch.tubes)
     return failures
 
 
-def _watched(
-    cameras: Sequence[Faulty], model: str | Path, seconds: float, every_s: float, watch: Watch, tubes: Counter[str]
-) -> list[str]:
+def _watched(cameras: Sequence[Faulty], model: str | Path, seconds: float, every_s: float, watch: Watch) -> list[str]:
     over, counted, looks = threading.Event(), Counter[str](), 0
     with StreamPool.open(model, confidence=SHOWN, threads=2) as pool:
         for index, each in enumerate(cameras):
@@ -160,7 +158,7 @@ def _watched(
             watch.detections += len(result.detections)
             linkers[name].push(result.detections)
             for tube in linkers[name].finished():
-                tubes[name] += 1
+                watch.tubes_ended += 1
                 watch.tubes.append(weakref.ref(tube))
             if time.monotonic() - start > seconds * (looks + 1) / 60:
                 looks += 1
