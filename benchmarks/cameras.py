@@ -34,8 +34,8 @@ WIDTH, HEIGHT = 320, 240  # of the people below
 WRAP = 1 << 16  # of the numbers
 PAGE = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>no camera</html>"
 FAULTS = ("dies", "stalls", "lies", "other size", "damaged")
-FAULT_S = 5.0  # longer than the time-out of a source
-COMES_BACK_S = 25.0  # after a fault: the longest delay between two tries, the time-outs of one, and a busy machine
+LONGER_S = 3.0  # than the time-out of a source: how long a fault lasts
+COMES_BACK_S = 30.0  # after a fault, and the time-out twice: the longest delay between two tries, and a busy machine
 
 
 class Faulty:
@@ -106,27 +106,32 @@ class Faulty:
         self.last, self.numbers, self.seen_at = number, self.numbers + 1, time.monotonic()
 
 
-def breaks(cameras: Sequence[Faulty], every_s: float, over: threading.Event, seed: int) -> Counter[str]:
+def breaks(
+    cameras: Sequence[Faulty], every_s: float, timeout_s: float, over: threading.Event, seed: int
+) -> Counter[str]:
     """One fault after the other in all cameras but the first, until it is over; how many of each kind there were.
 
     The end of the last one is waited for: after `over` every camera is whole.
     """
-    rng, counted = np.random.default_rng(seed), Counter[str]()
-    while not over.wait(max(0.0, every_s - FAULT_S)):
+    rng, counted, lasts_s = np.random.default_rng(seed), Counter[str](), timeout_s + LONGER_S
+    comes_s = COMES_BACK_S + 2 * timeout_s
+    while not over.wait(max(0.0, every_s - lasts_s)):
         each, fault = cameras[1 + int(rng.integers(len(cameras) - 1))], FAULTS[int(rng.integers(len(FAULTS)))]
         each.begin(fault)
-        time.sleep(FAULT_S)
+        time.sleep(lasts_s)
         each.end(fault)
         counted[fault] += 1
         began = time.monotonic()
-        while each.seen_at < began and time.monotonic() < began + COMES_BACK_S:
+        while each.seen_at < began and time.monotonic() < began + comes_s:
             time.sleep(0.05)
         if each.seen_at < began:
-            each.wrong[f"did not come back within {COMES_BACK_S:g} s of the end of {fault!r}"] += 1
+            each.wrong[f"did not come back within {comes_s:g} s of the end of {fault!r}"] += 1
     return counted
 
 
-def runs(model: str | Path, seconds: float, fps: float, every_s: float, clips: Sequence[Sequence[Frame]]) -> list[str]:
+def runs(
+    model: str | Path, seconds: float, fps: float, every_s: float, timeout_s: float, clips: Sequence[Sequence[Frame]]
+) -> list[str]:
     """Four cameras through a pool for so long; what was wrong."""
     with StreamPool.open(model, threads=2) as pool:  # what libraries open once they open here
         pool.push("first", np.zeros((48, 64, 3), np.uint8)).result()
@@ -136,7 +141,7 @@ def runs(model: str | Path, seconds: float, fps: float, every_s: float, clips: S
             stack.enter_context(each.camera)
         files, threads = open_files(), threading.active_count()
         watch = Watch()
-        failures = _watched(cameras, model, seconds, every_s, watch)
+        failures = _watched(cameras, model, seconds, every_s, timeout_s, watch)
         print(f"{watch.seen} pictures, {watch.detections} detections, {watch.tubes_ended} tubes ended")
         failures += watch.growth(drift=0.02)
         failures += left_over(files, threads, watch.tubes)
@@ -147,9 +152,11 @@ def _watched(cameras: Sequence[Faulty], model: str | Path, seconds: float, every
     over, counted, looks = threading.Event(), Counter[str](), 0
     with StreamPool.open(model, confidence=SHOWN, threads=2) as pool:
         for index, each in enumerate(cameras):
-            pool.add(str(index), each.camera.url)
+            pool.add(str(index), each.camera.url, timeout_s=timeout_s)
         linkers = {str(index): OnlineLinker() for index in range(len(cameras))}
-        breaker = threading.Thread(target=lambda: counted.update(breaks(cameras, every_s, over, seed=0)), daemon=True)
+        breaker = threading.Thread(
+            target=lambda: counted.update(breaks(cameras, every_s, timeout_s, over, seed=0)), daemon=True
+        )
         breaker.start()
         start = time.monotonic()
         for name, result in pool:
@@ -185,12 +192,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--fps", type=float, default=10.0, help="of each camera")
     parser.add_argument("--every", type=float, default=30.0, help="seconds from one fault to the next")
+    parser.add_argument("--timeout", type=float, default=2.0, help="seconds; longer on a busy machine")
     parser.add_argument("--model", help="by default yowo-lite exported for 64x64, which needs the extra export")
     parser.add_argument("--videos", type=Path, default=DATA / "ucf24", help="of people")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or small_lite(Path(folder) / "lite64.onnx")
-        failures = runs(model, given.seconds, given.fps, given.every, people(given.videos))
+        failures = runs(model, given.seconds, given.fps, given.every, given.timeout, people(given.videos))
     print("nothing grew, nothing was lost" if not failures else "\n".join(failures))
     sys.exit(bool(failures))
 
