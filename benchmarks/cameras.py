@@ -148,7 +148,9 @@ def runs(
     return failures
 
 
-def _watched(cameras: Sequence[Faulty], model: str | Path, seconds: float, every_s: float, watch: Watch) -> list[str]:
+def _watched(
+    cameras: Sequence[Faulty], model: str | Path, seconds: float, every_s: float, timeout_s: float, watch: Watch
+) -> list[str]:
     over, counted, looks = threading.Event(), Counter[str](), 0
     with StreamPool.open(model, confidence=SHOWN, threads=2) as pool:
         for index, each in enumerate(cameras):
