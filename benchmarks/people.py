@@ -1,6 +1,7 @@
 """How many people a model finds, whatever they do: `python -m benchmarks.people DATA [MODEL ...] [--every N]`.
 
-DATA is the folder of UCF101-24, or a data.json, of which the test videos are judged as far as their files are there.
+DATA is the folder of UCF101-24, or a data.json, of which the test videos are judged as far as their files are there; in
+a video without any box, every frame is judged: all boxes there are false.
 A person is found where a box of any class overlaps the true one by an IoU of 0.5: in single frames above some scores,
 and as `detect` shows people by the model's default. A false box overlaps no true one; it may still be on an unlabelled
 person. The second table has the actions that are shown of the people found, and `--picture FILE.png` draws both.
@@ -14,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from benchmarks.steadiness import shown
-from yowo_deploy.arrays import Float
+from yowo_deploy.arrays import Float, Int
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.boxes import Detections, iou_matrix
@@ -80,7 +82,7 @@ def judge(
     by_default = shown(outputs, size_wh, spec, DetectorOptions())
     sums = dict.fromkeys([*map(str, SCORES), DEFAULT], Found(0, 0, 0, 0))
     named: Counter[str] = Counter()
-    for frame in video.annotated_frames()[::every].tolist():
+    for frame in _judged(video)[::every].tolist():
         if frame < len(outputs):
             boxes, class_id = video.at(frame)
             truth, others = boxes[class_id != ignored], boxes[class_id == ignored]
@@ -88,6 +90,10 @@ def judge(
                 sums[name] += count(found.xyxy, truth, others)
             named.update(spec.labels[each] for each in actions(by_default[frame], truth))
     return sums, named
+
+
+def _judged(video: AnnotatedVideo) -> Int:
+    return video.annotated_frames() if video.tubes else np.arange(video.frames)
 
 
 def actions(found: Detections, truth_xyxy: Float) -> list[int]:
@@ -108,7 +114,7 @@ def detections(
 
 def raw_outputs(backend: Backend, video: AnnotatedVideo) -> tuple[list[Float], tuple[int, int]]:
     """The network's output for every frame up to the last annotated one; the size that boxes are measured in."""
-    last, buffer, outputs = int(video.annotated_frames()[-1]), ClipBuffer(backend.spec), []
+    last, buffer, outputs = int(_judged(video)[-1]), ClipBuffer(backend.spec), []
     with open_video(video.path, allow_damaged=True) as reader:
         for frame, _ in zip(reader, range(last + 1), strict=False):
             outputs.append(backend.infer(buffer.push(preprocess(frame, backend.spec))[None])[0])
