@@ -92,6 +92,10 @@ def test_a_file_that_claims_more_than_it_has_is_refused(moov: bytes, tmp_path: P
         open_video(written(tmp_path, moov))
 
 
+def test_few_samples_may_be_missing_of_a_file_that_was_cut_off(tmp_path: Path) -> None:
+    refuse_absurd_tables(written(tmp_path, header(10_000)))
+
+
 def test_an_edit_list_that_shows_a_video_thousands_of_times_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="200000 frames by an edit list of 100, which it cannot hold"):
         open_video(written(tmp_path, header(100, 2000), pictures=100))
