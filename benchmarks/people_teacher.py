@@ -43,10 +43,9 @@ class Teacher:
 
     Args:
         package: folder of the unpacked npm package.
-        possible: score above which something may be a person.
     """
 
-    def __init__(self, package: Path, possible: float = POSSIBLE) -> None:
+    def __init__(self, package: Path) -> None:
         listed = (package / f"{ASSETS}_loader.js").read_text(encoding="utf-8")
         found = re.search(rf'"[^"]*{re.escape(MODEL)}",\s*"start":\s*(\d+),\s*"end":\s*(\d+)', listed)
         if found is None:
@@ -56,14 +55,14 @@ class Teacher:
             file = Path(folder) / MODEL
             file.write_bytes(weights)
             self._request = openvino.Core().compile_model(file, "CPU").create_infer_request()
-        self._anchors, self._possible = anchors(), possible
+        self._anchors = anchors()
 
     def __call__(self, frame_bgr: Frame) -> tuple[Float, Float]:
-        """(N, 4) corners in pixels, and (N,) scores above `possible`, best first."""
+        """(N, 4) corners in pixels, and (N,) scores above `POSSIBLE`, best first."""
         rgb = cv2.cvtColor(cv2.resize(frame_bgr, (SIDE, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
         boxes, classes = self._request.infer([rgb[None].astype(np.float32) / 127.5 - 1]).values()
         scores = 1 / (1 + np.exp(-classes[0, :, PERSON]))
-        rows = np.flatnonzero(scores > self._possible)
+        rows = np.flatnonzero(scores > POSSIBLE)
         step = boxes[0, rows] / VARIANCE
         centre, sides = self._anchors[rows, :2], self._anchors[rows, 2:]
         yx, hw = centre + step[:, :2] * sides, np.exp(step[:, 2:]) * sides

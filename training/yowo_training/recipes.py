@@ -204,10 +204,6 @@ _LITE_ACTORS = replace(
 # small: of 636, 66 % were found at an IoU of 0.5 and 94 % at 0.3.
 _LITE_BOXES = replace(_LITE_ACTORS, name="yowo-lite+boxes", loss=replace(_LITE.loss, coordinates=6.0))
 
-# yowo-deploy train jhmdb21 --data DIR --recipe yowo-lite+scenes --start default --people people.json
-#     --silhouettes silhouettes.npz --minutes 65 --held-out 0 --seed 10 -o runs/scenes10
-_LITE_SCENES = replace(_LITE_ACTORS, name="yowo-lite+scenes", colour=0.5, loss=replace(_LITE.loss, coordinates=2.5))
-
 # Three branches: colour of the key frame, colour of the clip, and its flow (paper, section 4.3). Not trained at length.
 _FLOW = replace(
     _LITE,
@@ -277,7 +273,7 @@ _BY_DATASET = (
     ),
 )
 
-_ALL = (_LITE, _LITE_PEOPLE, _LITE_ACTORS, _LITE_BOXES, _LITE_SCENES, _FLOW, _TINY, _TINY_FLOW, *_TABLE_2, *_BY_DATASET)
+_ALL = (_LITE, _LITE_PEOPLE, _LITE_ACTORS, _LITE_BOXES, _FLOW, _TINY, _TINY_FLOW, *_TABLE_2, *_BY_DATASET)
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
