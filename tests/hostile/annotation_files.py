@@ -95,7 +95,7 @@ def _cvat() -> Iterator[Case]:
             verdict = "" if field == "size" and number != "x" else "|expected|invalid|size|frames"
             yield "cvat", f"{field} {number[:20]}", task(box.format(0, 1), meta=f"<{outer}>{inside}</{outer}>"), verdict
     yield "cvat", "step of nothing", task(box.format(0, 1), meta="<frame_filter>step=0</frame_filter>"), ""
-    yield "cvat", "track of a huge number", task(box.format(0, 1), track=f'id="{HUGE}" label="walk"'), "no number"
+    yield "cvat", "track of a huge number", task(box.format(0, 1), track=f'id="{HUGE}" label="walk"'), "not a number"
     yield "cvat", "escape codes in a label", task(box.format(0, 1), track='id="0" label="&#27;[2J"'), "trusted"
     yield "cvat", "c1 codes in a label", task(box.format(0, 1), track='id="0" label="&#155;2J"'), "rename"
     laughs = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;"><!ENTITY c "&b;&b;">]><annotations>&c;</annotations>'

@@ -111,7 +111,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
         fields = dict(reversed(item)) if isinstance(item, list) else {}  # the first of each counts
         number = str(fields.get("id", fields.get("label_id", "")))
         if not number.isdecimal() or not 1 <= int(number) <= 100_000:
-            raise DatasetError(f"{file}: an item has no id, or an id below 1")
+            raise DatasetError(f"{file}: an item has no id from 1 to 100,000")
         name = str(fields.get("display_name") or fields.get("name") or number)  # a name may be a code, /m/01g317
         if found.setdefault(int(number), name) != name:
             raise DatasetError(f"{file}: id {number} is {found[int(number)]!r} and {name!r}")

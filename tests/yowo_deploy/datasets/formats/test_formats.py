@@ -267,7 +267,7 @@ def test_label_maps_name_classes_by_id_and_a_class_without_a_name_is_called_by_i
     (tmp_path / "map.pbtxt").write_text(items)
     assert from_ava(tmp_path, "a,1,0,0,1,1,3,0\n", labels=None).classes == ("walk", "2", 'put "}" down')
     for broken, expected in (
-        ('item { name: "walk" }', "an item has no id, or an id below 1"),
+        ('item { name: "walk" }', "an item has no id from 1 to 100,000"),
         ("walk", "not protobuf text"),
         ("# none", "names no class"),
     ):
