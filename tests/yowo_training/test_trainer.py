@@ -521,7 +521,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(dataset: Dat
 
 @pytest.mark.parametrize(("minutes", "epochs"), [(0.0, 5), (-1.0, 5), (None, 0)])
 def test_a_run_without_time_is_refused(minutes: float | None, epochs: int) -> None:
-    with pytest.raises(InputError, match="needs time"):
+    with pytest.raises(InputError, match="needs --minutes or --epochs above 0"):
         Budget(minutes, epochs)
 
 

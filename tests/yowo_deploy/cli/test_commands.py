@@ -375,7 +375,7 @@ def test_features_are_kept_and_heard_by_evaluate_and_detect(
     assert json.loads(run("evaluate", checkpoint, *arguments).stdout)["frames"] > 0
     bank = tmp_path / f"{video.stem}.npz"
     shutil.copy(bank, tmp_path / f"{videos[1].stem}.npz")
-    assert "of another video" in str(run("evaluate", checkpoint, *arguments).exception)
+    assert "made from another video" in str(run("evaluate", checkpoint, *arguments).exception)
     found = [
         run("detect", video, "--model", checkpoint, "--json", "-", "--conf", 0, *more).stdout.splitlines()
         for more in ((), ("--features", bank), ("--features", tmp_path))
