@@ -72,6 +72,13 @@ def test_a_table_of_others_is_named(wrong: dict[str, Any], tmp_path: Path) -> No
         find(tmp_path, boxes=True) if "boxes" in wrong else find(tmp_path, zones=[parse_zone(LEFT)])
 
 
+def test_a_table_of_a_few_kB_with_many_rows_is_refused(archive: Path, tmp_path: Path) -> None:
+    table = pyarrow.concat_tables([parquet.read_table(archive / "tubes.parquet").slice(0, 1)] * 200_000)
+    parquet.write_table(table.combine_chunks(), tmp_path / "tubes.parquet")
+    with pytest.raises(InputError, match="claims 200000 rows in"):
+        find(tmp_path)
+
+
 LEFT, RIGHT = "left=0,0,0.5,0,0.5,1,0,1", "right=0.5,0,1,0,1,1,0.5,1"
 
 
