@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -163,12 +162,7 @@ def _watched(
         start = time.monotonic()
         for name, result in pool:
             cameras[int(name)].look(result.frame)
-            watch.seen += 1
-            watch.detections += len(result.detections)
-            linkers[name].push(result.detections)
-            for tube in linkers[name].finished():
-                watch.tubes_ended += 1
-                watch.tubes.append(weakref.ref(tube))
+            watch.saw(result.detections, linkers[name])
             if time.monotonic() - start > seconds * (looks + 1) / 60:
                 looks += 1
                 watch.look()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tests.local_camera import LocalCamera, number_in
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Engine, check_clips
-from yowo_deploy.boxes import Tube
+from yowo_deploy.boxes import Detections, Tube
 from yowo_deploy.detector import Detector
 from yowo_deploy.postprocess.linker import OnlineLinker
 from yowo_deploy.spec import ModelSpec
@@ -102,19 +102,13 @@ def runs_long(
             frames = repeated(clips, number) if clips else scenes(number)
             pool.add(name, watch.watched(islice(frames, count // STREAMS)))
         for name, result in pool:
-            watch.seen += 1
-            watch.detections += len(result.detections)
-            linkers[name].push(result.detections)
-            for tube in linkers[name].finished():
-                watch.tubes_ended += 1
-                watch.tubes.append(weakref.ref(tube))
+            watch.saw(result.detections, linkers[name])
             if watch.seen % max(1, count // looks) == 0:
                 watch.look()
         failures = [f"stream {name}: {error!r}" for name, error in pool.errors.items()]
     if watch.seen != count // STREAMS * STREAMS or not watch.detections or not watch.tubes_ended:
         seen = f"{watch.detections} detections and {watch.tubes_ended} tubes that ended"
         failures.append(f"{watch.seen} of {count} frames came through, with {seen}")
-    tube = None  # the last one is held by its name
     return failures + watch.growth(drift) + left_over(files, threads, watch.tubes)
 
 
@@ -134,6 +128,15 @@ class Watch:
             self.frames.append(weakref.ref(frame))
             yield frame
             del frame
+
+    def saw(self, detections: Detections, linker: OnlineLinker) -> None:
+        """Count a frame's detections, and the tubes that its stream's linker ends with them."""
+        self.seen += 1
+        self.detections += len(detections)
+        linker.push(detections)
+        for tube in linker.finished():
+            self.tubes_ended += 1
+            self.tubes.append(weakref.ref(tube))
 
     def look(self) -> None:
         """Take stock and print it."""

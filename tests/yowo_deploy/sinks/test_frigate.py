@@ -85,12 +85,12 @@ def test_each_event_is_created_and_ended_once(made_up: MadeUp) -> None:
 
 
 def test_an_unknown_camera_is_one_line_and_its_ends_are_not_sent(made_up: MadeUp) -> None:
-    told: list[str] = []
+    notes: list[str] = []
     with Receiver(StandIn("other")) as receiver:
-        with FrigateSink(receiver.url + "/api/", "door", quick(), told.append) as sink:
+        with FrigateSink(receiver.url + "/api/", "door", quick(), notes.append) as sink:
             write(sink, made_up(0, {0: [0.9, 0, 0]}), made_up(1, {1: [0.9, 0, 0]}))
         assert len(receiver.got) == 2 and sink.counts == {"refused": 4}
-    assert told == [f"Frigate {receiver.url}: a message was refused: status 404"]
+    assert notes == [f"Frigate {receiver.url}: a message was refused: status 404"]
 
 
 def test_what_failed_for_a_while_is_created_once_and_ended(made_up: MadeUp) -> None:
@@ -111,35 +111,35 @@ def test_what_failed_for_a_while_is_created_once_and_ended(made_up: MadeUp) -> N
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b"{}"])
 def test_another_server_is_named(body: bytes, made_up: MadeUp) -> None:
-    told: list[str] = []
+    notes: list[str] = []
     with (
         Receiver(lambda *_: Answer(200, body)) as receiver,
-        FrigateSink(receiver.url, "door", quick(), told.append) as sink,
+        FrigateSink(receiver.url, "door", quick(), notes.append) as sink,
     ):
         write(sink, made_up(0, {0: [0.9, 0, 0]}))
-    assert "the answer has no event_id, is this the address of Frigate?" in told[0]
+    assert "the answer has no event_id, is this the address of Frigate?" in notes[0]
 
 
 @pytest.mark.parametrize(("camera", "event"), [("\udcff", "a"), ("door", "\ud800")])
 def test_halves_of_characters_in_names_end_no_thread(camera: str, event: str, made_up: MadeUp) -> None:
-    answer, told = json.dumps({"event_id": event}).encode(), list[str]()
+    answer, notes = json.dumps({"event_id": event}).encode(), list[str]()
     with Receiver(lambda *_: Answer(200, answer)) as receiver:
-        with FrigateSink(receiver.url, camera, quick(), told.append) as sink:
+        with FrigateSink(receiver.url, camera, quick(), notes.append) as sink:
             write(sink, made_up(0, {0: [0.9, 0, 0]}))
-        assert sink.counts == {"sent": 2} and not told
+        assert sink.counts == {"sent": 2} and not notes
         assert len(receiver.got) == 2
 
 
 def test_the_camera_is_made_of_the_source_and_no_secret_is_shown(made_up: MadeUp) -> None:
-    stand_in, told = StandIn("yard.avi"), list[str]()
+    stand_in, notes = StandIn("yard.avi"), list[str]()
     with Receiver(stand_in) as receiver:
         url = receiver.url.replace("//", f"//user:{CANARY}@")
-        with FrigateSink(url, None, quick(), told.append) as sink:
+        with FrigateSink(url, None, quick(), notes.append) as sink:
             write(sink, made_up(0, {0: [0.9, 0, 0]}))
             assert CANARY not in repr([sink, vars(sink), vars(sink._frigate)])
-        with FrigateSink(url, CANARY[:0] or "elsewhere", quick(), told.append) as sink:
+        with FrigateSink(url, CANARY[:0] or "elsewhere", quick(), notes.append) as sink:
             write(sink, made_up(0, {0: [0.9, 0, 0]}))
-    assert len(stand_in.events) == 1 and told and CANARY not in "".join(told)
+    assert len(stand_in.events) == 1 and notes and CANARY not in "".join(notes)
     with pytest.raises(InputError, match="the address of Frigate is not an address"):
         FrigateSink("frigate:5000")
 
