@@ -32,7 +32,7 @@ from benchmarks.precision import plain_export
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.timing import bench_calls, median_interval, model_call
-from yowo_deploy.diagnostics.system_info import describe_machine, in_words
+from yowo_deploy.diagnostics.system_info import describe_machine, in_words, instructions
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.video.reader import open_video
@@ -111,18 +111,28 @@ def environment(folder: Path, *wheels: str) -> str:
 def inference_calls(checkpoint: Checkpoint, folder: Path) -> dict[str, Call]:
     """A call a clip, or a frame of a stream; the plain export comes first."""
     opened = partial(open_model, threads=THREADS)
+    streamed = partial(opened, "default", "openvino", streaming="one")
+    in_bf16: dict[str, Call] = {}
+    if "bf16" in instructions():
+        in_bf16 = {
+            "ours, OpenVINO in bf16": model_call(opened(folder / "fp32.onnx", "openvino", precision="bf16")),
+            "ours, INT8 and bf16 on OpenVINO": model_call(opened(folder / "int8.onnx", "openvino", precision="bf16")),
+            "ours, frame by frame on OpenVINO in bf16": model_call(streamed(precision="bf16")),
+        }
     return {
         PLAIN: by_onnxruntime(folder / "plain.onnx", checkpoint.spec.clip_shape),
         "PyTorch, eager": model_call(TorchBackend.of(checkpoint)),
         "PyTorch, torch.compile": compiled(checkpoint),
         "plain export, OpenVINO's converter": converted(folder / "plain.onnx", checkpoint.spec.clip_shape),
+        "plain export, OpenVINO's converter, float32": converted(
+            folder / "plain.onnx", checkpoint.spec.clip_shape, INFERENCE_PRECISION_HINT="f32"
+        ),
         "plain export, NNCF INT8 on OpenVINO": converted(folder / "nncf.xml", checkpoint.spec.clip_shape),
         "ours, ONNX Runtime": model_call(opened(folder / "fp32.onnx", "onnxruntime")),
         "ours, OpenVINO": model_call(opened(folder / "fp32.onnx", "openvino")),
         "ours, INT8 on OpenVINO": model_call(opened(folder / "int8.onnx", "openvino")),
-        "ours, frame by frame on OpenVINO": model_call(
-            open_model("default", "openvino", streaming="one", threads=THREADS)
-        ),
+        "ours, frame by frame on OpenVINO": model_call(streamed()),
+        **in_bf16,
     }
 
 
@@ -135,10 +145,10 @@ def by_onnxruntime(path: Path, shape: tuple[int, ...]) -> Call:
     return partial(session.run, None, {session.get_inputs()[0].name: clip})
 
 
-def converted(path: Path, shape: tuple[int, ...]) -> Call:
-    """As OpenVINO's users do it, with its own precision and threads."""
+def converted(path: Path, shape: tuple[int, ...], **settings: str) -> Call:
+    """As OpenVINO's users do it; without settings it takes bf16 by itself where the CPU has it."""
     model = ov.convert_model(path) if path.suffix == ".onnx" else ov.Core().read_model(path)
-    request = ov.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": THREADS}).create_infer_request()
+    request = ov.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": THREADS, **settings}).create_infer_request()
     clip = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
     return partial(request.infer, [clip])
 

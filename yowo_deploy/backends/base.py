@@ -143,9 +143,10 @@ def check_clips(clips: Planes, spec: ModelSpec, batch: int | None = None) -> Pla
         batch: how many there must be; None for any number.
 
     Raises:
-        InputError: the shape is not (B, 3, T, H, W) of the spec; or one of the two is of bytes, and the other not.
+        InputError: the shape is not (B, 3, T, H, W) of the spec, B at least 1; or one
+            of the two is of bytes, and the other not.
     """
-    if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape or batch not in (None, len(clips)):
+    if clips.ndim != 5 or clips.shape[1:] != spec.clip_shape or not len(clips) or batch not in (None, len(clips)):
         sides = ", ".join(map(str, spec.clip_shape))
         raise InputError(f"clips have shape {clips.shape}, expected ({batch or 'batch'}, {sides})")
     if (spec.input_type == "uint8") != (clips.dtype == np.uint8):

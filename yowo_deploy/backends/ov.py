@@ -96,9 +96,17 @@ class _Session:
         with self._door():
             self._model = core.read_model(model=file.model_bytes())
         self.inputs, self.outputs = _shapes(self._model.inputs), _shapes(self._model.outputs)
+        self._open_batch = not self.spec.streaming and self._model.inputs[0].partial_shape.is_dynamic
 
     @cached_property
     def compiled(self) -> ov.CompiledModel:
+        """Of clips: for one, where the file leaves open how many there are.
+
+        For a number that it does not know OpenVINO prepares less: the default model took 1.3 times as long in float32,
+        1.8 times in bf16, and four clips at once as long as one after the other (AVX-512, CPU time of one thread).
+        """
+        if self._open_batch:
+            self._model.reshape({self._model.inputs[0].any_name: [1, *self.spec.clip_shape]})
         return self._compile(self._model)
 
     @cached_property
@@ -117,7 +125,15 @@ class _Session:
     def make_call(self) -> Call:
         """See `Session.make_call`."""
         request = self.compiled.create_infer_request()
-        return lambda clips: np.array(request.infer([ov.Tensor(clips, shared_memory=True)])[0], np.float32)
+
+        def run(clips: Planes) -> Float:
+            return np.array(request.infer([ov.Tensor(clips, shared_memory=True)])[0], np.float32)
+
+        return lambda clips: np.concatenate([run(each) for each in self._each(clips)])
+
+    def _each(self, clips: Planes) -> list[Planes]:
+        """As many of these clips at once as `compiled` takes."""
+        return [clips[place : place + 1] for place in range(len(clips))] if self._open_batch else [clips]
 
     def make_step(self) -> _Step:
         """See `Session.make_step`."""
@@ -127,9 +143,11 @@ class _Session:
         """See `Session.values`."""
         compiled = self.compiled
         wanted = {name: output for output in compiled.outputs for name in output.names if name in set(names)}
-        request = compiled.create_infer_request()
-        request.infer([clips])
-        return {name: np.array(request.get_tensor(output).data, np.float32) for name, output in wanted.items()}
+        request, found = compiled.create_infer_request(), []
+        for each in self._each(clips):
+            request.infer([each])
+            found.append({name: np.array(request.get_tensor(port).data, np.float32) for name, port in wanted.items()})
+        return {name: np.concatenate([each[name] for each in found]) for name in wanted}
 
 
 class _Step:

@@ -113,7 +113,8 @@ def test_an_engine_says_what_it_is_and_closes_twice(engine: str, file: Path, spe
 
 
 @pytest.mark.parametrize(
-    "wrong", ["batch is missing", "a frame too few", "a channel too many", "sides swapped", "no clip at all"]
+    "wrong",
+    ["batch is missing", "a frame too few", "a channel too many", "sides swapped", "no clip at all", "batch of none"],
 )
 def test_a_clip_of_another_shape_is_refused(wrong: str, opened: Backend, spec: ModelSpec) -> None:
     clips = clips_of(spec)
@@ -123,6 +124,7 @@ def test_a_clip_of_another_shape_is_refused(wrong: str, opened: Backend, spec: M
         "a channel too many": np.concatenate([clips, clips[:, :1]], axis=1),
         "sides swapped": clips.swapaxes(3, 4),
         "no clip at all": np.zeros(0, np.float32),
+        "batch of none": clips[:0],
     }
     with pytest.raises(InputError, match=r"expected \(batch, 3, 3, 4, 8\)"):
         opened.infer(shapes[wrong])

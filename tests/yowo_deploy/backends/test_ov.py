@@ -35,10 +35,13 @@ needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16")
 def make_file(onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path: Path) -> MakeFile:
     """Writes a network of two convolutions whose graph is of a precision, and whose spec says so."""
 
-    def make(precision: Any, seed: int = 0) -> Path:
+    def make(precision: Any, seed: int = 0, batch: int = 0) -> Path:
         nodes, weights = _graph(spec, precision, seed)
         model = onnx_model(spec.replace(precision=precision), nodes)
         model.graph.initializer.extend(weights)
+        if batch:
+            for port in (*model.graph.input, *model.graph.output):
+                port.type.tensor_type.shape.dim[0].dim_value = batch
         onnx.checker.check_model(model, full_check=True)
         path = tmp_path / f"{precision}_{seed}.onnx"
         path.write_bytes(model.SerializeToString())
@@ -100,7 +103,7 @@ def _quantized(kernel: Float, last: Float, strides: dict[str, Any], squeeze: Any
 
 
 def precisions(backend: Backend) -> set[str]:
-    """In which the convolutions were really computed; a batch that is not fixed is compiled when the first comes."""
+    """In which the convolutions were really computed."""
     backend.infer(clips_of(backend.spec))
     operations = backend._session.compiled.get_runtime_model().get_ops()  # type: ignore[attr-defined]
     told = [operation.get_rt_info() for operation in operations]
@@ -170,6 +173,22 @@ def test_a_cpu_without_bf16_says_so(
     monkeypatch.setattr(ov.ov, "Core", Old)
     with pytest.raises(InputError, match=f"this CPU has no bf16.*give --precision {others}$"):
         open_model(make_file(of_file), "openvino", precision=asked)
+
+
+def test_clips_of_an_open_batch_run_one_after_the_other(make_file: MakeFile, spec: ModelSpec) -> None:
+    clips = clips_of(spec)
+    with open_model(make_file("fp32"), "openvino") as backend:
+        assert backend._session.compiled.input(0).get_partial_shape().is_static  # type: ignore[attr-defined]
+        alone = np.concatenate([backend.infer(clips[:1]), backend.infer(clips[1:])])
+        assert np.array_equal(backend.infer(clips), alone)
+        values = backend.outputs(clips, ["hidden"])  # type: ignore[attr-defined]
+        assert all(len(value) == 2 for value in values.values())
+
+
+def test_a_file_with_a_fixed_batch_runs_it_at_once(make_file: MakeFile, spec: ModelSpec) -> None:
+    with open_model(make_file("fp32", batch=2), "openvino") as backend:
+        assert backend._session.compiled.input(0).shape[0] == 2  # type: ignore[attr-defined]
+        assert len(backend.infer(clips_of(spec))) == 2
 
 
 def test_what_was_compiled_is_kept_and_taken_again_by_the_same_model_alone(

@@ -139,9 +139,9 @@ class OpenVinoBackend final : public Backend {
       config.insert(ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
     if (options.threads > 0) config.insert(ov::inference_num_threads(options.threads));
     const std::shared_ptr<ov::Model> network = core.read_model(model, ov::Tensor());
-    parts_[1] = core.compile_model(network, "CPU", config);
-    const detail::Named inputs = shapes(parts_[1].inputs()), outputs = shapes(parts_[1].outputs());
+    const detail::Named inputs = shapes(network->inputs()), outputs = shapes(network->outputs());
     if (spec_.streaming) {
+      parts_[1] = core.compile_model(network, "CPU", config);
       keeping_ = Keeping::of(inputs, outputs, spec_, path);
       ov::OutputVector maps;
       for (const ov::Output<ov::Node>& each : network->outputs())
@@ -150,12 +150,14 @@ class OpenVinoBackend final : public Backend {
       return;
     }
     detail::check_shapes(inputs, outputs, spec_, path);
-    request_ = parts_[1].create_infer_request();
     const auto side = [](int length) { return static_cast<std::size_t>(length); };
     shape_ = {1, 3, side(spec_.clip_length), side(spec_.input_size[1]), side(spec_.input_size[0])};
+    network->reshape(ov::PartialShape(shape_));  // OpenVINO prepares less for a number of clips that it does not know
+    parts_[1] = core.compile_model(network, "CPU", config);
+    request_ = parts_[1].create_infer_request();
   }
 
-  static detail::Named shapes(const std::vector<ov::Output<const ov::Node>>& tensors) {
+  static detail::Named shapes(const ov::OutputVector& tensors) {
     detail::Named all;
     for (const auto& tensor : tensors) {
       detail::Shape shape;
