@@ -73,7 +73,7 @@ class Evaluation(Figures):
         videos: evaluated.
         videos_absent: test videos of the data set whose file is missing; they are left out.
         variants: by name, the figures of other scores of the same detections where tube scores were computed: "frame"
-            (every frame alone) and "whole tube" (of all its frames, later ones included: not causal).
+            (each frame by itself) and "whole tube" (of all its frames, later ones included: not causal).
         confusion: see `confusion_matrix`; None by AVA's rules.
     """
 
@@ -133,7 +133,7 @@ def evaluate(
     with open_model(model, **{"parallel": min(2, os.cpu_count() or 1), **options}) as backend:
         if backend.spec.labels != truth.labels:
             raise InputError(
-                f"{model} knows {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
+                f"{model} has {backend.spec.classes} classes ({', '.join(backend.spec.labels[:3])}, ...), "
                 f"{dataset} has {len(truth.labels)} ({', '.join(truth.labels[:3])}, ...)"
             )
         look_into = None
@@ -245,7 +245,7 @@ def evaluate_videos(
         look_into: what takes the place of `backend.infer` for a video, where a clip alone does not say it all.
         every: judge each video's first annotated frame and every N-th after it; 1 judges all.
         on_video: called when a video is done.
-        kept: where detections of every frame alone are written; what is in it already is not computed again.
+        kept: where detections of each frame by itself are written; what is in it already is not computed again.
         tube_scores: see `evaluate`.
 
     Raises:

@@ -363,5 +363,5 @@ def test_a_data_set_is_evaluated_in_one_call(
     assert (found.labels, found.videos, found.videos_absent) == (dataset.labels, 2, 0)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr("yowo_deploy.evaluation.open_model", lambda path, **options: Knowing(spec, 0))
-    with pytest.raises(InputError, match="knows 3 classes"):
+    with pytest.raises(InputError, match="has 3 classes"):
         evaluate("made-up.onnx", "synthetic", tmp_path, parallel=1)

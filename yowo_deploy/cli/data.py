@@ -110,7 +110,7 @@ def export_command(data: str, kind: str, output: str, overwrite: bool) -> None:
 
 @command.command("check")
 @click.argument("data", type=click.Path())
-@click.option("--fix", is_flag=True, help="Correct faults that can be meant in only one way, in DATA or in -o.")
+@click.option("--fix", is_flag=True, help="Correct unambiguous faults, in DATA or in -o.")
 @click.option("-o", "--output", type=click.Path(), help="Where --fix writes.  [default: DATA]")
 @click.option("--fast", is_flag=True, help="Decode nothing: trust the frame counts and rates of containers.")
 @overwrite_option

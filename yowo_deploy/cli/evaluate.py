@@ -68,7 +68,7 @@ def _figures(found: Figures) -> dict[str, Any]:
 def _show(found: Evaluation, title: str) -> None:
     rows = [(label, f"{100 * value:.2f}") for label, value in zip(found.labels, found.frame_map.per_class, strict=True)]
     show_table(title, ("class", "AP@0.5 %"), rows)
-    kinds: dict[str, Figures] = {"tube scores" if found.variants else "every frame alone": found}
+    kinds: dict[str, Figures] = {"tube scores" if found.variants else "each frame by itself": found}
     kinds |= {_KINDS[name]: figures for name, figures in found.variants.items()}
     columns = [_column(figures) for figures in kinds.values()]
     summary = [(name, *(column[name] for column in columns)) for name in columns[0]]
@@ -77,7 +77,7 @@ def _show(found: Evaluation, title: str) -> None:
     show_table("", ("figure", *kinds), summary)
 
 
-_KINDS = {"frame": "every frame alone", "whole tube": "whole tubes, not causal"}
+_KINDS = {"frame": "each frame by itself", "whole tube": "whole tubes, not causal"}
 
 
 def _column(found: Figures) -> dict[str, str]:

@@ -161,7 +161,7 @@ def _append(body: bytearray, chunk: bytes, unpack: zlib._Decompress | None, limi
     try:
         body += chunk if unpack is None else unpack.decompress(chunk, limit + 1 - before)
     except zlib.error as error:
-        raise Refusal(400, "the body is not what its Content-Encoding says") from error
+        raise Refusal(400, "the body does not match its Content-Encoding") from error
     grown = len(body) - before
     if unpack is not None and unpack.unused_data:  # zlib would keep all that comes behind its end
         del body[before:]

@@ -23,7 +23,7 @@ def test_the_card_has_the_hash_labels_and_thresholds_of_the_file() -> None:
     card, spec = path.with_suffix(".md").read_text(encoding="utf-8"), read_spec(path)
     assert re.findall(r"sha256 of the weights: `([0-9a-f]{64})`", card) == [spec.weights_sha256]
     by_class = [cells(card, label) for label in spec.labels]
-    for column, kind in enumerate(("along tubes", "every frame alone")):
+    for column, kind in enumerate(("along tubes", "each frame by itself")):
         mean = sum(row[column] for row in by_class) / len(by_class)
         assert abs(mean - cells(card, "frame-mAP@0.5")[column]) < 0.01, kind  # each is rounded to 0.005
     shown = re.search(r"appears above a score of ([\d.]+) and stays above an objectness of ([\d.]+)\)", card)
@@ -34,5 +34,5 @@ def test_the_card_has_the_hash_labels_and_thresholds_of_the_file() -> None:
 def test_the_readme_rounds_what_the_card_says(project_root: Path) -> None:
     card = model_path(DEFAULT).with_suffix(".md").read_text(encoding="utf-8")
     readme = (project_root / "README.md").read_text(encoding="utf-8")
-    for column, row in enumerate(("scores averaged along tubes, past frames only (the default)", "every frame alone")):
+    for column, row in enumerate(("scores averaged along tubes, past frames only (the default)", "each frame by itself")):
         assert cells(readme, row) == [round(cells(card, figure)[column], 1) for figure in FIGURES]

@@ -188,7 +188,7 @@ class VideoCheck:
             self._change(lambda tube: np.sort(tube.xyxy.reshape(-1, 2, 2), axis=1).reshape(-1, 4))
         elif leaving.mean() > MOST and (boxes[:, 2:] >= 2 * boxes[:, :2]).all():
             fault = f"{int(leaving.sum())} of {len(boxes)} boxes leave the picture"
-            remedy = "the file said corners where it was read as x y width height: import again"
+            remedy = "the file has corners, but was read as x y width height: import it again"
             self._say("error", "xywh", f"{fault}, and all fit if x1 y1 was added to x2 y2", remedy, row=0)
             return False
         return True
