@@ -136,7 +136,7 @@ def event_options(function: F) -> F:
             "--min-frames",
             default=8,
             type=click.IntRange(min=1),
-            help="Consecutive frames to start an event, the first above --on, all at least --off; below --off to end it.",
+            help="Consecutive frames that start an event (first above --on, none below --off) or end it (below --off).",
         ),
         click.option(
             "--zone", multiple=True, help="Zone: name=x,y,x,y,x,y, as fractions of the picture.  [repeatable]"

@@ -34,5 +34,7 @@ def test_the_card_has_the_hash_labels_and_thresholds_of_the_file() -> None:
 def test_the_readme_rounds_what_the_card_says(project_root: Path) -> None:
     card = model_path(DEFAULT).with_suffix(".md").read_text(encoding="utf-8")
     readme = (project_root / "README.md").read_text(encoding="utf-8")
-    for column, row in enumerate(("scores averaged along tubes, past frames only (the default)", "each frame by itself")):
+    for column, row in enumerate(
+        ("scores averaged along tubes, past frames only (the default)", "each frame by itself")
+    ):
         assert cells(readme, row) == [round(cells(card, figure)[column], 1) for figure in FIGURES]
