@@ -159,7 +159,7 @@ def _enlarged(result: Result) -> Result:
 
 
 def _accuracy_table(story: Story) -> TableText:
-    headers = ("frame-mAP@0.5 %, unseen videos", "2-D alone", "2-D + 3-D", "difference")
+    headers = ("frame-mAP@0.5 %, unseen videos", "2-D only", "2-D + 3-D", "difference")
     rows = [
         _accuracy_row(label, float(flat), float(both))
         for label, flat, both in zip(

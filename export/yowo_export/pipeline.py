@@ -211,7 +211,7 @@ def _rewrite(made: Path, path: Path, uint8_input: bool, batch: int | None, repor
     """Give a finished file its other input, and its batch."""
     if uint8_input:
         ours = made.with_name("bytes.onnx") if batch else path
-        reporter.message(f"normalising bytes itself it agrees to {export_uint8(made, ours):.1e} on ONNX Runtime")
+        reporter.message(f"with uint8 input, outputs agree to {export_uint8(made, ours):.1e} on ONNX Runtime")
         made = ours
     if batch:
         agrees = export_fixed_batch(made, path, batch)

@@ -193,5 +193,5 @@ def _moment(row: dict[str, Any]) -> Moment:
     numbers = [row[name] for name in FLAT if name not in ("source", "label")]
     texts = isinstance(row["source"], str) and isinstance(row["label"], str)
     if not (texts and all(map(math.isfinite, numbers)) and (boxes is None or np.isfinite(boxes).all())):
-        raise ValueError("a row without a name, or with a number that is none")
+        raise ValueError("a row without a name, or with a value that is not a number")
     return Moment(**{name: row[name] for name in FLAT}, boxes=boxes)

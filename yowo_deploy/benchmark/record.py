@@ -173,7 +173,7 @@ def _frames(model: Backend, video: Path, asked: _Settings, reporter: Reporter) -
     except InputError as error:
         if asked.batch == 1:
             raise
-        reporter.message(f"nothing is measured frame by frame: {error}")  # a plan may be for its batch alone
+        reporter.message(f"stages and --fps are not measured: {error}")  # a plan may be for its batch alone
         return [], None
     return stages, live
 

@@ -73,7 +73,7 @@ from yowo_deploy.diagnostics.nvidia_smi import find_gpus, last_line
 from yowo_deploy.diagnostics.probe_model import STRIDES, clip_kernel_answer
 clip, kernel, answer = (torch.from_numpy(array).to(sys.argv[2]) for array in clip_kernel_answer())
 if not torch.equal(torch.nn.functional.conv3d(clip, kernel, stride=STRIDES).squeeze(2), answer):
-    raise SystemExit("the answer is wrong")
+    raise SystemExit("the output is wrong")
 """
 _GOLDEN = """
 from yowo_deploy.model_files.default import model_path
@@ -205,7 +205,7 @@ def run_one_layer(path: str, backend: str, device: str) -> None:
     clip, _, answer = clip_kernel_answer()
     with open_model(path, backend, device) as opened:
         if not np.array_equal(opened.infer(clip), answer):
-            raise ModelFileError("the answer is wrong")
+            raise ModelFileError("the output is wrong")
 
 
 def write_video(path: str) -> None:

@@ -79,7 +79,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:MAX_NAME]!r} stands in it twice")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:MAX_NAME]!r} occurs twice")
     return found
 
 

@@ -97,7 +97,7 @@ class Access:
 def check_token(token: str) -> None:
     """Raise an InputError where a token is too short, or holds what a header cannot; "" is none."""
     if token and (len(token) < SHORTEST_TOKEN or re.fullmatch(r"[\w.~+/=-]+", token, re.ASCII) is None):
-        raise InputError(f"the token is too short or odd: expected {SHORTEST_TOKEN} or more letters and digits")
+        raise InputError(f"the token is too short or invalid: expected {SHORTEST_TOKEN} or more letters and digits")
 
 
 def _hostname(host: str) -> str:

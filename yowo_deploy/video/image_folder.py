@@ -48,7 +48,7 @@ class ImageFolder(Closing):
         first, last = numbers[0], numbers[-1]
         if len(set(numbers)) < len(numbers) or last - first + 1 != len(numbers):  # or one more makes up for one less
             raise VideoError(
-                f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: some are missing or doubled"
+                f"{self.path} holds {len(self._files)} pictures numbered {first} to {last}: missing or duplicate files"
             )
         self.frames_declared = len(self._files)
         height, width = self._read(self._files[0]).shape[:2]  # OpenCV itself refuses pictures of absurd size

@@ -134,7 +134,7 @@ def lower_model(
         judge = Judge(answers(ir.from_proto(work.proto), some), some)
         reporter.message(f"{judge.detections} detections on {len(some)} clips to compare with")
         if wish.max_drop is not None and not judge.detections:
-            raise InputError("nothing is detected on the calibration clips, so --max-drop cannot hold: give others")
+            raise InputError("no detections on the calibration clips, so --max-drop cannot be applied: give others")
         if wish.precision == "int8" and POLICIES[wish.target].half_rest:
             half = replace(work, wish=Wish("fp16", fused=wish.fused), prepared=work.proto)
             work.single, work.overflow = half.settle(judge, some)[0], half.overflow
@@ -167,7 +167,7 @@ def store_anew(
     """
     file = _source(source)
     if attention == "plain" and file.spec.precision == "bf16":
-        raise InputError(f"{source} is in bf16, which engines without the Attention node do not know: start from fp32")
+        raise InputError(f"{source} is in bf16, which engines without the Attention node cannot run: start from fp32")
     model = graph_of(file)
     model.metadata_props[GOLDEN_KEY] = golden_record(file.spec)
     model.metadata_props.pop(FORM_KEY, None)  # of the weights as they were

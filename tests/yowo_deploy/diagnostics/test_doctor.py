@@ -106,7 +106,7 @@ def test_a_wrong_answer_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
     doctor.run_one_layer(str(path), "onnxruntime", "cpu")
     clip, kernel, answer = clip_kernel_answer()
     monkeypatch.setattr(doctor, "clip_kernel_answer", lambda: (clip, kernel, answer + 2**-8))
-    with pytest.raises(ModelFileError, match="answer is wrong"):
+    with pytest.raises(ModelFileError, match="output is wrong"):
         doctor.run_one_layer(str(path), "onnxruntime", "cpu")
 
 

@@ -150,7 +150,7 @@ def test_a_rule_of_what_is_not_there_is_refused(rule: Rule, said: str) -> None:
 def test_a_file_that_says_something_twice_is_refused(text: str, tmp_path: Any) -> None:
     """The last would count: alerts that never come."""
     (tmp_path / "rules.json").write_text(text)
-    with pytest.raises(InputError, match="stands in it twice"):
+    with pytest.raises(InputError, match="occurs twice"):
         read_rules(tmp_path / "rules.json")
 
 

@@ -33,9 +33,9 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     ("names", "expected"),
     [
         ((), "is a folder without any picture"),
-        (("1.png", "3.png"), "2 pictures numbered 1 to 3: some are missing or doubled"),
-        (("a1.png", "b1.png", "2.png"), "3 pictures numbered 1 to 2: some are missing or doubled"),
-        (("a1.png", "b1.png", "3.png"), "3 pictures numbered 1 to 3: some are missing or doubled"),
+        (("1.png", "3.png"), "2 pictures numbered 1 to 3: missing or duplicate files"),
+        (("a1.png", "b1.png", "2.png"), "3 pictures numbered 1 to 2: missing or duplicate files"),
+        (("a1.png", "b1.png", "3.png"), "3 pictures numbered 1 to 3: missing or duplicate files"),
     ],
 )
 def test_a_folder_that_is_no_video_is_refused(names: tuple[str, ...], expected: str, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_drop_that_cannot_be_judged_or_held_is_refused(
         if entry.key == METADATA_KEY:
             entry.value = ModelSpec.from_json(entry.value).replace(confidence_threshold=0.9999).to_json()
     onnx.save(model, blind)
-    with pytest.raises(InputError, match="nothing is detected"):
+    with pytest.raises(InputError, match="no detections"):
         lower_model(
             blind, tmp_path / "o.onnx", replace(clips, spec=read_spec(blind)), Wish("int8", max_drop=5.0), judged=1
         )
