@@ -102,8 +102,8 @@ class _Session:
     def compiled(self) -> ov.CompiledModel:
         """Of clips: for one, where the file leaves open how many there are.
 
-        For a number that it does not know OpenVINO prepares less: the default model took 1.3 times as long in float32,
-        1.8 times in bf16, and four clips at once as long as one after the other (AVX-512, CPU time of one thread).
+        OpenVINO optimises less for an open number: the default model took 1.13 times as long in float32, 1.5 times in
+        bf16, and four clips in one call longer than one after the other (benchmarks/PEERS.md).
         """
         if self._open_batch:
             self._model.reshape({self._model.inputs[0].any_name: [1, *self.spec.clip_shape]})

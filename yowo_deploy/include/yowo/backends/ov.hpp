@@ -152,7 +152,7 @@ class OpenVinoBackend final : public Backend {
     detail::check_shapes(inputs, outputs, spec_, path);
     const auto side = [](int length) { return static_cast<std::size_t>(length); };
     shape_ = {1, 3, side(spec_.clip_length), side(spec_.input_size[1]), side(spec_.input_size[0])};
-    network->reshape(ov::PartialShape(shape_));  // OpenVINO prepares less for a number of clips that it does not know
+    network->reshape(ov::PartialShape(shape_));  // OpenVINO optimises less for an open number of clips
     parts_[1] = core.compile_model(network, "CPU", config);
     request_ = parts_[1].create_infer_request();
   }
