@@ -42,7 +42,7 @@ def pareto(work: Path, seconds: float) -> dict[str, Any] | None:
         PLAIN: by_onnxruntime(plain, network.spec.clip_shape),
         EAGER: model_call(TorchBackend.of(network)),
     }
-    scores = {PLAIN: exact, EAGER: exact}  # the same numbers, in the same arithmetic
+    scores: dict[str, float | None] = {PLAIN: exact, EAGER: exact}  # the same numbers, in the same arithmetic
     for engine in ENGINES:
         for form in ("fp32", "fp16", f"int8 for {engine}"):
             name, file = f"{form.split()[0]}, {engine}", form_file(folder, form)
@@ -51,9 +51,14 @@ def pareto(work: Path, seconds: float) -> dict[str, Any] | None:
                 export_streaming(file, streaming_of(file))
             calls[name] = model_call(open_model(file, engine, threads=1))
             calls[name + FRAME] = model_call(open_model(streaming_of(file), engine, threads=1))
-    absent = {"bf16, openvino": reason} if (reason := why_not("openvino", "bf16")) else {}
-    if not absent:
-        calls["bf16, openvino"] = model_call(open_model(single, "openvino", precision="bf16", threads=1))
+    absent = {}
+    if reason := why_not("openvino", "bf16"):
+        absent = {f"bf16, openvino{form}": reason for form in ("", FRAME)}
+    for name, file in zip(("bf16, openvino", f"bf16, openvino{FRAME}"), (single, streaming_of(single)), strict=True):
+        if name not in absent:
+            figures = figures_file(form_file(folder, "bf16"), "openvino", every)
+            scores[name] = json.loads(figures.read_text())[0] if figures.exists() else None
+            calls[name] = model_call(open_model(file, "openvino", precision="bf16", threads=1))
     found = [row | {"frame_map": scores.get(row["name"])} for row in rows(calls, seconds)]
     macs = recorded_cost(read_onnx_file(single).metadata)["total"]["macs"]
     return {"gmac": macs / 1e9, "every": every, "rows": found, "absent": absent}

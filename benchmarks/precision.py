@@ -155,11 +155,11 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
     print("| | engine | MB | frame-mAP@0.5 | change | recall | accuracy |\n|---|---|---:|---:|---:|---:|---:|")
     for engine in ENGINES:
         first = None
-        for name in ("fp32", "fp16", f"int8 for {engine}"):
-            path = form_file(folder, name)
-            figures = figures_file(path, engine, every)
+        for name in ("fp32", "fp16", f"int8 for {engine}", *(["bf16"] if has_bf16(engine) else [])):
+            path = form_file(folder, "fp32" if name == "bf16" else name)
+            figures = figures_file(form_file(folder, name), engine, every)
             if not figures.exists():
-                with open_model(path, engine, parallel=2) as backend:
+                with open_model(path, engine, parallel=2, precision="bf16" if name == "bf16" else None) as backend:
                     found_map = evaluate_videos(backend, dataset.videos("test"), every)
                 values = (found_map.frame_map.mean, found_map.recall, found_map.accuracy)
                 write_text(figures, json.dumps([100 * value for value in values]))
@@ -173,8 +173,13 @@ def accuracy(folder: Path, data: Path, every: int = 1) -> None:
             )
 
 
+def has_bf16(engine: str) -> bool:
+    """Whether the engine computes float32 files in bf16 here: OpenVINO, on processors that have it."""
+    return engine == "openvino" and not why_not(engine, "bf16")
+
+
 def form_file(folder: Path, form: str) -> Path:
-    """Where `accuracy` puts a form, as in `WISHES`."""
+    """Where `accuracy` puts a form, as in `WISHES`; of "bf16", whose file is that of float32, its figures alone."""
     return folder / f"{form.replace(' ', '_')}.onnx"
 
 
