@@ -92,8 +92,8 @@ def _backbones(networks: Mapping[tuple[str, int], dict[str, Any]], output: Path)
     text = [
         "## Every backbone, in every form, against eager PyTorch",
         "Times as fast as eager PyTorch (fp32). The whole network with Darknet-19 as its 2-D branch, 24 classes, 224 x "
-        f"224, random weights, one clip per call; {about}. FP16 files are not listed: on a CPU both engines compute them "
-        "in float32. `-` was not measured.",
+        f"224, random weights, one clip per call; {about}. FP16 files are not listed: on a CPU both engines "
+        "compute them in float32. `-` was not measured.",
         _table(("3-D backbone", "T", "GMAC", "eager ms", *FORMS), table, left=1),
     ]
     if shown := [name for name in PAPER if (name, 16) in networks]:
@@ -189,9 +189,10 @@ def _pareto(section: dict[str, Any], output: Path) -> str:
         [
             "## Accuracy against speed, the default model",
             f"{section['figures']['gmac']:.2f} GMAC per clip; {_load(section)}. Frame-mAP@0.5 on {frames} of "
-            "J-HMDB-21's test split 1, each by itself, was evaluated with the same files (`python -m benchmarks.precision "
-            "accuracy`); the plain export and PyTorch are the same network in float32. `-`: not evaluated. Frame by "
-            "frame is the streaming form, which `detect` uses for videos; its outputs equal those of whole clips.",
+            "J-HMDB-21's test split 1, each by itself, was evaluated with the same files (`python -m "
+            "benchmarks.precision accuracy`); the plain export and PyTorch are the same network in float32. `-`: not "
+            "evaluated. Frame by frame is the streaming form, which `detect` uses for videos; its "
+            "outputs equal those of whole clips.",
             _table(("form", "CPU ms", "times the plain export", "frame-mAP@0.5"), table, left=1),
             "![Accuracy against speed](pareto.png)",
         ]
