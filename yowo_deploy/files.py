@@ -48,8 +48,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     target, temporary, handle = Path(path), None, -1
     try:
         try:
-            if target.is_dir():
-                raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
+            if target.exists() and not target.is_file():  # renaming would put a file in the place of a device
+                raise OutputError(f"cannot write {target}: it is a {_kind(target)}; give the name of a file")
             make_folders(target.parent)
             sweep(target.parent)
             stem = target.stem.encode("ascii", "ignore").decode()[:40]
@@ -255,6 +255,12 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
         raise InputError(f"{what} cannot be read: {file} (no permission)")
     if file.stat().st_size == 0:
         raise InputError(f"{file} is empty, expected a {what} file")
+    with file.open("rb") as stream:
+        head = stream.read(64).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{file} is a pointer of Git LFS, expected the {what} itself: fetch it with `git lfs pull`")
+    if head.startswith((b"<!doctype html", b"<html")):
+        raise InputError(f"{file} is a web page, expected a {what} file: download the file itself")
     return file
 
 

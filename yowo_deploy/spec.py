@@ -229,12 +229,12 @@ class ModelSpec:
         required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
         if missing := sorted(required - set(values)):
             raise SpecError(f"the model's spec lacks {', '.join(map(repr, missing))}")
-        return cls(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
+        return cls(**{name: typed(name, value, hints[name]) for name, value in values.items()})
 
 
-def _require(holds: bool, field: str, found: object, expected: str) -> None:
+def _require(holds: bool, field: str, found: object, expected: str, of: str = "spec") -> None:
     if not holds:
-        raise SpecError(f"spec field {field} is {found!r}, expected {expected}")
+        raise SpecError(f"{of} field {field} is {found!r}, expected {expected}")
 
 
 @functools.cache
@@ -242,21 +242,26 @@ def _hints() -> dict[str, Any]:
     return typing.get_type_hints(ModelSpec)  # 2 ms
 
 
-def _typed(field: str, value: Any, hint: Any) -> Any:
-    """`value` from JSON as the type that the field declares: lists become tuples, ints may stand for floats."""
+def typed(field: str, value: Any, hint: Any, of: str = "spec") -> Any:
+    """`value` from JSON as the type that a field of a dataclass declares: lists become tuples, ints may be floats.
+
+    Raises:
+        SpecError: it is of another type; `of` names the dataclass in the message.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if type(None) in arguments:
+        return None if value is None else typed(field, value, arguments[0], of)
     if origin is tuple:
-        _require(isinstance(value, (list, tuple)), field, value, "a list")
+        _require(isinstance(value, (list, tuple)), field, value, "a list", of)
         item_hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        _require(len(value) == len(item_hints), field, value, f"{len(item_hints)} values")
-        return tuple(_typed(field, item, item_hint) for item, item_hint in zip(value, item_hints, strict=True))
+        _require(len(value) == len(item_hints), field, value, f"{len(item_hints)} values", of)
+        return tuple(typed(field, item, item_hint, of) for item, item_hint in zip(value, item_hints, strict=True))
     if origin is Literal:
-        _require(value in arguments, field, value, " or ".join(map(repr, arguments)))
+        _require(value in arguments, field, value, " or ".join(map(repr, arguments)), of)
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        _require(abs(value) < 2**53, field, value, "float")
+        _require(abs(value) < 2**53, field, value, "float", of)
         return float(value)
-    _require(
-        isinstance(value, hint) and not (hint is int and isinstance(value, bool)), field, value, f"{hint.__name__}"
-    )
+    right = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+    _require(right, field, value, f"{hint.__name__}", of)
     return value

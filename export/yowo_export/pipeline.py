@@ -89,7 +89,7 @@ def export(
     refuse_existing(path, overwrite)
     _refuse_contradictions(half_weights, target, streaming, uint8_input, batch, lower, tune)
     if lower:
-        lower.refuse_report(source, path)
+        lower.refuse_outputs(source, path)
     if path.suffix.lower() in SUFFIXES:
         if lower is not None or half_weights or streaming or uint8_input or batch or attention:
             raise InputError(f"{path} is a checkpoint, which stores only weights: leave other options out")
@@ -177,7 +177,9 @@ def build(
     refuse_overwriting(source, path)
     refuse_existing(path, overwrite)
     if lower is not None:
-        lower.refuse_report(source, path)
+        lower.refuse_outputs(source, path)
+    if timing_cache is not None:
+        refuse_overwriting(source, timing_cache)
     flavour = target or _installed()
     check_library(flavour)  # before minutes of searching for what stays in higher precision
     timings = None if timing_cache is None else Path(timing_cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,11 +17,12 @@ from yowo_deploy.datasets import open_dataset, split_present
 from yowo_deploy.errors import InputError, VideoError
 from yowo_deploy.files import visible_files
 from yowo_deploy.preprocess.frames import resize, to_planes
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import MAX_CLIP, ModelSpec
 from yowo_deploy.video.reader import open_video
 from yowo_deploy.video.suffixes import VIDEO_SUFFIXES, is_video
 
 CANDIDATES = 2  # clips looked at for each that is taken, so that there is motion to choose from
+MOST_CLIPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def take_clips(
     Raises:
         InputError: a source is not there, no video among them, or none that can be read.
     """
+    _refuse_count(count, MOST_CLIPS)
     files = list(_videos(sources))
     if not files:
         searched, suffixes = ", ".join(map(str, sources)), ", ".join(VIDEO_SUFFIXES)
@@ -130,6 +133,7 @@ def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
     Args:
         count: of clips; the same seed gives the same ones.
     """
+    _refuse_count(count, min(MOST_CLIPS, max(1, 4 * MAX_CLIP // math.prod(spec.clip_shape))))
     rng = np.random.default_rng(seed)
     width, height = spec.input_size
     frames = []
@@ -139,6 +143,11 @@ def made_up_clips(spec: ModelSpec, count: int, seed: int = 0) -> Clips:
         starts = [round(speed * t) % width for t in range(spec.clip_length)]
         frames.append(np.stack([large[:, start : start + width] for start in starts]))
     return Clips(spec, frames, [(320, 240)] * count, (), 0, 0)
+
+
+def _refuse_count(count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise InputError(f"{count} clips, expected 1 to {most}: give fewer")
 
 
 def _videos(sources: Sequence[str | Path]) -> Iterator[Path]:

@@ -203,6 +203,10 @@ def test_pipes_devices_and_sockets_are_called_what_they_are(make: object, kind: 
     for read in (lambda: existing_file(path, "video"), lambda: read_within(path)):
         with pytest.raises(InputError, match=f"is a {kind}, expected a"):
             read()
+    if make:  # not of /dev/zero: code without the check would replace it
+        with pytest.raises(OutputError, match=f"it is a {kind}; give the name of a file"):
+            write_text(path, "a file in its place")
+        assert not path.is_file()
 
 
 @pytest.mark.parametrize("name", ["file/a.txt", "folder", "x" * 300, "file/deeper/a.txt"])
@@ -229,6 +233,23 @@ def test_what_is_no_file_with_content_is_refused(name: str, expected: str, tmp_p
     (tmp_path / "empty").touch()
     with pytest.raises(InputError, match=expected):
         existing_file(tmp_path / name, "video")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+            "is a pointer of Git LFS, .*git lfs pull",
+        ),
+        (b"\n<!DOCTYPE html>\n<html>", "is a web page, expected a model file"),
+        (b"<HTML lang='en'>", "is a web page, expected a model file"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_file_is_named(content: bytes, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(InputError, match=expected):
+        existing_file(tmp_path / "a.pt", "model")
 
 
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,3 +113,10 @@ def test_no_video_is_an_error_that_says_so(name: str, content: bytes | None, sai
         (folder / "x.avi").write_bytes(b"junk")
     with pytest.raises(InputError, match=said):
         take_clips([folder], SPEC, 4)
+
+
+@pytest.mark.parametrize("count", [0, 10**9, 10**30])
+def test_more_clips_than_memory_holds_are_refused(count: int, videos: Path) -> None:
+    for take in (lambda: made_up_clips(SPEC, count), lambda: take_clips([videos], SPEC, count)):
+        with pytest.raises(InputError, match=f"{count} clips, expected 1 to"):
+            take()

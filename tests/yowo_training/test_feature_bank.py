@@ -103,3 +103,18 @@ def test_what_cannot_be_kept_is_refused(checkpoint: Checkpoint) -> None:
     flat = Checkpoint(Yowo(YowoConfig("tiny2d", None, outputs=SPEC.output_channels, width=16)).eval(), SPEC)
     with pytest.raises(InputError, match="no 3-D branch"):
         make_bank(flat, frames(1))
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (0, 64, 2, 3), (1, 3, 2, 3), (1, 64, 1, 1), (1, 1, 64, 2, 3)])
+def test_a_bank_of_another_shape_is_refused(shape: tuple[int, ...], checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """As one made with the same weights for another input size."""
+    made_by, small = checkpoint.spec.weights_sha256, np.zeros((1, 3, 4, 4), np.float16)
+    np.savez(tmp_path / "a.npz", features=np.zeros(shape, np.float16), small=small, weights_sha256=made_by)
+    with pytest.raises(InputError, match="make it again"):
+        FeatureBank.load(tmp_path / "a.npz", checkpoint)
+
+
+def test_a_bank_that_unpacks_to_far_more_than_its_size_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", features=np.zeros(40_000_000, np.uint8))
+    with pytest.raises(ModelFileError, match="unpacks to 38 MiB"):
+        FeatureBank.load(tmp_path / "a.npz", checkpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -67,3 +68,20 @@ def test_the_four_models_of_table_2(name: str, branches: dict[str, int], fused: 
 def test_an_unknown_recipe_lists_the_known() -> None:
     with pytest.raises(InputError, match="yowo-lite"):
         find_recipe("yowo-huge")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch", "x"), ("batch", 0), ("batch", -3), ("batch", 10**30), ("batch", True),
+        ("learning_rate", math.nan), ("learning_rate", -1.0), ("learning_rate", math.inf), ("input_size", "x"),
+        ("input_size", [64]), ("ema", 2.0), ("ema", "x"), ("mosaic", -5), ("zoom", "x"), ("zoom", 0), ("epochs", "y"),
+        ("name", 5), ("precision", "fp8"),
+        ("optimizer", "x"), ("accumulate", 0), ("train_strides", []), ("train_strides", [0]), ("frozen_3d", "no"),
+        ("loss", 3), ("loss", {"object": math.nan}), ("loss", {"object": -1.0}), ("loss", {"object": None}),
+    ],
+)  # fmt: skip
+def test_fields_that_no_recipe_has_are_refused(name: str, value: object) -> None:
+    fields = fields_of(find_recipe("yowo-tiny"))
+    with pytest.raises(InputError, match=name if name != "loss" else "loss|object"):
+        recipe_of({**fields, name: value})

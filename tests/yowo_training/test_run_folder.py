@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 plots = pytest.importorskip("yowo_deploy.visuals.plots")
 
+from yowo_deploy.errors import InputError  # noqa: E402
 from yowo_training import run_folder  # noqa: E402
 from yowo_training.run_folder import WRITE_EVERY_S, RunFolder  # noqa: E402
 from yowo_training.trainer import Report  # noqa: E402
@@ -80,3 +81,10 @@ def test_a_run_that_was_killed_before_its_end_is_drawn_when_it_is_started_again(
         folder.add(report(epoch))
     folder_of(tmp_path, step=3).end()
     assert drawn == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("content", ["1,2,3\n", "epoch,loss\n1,2\n", "epoch,step,loss\n1\n", "epoch,step\n1,nan\n"])
+def test_a_table_without_steps_is_damaged(content: str, tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(content)
+    with pytest.raises(InputError, match="is damaged, remove it"):
+        folder_of(tmp_path)

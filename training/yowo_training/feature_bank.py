@@ -16,6 +16,7 @@ from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import atomic_write, existing_file
 from yowo_deploy.preprocess.frames import preprocess
 from yowo_training.checkpoints.checkpoint import Checkpoint
+from yowo_training.data.arrays_file import read_arrays
 
 CLIP = 8  # frames of a clip; clips do not overlap
 AROUND = 8  # clips averaged around the key frame: 64 frames
@@ -71,16 +72,23 @@ class FeatureBank:
         """Read what `save` wrote.
 
         Raises:
-            InputError: no such file, or it was made with another checkpoint.
+            InputError: no such file, or it was made with another checkpoint or for another input size.
             ModelFileError: it is not a feature bank, or damaged.
         """
         file = existing_file(path, "feature bank")
         door = foreign(f"{file} is not a feature bank, or is damaged, make it with `features`", ModelFileError)
-        with door, np.load(file, allow_pickle=False) as stored:
-            features, small = (stored[name].astype(np.float32) for name in ("features", "small"))
-            made_by = str(stored["weights_sha256"])
+        with door:
+            *arrays, by = read_arrays(file, "features", "small", "weights_sha256")
+            (features, small), made_by = (array.astype(np.float32) for array in arrays), str(by)
         if made_by != checkpoint.spec.weights_sha256:
             raise InputError(f"{file} was made with another checkpoint: make it again with `yowo-deploy features`")
+        branch, (columns, rows) = checkpoint.model.backbone_3d, checkpoint.spec.grid_size
+        expected = getattr(branch, "out_channels", None), rows, columns
+        if not len(features.shape) == 4 or not len(features) or features.shape[1:] != expected:
+            raise InputError(
+                f"{file} holds features of {features.shape}, expected clips of {expected}: make it again with "
+                "`yowo-deploy features` and this checkpoint"
+            )
         return cls(features, small, made_by)
 
 

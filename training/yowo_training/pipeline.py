@@ -21,7 +21,7 @@ from yowo_deploy.evaluation import Evaluation
 from yowo_deploy.files import writable_folder
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.reporter import Reporter
-from yowo_deploy.visuals.image_io import write_picture
+from yowo_deploy.visuals.image_io import PICTURES, check_suffix, write_picture
 from yowo_training.data.batch_preview import show_batch
 from yowo_training.recipes import Recipe, find_recipe
 from yowo_training.run_folder import RunFolder
@@ -141,6 +141,7 @@ def preview_batch(
     Raises:
         YowoError: see `train`.
     """
+    check_suffix(picture, *PICTURES)
     run = prepare(dataset, output, data, split, **options)
     sheet = show_batch(next(run.batches()), run.spec)
     write_picture(picture, sheet)

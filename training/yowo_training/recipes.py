@@ -5,14 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from yowo_deploy.datasets.base import Dataset
-from yowo_deploy.errors import InputError
-from yowo_deploy.spec import AttentionSign, ModelSpec, Precision
+from yowo_deploy.errors import InputError, foreign
+from yowo_deploy.spec import AttentionSign, ModelSpec, Precision, typed
 from yowo_training.loss import LossWeights
 from yowo_training.models.backbones.efficientnet import MEAN, STD
 from yowo_training.models.yowo import Fusion, YowoConfig
+
+_LARGEST = 1e9
+_SHARES = "momentum ema start_share jitter colour mosaic late_starts paste negatives first_3d heard_3d"
+_RANGES: dict[str, tuple[float, float]] = {
+    "batch": (1, 65_536),
+    "accumulate": (1, 65_536),
+    "shrink_3d": (1, 1024),
+    "frozen_blocks": (0, 1024),
+    "epochs": (1, _LARGEST),
+    "zoom": (0.01, 1),
+    **dict.fromkeys(("learning_rate", "pretrained_rate", "weight_decay", "auxiliary"), (0, _LARGEST)),
+    **dict.fromkeys(_SHARES.split(), (0, 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,14 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.first_3d > 0 and (self.auxiliary <= 0 or self.backbone_3d is None):
             raise InputError(f"first_3d is {self.first_3d}: that needs a 3-D branch and auxiliary above 0")
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:  # NaN is in no range
+                raise InputError(f"{self.name}: {name} is {getattr(self, name)}, expected {least:g} to {most:g}")
+        for name, value in vars(self.loss).items():
+            if not 0 <= value <= _LARGEST:
+                raise InputError(f"{self.name}: weight {name} of the loss is {value}, expected 0 to {_LARGEST:g}")
+        if not self.train_strides or min(self.train_strides) < 1:
+            raise InputError(f"{self.name}: train_strides are {self.train_strides}, expected strides from 1 on")
 
     def spec(self, dataset: Dataset) -> ModelSpec:
         """The spec of a model of this recipe for the classes and anchors of a data set."""
@@ -296,15 +317,15 @@ def recipe_of(fields: Mapping[str, Any]) -> Recipe:
     Raises:
         InputError: they are not those of a recipe.
     """
-    plain: dict[str, Any] = {name: _tuples(value) for name, value in fields.items()}
-    try:
-        return Recipe(**{**plain, "loss": LossWeights(**plain["loss"])})
-    except (TypeError, KeyError) as error:
-        raise InputError(f"not the fields of a recipe ({error}), expected those of args.json") from error
+    with foreign("not the fields of a recipe, expected those of args.json"):
+        loss = LossWeights(**_typed(LossWeights, fields["loss"]))
+        return Recipe(**_typed(Recipe, {**fields, "loss": loss}))
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _typed(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields by the types that a dataclass declares; a name that it lacks is left for its constructor to refuse."""
+    hints = get_type_hints(kind)
+    return {name: typed(name, value, hints.get(name, type(value)), "recipe") for name, value in fields.items()}
 
 
 def find_recipe(name: str) -> Recipe:

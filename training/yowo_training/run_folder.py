@@ -165,4 +165,8 @@ def _read(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with foreign(f"{path} is damaged, remove it"), path.open(encoding="utf-8", newline="") as stream:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)]
+        reader = csv.DictReader(stream)
+        rows = [{k: float(v) for k, v in row.items() if v} for row in reader]
+        if "step" not in (reader.fieldnames or ["step"]) or not all(row["step"] >= 1 for row in rows):
+            raise ValueError("a row has no step")
+        return rows

@@ -17,6 +17,7 @@ from yowo_deploy.json_text import parse_json
 
 FORMAT = 2
 MAX_RECORD = 64 << 20  # bytes: a million calls
+_LONGEST_S = 1e9  # of a call
 _SAME_MACHINE = ("cpu", "cores", "gpus")
 _SAME_MODEL = ("backend", "precision", "batch", "clip_length")
 
@@ -53,11 +54,30 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         record = parse_json(read_within(file, MAX_RECORD))
         if record["format"] > FORMAT:
             raise InputError(f"{file} is of format {record['format']}, newer than {FORMAT}: upgrade yowo-deploy")
-        if not record["models"] or not all(len(each["seconds"]) > 1 for each in record["models"]):
-            raise KeyError("seconds")
         if record["format"] == 1:
             record["models"] = [{"backend": each.get("engine"), **each} for each in record["models"]]
+        _refuse_odd(record)
         return dict(record)
+
+
+def _refuse_odd(record: dict[str, Any]) -> None:
+    """Raise an error of any kind unless everything that is compared is there, of its type and in its range."""
+    models, live = record["models"], record.get("open_loop")
+    for each in (record["machine"], record.get("settings", {}), *models):
+        each.keys()
+    if not models or not all(isinstance(each["name"], str) for each in models):
+        raise ValueError("a model has no name")
+    for each in (*models, *([live] if live else [])):
+        seconds = np.array(each["seconds"], np.float64)
+        if seconds.ndim != 1 or len(seconds) < 2 or not ((seconds > 0) & (seconds < _LONGEST_S)).all():
+            raise ValueError("the seconds of calls are no times")
+    for each in record.get("stages") or []:
+        if not isinstance(each["name"], str) or not 0 <= each["p50_ms"] < math.inf:
+            raise ValueError("a stage has no time")
+    if live and not (0 < live["fps"] < math.inf and 0 <= live["dropped"] < live["offered"]):
+        raise ValueError("the open loop answered no frame")
+    if record.get("versus") and len(models) == 2:
+        [each["sha256"] for each in models]
 
 
 def compare_records(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
@@ -104,11 +124,11 @@ def _median_changes(models: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iter
 
 def _stage_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
     """The whole frame stands last in both."""
-    before, after = ({each["name"]: each["p50_ms"] for each in record.get("stages", [])} for record in (old, new))
+    before, after = ({each["name"]: each["p50_ms"] for each in record.get("stages") or []} for record in (old, new))
     whole = list(before.values())[-1] if before else math.nan
     for name in before:
         if name in after:
-            slower = 100 * (after[name] - before[name]) / whole
+            slower = 100 * (after[name] - before[name]) / max(whole, 1e-6)
             yield Change(f"{name}, of a frame", "ms", before[name], after[name], slower, slower, slower)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from yowo_deploy.arrays import Planes
 from yowo_deploy.backends.base import Backend, Streaming
 from yowo_deploy.errors import InputError
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import MAX_CLIP, ModelSpec
 
 PERCENTILES = (50, 90, 95, 99, 100)
 LEAST_ROUNDS = 5
@@ -75,6 +76,8 @@ def bench_models(
 def model_call(model: Backend, batch: int = 1) -> Callable[[], Any]:
     """A call of a model on `batch` clips of noise, the same each time; of one that takes a video frame by frame, on a
     frame of noise, for that is how it is used."""
+    if batch > (most := max(1, MAX_CLIP // math.prod(model.spec.clip_shape))):
+        raise InputError(f"a batch of {batch} clips, expected 1 to {most} for clips of {model.spec.clip_length} frames")
     if isinstance(model, Streaming) and batch == 1:
         return partial(model.open_stream().push, _noise((3, *model.spec.clip_shape[2:]), model.spec))
     return partial(model.infer, _noise((batch, *model.spec.clip_shape), model.spec))

@@ -7,21 +7,22 @@ import json
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import dataset_options, json_option, opened, show_table, tell
+from yowo_deploy.cli.console import LARGEST_SEED, Count, dataset_options, json_option, opened, show_table, tell
 from yowo_deploy.datasets.anchors import box_sizes, fit_anchors, mean_iou
+from yowo_deploy.spec import MAX_ANCHORS
 from yowo_deploy.visuals.image_io import check_plot
 
 
 @click.command("anchors")
 @dataset_options
-@click.option("--count", default=5, type=click.IntRange(min=1), help="Number of anchors.")
+@click.option("--count", default=5, type=Count(1, MAX_ANCHORS), help="Number of anchors.")
 @click.option(
     "--grid",
     nargs=2,
-    type=click.IntRange(min=1),
+    type=Count(1, 8192),
     help="Columns and rows of the output grid.  [default: that of the data set's own anchors]",
 )
-@click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of the k-means starts.")
+@click.option("--seed", default=0, type=Count(0, LARGEST_SEED), help="Seed of the k-means starts.")
 @click.option("--plot", type=click.Path(), help="PNG with box sizes and anchors.")
 @json_option
 def command(

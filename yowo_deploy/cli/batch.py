@@ -9,7 +9,15 @@ import click
 from yowo_deploy.archive.progress import Progress
 from yowo_deploy.archive.run import STALL_S, batch
 from yowo_deploy.archive.settings import SEGMENT_S
-from yowo_deploy.cli.console import ConsoleReporter, Number, event_options, json_option, model_options, shown_options
+from yowo_deploy.cli.console import (
+    ConsoleReporter,
+    Count,
+    Number,
+    event_options,
+    json_option,
+    model_options,
+    shown_options,
+)
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.json_text import to_json
 from yowo_deploy.model_files.default import DEFAULT
@@ -19,7 +27,7 @@ from yowo_deploy.model_files.default import DEFAULT
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder of the results.")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes, or actors of Ray.  [default: one per 2 cores]")
+@click.option("--workers", type=Count(), help="Processes, or actors of Ray.  [default: one per 2 cores]")
 @click.option("--ray", metavar="ADDRESS", help="Address of a Ray cluster, auto, or local to start one; [ray] extra.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the videos, by a hash of their paths.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in its folder; what is done is not repeated.")

@@ -14,7 +14,16 @@ from yowo_deploy.backends.loader import BACKENDS
 from yowo_deploy.benchmark.compare import Change, compare_records, read_record
 from yowo_deploy.benchmark.record import HEADERS, KEYS, bench
 from yowo_deploy.benchmark.timing import median_interval
-from yowo_deploy.cli.console import ConsoleReporter, Number, json_option, model_options, show_facts, show_table
+from yowo_deploy.cli.console import (
+    ConsoleReporter,
+    Count,
+    Number,
+    json_option,
+    model_options,
+    refuse_useless,
+    show_facts,
+    show_table,
+)
 from yowo_deploy.diagnostics.system_info import provenance
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.visuals.image_io import check_plot
@@ -41,13 +50,13 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option(
     "--seconds",
     default=10.0,
-    type=Number(min=0, min_open=True),
+    type=Number(min_open=True),
     help="Seconds to measure, without warm-up; --stages and --peak take about as long again.",
 )
-@click.option("--warmup", default=3, type=click.IntRange(min=0), help="Calls of each model before the measurement.")
-@click.option("--batch", default=1, type=click.IntRange(min=1), help="Clips per call.")
+@click.option("--warmup", default=3, type=Count(0, 100_000), help="Calls of each model before the measurement.")
+@click.option("--batch", default=1, type=Count(), help="Clips per call.")
 @click.option("--video", type=click.Path(), help="Frames for the stages and for --fps.  [default: synthetic]")
-@click.option("--fps", type=Number(min=0.001), help="Also offer frames at this fixed rate, as cameras do.")
+@click.option("--fps", type=Number(0.001, 1000), help="Also offer frames at this fixed rate, as cameras do.")
 @click.option("--stages/--no-stages", default=True, help="Measure decoding, preprocessing, copies, NMS and linking.")
 @click.option("--peak/--no-peak", default=True, help="Compare with a matrix product on the same backend.")
 @click.option("--plot", type=click.Path(), help="Picture of the latencies, .png.")
@@ -62,6 +71,8 @@ def command(ctx: click.Context, /, engines: tuple[str, ...], **options: Any) -> 
     """
     if ctx.invoked_subcommand:
         return
+    if options["versus"] is None:
+        refuse_useless("--versus", "versus_backend", "versus_precision")
     plot, as_json = options.pop("plot"), options.pop("as_json")
     if plot:
         check_plot(plot)

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -31,6 +32,7 @@ from yowo_deploy.reporter import Reporter
 F = TypeVar("F", bound=Callable[..., Any])
 
 LONGEST_CELL = 10_000  # characters in a table
+LARGEST, LARGEST_SEED, LARGEST_BYTES = 10**9, (1 << 63) - 1, 1 << 50  # of numbers that a user gives
 TRUST = "Open unknown files without a trial in a child process, and plans without their hash."
 PLAIN_EVERY_S = 30.0  # between two lines of progress where there is no terminal
 
@@ -57,8 +59,18 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # which has arguments sin
         return super().convert(self._old.get(value, value), param, ctx)
 
 
+class Count(click.IntRange):
+    """A whole number, of a range with an end: by larger ones NumPy and PyTorch fail with errors of their own."""
+
+    def __init__(self, least: int = 1, most: int = LARGEST) -> None:
+        super().__init__(least, most)
+
+
 class Number(click.FloatRange):
     """A finite number in a range: comparisons alone let `nan` through every range, and `inf` through open ones."""
+
+    def __init__(self, min: float = 0, max: float = LARGEST, min_open: bool = False) -> None:
+        super().__init__(min, max, min_open)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number, or a usage error."""
@@ -81,10 +93,8 @@ def model_options(function: F) -> F:
             type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
             help="Precision of the arithmetic.  [default: the file's own]",
         ),
-        click.option(
-            "--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: the backend's choice]"
-        ),
-        click.option("--clip", type=click.IntRange(min=1), help="Clip length of a checkpoint.  [default: its own]"),
+        click.option("--threads", type=Count(1, MOST_THREADS), help="CPU threads.  [default: the backend's choice]"),
+        click.option("--clip", type=Count(), help="Clip length of a checkpoint.  [default: its own]"),
         click.option("--cache", type=click.Path(), help="Folder that caches compiled models."),
         click.option("--trust", is_flag=True, help=TRUST),
     )
@@ -118,7 +128,7 @@ def shown_options(function: F) -> F:
         click.option(
             "--every",
             default=1,
-            type=click.IntRange(min=1),
+            type=Count(),
             help="Run the model on every N-th frame and reuse the boxes in between.",
         ),
     )
@@ -135,7 +145,7 @@ def event_options(function: F) -> F:
         click.option(
             "--min-frames",
             default=8,
-            type=click.IntRange(min=1),
+            type=Count(),
             help="Consecutive frames that start an event (first above --on, none below --off) or end it (below --off).",
         ),
         click.option(
@@ -194,7 +204,7 @@ def dataset_options(function: F) -> F:
     options = (
         click.argument("dataset", metavar="DATASET"),
         click.option("--data", type=click.Path(), help=f"Folder of DATASET, if it is a name: {', '.join(DATASETS)}."),
-        click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the official split."),
+        click.option("--split", default=1, type=Count(), help="Number of the official split."),
     )
     for option in reversed(options):
         function = option(function)
@@ -226,14 +236,23 @@ def parse_bytes(text: str, what: str) -> int:
         InputError: it is none of them; `what` names it in the message.
     """
     found = re.fullmatch(r"(\d{1,15})\s*(|KiB|MiB|GiB)", text, re.ASCII)
-    if found is None:
-        raise InputError(f"{what} {text!r} is not understood, expected a size as 4GiB or 512MiB")
-    return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
+    size = int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]] if found else LARGEST_BYTES + 1
+    if size > LARGEST_BYTES:
+        raise InputError(f"{what} {text!r} is not understood, expected a size as 4GiB or 512MiB, at most 1024 TiB")
+    return size
 
 
 def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """A callback for an option: its value as `parse` gives it; None stays None."""
     return lambda context, parameter, value: None if value is None else parse(value)
+
+
+def refuse_useless(needed: str, *names: str) -> None:
+    """Raise an InputError for options of the command line that do nothing without something else, `needed`."""
+    context = click.get_current_context()
+    typed = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given := ", ".join(f"--{name.replace('_', '-')}" for name in typed):
+        raise InputError(f"{given} without {needed} has no effect: leave it out")
 
 
 EXPORT = ("export", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")  # what `require` takes for it

@@ -8,15 +8,7 @@ from pathlib import Path
 
 import click
 
-from yowo_deploy.cli.console import (
-    Choice,
-    Number,
-    json_option,
-    overwrite_option,
-    progress_bar,
-    show_table,
-    tell,
-)
+from yowo_deploy.cli.console import Choice, Count, Number, json_option, overwrite_option, progress_bar, show_table, tell
 from yowo_deploy.datasets.checks.dataset import check_data
 from yowo_deploy.datasets.checks.video import Finding
 from yowo_deploy.datasets.data_json import Annotations, read_annotations, write_annotations
@@ -46,7 +38,7 @@ def command() -> None:
 @click.option("--videos", multiple=True, type=click.Path(), help="Folder with the videos.  [default: beside SOURCE]")
 @click.option("--action-from", default="label", help="Where the action is: label, or attribute:NAME.")
 @click.option("--start", default=0.0, type=Number(0), help="Second of the film at which a video begins (AVA: 900).")
-@click.option("--fps", type=Number(min=0, min_open=True), help="Frame rate of videos that are missing.")
+@click.option("--fps", type=Number(min_open=True), help="Frame rate of videos that are missing.")
 @click.option("--present", is_flag=True, help="Leave out missing videos, and classes without any.")
 @click.option("--test-share", type=Number(0, 0.9), help="Fraction of the tubes to test on, by whole recordings.")
 @overwrite_option
@@ -183,7 +175,7 @@ def stats_command(data: str, plot: str | None, as_json: bool) -> None:
     help="Annotated video (.webm or .mp4), or a sheet of frames of several videos (.png).",
 )
 @click.option("--video", "name", help="Name of the video.  [default: the first that exists]")
-@click.option("--count", default=24, type=click.IntRange(min=1), help="Videos on a sheet.")
+@click.option("--count", default=24, type=Count(), help="Videos on a sheet.")
 @overwrite_option
 def preview_command(data: str, output: str, name: str | None, count: int, overwrite: bool) -> None:
     """Draw the ground truth of DATA."""

@@ -14,6 +14,7 @@ import click
 
 from yowo_deploy.cli.console import (
     ConsoleReporter,
+    Count,
     event_options,
     model_options,
     overwrite_option,
@@ -31,7 +32,7 @@ from yowo_deploy.sinks.messages import EVENTS_FORMATS
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("-o", "--output", "video", help="Annotated video to write: .webm, or .mp4 with the [video] extra.")
-@click.option("--trail", default=0, type=click.IntRange(min=0), help="Frames over which each person's path is drawn.")
+@click.option("--trail", default=0, type=Count(0), help="Frames over which each person's path is drawn.")
 @click.option("--json", help="File for one line of JSON per frame; - is stdout.")
 @click.option("--events", help="File for one line of JSON per change of an event; - is stdout.")
 @click.option("--alerts", help="File for one line of JSON when a rule of --rules begins or ends; - is stdout.")

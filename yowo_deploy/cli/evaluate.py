@@ -9,6 +9,7 @@ import click
 
 from yowo_deploy.cli.console import (
     ConsoleReporter,
+    Count,
     dataset_options,
     json_number,
     json_option,
@@ -21,7 +22,7 @@ from yowo_deploy.evaluation import Evaluation, Figures, evaluate
 @click.command("evaluate")
 @click.argument("model", type=click.Path())
 @dataset_options
-@click.option("--every", default=1, type=click.IntRange(min=1), help="Evaluate only every N-th annotated frame.")
+@click.option("--every", default=1, type=Count(), help="Evaluate only every N-th annotated frame.")
 @click.option(
     "--save", type=click.Path(), help="File of detections, for `score`; an interrupted run continues from it."
 )
@@ -31,7 +32,7 @@ from yowo_deploy.evaluation import Evaluation, Figures, evaluate
     default=None,
     help="Average class scores along tubes, as `detect` shows them.  [default: the model's]",
 )
-@click.option("--workers", default=1, type=click.IntRange(min=1), help="Processes among which the videos are divided.")
+@click.option("--workers", default=1, type=Count(), help="Processes among which the videos are divided.")
 @model_options
 @json_option
 def command(model: str, dataset: str, data: str | None, split: int, as_json: bool, **options: Any) -> None:

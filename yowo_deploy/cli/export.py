@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import EXPORT, ConsoleReporter, overwrite_option, release_options, require
+from yowo_deploy.cli.console import EXPORT, ConsoleReporter, Count, overwrite_option, release_options, require
 from yowo_deploy.cli.precision_options import precision_options, take_precision
 
 
 @click.command("export")
 @click.argument("model", type=click.Path())
-@click.option("--clip", type=click.IntRange(min=1), help="Clip length in frames.  [default: the model's]")
+@click.option("--clip", type=Count(), help="Clip length in frames.  [default: the model's]")
 @click.option(
     "-o",
     "--output",
@@ -45,7 +45,7 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
     is_flag=True,
     help="Normalise inside the network, which then takes planes of uint8: a quarter of the data per clip.",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Clips per call, fixed in the graph.  [default: any number]")
+@click.option("--batch", type=Count(), help="Clips per call, fixed in the graph.  [default: any number]")
 @click.option("--tune", is_flag=True, help="Measure --int8 beside float32 on this machine for 8 s, and warn if slower.")
 @release_options
 @precision_options

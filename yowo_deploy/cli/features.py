@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from yowo_deploy.backends.loader import is_checkpoint
-from yowo_deploy.cli.console import overwrite_option, progress_bar, require
+from yowo_deploy.cli.console import Count, overwrite_option, progress_bar, require
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import existing_file, refuse_existing
 from yowo_deploy.model_files.default import model_path
@@ -18,7 +18,7 @@ from yowo_deploy.video.reader import open_video
 @click.argument("checkpoint", type=click.Path())
 @click.argument("videos", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for one .npz file per video.")
-@click.option("--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint without one.")
+@click.option("--clip", type=Count(), help="Clip length of an official checkpoint without one.")
 @overwrite_option
 def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | None, overwrite: bool) -> None:
     """Save the 3-D features of CHECKPOINT for VIDEOS, for `evaluate` and `detect` with --features.

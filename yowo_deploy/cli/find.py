@@ -7,7 +7,7 @@ import re
 import click
 
 from yowo_deploy.archive.search import Moment, cut_clips, find
-from yowo_deploy.cli.console import Number, json_option, parsed, show_table, tell
+from yowo_deploy.cli.console import Count, Number, json_option, parsed, show_table, tell
 from yowo_deploy.errors import InputError
 from yowo_deploy.json_text import to_json
 from yowo_deploy.postprocess.rule_files import parse_zone, read_zones
@@ -34,7 +34,7 @@ def parse_seconds(text: str) -> float:
 @click.option("--zone", multiple=True, help="Only people in this zone: name=x,y,x,y,x,y, as fractions of the picture.")
 @click.option("--zones", type=click.Path(), help="Only people in a zone of this JSON file.")
 @click.option("--zone-anchor", type=click.Choice(ANCHORS), default="bottom", help="Which point of a box counts.")
-@click.option("--limit", default=100, type=click.IntRange(min=1), help="Largest number of moments to list.")
+@click.option("--limit", default=100, type=Count(), help="Largest number of moments to list.")
 @click.option("-o", "--output", type=click.Path(), help="Folder for a clip of each moment, .webm.")
 @json_option
 def command(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.backends.loader import admit, is_checkpoint
-from yowo_deploy.cli.console import json_option, release_options, require, show_facts, show_table
+from yowo_deploy.cli.console import Count, json_option, refuse_useless, release_options, require, show_facts, show_table
 from yowo_deploy.diagnostics.system_info import processor_in_words
 from yowo_deploy.errors import YowoError, foreign
 from yowo_deploy.files import existing_file, sha256_of
@@ -33,9 +33,7 @@ TRIED_FRAMES = 16  # of a checkpoint that is tried before it is read
 
 @click.command("inspect")
 @click.argument("file", type=click.Path())
-@click.option(
-    "--clip", type=click.IntRange(min=1), help="Clip length of an official checkpoint whose name does not contain it."
-)
+@click.option("--clip", type=Count(), help="Clip length of an official checkpoint whose name does not contain it.")
 @click.option("--trust", is_flag=True, help="Read an unknown checkpoint without a trial in a child process.")
 @release_options
 @json_option
@@ -55,6 +53,8 @@ def command(
     costs: dict[str, dict[str, int]] = {}
     clip_known = True
     facts: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    if not is_checkpoint(path):
+        refuse_useless("a checkpoint", "clip", "labels", "anchors")
     if is_checkpoint(path):
         require("train", "torch")
         if not trust and labels is None and anchors is None:

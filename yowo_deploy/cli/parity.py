@@ -13,13 +13,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yowo_deploy.backends.loader import BACKENDS, admit
-from yowo_deploy.cli.console import TRUST, json_option, parse_bytes, parsed, require, show_table, tell
+from yowo_deploy.cli.console import (
+    TRUST,
+    Count,
+    json_option,
+    parse_bytes,
+    parsed,
+    refuse_useless,
+    require,
+    show_table,
+    tell,
+)
 from yowo_deploy.datasets import open_dataset
 from yowo_deploy.datasets.registry import DATASETS
 from yowo_deploy.diagnostics.system_info import provenance
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import refuse_overwriting, write_text
 from yowo_deploy.model_files.default import model_path
+from yowo_deploy.visuals.image_io import PAGES, check_suffix
 
 if TYPE_CHECKING:
     from yowo_export.parity.prove import Proof
@@ -49,7 +60,7 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
 @click.argument("reference", type=click.Path())
 @click.argument("candidate", type=click.Path())
 @click.option("--data", default="random", help="A video, a folder of videos, or `random`.")
-@click.option("--clips", default=16, type=click.IntRange(min=1), help="Clips to compare on.")
+@click.option("--clips", default=16, type=Count(), help="Clips to compare on.")
 @click.option("--backend", type=click.Choice(BACKENDS), help="Backend of CANDIDATE.  [default: the fastest installed]")
 @click.option("--reference-backend", type=click.Choice(BACKENDS), help="Backend of REFERENCE.  [default: the fastest]")
 @click.option("--device", help="Device of CANDIDATE.  [default: cuda for a plan, else cpu]")
@@ -58,9 +69,7 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
     type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
     help="Arithmetic of CANDIDATE.  [default: the file's own]",
 )
-@click.option(
-    "--clip", type=click.IntRange(min=1), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]"
-)
+@click.option("--clip", type=Count(), help="Clip length, if both are checkpoints.  [default: CANDIDATE's]")
 @click.option("--trust", is_flag=True, help=TRUST)
 @click.option(
     "--limit",
@@ -82,8 +91,8 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
     metavar="NAME FOLDER",
     help="Also compare the frame-mAP on the test videos of this data set.",
 )
-@click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the data set's official split.")
-@click.option("--every", default=1, type=click.IntRange(min=1), help="Evaluate only every N-th annotated frame.")
+@click.option("--split", default=1, type=Count(), help="Number of the data set's official split.")
+@click.option("--every", default=1, type=Count(), help="Evaluate only every N-th annotated frame.")
 @click.option("--report", type=click.Path(), help="HTML page of the result.")
 @json_option
 def command(
@@ -108,6 +117,11 @@ def command(
     if report:
         for model in (reference, candidate):
             refuse_overwriting(str(model_path(model)), report)
+        check_suffix(report, *PAGES)
+    if dataset is None:
+        refuse_useless("--dataset", "split", "every")
+    if not bisect:
+        refuse_useless("--bisect", "memory")
     require("export", "onnx", "onnx_ir")  # checkpoints need torch, which the engine itself names
     from yowo_export.parity.prove import Wanted, prove
     from yowo_export.parity.report import parity_report

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from yowo_deploy.cli.console import Number
+from yowo_deploy.cli.console import Count, Number, refuse_useless
 from yowo_deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def precision_options(function: F) -> F:
             type=click.Path(),
             help="Video, folder or data.json, similar to the videos to be processed.  [repeatable]",
         ),
-        click.option(
-            "--calibration-clips", default=128, type=click.IntRange(min=1), help="Clips to take from --calibration."
-        ),
+        click.option("--calibration-clips", default=128, type=Count(), help="Clips to take from --calibration."),
         click.option(
             "--calibration-method",
             type=click.Choice(["percentile", "entropy", "minmax"]),
@@ -43,7 +41,7 @@ def precision_options(function: F) -> F:
         ),
         click.option(
             "--max-drop",
-            type=Number(min=0),
+            type=Number(),
             help="Percent of detection scores that --int8 may cost on the clips; the worst blocks stay in higher "
             "precision until the limit holds.  [default: no limit]",
         ),
@@ -66,7 +64,10 @@ def take_precision(options: dict[str, Any]) -> LowerPrecision | None:
     given = {name: options.pop(name) for name in (*_OF_A_PRECISION, "calibration_clips", "calibration_method")}
     if len(asked) > 1:
         raise InputError(f"a file has one precision, not {' and '.join(asked)}")
+    if "int8" not in asked:
+        refuse_useless("--int8", "calibration_method")
     if not asked:
+        refuse_useless("--fp16, --bf16 or --int8", "calibration_clips")
         if useless := [f"--{name.replace('_', '-')}" for name in _OF_A_PRECISION if given[name] not in ((), None)]:
             raise InputError(f"{', '.join(useless)} without --fp16, --bf16 or --int8 has no effect: leave it out")
         return None

@@ -10,7 +10,7 @@ from dataclasses import replace
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import Choice, Number, json_number, json_option, show_table, tell
+from yowo_deploy.cli.console import Choice, Count, Number, json_number, json_option, show_table, tell
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.errors import InputError
@@ -19,6 +19,7 @@ from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.matching import Matched, match
 from yowo_deploy.metrics.video_ap import linked, of_annotated_frames, truth_tubes, video_map
 from yowo_deploy.postprocess.tubes import RELEASE_RULE, LinkRule
+from yowo_deploy.spec import MAX_LABELS
 from yowo_deploy.visuals.image_io import check_plot
 
 SMALLEST_STEP = 0.001  # between two thresholds, each of which takes a pass over all boxes
@@ -45,9 +46,9 @@ SMALLEST_STEP = 0.001  # between two thresholds, each of which takes a pass over
     help="How boxes are linked to tubes, for video-map.",
 )
 @click.option("--trim", type=Number(0), help="Trim tubes in time (with --linking paper); the larger, the fewer cuts.")
-@click.option("--split", default=1, type=click.IntRange(min=1), help="Number of the split in a JSON of ground truth.")
+@click.option("--split", default=1, type=Count(), help="Number of the split in a JSON of ground truth.")
 @click.option(
-    "--classes", type=click.IntRange(min=1), help="Number of classes.  [default: the largest of the ground truth]"
+    "--classes", type=Count(1, MAX_LABELS), help="Number of classes.  [default: the largest of the ground truth]"
 )
 @click.option("--list", "list_path", type=click.Path(), help="Score only the videos or frames that this list names.")
 @click.option("--labels", type=click.Path(), help="AVA label map (.pbtxt): other classes are left out.")

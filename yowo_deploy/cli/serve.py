@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yowo_deploy.cli.console import Number, model_options, require, tell
+from yowo_deploy.cli.console import Count, Number, model_options, require, tell
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import read_within
 from yowo_deploy.model_files.default import DEFAULT
@@ -21,14 +21,14 @@ LONGEST_TOKEN = 1 << 16  # bytes of its file
 @click.option("--source", multiple=True, help="Video, webcam's number or address for the live page.  [repeatable]")
 @click.option("--model", default=DEFAULT, type=click.Path(), help="ONNX file, plan or checkpoint.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any but a loopback address needs a token.")
-@click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
+@click.option("--port", default=8000, type=Count(0, 65535), help="Port to listen on; 0 is any free one.")
 @click.option("--token-file", type=click.Path(), help=f"File with the token.  [default: {TOKEN} of the environment]")
 @click.option("--allow-host", multiple=True, help="Host name that requests may use.  [repeatable]")
-@click.option("--max-sequences", default=32, type=click.IntRange(min=1), help="Sequences at the same time.")
+@click.option("--max-sequences", default=32, type=Count(), help="Sequences at the same time.")
 @click.option(
     "--idle", default=30.0, type=Number(0, min_open=True), help="Seconds without a frame after which a sequence ends."
 )
-@click.option("--parallel", default=1, type=click.IntRange(min=1), help="Inferences in parallel.")
+@click.option("--parallel", default=1, type=Count(), help="Inferences in parallel.")
 @click.option("--conf", type=Number(0, 1), help="Score above which a person appears.  [default: the model's]")
 @click.option("--classes", multiple=True, help="Show only these classes, as walk,run.  [default: all]")
 @click.option("--clips", is_flag=True, help="Serve whole clips, which makes yowo_clip faster and yowo_stream slower.")

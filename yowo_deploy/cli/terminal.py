@@ -150,6 +150,12 @@ def run(command: Callable[[], object]) -> int:
     return code
 
 
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether memory, of the machine or a GPU, was too small; PyTorch has RuntimeErrors for that."""
+    kind, said = type(error).__name__, str(error)
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate memory" in said
+
+
 def _code_of(command: Callable[[], object]) -> int:
     try:
         code = command()
@@ -165,8 +171,12 @@ def _code_of(command: Callable[[], object]) -> int:
         raise
     except YowoError as error:
         click.echo(f"Error: {error}", err=True)
-    except MemoryError:
-        click.echo("Error: not enough memory", err=True)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        click.echo(
+            "Error: not enough memory: give a smaller --batch, --size or --clip, or end other programs", err=True
+        )
     except OSError as error:  # of the system, about a file that no reader or writer of ours has named
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {shown(f'{where}{reason_of(error)}')}", err=True)

@@ -11,7 +11,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from yowo_deploy.cli.console import ConsoleReporter, Number, dataset_options, overwrite_option, parsed, require
+from yowo_deploy.cli.console import (
+    LARGEST_SEED,
+    ConsoleReporter,
+    Count,
+    Number,
+    dataset_options,
+    overwrite_option,
+    parsed,
+    require,
+)
 from yowo_deploy.datasets.data_json import load_json
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import existing_file
@@ -38,7 +47,13 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     if not isinstance(called, dict) or not isinstance(content.get("recipe"), dict):
         raise InputError(f"{path} is not the args.json of a run: expected recipe and called_with in it")
     weights = called.pop("weights", None) or {}
-    context.default_map = {**called, **{f"weights_{name[-2:]}": file for name, file in weights.items()}}
+    if isinstance(weights, dict):
+        called |= {f"weights_{name[-2:]}": file for name, file in weights.items()}
+    found = {name: value for name, value in called.items() if value is not None}
+    odd = [] if isinstance(weights, dict) else ["weights"]
+    if odd := [*odd, *(name for name, value in found.items() if not isinstance(value, (str, int, float)))]:
+        raise InputError(f"{path} has no text or number as {odd[0]}: give --config the args.json of a run")
+    context.default_map = {name: value if isinstance(value, bool) else str(value) for name, value in found.items()}
     context.obj = content["recipe"]
 
 
@@ -51,12 +66,10 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
     "yowo-tiny; with a branch over flow: yowo-flow, yowo-tiny-flow; of the paper: yowo, yowo-2d, yowo-3d, "
     "yowo-concat; with its settings by data set: yowo-ucf24, yowo-jhmdb21, yowo-ava.",
 )
-@click.option(
-    "--minutes", type=Number(min=0, min_open=True), help="Length of the run by the clock, instead of --epochs."
-)
+@click.option("--minutes", type=Number(min_open=True), help="Length of the run by the clock, instead of --epochs.")
 @click.option(
     "--epochs",
-    type=click.IntRange(min=1),
+    type=Count(),
     help="Passes over the videos, each with one clip per video.  [default: the recipe's]",
 )
 @click.option(
@@ -73,7 +86,7 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--fit-anchors", "fit_anchors_to_data", is_flag=True, help="Fit anchors to the training boxes by k-means."
 )
-@click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of sampling, augmentation and new weights.")
+@click.option("--seed", default=0, type=Count(0, LARGEST_SEED), help="Seed of sampling, augmentation and new weights.")
 @click.option("--device", default="auto", help="auto (the GPU where one works), cpu, cuda, cuda:N or N.")
 @click.option(
     "--resume", is_flag=True, help="Continue the run in -o, or the newest one; more --epochs or --minutes extend it."
@@ -88,11 +101,11 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 @click.option(
     "--cache-gb", type=Number(min=0), help="GiB of memory for decoded frames.  [default: a third of the free memory]"
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Clips per step.  [default: the recipe's]")
+@click.option("--batch", type=Count(1, 65_536), help="Clips per step.  [default: the recipe's]")
 @click.option(
     "--lr",
     "learning_rate",
-    type=Number(min=0, min_open=True),
+    type=Number(min_open=True),
     help="Peak learning rate.  [default: the recipe's]",
 )
 @click.option(
@@ -108,7 +121,7 @@ def _take_config(context: click.Context, _: click.Parameter, path: str | None) -
 )
 @click.option(
     "--patience",
-    type=click.IntRange(min=1),
+    type=Count(),
     help="Stop after this many epochs without improvement; the model is validated every PATIENCE / 5 epochs.",
 )
 @click.option(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from yowo_deploy.cli.console import require, tell
+from yowo_deploy.cli.console import Count, require, tell
 
 
 @click.command("view")
 @click.argument("run", type=click.Path())
-@click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
+@click.option("--port", default=8000, type=Count(0, 65535), help="Port to listen on; 0 is any free one.")
 def command(run: str, port: int) -> None:
     """Show RUN, a folder that `detect` wrote, as a page on this machine: the video, who did what, and when."""
     require("serve", "starlette", "uvicorn", "httptools", "websockets", "prometheus_client")

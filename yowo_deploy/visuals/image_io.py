@@ -12,6 +12,8 @@ from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import MissingExtraError, OutputError
 from yowo_deploy.files import atomic_write
 
+PICTURES, PAGES = (".png", ".jpg", ".jpeg"), (".html", ".htm")
+
 
 def check_plot(path: str | os.PathLike[str]) -> None:
     """Refuse a plot before any work is done for it.
@@ -22,7 +24,7 @@ def check_plot(path: str | os.PathLike[str]) -> None:
     """
     if find_spec("matplotlib") is None:
         raise MissingExtraError("matplotlib, which draws plots,", "plots")
-    _check_suffix(path, ".png")
+    check_suffix(path, ".png")
 
 
 def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
@@ -31,7 +33,7 @@ def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
     Raises:
         OutputError: the name does not end in .png or .jpg, or it cannot be written.
     """
-    _check_suffix(path, ".png", ".jpg", ".jpeg")
+    check_suffix(path, *PICTURES)
     with atomic_write(path) as temporary:
         encoded, content = cv2.imencode(Path(path).suffix, image_bgr)
         if not encoded:
@@ -39,6 +41,11 @@ def write_picture(path: str | os.PathLike[str], image_bgr: Frame) -> None:
         temporary.write_bytes(content.tobytes())
 
 
-def _check_suffix(path: str | os.PathLike[str], *suffixes: str) -> None:
+def check_suffix(path: str | os.PathLike[str], *suffixes: str) -> None:
+    """Refuse another name before any work is done for the file: it may be that of a video, or of annotations.
+
+    Raises:
+        OutputError: the name does not end in one of the suffixes.
+    """
     if Path(path).suffix.lower() not in suffixes:
         raise OutputError(f"cannot write {path}: expected a name that ends in {' or '.join(suffixes)}")

@@ -12,6 +12,7 @@ from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.files import refuse_overwriting, write_text
 from yowo_deploy.model_files.onnx_reader import read_spec
 from yowo_deploy.reporter import Reporter
+from yowo_deploy.visuals.image_io import PAGES, check_suffix
 from yowo_export.precision.convert import Lower, Outcome, Wish, damage_report, lower_model
 from yowo_export.precision.int8 import Target
 from yowo_export.precision.ranges import Method
@@ -51,13 +52,19 @@ class LowerPrecision:
         if self.precision != "int8" and self.max_drop is not None:
             raise InputError("--max-drop is only for --int8: leave it out, 16 bits may cost 1 % of the raw outputs")
 
-    def refuse_report(self, source: Path, output: Path) -> None:
-        """Raise an OutputError when the report would replace the model that is read or written."""
+    def refuse_outputs(self, source: Path, output: Path) -> None:
+        """Raise an OutputError when the model would replace what it is calibrated on, or the report one of the models.
+
+        Also for a report that is named as no page: it could replace a video.
+        """
+        for each in self.calibration:
+            refuse_overwriting(each, output)
         if self.report is None:
             return
         refuse_overwriting(source, self.report)
         if os.path.realpath(self.report) == os.path.realpath(output):
             raise OutputError(f"{self.report} is the model that is written: give another name for the report")
+        check_suffix(self.report, *PAGES)
 
     def convert(
         self, source: Path, output: Path, target: Target, fused: bool, streaming: bool, reporter: Reporter

@@ -152,3 +152,30 @@ def test_a_record_of_the_first_format_is_compared_with_one_of_today(tmp_path: Pa
     (tmp_path / "old.json").write_text(json.dumps(former))
     with pytest.raises(InputError, match="backend of model 1: onnxruntime and openvino"):
         compare_records(read_record(tmp_path / "old.json"), new)
+
+
+LIVE = {"fps": 25.0, "offered": 4, "dropped": 1, "seconds": [0.1, 0.2, 0.1]}
+ODD = ("x", None, -1, 0, [], {}, [0.0, 0.1], [0.1, -0.1], [0.1, 1e300], ["x", "y"], [[0.1, 0.1]])
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize(
+    "place",
+    [("machine",), ("settings",), ("models",), ("models", 0), ("models", 0, "name"), ("models", 0, "seconds"),
+     ("open_loop", "seconds"), ("open_loop", "fps"), ("open_loop", "offered"), ("open_loop", "dropped"),
+     ("stages", 0, "p50_ms"), ("stages", 0, "name")],
+)  # fmt: skip
+def test_a_record_of_odd_values_is_refused_or_compared(place: tuple[Any, ...], odd: Any, tmp_path: Path) -> None:
+    stages = [{"name": "decode", "p50_ms": 1.0}, {"name": "whole", "p50_ms": 2.0}]
+    good = record(model(noisy(0.1, 0)), open_loop=LIVE, stages=stages)
+    spoiled = copy.deepcopy(good)
+    inner: Any = spoiled
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = odd
+    (tmp_path / "a.json").write_text(json.dumps(spoiled))
+    try:
+        changes = compare_records(good, read_record(tmp_path / "a.json"))
+    except InputError:
+        return
+    assert all(np.isfinite(change.percent) for change in changes)

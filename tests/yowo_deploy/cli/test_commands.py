@@ -290,6 +290,32 @@ def test_a_report_never_takes_the_place_of_a_model_nor_of_the_verdict(onnx: Path
     assert "PASSED" in ended.stdout and "cannot write" in str(ended.exception)
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("parity", "m.onnx", "m.onnx", "--data", "v.avi", "--report", "v.avi"), "ends in .html"),
+        (("parity", "m.onnx", "m.onnx", "--report", "data.json"), "ends in .html"),
+        (("export", "m.onnx", "--fp16", "-o", "a.onnx", "--report", "v.avi"), "ends in .html"),
+        (("build", "m.onnx", "--fp16", "-o", "a.plan", "--report", "v.avi"), "ends in .html"),
+        (("export", "m.onnx", "--int8", "--calibration", "v.avi", "-o", "v.avi", "--overwrite"), "the input itself"),
+        (("build", "m.onnx", "--int8", "--calibration", "v.avi", "-o", "v.avi", "--overwrite"), "the input itself"),
+        (("build", "m.onnx", "-o", "a.plan", "--timing-cache", "m.onnx"), "the input itself"),
+        (("explain", "m.onnx", "v.avi", "--frame", "0", "--out", "data.json"), "ends in .png"),
+        (("train", "data.json", "--show-batch", "v.avi"), "ends in .png"),
+    ],
+)
+def test_no_result_takes_the_place_of_what_it_is_made_from(
+    call: tuple[str, ...], said: str, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(onnx, "m.onnx")
+    for name in ("v.avi", "data.json"):
+        Path(name).write_text("hours of work")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert said in str(run(*call).exception)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize("text", ["score", "score=x", "score=-1", "height=3", "=1"])
 def test_a_limit_that_is_none_is_refused(text: str, onnx: Path) -> None:
     result = run("parity", onnx, onnx, "--limit", text)

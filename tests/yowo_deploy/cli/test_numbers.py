@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 
 from yowo_deploy.cli import cli
 from yowo_deploy.cli.console import Number
+from yowo_deploy.datasets.synthetic.generator import ANNOTATIONS, make_synthetic
 from yowo_deploy.errors import YowoError
 
 
@@ -65,3 +68,55 @@ def test_an_empty_text_is_no_folder(arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
     assert result.output.splitlines()[-1].endswith("is empty.")
+
+
+def test_every_number_has_a_largest_one() -> None:
+    """Larger ones end in errors of NumPy's and PyTorch's own, take all memory, or never end."""
+    found = {}
+    for path, each in parameters(cli):
+        for kind in getattr(each.type, "types", [each.type]):
+            if isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+                found[(*path, each.opts[0])] = getattr(kind, "max", None)
+    assert len(found) > 50
+    assert [name for name, most in found.items() if most is None or most >= 1 << 63] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("build", "a.onnx", "--workspace", "999999999999999GiB"), "at most 1024 TiB"),
+        (("parity", "a", "b", "--every", "3"), "--every without --dataset has no effect"),
+        (("parity", "a", "b", "--split", "1", "--memory", "1GiB"), "--split without --dataset has no effect"),
+        (("parity", "a", "b", "--memory", "1GiB"), "--memory without --bisect has no effect"),
+        (("bench", "--engine", "a", "--versus-backend", "openvino"), "--versus-backend without --versus has no effect"),
+        (("export", "a", "--calibration-clips", "5"), "--calibration-clips without --fp16, --bf16 or --int8"),
+        (("export", "a", "--calibration-method", "minmax"), "--calibration-method without --int8 has no effect"),
+        (("build", "a", "--fp16", "--calibration-method", "entropy"), "--calibration-method without --int8"),
+        (("inspect", "default", "--clip", "4"), "--clip without a checkpoint has no effect"),
+    ],
+)
+def test_what_has_no_effect_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    error = CliRunner().invoke(cli, arguments).exception
+    assert isinstance(error, YowoError) and said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("called", "said"),
+    [
+        ({"epochs": [1]}, "no text or number as epochs"),
+        ({"cache_gb": {"a": 1}}, "no text or number as cache_gb"),
+        ({"weights": [1]}, "no text or number as weights"),
+        ({"weights": {"backbone_2d": [5]}}, "no text or number as weights_2d"),
+        ({"people": 4, "start": None}, "4"),
+        ({"start": 3}, "not found: 3"),
+    ],
+)
+def test_a_config_of_other_values_is_refused(called: dict[str, object], said: str, tmp_path: Path) -> None:
+    from yowo_training.recipes import fields_of, find_recipe
+
+    make_synthetic(tmp_path, videos_train=1, videos_test=1)
+    content = {"recipe": fields_of(find_recipe("yowo-tiny")), "called_with": called}
+    (tmp_path / "args.json").write_text(json.dumps(content))
+    words = ("train", str(tmp_path / ANNOTATIONS), "--config", str(tmp_path / "args.json"), "-o", str(tmp_path / "run"))
+    error = CliRunner().invoke(cli, words).exception
+    assert isinstance(error, YowoError) and said in str(error)

@@ -16,6 +16,7 @@ import pytest
 from yowo_deploy.cli import terminal
 from yowo_deploy.errors import InputError
 
+NO_MEMORY = "Error: not enough memory: give a smaller --batch, --size or --clip, or end other programs"
 MAIN = [sys.executable, "-c", "from yowo_deploy.cli import main; main()"]
 
 
@@ -157,7 +158,8 @@ def _raises(error: BaseException) -> Callable[[], object]:
     [
         (InputError("no \x1b[31m file"), 1, "Error: no \\u001b[31m file"),
         (OSError(5, "Input/output error", "a.txt"), 1, "Error: a.txt: Input/output error"),
-        (MemoryError(), 1, "Error: not enough memory"),
+        (MemoryError(), 1, NO_MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, NO_MEMORY),
         (KeyboardInterrupt(), 130, "interrupted"),
         (click.Abort(), 130, "interrupted"),
         (click.UsageError("http://u:x@h"), 2, "Error: http://...@h"),

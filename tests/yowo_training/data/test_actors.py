@@ -86,7 +86,10 @@ def test_silhouettes_come_back_frame_by_frame(videos: list[AnnotatedVideo], silh
     assert "a" in silhouettes and "c" not in silhouettes
 
 
-@pytest.mark.parametrize("fault", ["text", "absent", "starts", "masks", "names", "falling"])
+@pytest.mark.parametrize(
+    "fault",
+    ["text", "absent", "starts", "masks", "names", "falling", "floats", "twice", "one name", "no bytes"],
+)
 def test_what_is_no_file_of_silhouettes_is_refused(silhouettes: Silhouettes, tmp_path: Path, fault: str) -> None:
     with np.load(tmp_path / "masks.npz") as archive:
         content = dict(archive)
@@ -99,6 +102,14 @@ def test_what_is_no_file_of_silhouettes_is_refused(silhouettes: Silhouettes, tmp
         content["starts"] = np.array([0, 2 * FRAMES, 2 * FRAMES])  # nothing is left of the second
     if fault == "masks":
         content["masks"] = content["masks"][:, :-1]
+    if fault == "floats":
+        content["starts"] = content["starts"].astype(float)
+    if fault == "twice":
+        content["videos"][:] = "a"
+    if fault == "one name":
+        content["videos"] = np.array("a")
+    if fault == "no bytes":
+        content["masks"] = content["masks"].astype(float)
     if fault == "names":
         content["videos"] = content["videos"].astype(object)  # an array of objects needs pickle, which runs code
     np.savez(path, **content)

@@ -15,6 +15,7 @@ from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.datasets.base import AnnotatedVideo
 from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import existing_file
+from yowo_training.data.arrays_file import read_arrays
 from yowo_training.data.augmentation import MIN_VISIBLE
 from yowo_training.loss import IGNORED, UNKNOWN
 
@@ -39,14 +40,17 @@ class Silhouettes:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         file = existing_file(path, "silhouettes")
         door = foreign(f"{file}: expected an .npz of videos, starts and masks", DatasetError)
-        with door, np.load(file, allow_pickle=False) as archive:
-            videos, starts, self._masks = archive["videos"], archive["starts"], archive["masks"]
-        rising = starts.shape == (len(videos) + 1,) and starts[0] == 0 and bool((np.diff(starts) > 0).all())
+        with door:
+            videos, starts, self._masks = read_arrays(file, "videos", "starts", "masks")
+        kinds = f"{videos.dtype.kind}{starts.dtype.kind}{self._masks.dtype}"
+        named = kinds in ("Uiuint8", "Uuuint8") and videos.ndim == 1 and len(set(videos.tolist())) == len(videos)
+        counted = named and starts.shape == (len(videos) + 1,) and starts[0] == 0
+        rising = counted and bool((starts[1:] > starts[:-1]).all())
         if not rising or self._masks.shape != (starts[-1], self.height * self.width // 8):
             found = f"{videos.shape} videos, {starts.shape} starts, {self._masks.shape} masks"
             raise DatasetError(
-                f"{file}: {found}, expected `videos` of V names, `starts` of V + 1 numbers that rise from "
-                "0, and `masks` of (last start, 600)"
+                f"{file}: {found}, expected `videos` of V names, none twice, `starts` of V + 1 whole numbers that "
+                "rise from 0, and `masks` of (last start, 600) bytes"
             )
         self._rows = {str(name): range(*ends) for name, *ends in zip(videos, starts, starts[1:], strict=False)}
 
