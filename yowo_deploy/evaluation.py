@@ -350,6 +350,7 @@ def _judge(
 ) -> tuple[FrameBoxes, int]:
     """The rows of a video, and how many of its annotated frames the file lacks."""
     if kept and video.name in kept.done:
+        _refuse_spoiled(video, judged, backend.spec.classes, *kept.done[video.name])
         return kept.done[video.name]
     detections = detect_frames(backend, video, set(judged.tolist()), look)
     threshold = backend.spec.evaluation_threshold
@@ -358,6 +359,16 @@ def _judge(
     if kept:
         kept.add(video.name, boxes, missing)
     return boxes, missing
+
+
+def _refuse_spoiled(video: AnnotatedVideo, judged: Int, classes: int, rows: FrameBoxes, missing: int) -> None:
+    """Raise an InputError where a file of detections holds for a video what no model can have found in it."""
+    known = np.isin(rows.frame, judged).all() and ((rows.class_id >= 0) & (rows.class_id < classes)).all()
+    scored = ((rows.score >= 0) & (rows.score <= 1.001)).all()  # NaN is in no range
+    if not (known and scored and np.isfinite(rows.xyxy).all() and missing <= len(judged)):
+        raise InputError(
+            f"the detections of {video.name} that --save holds are damaged: remove the file and start again"
+        )
 
 
 def _truth(video: AnnotatedVideo, judged: Int) -> tuple[FrameBoxes, Int]:

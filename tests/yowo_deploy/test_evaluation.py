@@ -224,6 +224,24 @@ def test_a_run_that_was_stopped_goes_on_from_its_file(
     assert (resumed.recall, resumed.accuracy, resumed.frames) == (whole.recall, whole.accuracy, whole.frames)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, "walk_99999"), (0, "walk_-5"), (0, "walk_" + "9" * 30), (1, "0"), (1, "99"), (1, "1.5"), (1, "1e300"), (1, "nan"),
+     (2, "nan"), (2, "7"), (2, "-1"), (3, "nan"), (5, "inf")],
+)  # fmt: skip
+def test_what_no_model_can_have_found_is_refused(
+    place: int, value: str, videos: list[AnnotatedVideo], spec: ModelSpec, tmp_path: Path
+) -> None:
+    path = tmp_path / "detections.txt"
+    evaluate_videos(Knowing(spec, 0, 1), videos, kept=DetectionsFile(path, "a"))
+    header, row, *rest = path.read_text().split("\n")
+    columns = row.split()
+    columns[place] = value
+    path.write_text("\n".join([header, " ".join(columns), *rest]))
+    with pytest.raises(InputError, match=r"damaged.*: remove"):
+        evaluate_videos(Knowing(spec, 0, 1), videos, kept=DetectionsFile(path, "a"))
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_an_answer_that_is_not_finite_ends_the_run_and_keeps_the_videos_before(
     odd: float, videos: list[AnnotatedVideo], spec: ModelSpec, tmp_path: Path

@@ -10,7 +10,7 @@ from dataclasses import replace
 import click
 import numpy as np
 
-from yowo_deploy.cli.console import Choice, Count, Number, json_number, json_option, show_table, tell
+from yowo_deploy.cli.console import Choice, Count, Number, json_number, json_option, refuse_useless, show_table, tell
 from yowo_deploy.datasets.box_files import read_excluded, read_label_map, read_list, read_table
 from yowo_deploy.datasets.box_table import BoxTable
 from yowo_deploy.errors import InputError
@@ -79,6 +79,8 @@ def command(
         check_plot(plot)
     if trim is not None and linking == "official":
         raise InputError("--trim is not part of the official linking: add --linking paper")
+    if metric != "video-map":
+        refuse_useless("--metric video-map", "linking", "trim")
     if eleven_point and metric != "frame-map":
         raise InputError(f"--eleven-point is for frame-map, not for {metric}")
     if pixel_inclusive and metric == "ava":

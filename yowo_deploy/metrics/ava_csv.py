@@ -18,7 +18,7 @@ from yowo_deploy.files import atomic_write, write_text
 from yowo_deploy.metrics.detections_log import append
 from yowo_deploy.metrics.frame_ap import FrameBoxes
 
-_DONE = re.compile(r"(\d+) bytes, (\d+) frames missing, after (.*)")
+_DONE = re.compile(r"(\d{1,18}) bytes, (\d{1,18}) frames missing, after (.*)")
 
 
 class AvaCsv:

@@ -12,9 +12,10 @@ from yowo_deploy.arrays import Int
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.files import write_text
 from yowo_deploy.metrics.frame_ap import FrameBoxes
+from yowo_deploy.spec import MAX_LABELS
 
 _LAST_PIXEL = np.array([0, 0, 1, 1])  # the text form names the last pixel of a box, everything else its edge
-_DONE = re.compile(r"# done (\d+) frames missing in (.*)")
+_DONE = re.compile(r"# done (\d{1,18}) frames missing in (.*)")
 
 
 class DetectionsLog(Protocol):
@@ -89,7 +90,11 @@ class DetectionsFile:
         try:
             frames: Int = np.array([int(row[0].rpartition("_")[2]) - 1 for row in rows], np.int64)
             numbers = np.array([row[1:] for row in rows], np.float64).reshape(-1, 6)
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, OverflowError) as error:
             raise InputError(f"{self.path} is damaged ({error}): remove it, or give another name") from error
-        class_id, score = numbers[:, 0].astype(np.int64) - 1, numbers[:, 1].astype(np.float32)
+        whole = np.floor(numbers[:, 0].clip(0, MAX_LABELS))
+        class_id = (
+            np.where(whole == numbers[:, 0], whole, 0).astype(np.int64) - 1
+        )  # of none where it is no number of one
+        score = numbers[:, 1].astype(np.float32)
         return FrameBoxes(frames, class_id, (numbers[:, 2:] + _LAST_PIXEL).astype(np.float32), score)

@@ -17,6 +17,7 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from yowo_deploy.arrays import Float
+from yowo_deploy.errors import ModelFileError, foreign
 from yowo_deploy.files import work_folder
 from yowo_export.sample_clips import Clips
 
@@ -42,15 +43,20 @@ def tensor_ranges(
         model: a float32 ONNX file.
         operators: by type; all by default.
         on_clip: called with the number of clips that are done.
+
+    Raises:
+        ModelFileError: values are not finite, as of weights that are NaN.
     """
     with work_folder() as folder:
         augmented = str(Path(folder) / "augmented.onnx")
         calibrator = create_calibrator(model, operators, augmented, METHODS[method], extra_options={"symmetric": False})
         with contextlib.redirect_stdout(io.StringIO()):  # the calibrators print progress
             for done, (clip, _) in enumerate(clips, 1):  # one at a time: a clip's values are hundreds of megabytes
-                calibrator.collect_data(_One({"clips": clip[None]}))
+                with foreign(f"no ranges can be taken of {model}: are its weights damaged?", ModelFileError):
+                    calibrator.collect_data(_One({"clips": clip[None]}))
                 on_clip(done)
-            data: TensorsData = calibrator.compute_data()
+            with foreign(f"{model} has values that are not finite: its weights are damaged", ModelFileError):
+                data: TensorsData = calibrator.compute_data()
         return data
 
 
