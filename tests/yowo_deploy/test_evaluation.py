@@ -226,8 +226,8 @@ def test_a_run_that_was_stopped_goes_on_from_its_file(
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(0, "walk_99999"), (0, "walk_-5"), (0, "walk_" + "9" * 30), (1, "0"), (1, "99"), (1, "1.5"), (1, "1e300"), (1, "nan"),
-     (2, "nan"), (2, "7"), (2, "-1"), (3, "nan"), (5, "inf")],
+    [(0, "walk_99999"), (0, "walk_-5"), (0, "walk_" + "9" * 30), (1, "0"), (1, "99"), (1, "1.5"), (1, "1e300"),
+     (1, "nan"), (2, "nan"), (2, "7"), (2, "-1"), (3, "nan"), (5, "inf")],
 )  # fmt: skip
 def test_what_no_model_can_have_found_is_refused(
     place: int, value: str, videos: list[AnnotatedVideo], spec: ModelSpec, tmp_path: Path

@@ -92,9 +92,8 @@ class DetectionsFile:
             numbers = np.array([row[1:] for row in rows], np.float64).reshape(-1, 6)
         except (ValueError, IndexError, OverflowError) as error:
             raise InputError(f"{self.path} is damaged ({error}): remove it, or give another name") from error
+        # A class that is no whole number becomes -1, which is refused where the classes are known.
         whole = np.floor(numbers[:, 0].clip(0, MAX_LABELS))
-        class_id = (
-            np.where(whole == numbers[:, 0], whole, 0).astype(np.int64) - 1
-        )  # of none where it is no number of one
+        class_id = np.where(whole == numbers[:, 0], whole, 0).astype(np.int64) - 1
         score = numbers[:, 1].astype(np.float32)
         return FrameBoxes(frames, class_id, (numbers[:, 2:] + _LAST_PIXEL).astype(np.float32), score)

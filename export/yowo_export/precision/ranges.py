@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -57,6 +58,8 @@ def tensor_ranges(
                 on_clip(done)
             with foreign(f"{model} has values that are not finite: its weights are damaged", ModelFileError):
                 data: TensorsData = calibrator.compute_data()
+                if odd := [name for name, most in reach(data).items() if not math.isfinite(most)]:
+                    raise ValueError(f"{odd[0]} among them")
         return data
 
 
