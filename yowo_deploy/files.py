@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import fnmatch
 import gzip
 import hashlib
@@ -227,6 +228,8 @@ def visible_files(
 def make_folders(folder: Path) -> None:
     """Make a folder and those above it, as deep as names go: pathlib's own calls itself for each level."""
     for each in reversed(list(takewhile(lambda place: not place.is_dir(), (folder, *folder.parents)))):
+        if each.exists():  # the system says only that it exists
+            raise NotADirectoryError(errno.ENOTDIR, f"{each} is not a folder", str(each))
         each.mkdir(exist_ok=True)
 
 

@@ -213,7 +213,7 @@ def test_pipes_devices_and_sockets_are_called_what_they_are(make: object, kind: 
 def test_a_place_that_cannot_be_written_is_an_output_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write.*file is not a folder" if "file/" in name else "cannot write"):
         write_text(tmp_path / name, "x")
     assert sorted(left.name for left in tmp_path.iterdir()) == ["file", "folder"]
     assert not list((tmp_path / "folder").iterdir())

@@ -33,5 +33,5 @@ def test_a_weight_that_is_no_number_is_one_error(method: str, single: Path, tmp_
     values.flat[0] = np.nan
     weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
     onnx.save(model, tmp_path / "nan.onnx")
-    with pytest.raises(ModelFileError, match="weights damaged|weights are damaged"):
+    with pytest.raises(ModelFileError, match="damaged"):
         tensor_ranges(tmp_path / "nan.onnx", made_up_clips(read_spec(single), 2), method)  # type: ignore[arg-type]
