@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        14_975,
+        14_996,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -28,7 +28,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "datasets": (5_647, ("yowo_deploy/datasets",)),
     "measurement": (
-        2_612,
+        2_654,
         (
             "yowo_deploy/evaluation.py",
             "yowo_deploy/metrics",
@@ -36,11 +36,11 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (4_121, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "command line and detection": (4_194, ("yowo_deploy/cli", "yowo_deploy/detection")),
     "serving": (2_496, ("yowo_deploy/serving",)),
     "archive": (1_779, ("yowo_deploy/archive",)),
-    "export": (5_357, ("export",)),
-    "training": (5_687, ("training",)),
+    "export": (5_384, ("export",)),
+    "training": (5_755, ("training",)),
 }
 
 

@@ -76,9 +76,9 @@ class FeatureBank:
             ModelFileError: it is not a feature bank, or damaged.
         """
         file = existing_file(path, "feature bank")
-        door = foreign(f"{file} is not a feature bank, or is damaged, make it with `features`", ModelFileError)
-        with door:
-            *arrays, by = read_arrays(file, "features", "small", "weights_sha256")
+        complaint = f"{file} is not a feature bank, or is damaged, make it with `features`"
+        *arrays, by = read_arrays(file, complaint, ModelFileError, "features", "small", "weights_sha256")
+        with foreign(complaint, ModelFileError):
             (features, small), made_by = (array.astype(np.float32) for array in arrays), str(by)
         if made_by != checkpoint.spec.weights_sha256:
             raise InputError(f"{file} was made with another checkpoint: make it again with `yowo-deploy features`")

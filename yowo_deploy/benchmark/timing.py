@@ -75,7 +75,11 @@ def bench_models(
 
 def model_call(model: Backend, batch: int = 1) -> Callable[[], Any]:
     """A call of a model on `batch` clips of noise, the same each time; of one that takes a video frame by frame, on a
-    frame of noise, for that is how it is used."""
+    frame of noise, for that is how it is used.
+
+    Raises:
+        InputError: the clips take more than 1 GiB.
+    """
     if batch > (most := max(1, MAX_CLIP // math.prod(model.spec.clip_shape))):
         raise InputError(f"a batch of {batch} clips, expected 1 to {most} for clips of {model.spec.clip_length} frames")
     if isinstance(model, Streaming) and batch == 1:

@@ -72,11 +72,9 @@ def command(
         plan = read_plan(path)
         spec, recorded = plan.spec, check_hash(path, facts["sha256"])
         facts |= {"kind": "plan", "hash": "as recorded" if recorded else "not recorded", "precision": spec.precision}
-        facts |= {name: value for name, value in vars(plan).items() if name != "spec"}
-        facts |= {"weights_sha256": spec.weights_sha256}
+        facts |= {k: v for k, v in vars(plan).items() if k != "spec"} | {"weights_sha256": spec.weights_sha256}
     else:
-        found = read_onnx_file(path, facts["sha256"])
-        spec = found.spec
+        spec = (found := read_onnx_file(path, facts["sha256"])).spec
         facts |= {"kind": "onnx", "checksum": _checked(found.checked), "opset": found.opset}
         facts |= {"nodes": found.operators.total(), "batch": found.batch or "any"}
         facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.datasets.base import AnnotatedVideo
-from yowo_deploy.errors import DatasetError, InputError, foreign
+from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import existing_file
 from yowo_training.data.arrays_file import read_arrays
 from yowo_training.data.augmentation import MIN_VISIBLE
@@ -39,9 +39,8 @@ class Silhouettes:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         file = existing_file(path, "silhouettes")
-        door = foreign(f"{file}: expected an .npz of videos, starts and masks", DatasetError)
-        with door:
-            videos, starts, self._masks = read_arrays(file, "videos", "starts", "masks")
+        complaint = f"{file}: expected an .npz of videos, starts and masks"
+        videos, starts, self._masks = read_arrays(file, complaint, DatasetError, "videos", "starts", "masks")
         kinds = f"{videos.dtype.kind}{starts.dtype.kind}{self._masks.dtype}"
         named = kinds in ("Uiuint8", "Uuuint8") and videos.ndim == 1 and len(set(videos.tolist())) == len(videos)
         counted = named and starts.shape == (len(videos) + 1,) and starts[0] == 0
