@@ -245,7 +245,7 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     Raises:
         InputError: it is missing, a folder, a pipe or a device, unreadable or empty; `what` names it in the message.
     """
-    file = Path(path)
+    file, a_file = Path(path), f"{'an' if what[0].lower() in 'aeiou' else 'a'} {what}"
     try:
         found = file.exists()
     except OSError as error:  # a name that no file can have
@@ -253,17 +253,17 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     if not found:
         raise InputError(f"{what} not found: {file}")
     if not file.is_file():
-        raise InputError(f"{file} is a {_kind(file)}, expected a {what} file")
+        raise InputError(f"{file} is a {_kind(file)}, expected {a_file} file")
     if not os.access(file, os.R_OK):
         raise InputError(f"{what} cannot be read: {file} (no permission)")
     if file.stat().st_size == 0:
-        raise InputError(f"{file} is empty, expected a {what} file")
+        raise InputError(f"{file} is empty, expected {a_file} file")
     with file.open("rb") as stream:
         head = stream.read(64).lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{file} is a pointer of Git LFS, expected the {what} itself: fetch it with `git lfs pull`")
     if head.startswith((b"<!doctype html", b"<html")):
-        raise InputError(f"{file} is a web page, expected a {what} file: download the file itself")
+        raise InputError(f"{file} is a web page, expected {a_file} file: download the file itself")
     return file
 
 

@@ -103,7 +103,8 @@ def _cvat() -> Iterator[Case]:
     outside = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotations>&x;</annotations>'
     yield "cvat", "entity of another file", {"a.xml": outside.encode()}, "trusted"
     yield "cvat", "no end", {"a.xml": b"<annotations><track>"}, "trusted"
-    yield "cvat", "another root", {"a.xml": b"<html/>"}, "begins with <html>"
+    yield "cvat", "another root", {"a.xml": b"<kml/>"}, "begins with <kml>"
+    yield "cvat", "a web page", {"a.xml": b"<html/>"}, "is a web page, expected an annotation file"
     yield "cvat", "bytes", {"a.xml": bytes(range(256))}, "trusted"
     yield (
         "cvat",
