@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.available import why_not
 from benchmarks.forms import make_checkpoint
 from benchmarks.precision import PLAIN, PlainExport, plain_export
 from yowo_deploy.backends.base import Backend, Streaming
@@ -103,11 +104,13 @@ def measure(folder: Path, seconds: float) -> None:
     print("\n| BGR to tubes | plain, ms | ours, ms | times as fast, 95 % | rounds | outside of the engine |")
     print("|---|---:|---:|---:|---:|---:|")
     with ExitStack() as stack:
+        low, in_bf16 = streaming_of(folder / "int8.onnx"), () if why_not("openvino", "bf16") else ("bf16",)
         plain = Way(stack.enter_context(PlainExport(folder / PLAIN, "onnxruntime")))
-        ours = Way(stack.enter_context(open_model(streaming_of(folder / "int8.onnx"), "openvino")))
-        table = bench_calls([plain, ours], seconds, warmup=2)
-    outside = f" {100 * float(np.median(ours.outside[2:])):.1f} % |"
-    _row("plain export on onnxruntime, ours on openvino int8", table, outside)
+        ours = [Way(stack.enter_context(open_model(low, "openvino", precision=p))) for p in (None, *in_bf16)]
+        table = bench_calls([plain, *ours], seconds, warmup=2)
+    for place, (way, rest) in enumerate(zip(ours, ("", ", the rest in bf16"), strict=False), 1):
+        outside = f" {100 * float(np.median(way.outside[2:])):.1f} % |"
+        _row(f"plain export on onnxruntime, ours on openvino int8{rest}", table[:, [0, place]], outside)
 
 
 def _row(name: str, table: np.ndarray[Any, np.dtype[np.float64]], more: str = "") -> None:
