@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.steadiness import shown
 from yowo_deploy.arrays import Float, Int
-from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.base import Backend, Look
 from yowo_deploy.backends.loader import open_model
+from yowo_deploy.backends.long_term import bank_of, long_term_look
 from yowo_deploy.boxes import Detections, iou_matrix
 from yowo_deploy.datasets import AnnotatedVideo, open_dataset, split_present
 from yowo_deploy.detector import DetectorOptions
@@ -67,18 +68,20 @@ def count(boxes_xyxy: Float, truth_xyxy: Float, ignored_xyxy: Float) -> Found:
 
 
 def judge(
-    backend: Backend, video: AnnotatedVideo, ignored: int | None, every: int
+    backend: Backend, video: AnnotatedVideo, ignored: int | None, every: int, features: Path | None = None
 ) -> tuple[dict[str, Found], Counter[str]]:
     """Counts of each N-th annotated frame by threshold, and by the model's default, which sees all frames.
 
     Args:
         ignored: class id of people who are not judged.
+        features: folder of `yowo-deploy features`, for a checkpoint.
 
     Returns:
         These, and how often each action was shown, by default, of a person who was found.
     """
     spec = backend.spec
-    outputs, size_wh = raw_outputs(backend, video)
+    look = long_term_look(backend, bank_of(features, video.path)) if features else None
+    outputs, size_wh = raw_outputs(backend, video, look)
     by_default = shown(outputs, size_wh, spec, DetectorOptions())
     sums = dict.fromkeys([*map(str, SCORES), DEFAULT], Found(0, 0, 0, 0))
     named: Counter[str] = Counter()
@@ -112,12 +115,19 @@ def detections(
     return {str(score): lowest[lowest.confidence > score] for score in SCORES} | {DEFAULT: by_default}
 
 
-def raw_outputs(backend: Backend, video: AnnotatedVideo) -> tuple[list[Float], tuple[int, int]]:
-    """The network's output for every frame up to the last annotated one; the size that boxes are measured in."""
+def raw_outputs(
+    backend: Backend, video: AnnotatedVideo, look: Look | None = None
+) -> tuple[list[Float], tuple[int, int]]:
+    """The network's output for every frame up to the last annotated one; the size that boxes are measured in.
+
+    Args:
+        look: in place of the backend's own, with a feature bank.
+    """
     last, buffer, outputs = int(_judged(video)[-1]), ClipBuffer(backend.spec), []
     with open_video(video.path, allow_damaged=True) as reader:
-        for frame, _ in zip(reader, range(last + 1), strict=False):
-            outputs.append(backend.infer(buffer.push(preprocess(frame, backend.spec))[None])[0])
+        for frame, number in zip(reader, range(last + 1), strict=False):
+            clip = buffer.push(preprocess(frame, backend.spec))[None]
+            outputs.append((look(clip, number) if look else backend.infer(clip))[0])
         return outputs, video.size_wh or reader.size_wh
 
 
@@ -183,6 +193,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["default"], help="model files; the shipped one by default")
     parser.add_argument("--picture", type=Path, help="PNG to draw, of the last model")
     parser.add_argument("--every", type=int, default=3, help="judge each N-th annotated frame")
+    parser.add_argument("--features", type=Path, help="folder that `yowo-deploy features` wrote with this checkpoint")
     given = parser.parse_args()
     native = given.data.endswith((".json", ".json.gz"))
     dataset = open_dataset(given.data) if native else open_dataset("ucf24", Path(given.data))
@@ -190,7 +201,10 @@ def main() -> None:
     ignored = dataset.labels.index(NOT_JUDGED) if NOT_JUDGED in dataset.labels else None
     for model in given.models:
         with open_model(model) as backend:
-            rows = [(video.name.rpartition("/")[2], *judge(backend, video, ignored, given.every)) for video in videos]
+            rows = [
+                (video.name.rpartition("/")[2], *judge(backend, video, ignored, given.every, given.features))
+                for video in videos
+            ]
         print(f"{Path(model).name}: people found (false boxes a frame) above a score, and as shown by default\n")
         print(table([(label, sums) for label, sums, _ in rows]))
         print(f"\n{named_table([(label, named) for label, _, named in rows])}", flush=True)
