@@ -228,7 +228,7 @@ def visible_files(
 def make_folders(folder: Path) -> None:
     """Make a folder and those above it, as deep as names go: pathlib's own calls itself for each level."""
     for each in reversed(list(takewhile(lambda place: not place.is_dir(), (folder, *folder.parents)))):
-        if each.exists():  # the system says only that it exists
+        if each.exists() and not each.is_dir():  # the system says only that it exists; another process may make it now
             raise NotADirectoryError(errno.ENOTDIR, f"{each} is not a folder", str(each))
         each.mkdir(exist_ok=True)
 

@@ -495,3 +495,20 @@ def test_folders_are_made_as_deep_as_names_go(tmp_path: Path, monkeypatch: pytes
 def test_a_pattern_fits_names_in_capitals(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     assert list(visible_files(tmp_path, "gt.txt")) == [tmp_path / name]
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As workers of an archive do, whose parts lie in the same new folders."""
+    folder, looked = tmp_path / "parts" / "79", []
+    exists = Path.exists
+
+    def made_by_another(place: Path, **options: bool) -> bool:
+        looked.append(place)
+        place.mkdir(exist_ok=True)
+        return exists(place, **options)
+
+    monkeypatch.setattr(Path, "exists", made_by_another)
+    files.make_folders(folder)
+    assert folder.is_dir() and looked == [folder.parent, folder]
