@@ -147,6 +147,8 @@ class _Session:
         for each in self._each(clips):
             request.infer([each])
             found.append({name: np.array(request.get_tensor(port).data, np.float32) for name, port in wanted.items()})
+        if len(found) == 1:  # of one clip there may be values without a batch
+            return found[0]
         return {name: np.concatenate([each[name] for each in found]) for name in wanted}
 
 

@@ -60,16 +60,16 @@ def take_precision(options: dict[str, Any]) -> LowerPrecision | None:
     """
     from yowo_export.precision.lower_precision import LowerPrecision
 
-    asked = [name for name in ("fp16", "bf16", "int8") if options.pop(name)]
+    wanted = [name for name in ("fp16", "bf16", "int8") if options.pop(name)]
     given = {name: options.pop(name) for name in (*_OF_A_PRECISION, "calibration_clips", "calibration_method")}
-    if len(asked) > 1:
-        raise InputError(f"a file has one precision, not {' and '.join(asked)}")
-    if "int8" not in asked:
+    if len(wanted) > 1:
+        raise InputError(f"a file has one precision, not {' and '.join(wanted)}")
+    if "int8" not in wanted:
         refuse_useless("--int8", "calibration_method")
-    if not asked:
+    if not wanted:
         refuse_useless("--fp16, --bf16 or --int8", "calibration_clips")
         if useless := [f"--{name.replace('_', '-')}" for name in _OF_A_PRECISION if given[name] not in ((), None)]:
             raise InputError(f"{', '.join(useless)} without --fp16, --bf16 or --int8 has no effect: leave it out")
         return None
     clips, method = given.pop("calibration_clips"), given.pop("calibration_method")
-    return LowerPrecision(asked[0], clips=clips, method=method, **given)  # type: ignore[arg-type]
+    return LowerPrecision(wanted[0], clips=clips, method=method, **given)  # type: ignore[arg-type]

@@ -185,6 +185,19 @@ def test_clips_of_an_open_batch_run_one_after_the_other(make_file: MakeFile, spe
         assert all(len(value) == 2 for value in values.values())
 
 
+def test_a_value_without_a_batch_is_that_of_its_clip(make_file: MakeFile, spec: ModelSpec) -> None:
+    path = make_file("fp32")
+    model = onnx.load(path)
+    model.graph.node.append(helper.make_node("ReduceMean", ["raw", "all"], ["middle"], keepdims=0))
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(4), "all"))
+    model.graph.output.append(helper.make_tensor_value_info("middle", onnx.TensorProto.FLOAT, []))
+    path.write_bytes(model.SerializeToString())
+    clip = clips_of(spec)[:1]
+    session = ov._Session(path)
+    found = session.values(clip, ["middle", "raw"])
+    assert found["middle"].shape == () and found["middle"] == pytest.approx(found["raw"].mean(), abs=1e-5)
+
+
 def test_a_file_with_a_fixed_batch_runs_it_at_once(make_file: MakeFile, spec: ModelSpec) -> None:
     with open_model(make_file("fp32", batch=2), "openvino") as backend:
         assert backend._session.compiled.input(0).shape[0] == 2  # type: ignore[attr-defined]
