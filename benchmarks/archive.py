@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, process_time, sleep
 
@@ -145,8 +145,7 @@ def kill(given: argparse.Namespace, folder: Path) -> None:
         while number < given.times:
             output = folder / "disturbed"
             moment = disturbed(given, output, who, pieces)
-            found = contents(output)
-            odd = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+            odd = differences(contents(output), expected)
             print(f"SIGKILL of a {who} {moment or 'came too late'}: {odd or 'the same files'}", flush=True)
             same, number = same + (bool(moment) and not odd), number + bool(moment)
             shutil.rmtree(output)
@@ -206,6 +205,20 @@ def lineage(number: int, parents: dict[int, int]) -> list[int]:
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def differences(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> list[str]:
+    """A line for each file that is in one of two runs alone, or is not the same, with where it begins to differ."""
+    lines = []
+    for name in sorted({*found, *expected}):
+        here, there = found.get(name), expected.get(name)
+        if here is None or there is None:
+            lines.append(f"{name}: {'missing' if here is None else 'not expected'}")
+        elif here != there:
+            place = next((at for at, pair in enumerate(zip(here, there, strict=False)) if len({*pair}) > 1), len(there))
+            near = slice(max(0, place - 40), place + 40)
+            lines.append(f"{name}: {here[near]!r}, expected {there[near]!r}, at byte {place}")
+    return lines
 
 
 def plan_many(given: argparse.Namespace, folder: Path) -> None:

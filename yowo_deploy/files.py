@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -30,7 +31,7 @@ MAX_BYTES = 256 << 20  # of a file of text. Of parsed JSON or XML a byte costs t
 # Unpacked from an archive: so much of any, and so many times its size. Annotations shrink to a tenth or a thirtieth.
 UNPACKED, RATIO = 16 << 20, 100
 
-_TEMPORARY = re.compile(r"(?:\..*\.)?yowo-(\d+)-\w{8}(?:\..{0,15})?")
+_TEMPORARY = re.compile(r"(?:\..*\.)?yowo-(\d{1,9})-\w{8}(?:\..{0,15})?")
 _SWEPT: set[Path] = set()
 _OURS: set[Path] = set()  # temporary files and folders of this process, from before they are there until they are gone
 
@@ -151,17 +152,10 @@ def sweep(folder: Path, again: bool = False) -> None:
 
 
 def _is_dead(path: str, process: int) -> bool:
-    """Whether the process that made a temporary file is gone; in containers numbers come again: the lock decides."""
-    if process != os.getpid():
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            pass
-        except (OSError, OverflowError):
-            return False
-        else:
-            return False
+    """Whether the process that made a temporary file is gone, and nothing holds the file's lock."""
     try:
+        if process != os.getpid() and _is_running(process, os.lstat(path).st_mtime):
+            return False
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
@@ -171,6 +165,25 @@ def _is_dead(path: str, process: int) -> bool:
         return False
     finally:
         os.close(handle)
+    return True
+
+
+def _is_running(process: int, since: float) -> bool:
+    """Whether a process runs and may have written at that time: in containers above all, numbers come again.
+
+    One that is dead and that nothing has waited for does not run.
+    """
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):  # where there is no /proc
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        up_s = int(fields[18]) / os.sysconf("SC_CLK_TCK")  # since the system began
+        began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + up_s
+        return state not in "ZX" and began < since + 1
     return True
 
 

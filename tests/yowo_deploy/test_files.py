@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.waiting import wait_until
 from yowo_deploy import files
 from yowo_deploy.arrays import Frame
 from yowo_deploy.errors import InputError, OutputError, VideoError
@@ -175,6 +176,30 @@ def test_what_an_earlier_process_of_the_same_number_left_is_swept(tmp_path: Path
     stray.touch()
     write_text(tmp_path / "a.txt", "x")
     assert not stray.exists()
+
+
+@pytest.mark.usefixtures("unswept")
+def test_what_a_process_left_is_swept_though_its_number_is_anothers_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that was started again, where numbers are small; or though nothing has waited for it yet."""
+    if not Path("/proc/self/stat").is_file():
+        pytest.skip("a process is looked up in /proc")
+    strays = []
+    with subprocess.Popen(["sleep", "3600"]) as alive, subprocess.Popen(["true"]) as ended:
+        wait_until(lambda: Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        for process, age_s in ((alive, 0), (alive, 3600), (ended, 0)):
+            strays.append(tmp_path / f".{process.pid}.yowo-{process.pid}-{age_s:08}.webm")
+            strays[-1].touch()
+            os.utime(strays[-1], (strays[-1].stat().st_mtime - age_s,) * 2)
+        write_text(tmp_path / "a.txt", "x")
+        assert [path.exists() for path in strays] == [True, False, False]
+        monkeypatch.setattr(files, "_SWEPT", set())
+        monkeypatch.setattr(os, "sysconf", lambda name: (_ for _ in ()).throw(ValueError))  # no such table
+        strays[1].touch()
+        write_text(tmp_path / "a.txt", "x")
+        assert strays[1].exists()
+        alive.kill()
 
 
 @pytest.mark.parametrize("call", ["close", "fsync", "unlink", "chmod", "replace"])

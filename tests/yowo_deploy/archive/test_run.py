@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.archive import contents, differences
 from tests.waiting import wait_until
 from yowo_deploy import Detector, Outputs
 from yowo_deploy.archive import ArchiveSummary, Progress, batch
@@ -37,10 +38,6 @@ EVENTS = Outputs(on=0.3, off=0.2, min_frames=2)
 
 def run(films: Path, output: Path, **options: Any) -> ArchiveSummary:
     return batch(films, output, films / "small.onnx", outputs=EVENTS, segment_s=1.0, **{**OPTIONS, **options})
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +113,7 @@ def test_a_resumed_run_does_what_is_missing_and_nothing_twice(
     _, undisturbed, _ = done
     folder = tmp_path / "out"
     shutil.copytree(undisturbed, folder)
-    expected = files_of(folder)
+    expected = contents(folder)
     [video] = plan([films / "film1.avi"])
     settings = ArchiveSettings(folder, "")
     lost = [settings.part(video, 1), settings.record(video), folder / "tubes.jsonl"]
@@ -127,7 +124,7 @@ def test_a_resumed_run_does_what_is_missing_and_nothing_twice(
         path: path.stat().st_ino for path in folder.rglob("videos/*/*.json")
     }
     summary = run(films, folder, workers=1, resume=True)
-    assert files_of(folder) == expected and summary.progress.reused == 2
+    assert differences(contents(folder), expected) == [] and summary.progress.reused == 2
     again = {path for path, inode in before.items() if path.stat().st_ino != inode}
     assert again == {settings.part(video, 0)}
 
@@ -144,7 +141,7 @@ def test_what_was_linked_another_way_is_linked_anew_from_the_stored_detections(
     for tube in lines_of(folder / "tubes.jsonl"):
         by_person.setdefault((tube["source"], tube["person"]), set()).update(each["label"] for each in tube["actions"])
     assert by_person and all(len(labels) == 1 for labels in by_person.values())
-    assert files_of(folder)["tubes.jsonl"] != files_of(done[1])["tubes.jsonl"]
+    assert contents(folder)["tubes.jsonl"] != contents(done[1])["tubes.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -161,10 +158,10 @@ def test_results_of_two_kinds_are_not_mixed(
     films: Path,
     done: tuple[ArchiveSummary, Path, list[Progress]],
 ) -> None:
-    before = files_of(done[1])
+    before = contents(done[1])
     with pytest.raises(InputError, match=message):
         run(films, done[1], workers=1, **change)
-    assert files_of(done[1]) == before
+    assert differences(contents(done[1]), before) == []
 
 
 def worker_of(films: Path, folder: Path, **options: Any) -> ArchiveWorker:
@@ -232,7 +229,7 @@ def test_a_killed_worker_changes_nothing(
             os.kill(killed[0], signal.SIGKILL)
 
     summary = run(films, tmp_path / "out", workers=1, on_progress=kill_one)
-    assert files_of(tmp_path / "out") == files_of(done[1]) and len(summary.failed) == 1
+    assert differences(contents(tmp_path / "out"), contents(done[1])) == [] and len(summary.failed) == 1
 
 
 def test_a_killed_driver_leaves_no_worker_and_a_run_that_can_be_resumed(
@@ -248,7 +245,7 @@ def test_a_killed_driver_leaves_no_worker_and_a_run_that_can_be_resumed(
     driver.wait()
     wait_until(lambda: not is_group(driver.pid))
     run(films, folder, workers=1, resume=True)
-    assert files_of(folder) == files_of(done[1])
+    assert differences(contents(folder), contents(done[1])) == []
 
 
 def is_group(number: int) -> bool:
@@ -272,7 +269,7 @@ def test_a_full_disk_costs_the_videos_that_cannot_be_stored(
         patch.setattr(Path, "write_bytes", full)
         value, reason = attempt(worker, video, lambda seconds: None)
     assert value is None and "No space left on device" in reason and "MB free there" in reason
-    assert files_of(tmp_path / "out") == {}
+    assert contents(tmp_path / "out") == {}
     assert attempt(worker, video, lambda seconds: None) == (Done(0.8), "")
 
 
