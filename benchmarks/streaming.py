@@ -1,13 +1,14 @@
 """What frame by frame gains over whole clips: `python -m benchmarks.streaming FOLDER [backbone] [frames] [seconds]`.
 
 Weights are random, the 2-D branch is Darknet-19. Every pair of files runs turn by turn in one run, streaming against
-whole clips on the same engine in the same precision; and a frame's way from BGR to tubes against that of a plain
-`torch.onnx.export` on ONNX Runtime. What is in FOLDER already is not made again.
+whole clips on the same engine in the same precision; and a frame's way from BGR to tubes, in every form, against that
+of a plain `torch.onnx.export` on ONNX Runtime. What is in FOLDER already is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.tubes import OnlineLinker
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.preprocess.frames import preprocess
+from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import export_onnx
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
@@ -39,16 +41,24 @@ Call = Callable[[], Any]
 def prepare(folder: Path, backbone: str, frames: int) -> None:
     """Write every file."""
     checkpoint = make_checkpoint(backbone, frames)
-    plain, single, low = (folder / f"{name}.onnx" for name in ("plain", "fp32", "int8"))
+    plain, (single, apart, low) = folder / PLAIN, (file_of(folder, *pair) for pair in PAIRS)
     if not plain.exists():
         plain_export(checkpoint, plain)
     if not single.exists():
         export_onnx(checkpoint, single)
+    if not apart.exists():  # as `export --target onnxruntime` makes it
+        shutil.copy(single, apart)
+        conv3d_as_2d_if_faster(apart, streaming=True)
     if not low.exists():
         lower_model(single, low, made_up_clips(checkpoint.spec, 4), Wish("int8", streaming=True), judged=1)
-    for path in (single, low):
+    for path in (single, apart, low):
         if not streaming_of(path).exists():
             export_streaming(path, streaming_of(path))
+
+
+def file_of(folder: Path, engine: str, precision: str) -> Path:
+    """The file of clips that is made for an engine."""
+    return folder / f"{precision}-{engine}.onnx"
 
 
 def streaming_of(path: Path) -> Path:
@@ -97,20 +107,24 @@ def measure(folder: Path, seconds: float) -> None:
     """Print the two tables."""
     print("| engine | clips, ms | frames, ms | times as fast, 95 % | rounds |\n|---|---:|---:|---:|---:|")
     for engine, precision in PAIRS:
-        path = folder / f"{precision}.onnx"
+        path = file_of(folder, engine, precision)
         with open_model(path, engine) as clips, open_model(streaming_of(path), engine) as frames:
             table = bench_calls([engine_call(clips), engine_call(frames)], seconds, warmup=2)
         _row(f"{engine} {precision}", table)
-    print("\n| BGR to tubes | plain, ms | ours, ms | times as fast, 95 % | rounds | outside of the engine |")
+    print("\n| BGR to tubes | plain export, ms | ours, ms | times as fast, 95 % | rounds | outside of the engine |")
     print("|---|---:|---:|---:|---:|---:|")
+    bf16 = () if why_not("openvino", "bf16") else (("openvino", "fp32", "bf16"), ("openvino", "int8", "bf16"))
+    forms = [(*form, where) for form in (*((*pair, None) for pair in PAIRS), *bf16) for where in (Path, streaming_of)]
     with ExitStack() as stack:
-        low, in_bf16 = streaming_of(folder / "int8.onnx"), () if why_not("openvino", "bf16") else ("bf16",)
-        plain = Way(stack.enter_context(PlainExport(folder / PLAIN, "onnxruntime")))
-        ours = [Way(stack.enter_context(open_model(low, "openvino", precision=p))) for p in (None, *in_bf16)]
-        table = bench_calls([plain, *ours], seconds, warmup=2)
-    for place, (way, rest) in enumerate(zip(ours, ("", ", the rest in bf16"), strict=False), 1):
-        outside = f" {100 * float(np.median(way.outside[2:])):.1f} % |"
-        _row(f"plain export on onnxruntime, ours on openvino int8{rest}", table[:, [0, place]], outside)
+        ways = [Way(stack.enter_context(PlainExport(folder / PLAIN, "onnxruntime")))]
+        for engine, precision, rest, where in forms:
+            file = where(file_of(folder, engine, precision))
+            ways.append(Way(stack.enter_context(open_model(file, engine, precision=rest))))
+        table = bench_calls(ways, len(ways) * seconds / 2, warmup=2)
+    for place, (engine, precision, rest, where) in enumerate(forms, 1):
+        outside = f" {100 * float(np.median(ways[place].outside[2:])):.1f} % |"
+        name = f"{engine} {precision}{', the rest in bf16' * bool(rest)}, {'clips' if where is Path else 'frames'}"
+        _row(name, table[:, [0, place]], outside)
 
 
 def _row(name: str, table: np.ndarray[Any, np.dtype[np.float64]], more: str = "") -> None:

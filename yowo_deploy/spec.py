@@ -16,7 +16,7 @@ from yowo_deploy.errors import SpecError, foreign
 # 2: averaged scores, hysteresis and event thresholds; 3: what each branch is fed; 4: the type of the input
 FORMAT_VERSION = 4
 MAX_CLIP = 1 << 28  # numbers in the frames that a clip reaches over: 1 GiB of float32
-MAX_LABELS, MAX_TEXT, MAX_ANCHORS, MAX_BRANCHES = 100_000, 1_000, 1_000, 8
+MAX_LABELS, MAX_TEXT, MAX_ANCHORS, MAX_ANCHOR, MAX_BRANCHES = 100_000, 1_000, 1_000, 1 << 15, 8
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
 ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
@@ -133,10 +133,10 @@ class ModelSpec:
             f"at least one (w, h), at most {MAX_ANCHORS}",
         )
         _require(
-            all(math.isfinite(v) and v > 0 for wh in self.anchors for v in wh),
+            all(1 / MAX_ANCHOR <= v <= MAX_ANCHOR for wh in self.anchors for v in wh),
             "anchors",
             self.anchors,
-            "positive sizes",
+            f"sizes of 1 / {MAX_ANCHOR} to {MAX_ANCHOR} grid cells",
         )
         _require(1 <= self.clip_length <= 1024, "clip_length", self.clip_length, "1 to 1024 frames")
         _require(1 <= self.frame_stride <= 1024, "frame_stride", self.frame_stride, "1 to 1024 frames")

@@ -12,12 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy.errors import SpecError
-from yowo_deploy.spec import FORMAT_VERSION, ModelSpec
+from yowo_deploy.spec import FORMAT_VERSION, MAX_ANCHOR, ModelSpec
 
 # JSON text is UTF-8, in which surrogates do not exist.
 NAMES = st.text(min_size=1, max_size=8).filter(str.isprintable)
 POSITIVE = st.floats(0, 100, exclude_min=True)
 SHARES = st.floats(0, 1)
+SIDES = st.floats(1 / MAX_ANCHOR, MAX_ANCHOR)
 FED = st.tuples(st.sampled_from(["colour", "flow"]), st.sampled_from(["key frame", "clip"]))
 HINTS = typing.get_type_hints(ModelSpec)
 SMALLEST = {"labels": ["walk"], "anchors": [[1, 2]]}
@@ -34,7 +35,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     stride = draw(st.integers(1, 64))
     values: dict[str, Any] = {
         "labels": labels,
-        "anchors": tuple(draw(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=3))),
+        "anchors": tuple(draw(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3))),
         "clip_length": draw(st.integers(1, 64)),
         "frame_stride": draw(st.integers(1, 4)),
         "input_size": tuple(stride * draw(st.integers(1, 512 // stride)) for _ in range(2)),
@@ -132,8 +133,10 @@ def test_a_text_that_is_no_spec_is_a_spec_error(text: str) -> None:
         ({"labels": "walk"}, "labels is 'walk', expected a list"),
         ({"labels": [1]}, "labels is 1, expected str"),
         ({"anchors": []}, "anchors is .*expected at least one"),
-        ({"anchors": [[1, 0]]}, "anchors is .*expected positive sizes"),
-        ({"anchors": [[1, float("nan")]]}, "anchors is .*expected positive sizes"),
+        ({"anchors": [[1, 0]]}, "anchors is .*expected sizes of 1 / 32768 to 32768 grid cells"),
+        ({"anchors": [[1, float("nan")]]}, "anchors is .*expected sizes"),
+        ({"anchors": [[1e300, 1]]}, "anchors is .*expected sizes"),
+        ({"anchors": [[1, 1e-300]]}, "anchors is .*expected sizes"),
         ({"anchors": [[1, 2, 3]]}, r"anchors is \[1, 2, 3\], expected 2 values"),
         ({"clip_length": 0}, "clip_length is 0, expected 1 to 1024"),
         ({"clip_length": 1025}, "clip_length is 1025, expected 1 to 1024"),

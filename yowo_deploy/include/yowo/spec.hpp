@@ -21,7 +21,7 @@ namespace yowo {
 // field means. What `from_json` gives is checked; call `check` after changing a field.
 struct ModelSpec {
   static constexpr int newest_format = 4;
-  static constexpr double max_clip = 1 << 28;
+  static constexpr double max_clip = 1 << 28, max_anchor = 1 << 15;
   static constexpr std::size_t max_labels = 100'000, max_text = 1'000, max_anchors = 1'000;
   static constexpr const char* metadata_key = "yowo_spec";
 
@@ -230,7 +230,9 @@ inline void ModelSpec::check() const {
   require(!anchors.empty() && anchors.size() <= max_anchors, "anchors", anchors.size(),
           detail::text("at least one (w, h), at most ", max_anchors));
   for (const auto& wh : anchors)
-    for (const double side : wh) require(std::isfinite(side) && side > 0, "anchors", side, "positive sizes");
+    for (const double side : wh)
+      require(side >= 1 / max_anchor && side <= max_anchor, "anchors", side,
+              detail::text("sizes of 1 / ", max_anchor, " to ", max_anchor, " grid cells"));
   require(clip_length >= 1 && clip_length <= 1024, "clip_length", clip_length, "1 to 1024 frames");
   require(frame_stride >= 1 && frame_stride <= 1024, "frame_stride", frame_stride, "1 to 1024 frames");
   require(stride > 0, "stride", stride, "a positive number of pixels");
