@@ -13,8 +13,11 @@ import pytest
 
 from tests.yowo_export.conftest import small_checkpoint
 from yowo_deploy import Detector, open_source
+from yowo_deploy.backends.loader import open_model
 from yowo_deploy.model_files.default import model_path
+from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.video.writer import VideoWriter
+from yowo_export import export
 from yowo_export.exporter import export_onnx
 from yowo_training.checkpoints.checkpoint import save_checkpoint
 
@@ -45,7 +48,7 @@ OF_THEIR_OWN = [
     ("alerts", "hmac"),  # tests/yowo_deploy/sinks/test_webhook.py
     ("archives", "cut_clips"),  # tests/yowo_deploy/archive/test_find.py
     *(("alerts", words) for words in ("MqttSink", "polygon_pixels", "rerun")),
-    *(("parity", "assert_parity"), ("serving", "urlopen"), ("streaming", "open_stream")),
+    *(("export", "NMSBoxes"), ("parity", "assert_parity"), ("serving", "urlopen"), ("streaming", "open_stream")),
 ]
 
 
@@ -135,6 +138,21 @@ def test_a_model_that_was_exported_is_the_trained_one(folder: Path) -> None:
         for frame in np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), np.uint8):
             writer.write(frame)
     run(block_with("parity", "assert_parity"))["test_the_deployed_model_is_the_trained_one"]()
+
+
+def test_boxes_and_scores_of_the_graph_with_opencv_are_those_of_the_runtime(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(model_path("default"), folder / "decoded.onnx", decode=True)
+    code = block_with("export", "NMSBoxes")
+    noise = "np.random.default_rng(0).standard_normal((1, 3, 16, 224, 224), np.float32)"
+    for old, new in (("np.zeros((1, 3, 16, 224, 224), np.float32)", noise), ("0.15", "1e-4")):
+        assert old in code
+        code = code.replace(old, new)
+    clips = run(code)["clips"]
+    with open_model(folder / "decoded.onnx", "onnxruntime") as model:
+        expected = detect(model.infer(clips)[0], model.spec, (320, 240), confidence=1e-4)
+    assert len(capsys.readouterr().out.splitlines()) == len(expected) > 0
 
 
 def test_the_frame_by_frame_loop(folder: Path) -> None:

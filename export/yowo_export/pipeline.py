@@ -17,6 +17,7 @@ from yowo_deploy.model_files.plan_record import Flavour, is_plan
 from yowo_deploy.reporter import Reporter
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
 from yowo_export.exporter import Attention, export_onnx
+from yowo_export.graph.decoded_outputs import export_decoded
 from yowo_export.graph.fixed_batch import export_fixed_batch, refuse_batch
 from yowo_export.graph.uint8_input import export_uint8
 from yowo_export.plan_builder import PlanOptions, build_plan, check_library
@@ -42,6 +43,7 @@ def export(
     target: Target = "openvino",
     streaming: bool = False,
     uint8_input: bool = False,
+    decode: bool = False,
     batch: int | None = None,
     lower: LowerPrecision | None = None,
     tune: bool = False,
@@ -67,6 +69,7 @@ def export(
             is measured to be faster on this machine.
         streaming: write a file that takes single frames and computes only once what neighbouring clips share.
         uint8_input: normalise inside the network, which then takes planes of uint8: a quarter of the data.
+        decode: add the outputs "boxes", "objectness" and "scores", see `add_decoded_outputs`.
         batch: clips per call, fixed in the graph; any number by default.
         lower: a lower precision; float32 by default.
         tune: measure INT8 beside float32 on this machine, with a warning where it is slower.
@@ -87,17 +90,17 @@ def export(
     path = _output(model, source, output, ".onnx")
     refuse_overwriting(source, path)
     refuse_existing(path, overwrite)
-    _refuse_contradictions(half_weights, target, streaming, uint8_input, batch, lower, tune)
+    _refuse_contradictions(half_weights, target, streaming, uint8_input, decode, batch, lower, tune)
     if lower:
         lower.refuse_outputs(source, path)
     if path.suffix.lower() in SUFFIXES:
-        if lower is not None or half_weights or streaming or uint8_input or batch or attention:
+        if lower is not None or half_weights or streaming or uint8_input or decode or batch or attention:
             raise InputError(f"{path} is a checkpoint, which stores only weights: leave other options out")
         return _as_checkpoint(load_network(source, clip, labels, anchors), path, source)
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
-        single, made = Path(folder) / "fp32.onnx", Path(folder) / "made.onnx" if uint8_input or batch else path
-        whole = Path(folder) / "clips.onnx" if streaming else made
+        single, made = folder / "fp32.onnx", folder / "made.onnx" if uint8_input or decode or batch else path
+        whole = folder / "clips.onnx" if streaming else made
         if not (_is_checkpoint(source) or labels or anchors or _other_clip(str(model), source, clip, target, lower)):
             refuse_batch(batch, read_spec(source))
             store_anew(source, single, half_weights, attention)
@@ -110,15 +113,14 @@ def export(
         if streaming:
             check_streamable(single)
         outcome = lower and lower.convert(single, whole, target, fused, streaming, reporter)
-        if lower:
-            if lower.precision == "int8" and target != "tensorrt":
-                reporter.message(measured_gain(single, whole, target) if tune else expected_gain())
-        else:
+        if not lower:
             _in_single(single, whole, target, streaming, reporter)
+        elif lower.precision == "int8" and target != "tensorrt":
+            reporter.message(measured_gain(single, whole, target) if tune else expected_gain())
         if streaming:
             agrees = export_streaming(whole, made)
             reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
-        _rewrite(made, path, uint8_input, batch, reporter)
+        _rewrite(made, path, uint8_input, decode, batch, reporter)
     if lower and outcome:
         lower.write_report(outcome, source, path)
     accept(path)
@@ -209,11 +211,15 @@ def _in_single(single: Path, whole: Path, target: Target, streaming: bool, repor
         temporary.write_bytes(single.read_bytes())
 
 
-def _rewrite(made: Path, path: Path, uint8_input: bool, batch: int | None, reporter: Reporter) -> None:
-    """Give a finished file its other input, and its batch."""
+def _rewrite(made: Path, path: Path, uint8_input: bool, decode: bool, batch: int | None, reporter: Reporter) -> None:
+    """Give a finished file its other input, its further outputs, and its batch."""
     if uint8_input:
-        ours = made.with_name("bytes.onnx") if batch else path
+        ours = made.with_name("bytes.onnx") if decode or batch else path
         reporter.message(f"with uint8 input, outputs agree to {export_uint8(made, ours):.1e} on ONNX Runtime")
+        made = ours
+    if decode:
+        ours = made.with_name("decoded.onnx") if batch else path
+        reporter.message(f"boxes and scores in the graph agree to {export_decoded(made, ours):.1e} on ONNX Runtime")
         made = ours
     if batch:
         agrees = export_fixed_batch(made, path, batch)
@@ -250,20 +256,21 @@ def _refuse_contradictions(
     target: Target,
     streaming: bool,
     uint8_input: bool,
+    decode: bool,
     batch: int | None,
     lower: LowerPrecision | None,
     tune: bool,
 ) -> None:
-    if (uint8_input or batch) and lower is not None and lower.precision == "bf16":
-        raise InputError("--uint8-input and --batch are for ONNX files in fp32, fp16 or int8 so far, not in bf16")
+    if (uint8_input or decode or batch) and lower is not None and lower.precision == "bf16":
+        raise InputError("--uint8-input, --decode and --batch are for fp32, fp16 or int8 so far, not for bf16")
     if tune and (lower is None or lower.precision != "int8" or target == "tensorrt"):
         raise InputError("--tune measures --int8 beside float32, on openvino or onnxruntime: leave it out")
     if lower is not None and half_weights:
         raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
     if half_weights and target == "onnxruntime":
         raise InputError("--target onnxruntime needs weights in single precision: leave --half-weights out")
-    if streaming and batch:
-        raise InputError("--streaming writes a file that takes one frame a call: leave --batch out")
+    if streaming and (batch or decode):
+        raise InputError("--streaming writes a file that takes one frame a call: leave --batch and --decode out")
     if streaming and (target == "tensorrt" or (lower is not None and lower.precision == "bf16")):
         raise InputError("--streaming is for ONNX files in fp32, fp16 or int8 so far, not for tensorrt, nor in bf16")
 

@@ -47,6 +47,7 @@ from yowo_deploy.preprocess.cuts import CutDetector
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.video.reader import open_video
+from yowo_export import export
 
 if TYPE_CHECKING:
     from tests.conftest import MadeOnce
@@ -450,6 +451,13 @@ def test_people_stay_by_the_objectness_of_python(
     said = spec.replace(confidence_threshold=0.15, keep_threshold=0.6, tube_decay=0.9)
     (tmp_path / "m.onnx").write_bytes(onnx_model(said).SerializeToString())
     assert compare(noise(12), tmp_path / "m.onnx", built, tmp_path, options) >= 12
+
+
+def test_a_file_that_decodes_its_output_itself_gives_the_results_of_python(built: Path, tmp_path: Path) -> None:
+    """From "raw", the first of its outputs."""
+    model = export("default", tmp_path / "m.onnx", decode=True)
+    options = {"confidence": 0.001, "keep": 0.0005, "clips": True}
+    assert compare(noise(12), model, built, tmp_path, options) >= 6
 
 
 @pytest.mark.parametrize("clips", [False, True])

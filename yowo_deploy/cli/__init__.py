@@ -154,7 +154,7 @@ GROUPS = {
         "Files": "output overwrite tensorboard show_batch cache_gb",
     },
     "export": {
-        "Output": "output streaming target attention batch half_weights uint8_input overwrite",
+        "Output": "output streaming target attention batch half_weights uint8_input decode overwrite",
         "Precision": "fp16 bf16 int8 calibration calibration_clips calibration_method max_drop report tune",
     },
     "build": {

@@ -45,6 +45,11 @@ from yowo_deploy.cli.precision_options import precision_options, take_precision
     is_flag=True,
     help="Normalise inside the network, which then takes planes of uint8: a quarter of the data per clip.",
 )
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Add outputs with boxes and scores, for programs that run the file without this runtime, which uses `raw`.",
+)
 @click.option("--batch", type=Count(), help="Clips per call, fixed in the graph.  [default: any number]")
 @click.option("--tune", is_flag=True, help="Measure --int8 beside float32 on this machine for 8 s, and warn if slower.")
 @release_options

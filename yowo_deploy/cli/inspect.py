@@ -19,6 +19,7 @@ from yowo_deploy.model_files.onnx_reader import (
     MOST_PARTS,
     PRECISION_KEY,
     STREAMING_KEY,
+    OnnxFile,
     read_onnx_file,
     recorded_cost,
 )
@@ -76,7 +77,7 @@ def command(
     else:
         spec = (found := read_onnx_file(path, facts["sha256"])).spec
         facts |= {"kind": "onnx", "checksum": _checked(found.checked), "opset": found.opset}
-        facts |= {"nodes": found.operators.total(), "batch": found.batch or "any"}
+        facts |= {"nodes": found.operators.total(), "batch": found.batch or "any", "outputs": _outputs(found)}
         facts |= {"operators": dict(found.operators.most_common()), "dtype": ", ".join(sorted(found.dtypes))}
         facts |= {"weights_sha256": spec.weights_sha256}
         facts |= _recorded("lowered", found.metadata.get(PRECISION_KEY, "{}"))
@@ -104,6 +105,11 @@ def command(
 
 def _fed(modality: str, frames: str) -> str:
     return f"the {frames}" if modality == "colour" else f"{modality} of the {frames}, computed in the network"
+
+
+def _outputs(file: OnnxFile) -> str:
+    """Without the state of a streaming file."""
+    return ", ".join(each.name for each in file.graph.outputs if not each.name.startswith("kept_"))
 
 
 def _checked(recorded: bool) -> str:

@@ -25,6 +25,7 @@ Concat 1:1024 1:1 axis!=-8:7
 Conv 2:3 1:1 auto_pad=NOTSET dilations=*1:64 group=1:65536 kernel_shape=*1:1024 pads=*0:512 strides=*1:1024
 DequantizeLinear 2:3 1:1 axis=-8:7 block_size=0:0
 Div 2:2 1:1
+Exp 1:1 1:1
 HardSwish 1:1 1:1
 Identity 1:1 1:1
 LeakyRelu 1:1 1:1 alpha=f

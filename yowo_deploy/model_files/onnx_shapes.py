@@ -47,7 +47,7 @@ _MOVED = _SHAPED - {"ReduceMean", "Resize"} | {
     "SpaceToDepth",
     "Transpose",
 }
-_SAME = {"Relu", "LeakyRelu", "HardSwish", "Identity", "Neg", "Sigmoid", "Softmax", "Tanh"}
+_SAME = {"Exp", "Relu", "LeakyRelu", "HardSwish", "Identity", "Neg", "Sigmoid", "Softmax", "Tanh"}
 
 
 def check_shapes(graph: Graph) -> dict[str, Known]:

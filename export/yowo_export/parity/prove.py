@@ -27,6 +27,8 @@ from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden
 from yowo_deploy.spec import ModelSpec, Precision
+from yowo_export.graph.decoded_outputs import DECODED, decoded_difference, has_decoded_outputs
+from yowo_export.graph.decoded_outputs import LIMIT as DECODED_LIMIT
 from yowo_export.parity.bisect import MEMORY, Bisection, bisect
 from yowo_export.parity.compare import (
     FEED,
@@ -169,6 +171,7 @@ def prove(
         proof = Proof(engines, limits, failures, None)
         try:
             proof = _on_clips(first, second, clips, proof)
+            proof = _with_decoded(files[1], second, clips, proof, precisions[1])
             proof = _on_videos(first, second, wanted, proof, on_step)
         except EngineError as error:
             return replace(proof, failures=(*proof.failures, str(error)))
@@ -206,6 +209,20 @@ def _on_clips(first: Backend, second: Backend, clips: Clips, proof: Proof) -> Pr
         failures.append("the candidate agrees if its colours are swapped: it reads BGR as RGB or the reverse")
     worst = _worst_clip(first, second, clips, found.worst) if np.isfinite(found.raw) else None
     return replace(proof, difference=found, failures=tuple(failures), worst=worst)
+
+
+def _with_decoded(file: Path, model: Isolated, clips: Clips, proof: Proof, precision: Precision) -> Proof:
+    """The proof with boxes and scores compared that an ONNX file decodes itself of its raw output."""
+    if not _is_onnx(file) or not has_decoded_outputs(read_onnx_file(file)):
+        return proof
+    limit, worst = DECODED_LIMIT if precision != "bf16" else proof.limits.score, 0.0
+    for clip, _ in clips.as_for(model.spec):
+        repeated = np.repeat(clip[None], model.batch[0], axis=0)
+        worst = np.maximum(worst, decoded_difference(model.outputs(repeated, ("raw", *DECODED)), model.spec))
+    if worst <= limit:
+        return proof
+    failure = f"boxes and scores in the graph differ by {worst:.1e} from its raw outputs, limit {limit:.0e}"
+    return replace(proof, failures=(*proof.failures, failure))
 
 
 def _worst_clip(first: Backend, second: Backend, clips: Clips, index: int) -> WorstClip:

@@ -23,6 +23,7 @@ from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import METADATA_KEY
 from yowo_deploy.visuals.html_report import Paragraph, Section, Table, html_report
 from yowo_export.graph.conv3d_as_2d import conv3d_as_2d
+from yowo_export.graph.decoded_outputs import has_decoded_outputs
 from yowo_export.graph.module_names import block_of, name_blocks
 from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.rewrites import ATTENTION_OPSET, fuse_attention, split_attention, store_half, store_single
@@ -361,6 +362,8 @@ def _source(source: Path) -> OnnxFile:
         raise InputError(f"{source} normalises bytes itself: start from a file without --uint8-input")
     if file.batch not in (None, 1):
         raise InputError(f"{source} takes {file.batch} clips a call: start from a file without --batch")
+    if has_decoded_outputs(file):
+        raise InputError(f"{source} decodes its output itself: start from a file without --decode")
     if recorded := file.metadata.get(GOLDEN_KEY):
         check_golden(spec, recorded, str(source))
     return file

@@ -103,18 +103,18 @@ using Named = std::vector<std::pair<std::string, Shape>>;
 // The network must take and put out what the spec announces; shapes have the batch first, and -1 for sides not fixed.
 // Throws ModelFileError: it does not, so the file and its spec do not belong together.
 inline void check_shapes(const Named& inputs, const Named& outputs, const ModelSpec& spec, const std::string& path) {
-  const auto check = [&](const char* does, const Named& tensors, const Shape& expected) {
+  const auto check = [&](const char* does, const Named& tensors, const Shape& expected, bool alone) {
     std::string said;
     for (const auto& [name, shape] : tensors) said += (said.empty() ? "(" : " and (") + listed(shape) + ")";
     const Shape first = tensors.empty() ? Shape{} : tensors[0].second;
-    const bool right = tensors.size() == 1 && first.size() == expected.size() + 1 &&
+    const bool right = (tensors.size() == 1 || !alone) && first.size() == expected.size() + 1 &&
                        (first[0] == 1 || first[0] == -1) && Shape(first.begin() + 1, first.end()) == expected;
     if (!right)
       throw ModelFileError(text(path, " ", does, " ", said.empty() ? "nothing" : said, ", its spec says (1, ",
                                 listed(expected), "): export it again"));
   };
-  check("takes", inputs, {3, spec.clip_length, spec.input_size[1], spec.input_size[0]});
-  check("outputs", outputs, {spec.output_channels(), spec.rows(), spec.columns()});
+  check("takes", inputs, {3, spec.clip_length, spec.input_size[1], spec.input_size[0]}, true);
+  check("outputs", outputs, {spec.output_channels(), spec.rows(), spec.columns()}, false);  // the first is "raw"
 }
 
 // Throws ModelFileError: the network takes bytes, and clips and streams hold floats here.

@@ -43,7 +43,7 @@ class OpenVinoBackend final : public Backend {
     return guarded([&] {
       request_.set_input_tensor(ov::Tensor(ov::element::f32, shape_, const_cast<float*>(clip)));
       request_.infer();
-      return request_.get_output_tensor().data<const float>();
+      return request_.get_output_tensor(0).data<const float>();
     });
   }
 

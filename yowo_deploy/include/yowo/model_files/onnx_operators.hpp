@@ -76,7 +76,7 @@ class OnnxOperators {
     const Sides& first = inputs[0].shape;
     if (operation == "Softmax") axis(node, -1, rank(first));
     if (is_one_of(operation,
-                  {"Relu", "LeakyRelu", "HardSwish", "Identity", "Neg", "Sigmoid", "Softmax", "Tanh"}))
+                  {"Exp", "Relu", "LeakyRelu", "HardSwish", "Identity", "Neg", "Sigmoid", "Softmax", "Tanh"}))
       return first;
     if (is_one_of(operation, {"Add", "Sub", "Mul", "Div", "Max", "Sum"})) {
       Sides made = first;
