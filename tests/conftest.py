@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.browser import Browser, open_browser
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -116,6 +118,14 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
         return folder
 
     return made
+
+
+@pytest.fixture(scope="session")
+def browser(made_once: MadeOnce) -> Iterator[Browser]:
+    """Chromium, for the tests marked so."""
+    opened = open_browser(made_once)
+    yield opened
+    opened.close()
 
 
 @dataclass(frozen=True)

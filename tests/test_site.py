@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import click
 import pytest
@@ -21,6 +24,7 @@ from docs.site import (
     with_whole_names,
     write_tree,
 )
+from tests.browser import Browser
 from yowo_deploy.cli import COMMANDS, cli
 
 pytest.importorskip("mkdocs")
@@ -99,12 +103,48 @@ def test_every_format_and_the_headers_are_described() -> None:
     assert "yowo_default_options" in cpp and "class Detector" in cpp
 
 
-def test_it_builds_without_a_warning(project_root: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "docs.site", str(tmp_path / "site")]
+@pytest.fixture(scope="module")
+def site(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built without a warning."""
+    folder = tmp_path_factory.mktemp("built") / "site"
+    command = [sys.executable, "-m", "docs.site", str(folder)]
     made = subprocess.run(command, cwd=project_root, capture_output=True, text=True)
     assert made.returncode == 0 and "WARNING" not in made.stderr, made.stdout + made.stderr
-    front = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "site").rglob("index.html")]
+    return folder
+
+
+def test_it_builds_without_a_warning(site: Path) -> None:
+    front = (site / "index.html").read_text(encoding="utf-8")
+    pages = [path.read_text(encoding="utf-8") for path in site.rglob("index.html")]
     assert '<code class="whole">--tune</code>' in "".join(pages) and not any("{ .whole }" in page for page in pages)
-    assert "pictures/detect.webp" in front and (tmp_path / "site" / "pictures" / "detect.webp").is_file()
-    assert (tmp_path / "site" / "schemas" / "events.schema.json").is_file()
+    assert "pictures/detect.webp" in front and (site / "pictures" / "detect.webp").is_file()
+    assert (site / "schemas" / "events.schema.json").is_file()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, and logs nothing."""
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
+def test_no_page_is_wider_than_its_window_or_has_an_error(
+    width: int, scheme: str, site: Path, browser: Browser
+) -> None:
+    """On a phone and on a desktop; colours change no width."""
+    pages = sorted(str(path.parent.relative_to(site)) for path in site.rglob("index.html"))
+    assert len(pages) > 25
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        port, found = server.server_address[1], []
+        for page in pages:
+            browser.open(port, width, path=f"{page}/", color_scheme=scheme)
+            wide = browser.get("document.documentElement.scrollWidth")
+            dark = browser.get("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 100")
+            assert dark == (scheme == "dark")
+            found += [f"{page}: {wide} pixels of {width}"] if wide > width else []
+            found += [f"{page}: {line}" for line in browser.said(port)]
+        server.shutdown()
+    assert found == []

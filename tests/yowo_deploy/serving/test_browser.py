@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.browser import Browser
 from tests.waiting import wait_until
 from tests.yowo_deploy.serving.calls import Running
 from yowo_deploy.boxes import Detections
@@ -26,81 +23,8 @@ from yowo_deploy.visuals.draw import colour_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-SCRIPT = Path(__file__).parent / "browser.py"
-PACKAGES = ("playwright==1.65.2", "axe-playwright-python==0.1.8")
 LABELS = ("walk", "<img src=x onerror=document.title='owned'>", "sit")
 WIDTH, HEIGHT = 320, 240
-
-
-class Browser:
-    """A chromium in a process of its own."""
-
-    def __init__(self, python: Path) -> None:
-        self._process = subprocess.Popen(
-            [python, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _do(self, command: str, given: Any = None) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps([command, given]) + "\n")
-        return json.loads(self._process.stdout.readline())
-
-    def open(self, server: Running, width: int = 1440, ratio: float = 1, **page: Any) -> None:
-        page = {"viewport": {"width": width, "height": 900}, "device_scale_factor": ratio, **page}
-        self._do("open", {"url": f"http://127.0.0.1:{server.port}/", "page": page})
-
-    def get(self, code: str) -> Any:
-        """The value of an expression in the page."""
-        return self._do("evaluate", f"() => {code}")
-
-    def until(self, code: str) -> None:
-        """Wait until an expression holds."""
-        wait_until(lambda: bool(self.get(code)))
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self._do("press", key)
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """With the mouse, between points of the window."""
-        self._do("drag", [start, end])
-
-    def said(self, server: Running) -> list[str]:
-        """Errors of the page, and requests to other places."""
-        ours = (f"request http://127.0.0.1:{server.port}/", f"request blob:http://127.0.0.1:{server.port}/")
-        return [line for line in self._do("said") if not line.startswith(ours)]
-
-    def axe(self) -> list[str]:
-        """Serious findings about accessibility."""
-        return [
-            f"{each['id']}: {each['nodes'][0]['html'][:200]}"
-            for each in self._do("axe")
-            if each["impact"] in ("serious", "critical")
-        ]
-
-
-@pytest.fixture(scope="module")
-def browser(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Iterator[Browser]:
-    """Skips where there is no chromium and no way to install it; where there is one, what fails is a failure."""
-    if shutil.which("chromium") is None:
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
-            pytest.skip("no chromium, and no root with apt-get to install it")
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
-        subprocess.run(install, check=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
-
-    def make(folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-        subprocess.run([folder / "venv/bin/python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
-
-    opened = Browser(made_once("playwright", make) / "venv/bin/python")
-    yield opened
-    opened.close()
 
 
 def scene(number: int) -> Result:
@@ -141,7 +65,7 @@ def stage(spec: Any, numpy_backend: Callable[[Any], Any]) -> Iterator[Stage]:
 
 
 def test_lanes_and_bars_are_the_tubes_and_labels_stay_text(browser: Browser, stage: Stage) -> None:
-    browser.open(stage.server)
+    browser.open(stage.server.port)
     browser.until("yowo.socket?.readyState === 1")
     stage.play(0, 50, browser)
     stage.play(50, 100)
@@ -156,12 +80,12 @@ def test_lanes_and_bars_are_the_tubes_and_labels_stay_text(browser: Browser, sta
     assert sorted(drawn) == sorted([who, LABELS[kind], first, last] for who, kind, _, first, last in bars)
     assert browser.get("yowo.frames") >= 50 and browser.get("document.title") == "Who does what · yowo-deploy"
     assert LABELS[1] in browser.get("[...document.querySelectorAll('#events td')].map((each) => each.textContent)")
-    assert browser.said(stage.server) == []
+    assert browser.said(stage.server.port) == []
 
 
 @pytest.mark.parametrize(("width", "ratio"), [(1440, 1), (1440, 2), (390, 2)])
 def test_the_sides_of_boxes_are_at_their_pixels(width: int, ratio: int, browser: Browser, stage: Stage) -> None:
-    browser.open(stage.server, width, ratio)
+    browser.open(stage.server.port, width, ratio)
     browser.until("yowo.socket?.readyState === 1")
     stage.play(25, 26, browser)
     result = scene(25)
@@ -189,7 +113,7 @@ def test_a_server_that_goes_away_is_said_and_one_that_returns_is_shown(
 ) -> None:
     first = Stage(lambda: app(numpy_backend(spec)))
     with first.server:
-        browser.open(first.server)
+        browser.open(first.server.port)
         browser.until("yowo.socket?.readyState === 1")
         first.play(0, 3, browser)
         assert browser.get("document.getElementById('banner').hidden")
@@ -204,7 +128,7 @@ def test_a_server_that_goes_away_is_said_and_one_that_returns_is_shown(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_axe_finds_nothing_serious(width: int, scheme: str, browser: Browser, stage: Stage) -> None:
-    browser.open(stage.server, width, color_scheme=scheme, reduced_motion="reduce")
+    browser.open(stage.server.port, width, color_scheme=scheme, reduced_motion="reduce")
     browser.until("yowo.socket?.readyState === 1")
     stage.play(0, 70)
     browser.until("document.querySelectorAll('.bar').length >= 4")
@@ -212,7 +136,7 @@ def test_axe_finds_nothing_serious(width: int, scheme: str, browser: Browser, st
 
 
 def test_every_control_is_reached_and_used_by_keyboard(browser: Browser, stage: Stage) -> None:
-    browser.open(stage.server)
+    browser.open(stage.server.port)
     browser.until("yowo.socket?.readyState === 1")
     stage.play(0, 100)
     stage.watched.end("ended")
@@ -244,7 +168,7 @@ def test_every_control_is_reached_and_used_by_keyboard(browser: Browser, stage: 
 def test_zones_are_drawn_by_mouse_and_keyboard_and_copied_for_detect(
     browser: Browser, stage: Stage, tmp_path: Path
 ) -> None:
-    browser.open(stage.server)
+    browser.open(stage.server.port)
     browser.until("yowo.socket?.readyState === 1")
     stage.play(0, 2, browser)
     browser.get("(scrollTo(0, 0), document.getElementById('zone-add').focus({preventScroll: true}))")
@@ -268,12 +192,12 @@ def test_zones_are_drawn_by_mouse_and_keyboard_and_copied_for_detect(
     browser.get("document.getElementById('zone-copy').focus()")
     browser.press("Enter")
     browser.until("document.getElementById('zone-hint').textContent.startsWith('Copied')")
-    assert browser.axe() == [] and browser.said(stage.server) == []
+    assert browser.axe() == [] and browser.said(stage.server.port) == []
 
 
 @pytest.mark.skipif(not os.environ.get("YOWO_LONG"), reason="minutes: set YOWO_LONG=1 to play 5,000 frames")
 def test_thousands_of_frames_leave_no_memory(browser: Browser, stage: Stage) -> None:
-    browser.open(stage.server)
+    browser.open(stage.server.port)
     browser.until("yowo.socket?.readyState === 1")
     sizes, told = [], list[int]()
     message = stage.watched.message
