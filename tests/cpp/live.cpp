@@ -1,4 +1,4 @@
-// live MODEL FRAMES WIDTH HEIGHT [NAME=NUMBER ...]: results of raw BGR frames, JSON; options by name.
+// live MODEL FRAMES WIDTH HEIGHT [NAME=NUMBER ...]: results of raw BGR frames, JSON; options by name, and backend=NAME.
 //
 // Frames are decoded by others, so that what is compared is this runtime alone. The last line is of all frames.
 #include <algorithm>
@@ -57,6 +57,10 @@ yowo::Options options_of(const std::vector<std::string>& words, std::size_t from
   for (std::size_t at = from; at < words.size(); ++at) {
     const std::size_t sign = words[at].find('=');
     const std::string name = words[at].substr(0, sign);
+    if (name == "backend") {
+      options.backend = words[at].substr(sign + 1);
+      continue;
+    }
     const double value = std::stod(words[at].substr(sign + 1));
     if (name == "confidence") options.confidence = value;
     if (name == "keep") options.keep = value;

@@ -88,11 +88,14 @@ def tool(name: str) -> str:
     return found(name) or pytest.skip(f"no {name} on this machine, so that no C++ can be built")
 
 
-def cmake(source: Path, build: Path, *options: str) -> None:
+def cmake(source: Path, build: Path, *options: str, target: str = "all") -> None:
     """Configure and build; both must succeed."""
     ninja = found("ninja")
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-    for command in (["-S", source, "-B", build, *generator, *options], ["--build", build, "--parallel", "2"]):
+    for command in (
+        ["-S", source, "-B", build, *generator, *options],
+        ["--build", build, "--parallel", "2", "--target", target],
+    ):
         made = subprocess.run([tool("cmake"), *map(str, command)], capture_output=True, text=True)
         assert made.returncode == 0, made.stdout + made.stderr
 
@@ -403,15 +406,17 @@ SHOWN: list[Options] = [
 ]
 
 
-def compare(frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path, options: Options) -> int:
-    """Results of C++ and Python, equal to the bit as both run one OpenVINO; returns how many boxes are shown."""
+def compare(
+    frames: NDArray[np.uint8], model: Path, built: Path, tmp_path: Path, options: Options, engine: str = "openvino"
+) -> int:
+    """Results of C++ and Python, equal to the bit as both run one engine; returns how many boxes are shown."""
     frames.tofile(tmp_path / "frames")
-    given = [f"{name}={float(value)}" for name, value in options.items()]
+    given = [f"backend={engine}", *(f"{name}={float(value)}" for name, value in options.items())]
     words = [built / "live", model, tmp_path / "frames", str(frames.shape[2]), str(frames.shape[1]), *given]
     live = subprocess.run(words, capture_output=True, text=True, check=True)
     *lines, last = map(json.loads, live.stdout.splitlines())
     count = 0
-    with Detector.open(model, backend="openvino", **options) as detector:
+    with Detector.open(model, backend=engine, **options) as detector:
         detector.reset('a "film"')
         for number, (line, frame) in enumerate(zip(lines, frames, strict=True)):
             result = detector.push(frame, timestamp=None if "parallel" in options else number / 30)

@@ -1,6 +1,6 @@
 // The ONNX Runtime backend.
 //
-// Never compiled against ONNX Runtime itself, and never run so far: its wheel has the library without the headers.
+// Its wheel has the library without the headers; docs/cpp.md says where those are. CUDA was never run.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>

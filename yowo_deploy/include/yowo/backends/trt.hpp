@@ -1,6 +1,6 @@
 // The TensorRT and TensorRT-RTX backend.
 //
-// Never compiled and never run so far: no machine at hand had NvInfer.h. Written by TensorRT 10's documented C++ API.
+// Never compiled against TensorRT and never run: no machine at hand had NvInfer.h. By TensorRT 10's documented C++ API.
 #pragma once
 
 #include <NvInfer.h>
@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "yowo/backends/base.hpp"
@@ -72,8 +74,8 @@ class TensorRtBackend final : public Backend {
 
   struct Gpu {
     cudaStream_t stream = nullptr;
-    std::array<void*, 2> there{};  // the clip and its answer
-    void* raw = nullptr;           // the answer, in pinned memory
+    std::vector<void*> there;  // the clip, its answer, and outputs behind it, which are not read
+    void* raw = nullptr;       // the answer, in pinned memory
 
     Gpu() = default;
     Gpu(const Gpu&) = delete;
@@ -116,29 +118,32 @@ class TensorRtBackend final : public Backend {
   }
 
   void bind() {
-    std::array<std::vector<detail::Shape>, 2> shapes;  // of inputs, of outputs
-    std::array<std::string, 2> names;
+    std::array<detail::Named, 2> ports;  // inputs, outputs
     for (int at = 0; at < engine_->getNbIOTensors(); ++at) {
       const char* name = engine_->getIOTensorName(at);
       const bool output = engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kOUTPUT;
       const nvinfer1::Dims dims = engine_->getTensorShape(name);
       detail::Shape shape(dims.d, dims.d + std::max(0, static_cast<int>(dims.nbDims)));
       if (!shape.empty() && !output && shape[0] > 1) shape[0] = -1;
-      shapes[output].push_back(shape);
-      names[output] = name;
+      ports[output].emplace_back(name, std::move(shape));
       if (engine_->getTensorDataType(name) != nvinfer1::DataType::kFLOAT)
         throw ModelFileError(path_ + " has inputs or outputs other than float32: build it again");
     }
     const ModelSpec& spec = plan_.spec;
-    detail::check_shapes(shapes[0], shapes[1], spec, path_);
-    require(cudaMalloc(&gpu_.there[0], spec.clip_size() * sizeof(float)));
-    require(cudaMalloc(&gpu_.there[1], spec.output_size() * sizeof(float)));
+    detail::check_shapes(ports[0], ports[1], spec, path_);
     require(cudaMallocHost(&gpu_.raw, spec.output_size() * sizeof(float)));
     const nvinfer1::Dims clip{5, {1, 3, spec.clip_length, spec.input_size[1], spec.input_size[0]}};
-    if (!context_->setInputShape(names[0].c_str(), clip) ||
-        !context_->setTensorAddress(names[0].c_str(), gpu_.there[0]) ||
-        !context_->setTensorAddress(names[1].c_str(), gpu_.there[1]))
-      throw ModelFileError(path_ + " does not take one clip: " + listener_.reason);
+    bool taken = context_->setInputShape(ports[0][0].first.c_str(), clip);
+    for (const detail::Named& some : ports)
+      for (const auto& [name, shape] : some) {
+        std::size_t size = sizeof(float);
+        for (const std::int64_t side : shape)  // of one clip, if their number is open
+          size *= static_cast<std::size_t>(std::max<std::int64_t>(side, 1));
+        gpu_.there.push_back(nullptr);
+        require(cudaMalloc(&gpu_.there.back(), size));
+        taken = taken && context_->setTensorAddress(name.c_str(), gpu_.there.back());
+      }
+    if (!taken) throw ModelFileError(path_ + " does not take one clip: " + listener_.reason);
   }
 
   std::string path_;
