@@ -467,13 +467,18 @@ def test_a_file_that_decodes_its_output_itself_gives_the_results_of_python(built
 
 @pytest.mark.parametrize("clips", [False, True])
 def test_a_pool_gives_the_results_of_python(clips: bool, built: Path, tmp_path: Path) -> None:
+    compare_pool(clips, built, tmp_path)
+
+
+def compare_pool(clips: bool, built: Path, tmp_path: Path, engine_name: str = "openvino") -> None:
     """Three streams of the default model over one engine, two calls at once."""
     frames = np.random.default_rng(3).integers(0, 256, (6, 60, 80, 3), np.uint8)
     frames.tofile(tmp_path / "frames")
     words = [built / "live", "default", tmp_path / "frames", "80", "60", "confidence=0.0002", "keep=0", "parallel=2"]
+    words.append(f"backend={engine_name}")
     live = subprocess.run([*words, "pool=3", f"clips={int(clips)}"], capture_output=True, text=True, check=True)
     found = [json.loads(line) for line in live.stdout.splitlines()]
-    with open_model("default", "openvino", parallel=2, streaming=None if clips else "many") as engine:
+    with open_model("default", engine_name, parallel=2, streaming=None if clips else "many") as engine:
         for name in "012":
             detector = Detector(engine, 0.0002, keep=0.0)
             detector.reset(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.yowo_deploy.test_cpp import cmake, compare, noise, tool
+from tests.yowo_deploy.test_cpp import cmake, compare, compare_pool, noise, tool
 from tests.yowo_export.conftest import small_checkpoint
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.spec import Precision
@@ -72,7 +72,7 @@ def built(made_once: MadeOnce, project_root: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"clips": True}, {"every": 2}])
+@pytest.mark.parametrize("options", [{}, {"clips": True}, {"every": 2}, {"clips": True, "parallel": 2}])
 def test_onnxruntime_gives_the_results_of_python(options: dict[str, Any], built: Path, tmp_path: Path) -> None:
     given = {"confidence": 0.001, "keep": 0.0005, **options}
     assert compare(noise(12), model_path("default"), built, tmp_path, given, "onnxruntime") >= 6
@@ -83,6 +83,12 @@ def test_onnxruntime_gives_the_results_of_python(options: dict[str, Any], built:
 def test_other_files_too(options: dict[str, Any], built: Path, tmp_path: Path) -> None:
     model = export("default", tmp_path / "m.onnx", **options)
     assert compare(noise(12), model, built, tmp_path, {"confidence": 0.001, "keep": 0.0005}, "onnxruntime") >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_pool_too(clips: bool, built: Path, tmp_path: Path) -> None:
+    compare_pool(clips, built, tmp_path, "onnxruntime")
 
 
 @pytest.mark.slow
@@ -102,7 +108,6 @@ def test_what_onnxruntime_cannot_load_is_an_error_in_one_line(built: Path, tmp_p
         ([], "no such file"),
         (["backend=openvino"], "openvino"),
         (["backend=tensorrt"], "runs only plans"),
-        (["clips=1", "parallel=2"], "one thread"),
     ):
         model = model_path("default") if words else tmp_path / "absent.onnx"
         done = subprocess.run(

@@ -72,7 +72,7 @@ class Backend {
 
   // The same engine for another thread; either may outlive the other. Throws InputError: it is for one thread alone.
   virtual std::unique_ptr<Backend> another() {
-    throw InputError("this engine works for one thread alone: open the model once for each, or take openvino");
+    throw InputError("this engine works for one thread alone: open the model once for each, or take another engine");
   }
 };
 

@@ -5,11 +5,13 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -47,9 +49,13 @@ class OnnxRuntimeBackend final : public Backend {
       // ONNX Runtime reads the clip where it lies; its API has no tensor of constant values.
       const Ort::Value clips = Ort::Value::CreateTensor<float>(memory_, const_cast<float*>(clip), spec_.clip_size(),
                                                                shape_.data(), shape_.size());
-      answer_ = session_.Run(Ort::RunOptions{nullptr}, &input, &clips, 1, &output, 1);
+      answer_ = session_->Run(Ort::RunOptions{nullptr}, &input, &clips, 1, &output, 1);
       return answer_[0].GetTensorData<float>();
     });
+  }
+
+  std::unique_ptr<Backend> another() override {
+    return std::unique_ptr<Backend>(new OnnxRuntimeBackend(*this));
   }
 
   std::unique_ptr<FrameStream> open_stream() override {
@@ -58,13 +64,24 @@ class OnnxRuntimeBackend final : public Backend {
   }
 
  private:
+  OnnxRuntimeBackend(const OnnxRuntimeBackend& other)
+      : Backend(),
+        spec_(other.spec_),
+        environment_(other.environment_),
+        session_(other.session_),
+        keeping_(other.keeping_),
+        ports_(other.ports_),
+        shape_(other.shape_),
+        input_(other.input_),
+        output_(other.output_) {}
+
   // A map is a value of ONNX Runtime on the CPU, which computes all of the graph whatever is wanted of it.
   class FrameStep final : public Step {
    public:
-    explicit FrameStep(OnnxRuntimeBackend& engine) : engine_(engine), binding_(engine.session_) {}
+    explicit FrameStep(OnnxRuntimeBackend& engine) : engine_(engine), binding_(*engine.session_) {}
 
     std::size_t memory(std::size_t output) override {
-      const Ort::TypeInfo type = engine_.session_.GetOutputTypeInfo(engine_.ports_[output]);
+      const Ort::TypeInfo type = engine_.session_->GetOutputTypeInfo(engine_.ports_[output]);
       const auto tensor = type.GetTensorTypeAndShapeInfo();
       const std::vector<std::int64_t> shape = tensor.GetShape();
       maps_.push_back(Ort::Value::CreateTensor(allocator_, shape.data(), shape.size(), tensor.GetElementType()));
@@ -87,7 +104,7 @@ class OnnxRuntimeBackend final : public Backend {
         for (std::size_t at = 0; at < writes.size(); ++at)
           binding_.BindOutput(engine_.keeping_.outputs[at].name.c_str(), maps_[writes[at]]);
         if (whole) binding_.BindOutput(Keeping::raw_name, engine_.memory_);
-        engine_.session_.Run(Ort::RunOptions{nullptr}, binding_);
+        engine_.session_->Run(Ort::RunOptions{nullptr}, binding_);
         answer_ = binding_.GetOutputValues();
         return whole ? answer_.back().GetTensorData<float>() : nullptr;
       });
@@ -112,21 +129,26 @@ class OnnxRuntimeBackend final : public Backend {
   void load(const std::string& path, const std::string& model, const Options& options) {
     Ort::SessionOptions session;
     session.SetLogSeverityLevel(3);
-    if (options.threads > 0) session.SetIntraOpNumThreads(options.threads);
+    const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    const int threads = options.threads > 0 ? options.threads : cores;
+    if (options.parallel > 1)  // a call runs in its own thread and these
+      session.SetIntraOpNumThreads(std::max(1, threads / options.parallel));
+    else if (options.threads > 0)
+      session.SetIntraOpNumThreads(threads);
     if (options.device.rfind("cuda", 0) == 0) {
       append_cuda(session, options.device);
     } else if (!options.device.empty() && options.device != "cpu") {
       throw InputError("onnxruntime has no device '" + options.device + "' here, expected cpu, cuda or cuda:N");
     }
-    session_ = Ort::Session(environment_, model.data(), model.size(), session);
+    session_ = std::make_shared<Ort::Session>(*environment_, model.data(), model.size(), session);
     const Ort::AllocatorWithDefaultOptions allocator;
     detail::Named inputs, outputs;
-    for (std::size_t at = 0; at < session_.GetInputCount(); ++at)
-      inputs.emplace_back(session_.GetInputNameAllocated(at, allocator).get(),
-                          session_.GetInputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
-    for (std::size_t at = 0; at < session_.GetOutputCount(); ++at) {
-      outputs.emplace_back(session_.GetOutputNameAllocated(at, allocator).get(),
-                           session_.GetOutputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
+    for (std::size_t at = 0; at < session_->GetInputCount(); ++at)
+      inputs.emplace_back(session_->GetInputNameAllocated(at, allocator).get(),
+                          session_->GetInputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
+    for (std::size_t at = 0; at < session_->GetOutputCount(); ++at) {
+      outputs.emplace_back(session_->GetOutputNameAllocated(at, allocator).get(),
+                           session_->GetOutputTypeInfo(at).GetTensorTypeAndShapeInfo().GetShape());
       if (outputs.back().first != Keeping::raw_name) ports_.push_back(at);
     }
     if (spec_.streaming) {
@@ -155,8 +177,8 @@ class OnnxRuntimeBackend final : public Backend {
   }
 
   ModelSpec spec_;
-  Ort::Env environment_{ORT_LOGGING_LEVEL_ERROR, "yowo"};
-  Ort::Session session_{nullptr};
+  std::shared_ptr<Ort::Env> environment_ = std::make_shared<Ort::Env>(ORT_LOGGING_LEVEL_ERROR, "yowo");
+  std::shared_ptr<Ort::Session> session_;  // any number of threads may run it at once
   Ort::MemoryInfo memory_ = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   Keeping keeping_;
   std::vector<std::size_t> ports_;  // of a streaming file: the number of each kept output among all
