@@ -37,6 +37,8 @@ def main() -> None:
                 page.goto(given["url"])
             elif command == "evaluate":
                 answer = page.evaluate(given)
+            elif command == "resize":
+                page.set_viewport_size({"width": given, "height": 900})
             elif command == "press":
                 page.keyboard.press(given)
             elif command == "drag":
