@@ -37,7 +37,7 @@ def fetch_headers(folder: Path) -> None:
     ]
     (folder / "stable.sources").write_text("\n\n".join(stable) + "\n")
     for name in ("state/lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)  # another worker may have been here, in vain
     places = {"SourceList": "/dev/null", "SourceParts": folder}
     options = [f"-oDir::Etc::{name}={place}" for name, place in places.items()]
     options += [f"-oDir::State={folder}/state", f"-oDir::Cache={folder}/cache"]
@@ -60,9 +60,10 @@ def built(made_once: MadeOnce, project_root: Path) -> Path:
         if not headers.is_dir():
             fetch_headers(folder)
             headers = folder / HEADERS
-        libraries.mkdir()
+        libraries.mkdir(exist_ok=True)
         [library] = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
         for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+            (libraries / name).unlink(missing_ok=True)
             (libraries / name).symlink_to(library)
         options = ["-DYOWO_QUICK=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_OpenVINO=ON"]
         options += [f"-DYOWO_onnxruntime_INCLUDE={headers}", f"-DYOWO_onnxruntime_LIBRARY={libraries / name[:-2]}"]
