@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.forms import COMPILED, EAGER
+from benchmarks.forms import COMPILED, EAGER, OV_BF16, TORCH_BF16
 from benchmarks.model_cost import LENGTHS, PAPER
 from benchmarks.pareto import FRAME
 from benchmarks.peers import PLAIN
@@ -18,12 +18,12 @@ from yowo_deploy.diagnostics.system_info import in_words
 from yowo_deploy.files import atomic_write, write_text
 
 FORMS = (  # beside eager PyTorch, in the order of the report
-    "PyTorch, bf16",
+    TORCH_BF16,
     COMPILED,
     "ONNX Runtime, fp32",
     "ONNX Runtime, int8",
     "OpenVINO, fp32",
-    "OpenVINO, bf16",
+    OV_BF16,
     "OpenVINO, int8",
 )
 COLOURS = dict(zip(FORMS, ("#bbbbbb", "#777777", "#9ecae1", "#3182bd", "#fdd0a2", "#fd8d3c", "#d94801"), strict=True))

@@ -246,6 +246,28 @@ YOWO_TEST(zones_are_those_of_python) {
   refused(zones, "up to 100");
 }
 
+// Also where a product and a sum would round otherwise, as of a mean that a byte has: its zero is exact.
+YOWO_TEST(every_byte_is_normalised_to_its_bits) {
+  yowo::ModelSpec spec = golden::small_spec();
+  spec.stride = 1, spec.input_size = {256, 1}, spec.colour = "bgr";
+  std::vector<std::uint8_t> row(3 * 256);
+  for (std::size_t at = 0; at < row.size(); ++at) row[at] = static_cast<std::uint8_t>(at / 3);
+  std::vector<float> made(3 * 256);
+  for (int place = -20; place <= 300; ++place)
+    for (const double std : {1.0, 0.225, 0.3, 1.0 / 255}) {
+      const double mean = place / 255.0;
+      spec.mean = {mean, mean + 0.001, 0.1 * place}, spec.std = {std, 0.7 * std, std};
+      yowo::Preprocessor preprocess(spec);
+      preprocess({row.data(), 256, 1}, {made.data(), made.data() + 256, made.data() + 512});
+      for (std::size_t at = 0; at < made.size(); ++at) {
+        const std::size_t channel = at / 256;
+        const double share = static_cast<double>(at % 256) / 255;
+        const auto expected = static_cast<float>((share - spec.mean[channel]) / spec.std[channel]);
+        check::equal(made[at], expected, "byte " + std::to_string(at % 256) + " of mean " + std::to_string(mean));
+      }
+    }
+}
+
 // resize FILTER WIDTH HEIGHT WIDTH_OUT HEIGHT_OUT IN OUT: a raw BGR frame to planes.
 YOWO_TEST(resize) {
   yowo::ModelSpec spec = golden::small_spec();

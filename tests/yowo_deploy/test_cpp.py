@@ -71,6 +71,7 @@ CORE = (
 )
 BITS = (
     "planes_are_those_of_python",
+    "every_byte_is_normalised_to_its_bits",
     "detections_are_those_of_python",
     "tubes_are_those_of_python",
     "zones_are_those_of_python",

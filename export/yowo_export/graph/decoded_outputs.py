@@ -24,7 +24,7 @@ from yowo_export.graph.builder import NodeBuilder
 from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.source import load_graph
 
-BOXES, OBJECTNESS, SCORES = DECODED = ("boxes", "objectness", "scores")
+DECODED = ("boxes", "objectness", "scores")
 LIMIT = 1e-5  # of shares of a frame, relative where above 1, and of probabilities: what single precision makes of them
 LARGEST = 20.0  # of the logarithm of a side; see `postprocess.decode`
 
