@@ -7,7 +7,6 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,17 +19,18 @@ from torch import Tensor, nn
 
 from yowo_deploy.backends.loader import SAFETENSORS
 from yowo_deploy.datasets.base import AnnotatedVideo, Dataset, annotations_hash, split_present
-from yowo_deploy.errors import InputError, YowoError, foreign
+from yowo_deploy.errors import InputError, YowoError
 from yowo_deploy.evaluation import Evaluation, evaluate_videos
 from yowo_deploy.files import sha256_of, sweep, write_text
 from yowo_deploy.prefetch import Prefetch
 from yowo_deploy.spec import ModelSpec
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint, write_tensors
-from yowo_training.checkpoints.resume import LENGTH, Progress, RunState, refuse_other_arguments
+from yowo_training.checkpoints.resume import LENGTH, Progress, RunState, is_over, recorded
 from yowo_training.data.actors import silhouettes_for
 from yowo_training.data.clip_sampler import Batch, FrameCache, batches
 from yowo_training.data.held_out import hold_out
 from yowo_training.data.people import with_people
+from yowo_training.distillation import Teacher
 from yowo_training.distributed import join_team, mean_of, shared
 from yowo_training.finetune import STARTED, fine_tuning, settle_norms, started
 from yowo_training.loss import ManyLabels, yowo_loss
@@ -177,6 +177,7 @@ class Run:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
+        self._teacher = Teacher(self.model, recipe.distill, self._many) if recipe.distill else None
         self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
         arguments = {"recipe": fields_of(recipe), "seed": seed, **asdict(budget)} | ({"start": start} if start else {})
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
@@ -200,7 +201,7 @@ class Run:
             if any(given.get(name) != arguments[name] for name in LENGTH):
                 self._lengthen()
         elif resume and (record := self.output / "args.json").exists():
-            self.progress.finished = _is_over(record, arguments)
+            self.progress.finished = is_over(record, arguments)
         self.team.agree(self.progress.step, "steps of the run, from state.pt: several machines need one folder")
 
     def _lengthen(self) -> None:
@@ -229,7 +230,7 @@ class Run:
     def __iter__(self) -> Iterator[Report]:
         """Train, one report per step; writes best.pt and last.pt. A finished run has no steps left."""
         if self.progress.finished:
-            if self.team.leads and not _recorded(self.output / "args.json").get("finished"):  # killed before it was
+            if self.team.leads and not recorded(self.output / "args.json").get("finished"):  # killed before it was
                 self._write_arguments(finished=True)
             return
         if self.team.leads:
@@ -327,6 +328,8 @@ class Run:
             output, named = self._network(clips, heard_3d)
             parts = yowo_loss(output, targets, self._anchors, recipe.loss, self._many)
             auxiliary = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
+            if self._teacher:
+                parts = self._teacher.taught(parts, output, clips, len(self._anchors), recipe.loss.classes)
         box = (parts.x + parts.y + parts.w + parts.h).item()
         shown = {"box": box, "confidence": parts.confidence.item(), "class": parts.classes.item()}
         return parts.total + recipe.auxiliary * auxiliary, shown
@@ -373,27 +376,3 @@ def many_labels(spec: ModelSpec, videos: Sequence[AnnotatedVideo]) -> ManyLabels
         for tube in video.tubes:
             counts[tube.class_id] += len(tube)
     return ManyLabels(spec.softmax_classes, counts / max(1, boxes))
-
-
-def _is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
-    """Whether the record belongs to a finished run.
-
-    Raises:
-        InputError: it does, and the run had other arguments.
-    """
-    given = _recorded(record)
-    if not given.pop("finished", False):
-        return False
-    given.pop("called_with", None)
-    if any(given.get(name) != arguments[name] for name in LENGTH):
-        raise InputError(f"{record} is of a finished run without a state.pt to continue: give its best.pt to --start")
-    refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
-    return True
-
-
-def _recorded(record: Path) -> dict[str, Any]:
-    """What args.json holds; nothing where it is not there or damaged."""
-    with suppress(InputError), foreign(str(record)):
-        given = json.loads(record.read_text(encoding="utf-8"))
-        return given if isinstance(given, dict) else {}
-    return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,27 @@ def refuse_other_arguments(path: Path, given: Mapping[str, Any], arguments: Mapp
         raise InputError(
             f"{path} is of a run started with another {', '.join(other)}: start this one in another folder"
         )
+
+
+def is_over(record: Path, arguments: Mapping[str, Any]) -> bool:
+    """Whether the record belongs to a finished run.
+
+    Raises:
+        InputError: it does, and the run had other arguments.
+    """
+    given = recorded(record)
+    if not given.pop("finished", False):
+        return False
+    given.pop("called_with", None)
+    if any(given.get(name) != arguments[name] for name in LENGTH):
+        raise InputError(f"{record} is of a finished run without a state.pt to continue: give its best.pt to --start")
+    refuse_other_arguments(record, given, json.loads(json.dumps(arguments)))
+    return True
+
+
+def recorded(record: Path) -> dict[str, Any]:
+    """What args.json holds; nothing where it is not there or damaged."""
+    with suppress(InputError), foreign(str(record)):
+        given = json.loads(record.read_text(encoding="utf-8"))
+        return given if isinstance(given, dict) else {}
+    return {}
