@@ -84,6 +84,18 @@ def test_settled_norms_change_no_answer_but_make_training_begin_where_it_stood(
     assert difference(in_training(), expected) < 10 * LIMIT < unsettled
 
 
+def test_norms_need_settling_in_a_checkpoint_that_was_made_of_an_onnx_file_as_well(
+    shipped: Checkpoint, clips: Tensor, tmp_path: Path
+) -> None:
+    recipe, spec = finetune.fine_tuning(find_recipe("yowo-lite")), shipped.spec
+    save_checkpoint(tmp_path / "made.safetensors", shipped.model, spec, {})
+    model, folded = finetune.started(recipe, spec, tmp_path / "made.safetensors")
+    assert folded
+    finetune.settle_norms(model, [clips])
+    save_checkpoint(tmp_path / "trained.pt", model, spec, {})
+    assert not finetune.started(recipe, spec, tmp_path / "trained.pt")[1]
+
+
 def boxes_of(raw: np.ndarray, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
     boxes, objectness, _ = decode(raw, spec)
     return boxes, objectness

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,7 +10,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import existing_file
 from yowo_deploy.spec import ModelSpec
@@ -41,11 +41,13 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
         The network, and whether its norms still need `settle_norms`.
 
     Raises:
-        InputError: no such file, or its network is not the recipe's.
+        InputError: no such file, or its network is not the recipe's, or it has other classes than a recipe with
+            `distill` is to keep.
         ModelFileError: it is neither a checkpoint nor a float32 ONNX file of ours.
     """
     file = existing_file(start, "model to start from")
-    folded, given = not is_checkpoint(file), load_network(file)
+    given = load_network(file)
+    folded = has_folded_norms(given.model)
     config = recipe.config(spec)
     if replace(_with_all_pairs(given.model.config, config), outputs=config.outputs) != config:
         raise InputError(
@@ -59,6 +61,8 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     same = (given.spec.labels, given.spec.anchors, given.spec.class_activation)
     if same == (spec.labels, spec.anchors, spec.class_activation):
         model.load_state_dict(given.model.state_dict())
+    elif recipe.distill:
+        raise InputError(f"{file}: its classes and anchors, which {recipe.name} keeps, are not those of the data set")
     elif len(spec.anchors) == len(given.spec.anchors):
         _keep_boxes(model, given, spec)
     freeze = getattr(model.backbone_2d, "freeze", None)
@@ -84,6 +88,12 @@ def _widened(given: Checkpoint, wanted: Yowo) -> Checkpoint:
     )
     with_more_pairs(old, new)
     return Checkpoint(model, given.spec)
+
+
+def has_folded_norms(model: Yowo) -> bool:
+    """Whether norms are as `checkpoint_from_onnx` leaves them, which a checkpoint made of an ONNX file keeps."""
+    norms = (module for module in model.modules() if isinstance(module, _Norm))
+    return any(torch.equal(norm.weight, torch.full_like(norm.weight, math.sqrt(1 + norm.eps))) for norm in norms)
 
 
 @torch.no_grad()
