@@ -13,6 +13,7 @@ from pathlib import Path
 
 from yowo_deploy.errors import InputError
 from yowo_training.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from yowo_training.finetune import has_folded_norms
 from yowo_training.models.ema import mixed
 
 
@@ -20,11 +21,13 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """The mean of the weights, with the spec of the first.
 
     Raises:
-        InputError: they are of different networks.
+        InputError: they are of different networks, or the norms of some are folded.
     """
     first, *others = checkpoints
     if any((other.model.config, other.spec.labels) != (first.model.config, first.spec.labels) for other in others):
         raise InputError("the checkpoints are of different networks, expected runs of one recipe on one data set")
+    if any(has_folded_norms(each.model) != has_folded_norms(first.model) for each in others):
+        raise InputError("some checkpoints were made of ONNX files, whose norms are folded: expected those of runs")
     model = first.model
     for number, other in enumerate(others, start=2):
         model = mixed(model, other.model.state_dict(), 1 / number)

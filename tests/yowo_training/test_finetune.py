@@ -89,11 +89,11 @@ def test_norms_need_settling_in_a_checkpoint_that_was_made_of_an_onnx_file_as_we
 ) -> None:
     recipe, spec = finetune.fine_tuning(find_recipe("yowo-lite")), shipped.spec
     save_checkpoint(tmp_path / "made.safetensors", shipped.model, spec, {})
-    model, folded = finetune.started(recipe, spec, tmp_path / "made.safetensors")
-    assert folded
+    model = finetune.started(recipe, spec, tmp_path / "made.safetensors")
+    assert finetune.has_folded_norms(model)
     finetune.settle_norms(model, [clips])
     save_checkpoint(tmp_path / "trained.pt", model, spec, {})
-    assert not finetune.started(recipe, spec, tmp_path / "trained.pt")[1]
+    assert not finetune.has_folded_norms(finetune.started(recipe, spec, tmp_path / "trained.pt"))
 
 
 def boxes_of(raw: np.ndarray, spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -109,15 +109,15 @@ def test_people_stay_where_they_were_under_a_head_for_other_classes(
     given = read_spec(SHIPPED)
     spec = given.replace(labels=labels, anchors=tuple((w * scale, h * scale) for w, h in given.anchors))
     recipe = finetune.fine_tuning(find_recipe("yowo-lite"))
-    model, folded = finetune.started(recipe, spec, SHIPPED)
-    assert folded and model.config.outputs == 5 * (5 + len(labels))
+    model = finetune.started(recipe, spec, SHIPPED)
+    assert finetune.has_folded_norms(model) and model.config.outputs == 5 * (5 + len(labels))
     for found, wanted in zip(boxes_of(answer(model, clips)[0], spec), boxes_of(expected[0], given), strict=True):
         assert difference(found, wanted) < LIMIT
 
 
 def test_stem_and_first_blocks_stay_frozen_and_no_branch_learns_alone() -> None:
     recipe = finetune.fine_tuning(find_recipe("yowo-lite"))
-    model, _ = finetune.started(recipe, read_spec(SHIPPED), SHIPPED)
+    model = finetune.started(recipe, read_spec(SHIPPED), SHIPPED)
     assert not any(weight.requires_grad for weight in model.backbone_2d.stem.parameters())  # type: ignore[union-attr, operator]
     assert (recipe.first_3d, recipe.imagenet) == (0.0, False)
 
@@ -129,14 +129,14 @@ def test_a_checkpoint_is_a_start_as_well(tmp_path: Path, clips: Tensor) -> None:
     first = build(recipe, spec).eval()
     save_checkpoint(tmp_path / "first.pt", first, spec, {})
     other = spec.replace(labels=("c", "d", "e"))
-    model, folded = finetune.started(recipe, other, tmp_path / "first.pt")
-    assert not folded
+    model = finetune.started(recipe, other, tmp_path / "first.pt")
+    assert not finetune.has_folded_norms(model)
     some = torch.rand(2, *spec.clip_shape)
     for found, wanted in zip(
         boxes_of(answer(model, some)[0], other), boxes_of(answer(first, some)[0], spec), strict=True
     ):
         assert difference(found, wanted) < LIMIT
-    again, _ = finetune.started(recipe, spec, tmp_path / "first.pt")
+    again = finetune.started(recipe, spec, tmp_path / "first.pt")
     assert difference(answer(again, some), answer(first, some)) == 0
     with pytest.raises(InputError, match="another network than the recipe yowo-tiny"):
         finetune.started(recipe, spec, SHIPPED)
@@ -154,8 +154,8 @@ def test_a_network_of_fewer_pairs_of_frames_is_a_start_with_the_same_answers(tmp
     before = replace(recipe, backbone_3d="motion_lite0")
     few = Yowo(before.config(spec)).eval()
     save_checkpoint(tmp_path / "few.pt", few, spec, {})
-    model, folded = finetune.started(recipe, spec, tmp_path / "few.pt")
-    assert model.config == recipe.config(spec) != few.config and not folded
+    model = finetune.started(recipe, spec, tmp_path / "few.pt")
+    assert model.config == recipe.config(spec) != few.config and not finetune.has_folded_norms(model)
     assert difference(answer(model, clips), answer(few, clips)) < LIMIT
     with pytest.raises(InputError, match="another network"):  # fewer pairs than the start has are lost
         save_checkpoint(tmp_path / "all.pt", model, spec, {})

@@ -27,6 +27,7 @@ from yowo_deploy.metrics import ClassAp
 from yowo_training import trainer
 from yowo_training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from yowo_training.data.held_out import hold_out
+from yowo_training.finetune import has_folded_norms
 from yowo_training.loss import LossWeights
 from yowo_training.model_init import build
 from yowo_training.models.backbones.tiny import Tiny3d
@@ -183,6 +184,18 @@ def test_what_is_saved_is_mixed_with_the_weights_that_the_run_began_with(dataset
     assert not torch.equal(before["conv_final.weight"], after["conv_final.weight"])
     with pytest.raises(InputError, match="--start"):
         Run(recipe, dataset, tmp_path / "third", Budget(None, 1))
+
+
+def test_a_branch_from_a_network_with_folded_norms_has_its_norms_settled(dataset: Dataset, tmp_path: Path) -> None:
+    fresh = Run(TINY, dataset, tmp_path / "fresh", Budget(None, 1))
+    assert not has_folded_norms(fresh.model)
+    with torch.no_grad():
+        for norm in fresh.model.modules():
+            if isinstance(norm, _BatchNorm):  # as in a checkpoint that was made of an ONNX file
+                norm.weight.fill_(math.sqrt(1 + norm.eps))
+    save_checkpoint(tmp_path / "folded.pt", fresh.model, fresh.spec, {})
+    run = Run(TINY, dataset, tmp_path / "run", Budget(None, 1), weights={"backbone_2d": str(tmp_path / "folded.pt")})
+    assert not has_folded_norms(run.model)
 
 
 def leave_after_two_steps(dataset: Dataset, folder: Path, budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:

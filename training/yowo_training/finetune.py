@@ -31,14 +31,13 @@ def fine_tuning(recipe: Recipe) -> Recipe:
     return replace(recipe, imagenet=False, first_3d=0.0)
 
 
-def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> tuple[Yowo, bool]:
+def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> Yowo:
     """The network of `start` with a head for the classes of `spec`, in training mode.
 
     Branches and CFAM are reused, and the head if classes and anchors are the same. Otherwise the box outputs are reused
     if there are as many anchors; the class outputs are new.
 
-    Returns:
-        The network, and whether its norms still need `settle_norms`.
+    Its norms may still need `settle_norms`, see `has_folded_norms`.
 
     Raises:
         InputError: no such file, or its network is not the recipe's, or it has other classes than a recipe with
@@ -47,7 +46,6 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     """
     file = existing_file(start, "model to start from")
     given = load_network(file)
-    folded = has_folded_norms(given.model)
     config = recipe.config(spec)
     if replace(_with_all_pairs(given.model.config, config), outputs=config.outputs) != config:
         raise InputError(
@@ -68,7 +66,7 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> t
     freeze = getattr(model.backbone_2d, "freeze", None)
     if freeze is not None:
         freeze(recipe.frozen_blocks)
-    return fastest_layout(model), folded
+    return fastest_layout(model)
 
 
 def _with_all_pairs(given: YowoConfig, wanted: YowoConfig) -> YowoConfig:

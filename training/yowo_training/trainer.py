@@ -32,7 +32,7 @@ from yowo_training.data.held_out import hold_out
 from yowo_training.data.people import with_people
 from yowo_training.distillation import Teacher
 from yowo_training.distributed import join_team, mean_of, shared
-from yowo_training.finetune import STARTED, fine_tuning, settle_norms, started
+from yowo_training.finetune import STARTED, fine_tuning, has_folded_norms, settle_norms, started
 from yowo_training.loss import ManyLabels, yowo_loss
 from yowo_training.model_init import build, fill, freeze_3d
 from yowo_training.models.auxiliary_heads import Supervised, clip_loss
@@ -161,12 +161,12 @@ class Run:
         self.unannotated = len(present) - len(annotated)
         self.output, self.cache = Path(output), FrameCache(cache_bytes)
         self.silhouettes = silhouettes_for(recipe.name, recipe.paste, silhouettes)
-        self.model, folded = (build(recipe, self.spec), False) if start is None else started(recipe, self.spec, start)
+        self.model = build(recipe, self.spec) if start is None else started(recipe, self.spec, start)
         self.filled = {name: fill(self.model, name, path) for name, path in (weights or {}).items()}
         from_files = (*self.filled, *(STARTED if start else ()))
         if recipe.frozen_3d:
             freeze_3d(self.model, from_files)
-        if folded:
+        if has_folded_norms(self.model):
             settle_norms(self.model, (batch.clips for batch in islice(self.batches(), BATCHES_TO_SETTLE)))
         self._beginning = copy.deepcopy(self.model.state_dict()) if recipe.start_share else {}
         self.model.to(self.device)
