@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 
 from yowo_deploy.arrays import Int
-from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, class_ap, correct
+from yowo_deploy.metrics.frame_ap import ClassAp, FrameBoxes, by_class, class_ap, correct
 
 PER_FRAME = 50
 
@@ -19,9 +19,9 @@ def ava_map(detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float 
     """
     judged = detections.rows(_kept(detections))
     right = correct(judged, truth, classes, iou, np.arange(len(judged)))
-    by_class = (np.flatnonzero(judged.class_id == class_id) for class_id in range(classes))
     # Scores of a class are sorted ascending and read backwards: of equal ones the last comes first.
-    ranked = [right[rows[np.argsort(judged.score[rows], kind="stable")[::-1]]] for rows in by_class]
+    order = np.argsort(judged.score, kind="stable")[::-1]
+    ranked = by_class(right[order], judged.class_id[order], classes)
     return class_ap(ranked, np.bincount(truth.class_id, minlength=classes))
 
 

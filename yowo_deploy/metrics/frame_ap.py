@@ -100,7 +100,7 @@ def frame_map(
     """
     order = np.argsort(-detections.score, kind="stable")
     right = correct(detections, truth, classes, iou, order, pixel_inclusive)
-    ranked = [right[order[detections.class_id[order] == class_id]] for class_id in range(classes)]
+    ranked = by_class(right[order], detections.class_id[order], classes)
     return class_ap(ranked, np.bincount(truth.class_id, minlength=classes), eleven_point)
 
 
@@ -128,6 +128,12 @@ def correct(
     right = np.zeros(len(detections), bool)
     right[candidates[first]] = True
     return right
+
+
+def by_class(values: NDArray[Any], class_id: Int, classes: int) -> list[NDArray[Any]]:
+    """For each class the values of its rows, in their order."""
+    ends = np.bincount(class_id, minlength=classes).cumsum()
+    return np.split(values[np.argsort(class_id, kind="stable")], ends[:-1])
 
 
 def class_ap(ranked: Sequence[NDArray[np.bool_]], positives: Int, eleven_point: bool = False) -> ClassAp:
@@ -166,9 +172,9 @@ def classification_accuracy(detections: FrameBoxes, truth: FrameBoxes, iou: floa
     Returns:
         0 to 1 (paper, Table 3); NaN if no box is found.
     """
-    classes = max((int(boxes.class_id.max()) + 1 for boxes in (detections, truth) if len(boxes)), default=0)
-    found = confusion_matrix(detections, truth, classes, iou)[:, :classes]
-    return float(np.trace(found) / found.sum()) if found.sum() else float("nan")
+    seen_as = _seen_as(detections, truth, iou)
+    found = seen_as >= 0
+    return float((seen_as == truth.class_id)[found].mean()) if found.any() else float("nan")
 
 
 def confusion_matrix(detections: FrameBoxes, truth: FrameBoxes, classes: int, iou: float = 0.5) -> Int:
@@ -176,15 +182,21 @@ def confusion_matrix(detections: FrameBoxes, truth: FrameBoxes, classes: int, io
 
     The last column counts the boxes that no detection overlaps by `iou` or more.
     """
+    seen_as = _seen_as(detections, truth, iou)
+    counts = np.zeros((classes, classes + 1), np.int64)
+    np.add.at(counts, (truth.class_id, np.where(seen_as < 0, classes, seen_as)), 1)
+    return counts
+
+
+def _seen_as(detections: FrameBoxes, truth: FrameBoxes, iou: float) -> Int:
+    """(N,) the class of the best-scoring detection of each ground-truth box; -1 of those that are not found."""
     match, overlap = _best_truth(_any_class(detections), _any_class(truth), 1, False)
     order = np.argsort(-detections.score, kind="stable")
     ranked = order[overlap[order] >= iou]
     found, first = np.unique(match[ranked], return_index=True)
-    seen_as = np.full(len(truth), classes, np.int64)
+    seen_as = np.full(len(truth), -1, np.int64)
     seen_as[found] = detections.class_id[ranked[first]]
-    counts = np.zeros((classes, classes + 1), np.int64)
-    np.add.at(counts, (truth.class_id, seen_as), 1)
-    return counts
+    return seen_as
 
 
 def average_precision(right: NDArray[np.bool_], positives: int, eleven_point: bool = False) -> float:

@@ -21,6 +21,7 @@ from yowo_deploy.metrics import FrameBoxes, classification_accuracy, frame_map, 
 from yowo_deploy.metrics.ava_ap import ava_map
 from yowo_deploy.metrics.frame_ap import average_precision, confusion_matrix
 from yowo_deploy.metrics.video_ap import video_map
+from yowo_deploy.spec import MAX_LABELS
 
 law = settings(max_examples=100, deadline=None)
 CLASSES = 3
@@ -134,6 +135,15 @@ def test_a_box_found_twice_counts_once_and_a_box_of_another_frame_or_class_not_a
     assert found.per_class[0] == 0
     assert math.isnan(found.per_class[1])
     assert found.mean == 0
+
+
+def test_as_many_classes_as_a_model_may_have_need_no_memory_for_their_pairs() -> None:
+    box = (0.0, 0.0, 10.0, 10.0)
+    truth = table([(0, 0, box, 1), (1, MAX_LABELS - 1, box, 1)])
+    found = table([(0, 0, box, 0.9), (1, MAX_LABELS - 2, box, 0.9)])
+    assert classification_accuracy(found, truth) == 0.5
+    per_class = frame_map(found, truth, MAX_LABELS).per_class
+    assert per_class[[0, -1]].tolist() == [1, 0] and np.isnan(per_class[1:-1]).all()
 
 
 def test_without_truth_there_is_no_figure() -> None:
