@@ -24,6 +24,9 @@ _SHOWN = 4000  # more dots than that are a blot
 _MARKED = 60  # points of a line that still show as points
 _WRITTEN = 0.01  # share from which a cell has its number
 _ROWS = 40  # of people, on a page that is still read
+_CLASSES = 100  # on such a page; of thousands the picture took gigabytes
+_LETTERS = 40  # of a class, or nothing is left for the plot itself
+_WIDE = 3.0  # inches of a column of such names
 _FONT, _REGULAR = "DejaVu Sans", (400, "normal", "regular")  # comes with matplotlib
 _BOXES = "Last Resort"  # has a box with a hint for every letter there is
 _JOINS_LETTERS = tuple(map(int, matplotlib.__version__.split(".")[:2])) >= (3, 11)  # as Arabic and Devanagari need it
@@ -35,15 +38,17 @@ def precision_recall_plot(curves: Sequence[NDArray[np.float64]], labels: Sequenc
     Args:
         curves: for each class (2, N) recall and precision.
     """
-    figure = _figure(9, 6)
+    names, kept = readable(labels), _largest([curve.shape[1] for curve in curves])
+    drawn = [(names[class_id], curves[class_id]) for class_id in kept if curves[class_id].shape[1]]
+    figure = _figure(6 + _WIDE * _columns(drawn), 6)
     axes = figure.subplots()
-    drawn = [(label, curve) for label, curve in zip(readable(labels), curves, strict=True) if curve.shape[1]]
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, max(len(drawn), 1)))
     for (label, (recall, precision)), colour in zip(drawn, colours, strict=False):
         axes.plot(recall, np.maximum.accumulate(precision[::-1])[::-1], label=label, color=colour, lw=1.2)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set_title(_left_out(labels, "detections"), fontsize=10)
     if drawn:
-        figure.legend(loc="outside right upper", fontsize=8, ncols=1 + len(drawn) // 30)
+        figure.legend(loc="outside right upper", fontsize=8, ncols=_columns(drawn))
     _save(figure, path)
 
 
@@ -63,12 +68,15 @@ def data_plot(
         lengths_s: seconds of each tube.
         sizes, anchors: (N, 2) width and height in grid cells.
     """
-    figure = _figure(14, max(4.5, 0.28 * len(labels)))
+    kept = _largest([sum(of_class) for of_class in counts])
+    figure = _figure(14, max(4.5, 0.28 * len(kept)))
     bars, lengths, dots = figure.subplots(1, 3)
-    places, (train, test) = range(len(labels)), np.array(counts).reshape(-1, 2).T
+    places, (train, test) = range(len(kept)), np.array(counts).reshape(-1, 2)[kept].T
     bars.barh(places, train, color="#0072b2", label=sides[0])
     bars.barh(places, test, left=train, color="#e69f00", label=sides[1])
-    bars.set_yticks(places, readable(labels), fontsize=8)
+    names = readable(labels)
+    bars.set_yticks(places, [names[class_id] for class_id in kept], fontsize=8)
+    bars.set_title(_left_out(labels, "tubes"), fontsize=10)
     bars.invert_yaxis()
     bars.set(xlabel="tubes")
     bars.legend()
@@ -111,15 +119,18 @@ def confusion_plot(counts: NDArray[np.int64], labels: Sequence[str], path: str |
     Args:
         counts: (C, C + 1), see `confusion_matrix`; the last column was not found.
     """
-    size = max(6.0, 0.4 * len(labels))
+    kept, every_name = _largest(counts.sum(axis=1).tolist()), readable(labels)
+    size = max(6.0, 0.4 * len(kept))
     figure = _figure(size + 1.5, size)
     axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts[kept] / np.maximum(counts[kept].sum(axis=1, keepdims=True), 1)
+    shares = shares[:, [*kept, len(labels)]]
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    names = readable(labels)
-    axes.set_xticks(range(len(labels) + 1), [*names, "not found"], rotation=60, ha="right", fontsize=8)
-    axes.set_yticks(range(len(labels)), names, fontsize=8)
+    names = [every_name[class_id] for class_id in kept]
+    axes.set_xticks(range(len(kept) + 1), [*names, "not found"], rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(kept)), names, fontsize=8)
     axes.set(xlabel="best-scoring detection", ylabel="truth")
+    axes.set_title(_left_out(labels, "boxes"), fontsize=10)
     for row, column in np.argwhere(shares >= _WRITTEN):
         ink = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", fontsize=7, color=ink)
@@ -211,9 +222,10 @@ def timeline_plot(
     people = sorted(sorted(spent, key=lambda person: -spent[person])[:_ROWS])
     left_out = f", the {_ROWS} seen longest of {len(spent)} people" if len(spent) > _ROWS else ""
     names = readable(labels)
-    if names != [escaped(label) for label in labels]:
+    if any(name == f"class {number}" != label for number, (name, label) in enumerate(zip(names, labels, strict=True))):
         left_out += " (class N: no installed font has the letters of its name)"
-    figure = _figure(12, 1.6 + 0.38 * max(2, len(people)))
+    shown = sorted({class_id for person, class_id, *_ in bars if person in people})[:_CLASSES]
+    figure = _figure(9 + _WIDE * _columns(shown), 1.6 + 0.38 * max(2, len(people)))
     axes = figure.subplots()
     length = max(span[1] - span[0], 1e-9)
     for person, class_id, score, begin, end in bars:
@@ -233,13 +245,26 @@ def timeline_plot(
     axes.set_title(escaped("".join(letters)) + left_out, fontsize=10, loc="left")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    shown = sorted({class_id for person, class_id, *_ in bars if person in people})
     colours = [tuple(channel / 255 for channel in reversed(colour_of(class_id))) for class_id in shown]
     patches = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours]
     if shown:
         entries = [names[class_id] for class_id in shown]
-        figure.legend(patches, entries, loc="outside right upper", fontsize=8, ncols=1 + len(shown) // 30)
+        figure.legend(patches, entries, loc="outside right upper", fontsize=8, ncols=_columns(shown))
     _save(figure, path)
+
+
+def _columns(entries: Sequence[object]) -> int:
+    """Columns of a legend."""
+    return 1 + len(entries) // 30
+
+
+def _largest(counts: Sequence[int]) -> list[int]:
+    """The classes with the most of something, as many as a page has room for, in their own order."""
+    return sorted(sorted(range(len(counts)), key=lambda class_id: -counts[class_id])[:_CLASSES])
+
+
+def _left_out(labels: Sequence[str], things: str) -> str:
+    return f"the {_CLASSES} of {len(labels):,} classes with the most {things}" if len(labels) > _CLASSES else ""
 
 
 def escaped(text: str) -> str:
@@ -248,7 +273,9 @@ def escaped(text: str) -> str:
 
 
 def readable(labels: Sequence[str]) -> list[str]:
-    """Names as they are drawn: "class N" where no installed font has the letters, which would be empty boxes."""
+    """Names as they are drawn: cut off where they are long, and "class N" where no installed font has the letters,
+    which would be empty boxes."""
+    labels = [label if len(label) <= _LETTERS else f"{label[: _LETTERS - 3]}..." for label in labels]
     lacking = _lacking("".join(labels))
     joined = ("Mn", "Mc") if not _JOINS_LETTERS else ()
     hidden = {

@@ -35,3 +35,22 @@ def test_a_timeline_is_drawn_without_a_warning(title: str, tmp_path: Path, capfd
         plots.data_plot(NAMES, [(1, 2)] * len(NAMES), [1.0], np.ones((2, 2)), np.ones((1, 2)), tmp_path / "d.png")
     assert capfd.readouterr().err == ""
     assert all(cv2.imread(str(tmp_path / name)) is not None for name in ("t.png", "d.png"))
+
+
+def test_thousands_of_classes_with_long_names_fit_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plots._CLASSES <= 100  # 5,000 pixels of the largest plot
+    monkeypatch.setattr(plots, "_CLASSES", 20)  # drawn in a fifth of the time
+    labels = [f"{number} " + "w" * 990 for number in range(3000)]
+    counts = np.zeros((3000, 3001), np.int64)
+    counts[range(3000), range(3000)] = range(3000)  # the last ones have the most boxes
+    curves = [np.ones((2, 1 + number)) for number in range(3000)]
+    bars = [(number % 50, number, 0.9, 0.0, 5.0) for number in range(3000)]
+    sizes = np.ones((2, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as matplotlib's about axes of no size
+        plots.confusion_plot(counts, labels, tmp_path / "c.png")
+        plots.precision_recall_plot(curves, labels, tmp_path / "p.png")
+        plots.data_plot(labels, [(number, 0) for number in range(3000)], [1.0], sizes, sizes, tmp_path / "d.png")
+        plots.timeline_plot(bars, labels, (0, 20), "seconds", "title", tmp_path / "t.png")
+    assert all(max(cv2.imread(str(path)).shape) < 2500 for path in tmp_path.iterdir())
+    assert plots._largest([0, 5, 3, *[1] * 3000])[:2] == [1, 2]
