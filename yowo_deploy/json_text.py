@@ -26,10 +26,11 @@ def parse_json(packed: bytes) -> Any:
     refuse_costly(packed)
     text = packed.decode(json.detect_encoding(packed), "surrogatepass")
     del packed
-    return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object)
+    return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=unique_names)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object for `json`; a ValueError where a name is there twice, of which readers take either."""
     if len(found := dict(pairs)) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"an object has {name[:60]!r} twice")
@@ -44,7 +45,8 @@ def refuse_costly(packed: bytes) -> None:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """What JSON holds whose numbers fit a double, without NaN and infinity, and whose characters are whole.
+    """What JSON holds whose numbers fit a double, without NaN and infinity, whose characters are whole, and whose names
+    are different in each object.
 
     The C++ reader takes the same.
 
@@ -52,7 +54,13 @@ def strict_json(text: str | bytes) -> Any:
         ValueError: it is no such JSON.
         RecursionError: it is nested too deep.
     """
-    found = json.loads(text, parse_constant=finite, parse_float=finite, parse_int=lambda digits: finite(digits, int))
+    found = json.loads(
+        text,
+        parse_constant=finite,
+        parse_float=finite,
+        parse_int=lambda digits: finite(digits, int),
+        object_pairs_hook=unique_names,
+    )
     if re.search(r"\\u[dD][89a-fA-F]", text if isinstance(text, str) else text.decode()):
         json.dumps(found, ensure_ascii=False).encode()
     return found

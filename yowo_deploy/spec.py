@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from yowo_deploy.errors import SpecError, foreign
+from yowo_deploy.json_text import unique_names
 
 # 2: averaged scores, hysteresis and event thresholds; 3: what each branch is fed; 4: the type of the input
 FORMAT_VERSION = 4
-MAX_CLIP = 1 << 28  # numbers in the frames that a clip reaches over: 1 GiB of float32
+MAX_CLIP = 1 << 28  # numbers in the frames that clips share: 1 GiB of float32
 MAX_LABELS, MAX_TEXT, MAX_ANCHORS, MAX_ANCHOR, MAX_BRANCHES = 100_000, 1_000, 1_000, 1 << 15, 8
+MAX_JSON = 16 << 20  # characters of the JSON: its values take up to fifty times as much
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
 ResizeFilter = Literal["nearest", "bilinear", "bicubic"]
@@ -147,8 +149,8 @@ class ModelSpec:
             self.input_size,
             f"multiples of {self.stride} up to 8192",
         )
-        numbers = 3 * self.clip_span * math.prod(self.input_size)
-        _require(numbers <= MAX_CLIP, "clip span x input_size", numbers, f"at most {MAX_CLIP} numbers")
+        numbers = 3 * self.clip_length * self.frame_stride * math.prod(self.input_size)  # what a ring of clips holds
+        _require(numbers <= MAX_CLIP, "clip_length x frame_stride x input_size", numbers, f"at most {MAX_CLIP} numbers")
         _require(all(math.isfinite(v) for v in self.mean), "mean", self.mean, "finite numbers")
         _require(all(math.isfinite(v) and v > 0 for v in self.std), "std", self.std, "positive numbers")
         _require(
@@ -207,8 +209,10 @@ class ModelSpec:
         """
         if not isinstance(text, str):
             raise SpecError(f"the model's spec is a {type(text).__name__}, expected JSON text")
+        if len(text) > MAX_JSON:
+            raise SpecError(f"the model's spec has {len(text)} characters, expected at most {MAX_JSON}")
         with foreign("the model's spec is not JSON, export the model again", SpecError):
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=unique_names)
         return cls.from_dict(values)
 
     @classmethod

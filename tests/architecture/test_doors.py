@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +94,9 @@ def test_every_foreign_call_has_a_door(product_modules: dict[str, Path], project
 )
 def test_the_rule_tells_with_from_without(source: str, found: list[str]) -> None:
     assert list(without_door(ast.parse(source))) == found
+
+
+def test_no_file_is_mapped_into_memory(project_root: Path) -> None:
+    """One that another program cuts off meanwhile would end the process with SIGBUS."""
+    files = [file for top in ("yowo_deploy", "export", "training") for file in (project_root / top).rglob("*.py")]
+    assert [file for file in files if re.search(r"\bmem?map\b|mmap_mode|mmap=True", file.read_text())] == []

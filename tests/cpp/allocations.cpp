@@ -8,11 +8,13 @@
 namespace check {
 
 std::atomic<std::size_t> allocations{0};
+std::atomic<int> allocations_left{-1};
 
 }  // namespace check
 
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   ++check::allocations;
+  if (check::allocations_left >= 0 && check::allocations_left-- == 0) return nullptr;
   return std::malloc(size ? size : 1);
 }
 

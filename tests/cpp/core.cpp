@@ -11,6 +11,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <new>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -210,8 +211,10 @@ YOWO_TEST(what_is_no_streaming_file_is_refused) {
   refused("kept_0_0", "kept_0_0", "not one of its outputs in that shape", {1, 2});
   for (const char* name : {"kept_0_", "kept_123_0", "kept_0_12345", "kept_0_0x"})
     refused("kept_0_0", name, "which is not a map");
-  for (const char* name : {"kept_0_0@", "kept_0_0@0", "kept_0_0@1025", "kept_0_0@1 ", "kept_0_0"})
+  for (const char* name : {"kept_0_0@", "kept_0_0@0", "kept_0_0@10250", "kept_0_0@1 ", "kept_0_0"})
     refused("kept_0_0@1", name, "which is not a map");
+  for (const char* name : {"kept_0_0@9", "kept_0_0@1024"}) refused("kept_0_0@1", name, "a clip has 4");
+  refused("frames", "frames", "looks at 8 frames", {1, 24, 1, 1});
   refused("kept_1_12@2", "kept_0_0@2", "never reads it");
 }
 
@@ -384,6 +387,47 @@ YOWO_TEST(nothing_is_allocated_once_the_stream_runs) {
   check::that(people > 800, "people are shown");
 }
 
+// Where memory runs out on the way to a frame of another size, neither size is read or written by the other's measures.
+YOWO_TEST(a_frame_without_memory_for_it_changes_nothing) {
+  std::vector<std::uint8_t> pixels(3 * 400 * 300);
+  for (std::size_t at = 0; at < pixels.size(); ++at) pixels[at] = static_cast<std::uint8_t>(at * at >> 7);
+  const auto planes = [&](yowo::Preprocessor& preprocess, int width, int height) {
+    const std::uint8_t* made = preprocess.resize({pixels.data(), width, height});
+    return std::vector<std::uint8_t>(made, made + 3 * small_spec().plane_size());
+  };
+  yowo::Preprocessor sound(small_spec());
+  const auto small = planes(sound, 9, 5), large = planes(sound, 400, 300);
+  int failed = 0;
+  for (bool enough = false; !enough; ++failed) {
+    yowo::Preprocessor tried(small_spec());
+    planes(tried, 9, 5);
+    check::allocations_left = failed;
+    try {
+      tried.resize({pixels.data(), 400, 300});
+      enough = true;
+    } catch (const std::bad_alloc&) {
+    }
+    check::allocations_left = -1;
+    check::that(planes(tried, 9, 5) == small, "the size before");
+    check::that(planes(tried, 400, 300) == large, "the size that failed");
+  }
+  check::that(failed > 4, "allocations failed");
+}
+
+YOWO_TEST(a_message_is_one_line_that_commands_no_terminal) {
+  const auto said = [](const std::string& text) { return std::string(yowo::InputError(text).what()); };
+  check::equal(said("a\nb\x1b[31m\x7f \xC2\x9B \xE2\x80\xAE \xC3\xA9 \xE6\x97\xA5"),
+               "a b?[31m? ? ? \xC3\xA9 \xE6\x97\xA5", "signs");
+  std::string letters;
+  for (int letter = 0; letter < 1000; ++letter) letters += "\xC3\xA9";
+  for (std::size_t before = 0; before < 4; ++before) {
+    const std::string cut = said(letters.substr(0, 2 * before) + std::string(before, 'a') + letters + "!");
+    std::size_t at = 0;
+    while (at < cut.size() && yowo::detail::utf8_next(cut, at) >= 0) continue;
+    check::that(at == cut.size() && cut.size() <= 480 && cut.back() == '!', "both ends, in whole characters");
+  }
+}
+
 YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
   auto made = std::make_unique<Answers>();
   Answers& backend = *made;
@@ -493,10 +537,10 @@ YOWO_TEST(results_are_one_line_of_json) {
                "one");
   const Json again = Json::parse(result.to_json());
   yowo::Result carried;
-  carried.source = "a\x01\t", carried.timestamp = 1.00004, carried.carried = true;
+  carried.source = "a\x01\t\xFF\xE6\x97\xC3\xA9", carried.timestamp = 1.00004, carried.carried = true;
   check::equal(carried.to_json(),
-               "{\"v\": 1, \"source\": \"a\\u0001\\t\", \"frame\": 0, \"time\": 1.0, \"carried\": true, "
-               "\"detections\": []}",
+               "{\"v\": 1, \"source\": \"a\\u0001\\t\\udcff\\udce6\\udc97\xC3\xA9\", \"frame\": 0, \"time\": 1.0, "
+               "\"carried\": true, \"detections\": []}",
                "carried");
   result.names = {"stand", "walk", "talk"}, result.label_threshold = 0.25;
   found.scores = {0.5f, 0.25f, 0.75f}, found.classes = 3, found.class_id = {2}, found.confidence = {0.75f};
@@ -546,7 +590,10 @@ std::string described(const std::string& path, const std::string& word) {
   std::ifstream stream(path, std::ios::binary);
   try {
     const bool plan = yowo::is_plan(stream);
-    if (plan && !word.empty()) yowo::verify_plan(stream, path, word == "trust");
+    stream.clear();
+    stream.seekg(0);
+    const std::string content{std::istreambuf_iterator<char>(stream), {}};
+    if (plan && !word.empty()) yowo::verify_plan(content, path, word == "trust");
     yowo::ModelSpec spec =
         plan ? yowo::PlanFile::read(stream, path).spec : yowo::OnnxFile::read(stream, path).spec(path);
     std::string json;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import struct
 from collections.abc import Iterator
@@ -64,11 +65,12 @@ def file(
     more_graph: bytes = b"",
     more: bytes = b"",
     spec: str | None = None,
+    answer: bytes | None = None,
 ) -> bytes:
     """A whole file: the good one, where nothing is given."""
     graph = b"".join(field(1, each) for each in nodes) + field(2, "graph")
     graph += _fields(5, tensors) + b"".join(field(11, each) for each in inputs)
-    graph += field(12, value_info("raw", _ANSWER)) + more_graph
+    graph += field(12, answer or value_info("raw", _ANSWER)) + more_graph
     metadata = field(1, METADATA_KEY) + field(2, _SPEC_TEXT if spec is None else spec)
     return field(1, 8) + field(7, graph) + field(8, field(2, 17)) + field(14, metadata) + more
 
@@ -193,7 +195,7 @@ def _operators() -> Iterator[tuple[str, bytes, str]]:
         _behind(
             node("Resize", ("clip", "", "scales"), "y"), tensors=(tensor("scales", np.full(5, np.nan, np.float32)),)
         ),
-        "Resize",
+        "a weight that is NaN",
     )
     yield "pool without kernel", _behind(node("MaxPool", ("clip",), "y")), "no attribute 'kernel_shape'"
     yield "kernel of one number", _behind(node("MaxPool", ("clip",), "y", numbers("kernel_shape", (2,)))), "MaxPool"
@@ -359,9 +361,65 @@ def _contradictions() -> Iterator[tuple[str, bytes, str]]:
     for scale in (0.0, float("nan"), float("inf"), 1e-45, -1.0):
         tensors = (tensor("s", np.array(scale, np.float32)), tensor("z", np.array(0, np.uint8)))
         quantized = node("QuantizeLinear", ("clip", "s", "z"), "q"), node("DequantizeLinear", ("q", "s", "z"), "dq")
-        yield f"scale of {scale} beside", _behind(*quantized, tensors=tensors), ""
+        verdict = "" if math.isfinite(scale) else "a weight that is NaN or infinite"
+        yield f"scale of {scale} beside", _behind(*quantized, tensors=tensors), verdict
     many = tensor("s", np.ones(1_000_000, np.float32))
     yield "a million scales", _behind(node("QuantizeLinear", ("clip", "s"), "q"), tensors=(many,)), "cannot take"
+
+
+def _answers() -> Iterator[tuple[str, bytes, str]]:
+    """Raw outputs of another type, or of more or fewer clips than go in."""
+    squeeze, said = node("Squeeze", ("with_time", "time"), "sound"), "raw output|expected float32 of as many clips"
+    one = (tensor("s", np.array(1, np.float32)), tensor("z", np.array(0, np.uint8)))
+
+    def ending(*nodes: bytes, of: bytes, clips: bytes = value_info("clip", (1, *SPEC.clip_shape))) -> bytes:
+        return file((_CONV, squeeze, *nodes), (_KERNEL, _TIME, *one), (clips,), answer=of)
+
+    for dtype in (10, 16):
+        cast = node("Cast", ("sound",), "raw", whole_number("to", dtype))
+        yield f"answer of type {dtype}", ending(cast, of=value_info("raw", _ANSWER, dtype)), said
+    rounded = node("QuantizeLinear", ("sound", "s", "z"), "raw")
+    yield "answer of bytes", ending(rounded, of=value_info("raw", _ANSWER, 2)), said
+    doubled = node("Concat", ("sound", "sound"), "raw", whole_number("axis", 0))
+    opened = field(1, "clip") + field(2, field(1, field(1, 1) + field(2, _open_sides())))
+    yield "two answers for a clip", ending(doubled, of=value_info("raw", (2, *_ANSWER[1:]))), said
+    yield "two answers for each clip", ending(doubled, of=field(1, "raw"), clips=opened), said
+    mean, three = (
+        node("ReduceMean", ("sound",), "raw", numbers("axes", (0,))),
+        value_info("clip", (3, *SPEC.clip_shape)),
+    )
+    yield "one answer for three clips", ending(mean, of=value_info("raw", _ANSWER), clips=three), said
+
+
+def _not_finite() -> Iterator[tuple[str, bytes, str]]:
+    """Weights with one number that is none, which a ReLU can hide; and with the largest that is one."""
+    for dtype, kind, least in ((1, "u4", 0x7F800000), (10, "u2", 0x7C00), (16, "u2", 0x7F80)):
+        sign = 1 << np.dtype(kind).itemsize * 8 - 1
+        for name, bits in (("largest", least - 1), ("infinity", least), ("NaN", least + 1), ("last NaN", sign - 1)):
+            for below, at in ((0, 0), (sign, -1), (0, 40_000)):
+                weights = np.zeros(70_001, kind)
+                weights[at] = bits + below
+                held = field(1, len(weights)) + field(2, dtype) + field(8, "w") + field(9, weights.tobytes())
+                verdict = "" if name == "largest" else "a weight that is NaN or infinite"
+                yield f"{name} of type {dtype} at {at}", file(tensors=(_KERNEL, _TIME, held)), verdict
+
+
+def streaming_file(frames: int = 2, age: int = 1, keeps: bool = True) -> bytes:
+    """One that adds to the answer of the newest frames the mean of a map of some frames before."""
+    spec = SPEC.replace(streaming=True).to_json()
+    kernel = tensor("kernel", np.ones((SPEC.output_channels, 3 * frames, 4, 4), np.float32))
+    newest = value_info("frames", (1, 3 * frames, *SPEC.clip_shape[2:]))
+    conv = node("Conv", ("frames", "kernel"), "sound", numbers("strides", (4, 4)))
+    if not keeps:
+        return file((conv, node("Identity", ("sound",), "raw")), (kernel,), (newest,), spec=spec)
+    kept, mean = value_info(f"kept_0_0@{age}", (1, 1, 1, 1)), numbers("axes", (1, 2, 3))
+    nodes = (
+        conv,
+        node("ReduceMean", ("frames",), "kept_0_0", mean),
+        node("Add", ("sound", f"kept_0_0@{age}"), "sum"),
+        node("Identity", ("sum",), "raw"),  # OpenVINO knows the value by both names
+    )
+    return file(nodes, (kernel,), (newest, kept), field(12, value_info("kept_0_0", (1, 1, 1, 1))), spec=spec)
 
 
 def _accepted() -> Iterator[tuple[str, bytes, str]]:
@@ -370,6 +428,9 @@ def _accepted() -> Iterator[tuple[str, bytes, str]]:
     clips = field(1, "clip") + field(2, field(1, field(1, 1) + field(2, _open_sides())))
     yield "an open batch", file(inputs=(clips,)), ""
     yield "with notes", file(more=field(14, field(1, "note") + field(2, "\x1b[31mred"))), ""
+    constant = (tensor("held", np.full(_ANSWER, 96, np.float32)), _KERNEL, _TIME)
+    nodes = (_CONV, node("Squeeze", ("with_time", "time"), "unread"), node("Identity", ("held",), "raw"))
+    yield "one answer whatever goes in", file(nodes, constant, (clips,)), ""
     yield "without known names", file((_CONV + field(3, ""), _SQUEEZE)), ""
     yield "another operator beside", _behind(node("Relu", ("clip",), "y")), ""
 
@@ -377,7 +438,7 @@ def _accepted() -> Iterator[tuple[str, bytes, str]]:
 @functools.cache
 def onnx_files() -> dict[str, tuple[bytes, str]]:
     """By name: the file, and what its refusal says; "" where it is accepted."""
-    every = [*_accepted(), *_wire(), *_operators(), *_graphs(), *_contradictions()]
+    every = [*_accepted(), *_wire(), *_operators(), *_graphs(), *_contradictions(), *_answers(), *_not_finite()]
     found = {name: (content, verdict) for name, content, verdict in every}
     assert len(found) == len(every)
     return found

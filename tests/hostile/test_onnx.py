@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.hostile.onnx_files import SPEC, mutants, onnx_files
+from tests.hostile.onnx_files import SPEC, mutants, onnx_files, streaming_file
 from yowo_deploy.errors import InputError, ModelFileError, YowoError
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 
@@ -18,10 +18,12 @@ FILES = onnx_files()
 
 
 def refusal(path: Path, content: bytes) -> str:
-    """What the gate says; "" where a file passes, and any error but our own fails the test."""
+    """What is said of a file; "" where it passes, and any error but our own fails the test."""
     path.write_bytes(content)
     try:
-        read_onnx_file(path).model_bytes()
+        found = read_onnx_file(path)
+        found.model_bytes()
+        _ = found.spec
     except InputError as error:
         return str(error).removeprefix(f"{path} ")
     return ""
@@ -66,6 +68,34 @@ def test_what_passes_the_gate_runs(name: str, module: str, library: str, tmp_pat
         assert library in str(error)
         return
     np.testing.assert_array_equal(raw, np.full((1, SPEC.output_channels, 1, 2), 96))
+
+
+@pytest.mark.parametrize(("module", "library"), [("ort", "onnxruntime"), ("ov", "openvino")])
+def test_a_streaming_file_keeps_what_lies_within_a_clip(module: str, library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    opened, path = importlib.import_module(f"yowo_deploy.backends.{module}").open_file, tmp_path / "m.onnx"
+    path.write_bytes(streaming_file())
+    with opened(path) as engine:
+        stream, frame = engine.open_stream(), np.ones((3, *SPEC.clip_shape[2:]), np.float32)
+        assert [float(stream.push(each * frame)[0, 0, 0]) for each in (1, 3)] == [97, 193]
+    for content, said in (
+        (streaming_file(frames=3), "looks at 3 frames"),
+        (streaming_file(age=2), "of up to 2 frames before, a clip has 2"),
+        (streaming_file(keeps=False), "of up to 0 frames before, a clip has 2"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match=said):
+            opened(path)
+
+
+def test_an_answer_for_each_clip_or_an_error(tmp_path: Path) -> None:
+    """The gate looks at one clip, of which a constant is a fitting answer."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(FILES["one answer whatever goes in"][0])
+    with pytest.importorskip("yowo_deploy.backends.ort").open_file(path) as engine:
+        assert engine.infer(np.ones((1, *SPEC.clip_shape), np.float32)).shape[0] == 1
+        with pytest.raises(ModelFileError, match="answers 2 clips with 1"):
+            engine.infer(np.ones((2, *SPEC.clip_shape), np.float32))
 
 
 def test_mutants_are_refused_or_pass(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ CORE = (
     "several_calls_at_once_give_what_one_gives",
     "streams_of_a_pool_give_what_each_gives_alone",
     "nothing_is_allocated_once_the_stream_runs",
+    "a_frame_without_memory_for_it_changes_nothing",
+    "a_message_is_one_line_that_commands_no_terminal",
     "wrong_frames_and_answers_are_errors_that_say_what_to_do",
     "people_are_followed_until_the_size_of_frames_changes",
     "versions_of_libraries_follow_from_their_numbers",
@@ -626,9 +628,24 @@ def test_a_flow_branch_gives_the_results_of_python(streaming: bool, built: Path,
     assert compare(noise(20), model, built, tmp_path, {"confidence": 0.01}) >= 20
 
 
-@pytest.mark.parametrize(("model", "said"), [("nowhere.onnx", "is not there"), ("text.onnx", "is not an ONNX file")])
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("nowhere.onnx", "is not there"),
+        ("text.onnx", "is not an ONNX file"),
+        ("empty.onnx", "is empty"),
+        ("", "is a folder, a pipe or a device"),
+        ("pipe", "is a folder, a pipe or a device"),  # which would be waited for
+        ("link", "is a folder, a pipe or a device"),
+        ("circle", "is not there"),
+    ],
+)
 def test_a_wrong_file_is_one_line(model: str, said: str, built: Path, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "empty.onnx").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in (("link", "pipe"), ("circle", "circle")):
+        (tmp_path / name).symlink_to(target)
     done = subprocess.run([built / "live", tmp_path / model, "x", "8", "8"], capture_output=True, text=True)
     assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
 

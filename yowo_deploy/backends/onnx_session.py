@@ -55,6 +55,7 @@ class ClipEngine(Engine):
 
     def __init__(self, session: Session, path: Path) -> None:
         self.name, self.spec, self.parallel, self._session = session.name, session.spec, session.parallel, session
+        self._path = path
         self._door = partial(foreign, f"{session.name} cannot run {path}", ModelFileError)
         inputs = list(session.inputs.values())
         check_shapes(inputs, list(session.outputs.values()), self.spec, path)
@@ -63,10 +64,17 @@ class ClipEngine(Engine):
             self._calls = Pool(session.make_call() for _ in range(self.parallel))
 
     def infer(self, clips: Planes) -> Float:
-        """See `Backend.infer`."""
+        """See `Backend.infer`.
+
+        Raises:
+            ModelFileError: the engine fails, or answers more or fewer clips.
+        """
         checked = self._checked(clips)
         with self._calls.lent() as call, self._door():
-            return call(checked)
+            raw = call(checked)
+        if len(raw) != len(checked):
+            raise ModelFileError(f"{self._path} answers {len(checked)} clips with {len(raw)} outputs: export it again")
+        return raw
 
     def outputs(self, clips: Planes, names: Sequence[str]) -> dict[str, Float]:
         """See `Layered.outputs`."""

@@ -17,10 +17,10 @@ import numpy as np
 from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, Shape
 from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
-from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
+from yowo_deploy.backends.streaming import Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import writable_folder
-from yowo_deploy.model_files.onnx_reader import OnnxFile, read_onnx_file
+from yowo_deploy.model_files.onnx_reader import FRAMES, RAW, OnnxFile, read_onnx_file
 from yowo_deploy.model_files.streaming_form import VideosAtOnce, in_streaming_form
 from yowo_deploy.spec import ModelSpec, Precision
 

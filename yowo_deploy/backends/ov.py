@@ -15,10 +15,10 @@ import numpy as np
 from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Backend, Shape
 from yowo_deploy.backends.onnx_session import Call, ClipEngine, FrameEngine
-from yowo_deploy.backends.streaming import FRAMES, RAW, Maps, Memory
+from yowo_deploy.backends.streaming import Maps, Memory
 from yowo_deploy.errors import InputError, ModelFileError, foreign
 from yowo_deploy.files import writable_folder
-from yowo_deploy.model_files.onnx_reader import read_onnx_file
+from yowo_deploy.model_files.onnx_reader import FRAMES, RAW, read_onnx_file
 from yowo_deploy.model_files.streaming_form import VideosAtOnce, in_streaming_form
 from yowo_deploy.spec import Precision
 
@@ -157,8 +157,8 @@ class _Step:
 
     def __init__(self, parts: Mapping[bool, ov.CompiledModel]) -> None:
         self._requests = {whole: part.create_infer_request() for whole, part in parts.items()}
-        self._inputs = {whole: {each.any_name: each for each in part.inputs} for whole, part in parts.items()}
-        self._outputs = {whole: {each.any_name: each for each in part.outputs} for whole, part in parts.items()}
+        self._inputs = {whole: _by_name(part.inputs) for whole, part in parts.items()}
+        self._outputs = {whole: _by_name(part.outputs) for whole, part in parts.items()}
 
     def memory(self, output: str) -> Memory:
         """See `Step.memory`."""
@@ -167,10 +167,9 @@ class _Step:
 
     def __call__(self, frames: Planes, reads: Maps, writes: Maps, whole: bool) -> Float | None:
         """See `Step`."""
-        request, outputs = self._requests[whole], self._outputs[whole]
-        tensors = {FRAMES: ov.Tensor(frames, shared_memory=True), **reads}
-        for name, port in self._inputs[whole].items():
-            request.set_tensor(port, tensors[name])
+        request, inputs, outputs = self._requests[whole], self._inputs[whole], self._outputs[whole]
+        for name, tensor in {FRAMES: ov.Tensor(frames, shared_memory=True), **reads}.items():
+            request.set_tensor(inputs[name], tensor)
         for name, tensor in writes.items():
             request.set_tensor(outputs[name], tensor)
         request.infer()
@@ -181,6 +180,11 @@ def open_file(path: Path, parallel: int = 1, **options: Any) -> Backend:
     """A file in the engine that it is for: of clips or of frames; arguments and errors are those of `_Session`."""
     session = _Session(path, parallel=parallel, **options)
     return (FrameEngine if session.spec.streaming else ClipEngine)(session, path)
+
+
+def _by_name(ports: Sequence[Any]) -> dict[str, Any]:
+    """Under each of its names: a value that a node hands on has two."""
+    return {name: port for port in ports for name in port.names}
 
 
 def _shapes(ports: list[Any]) -> dict[str, Shape]:

@@ -8,6 +8,7 @@ is a level: maps of level 0 are made of frames alone, others of those and of map
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -19,11 +20,12 @@ import numpy as np
 
 from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.errors import InputError, ModelFileError
+from yowo_deploy.model_files.onnx_reader import FRAMES, RAW
 from yowo_deploy.spec import ModelSpec
 
-FRAMES, RAW = "frames", "raw"
-_KEPT = r"kept_\d{1,2}_\d{1,4}"  # level and number
-MAX_AGE = 1024  # frames that a map may be kept: as long as a clip may be
+_KEPT = r"kept_[0-9]{1,2}_[0-9]{1,4}"  # level and number
+# Numbers kept for each of a clip's: as many as the gate lets a graph of clips make, of which those are a part.
+_MOST_KEPT, _LEAST = 240, 1 << 20
 
 Memory = Any  # of one map, on the engine's device: opaque to everything but the engine
 Maps = Mapping[str, Memory]
@@ -106,13 +108,22 @@ class Keeping:
             ages[output] = max(ages[output], age)
         if unread := [name for name, age in ages.items() if not age]:
             raise ModelFileError(f"{path} outputs {unread[0]} and never reads it: export it again")
+        oldest = max(ages.values(), default=0)
+        if not 0 < oldest < spec.clip_length >= frames[1] // 3:
+            raise ModelFileError(
+                f"{path} looks at {frames[1] // 3} frames and at maps of up to {oldest} frames before, a clip has "
+                f"{spec.clip_length}: export it again"
+            )
+        kept = spec.frame_stride * sum((age + 1) * math.prod(outputs[name]) for name, age in ages.items())
+        if kept > (most := _MOST_KEPT * max(_LEAST, 3 * spec.clip_span * height * width)):
+            raise ModelFileError(f"{path} keeps {kept} numbers, expected at most {most} for this clip: export it again")
         levels = 1 + max((int(name.split("_")[1]) for name in ages), default=0)
         return cls(frames[1] // 3, ages, reads, levels)
 
 
 def _parsed(name: str, path: Path) -> tuple[str, int]:
-    found = re.fullmatch(rf"({_KEPT})@(\d{{1,4}})", name)
-    if not found or not 1 <= int(found[2]) <= MAX_AGE:
+    found = re.fullmatch(rf"({_KEPT})@([0-9]{{1,4}})", name)
+    if not found or not int(found[2]):
         raise ModelFileError(f"{path} reads {name!r}, which is not a map of a streaming file: export it again")
     return found[1], int(found[2])
 

@@ -18,9 +18,10 @@ from yowo_deploy.arrays import Float, Planes
 from yowo_deploy.backends.base import Engine, Shape, check_clips, check_shapes
 from yowo_deploy.backends.cuda import CudaLibrary, open_cuda
 from yowo_deploy.backends.dlpack import device_array, processor_array
-from yowo_deploy.backends.streaming import FRAMES, RAW, Keeping, KeptStream, Maps, Memory
+from yowo_deploy.backends.streaming import Keeping, KeptStream, Maps, Memory
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, YowoError, foreign
+from yowo_deploy.model_files.onnx_reader import FRAMES, RAW
 from yowo_deploy.model_files.plan_record import (
     FLAVOURS,
     Flavour,

@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from yowo_deploy.errors import ModelFileError
+from yowo_deploy.model_files.finite import is_finite
 from yowo_deploy.model_files.protobuf import BYTES, FIXED32, VARINT, Buffer, Fields, Wire, field, header, signed
 
 Attribute = float | int | str | tuple[int, ...]
 
 FLOAT32, UINT8, INT8, INT32, INT64, FLOAT16, BFLOAT16 = 1, 2, 3, 6, 7, 10, 16  # onnx.proto's numbers of types
 FLOATS = (FLOAT32, FLOAT16, BFLOAT16)
+_EXPONENTS = {FLOAT32: 0x7F800000, FLOAT16: 0x7C00, BFLOAT16: 0x7F80}  # the bits of them
 SIZES = {FLOAT32: 4, UINT8: 1, INT8: 1, INT32: 4, INT64: 8, FLOAT16: 2, BFLOAT16: 2}
 _FLOAT, _INT, _STRING, _INTS = 1, 2, 3, 7  # types of attributes
 _EXTERNAL = 1  # where a tensor's values are: in another file
@@ -310,6 +312,11 @@ class _Reader:
             raise ModelFileError(
                 f"holds a tensor {name[:60]!r} of type {dtype} and shape {shape[:8]} with {len(values)} bytes "
                 "of values, which do not fit: it is damaged"
+            )
+        if dtype in FLOATS and not is_finite(values, _EXPONENTS[dtype]):
+            raise ModelFileError(
+                f"has a weight that is NaN or infinite ({name[:60]!r}), which an activation can hide: export it again "
+                "from a sound checkpoint"
             )
         return Tensor(name, dtype, shape, place, values)
 

@@ -33,6 +33,7 @@ COST_KEY = "yowo_cost"  # metadata: parameters and multiply-adds by part, JSON
 STREAMING_KEY = "yowo_streaming"  # metadata: frames looked at and bytes kept by a stream, of a streaming file, JSON
 PRECISION_KEY = "yowo_precision"  # metadata: how a file of lower precision came about, JSON
 
+FRAMES, RAW = "frames", "raw"  # of a streaming file, see `backends.streaming`; other files name theirs as they like
 NOTES = "yowo_"  # begins the keys of metadata that our exporter gives to nodes
 MAX_BYTES = 2 << 30  # what one protobuf file can hold
 MOST_PARTS = 100  # of a network; and facts of how a file came about
@@ -87,6 +88,7 @@ class OnnxFile:
 
         Raises:
             SpecError: it carries none, a broken one, or that of a network which takes another type.
+            ModelFileError: its raw output is not of float32, or not of as many clips as go in.
         """
         if METADATA_KEY not in self.metadata:
             raise SpecError(
@@ -94,10 +96,16 @@ class OnnxFile:
                 "write the file with `yowo-deploy export`"
             )
         spec = ModelSpec.from_json(self.metadata[METADATA_KEY])
-        dtype = self.graph.inputs[0].dtype if self.graph.inputs else 0
-        found = _TAKEN.get(dtype, "numbers of another type")
+        given, raw = _named(self.graph.inputs, FRAMES), _named(self.graph.outputs, RAW)
+        found = _TAKEN.get(given.dtype, "numbers of another type") if given else "nothing"
         if found != spec.input_type:
             raise SpecError(f"{self.path} takes {found}, its spec says {spec.input_type}: export it again")
+        taken, put = (self.values[each.name] if each else (0, ()) for each in (given, raw))
+        if put[0] != FLOAT32 or put[1][:1] != taken[1][:1]:
+            raise ModelFileError(
+                f"{self.path} outputs {_DTYPES.get(put[0], 'nothing')} of shape {put[1]} for {taken[1]}, expected "
+                "float32 of as many clips: export it again"
+            )
         return spec
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
@@ -215,6 +223,11 @@ def show_values(source: Path, names: Sequence[str], path: Path) -> None:
     found.graph.outputs.extend(Value(name, 0, None) for name in dict.fromkeys(names) if name not in shown)
     with path.open("wb") as written:
         written.writelines([*found.graph.parts(), *_metadata(found)])
+
+
+def _named(values: Sequence[Value], name: str) -> Value | None:
+    """The one of this name, as streaming files have, else the first."""
+    return next((each for each in values if each.name == name), values[0] if values else None)
 
 
 def _metadata(file: OnnxFile) -> list[bytes]:

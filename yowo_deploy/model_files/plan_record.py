@@ -21,7 +21,6 @@ import base64
 import dataclasses
 import hashlib
 import json
-import mmap
 import os
 import re
 import shlex
@@ -29,13 +28,13 @@ import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from yowo_deploy.errors import ModelFileError, SpecError, foreign
 from yowo_deploy.files import atomic_write, existing_file
 from yowo_deploy.json_text import strict_json
 from yowo_deploy.model_files.checksum import refuse_another
-from yowo_deploy.spec import ModelSpec
+from yowo_deploy.spec import MAX_JSON, ModelSpec
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt-rtx")
@@ -45,6 +44,8 @@ MARK = b"yowo-plan/1 "
 _HEADER = re.compile(rb"(json|zlib) (\d{1,4}) ([0-9a-f]{8}) ")
 _HEAD = 1 << 16  # bytes; TensorRT-RTX 1.7 has the name at 1,108
 _SEARCHED = 1 << 27  # a version-compatible plan may hold a runtime of many megabytes before its network
+_PIECE = 1 << 20  # bytes read at once
+_LONGEST = 10_032  # of form, length, checksum and payload
 _MAX_PAYLOAD = 1 << 22  # what 4 kB can be inflated to, and no more
 
 # Without other targets TensorRT-RTX builds for these and for all newer ones (its manual, "CPU-Only AOT").
@@ -184,8 +185,12 @@ def check_hash(path: Path, sha256: str) -> bool:
     Raises:
         ModelFileError: another one is recorded.
     """
+    beside = _beside(path, "sha256")
+    if not beside.is_file():  # a pipe would never end
+        return False
     try:
-        recorded = _beside(path, "sha256").read_text(encoding="utf-8", errors="replace").split()
+        with beside.open("rb") as stream:
+            recorded = stream.read(_HEAD).decode(errors="replace").split()
     except OSError:
         return False
     if not recorded or recorded[0] != sha256:
@@ -252,10 +257,22 @@ def _spec_beside(path: Path, sha256: str) -> ModelSpec:
     file = _beside(path, "json")
     if not file.exists():
         raise SpecError(f"the spec of {path} is stored in {file.name}, which is not beside it: copy both")
-    content = existing_file(file, "spec").read_bytes()
+    with existing_file(file, "spec").open("rb") as stream:
+        content = stream.read(MAX_JSON + 1)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise SpecError(f"{file} is not the spec that {path} was built with: copy both again, or rebuild")
     return ModelSpec.from_json(content.decode())
+
+
+def _find_mark(stream: BinaryIO) -> int:
+    """Where our record begins, or -1."""
+    stream.seek(0)
+    before, at = b"", 0
+    while piece := stream.read(min(_PIECE, _SEARCHED - at)):
+        if (found := (before + piece).find(MARK)) >= 0:
+            return found + at - len(before)
+        before, at = piece[1 - len(MARK) :], at + len(piece)
+    return -1
 
 
 def _sealed(form: str, payload: str) -> str:
@@ -266,21 +283,21 @@ def _payload(path: Path) -> bytes:
     """The JSON of the record in a plan."""
     if not is_plan(path):
         raise ModelFileError(f"{path} is not a TensorRT plan: `yowo-deploy build` writes one from an ONNX file")
-    size = path.stat().st_size
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        said = int.from_bytes(content[16:24], "little")
-        if content[:4] == b"vtrt" and said != size:  # what TensorRT-RTX checks first; other plans begin otherwise
+    with path.open("rb") as stream:  # not mapped: a file that shrinks meanwhile would end the process
+        size, head = os.fstat(stream.fileno()).st_size, stream.read(24)
+        said = int.from_bytes(head[16:], "little")
+        if head[:4] == b"vtrt" and said != size:  # what TensorRT-RTX checks first; other plans begin otherwise
             raise ModelFileError(f"{path} holds {size:,} bytes of {said:,}: it is cut off; copy it again, or rebuild")
-        at = content.find(MARK, 0, _SEARCHED)
+        at = _find_mark(stream)
         if at < 0:
             raise ModelFileError(
                 f"{path} is a TensorRT plan without our record, so labels and anchors are unknown: build it from its "
                 "ONNX file with `yowo-deploy build`, or, if it was, it is cut off"
             )
-        start = at + len(MARK)
-        header = _HEADER.match(content[start : start + 32])
-        start += header.end() if header else 0
-        payload = content[start : start + int(header[2])] if header else b""
+        stream.seek(at + len(MARK))
+        record = stream.read(_LONGEST)
+    header = _HEADER.match(record)
+    payload = record[header.end() : header.end() + int(header[2])] if header else b""
     if header is None or len(payload) != int(header[2]) or zlib.crc32(payload) != int(header[3], 16):
         raise ModelFileError(f"the record in {path} is damaged or cut off: copy the plan again, or rebuild it")
     if header[1] == b"json":

@@ -20,10 +20,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.backends.onnx_session import FrameEngine
-from yowo_deploy.backends.streaming import FRAMES, RAW, input_name, output_name
+from yowo_deploy.backends.streaming import input_name, output_name
 from yowo_deploy.errors import InputError, ParityError
 from yowo_deploy.files import atomic_write
-from yowo_deploy.model_files.onnx_reader import STREAMING_KEY, read_spec
+from yowo_deploy.model_files.onnx_reader import FRAMES, RAW, STREAMING_KEY, read_spec
 from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import METADATA_KEY, ModelSpec

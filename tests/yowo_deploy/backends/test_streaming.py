@@ -114,7 +114,16 @@ def test_planes_of_another_shape_are_refused() -> None:
         ({}, {"raw": (1, 7, 1, 1)}, "not what its spec says"),
         ({"other": (1,)}, {}, "'other', which is not a map"),
         ({"kept_0_0@0": (1,)}, {}, "'kept_0_0@0', which is not a map"),
-        ({"kept_0_0@1025": (1,)}, {}, "'kept_0_0@1025', which is not a map"),
+        ({"kept_0_0@10250": (1,)}, {}, "'kept_0_0@10250', which is not a map"),
+        ({"kept_0_0@\u0661": (1,)}, {}, "which is not a map"),  # a digit to Python alone
+        ({"kept_0_0@7": (1,)}, {}, "at maps of up to 7 frames before, a clip has 7"),
+        ({"kept_0_0@1024": (1,)}, {}, "at maps of up to 1024 frames before"),
+        ({"frames": (1, 24, 2, 2)}, {}, "looks at 8 frames"),
+        (
+            {name: (9_000, 9_000) for name in INPUTS if name.startswith("kept_0_0@")},
+            {"kept_0_0": (9_000, 9_000)},
+            "numbers, expected at most 251658240",
+        ),
         ({"kept_0_7@1": (1,)}, {}, "kept_0_7@1, which is not one of its outputs in that shape"),
         ({}, {"kept_0_0": (2,)}, "kept_0_0@1, which is not one of its outputs in that shape"),
     ],

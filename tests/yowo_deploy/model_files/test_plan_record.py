@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import zlib
 from pathlib import Path
@@ -200,6 +201,33 @@ def test_a_plan_is_loaded_with_its_hash_or_with_trust(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no recorded hash.*copy a\.plan\.sha256 along, or .*--trust"):
         read_verified(path)
     assert not check_hash(path, sha256_of(path)) and read_verified(path, trust=True)
+
+
+def test_what_is_no_file_beside_a_plan_is_not_read(tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device may have no end."""
+    path = write(tmp_path / "a.plan")
+    hashed = tmp_path / "a.plan.sha256"
+    hashed.unlink()
+    for make in (os.mkfifo, Path.mkdir, lambda place: place.symlink_to("/dev/zero")):
+        make(hashed)
+        assert not check_hash(path, sha256_of(path))
+        with pytest.raises(ModelFileError, match="no recorded hash"):
+            read_verified(path)
+        hashed.rmdir() if hashed.is_dir() else hashed.unlink()
+
+
+def test_a_record_is_found_wherever_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also across the pieces in which a plan is read, and not behind the bytes that are searched."""
+    content = write(tmp_path / "a.plan").read_bytes()
+    at = content.index(plan_record.MARK)
+    monkeypatch.setattr(plan_record, "_PIECE", 16)
+    for zeros in range(40):
+        monkeypatch.setattr(plan_record, "_SEARCHED", at + zeros + len(plan_record.MARK))
+        (tmp_path / "a.plan").write_bytes(content[:at] + b"\0" * zeros + content[at:])
+        assert read_plan(tmp_path / "a.plan") == PLAN
+    monkeypatch.setattr(plan_record, "_SEARCHED", at + zeros + len(plan_record.MARK) - 1)
+    with pytest.raises(ModelFileError, match="without our record"):
+        read_plan(tmp_path / "a.plan")
 
 
 def test_the_hash_file_is_one_of_sha256sum(tmp_path: Path) -> None:

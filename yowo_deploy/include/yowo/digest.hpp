@@ -4,10 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <istream>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace yowo::detail {
 
@@ -45,19 +43,12 @@ inline std::uint32_t crc32(std::string_view bytes, std::uint32_t of_bytes_before
 // FIPS 180-4.
 class Sha256 {
  public:
-  // The hash of all that a stream still holds, as lower-case hexadecimal.
-  static std::string of(std::istream& stream) {
+  // As lower-case hexadecimal.
+  static std::string of(std::string_view bytes) {
     Sha256 hash;
-    std::vector<char> block(1 << 16);
-    std::uint64_t total = 0;
-    std::size_t got = block.size();
-    while (got == block.size()) {
-      stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-      got = static_cast<std::size_t>(stream.gcount());
-      total += got;
-      for (std::size_t at = 0; at + 64 <= got; at += 64) hash.take(block.data() + at);
-    }
-    std::string rest(block.data() + got / 64 * 64, got % 64);
+    const std::uint64_t total = bytes.size();
+    for (; bytes.size() >= 64; bytes.remove_prefix(64)) hash.take(bytes.data());
+    std::string rest(bytes);
     rest += '\x80';
     while (rest.size() % 64 != 56) rest += '\0';
     for (int shift = 56; shift >= 0; shift -= 8)

@@ -6,9 +6,11 @@
 //     │   └── ModelFileError         an ONNX file or a plan cannot be used
 //     └── MissingEngineError         an engine was not compiled in
 //
-// A message says what was found, what was expected, and what to do.
+// A message says what was found, what was expected, and what to do, in one line without control characters: names in a
+// model file are a stranger's.
 #pragma once
 
+#include <cstddef>
 #include <locale>
 #include <sstream>
 #include <stdexcept>
@@ -16,9 +18,38 @@
 
 namespace yowo {
 
+namespace detail {
+
+// One line that commands no terminal; of a long one both ends. As `plain_text.shown` in Python, but for secrets.
+inline std::string shown(std::string text) {
+  const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u; };
+  const auto inner = [&](std::size_t at) { return (byte(at) & 0xC0) == 0x80; };  // of a character
+  constexpr std::size_t longest = 480, tail = longest / 3;
+  if (text.size() > longest) {
+    std::size_t head = longest - tail - 5, rest = text.size() - tail;
+    while (inner(head)) --head;
+    while (inner(rest)) ++rest;
+    text = text.substr(0, head) + " ... " + text.substr(rest);
+  }
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const unsigned first = byte(at), second = byte(at + 1), third = byte(at + 2);
+    // Ends of lines, and marks that turn letters round.
+    const bool mark = second == 0x80 ? (third > 0x8A && third < 0x90) || (third > 0xA7 && third < 0xAF)
+                                     : second == 0x81 && third > 0x9F;
+    const std::size_t size = first == 0xE2 && mark                   ? 3
+                             : first == 0xC2 && inner(at + 1) && second < 0xA0 ? 2
+                             : first < 0x20 || first == 0x7F         ? 1
+                                                                     : 0;
+    if (size) text.replace(at, size, first == '\n' ? " " : "?");
+  }
+  return text;
+}
+
+}  // namespace detail
+
 // The root: catch it to catch all of them.
 struct YowoError : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  explicit YowoError(const std::string& what) : std::runtime_error(detail::shown(what)) {}
 };
 
 struct InputError : YowoError {

@@ -25,7 +25,7 @@ struct Json {
   double number = 0;
   std::string text;
   std::vector<Json> items;         // of a list, or the values of an object
-  std::vector<std::string> names;  // of an object, in the order of `items`; none twice, the last one counts
+  std::vector<std::string> names;  // of an object, in the order of `items`; none twice
 
   // The value of a name, or nullptr.
   const Json* find(std::string_view name) const {
@@ -41,8 +41,8 @@ struct Json {
     return *found;
   }
 
-  // Throws InputError: no JSON, not UTF-8, more than `max_depth` or `max_names`, or a number beyond
-  // all doubles.
+  // Throws InputError: no JSON, not UTF-8, more than `max_depth` or `max_names`, a name twice in one object, of which
+  // readers take either, or a number beyond all doubles.
   static Json parse(std::string_view text);
 
   static constexpr int max_depth = 32;
@@ -129,18 +129,15 @@ class JsonReader {
   void fill(Json& value, char end, int depth) {
     if (take(end)) return;
     do {
-      std::size_t place = value.items.size();
       if (value.kind == Json::Kind::object) {
         if (!take('"')) fail("a name");
         std::string name = string();
         if (!take(':')) fail("':'");
         if (value.names.size() > Json::max_names) fail("fewer names");
-        for (std::size_t known = 0; known < value.names.size(); ++known)
-          if (value.names[known] == name) place = known;
-        if (place == value.names.size()) value.names.push_back(std::move(name));
+        if (value.find(name)) fail("no name twice");
+        value.names.push_back(std::move(name));
       }
-      if (place == value.items.size()) value.items.emplace_back();
-      value.items[place] = next(depth + 1);
+      value.items.push_back(next(depth + 1));
     } while (take(','));
     if (!take(end)) fail(end == '}' ? "',' or '}'" : "',' or ']'");
   }
@@ -225,16 +222,21 @@ class JsonReader {
 
 inline Json Json::parse(std::string_view text) { return detail::JsonReader(text).document(); }
 
-// Appends `text` to JSON as a string.
+// Appends `text` to JSON as a string; bytes that are no UTF-8, as names of files may hold, as Python escapes them.
 inline void append_json_text(std::string& json, std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef", escaped = "\"\\\b\f\n\r\t", letters = "\"\\bfnrt";
   json += '"';
-  for (const char letter : text) {
-    const auto code = static_cast<unsigned char>(letter);
-    if (const std::size_t at = escaped.find(letter); at != std::string_view::npos)
+  for (std::size_t place = 0; place < text.size();) {
+    const std::size_t start = place;
+    const auto byte = static_cast<unsigned char>(text[start]);
+    const bool whole = detail::utf8_next(text, place) >= 0;
+    place = whole ? place : start + 1;
+    if (const std::size_t at = escaped.find(text[start]); at != std::string_view::npos)
       (json += '\\') += letters[at];
+    else if (!whole || byte < 0x20)
+      ((json += whole ? "\\u00" : "\\udc") += digits[byte >> 4]) += digits[byte & 15];
     else
-      code < 0x20 ? ((json += "\\u00") += digits[code >> 4]) += digits[code & 15] : json += letter;
+      json += text.substr(start, place - start);
   }
   json += '"';
 }

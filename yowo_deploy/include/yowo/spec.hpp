@@ -23,6 +23,7 @@ struct ModelSpec {
   static constexpr int newest_format = 4;
   static constexpr double max_clip = 1 << 28, max_anchor = 1 << 15;
   static constexpr std::size_t max_labels = 100'000, max_text = 1'000, max_anchors = 1'000;
+  static constexpr std::size_t max_json = 16 << 20;  // bytes
   static constexpr const char* metadata_key = "yowo_spec";
 
   std::vector<std::string> labels;
@@ -183,6 +184,8 @@ inline void at_most_format(double version) {
 }  // namespace detail
 
 inline ModelSpec ModelSpec::from_json(std::string_view text) {
+  if (text.size() > max_json)
+    throw SpecError(detail::text("the model's spec has ", text.size(), " bytes, expected at most ", max_json));
   Json values;
   try {
     values = Json::parse(text);
@@ -239,8 +242,9 @@ inline void ModelSpec::check() const {
   for (const int side : input_size)
     require(side > 0 && side <= 8192 && side % stride == 0, "input_size", side,
             detail::text("multiples of ", stride, " up to 8192"));
-  const double numbers = 3.0 * clip_span() * input_size[0] * input_size[1];
-  require(numbers <= max_clip, "clip span x input_size", numbers, detail::text("at most ", max_clip, " numbers"));
+  const double numbers = 3.0 * clip_length * frame_stride * input_size[0] * input_size[1];  // of a ring of clips
+  require(numbers <= max_clip, "clip_length x frame_stride x input_size", numbers,
+          detail::text("at most ", max_clip, " numbers"));
   for (const double value : mean) require(std::isfinite(value), "mean", value, "finite numbers");
   for (const double value : std) require(std::isfinite(value) && value > 0, "std", value, "positive numbers");
   require(softmax_classes >= 0 && softmax_classes <= classes(), "softmax_classes", softmax_classes,

@@ -49,6 +49,9 @@ inline std::unique_ptr<Backend> open_model(const std::string& name, const Option
   const std::string& backend = options.backend;
   if (!backend.empty() && backend != "openvino" && backend != "onnxruntime" && backend != "tensorrt")
     throw InputError("backend '" + backend + "' is not known, expected one of openvino, onnxruntime, tensorrt");
+  for (const int count : {options.threads, options.parallel})
+    if (count < 0 || count > 1024)
+      throw InputError(detail::text("threads or parallel is ", count, ", expected up to 1024, or 0 for the default"));
   const std::string head = detail::Bytes(stream).copy(0, 1);
   if (head == "P" || head == "\x80")
     throw InputError(path + " looks like a checkpoint: export it to ONNX with `yowo-deploy export`");

@@ -29,7 +29,6 @@ struct Keeping {
     std::size_t output, age;
   };
   static constexpr const char *frames_name = "frames", *raw_name = "raw";
-  static constexpr std::size_t max_age = 1024;
 
   std::size_t frames = 0;  // looked at
   std::vector<Output> outputs;
@@ -65,7 +64,7 @@ struct Keeping {
       std::string_view rest = name;
       std::size_t level = 0, age = 0;
       if (!map_name(rest, level) || rest.empty() || rest[0] != '@' ||
-          (rest.remove_prefix(1), !number(rest, 4, age)) || !rest.empty() || age < 1 || age > max_age)
+          (rest.remove_prefix(1), !number(rest, 4, age)) || !rest.empty() || age < 1)
         refuse(" reads '" + name + "', which is not a map of a streaming file");
       std::size_t at = 0;
       while (at < outputs.size() && outputs[at].first != name.substr(0, name.find('@'))) ++at;
@@ -78,10 +77,31 @@ struct Keeping {
     }
     for (const Output& each : made.outputs)
       if (!each.age) refuse(" outputs " + each.name + " and never reads it");
+    made.check_size(outputs, spec, refuse);
     return made;
   }
 
  private:
+  // What is kept is of one clip, and part of what the gate lets a graph make of it: 240 numbers for each of a clip's.
+  template <class Refuse>
+  void check_size(const detail::Named& shapes, const ModelSpec& spec, const Refuse& refuse) const {
+    const auto length = static_cast<std::size_t>(spec.clip_length);
+    std::size_t oldest = 0;
+    double kept = 0;
+    for (const Output& each : outputs) {
+      const auto is_it = [&](const auto& one) { return one.first == each.name; };
+      double size = spec.frame_stride * static_cast<double>(each.age + 1);
+      for (const std::int64_t side : std::find_if(shapes.begin(), shapes.end(), is_it)->second)
+        size *= static_cast<double>(side);
+      oldest = std::max(oldest, each.age), kept += size;
+    }
+    if (!oldest || oldest >= length || frames > length)
+      refuse(detail::text(" looks at ", frames, " frames and at maps of up to ", oldest, " frames before, a clip has ",
+                          length));
+    const double most = 240 * std::max(1048576.0, 3.0 * spec.clip_span() * static_cast<double>(spec.plane_size()));
+    if (kept > most) refuse(detail::text(" keeps ", kept, " numbers, expected at most ", most, " for this clip"));
+  }
+
   static bool number(std::string_view& rest, std::size_t most_digits, std::size_t& value) {
     std::size_t digits = 0;
     const std::size_t most = std::min(most_digits, rest.size());

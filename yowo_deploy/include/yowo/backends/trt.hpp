@@ -43,9 +43,12 @@ class TensorRtBackend final : public Backend {
       throw ModelFileError(path + " is of a streaming file, which runs in Python alone so far: build a plan of clips");
     detail::refuse_bytes(plan_.spec, path_);
     if (plan_.batch[0] > 1) throw ModelFileError(path + " takes no single clips: build it with `--batch 1`");
-    verify_plan(stream, path, options.trust);
+    stream.clear();
+    stream.seekg(0);
+    const std::vector<char> content{std::istreambuf_iterator<char>(stream), {}};
+    verify_plan({content.data(), content.size()}, path, options.trust);
     choose_device(options.device);
-    load(stream);
+    load(content);
   }
 
   const ModelSpec& spec() const override { return plan_.spec; }
@@ -105,10 +108,7 @@ class TensorRtBackend final : public Backend {
     require(cudaStreamCreate(&gpu_.stream));
   }
 
-  void load(std::ifstream& stream) {
-    stream.clear();
-    stream.seekg(0);
-    const std::vector<char> content{std::istreambuf_iterator<char>(stream), {}};
+  void load(const std::vector<char>& content) {
     runtime_.reset(nvinfer1::createInferRuntime(listener_));
     if (runtime_ && plan_.version_compatible) runtime_->setEngineHostCodeAllowed(true);
     engine_.reset(runtime_ ? runtime_->deserializeCudaEngine(content.data(), content.size()) : nullptr);

@@ -4,22 +4,44 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <istream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "yowo/errors.hpp"
 
 namespace yowo::detail {
 
-// A file to read. Throws InputError: it is missing, a folder, unreadable or empty.
+inline bool is_file(const std::string& path) {
+  std::error_code failed;
+  return std::filesystem::is_regular_file(path, failed);
+}
+
+// A file to read. Throws InputError: it is missing, a folder, a pipe, which may never end, or a device; unreadable or
+// empty.
 inline std::ifstream existing_file(const std::string& path, const char* what) {
+  std::error_code failed;
+  if (std::filesystem::exists(path, failed) && !is_file(path))
+    throw InputError(text(what, " ", path, " is a folder, a pipe or a device: give the path of a file"));
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw InputError(text(what, " ", path, " is not there or cannot be read: give the path of a file"));
   if (stream.peek() == std::ifstream::traits_type::eof())
-    throw InputError(text(what, " ", path, " is a folder or is empty: give the path of a file"));
+    throw InputError(text(what, " ", path, " is empty: give the path of a file"));
   return stream;
+}
+
+// The first bytes of a file beside another; "" where there is none.
+inline std::string beside(const std::string& path, std::size_t most) {
+  std::string content;
+  if (!is_file(path)) return content;
+  std::ifstream stream(path, std::ios::binary);
+  content.resize(most);
+  stream.read(content.data(), static_cast<std::streamsize>(most));
+  content.resize(static_cast<std::size_t>(stream.gcount()));
+  return content;
 }
 
 // Bytes of a stream by their position, through a window: of hundreds of megabytes only what is asked for is read.

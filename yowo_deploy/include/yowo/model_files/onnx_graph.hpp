@@ -32,6 +32,15 @@ struct OnnxTensor {
   Sides shape;
   std::string_view values;
 
+  // Of floats of this size: by the bits of the exponents, which lie in the two highest bytes.
+  bool is_finite(std::size_t size) const {
+    const unsigned exponent = type == onnx_float16 ? 0x7C00 : 0x7F80;
+    const auto byte = [&](std::size_t at) { return static_cast<unsigned>(static_cast<unsigned char>(values[at])); };
+    for (std::size_t at = size; at <= values.size(); at += size)
+      if (((byte(at - 1) << 8 | byte(at - 2)) & exponent) == exponent) return false;
+    return true;
+  }
+
   // The values of an int64 tensor.
   Sides integers() const {
     Sides found;

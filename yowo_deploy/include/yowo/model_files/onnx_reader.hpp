@@ -26,6 +26,7 @@
 #include "yowo/model_files/onnx_graph.hpp"
 #include "yowo/model_files/onnx_language.hpp"
 #include "yowo/model_files/onnx_shapes.hpp"
+#include "yowo/model_files/protobuf.hpp"
 #include "yowo/spec.hpp"
 
 namespace yowo {
@@ -36,7 +37,8 @@ struct OnnxFile {
   static constexpr std::uint64_t max_bytes = std::uint64_t{2} << 30;
 
   std::int64_t opset = 0;
-  std::string input_type;  // of its first input, in the words of the spec
+  std::string input_type;  // of its frames or clips, in the words of the spec
+  bool answers = false;    // its raw output is float32, of as many clips as go in
   std::map<std::string, std::string> metadata;
   std::string model;       // the graph as an ONNX file, for an engine: nothing is in it but what was walked
   bool streaming = false;  // it is the streaming form of a file of clips
@@ -46,7 +48,8 @@ struct OnnxFile {
   // or what an engine would make of it is. With `streaming` it is the streaming form, where the file carries one.
   static OnnxFile read(std::istream& stream, const std::string& path, bool streaming = false);
 
-  // The spec that it carries. Throws SpecError: none, a broken one, or that of a network which takes another type.
+  // The spec that it carries. Throws SpecError: none, a broken one, or that of a network which takes another type;
+  // ModelFileError: its raw output is none.
   ModelSpec spec(const std::string& path) const {
     const auto found = metadata.find(ModelSpec::metadata_key);
     if (found == metadata.end())
@@ -56,6 +59,8 @@ struct OnnxFile {
     ModelSpec spec = ModelSpec::from_json(found->second);
     if (input_type != spec.input_type)
       throw SpecError(path + " takes " + input_type + ", its spec says " + spec.input_type + ": export it again");
+    if (!answers)
+      throw ModelFileError(path + " has a raw output that is not float32 of as many clips as go in: export it again");
     spec.streaming |= streaming;
     return spec;
   }
@@ -102,17 +107,20 @@ class OnnxWalk {
     });
     append_shared(graph, shared);
     if (graph_.nodes.empty() || !file.opset) refuse("is not an ONNX file: it holds no graph");
-    const std::uint64_t type = graph_.inputs.empty() ? 0 : graph_.inputs[0].type;
-    file.input_type = type == onnx_float32 ? "float32" : type == onnx_uint8 ? "uint8" : "numbers of another type";
     try {
-      check_onnx_shapes(graph_);
+      const OnnxShapes::Values known = check_onnx_shapes(graph_);
+      const OnnxKnown given = named(known, graph_.inputs, "frames"), raw = named(known, graph_.outputs, "raw");
+      file.input_type = given.type == onnx_float32 ? "float32"
+                        : given.type == onnx_uint8 ? "uint8"
+                                                   : "numbers of another type";
+      file.answers = raw.type == onnx_float32 && !raw.shape.empty() && raw.shape[0] == given.shape[0];
     } catch (const InputError& error) {
       refuse(error.what());
     }
     std::string head, opset;
-    append(head, 1, version);
-    append(opset, 2, static_cast<std::uint64_t>(file.opset));
-    append(head, 8, opset);
+    append_field(head, 1, version);
+    append_field(opset, 2, static_cast<std::uint64_t>(file.opset));
+    append_field(head, 8, opset);
     append_varint(head, 7 << 3 | 2);
     append_varint(head, graph.size());
     file.model = std::move(graph.insert(0, head));
@@ -171,22 +179,9 @@ class OnnxWalk {
     }
   }
 
-  static void append_varint(std::string& made, std::uint64_t value) {
-    for (; value > 0x7F; value >>= 7) made += static_cast<char>(value | 0x80);
-    made += static_cast<char>(value);
-  }
-  static void append(std::string& made, std::uint64_t number, std::uint64_t value) {
-    append_varint(made, number << 3);
-    append_varint(made, value);
-  }
-  static void append(std::string& made, std::uint64_t number, std::string_view bytes) {
-    append_varint(made, number << 3 | 2);
-    append_varint(made, bytes.size());
-    made += bytes;
-  }
   static void append(std::string& made, const Field& field) {
-    if (field.wire == 0) return append(made, field.number, field.value);
-    if (field.wire == 2) return append(made, field.number, field.text);
+    if (field.wire == 0) return append_field(made, field.number, field.value);
+    if (field.wire == 2) return append_field(made, field.number, field.text);
     append_varint(made, field.number << 3 | 5);
     made += field.text;
   }
@@ -211,9 +206,9 @@ class OnnxWalk {
            if (field.number == 5) append_tensor(part, field.text);
            if (field.number == 11) graph_.inputs.push_back(append_value(part, field.text));
            if (field.number == 12) graph_.outputs.push_back(append_value(part, field.text));
-           if (!part.empty()) append(made, field.number, part);
+           if (!part.empty()) append_field(made, field.number, part);
          });
-    append(made, 2, "graph");
+    append_field(made, 2, "graph");
   }
 
   void append_node(std::string& made, std::string_view message) {
@@ -226,7 +221,7 @@ class OnnxWalk {
       if (field.number == 5) {
         part.clear();
         node.attributes.push_back(attribute(part, field.text));
-        return append(made, 5, part);
+        return append_field(made, 5, part);
       }
       std::string word = name(field.text);
       if (field.number == 7 && !word.empty() && word != "ai.onnx")
@@ -280,7 +275,7 @@ class OnnxWalk {
       if (!missing.count(name)) continue;
       std::string part;
       append_tensor(part, message);
-      append(made, 5, part);
+      append_field(made, 5, part);
     }
   }
 
@@ -306,7 +301,7 @@ class OnnxWalk {
         held |= bits({0}) << field.number, tensor.field = field.number, tensor.values = field.text;
       if (field.number != 12 && field.number != 14 && field.number != 16) append(made, field);
     });
-    const std::uint64_t size = type == 1 || type == 6 ? 4 : type == 2 || type == 3 ? 1 : type == 7 ? 8 : 2;
+    const std::size_t size = type == 1 || type == 6 ? 4 : type == 2 || type == 3 ? 1 : type == 7 ? 8 : 2;
     const std::uint64_t types = held == bits({4})   ? bits({1})
                                 : held == bits({5}) ? bits({2, 3, 6})
                                 : held == bits({7}) ? bits({7})
@@ -319,6 +314,9 @@ class OnnxWalk {
         if (varint(values); ++fields_ > max_fields) broken();
     if (type > 16 || !(types & bits({0}) << type) || found != count || values.size() % size)
       refuse("holds a tensor whose type and shape do not fit its values: it is damaged");
+    if (is_float(type) && !tensor.is_finite(size))
+      refuse("has a weight that is NaN or infinite ('" + label.substr(0, 60) +
+             "'), which an activation can hide: export it again from a sound checkpoint");
     tensors_.emplace_back(label, message);
   }
 

@@ -100,12 +100,13 @@ class OnnxShapes {
 };
 
 // Refuse a graph that is impossible, or of which an engine would make too much: for one clip, and in proportion for
-// more where the batch is open. Throws InputError, whose message lacks the name of the file.
-inline void check_onnx_shapes(const OnnxGraph& graph) {
-  const OnnxShapes::Values one = OnnxShapes(graph, 1).run();
+// more where the batch is open. Types and shapes of all values, for one clip. Throws InputError, whose message lacks
+// the name of the file.
+inline OnnxShapes::Values check_onnx_shapes(const OnnxGraph& graph) {
+  OnnxShapes::Values one = OnnxShapes(graph, 1).run();
   const bool open = std::any_of(graph.inputs.begin(), graph.inputs.end(),
                                 [](const OnnxValue& value) { return value.shape[0] < 0; });
-  if (!open) return;
+  if (!open) return one;
   for (const auto& [name, found] : OnnxShapes(graph, 2).run()) {
     Sides linear = one.at(name).shape;
     if (linear == found.shape) continue;
@@ -113,6 +114,14 @@ inline void check_onnx_shapes(const OnnxGraph& graph) {
     if (linear != found.shape)
       throw InputError("makes values that do not grow in proportion with the batch, so it is refused");
   }
+  return one;
+}
+
+// The value of this name among inputs or outputs, as streaming files have it, else the first.
+inline OnnxKnown named(const OnnxShapes::Values& known, const std::vector<OnnxValue>& values, const char* name) {
+  auto found = std::find_if(values.begin(), values.end(), [&](const OnnxValue& each) { return each.name == name; });
+  if (found == values.end()) found = values.begin();
+  return found == values.end() ? OnnxKnown{} : known.at(found->name);
 }
 
 }  // namespace yowo::detail

@@ -11,8 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
+#include <istream>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -102,11 +101,10 @@ inline std::string plan_payload(std::istream& stream, const std::string& path) {
 }
 
 inline ModelSpec spec_beside(const std::string& path, const std::string& sha256) {
-  std::ifstream stream(path + ".json", std::ios::binary);
-  if (!stream) throw SpecError("the spec of " + path + " lies in " + path + ".json, which is not beside it: copy both");
-  const std::string content{std::istreambuf_iterator<char>(stream), {}};
-  std::istringstream again(content);
-  if (Sha256::of(again) != sha256)
+  const std::string content = beside(path + ".json", ModelSpec::max_json + 1);
+  if (content.empty())
+    throw SpecError("the spec of " + path + " lies in " + path + ".json, which is not beside it: copy both");
+  if (Sha256::of(content) != sha256)
     throw SpecError(path + ".json is not the spec that " + path + " was built with: copy both again, or rebuild");
   return ModelSpec::from_json(content);
 }
@@ -189,19 +187,18 @@ inline bool is_plan(std::istream& stream) {
          detail::find_mark(bytes, detail::plan_head) < std::min(detail::plan_head, bytes.size());
 }
 
-// Throws ModelFileError: the hash of a plan differs from the recorded one, or none is recorded and it is not trusted.
-inline void verify_plan(std::istream& stream, const std::string& path, bool trust) {
+// `content` is what will be loaded: the file may be another by then. Throws ModelFileError: the hash of a plan differs
+// from the recorded one, or none is recorded and it is not trusted.
+inline void verify_plan(std::string_view content, const std::string& path, bool trust) {
   if (trust) return;
-  std::ifstream beside(path + ".sha256");
-  std::string recorded;
-  if (!beside)
+  if (!detail::is_file(path + ".sha256"))
     throw ModelFileError(path +
                          " has no recorded hash, and loading a plan runs what is in it: copy its .sha256 along, or set "
                          "`trust` if you know who built it");
-  beside >> recorded;
-  stream.clear();
-  stream.seekg(0);
-  const std::string found = detail::Sha256::of(stream);
+  std::istringstream line(detail::beside(path + ".sha256", detail::plan_head));
+  std::string recorded;
+  line >> recorded;
+  const std::string found = detail::Sha256::of(content);
   if (found != recorded)
     throw ModelFileError(path + " is not what was built: its sha256 is " + found.substr(0, 12) +
                          "..., its .sha256 says " + (recorded.empty() ? "nothing" : recorded.substr(0, 12)) +

@@ -230,11 +230,12 @@ class Preprocessor {
     frame.check();
     const auto width = static_cast<std::size_t>(frame.width), height = static_cast<std::size_t>(frame.height);
     if (known_wh_ != std::array<std::size_t, 2>{width, height}) {
+      known_wh_ = {};  // memory may run out on the way
       across_ = detail::Taps(frame.width, static_cast<int>(width_), filter_);
       down_ = detail::Taps(frame.height, static_cast<int>(height_), filter_);
-      known_wh_ = {width, height};
       turned_.resize(3 * height * std::max(width, width_));
       narrow_.resize(3 * width_ * height);
+      known_wh_ = {width, height};
     }
     // Columns first: the order shows where overshoot is cut off.
     detail::transpose(frame.data, frame.row_bytes(), height, 3 * width, turned_.data());
