@@ -46,7 +46,7 @@ ELSEWHERE = {
     "training/yowo_training/checkpoints/checkpoint.py:_with_checksum": "it was written a moment ago",
     "yowo_deploy/archive/settings.py:Stamp.differences": "it was written a moment ago",
     "training/yowo_training/recipes.py:fields_of": "it was written a moment ago",
-    "training/yowo_training/trainer.py:_is_over": "one has it, the other was written a moment ago",
+    "training/yowo_training/checkpoints/resume.py:is_over": "one has it, the other was written a moment ago",
     "training/yowo_training/models/backbones/efficientnet.py:EfficientNetLite0.load_imagenet": "of a package",
     "export/yowo_export/parity/report.py:_picture": "it was written a moment ago",
 }

@@ -40,8 +40,7 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> Y
     Its norms may still need `settle_norms`, see `has_folded_norms`.
 
     Raises:
-        InputError: no such file, or its network is not the recipe's, or it has other classes than a recipe with
-            `distill` is to keep.
+        InputError: no such file, or its network is not the recipe's.
         ModelFileError: it is neither a checkpoint nor a float32 ONNX file of ours.
     """
     file = existing_file(start, "model to start from")
@@ -59,8 +58,6 @@ def started(recipe: Recipe, spec: ModelSpec, start: str | os.PathLike[str]) -> Y
     same = (given.spec.labels, given.spec.anchors, given.spec.class_activation)
     if same == (spec.labels, spec.anchors, spec.class_activation):
         model.load_state_dict(given.model.state_dict())
-    elif recipe.distill:
-        raise InputError(f"{file}: its classes and anchors, which {recipe.name} keeps, are not those of the data set")
     elif len(spec.anchors) == len(given.spec.anchors):
         _keep_boxes(model, given, spec)
     freeze = getattr(model.backbone_2d, "freeze", None)

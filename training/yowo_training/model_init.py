@@ -34,7 +34,7 @@ def build(recipe: Recipe, spec: ModelSpec) -> Yowo:
     Raises:
         InputError: the recipe is for fine-tuning; or it sets `imagenet`, and its branches have no such weights.
     """
-    if recipe.start_share or recipe.distill:
+    if recipe.start_share:
         raise InputError(f"the recipe {recipe.name} is for fine-tuning: give a model with --start")
     model = Yowo(recipe.config(spec))
     if recipe.imagenet:

@@ -15,7 +15,7 @@ from yowo_training.models.backbones.efficientnet import MEAN, STD
 from yowo_training.models.yowo import Fusion, YowoConfig
 
 _LARGEST = 1e9
-_SHARES = "momentum ema start_share jitter colour mosaic late_starts paste negatives first_3d heard_3d distill"
+_SHARES = "momentum ema start_share jitter colour mosaic late_starts paste negatives first_3d heard_3d"
 _RANGES: dict[str, tuple[float, float]] = {
     "batch": (1, 65_536),
     "accumulate": (1, 65_536),
@@ -67,8 +67,6 @@ class Recipe:
         heard_3d: probability that the fusion gets a clip's 3-D features after that; else zeros. Below 1 the output
             depends on both branches.
         auxiliary: weight of each branch's own classification loss over the actions of the clip.
-        distill: share of the class loss that compares with the network that a fine-tuning began with in place of the
-            labels (see `distillation_loss`): few labelled videos are soon learnt by heart.
         loss: weights of the loss parts.
         epochs: length of a run without a time limit; an epoch has one clip of every video.
     """
@@ -112,7 +110,6 @@ class Recipe:
     first_3d: float = 0.0
     heard_3d: float = 1.0
     auxiliary: float = 0.0
-    distill: float = 0.0
     loss: LossWeights = field(default_factory=LossWeights)
     epochs: int = 36
     backbone_extra: str | None = None
@@ -228,15 +225,6 @@ _LITE_ACTORS = replace(
 # small: of 636, 66 % were found at an IoU of 0.5 and 94 % at 0.3.
 _LITE_BOXES = replace(_LITE_ACTORS, name="yowo-lite+boxes", loss=replace(_LITE.loss, coordinates=6.0))
 
-_LITE_DISTILLED = replace(
-    _LITE_BOXES,
-    name="yowo-lite+distilled",
-    first_3d=0.0,
-    auxiliary=0.0,
-    distill=0.75,
-    loss=replace(_LITE.loss, coordinates=4.0),
-)
-
 # Three branches: colour of the key frame, colour of the clip, and its flow (paper, section 4.3). Not trained at length.
 _FLOW = replace(
     _LITE,
@@ -306,18 +294,7 @@ _BY_DATASET = (
     ),
 )
 
-_ALL = (
-    _LITE,
-    _LITE_PEOPLE,
-    _LITE_ACTORS,
-    _LITE_BOXES,
-    _LITE_DISTILLED,
-    _FLOW,
-    _TINY,
-    _TINY_FLOW,
-    *_TABLE_2,
-    *_BY_DATASET,
-)
+_ALL = (_LITE, _LITE_PEOPLE, _LITE_ACTORS, _LITE_BOXES, _FLOW, _TINY, _TINY_FLOW, *_TABLE_2, *_BY_DATASET)
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
@@ -326,7 +303,7 @@ def fields_of(recipe: Recipe) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
     if not recipe.loss.both_terms:
         del fields["loss"]["both_terms"]
-    for name in ("paste", "backwards", "distill"):
+    for name in ("paste", "backwards"):
         if not fields[name]:
             del fields[name]
     if recipe.backbone_extra is None:

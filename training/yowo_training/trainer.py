@@ -30,7 +30,6 @@ from yowo_training.data.actors import silhouettes_for
 from yowo_training.data.clip_sampler import Batch, FrameCache, batches
 from yowo_training.data.held_out import hold_out
 from yowo_training.data.people import with_people
-from yowo_training.distillation import Teacher
 from yowo_training.distributed import join_team, mean_of, shared
 from yowo_training.finetune import STARTED, fine_tuning, has_folded_norms, settle_norms, started
 from yowo_training.loss import ManyLabels, yowo_loss
@@ -177,7 +176,6 @@ class Run:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self._anchors = torch.tensor(self.spec.anchors, device=self.device)
         self._many = many_labels(self.spec, self.training)
-        self._teacher = Teacher(self.model, recipe.distill, self._many) if recipe.distill else None
         self.progress = Progress(next_validation=max(FIRST_VALIDATION, recipe.first_3d + FIRST_VALIDATION / 2))
         arguments = {"recipe": fields_of(recipe), "seed": seed, **asdict(budget)} | ({"start": start} if start else {})
         arguments |= {"videos": len(self.training), "held_out": len(self.held_out), "weights": dict(weights or {})}
@@ -328,8 +326,6 @@ class Run:
             output, named = self._network(clips, heard_3d)
             parts = yowo_loss(output, targets, self._anchors, recipe.loss, self._many)
             auxiliary = sum((clip_loss(logits, targets, smoothing) for logits in named), parts.total.new_zeros(()))
-            if self._teacher:
-                parts = self._teacher.taught(parts, output, clips, len(self._anchors), recipe.loss.classes)
         box = (parts.x + parts.y + parts.w + parts.h).item()
         shown = {"box": box, "confidence": parts.confidence.item(), "class": parts.classes.item()}
         return parts.total + recipe.auxiliary * auxiliary, shown
