@@ -147,6 +147,15 @@ class DetectorOptions:
         return spec.keep_threshold * (self.confidence / spec.confidence_threshold)
 
 
+def refuse_clips(backend: Backend, clips: bool) -> None:
+    """Raise an InputError where whole clips are wanted of a streaming file, which has none."""
+    if clips and backend.spec.streaming:
+        raise InputError(
+            "the model is a streaming file, which takes single frames: leave --clips and max_batch out, or give the "
+            "file of clips"
+        )
+
+
 class Detector(Closing):
     """Push frames of one video, get a result for each.
 
@@ -227,6 +236,7 @@ class Detector(Closing):
         shown = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
         given = (backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams)
         with closed_on_error(open_model(path, *given, streaming=shown.streams(clips))) as engine:
+            refuse_clips(engine, clips)
             return shown.detector(engine)
 
     @property

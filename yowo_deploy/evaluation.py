@@ -24,6 +24,7 @@ from yowo_deploy.datasets.base import AnnotatedVideo, Rules, annotations_hash, s
 from yowo_deploy.datasets.box_table import FRAMES
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.errors import DatasetError, EngineError, InputError, ModelFileError
+from yowo_deploy.files import sha256_of
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.metrics import ClassAp, FrameBoxes, classification_accuracy, frame_map, localization_recall
 from yowo_deploy.metrics.ava_ap import ava_map
@@ -33,6 +34,7 @@ from yowo_deploy.metrics.frame_ap import confusion_matrix
 from yowo_deploy.metrics.matching import Matched
 from yowo_deploy.metrics.tube_scores import averaged, rescored, rows_of
 from yowo_deploy.metrics.video_ap import linked, truth_tubes, video_map
+from yowo_deploy.model_files.default import model_path
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.postprocess.linker import TUBE_DECAY
 from yowo_deploy.postprocess.tubes import RELEASE_RULE
@@ -139,11 +141,12 @@ def evaluate(
         look_into = None
         if features:
             look_into = lambda video: long_term_look(backend, bank_of(features, video.path))  # noqa: E731
-        # A file from before there was "auto" is continued.
-        stamped = {**options, "device": None} if options.get("device") == "auto" else options
-        made_by: tuple[Any, ...] = (name, str(Path(data or dataset).resolve()), split, every, backend.name, stamped)
-        made_by += (annotations_hash(tested) if save else "", backend.spec.to_json(), *([features] if features else []))
-        kept = _kept(save, hashlib.sha256(repr(made_by).encode()).hexdigest(), truth.rules, videos) if save else None
+        kept = None
+        if save:
+            # The file's hash too: files of several precisions, and two in INT8, have one spec and answer differently.
+            made_by = (name, str(Path(data or dataset).resolve()), split, every, backend.name, options, features)
+            of_files = (annotations_hash(tested), sha256_of(model_path(model)), backend.spec.to_json())
+            kept = _kept(save, hashlib.sha256(repr((made_by, of_files)).encode()).hexdigest(), truth.rules, videos)
         with reporter.progress("evaluating", len(videos)) as update:
             done = iter(range(1, len(videos) + 1))
             if workers > 1:

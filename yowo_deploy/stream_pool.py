@@ -18,7 +18,7 @@ from yowo_deploy.backends.loader import on_cpu, open_model
 from yowo_deploy.background import Background
 from yowo_deploy.boxes import one_line
 from yowo_deploy.closing import Closing, closed_on_error
-from yowo_deploy.detector import DetectorOptions
+from yowo_deploy.detector import DetectorOptions, refuse_clips
 from yowo_deploy.errors import InputError
 from yowo_deploy.keywords import checked_keywords
 from yowo_deploy.model_files.default import DEFAULT
@@ -87,6 +87,7 @@ class StreamPool(Closing):
     ) -> None:
         self.backend = SharedBackend(backend, max_wait_ms, max_batch)
         with closed_on_error(self.backend):
+            refuse_clips(backend, (max_batch or 1) > 1)
             options = DetectorOptions(confidence, iou, every, classes, keep, tube_scores, cuts)
             self._make = partial(options.detector, self.backend)
             self.confidence = self._make().confidence  # wrong arguments are refused now
@@ -137,9 +138,10 @@ class StreamPool(Closing):
         if parallel is None:
             parallel = max(1, min(MOST_STREAMS, os.cpu_count() or 1)) if on_cpu(device) else 1
         given = (backend, device, precision, threads, clip, parallel, cache, trust, cuda, streams)
-        clips = clips or max_batch is not None or not on_cpu(device)
-        streaming = DetectorOptions(every=every).streams(clips, "many")
+        whole = clips or max_batch is not None or not on_cpu(device)
+        streaming = DetectorOptions(every=every).streams(whole, "many")
         with closed_on_error(open_model(path, *given, streaming=streaming)) as engine:
+            refuse_clips(engine, clips)
             return cls(engine, max_wait_ms, max_batch, confidence, iou, every, classes, keep, tube_scores, cuts)
 
     def __repr__(self) -> str:

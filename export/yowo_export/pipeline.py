@@ -12,7 +12,7 @@ from yowo_deploy.backends.trt import installed_flavours
 from yowo_deploy.errors import InputError
 from yowo_deploy.files import atomic_write, existing_file, refuse_existing, refuse_overwriting, work_folder
 from yowo_deploy.model_files.default import DEFAULT, model_path
-from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.plan_record import Flavour, is_plan
 from yowo_deploy.reporter import Reporter
 from yowo_export.conv3d_tuning import conv3d_as_2d_if_faster
@@ -94,14 +94,15 @@ def export(
     if lower:
         lower.refuse_outputs(source, path)
     if path.suffix.lower() in SUFFIXES:
-        if lower is not None or half_weights or streaming or uint8_input or decode or batch or attention:
+        if any((lower, half_weights, streaming, uint8_input, decode, batch, attention, target != "openvino")):
             raise InputError(f"{path} is a checkpoint, which stores only weights: leave other options out")
         return _as_checkpoint(load_network(source, clip, labels, anchors), path, source)
     fused = attention != "plain" if attention else target != "tensorrt"
     with work_folder() as folder:
         single, made = folder / "fp32.onnx", folder / "made.onnx" if uint8_input or decode or batch else path
         whole = folder / "clips.onnx" if streaming else made
-        if not (_is_checkpoint(source) or labels or anchors or _other_clip(str(model), source, clip, target, lower)):
+        if not (_is_checkpoint(source) or labels or anchors or _other_clip(str(model), source, clip)):
+            _refuse_source(str(model), source, target, lower, batch, streaming or uint8_input or decode)
             refuse_batch(batch, read_spec(source))
             store_anew(source, single, half_weights, attention)
         else:
@@ -118,8 +119,7 @@ def export(
         elif lower.precision == "int8" and target != "tensorrt":
             reporter.message(measured_gain(single, whole, target) if tune else expected_gain())
         if streaming:
-            agrees = export_streaming(whole, made)
-            reporter.message(f"frame by frame agrees with whole clips to {agrees:.1e} on ONNX Runtime")
+            reporter.message(f"frame by frame agrees with clips to {export_streaming(whole, made):.1e} on ONNX Runtime")
         _rewrite(made, path, uint8_input, decode, batch, reporter)
     if lower and outcome:
         lower.write_report(outcome, source, path)
@@ -265,6 +265,8 @@ def _refuse_contradictions(
         raise InputError("--uint8-input, --decode and --batch are for fp32, fp16 or int8 so far, not for bf16")
     if tune and (lower is None or lower.precision != "int8" or target == "tensorrt"):
         raise InputError("--tune measures --int8 beside float32, on openvino or onnxruntime: leave it out")
+    if target == "onnxruntime" and lower is not None and lower.precision != "int8":
+        raise InputError(f"--target onnxruntime has no effect on --{lower.precision}: leave it out")
     if lower is not None and half_weights:
         raise InputError("--half-weights is for float32 arithmetic: leave it out with --fp16, --bf16 or --int8")
     if half_weights and target == "onnxruntime":
@@ -279,16 +281,29 @@ def _is_checkpoint(source: Path) -> bool:
     return is_checkpoint(source) or source.suffix.lower() in SUFFIXES
 
 
-def _other_clip(model: str, source: Path, clip: int | None, target: Target, lower: LowerPrecision | None) -> bool:
-    """Whether an ONNX file is to become one of another clip length; refuses what it cannot become."""
+def _other_clip(model: str, source: Path, clip: int | None) -> bool:
+    """Whether an ONNX file is to become one of another clip length; refuses files that nothing is made of."""
     spec = read_spec(source)
     if spec.streaming:
         raise InputError(f"{model} is a streaming file: start from the checkpoint, or the file of clips")
     if spec.input_type == "uint8":
         raise InputError(f"{model} normalises bytes itself: start from the checkpoint, or a file without --uint8-input")
-    if spec.precision != "fp32" and target == "onnxruntime" and lower is None:
-        raise InputError(f"{model} is in {spec.precision}: --target onnxruntime needs float32")
     return clip not in (None, spec.clip_length)
+
+
+def _refuse_source(
+    model: str, source: Path, target: Target, lower: LowerPrecision | None, batch: int | None, other_form: bool
+) -> None:
+    """Raise an InputError for an ONNX file that cannot become what is asked for."""
+    file = read_onnx_file(source)
+    precision = file.spec.precision
+    needed = "--target onnxruntime" if target == "onnxruntime" else f"--{lower.precision}" if lower else ""
+    if precision != "fp32" and needed:
+        raise InputError(f"{model} is in {precision}: {needed} needs the checkpoint, or the float32 file")
+    if precision == "bf16" and (other_form or batch):
+        raise InputError(f"{model} is in bf16, which has no other form so far: start from the float32 file")
+    if batch and file.batch not in (None, batch):
+        raise InputError(f"{model} takes {file.batch} clips a call: start from a file without --batch")
 
 
 def _tuned(ratio: float | None) -> str:

@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from yowo_deploy import detector as detector_module
 from yowo_deploy import result_linker
+from yowo_deploy.archive.settings import ArchiveSettings
 from yowo_deploy.arrays import Float, Frame
 from yowo_deploy.backends.base import Backend
 from yowo_deploy.backends.loader import open_model
+from yowo_deploy.cli import cli
+from yowo_deploy.detection.outputs import Outputs
+from yowo_deploy.detection.settings import Settings
 from yowo_deploy.detector import Detector, DetectorOptions, Result
 from yowo_deploy.errors import InputError, ModelFileError, VideoError
 from yowo_deploy.postprocess.decode import detect
@@ -616,6 +621,56 @@ def test_a_detector_prints_in_one_line(spec: ModelSpec, numpy_backend: Backends)
     assert repr(detector) == "Detector(two lines, 3 classes, numpy, confidence 0.05, 1 frames so far)"
     detector.close()
     assert repr(detector).endswith(", closed)")
+
+
+# By the module whose `open_model` it calls: what opens a file and takes the option `clips`.
+DOORS: dict[str, Callable[[bool], Any]] = {
+    "yowo_deploy.detector.open_model": lambda clips: Detector.open("m.onnx", clips=clips),
+    "yowo_deploy.stream_pool.open_model": lambda clips: StreamPool.open("m.onnx", clips=clips),
+    "yowo_deploy.detection.settings.open_model": lambda clips: Settings(
+        Outputs(json="-"), "m.onnx", clips=clips, tune=False
+    ).open_detector(False, "a.webm"),
+    "yowo_deploy.detection.settings.open_model ": lambda clips: Settings(
+        Outputs(json="-"), "m.onnx", clips=clips
+    ).open_pool(),
+    "yowo_deploy.archive.settings.open_pinned": lambda clips: ArchiveSettings(
+        Path(), "m.onnx", clips=clips
+    ).open_detector(),
+    "yowo_deploy.backends.loader.open_model": lambda clips: served(clips),
+}
+
+
+def served(clips: bool) -> None:
+    """`serve`, which ends where it would begin to serve."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("would serve")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yowo_deploy.serving.application.app", stop)
+        found = CliRunner().invoke(cli, ["serve", "--port", "0", *(["--clips"] if clips else [])]).exception
+    if str(found) != "would serve":
+        raise found or AssertionError
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_whole_clips_of_a_streaming_file_are_refused_wherever_they_can_be_asked_for(
+    door: str, spec: ModelSpec, numpy_backend: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = numpy_backend(spec.replace(streaming=True))
+    monkeypatch.setattr(door.strip(), lambda *_, **__: backend)
+    with pytest.raises(InputError, match="is a streaming file, which takes single frames: leave --clips and max_batch"):
+        DOORS[door](True)
+    assert backend.times_closed == 1
+    DOORS[door](False)
+    backend.spec = spec  # a file of clips, whatever it carries
+    DOORS[door](True)
+
+
+def test_a_pool_refuses_batches_of_a_streaming_file(spec: ModelSpec, numpy_backend: Backends) -> None:
+    with pytest.raises(InputError, match="leave --clips and max_batch out"):
+        StreamPool(numpy_backend(spec.replace(streaming=True)), max_batch=4)
+    StreamPool(numpy_backend(spec.replace(streaming=True)), max_batch=1).close()
 
 
 @pytest.mark.parametrize("call", [Detector.open, StreamPool.open])

@@ -359,9 +359,14 @@ def test_what_is_kept_of_ava_gets_the_same_marks_from_score(
     monkeypatch.setattr("yowo_deploy.datasets.ava._time_line", lambda path: (902.0, 2.0, FRAMES))
     backend = Knowing(replace(spec, labels=open_dataset("ava", tmp_path).labels), 11)
     monkeypatch.setattr("yowo_deploy.evaluation.open_model", lambda path, **options: backend)
+    model = tmp_path / "made-up.onnx"
+    model.write_bytes(b"int8")
     for run in (1, 2):
-        found = evaluate("made-up.onnx", "ava", tmp_path, save=tmp_path / "found.csv")
+        found = evaluate(model, "ava", tmp_path, save=tmp_path / "found.csv")
         assert len(backend.key_frames) == 3 and found.frames == 3, run
+    model.write_bytes(b"INT8")  # of the same network, with the same spec: calibrated on other clips
+    with pytest.raises(InputError, match="holds other detections"):
+        evaluate(model, "ava", tmp_path, save=tmp_path / "found.csv")
     files = read_table(tmp_path / "found.csv", False), read_table(tmp_path / "ava_val_v2.2.csv", True)
     matched = match(*files, 80, {*files[1].moments(), *files[1].bare})
     of_file = ava_map(matched.detections, matched.truth, 80).per_class

@@ -19,14 +19,15 @@ from yowo_deploy.archive.segments import Segment
 from yowo_deploy.archive.settings import SEGMENT_S, ArchiveSettings, Stamp
 from yowo_deploy.archive.tables import has_parquet, write_tables
 from yowo_deploy.archive.worker import ArchiveWorker, Cut, Done, Link
-from yowo_deploy.backends.loader import admit, open_model
+from yowo_deploy.backends.loader import admit, full_device, open_model
 from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import InputError, foreign
-from yowo_deploy.files import sweep, writable_folder, write_text
+from yowo_deploy.files import existing_file, sweep, writable_folder, write_text
 from yowo_deploy.json_text import to_json
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.model_files.plan_record import is_plan
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.worker_pool import Outcome, Pool, ProcessPool
 
@@ -139,7 +140,8 @@ def batch(
     if not resume and (target / RUN).exists():
         raise InputError(f"{target} holds results already: continue them with --resume, or give another folder")
     sha256 = None
-    if options.pop("trust", None) is False:
+    if options.get("trust") is False:
+        del options["trust"]
         sha256 = admit(model, **{name: value for name, value in options.items() if value is not None})
     settings = ArchiveSettings(
         folder,
@@ -167,7 +169,8 @@ def _pool(settings: ArchiveSettings, workers: int | None, ray: str | None, stall
     make = _Make(replace(settings, options={**settings.options, "threads": threads}))
     if ray is None:
         return ProcessPool(make, here, stall_s)
-    gpu = str(settings.options.get("device")).startswith("cuda") or settings.model.endswith(".plan")
+    device, model = settings.options.get("device"), existing_file(settings.model, "model")
+    gpu = full_device(str(device)).startswith("cuda") or is_plan(model)
     return open_ray(make, here if ray == LOCAL else workers, ray, stall_s, threads, gpu)
 
 

@@ -15,7 +15,7 @@ from yowo_deploy.archive.plan import Video
 from yowo_deploy.backends.loader import open_pinned
 from yowo_deploy.closing import closed_on_error
 from yowo_deploy.detection.outputs import Outputs
-from yowo_deploy.detector import Detector, DetectorOptions
+from yowo_deploy.detector import Detector, DetectorOptions, refuse_clips
 from yowo_deploy.files import sha256_of
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.postprocess.class_filter import parse_classes
@@ -57,6 +57,7 @@ class ArchiveSettings:
         """
         streaming = self.shown.streams(self.clips)
         with closed_on_error(open_pinned(self.model, self.sha256, streaming=streaming, **self.options)) as backend:
+            refuse_clips(backend, self.clips)
             return self.shown_of(backend.spec).detector(backend)
 
     def shown_of(self, spec: ModelSpec) -> DetectorOptions:

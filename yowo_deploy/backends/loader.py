@@ -70,8 +70,8 @@ def open_model(
         streams: alias of `parallel`.
         streaming: for videos frame by frame: the streaming form of an ONNX file, where it carries one (`export` puts it
             in where it gives the same answers for less). "one": for a video after the other, one call at once then;
-            ONNX Runtime takes the form only where `parallel` is 1. "many": for videos at once, `parallel` calls
-            at a time. Every other file is opened as it is.
+            ONNX Runtime takes the form only where `parallel` is 1, or the file is for several clips a call. "many": for
+            videos at once, `parallel` calls at a time. Every other file is opened as it is.
 
     Raises:
         InputError: no such file, an unknown backend, one that cannot take this kind of file or one of the options, or

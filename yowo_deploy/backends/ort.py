@@ -86,8 +86,9 @@ class _Session:
         sha256: str | None = None,
     ) -> None:
         file = read_onnx_file(path, sha256)
-        # Of one video, two clips at once are faster than the default model's frames in turn: 1.38.
-        if streaming == "many" or (streaming and parallel == 1):
+        # Of one video, two clips at once are faster than the default model's frames in turn: 1.38. A file for several
+        # clips a call has frames alone for a video.
+        if streaming == "many" or (streaming and (parallel == 1 or (file.batch or 1) > 1)):
             file, parallel = in_streaming_form(file, parallel, streaming)
         self.parallel = parallel
         self.spec = file.spec
@@ -103,7 +104,8 @@ class _Session:
             threads = max(1, (threads or os.cpu_count() or 1) // parallel)  # a session's calls each run in their thread
         options.intra_op_num_threads = threads or 0
         providers = _providers(kind, index, cache, options)
-        with foreign(f"onnxruntime cannot load {path} on {device}", ModelFileError):
+        remedy = " in bf16, try --backend openvino" if self.spec.precision == "bf16" else ""
+        with foreign(f"onnxruntime cannot load {path} on {device}{remedy}", ModelFileError):
             # With its fallback ONNX Runtime would print to stdout and go on without the provider.
             model = _given(file, kind, options)
             self._session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)

@@ -78,10 +78,14 @@ def model_call(model: Backend, batch: int = 1) -> Callable[[], Any]:
     frame of noise, for that is how it is used.
 
     Raises:
-        InputError: the clips take more than 1 GiB.
+        InputError: the clips take more than 1 GiB, or the model takes another number.
     """
-    if batch > (most := max(1, MAX_CLIP // math.prod(model.spec.clip_shape))):
-        raise InputError(f"a batch of {batch} clips, expected 1 to {most} for clips of {model.spec.clip_length} frames")
+    if batch > (room := max(1, MAX_CLIP // math.prod(model.spec.clip_shape))):
+        raise InputError(f"a batch of {batch} clips, expected 1 to {room} for clips of {model.spec.clip_length} frames")
+    least, most = model.batch
+    if batch < least or batch > (most or batch):
+        takes = least if least == most else f"{least} to {most}"
+        raise InputError(f"{model.name} takes {takes} clips a call of this model, not {batch}: give --batch {least}")
     if isinstance(model, Streaming) and batch == 1:
         return partial(model.open_stream().push, _noise((3, *model.spec.clip_shape[2:]), model.spec))
     return partial(model.infer, _noise((batch, *model.spec.clip_shape), model.spec))

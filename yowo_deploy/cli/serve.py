@@ -55,6 +55,7 @@ def command(
     require("serve", "starlette", "uvicorn", "httptools", "websockets", "prometheus_client")
     from yowo_deploy.backends.loader import open_model
     from yowo_deploy.closing import closed_on_error
+    from yowo_deploy.detector import refuse_clips
     from yowo_deploy.serving.application import app
     from yowo_deploy.serving.server import is_loopback, listen, server
 
@@ -64,6 +65,7 @@ def command(
     shown = {name: options.pop(name) for name in ("max_sequences",)}
     options["streaming"] = None if clips else "many"
     with listen(host, port) as listener, closed_on_error(open_model(model, **options)) as backend:
+        refuse_clips(backend, clips)
         chosen = parse_classes(classes, backend.spec.labels) if classes else None
         application = app(
             backend, sources=source, hosts=(*allow_host, host), token=token, any_address=not is_loopback(host),

@@ -18,7 +18,7 @@ from yowo_deploy.detection.outputs import Outputs
 from yowo_deploy.detection.receivers import OpenReceivers, Receivers
 from yowo_deploy.detection.summary import FrameCounts, Summary, nothing_found
 from yowo_deploy.detection.tuning import tuned
-from yowo_deploy.detector import Detector, DetectorOptions
+from yowo_deploy.detector import Detector, DetectorOptions, refuse_clips
 from yowo_deploy.errors import InputError, OutputError, YowoError
 from yowo_deploy.postprocess.class_filter import parse_classes
 from yowo_deploy.reporter import Reporter
@@ -33,6 +33,8 @@ MAX_WAIT_MS = 20.0  # that a clip waits for those of other sources, half a frame
 # Calls at once on files, where throughput counts and not latency. Measured with yowo-lite on OpenVINO, two cores:
 # 66 clips/s with two calls, 46 to 55 with one.
 PARALLEL = min(2, os.cpu_count() or 1)
+
+_TUNED = "but for an ONNX file on the CPU, one source after the other, without features and `parallel`"
 
 WhileReading = Callable[[Callable[[], None]], AbstractContextManager[object]]
 
@@ -62,7 +64,7 @@ class Settings:
         """For one source after the other; with features, for this one alone.
 
         Raises:
-            InputError: features with a live source.
+            InputError: features with a live source; `tune` without a choice, or `clips` of a streaming file.
             YowoError: see `open_model`.
         """
         if live and self.features:
@@ -70,10 +72,15 @@ class Settings:
         given = [self.options[name] for name in ("streams", "parallel") if self.options.get(name) is not None]
         parallel = given[0] if given else 1 if live else PARALLEL
         chosen = {"parallel": parallel, "streaming": None if self.features else self.shown.streams(self.clips)}
+        choice = None
         if not self.features and self.tune is not False and not given:
             how = (self.shown, self.clips, parallel, self.options, self.measures(live), self.reporter.message)
-            chosen |= choice.options(self.shown) if (choice := tuned(self.model, *how)) else {}
+            choice = tuned(self.model, *how)
+        chosen |= choice.options(self.shown) if choice else {}
         with closed_on_error(open_model(self.model, **{**self.options, **chosen})) as backend:
+            if self.tune and choice is None:
+                raise InputError(f"--tune has nothing to choose {_TUNED}: leave it out")
+            refuse_clips(backend, self.clips)
             look = long_term_look(backend, bank_of(self.features, source)) if self.features else None
             return self._shown_of(backend).detector(backend, look)
 
@@ -82,10 +89,13 @@ class Settings:
         return live if self.tune is None else self.tune
 
     def open_pool(self) -> StreamPool:
-        """For several live sources at once."""
+        """For several live sources at once; an InputError where `tune` or `clips` has no effect."""
+        if self.tune:
+            raise InputError(f"--tune has nothing to choose {_TUNED}, and these are read at once: leave it out")
         streaming = self.shown.streams(self.clips, "many") if on_cpu(self.options.get("device")) else None
         given = {"parallel": PARALLEL, "streaming": streaming, **self.options}
         with closed_on_error(open_model(self.model, **given)) as backend:
+            refuse_clips(backend, self.clips)
             return StreamPool(backend, MAX_WAIT_MS, **vars(self._shown_of(backend)))
 
     def sinks(self, places: Iterable[Mapping[str, str]]) -> int:

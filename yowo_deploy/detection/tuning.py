@@ -110,11 +110,13 @@ def tuned(
 
 def candidates(path: Path, shown: DetectorOptions, clips: bool, parallel: int, engines: Sequence[str]) -> list[Choice]:
     """What an ONNX file can be run by with the same answers; first what is done without a trial."""
-    frames = FORM_KEY in read_onnx_file(path).metadata and shown.streams(clips) is not None
-    calls = sorted({1, parallel})
+    file = read_onnx_file(path)
+    carried = FORM_KEY in file.metadata and shown.streams(clips) is not None
+    frames_alone = file.spec.streaming or (carried and (file.batch or 1) > 1)
+    calls = [] if frames_alone else sorted({1, parallel})
     found = [Choice(engine, True, each) for engine in engines for each in calls]
-    found += [Choice(engine, False, 1) for engine in engines] if frames else []
-    in_clips = not frames or (engines[0] == "onnxruntime" and parallel > 1)
+    found += [Choice(engine, False, 1) for engine in engines] if carried or frames_alone else []
+    in_clips = not frames_alone and (not carried or (engines[0] == "onnxruntime" and parallel > 1))
     usual = Choice(engines[0], in_clips, parallel if in_clips else 1)
     return [usual, *(each for each in found if each != usual)]
 

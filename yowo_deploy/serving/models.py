@@ -101,8 +101,8 @@ class ClipModel:
 
     def __init__(self, backend: Backend, batch: tuple[int, int | None], health: Health) -> None:
         self._backend, self._health = backend, health
-        self.inputs, self.outputs = clip_tensors(backend.spec)
         self._least, self._most = batch
+        self.inputs, self.outputs = clip_tensors(backend.spec, self._least if self._least == self._most else -1)
         self._widest = float(np.abs(_pixel_range(backend.spec)).max())
 
     def infer(self, request: InferRequest) -> dict[str, NDArray[Any]]:
@@ -144,11 +144,15 @@ def stream_outputs(found: Detections) -> dict[str, NDArray[Any]]:
     }
 
 
-def clip_tensors(spec: ModelSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
-    """Inputs and outputs of `yowo_clip`, as exported files name them."""
+def clip_tensors(spec: ModelSpec, batch: int = -1) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    """Inputs and outputs of `yowo_clip`, as exported files name them.
+
+    Args:
+        batch: clips per call where the number is fixed.
+    """
     columns, rows = spec.grid_size
-    clips = TensorInfo("clips", "UINT8" if spec.input_type == "uint8" else "FP32", (-1, *spec.clip_shape))
-    return (clips,), (TensorInfo("raw", "FP32", (-1, spec.output_channels, rows, columns)),)
+    clips = TensorInfo("clips", "UINT8" if spec.input_type == "uint8" else "FP32", (batch, *spec.clip_shape))
+    return (clips,), (TensorInfo("raw", "FP32", (batch, spec.output_channels, rows, columns)),)
 
 
 def model_config(model: ServedModel, labels: tuple[str, ...], idle_s: float, most: int) -> Json:

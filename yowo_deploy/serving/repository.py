@@ -12,8 +12,9 @@ from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import InputError, OutputError
 from yowo_deploy.files import existing_file, writable_folder, write_text
 from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import read_spec
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.plan_record import is_plan, read_plan
+from yowo_deploy.model_files.streaming_form import streaming_form
 from yowo_deploy.serving.models import CLIP, STREAM, STREAM_INPUTS, STREAM_OUTPUTS, clip_tensors, model_config
 from yowo_deploy.serving.sequences import IDLE_S, MAX_SEQUENCES
 from yowo_deploy.serving.tensors import Json, TensorInfo
@@ -43,16 +44,17 @@ def write_triton(model: str | os.PathLike[str], output: str | os.PathLike[str], 
         python_path: folders, separated as in PATH, from which the Python backend imports this package and libraries.
 
     Raises:
-        InputError: the model is a checkpoint, or is no model.
+        InputError: the model is a checkpoint, is no model, or takes no single clips.
         OutputError: the folder is there already, or cannot be written.
     """
     file, spec, plan = _model(model)
+    fixed = None if plan or spec.streaming else _fixed_batch(file)
     folder = _new_folder(output)
     stream = _Described(STREAM, STREAM_INPUTS, STREAM_OUTPUTS)
     _add(folder, stream, file, file.name if plan else "yowo.onnx", spec, "python", python_path)
     shutil.copyfile(_HERE / "triton_model.py", folder / STREAM / "1" / "model.py")
     if not spec.streaming:
-        clip = _Described(CLIP, *clip_tensors(spec))
+        clip = _Described(CLIP, *clip_tensors(spec, fixed or -1))
         engine, name = ("tensorrt", "model.plan") if plan else ("onnxruntime", "model.onnx")
         _add(folder, clip, file, name, spec, engine)
     shutil.copyfile(CLIENT, folder / "client.py")
@@ -111,6 +113,17 @@ def _model(model: str | os.PathLike[str]) -> tuple[Path, ModelSpec, bool]:
         raise InputError(f"{file} is a checkpoint, which servers do not run: export it first")
     plan = is_plan(file)
     return file, read_plan(file).spec if plan else read_spec(file), plan
+
+
+def _fixed_batch(file: Path) -> int | None:
+    """Clips per call where an ONNX file fixes them; Triton compares the configuration with the graph."""
+    found = read_onnx_file(file)
+    if (found.batch or 1) > 1 and streaming_form(found) is None:
+        raise InputError(
+            f"{file} takes {found.batch} clips a call, and {STREAM} has one at a time: export it without --batch, or "
+            "with --batch 1"
+        )
+    return found.batch
 
 
 def _new_folder(output: str | os.PathLike[str]) -> Path:

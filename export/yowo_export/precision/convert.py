@@ -358,6 +358,8 @@ def _source(source: Path) -> OnnxFile:
     """
     file = read_onnx_file(source)
     spec = file.spec
+    if spec.streaming:
+        raise InputError(f"{source} is a streaming file: start from the checkpoint, or the file of clips")
     if spec.input_type == "uint8":
         raise InputError(f"{source} normalises bytes itself: start from a file without --uint8-input")
     if file.batch not in (None, 1):

@@ -214,6 +214,24 @@ def test_a_video_whose_pieces_cannot_be_joined_is_read_whole(
     assert json.loads(other._settings.record(video).read_text()) == made
 
 
+@pytest.mark.parametrize("trust", [None, True, False])
+def test_workers_trust_the_file_where_the_user_does(
+    trust: bool | None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan without its hash is loaded then; what was tried before is known by its hash."""
+    given: list[ArchiveSettings] = []
+
+    def noted(settings: ArchiveSettings, *_: object) -> None:
+        given.append(settings)
+        raise InputError("noted")
+
+    monkeypatch.setattr(run_module, "_pool", noted)
+    with pytest.raises(InputError, match="noted"):
+        run(films, tmp_path / "out", trust=trust)
+    [settings] = given
+    assert (settings.options.get("trust"), settings.sha256 is not None) == (trust or None, trust is False)
+
+
 def test_a_killed_worker_changes_nothing(
     films: Path, done: tuple[ArchiveSummary, Path, list[Progress]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

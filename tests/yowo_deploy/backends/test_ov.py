@@ -83,7 +83,7 @@ def _quantized(kernel: Float, last: Float, strides: dict[str, Any], squeeze: Any
         return name
 
     def activation(name: str, scale: float) -> str:
-        inputs = [scalar(f"{name}_scale", scale, np.float32), scalar(f"{name}_zero", 0, np.int8)]
+        inputs = [scalar(f"{name}_scale", scale, np.float32), scalar(f"{name}_zero", 128, np.uint8)]
         nodes.append(helper.make_node("QuantizeLinear", [name, *inputs], [f"{name}_q"]))
         nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", *inputs], [f"{name}_dq"]))
         return f"{name}_dq"
@@ -158,6 +158,49 @@ def test_a_precision_that_the_file_is_not_in_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=expected):
         open_model(make_file(of_file), "openvino", precision=asked)
+
+
+def rounded_to(kind: Any, file: Path, target: Path) -> Path:
+    """The network, its clips and all weights rounded to 8 bits: clips to `kind`, weights to int8."""
+    model, nodes, tensors = onnx.load(file), [], []
+    names = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            for at, step in ((0, 4 / 127), (1, float(np.abs(names[node.input[1]]).max()) / 127)):
+                name, zero = node.input[at], np.zeros((), kind if at == 0 else np.int8)
+                tensors += [numpy_helper.from_array(np.float32(step), f"{name}_s{at}")]
+                tensors += [numpy_helper.from_array(zero, f"{name}_z{at}")]
+                given = [f"{name}_s{at}", f"{name}_z{at}"]
+                if at:
+                    stored = np.rint(names[name] / step).astype(np.int8)
+                    tensors += [numpy_helper.from_array(stored, f"{name}_q")]
+                else:
+                    nodes.append(helper.make_node("QuantizeLinear", [name, *given], [f"{name}_q"]))
+                nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", *given], [f"{name}_d"]))
+                node.input[at] = f"{name}_d"
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(tensors)
+    onnx.save(model, target)
+    return target
+
+
+def test_int8_that_overflows_is_refused_and_any_other_is_computed(
+    onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path: Path
+) -> None:
+    """Wherever it was opened, a file for TensorRT answered with 0.4 of the largest output next to the truth."""
+    pytest.importorskip("onnxruntime")
+    wide = spec.replace(input_size=(64, 64), stride=4, precision="int8")
+    onnx.save(onnx_model(wide), tmp_path / "m.onnx")
+    signed = rounded_to(np.int8, tmp_path / "m.onnx", tmp_path / "signed.onnx")
+    with pytest.raises(InputError, match="export it with --int8 --target openvino, or give --backend onnxruntime"):
+        open_model(signed, "openvino")
+    unsigned = rounded_to(np.uint8, tmp_path / "m.onnx", tmp_path / "unsigned.onnx")
+    clips = 4 * np.random.default_rng(0).random((1, *wide.clip_shape), np.float32)
+    with open_model(signed, "onnxruntime") as other, open_model(unsigned, "openvino") as ours:
+        expected = other.infer(clips)  # no value is below zero, so both round alike
+        assert np.abs(ours.infer(clips) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from yowo_deploy.arrays import Float
 from yowo_deploy.backends.base import Engine
 from yowo_deploy.benchmark import timing as timing_module
-from yowo_deploy.benchmark.timing import Timing, bench_calls, bench_models, ratio_interval
+from yowo_deploy.benchmark.timing import Timing, bench_calls, bench_models, model_call, ratio_interval
 from yowo_deploy.errors import InputError
 from yowo_deploy.spec import ModelSpec
 
@@ -205,6 +205,19 @@ def test_it_adds_one_reading_of_the_clock_to_a_call_and_nothing_else(
     ):
         assert measured.seconds == pytest.approx(seconds + Clock.TICK)
         assert len(measured.seconds) > 10
+
+
+def test_a_number_of_clips_that_the_model_does_not_take_is_refused_with_one_that_it_takes(
+    spec: ModelSpec, numpy_backend: Callable[[ModelSpec], Any]
+) -> None:
+    model = numpy_backend(spec)
+    for limits, batch, takes in (((4, 4), 1, "4"), ((2, 8), 9, "2 to 8"), ((2, 8), 1, "2 to 8")):
+        model.batch = limits
+        with pytest.raises(
+            InputError, match=rf"takes {takes} clips a call of .*, not {batch}: give --batch {limits[0]}"
+        ):
+            model_call(model, batch)
+        model_call(model, limits[1])()
 
 
 @pytest.mark.parametrize(

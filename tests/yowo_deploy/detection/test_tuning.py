@@ -19,6 +19,7 @@ from yowo_deploy.detection.tuning import Choice, candidates, tuned
 from yowo_deploy.detector import DetectorOptions
 from yowo_deploy.errors import InputError
 from yowo_deploy.model_files.default import DEFAULT, model_path
+from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.spec import ModelSpec
 from yowo_deploy.video.writer import VideoWriter
 
@@ -119,6 +120,41 @@ def test_what_there_is_to_choose_from() -> None:
         assert candidates(path, options, clips, 2, ENGINES)[0] == TWO
         assert set(candidates(path, options, clips, 2, ENGINES)) == set(of_clips)
     assert candidates(path, shown, True, 1, ["openvino"]) == [ONE]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_file_that_takes_frames_alone_has_its_engines_to_choose_from(
+    every: int, onnx_model: Callable[..., Any], spec: ModelSpec, tmp_path: Path
+) -> None:
+    """A streaming file; and one for several clips a call, of which a video has only the form that it carries."""
+    frames = [Choice(engine, False, 1) for engine in ENGINES[::-1]]
+    shown, path = DetectorOptions(every=every), tmp_path / "m.onnx"
+    path.write_bytes(onnx_model(spec.replace(streaming=True)).SerializeToString())
+    assert candidates(path, shown, False, 2, ENGINES[::-1]) == frames
+    model = onnx_model(spec)
+    model.metadata_props.add(key=FORM_KEY, value="")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 3
+    path.write_bytes(model.SerializeToString())
+    assert (candidates(path, shown, False, 2, ENGINES[::-1]) == frames) is (every == 1)
+
+
+def test_a_trial_that_cannot_be_made_is_refused(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where it was asked for: a camera makes none then."""
+    seconds({}, monkeypatch)
+    monkeypatch.setattr(Settings, "measures", MEASURES)
+    outputs = Outputs(json="-")
+    calls: list[Callable[[bool | None], Any]] = [
+        lambda tune: Settings(outputs, str(plain), tune=tune, options={"parallel": 2}).open_detector(True, "0"),
+        lambda tune: Settings(outputs, str(plain), tune=tune).open_pool(),
+    ]
+    for call in calls:
+        with pytest.raises(
+            InputError, match="--tune has nothing to choose but for an ONNX file on the CPU, one source"
+        ):
+            call(True)
+        for tune in (None, False):
+            call(tune).close()
 
 
 def test_what_runs_on_no_processor_or_is_no_onnx_file_has_nothing_to_choose(plain: Path, tmp_path: Path) -> None:

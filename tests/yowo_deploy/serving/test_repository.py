@@ -45,6 +45,32 @@ def test_a_repository_for_triton_is_whole(model: Path, tmp_path: Path, spec: Mod
     assert 'backend: "onnxruntime"' in clip and "dims: [-1, 3, 3, 4, 8]" in clip and "sequence_batching" not in clip
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_fixed_number_of_clips_is_in_the_configuration(
+    batch: int, model: Path, tmp_path: Path, spec: ModelSpec
+) -> None:
+    """Triton loads no model whose configuration leaves open what its graph fixes; a video has one clip at a time."""
+    fixed = fixed_to(batch, model, tmp_path)
+    if batch > 1:
+        with pytest.raises(InputError, match="takes 4 clips a call, and yowo_stream has one at a time: export it"):
+            write_triton(fixed, tmp_path / "repository")
+        assert not (tmp_path / "repository").exists()
+        return
+    clip = (write_triton(fixed, tmp_path / "repository") / "yowo_clip/config.pbtxt").read_text()
+    columns, rows = spec.grid_size
+    assert "dims: [1, 3, 3, 4, 8]" in clip and f"dims: [1, {spec.output_channels}, {rows}, {columns}]" in clip
+
+
+def fixed_to(batch: int, model: Path, folder: Path) -> Path:
+    """The file for so many clips a call."""
+    onnx = pytest.importorskip("onnx")
+    loaded = onnx.load(model)
+    for value in (*loaded.graph.input, *loaded.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    onnx.save(loaded, folder / "fixed.onnx")
+    return folder / "fixed.onnx"
+
+
 def test_what_is_there_is_kept(model: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     for write in (write_triton, write_ovms):

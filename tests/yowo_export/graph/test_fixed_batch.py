@@ -74,8 +74,10 @@ def test_bytes_and_the_carried_form_go_along(tmp_path: Path) -> None:
     made = export(DEFAULT, tmp_path / "m.onnx", uint8_input=True, batch=2)
     file = read_onnx_file(made)
     assert file.batch == 2 and file.spec.input_type == "uint8"
-    with open_model(made, streaming="one") as model:  # a video takes the form, whose frames come one at a time
-        assert isinstance(model, Streaming)
+    for engine in ENGINES:  # a video takes the form, whose frames come one at a time
+        for parallel in (1, 2):
+            with open_model(made, engine, parallel=parallel, streaming="one") as model:
+                assert isinstance(model, Streaming), (engine, parallel)
 
 
 def test_what_cannot_be_is_refused_in_one_line(fused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
