@@ -18,7 +18,7 @@ from yowo_deploy.postprocess.decode import decode
 from yowo_deploy.spec import ModelSpec
 from yowo_training import finetune
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from yowo_training.checkpoints.onnx_weights import checkpoint_from_onnx
+from yowo_training.checkpoints.onnx_weights import checkpoint_from_onnx, normed
 from yowo_training.model_init import build
 from yowo_training.models.yowo import Yowo
 from yowo_training.recipes import find_recipe
@@ -82,6 +82,22 @@ def test_settled_norms_change_no_answer_but_make_training_begin_where_it_stood(
     # The statistics are those of this very batch, so that both ways to normalise are one but for rounding, which a
     # hundred norms carry on: ten times the limit.
     assert difference(in_training(), expected) < 10 * LIMIT < unsettled
+
+
+def test_weights_before_folded_norms_get_the_scale_of_a_new_network_and_no_answer_changes(
+    shipped: Checkpoint, clips: Tensor, expected: np.ndarray
+) -> None:
+    finetune.restore_scale(shipped.model)
+    assert difference(answer(shipped.model, clips), expected) < LIMIT
+    assert not finetune.has_folded_norms(shipped.model)
+    for conv, norm in normed(shipped.model):
+        size = shipped.model.get_submodule(conv).weight.detach().flatten(1).square().mean(dim=1)  # type: ignore[union-attr, operator]
+        wanted = 2 / shipped.model.get_submodule(conv).weight[0].numel()  # type: ignore[index, union-attr]
+        torch.testing.assert_close(size[size > 0], torch.full_like(size[size > 0], wanted), rtol=1e-4, atol=0)
+        assert shipped.model.get_submodule(norm).weight.isfinite().all()  # type: ignore[operator, union-attr]
+    before = {name: value.clone() for name, value in shipped.model.state_dict().items()}
+    finetune.restore_scale(shipped.model)  # of norms that are not folded nothing is changed
+    assert all(torch.equal(value, before[name]) for name, value in shipped.model.state_dict().items())
 
 
 def test_norms_need_settling_in_a_checkpoint_that_was_made_of_an_onnx_file_as_well(

@@ -23,7 +23,7 @@ class Isolated(Engine):
     """A backend like the one `open_model` would give, in a process of its own.
 
     Args:
-        path, options: as for `open_model`.
+        path, options: as for `open_model`; what is opened for videos frame by frame takes clips alone here.
         sha256: see `open_pinned`.
         limit_s: seconds that it may take for one answer.
         memory: bytes that it may allocate, where the system can limit that (Linux); 0 for any number.
@@ -43,7 +43,6 @@ class Isolated(Engine):
         memory: int = 0,
         **options: Any,
     ) -> None:
-        options.pop("streaming", None)  # streams are not passed on from here, and clips are faster than one each
         self._path, self._turn, self._limit_s = str(path), Lock(), limit_s
         self._child = ChildProcess("yowo_deploy.backends.isolated_server", "serve", memory)
         with closed_on_error(self):

@@ -183,6 +183,7 @@ def admit(path: str | os.PathLike[str], **options: Any) -> str | None:
     memory = TRIAL_BYTES + 8 * file.stat().st_size
     on_cpu = options.get("device") in (None, "cpu") or not Path("/dev/nvidiactl").exists()  # "auto" among others
     limit_s = TRIAL_S if on_cpu else LIMIT_S
+    options.pop("streaming", None)  # `try_out` runs both forms
     try:
         with Isolated(file, sha256, limit_s=limit_s, memory=memory, **options) as engine:
             engine.try_out()

@@ -23,6 +23,7 @@ from yowo_deploy.files import existing_file
 from yowo_deploy.model_files.default import model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.plan_record import is_plan, read_plan
+from yowo_deploy.model_files.streaming_form import FORM_KEY
 from yowo_deploy.postprocess.decode import detect
 from yowo_deploy.preprocess.frames import resize
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden
@@ -172,6 +173,7 @@ def prove(
         try:
             proof = _on_clips(first, second, clips, proof)
             proof = _with_decoded(files[1], second, clips, proof, precisions[1])
+            proof = _with_streaming_form(files[1], options[1], second, clips, proof)
             proof = _on_videos(first, second, wanted, proof, on_step)
         except EngineError as error:
             return replace(proof, failures=(*proof.failures, str(error)))
@@ -223,6 +225,21 @@ def _with_decoded(file: Path, model: Isolated, clips: Clips, proof: Proof, preci
         return proof
     failure = f"boxes and scores in the graph differ by {worst:.1e} from its raw outputs, limit {limit:.0e}"
     return replace(proof, failures=(*proof.failures, failure))
+
+
+def _with_streaming_form(file: Path, options: Options, model: Backend, clips: Clips, proof: Proof) -> Proof:
+    """The proof with the streaming form compared that a file of clips carries, and which `detect` runs.
+
+    On the first clip and on the one that differs most: frame by frame, a clip takes as long as several.
+    """
+    if not _is_onnx(file) or FORM_KEY not in read_onnx_file(file).metadata or proof.difference is None:
+        return proof
+    own, numbers = clips.as_for(model.spec), sorted({0, proof.difference.worst})
+    pairs = ((own.clip(number), own.clip(number), clips.sizes[number]) for number in numbers)
+    with Isolated(file, **{**options, "streaming": "one", "parallel": 1}) as form:
+        found = compare(model, form, pairs, proof.limits)
+    where = "its streaming form, which detect runs, is another model than its clips"
+    return replace(proof, failures=(*proof.failures, *(f"{where}: {words}" for words in found.beyond(proof.limits))))
 
 
 def _worst_clip(first: Backend, second: Backend, clips: Clips, index: int) -> WorstClip:

@@ -19,10 +19,18 @@ from yowo_deploy.backends.loader import open_model
 from yowo_deploy.errors import ModelFileError
 from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.model_files.onnx_reader import read_onnx_file
-from yowo_deploy.model_files.streaming_form import FORM_KEY, MAX_FORM_BYTES, in_streaming_form, streaming_form
+from yowo_deploy.model_files.streaming_form import (
+    FORM_KEY,
+    MAX_FORM_BYTES,
+    in_streaming_form,
+    pack_form,
+    streaming_form,
+)
 from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import FORMAT_VERSION
 from yowo_deploy.video.reader import open_video
+from yowo_export.graph.onnx_file import write_onnx
+from yowo_export.parity.prove import Wanted, prove
 from yowo_export.precision.convert import store_anew
 from yowo_export.streaming import carry
 from yowo_export.streaming.carry import EXACT, carry_streaming_form
@@ -95,6 +103,23 @@ def test_what_is_written_from_such_a_file_is_of_its_own_weights(tmp_path: Path) 
     assert carry_streaming_form(tmp_path / "single.onnx") is not None
     form = streaming_form(read_onnx_file(tmp_path / "single.onnx"))
     assert form and {each.name for each in form.graph.tensors} > {"backbone_2d.blocks.1.expand.1.weight"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_parity_compares_the_form_that_detect_runs(engine: str, tmp_path: Path) -> None:
+    source, changed = model_path(DEFAULT), tmp_path / "changed.onnx"
+    assert prove(source, source, Wanted(clips=2), ({}, {"backend": engine})).passed
+    file = read_onnx_file(source)
+    form = streaming_form(file)
+    assert form is not None
+    [head] = [tensor for tensor in form.graph.tensors if tensor.name == "conv_final.bias"]
+    other = replace(head, values=(np.frombuffer(bytes(head.values), np.float32) + 1).tobytes())
+    tensors = [other if tensor is head else tensor for tensor in form.graph.tensors]
+    model = ir.load(source)
+    model.metadata_props[FORM_KEY] = pack_form(replace(form, graph=replace(form.graph, tensors=tensors)), file)
+    write_onnx(model, changed)
+    proof = prove(source, changed, Wanted(clips=2), ({}, {"backend": engine}))
+    assert proof.failures and all("its streaming form, which detect runs" in each for each in proof.failures)
 
 
 def test_a_streaming_file_and_one_without_a_form_stay_as_they_are(tmp_path: Path) -> None:
