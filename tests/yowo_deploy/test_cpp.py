@@ -762,6 +762,32 @@ def test_c_takes_the_options_of_a_caller_that_knows_fewer(library: ctypes.CDLL, 
     library.yowo_close(detector)
 
 
+@pytest.mark.parametrize(("kind", "code"), [("int8", 1), ("uint8", 0)])
+def test_c_refuses_signed_activations_on_openvino(
+    kind: str, code: int, library: ctypes.CDLL, small_model: Path, tmp_path: Path
+) -> None:
+    """As in Python, whoever made the file: their sums overflow on processors without VNNI."""
+    onnx = pytest.importorskip("onnx")
+    model, file, detector = onnx.load(small_model), tmp_path / "rounded.onnx", ctypes.c_void_p()
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    steps = {"step": np.float32(1 / 127), "zero": np.zeros((), kind)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in steps.items())
+    rounding = [
+        onnx.helper.make_node("QuantizeLinear", [conv.input[0], *steps], ["rounded"]),
+        onnx.helper.make_node("DequantizeLinear", ["rounded", *steps], ["given"]),
+    ]
+    others = list(model.graph.node)
+    at = others.index(conv)
+    conv.input[0] = "given"
+    others = [*others[:at], *rounding, *others[at:]]
+    del model.graph.node[:]
+    model.graph.node.extend(others)
+    onnx.save(model, file)
+    assert library.yowo_open(str(file).encode(), None, ctypes.byref(detector)) == code
+    assert code == 0 or b"--target openvino" in library.yowo_last_error()
+    library.yowo_close(detector)
+
+
 def test_c_says_what_is_wrong_and_throws_nothing(library: ctypes.CDLL, small_model: Path, tmp_path: Path) -> None:
     detector, label = ctypes.c_void_p(), ctypes.c_char_p()
     text = tmp_path / "text.onnx"

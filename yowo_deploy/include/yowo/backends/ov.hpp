@@ -27,8 +27,7 @@ class OpenVinoBackend final : public Backend {
   OpenVinoBackend(const std::string& path, const OnnxFile& file, const Options& options) : spec_(file.spec(path)) {
     if (!options.device.empty() && options.device != "cpu")
       throw InputError("openvino runs on the cpu here, not on '" + options.device + "'");
-    const auto made = file.metadata.find("yowo_precision");  // how `export` made the file
-    if (made != file.metadata.end() && made->second.find("\"target\": \"tensorrt\"") != std::string::npos)
+    if (file.signed_activations)
       throw InputError(path + " is INT8 for TensorRT, whose sums overflow in openvino on processors without VNNI: "
                               "export it with --int8 --target openvino, or give the backend onnxruntime");
     const std::string precision = chosen(path, options.precision);

@@ -39,6 +39,7 @@ struct OnnxFile {
   std::int64_t opset = 0;
   std::string input_type;  // of its frames or clips, in the words of the spec
   bool answers = false;    // its raw output is float32, of as many clips as go in
+  bool signed_activations = false;  // some are rounded to int8, as INT8 for TensorRT has it
   std::map<std::string, std::string> metadata;
   std::string model;       // the graph as an ONNX file, for an engine: nothing is in it but what was walked
   bool streaming = false;  // it is the streaming form of a file of clips
@@ -110,9 +111,10 @@ class OnnxWalk {
     try {
       const OnnxShapes::Values known = check_onnx_shapes(graph_);
       const OnnxKnown given = named(known, graph_.inputs, "frames"), raw = named(known, graph_.outputs, "raw");
-      file.input_type = given.type == onnx_float32 ? "float32"
-                        : given.type == onnx_uint8 ? "uint8"
-                                                   : "numbers of another type";
+      const char* other = given.type == onnx_uint8 ? "uint8" : "numbers of another type";
+      file.input_type = given.type == onnx_float32 ? "float32" : other;
+      for (const OnnxNode& node : graph_.nodes)
+        file.signed_activations |= node.operation == "QuantizeLinear" && known.at(node.outputs[0]).type == onnx_int8;
       file.answers = raw.type == onnx_float32 && !raw.shape.empty() && raw.shape[0] == given.shape[0];
     } catch (const InputError& error) {
       refuse(error.what());
