@@ -36,7 +36,8 @@ def command(checkpoint: str, videos: tuple[str, ...], output: str, clip: int | N
         refuse_existing(Path(output) / f"{stem}.npz", overwrite)
     if not is_checkpoint(existing_file(model_path(checkpoint), "model")):
         raise InputError(
-            f"{checkpoint} is not a checkpoint: `yowo-deploy export {checkpoint} -o model.safetensors` makes one"
+            f"{checkpoint} is not a checkpoint: `yowo-deploy export {checkpoint} -o model.safetensors` makes one, of a "
+            "float32 file of clips"
         )
     loaded = load_checkpoint(checkpoint, clip)
     with progress_bar("computing features", total=len(videos)) as update:
