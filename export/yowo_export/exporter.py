@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from yowo_deploy.backends.ort import open_file
-from yowo_deploy.errors import ParityError
+from yowo_deploy.errors import ModelFileError, ParityError
 from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import CONFIG_KEY, COST_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
@@ -70,7 +70,8 @@ def export_onnx(
         The largest difference from PyTorch, relative to the largest output.
 
     Raises:
-        ParityError: it exceeds `LIMIT`, or `HALF_LIMIT` with half weights; nothing is written.
+        ParityError: it exceeds `LIMIT`, or `HALF_LIMIT` with half weights, or the file cannot be run; nothing is
+            written.
         OutputError: the file cannot be written.
     """
     spec = checkpoint.spec
@@ -85,7 +86,11 @@ def export_onnx(
             store_half(model)
         write_onnx(model, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
-        difference = _difference(checkpoint, temporary)
+        try:
+            difference = _difference(checkpoint, temporary)
+        except ModelFileError as error:  # as weights that overflowed where norms were folded
+            said = str(error).replace(str(temporary), "the exported file")
+            raise ParityError(f"{said}: not written") from error
         limit = HALF_LIMIT if half_weights else LIMIT
         if not difference <= limit:
             raise ParityError(f"ONNX and PyTorch differ by {difference:.1e}, more than {limit:.0e}: not written")

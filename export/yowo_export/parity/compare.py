@@ -189,12 +189,14 @@ def differences(first: ModelSpec, second: ModelSpec, fields: Iterable[str]) -> t
 def _raw_difference(
     expected: NDArray[np.float64], answer: NDArray[np.float64], spec: ModelSpec
 ) -> tuple[float, float, NDArray[np.float64]]:
-    difference = np.abs(answer - expected)
-    by_anchor = difference.reshape(len(spec.anchors), 5 + spec.classes, -1).max(axis=(0, 2))
-    by_kind = np.append(by_anchor[:5], by_anchor[5:].max())
-    norms = float(np.linalg.norm(expected) * np.linalg.norm(answer))
-    cosine = float((expected * answer).sum()) / norms if norms else float("nan")
-    return float(difference.max()) / max(1.0, float(np.abs(expected).max())), cosine, by_kind
+    with np.errstate(invalid="ignore"):  # two infinities differ by NaN, which is beyond any limit
+        difference = np.abs(answer - expected)
+        by_anchor = difference.reshape(len(spec.anchors), 5 + spec.classes, -1).max(axis=(0, 2))
+        by_kind = np.append(by_anchor[:5], by_anchor[5:].max())
+        norms = float(np.linalg.norm(expected) * np.linalg.norm(answer))
+        cosine = float((expected * answer).sum()) / norms if norms else float("nan")
+        relative = float(difference.max()) / max(1.0, float(np.abs(expected).max()))
+    return relative, cosine, by_kind
 
 
 @dataclass(frozen=True)

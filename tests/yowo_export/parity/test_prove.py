@@ -229,7 +229,7 @@ def test_outputs_that_are_no_numbers_are_traced_to_their_layer_without_being_ask
     model = onnx.load(single)
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == "conv_final.weight")
     values = onnx.numpy_helper.to_array(weight).copy()
-    values[2, 1] = np.nan
+    values[2] = 3e38  # overflows; a weight that is NaN is refused where the file is read
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, tmp_path / "m.onnx")
     proof = prove(single, tmp_path / "m.onnx", Wanted(clips=1))
