@@ -294,7 +294,7 @@ def _other_clip(model: str, source: Path, clip: int | None) -> bool:
 def _refuse_source(
     model: str, source: Path, target: Target, lower: LowerPrecision | None, batch: int | None, other_form: bool
 ) -> None:
-    """Raise an InputError for an ONNX file that cannot become what is asked for."""
+    """Raise an InputError for an ONNX file that cannot be converted as the options say."""
     file = read_onnx_file(source)
     precision = file.spec.precision
     needed = "--target onnxruntime" if target == "onnxruntime" else f"--{lower.precision}" if lower else ""

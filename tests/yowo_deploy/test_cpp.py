@@ -766,7 +766,7 @@ def test_c_takes_the_options_of_a_caller_that_knows_fewer(library: ctypes.CDLL, 
 def test_c_refuses_signed_activations_on_openvino(
     kind: str, code: int, library: ctypes.CDLL, small_model: Path, tmp_path: Path
 ) -> None:
-    """As in Python, whoever made the file: their sums overflow on processors without VNNI."""
+    """As in Python, for files of every exporter: the sums overflow on processors without VNNI."""
     onnx = pytest.importorskip("onnx")
     model, file, detector = onnx.load(small_model), tmp_path / "rounded.onnx", ctypes.c_void_p()
     conv = next(node for node in model.graph.node if node.op_type == "Conv")

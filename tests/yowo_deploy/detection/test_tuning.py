@@ -140,7 +140,7 @@ def test_a_file_that_takes_frames_alone_has_its_engines_to_choose_from(
 
 
 def test_a_trial_that_cannot_be_made_is_refused(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only where it was asked for: a camera makes none then."""
+    """Only with `--tune`: by default a camera has no trial then."""
     seconds({}, monkeypatch)
     monkeypatch.setattr(Settings, "measures", MEASURES)
     outputs = Outputs(json="-")
