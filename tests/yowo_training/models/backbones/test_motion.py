@@ -99,3 +99,11 @@ def test_a_branch_with_more_pairs_begins_with_the_same_answers() -> None:
     torch.testing.assert_close(wanted.eval()(clips), expected)
     wanted.network.stem[1].weight[:, 1] = 1.0  # a new pair, which is listened to
     assert (wanted(clips) - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("pairs", [PAIRS, ALL_PAIRS])
+def test_training_computes_the_same_motion_in_its_own_layout(pairs: int) -> None:
+    clip = torch.rand(2, 3, 16, 32, 48)
+    own = motion(clip, pairs, torch.channels_last)
+    assert own.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(own, motion(clip, pairs), rtol=0, atol=1e-4)
