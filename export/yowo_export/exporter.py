@@ -9,7 +9,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -23,6 +23,7 @@ from yowo_deploy.files import atomic_write
 from yowo_deploy.model_files.onnx_reader import CONFIG_KEY, COST_KEY
 from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, golden_record
 from yowo_deploy.spec import METADATA_KEY
+from yowo_export.graph.free_batch import BATCH, free_batch
 from yowo_export.graph.module_names import name_blocks
 from yowo_export.graph.onnx_file import write_onnx
 from yowo_export.graph.rewrites import (
@@ -48,6 +49,8 @@ LIMIT = 2e-4
 # Half precision moves each weight by up to 2^-11 = 4.9e-4 of itself at random; over a hundred layers that grows by
 # sqrt(100) to 5e-3. Twice that.
 HALF_LIMIT = 1e-2
+
+CLIPS_TRACED = 11  # few tensors have another dimension of that size; none of the clips is computed
 
 
 def export_onnx(
@@ -108,23 +111,11 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
     """
     model = fold_output_layers(checkpoint.model)
     names = fold_norms(model)
-    example = torch.zeros(2, *checkpoint.spec.clip_shape)  # with a batch of one, the exporter makes it a constant
-    with warnings.catch_warnings():
-        # The exporter's own deprecations and the absence of torchvision: nothing a user can act on.
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            model,
-            (example,),
-            dynamo=True,
-            opset_version=ATTENTION_OPSET if attention == "fused" else PLAIN_OPSET,
-            input_names=["clips"],
-            output_names=["raw"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
-    assert program is not None  # only the older exporter returns nothing
-    graph: ir.Model = program.model
+    opset = ATTENTION_OPSET if attention == "fused" else PLAIN_OPSET
+    clips = torch.empty(CLIPS_TRACED, *checkpoint.spec.clip_shape)
+    graph = _traced(model, clips, opset)
+    if not free_batch(graph, CLIPS_TRACED):
+        graph = _traced(model, clips, opset, ({0: torch.export.Dim(BATCH)},))
     for value in list(graph.graph.initializers.values()):
         value.name = names.get(str(value.name), value.name)
     name_blocks(graph)
@@ -133,6 +124,25 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
     if attention == "fused" and not fuse_attention(graph) and checkpoint.model.cfam is not None:
         raise ParityError("no attention was found in the traced graph: is this PyTorch newer? try --attention plain")
     return graph
+
+
+def _traced(model: Yowo, clips: torch.Tensor, opset: int, free: tuple[dict[int, Any]] | None = None) -> ir.Model:
+    with warnings.catch_warnings():
+        # The exporter's own deprecations and the absence of torchvision: nothing a user can act on.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            model,
+            (clips,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=["clips"],
+            output_names=["raw"],
+            dynamic_shapes=free,
+            verbose=False,
+        )
+    assert program is not None  # only the older exporter returns nothing
+    return program.model
 
 
 def fold_output_layers(model: Yowo) -> Yowo:

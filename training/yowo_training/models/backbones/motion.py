@@ -39,7 +39,7 @@ class MotionLite0(Backbone):
         self.network = EfficientNetLite0(channels, last_stride=1)
 
     def forward(self, clips: Tensor) -> Tensor:
-        # Pooling in PyTorch takes a third of the time in this layout, but adds up in another order than exported graphs.
+        # PyTorch pools in a third of the time in this layout, but adds up in another order than exported graphs.
         layout = torch.channels_last if self.training else torch.preserve_format
         return self.network(self.norm(motion(clips, self.pairs, layout))).unsqueeze(2)
 
