@@ -32,7 +32,7 @@ class Listed(NamedTuple):
     Attributes:
         start, step: the first one and every which was annotated (CVAT's `frame_filter`).
         frames: that the track lists, or of keyframes alone any track, where the file lists every frame of a track
-            (CVAT's does); else None. A frame between two boxes that is not listed shows nobody then: it was deleted by
+            (CVAT's does); else None. A frame between two boxes that is not listed is no box then: it was deleted by
             the annotator, or the keyframe that ended the stretch was.
     """
 
