@@ -99,7 +99,8 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     file = existing_file(path, "label map")
     text = text_of(file, MAX_LABEL_MAP)
     try:
-        items = [item for item in parse_pbtxt(text) if item[0] in ("item", "label")]
+        fields_of = [value for name, value in parse_pbtxt(text) if name in ("item", "label")]
+        items = list(map(dict, map(reversed, _messages(fields_of))))  # the first of each field counts
     except ValueError as error:
         if file.suffix != ".txt":
             raise DatasetError(f"{file} is not protobuf text: {error}") from error
@@ -107,9 +108,10 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     found: dict[int, str] = {}
     if not items and file.suffix == ".txt":
         found = dict(enumerate(filter(None, map(str.strip, lines_of(text))), 1))
-    for _, item in items:
-        fields = dict(reversed(item)) if isinstance(item, list) else {}  # the first of each counts
+    for fields in items:
         number = str(fields.get("id", fields.get("label_id", "")))
+        if number == "0" and "background" in (fields.get("name"), fields.get("display_name")):
+            continue  # of TensorFlow's object detection, whose boxes have it never
         if not number.isdecimal() or not 1 <= int(number) <= 100_000:
             raise DatasetError(f"{file}: an item has no id from 1 to 100,000")
         name = str(fields.get("display_name") or fields.get("name") or number)  # a name may be a code, /m/01g317
@@ -118,6 +120,13 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     if not found:
         raise DatasetError(f"{file} names no class: expected an AVA label map with `id: 1` in each item")
     return found
+
+
+def _messages(values: Iterable[Any]) -> Iterator[list[tuple[str, Any]]]:
+    """The fields of each message, alone or in lists as `item: [{...}, {...}]`; none of what is no message."""
+    for value in values:
+        is_list = isinstance(value, list) and bool(value) and not isinstance(value[0], tuple)
+        yield from _messages(value) if is_list else (value if isinstance(value, list) else [],)
 
 
 def read_list(path: str | Path) -> tuple[set[str], set[tuple[str, int]]]:

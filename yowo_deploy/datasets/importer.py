@@ -7,6 +7,7 @@ validated. Readers of public data sets and of the official YOWO folders make the
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -33,7 +34,14 @@ from yowo_deploy.datasets.formats.sidecar import Written, write_files
 from yowo_deploy.datasets.formats.via import read_via
 from yowo_deploy.datasets.registry import open_dataset
 from yowo_deploy.datasets.ucf24 import ANNOTATIONS as UCF24_ANNOTATIONS
-from yowo_deploy.datasets.yowo_folders import ANNOTATED_WH, is_yowo_layout, yowo_labels, yowo_table, yowo_videos
+from yowo_deploy.datasets.yowo_folders import (
+    ANNOTATED_WH,
+    is_yowo_layout,
+    split_lists,
+    yowo_labels,
+    yowo_table,
+    yowo_videos,
+)
 from yowo_deploy.errors import DatasetError, InputError, foreign
 from yowo_deploy.files import existing_file, visible_files
 from yowo_deploy.plain_text import shown
@@ -96,6 +104,8 @@ def import_annotations(source: Path, kind: str, options: Options) -> tuple[Annot
             raise
         raise DatasetError(f"{source}: {error}") from error
     annotations, shared = _one_recording_a_file(annotations)
+    if faults := list(options.unreadable.values()):
+        shared.append(f"{len(faults)} videos cannot be read, the first: {faults[0]}")
     return annotations, [*notes, *shared]
 
 
@@ -136,7 +146,8 @@ def _rows(source: Path, kind: str, options: Options) -> tuple[list[str], list[Ro
             files = _cvat_files(source)
             classes, rows, notes = read_cvat(files, options)
         case "mot":
-            files = _files(source, "gt.txt")
+            is_truth = not source.is_dir() or any(visible_files(source, "gt.txt"))
+            files = _files(source, "gt.txt" if is_truth else "*.txt", ("labels.txt",))
             classes, rows, notes = read_mot(files, options)
         case "cocovid" | "via" | "labelstudio":
             found = _files(source, "*.json")
@@ -169,7 +180,7 @@ def _of_folder(folder: Path) -> str | None:
         return "ava"
     if any(visible_files(folder, "gt.txt")):
         return "mot"
-    for pattern in ("*.xml", "*.zip", "*.json", "*.csv"):
+    for pattern in ("*.xml", "*.zip", "*.json", "*.csv", "*.txt"):
         others = (file for file in visible_files(folder, pattern) if not _is_ours(file))
         kinds = {kind for file in islice(others, 20) if (kind := _of_file(file))}
         if kinds:
@@ -199,6 +210,9 @@ def _of_file(file: Path) -> str | None:
     if name.endswith(".csv"):
         with file.open(encoding="utf-8", errors="replace", newline="") as stream:
             return "ava" if len(next(filter(None, csv_rows(stream.read(4096))), [])) in AVA_COLUMNS else None
+    if name.endswith(".txt"):
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return "mot" if re.fullmatch(r"\d+,\s*-?\d+(,\s*-?[\d.]+){5,8}\s*", stream.readline(4096)) else None
     if not name.endswith((".json", ".json.gz")):
         return None
     content = load_json(file)
@@ -275,10 +289,13 @@ def _public_splits(name: str, folder: Path) -> _Found:
 
 
 def _yowo_splits(folder: Path) -> _Found:
-    listed = [side for side in get_args(Split) if any(folder.glob(f"{side}list*.txt"))]
+    listed = [side for side in get_args(Split) if split_lists(folder, side)]
     tables = {side: yowo_table(folder, side, 1) for side in listed}
     if not tables:
         raise DatasetError(f"{folder} has no trainlist.txt or testlist.txt that names its labels")
+    for table in tables.values():
+        are_fractions = bool(len(table)) and bool((table.xyxy <= 1).all())
+        table.refuse(np.full(len(table), are_fractions), "no corner is above 1: expected pixels, not YOLO's fractions")
     labels = yowo_labels(tables.values())
     return labels, [{side: yowo_videos(folder, of, labels, None) for side, of in tables.items()}], None, ()
 
@@ -304,7 +321,8 @@ def _sizes(videos: Iterable[AnnotatedVideo], footage: Footage) -> Iterator[str]:
 
 def _unseen(folder: Path, videos: Collection[str]) -> Iterator[str]:
     """Videos that the lists name, and no label has a box of."""
-    listed = {name for file in folder.glob("*list*.txt") for name in read_list(file)[0]}
+    files = (file for side in get_args(Split) for file in split_lists(folder, side))
+    listed = {name for file in files for name in read_list(file)[0]}
     if absent := sorted(listed - set(videos)):
         yield f"left out: {len(absent)} videos without a box, the first: {absent[0]}"
 

@@ -109,13 +109,22 @@ def refuse_absent_split(folder: Path, number: int) -> None:
         )
 
 
+def split_lists(folder: Path, split: Split) -> list[Path]:
+    """`testlist.txt` and `testlist01.txt` of a folder; where there is neither, lists of other names.
+
+    The release's `testlist_video.txt` lies beside them and names no frames.
+    """
+    found = sorted(folder.glob(f"{split}list*.txt"))
+    return [path for path in found if re.fullmatch(r"[a-z]+\d*", path.stem)] or found
+
+
 def list_file(folder: Path, split: Split, number: int) -> Path:
     """`testlist02.txt` of a folder, or its only test list for split 1.
 
     Raises:
         DatasetError: it is not there.
     """
-    found = sorted(folder.glob(f"{split}list*.txt"))
+    found = split_lists(folder, split)
     numbered = [path for path in found if path.stem.endswith(f"{number:02d}")]
     if not numbered and (len(found) != 1 or number != 1):
         raise DatasetError(f"{folder}: {split}list{number:02d}.txt not found, needed for split {number}")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -29,7 +32,9 @@ _SHADES = (0.0, -0.4, 0.5)  # towards black or white, for the classes after the 
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _KNOWS_UNICODE = int(cv2.__version__.partition(".")[0]) >= 5  # OpenCV 4 draws "?" for each byte of UTF-8
+LONGEST_NAME = 40  # letters of a class: a longer one condensed to the frame is a grey bar
 _MIN_SCALE = 0.4  # of the font, the smallest that can be read
+_WAYS = {"R": "R", "AL": "R", "WS": "N", "ON": "N", "NSM": "N"}  # Unicode's: from right to left, and neither
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _PAPER, _GAP = (250, 250, 250), 6
 
@@ -45,7 +50,8 @@ def draw(
 
     Each person has a colour, `colour_of` its `tracker_id`; without one each class has. Lines and letters grow with the
     frame. Labels lie whole within the frame, above their box where there is room, and clear of each other where they
-    can. Characters that the font lacks become "?".
+    can. Names are cut off after `LONGEST_NAME` letters. Characters that the font lacks become "?", and a name of such
+    alone "class 3". Arabic and Hebrew stand from right to left, unjoined.
 
     Args:
         frame_bgr: (H, W, 3) uint8; it is not changed.
@@ -157,14 +163,35 @@ def _texts(detections: Detections, index: int, labels: Sequence[str], label_thre
     best, *others = detections.classes_above(index, label_threshold)
     person = "" if detections.tracker_id is None else f"#{detections.tracker_id[index]} "
     sure = detections.confidence[index]
-    first = f"{person}{labels[best]}" + ("" if np.isnan(sure) else f" {sure:.2f}")
-    return [first, *(f"{labels[each]} {detections.scores[index, each]:.2f}" for each in others)]
+    first = f"{person}{_named(labels, best)}" + ("" if np.isnan(sure) else f" {sure:.2f}")
+    return [first, *(f"{_named(labels, each)} {detections.scores[index, each]:.2f}" for each in others)]
+
+
+def _named(labels: Sequence[str], class_id: int) -> str:
+    """A class as it is written on frames: names of question marks alone would all be the same."""
+    name, drawn = labels[class_id], _drawable(labels[class_id])
+    if drawn != name and not drawn.strip("? "):
+        return f"class {class_id}"
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
 def _drawable(text: str) -> str:
-    """The text with "?" for what cv2.putText has no glyph for."""
-    known = (char.isprintable() and (_KNOWS_UNICODE or char.isascii()) for char in text)
-    return "".join(char if can else "?" for char, can in zip(text, known, strict=True))
+    """The text with "?" for what cv2.putText has no glyph for, and in the order in which it draws, from the left."""
+    known = (char.isascii() or (_KNOWS_UNICODE and _has_glyph(char)) for char in text)
+    drawn = "".join(char if can and char.isprintable() else "?" for char, can in zip(text, known, strict=True))
+    kinds = "".join(_WAYS.get(unicodedata.bidirectional(char), "L") for char in drawn)
+    for run in re.finditer("R(?:[RN]*R)?", kinds):
+        drawn = drawn[: run.start()] + drawn[run.start() : run.end()][::-1] + drawn[run.end() :]
+    return drawn
+
+
+@lru_cache(maxsize=4096)
+def _has_glyph(char: str) -> bool:
+    """Whether OpenCV 5 draws a character otherwise than "?", which it puts for what its font lacks."""
+    one, other = np.zeros((2, 32, 64), np.uint8)
+    for canvas, text in ((one, char), (other, "?")):
+        cv2.putText(canvas, text, (8, 24), _FONT, 0.6, 255, 1)
+    return char == "?" or not np.array_equal(one, other)
 
 
 def _label(texts: Sequence[str], background: Colour, frame_wh: tuple[int, int]) -> Frame:

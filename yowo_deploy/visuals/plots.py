@@ -18,14 +18,13 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from yowo_deploy.files import atomic_write
-from yowo_deploy.visuals.draw import colour_of, text_colour_on
+from yowo_deploy.visuals.draw import LONGEST_NAME, colour_of, text_colour_on
 
 _SHOWN = 4000  # more dots than that are a blot
 _MARKED = 60  # points of a line that still show as points
 _WRITTEN = 0.01  # share from which a cell has its number
 _ROWS = 40  # of people, on a page that is still read
 _CLASSES = 100  # on such a page; of thousands the picture took gigabytes
-_LETTERS = 40  # of a class, or nothing is left for the plot itself
 _WIDE = 3.0  # inches of a column of such names
 _FONT, _REGULAR = "DejaVu Sans", (400, "normal", "regular")  # comes with matplotlib
 _BOXES = "Last Resort"  # has a box with a hint for every letter there is
@@ -275,7 +274,7 @@ def escaped(text: str) -> str:
 def readable(labels: Sequence[str]) -> list[str]:
     """Names as they are drawn: cut off where they are long, and "class N" where no installed font has the letters,
     which would be empty boxes."""
-    labels = [label if len(label) <= _LETTERS else f"{label[: _LETTERS - 3]}..." for label in labels]
+    labels = [label if len(label) <= LONGEST_NAME else f"{label[: LONGEST_NAME - 3]}..." for label in labels]
     lacking = _lacking("".join(labels))
     joined = ("Mn", "Mc") if not _JOINS_LETTERS else ()
     hidden = {

@@ -90,3 +90,13 @@ def test_label_maps_have_items_or_labels_and_an_id_has_one_name(tmp_path: Path) 
     file.write_text("item { id: 1 name: 'a'\n")
     with pytest.raises(DatasetError, match=r"map.pbtxt is not protobuf text: line 2"):
         read_label_map(file)
+
+
+def test_items_may_stand_in_a_list_and_the_background_is_no_class(tmp_path: Path) -> None:
+    """TensorFlow's label maps may name the background, with id 0 (`label_map_util`)."""
+    file = tmp_path / "a.pbtxt"
+    file.write_text("item: [{ id: 0 name: 'background' }, { id: 1 name: 'walk' }]\nitem { id: 2 name: 'run' }")
+    assert read_label_map(file) == {1: "walk", 2: "run"}
+    file.write_text("item { id: 0 name: 'walk' }")
+    with pytest.raises(DatasetError, match="an item has no id from 1"):
+        read_label_map(file)

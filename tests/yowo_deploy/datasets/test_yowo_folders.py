@@ -11,6 +11,7 @@ import pytest
 from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import import_annotations
+from yowo_deploy.errors import DatasetError
 
 Write = Callable[..., None]
 
@@ -73,3 +74,26 @@ def test_published_labels_stay_in_their_pixels(tmp_path: Path, write_pictures: W
 def test_listed_videos_with_nobody_are_told(tmp_path: Path, write_pictures: Write) -> None:
     folders(tmp_path, write_pictures, (320, 240), "20 40 140 200")
     assert read(tmp_path)[1] == ["left out: 1 videos without a box, the first: walk_a_c02"]
+
+
+def test_lists_beside_those_of_the_splits_are_not_read(tmp_path: Path, write_pictures: Write) -> None:
+    """The release has a list of the test videos for its video-mAP beside that of their frames; a Mac adds `._NAME`."""
+    folders(tmp_path, write_pictures, (320, 240), "20 40 140 200")
+    expected = read(tmp_path)
+    (tmp_path / "._trainlist.txt").write_bytes(b"\x00\x05\x16\x07\n")
+    (tmp_path / "trainlist_video.txt").write_text("walk/a_c01\n")
+    found = read(tmp_path)
+    assert (found[0].members, found[1]) == (expected[0].members, expected[1])
+
+
+def test_fractions_of_the_picture_are_refused(tmp_path: Path, write_pictures: Write) -> None:
+    folders(tmp_path, write_pictures, (640, 480), "0.2 0.4 0.6 0.9")
+    with pytest.raises(DatasetError, match=r"00001\.txt:1: no corner is above 1: expected pixels"):
+        read(tmp_path)
+
+
+def test_pictures_that_cannot_be_read_are_told_with_the_reason(tmp_path: Path, write_pictures: Write) -> None:
+    folders(tmp_path, write_pictures, (640, 480), "20 40 140 200")
+    sorted((tmp_path / "rgb-images" / "walk" / "a_c01").iterdir())[2].unlink()
+    [told] = [note for note in read(tmp_path)[1] if note.startswith("1 videos cannot be read, the first: ")]
+    assert told.endswith("holds 3 pictures numbered 1 to 4: missing or duplicate files")

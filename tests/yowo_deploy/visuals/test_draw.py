@@ -183,7 +183,9 @@ def test_a_person_is_named_by_its_number() -> None:
     ("text", "knows_unicode", "shown"),
     [
         ("marché", False, "march?"),
-        ("歩く", False, "??"),
+        ("歩く", False, "class 0"),
+        ("歩く 2", False, "?? 2"),
+        ("?", False, "?"),
         ("a\nb\tc", False, "a?b?c"),
         ("a\nb\tc", True, "a?b?c"),
         ("sit ~{}", False, "sit ~{}"),
@@ -195,6 +197,35 @@ def test_what_the_font_lacks_is_a_question_mark(
     monkeypatch.setattr(draw_module, "_KNOWS_UNICODE", knows_unicode)
     one, other = (draw(grey(), found(MIDDLE_BOX), [name]) for name in (text, shown))
     assert np.array_equal(one, other)
+
+
+@pytest.mark.skipif(not draw_module._KNOWS_UNICODE, reason="OpenCV 4 draws ASCII alone")
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["चलना", "हाथ हिलाना"], ["class 0", "class 1"]),  # no glyph of it is in OpenCV's font
+        (["🏃", "👋"], ["class 0", "class 1"]),
+        (["🏃 run", "走路"], ["? run", "走路"]),
+    ],
+)
+def test_names_that_the_font_lacks_stay_apart(names: list[str], shown: list[str]) -> None:
+    boxes = found(MIDDLE_BOX, (0.0, 100.0, 60.0, 200.0))
+    assert np.array_equal(draw(grey(), boxes, names), draw(grey(), boxes, shown))
+
+
+@pytest.mark.skipif(not draw_module._KNOWS_UNICODE, reason="OpenCV 4 draws ASCII alone")
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [("אבגד", "דגבא"), ("#3 אב גד 0.91", "#3 דג בא 0.91"), ("a אב", "a בא"), ("walk, run", "walk, run"), ("", "")],
+)
+def test_letters_from_right_to_left_are_drawn_so(text: str, drawn: str) -> None:
+    """OpenCV draws a text's first letter first, at the left."""
+    assert draw_module._drawable(text) == drawn
+
+
+def test_a_long_name_is_cut_off_and_not_condensed_until_it_is_grey() -> None:
+    boxes = found(MIDDLE_BOX)
+    assert np.array_equal(draw(grey(), boxes, ["w" * 300]), draw(grey(), boxes, ["w" * 37 + "..."]))
 
 
 def test_the_first_twenty_one_classes_differ_in_colour_and_colours_stay() -> None:

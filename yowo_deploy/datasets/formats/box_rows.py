@@ -5,10 +5,8 @@ Every format's reader makes `Rows`, one for each video; `annotations_of` makes t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +23,7 @@ from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats.row_tubes import UNKNOWN as UNKNOWN
 from yowo_deploy.datasets.formats.row_tubes import divided, people_by_overlap, taken_numbers
 from yowo_deploy.datasets.formats.sidecar import Remarks, with_remarks
-from yowo_deploy.datasets.formats.video_paths import paths_in, stored_name
+from yowo_deploy.datasets.formats.video_paths import folded, paths_in, stored_name
 from yowo_deploy.datasets.validation import MAX_FRAMES
 from yowo_deploy.errors import DatasetError, InputError
 from yowo_deploy.files import is_hidden, visible_files
@@ -56,6 +54,7 @@ class Options:
         fps: of videos whose files are not there.
         max_boxes: that one import may make; `replace(options)` counts anew.
         max_worked_out: of them, those that no line of a file lists: frames between keyframes, labels of stretches.
+        unreadable: what is wrong with videos that are there and cannot be read, found so far.
     """
 
     videos: tuple[Path, ...] = ()
@@ -64,6 +63,7 @@ class Options:
     fps: float | None = None
     max_boxes: int = MAX_BOXES
     max_worked_out: int = MAX_WORKED_OUT
+    unreadable: dict[Path, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _worked_out: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)
     _counted: Iterator[int] = field(default_factory=count, init=False, repr=False, compare=False)
     _rows: Iterator[int] = field(default_factory=count, init=False, repr=False, compare=False)
@@ -97,7 +97,7 @@ class Options:
             for file in dict.fromkeys(file.parent if is_picture(file) else file for file in footage):
                 # No file's name begins with a slash: the key of names that a web application changed.
                 names = {file.name, file.stem, f"/{stored_name(file.name)}"}
-                for name in names | {_folded(name) for name in names}:
+                for name in names | {folded(name) for name in names}:
                     found.setdefault(name, []).append(file)
         return self._listed[root]
 
@@ -128,7 +128,7 @@ class Footage:
 
     def _named(self, name: str) -> list[Path]:
         exact = [file for found in self._below for file in found.get(name, ())]
-        return exact or [file for found in self._below for file in found.get(_folded(name), ())]
+        return exact or [file for found in self._below for file in found.get(folded(name), ())]
 
     def find(self, reference: str) -> Path:
         """The file that annotations refer to: by its path, else by its name; where there is none, its path beside them.
@@ -162,14 +162,34 @@ class Footage:
         listed = [file for root in roots for files in self._options.footage_below(root).values() for file in files]
         return list({file.resolve(): file for file in listed}.values())
 
+    def only(self, what: str, name: str, size_wh: tuple[int, int], frames: int) -> tuple[Path | None, str]:
+        """The only footage there, for annotations that do not name theirs, unless it is another; and a note.
+
+        Args:
+            what: of the annotations, for the note.
+            name: that the footage could be given, to be found by.
+            size_wh, frames: its (width, height), and least length; 0 where unknown.
+        """
+        there, unnamed = self.everything(), f"{what} does not name its video"
+        remedy = f"give --videos a folder with only its video, or rename that to {name!r}"
+        if len(there) != 1:
+            return None, f"{unnamed}, and {len(there)} are there: {remedy}"
+        facts = self.facts(there[0])
+        if facts and ((all(size_wh) and facts.size_wh != size_wh) or 0 < facts.frames < frames):
+            other = f"{facts.size_wh[0]}x{facts.size_wh[1]}, {facts.frames} frames"
+            return None, f"{unnamed}, and the only one there, {there[0].name}, is another ({other}): {remedy}"
+        return there[0], f"{unnamed}: the only one there is used, {there[0].name}"
+
     def facts(self, path: Path) -> Facts | None:
         """Of a file, read once; None where it is not there or cannot be read."""
         if path not in self._facts:
             self._facts[path] = None
-            with contextlib.suppress(InputError):  # an empty file, too
+            try:
                 if os.path.exists(path):
                     with open_video(path, allow_damaged=True) as reader:
                         self._facts[path] = Facts(reader.fps, reader.size_wh, reader.frames_declared)
+            except InputError as error:  # an empty file, too
+                self._options.unreadable[path] = str(error)
         return self._facts[path]
 
     def rows(
@@ -337,6 +357,8 @@ def notes_of(found: Sequence[Rows]) -> list[str]:
         clauses = [f"{late} boxes lie behind the last frame: --start, --fps, or another video?"] * bool(late)
         if empty := sum(not (box[2] > box[0] and box[3] > box[1]) for box in rows.box):
             clauses.append(f"{empty} boxes end where they begin, or before: see `data check`")
+        if rows.box and tuple(rows.scale) == (1, 1) != rows.size_wh and max(map(max, rows.box)) <= 1:
+            clauses.append("no corner is above 1, as of fractions of the picture: taken as pixels")
         for clause in dict.fromkeys([*rows.guessed, *clauses]):
             guessed.setdefault(clause, []).append(rows.name)
     notes = [f"{clause} ({_first_of(names)})" for clause, names in guessed.items()]
@@ -370,11 +392,6 @@ def _several_labels(video: AnnotatedVideo) -> bool:
         return False
     rows = [np.column_stack([np.full(len(tube), tube.tracker_id), tube.frames]) for tube in video.tubes]
     return len(np.unique(np.concatenate(rows), axis=0)) < sum(map(len, rows))
-
-
-def _folded(name: str) -> str:
-    """A key that names have in common which differ by case or by Unicode form alone, as after a copy by a Mac."""
-    return f"\0{unicodedata.normalize('NFC', name).casefold()}"
 
 
 def recording_of(name: str) -> str:

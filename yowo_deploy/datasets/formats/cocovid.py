@@ -66,7 +66,9 @@ def read_cocovid(file: Path, content: dict[str, Any], options: Options) -> tuple
             if not isinstance(row["bbox"], list):  # a text of four digits is four numbers as well
                 raise ValueError("bbox is not a list of numbers")
             x, y, w, h = map(real, row["bbox"])
-            named = row.get("instance_id", row.get("track_id"))
+            of_others = row.get("attributes")  # where CVAT and Datumaro put it
+            of_others = of_others if isinstance(of_others, dict) else {}
+            named = row.get("instance_id", row.get("track_id", of_others.get("track_id")))
             person = UNKNOWN if named is None else whole(named)
         videos[video_id].add(_frame_id(image) + shifts[video_id], person, label, (x, y, x + w, y + h))
         scored[video_id] += "score" in row
@@ -94,7 +96,9 @@ def _refuse_twice(rows: Sequence[dict[str, Any]], field: str, where: str) -> Non
 
 def _ignored(row: dict[str, Any], names: dict[int, str]) -> str:
     """What an annotation that is no person is called; "" of others."""
-    field = next((name for name in ("iscrowd", "ignore") if row.get(name) not in (None, 0, "0", False)), None)
+    field = next(
+        (name for name in ("iscrowd", "ignore") if row.get(name) not in (None, 0, "0", False, "false", "False")), None
+    )
     if field is None and row.get("category_id") == -1 and -1 not in names:
         field = "category_id -1"
     return f"areas to ignore ({field})" if field else ""
@@ -175,7 +179,8 @@ def _of(table: dict[Any, Any], key: Any, where: str) -> Any:
     """
     if _key(key) not in table:
         known = ", ".join(str(each) for each in list(table)[:5])
-        raise DatasetError(f"{where} {key!r} is not there, expected one of {known}, ... ({len(table)})")
+        known = f"one of {known}{', ...' * (len(table) > 5)} ({len(table)})" if table else "none: that table is empty"
+        raise DatasetError(f"{where} {key!r} is not there, expected {known}")
     return table[_key(key)]
 
 

@@ -80,7 +80,7 @@ class _Task:
         job: its number, where it is one.
         bare: tracks without the attribute that is the action.
         attributes: that shapes have.
-        deleted: frames that the annotator deleted, where boxes would be.
+        absent: frames that tracks do not list, where boxes would be.
     """
 
     rows: Rows
@@ -92,7 +92,7 @@ class _Task:
     job: str = ""
     bare: list[str] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
-    deleted: set[int] = field(default_factory=set)
+    absent: set[int] = field(default_factory=set)
 
 
 def read_cvat(files: Sequence[Path], options: Options) -> tuple[list[str], list[Rows], list[str]]:
@@ -207,8 +207,8 @@ def _tasks(file: Path, options: Options) -> Iterator[_Task]:
         task.job = _text(element, "id") if element.tag == "job" else ""
         for track in own:
             _add(task, track, file, options.attribute)
-        if task.deleted:
-            rows.guessed.append(f"frames that no track lists were deleted in CVAT: {_spans(sorted(task.deleted))}")
+        if deleted := sorted(task.absent.difference(task.listed.frames or ())):
+            rows.guessed.append(f"frames that no track lists were deleted in CVAT: {_spans(deleted)}")
         if not single and offsets is None:
             rows.guessed.append("frames of a project's tasks start from 0 in each task")
         yield task
@@ -300,15 +300,8 @@ def _path(
     path = footage.find(source or name or what)
     if source or is_footage(path):
         return path, ""
-    there, unnamed = footage.everything(), f"{what} does not name its video"
-    remedy = f"give --videos a folder with only its video, or rename that to {name or what!r}"
-    if len(there) != 1:
-        return path, f"{unnamed}, and {len(there)} are there: {remedy}"
-    facts = footage.facts(there[0])
-    if facts and ((all(size_wh) and facts.size_wh != size_wh) or 0 < facts.frames < frames):
-        other = f"{facts.size_wh[0]}x{facts.size_wh[1]}, {facts.frames} frames"
-        return path, f"{unnamed}, and the only one there, {there[0].name}, is another ({other}): {remedy}"
-    return there[0], f"{unnamed}: the only one there is used, {there[0].name}"
+    only, note = footage.only(what, name or what, size_wh, frames)
+    return only or path, note
 
 
 def _tell_jobs_apart(tasks: Sequence[_Task]) -> None:
@@ -345,7 +338,11 @@ def _add(task: _Task, track: Any, file: Path, attribute: str | None) -> None:
     values, read, actions = dict.fromkeys(names, ""), None, [label] * bool(label)
     kinds = {name: _kind(task, label, name, keys) for name in names}
     own = [key._replace(frame=key.frame - task.offset) for key in keys]
-    for key in interpolated(own, task.listed, task.deleted.add, rows.options.count_worked_out):
+    listed = task.listed
+    if any(shape.get("keyframe") == "0" for shape in _shapes(track)):
+        # Of the track alone: CVAT leaves out the keyframe that ended a stretch where its frame was deleted.
+        listed = listed._replace(frames=frozenset(key.frame for key in own))
+    for key in interpolated(own, listed, task.absent.add, rows.options.count_worked_out):
         if attribute is not None and key.attributes is not read:  # of a keyframe, not of a frame worked out from it
             read = key.attributes
             values |= {name: read[name] for name in names if name in read}

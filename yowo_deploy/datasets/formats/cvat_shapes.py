@@ -31,28 +31,29 @@ class Listed(NamedTuple):
 
     Attributes:
         start, step: the first one and every which was annotated (CVAT's `frame_filter`).
-        frames: that tracks list, where the file lists every frame of a track (CVAT's does); None of keyframes alone.
-            A frame between two boxes that no track lists was deleted by the annotator then.
+        frames: that the track lists, or of keyframes alone any track, where the file lists every frame of a track
+            (CVAT's does); else None. A frame between two boxes that is not listed is no box then: it was deleted by
+            the annotator, or the keyframe that ended the stretch was.
     """
 
     start: int = 0
     step: int = 1
     frames: Collection[int] | None = None
 
-    def deleted(self, frame: int) -> list[int]:
-        """Of the annotated frames at and around a frame, those that were deleted."""
+    def absent(self, frame: int) -> list[int]:
+        """Of the annotated frames at and around a frame, those that are not listed."""
         before = frame - (frame - self.start) % self.step
         around = {before, before if before == frame else before + self.step}
         return [] if self.frames is None else [each for each in sorted(around) if each not in self.frames]
 
 
 def interpolated(
-    keys: Sequence[Key], listed: Listed, deleted: Callable[[int], None], count: Callable[[int], None]
+    keys: Sequence[Key], listed: Listed, absent: Callable[[int], None], count: Callable[[int], None]
 ) -> Iterator[Key]:
     """Every frame of a track in which it is to be seen, from its boxes in the order of frames.
 
     Args:
-        deleted: called with each deleted frame between two boxes.
+        absent: called with each frame between two boxes that is not listed.
         count: called with the number of frames between two boxes before any of them is made; may raise.
     """
     for key, after in zip_longest(keys, keys[1:]):
@@ -65,9 +66,9 @@ def interpolated(
         end = after.frame - (listed.step - 1 if after.outside else 0)  # the frames before were not annotated
         count(end - key.frame - 1)
         for frame in range(key.frame + 1, end):
-            if gone := listed.deleted(frame):
+            if gone := listed.absent(frame):
                 if frame in gone:
-                    deleted(frame)
+                    absent(frame)
                 continue
             share = (frame - key.frame) / (after.frame - key.frame)
             yield key._replace(frame=frame, corners=tuple((low + share * (high - low)).tolist()))

@@ -58,7 +58,11 @@ def read_labelstudio(
     videos = [_task(f"{file}: task {number}", task, footage, options) for number, task in enumerate(content)]
     classes = list(dict.fromkeys(label for rows in videos for label in rows.label))
     if not classes:
-        raise DatasetError(f"{file}: no task has a region of type videorectangle with a label")
+        kinds = sorted({kind for rows in videos for kind in +rows.left_out})
+        there = f"; there are {', '.join(kinds)}" if kinds else ""
+        if options.attribute is not None:
+            raise DatasetError(f"{file}: no region has choices of {options.attribute!r}, see --action-from{there}")
+        raise DatasetError(f"{file}: no task has a region of type videorectangle with a label{there}")
     return classes, videos, []
 
 

@@ -27,12 +27,15 @@ _COLUMNS = "frame,id,left,top,width,height,confidence[,class[,visibility]]"
 def read_mot(files: Sequence[Path], options: Options) -> tuple[list[str], list[Rows], list[str]]:
     """`frame,id,left,top,width,height,confidence,class,visibility`; frames and classes count from 1.
 
+    Without `seqinfo.ini` a sequence is called after its folder, a tracker's result (`NAME.txt`) after its file; where
+    no footage has that name, it is of the only footage there.
+
     Corners are taken as they are, from 0: so CVAT and everyone's readers have them, other than MOTChallenge's own page.
     Rows of confidence 0 are not judged there, and left out. Names of classes stand in `labels.txt`, beside `gt.txt` or
     above; without one, and without a column of classes, everybody is a "person". Comma or blank parts the columns.
 
     Args:
-        files: the `gt.txt` of each sequence.
+        files: the `gt.txt` of each sequence, or a tracker's results.
 
     Returns:
         Names of classes, videos, notes for the user.
@@ -139,13 +142,20 @@ def _rows(
     file: Path, lines: Sequence[tuple[int, int, int, list[float]]], labels: Sequence[str], options: Options
 ) -> Rows:
     folder, info = _folder(file), _sequence(file)
-    footage, name = Footage(folder, options), info.get("name") or folder.name
-    path = _path(footage, folder, info.get("imdir", "img1"), name)
+    is_result = file.stem.lower() not in ("gt", "det")  # of a tracker: a file a sequence, named after it
+    footage, name = Footage(folder, options), info.get("name") or (file.stem if is_result else folder.name)
+    path, note = _path(footage, folder, info.get("imdir", "img1"), name), ""
     try:
         size = int(info.get("imwidth", 0)), int(info.get("imheight", 0))
+        if not info and not is_footage(path):
+            only, note = footage.only(
+                f"{file.name} of {name!r}", name, size, 1 + max((row[0] for row in lines), default=-1)
+            )
+            path = only or path
         rows = footage.rows(name, path, size, int(info.get("seqlength", 0)), float(info.get("framerate", 0)))
     except ValueError as error:
         raise DatasetError(f"{folder / INFO}: {error}") from error
+    rows.guessed += [note] * bool(note)
     for frame, person, action, corners in lines:
         if action:
             rows.add(frame, person, labels[action - 1], corners)

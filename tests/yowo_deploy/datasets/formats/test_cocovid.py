@@ -16,6 +16,7 @@ import pytest
 from yowo_deploy.datasets.data_json import Annotations
 from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import import_annotations
+from yowo_deploy.errors import DatasetError
 
 
 def coco(first_id: int, first_picture: int | None, count: int = 4, videos: int = 1, **video: Any) -> dict[str, Any]:
@@ -146,3 +147,28 @@ def test_pictures_of_a_sequence_are_found_below_its_folder(tmp_path: Path, write
     write_pictures(tmp_path / "v1" / "img1", range(1, 13), "{:06d}.jpg")
     [video] = read(tmp_path, coco(1, 1))[0].videos
     assert (video.path, video.size_wh) == (tmp_path / "v1" / "img1", (64, 48))
+
+
+def test_a_person_may_be_named_among_the_attributes(tmp_path: Path) -> None:
+    """As CVAT and Datumaro write it; two people who stand in one place would be one by overlap."""
+    content = coco(0, None)
+    others = [row | {"id": 9 + row["id"]} for row in content["annotations"]]
+    content["annotations"] += others
+    for row, person in zip(content["annotations"], [3] * 4 + [5] * 4, strict=True):
+        del row["track_id"]
+        row["attributes"] = {"occluded": False, "track_id": person}
+    found, notes = read(tmp_path, content)
+    assert [tube.tracker_id for tube in found.videos[0].tubes] == [3, 5] and not notes
+
+
+def test_an_empty_table_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="video_id 1 is not there, expected none: that table is empty"):
+        read(tmp_path, coco(0, None) | {"videos": []})
+
+
+@pytest.mark.parametrize("word", [False, 0, "0", "false", "False", None])
+def test_what_is_not_to_be_ignored_is_somebody(word: Any, tmp_path: Path) -> None:
+    content = coco(0, None)
+    for row in content["annotations"]:
+        row["iscrowd"] = word
+    assert frames(read(tmp_path, content)[0]) == [[0, 1, 2, 3]]

@@ -199,6 +199,12 @@ def test_attributes_of_a_skeletons_points_are_not_its_own(tmp_path: Path) -> Non
             "",
         ),
         ([listed((0, 2), (4, 6), (9, 9))], [0, 1, 2, 4, 5, 6, 9], "3, 7 to 8"),
+        # The first person left in a deleted frame and came back in 15; the second was there all the time.
+        (
+            [listed((0, 7), (15, 19)), listed((0, 7), (12, 19))],
+            [*range(8), *range(15, 20), *range(8), *range(12, 20)],
+            "8 to 11",
+        ),
     ],
 )
 def test_frames_that_no_track_lists_were_deleted(

@@ -11,6 +11,7 @@ import pytest
 
 from yowo_deploy.datasets.formats.box_rows import Options
 from yowo_deploy.datasets.importer import import_annotations, recognise
+from yowo_deploy.errors import DatasetError
 
 Write = Callable[..., None]
 
@@ -71,6 +72,23 @@ def test_the_newest_annotation_of_a_label_studio_task_is_that_changed_last(
     assert found.classes == (f"label {taken}",)
 
 
+def test_regions_without_the_label_that_was_asked_for_say_what_there_is(tmp_path: Path) -> None:
+    for options, said in (
+        (
+            {"action_from": "attribute:act"},
+            r"no region has choices of 'act', see --action-from; there are .*type choices",
+        ),
+        ({}, "no task has a region of type videorectangle with a label; there are .*regions without a label"),
+    ):
+        content = studio()
+        content[0]["annotations"][0]["result"] = [
+            {"type": "videorectangle", "id": "a", "value": {"labels": [], "sequence": []}},
+            {"type": "choices", "id": "a", "from_name": "action", "value": {"choices": ["walk"]}},
+        ]
+        with pytest.raises(DatasetError, match=said):
+            noted(tmp_path, "labelstudio", content, **options)
+
+
 def test_the_address_of_a_label_studio_task_is_the_text_that_is_a_videos(tmp_path: Path) -> None:
     """`data` holds whatever the user imported; the labelling interface alone says which is the video."""
     [task] = studio()
@@ -122,6 +140,22 @@ def test_boxes_behind_the_end_of_their_video(tmp_path: Path, write_video: Write)
     [_, note] = noted(tmp_path, "ava", rows, "a.csv")
     assert note == "2 boxes lie behind the last frame: --start, --fps, or another video? (a)"
     assert not any("behind" in note for note in noted(tmp_path, "ava", rows, "a.csv", start_s=900.0))
+
+
+def test_corners_that_are_fractions_of_the_picture(tmp_path: Path) -> None:
+    rows = "1,1,0.1,0.2,0.3,0.4,1,1,1\n2,1,0.1,0.2,{},0.4,1,1,1\n"
+    told = "no corner is above 1, as of fractions of the picture: taken as pixels"
+    for width, expected in (("0.3", True), ("9", False)):
+        notes = noted(tmp_path, "mot", rows.format(width), "gt.txt")
+        assert any(told in note for note in notes) is expected
+
+
+def test_a_video_that_is_there_and_cannot_be_read(tmp_path: Path) -> None:
+    rows = "a,0,0,0,1,1,1,0\n"
+    assert not any("cannot be read" in note for note in noted(tmp_path, "ava", rows, "a.csv", fps=1.0))
+    (tmp_path / "a.mp4").write_text("<!DOCTYPE html>")
+    told = [note for note in noted(tmp_path, "ava", rows, "a.csv", fps=1.0) if "cannot be read" in note]
+    assert len(told) == 1 and "a.mp4 is a web page, expected a video file" in told[0]
 
 
 def test_the_rate_of_a_folder_of_pictures(tmp_path: Path, write_pictures: Write) -> None:

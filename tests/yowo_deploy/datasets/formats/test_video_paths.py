@@ -57,6 +57,21 @@ def test_secrets_of_addresses_are_neither_stored_nor_shown(address: str, tmp_pat
     assert "user:secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("gs://bucket/cam#1/what?/yard.mp4", "cam#1/what?/yard.mp4"),
+        ("s3://bucket/yard.mp4?versionId=1", "yard.mp4"),
+        ("https://host/get?file=videos%2Fyard.mp4&token=secret", "videos/yard.mp4"),
+        ("https://host/yard.mp4?poster=a.mp4", "yard.mp4"),
+        ("https://host/get?token=secret", "get"),
+    ],
+)
+def test_keys_of_buckets_and_queries_may_name_the_video(reference: str, expected: str) -> None:
+    assert paths_in(reference)[0] == expected
+    assert not any("secret" in path for path in paths_in(reference))
+
+
 def test_uploads_are_found_under_the_name_that_they_had(tmp_path: Path) -> None:
     """Django's `get_valid_filename`: blanks become underscores, and all but letters, digits, `-_.` goes."""
     assert stored_name("yard cam (1), left.mp4") == "yard_cam_1_left.mp4"
