@@ -70,7 +70,7 @@ class _Settings:
     peak: bool
 
 
-@checked_keywords_with(open_model)
+@checked_keywords_with(open_model, "streaming")  # `clips` says it
 def bench(
     models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     versus: str | os.PathLike[str] | None = None,
@@ -122,7 +122,7 @@ def bench(
     paths = [os.fspath(path) for path in (*given, *([versus] if versus else []))]
     asked, reporter = _Settings(seconds, warmup, batch, video, fps, stages, peak), reporter or Reporter()
     options = {"backend": None, "device": None, "precision": None, "threads": None, "clip": None} | options
-    options.setdefault("streaming", DetectorOptions().streams(clips or batch > 1))
+    options["streaming"] = DetectorOptions().streams(clips or batch > 1)
     other = {
         "backend": versus_backend or options["backend"],
         "precision": versus_precision or options["precision"],
