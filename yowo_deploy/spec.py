@@ -18,6 +18,7 @@ from yowo_deploy.json_text import unique_names
 FORMAT_VERSION = 4
 MAX_CLIP = 1 << 28  # numbers in the frames that clips share: 1 GiB of float32
 MAX_LABELS, MAX_TEXT, MAX_ANCHORS, MAX_ANCHOR, MAX_BRANCHES = 100_000, 1_000, 1_000, 1 << 15, 8
+MAX_SCALE = 1 << 15  # of mean and std: planes stay finite, and in steps that float32 tells apart
 MAX_JSON = 16 << 20  # characters of the JSON: its values take up to fifty times as much
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 
@@ -151,8 +152,9 @@ class ModelSpec:
         )
         numbers = 3 * self.clip_length * self.frame_stride * math.prod(self.input_size)  # what a ring of clips holds
         _require(numbers <= MAX_CLIP, "clip_length x frame_stride x input_size", numbers, f"at most {MAX_CLIP} numbers")
-        _require(all(math.isfinite(v) for v in self.mean), "mean", self.mean, "finite numbers")
-        _require(all(math.isfinite(v) and v > 0 for v in self.std), "std", self.std, "positive numbers")
+        low, high = 1 / MAX_SCALE, MAX_SCALE
+        _require(all(-high <= v <= high for v in self.mean), "mean", self.mean, f"-{high} to {high}")
+        _require(all(low <= v <= high for v in self.std), "std", self.std, f"1 / {high} to {high}")
         _require(
             0 <= self.softmax_classes <= len(self.labels),
             "softmax_classes",

@@ -111,6 +111,7 @@ def build_plan(
     file = read_onnx_file(source)
     spec = file.spec
     refuse_zero_points(file)
+    refuse_bf16_attention(file, options.flavour)
     trt, gpu = check_library(options.flavour)
     logger, errors = listen(trt)
     builder = trt.Builder(logger)
@@ -158,6 +159,16 @@ def refuse_zero_points(file: OnnxFile) -> None:
         raise InputError(
             f"{file.path} is INT8 for another backend, with zero points that TensorRT does not take: "
             f"export it from its float32 model with --int8 --target tensorrt"
+        )
+
+
+def refuse_bf16_attention(file: OnnxFile, flavour: Flavour) -> None:
+    """Raise an InputError for a bf16 file with attention as one node, which TensorRT-RTX 1.7 fails to compile."""
+    one_node = any(node.operator == "Attention" for node in file.graph.nodes)
+    if flavour == "tensorrt-rtx" and file.spec.precision == "bf16" and one_node:
+        raise InputError(
+            f"{file.path} is in bf16 with its attention as one node, which TensorRT-RTX cannot build: give `build` its "
+            "float32 model and --bf16, or the file that `export` writes of that with --bf16 --target tensorrt"
         )
 
 

@@ -14,7 +14,7 @@ RUNTIME_ROOT = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem !=
 # archives and streaming forms came in. A feature makes room for itself, or raises its room's budget in its commit.
 BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     "runtime": (
-        15_190,
+        15_192,
         (
             *(f"yowo_deploy/{name}.py" for name in RUNTIME_ROOT),
             "yowo_deploy/preprocess",
@@ -28,7 +28,7 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "datasets": (5_728, ("yowo_deploy/datasets",)),
     "measurement": (
-        2_673,
+        2_684,
         (
             "yowo_deploy/evaluation.py",
             "yowo_deploy/metrics",
@@ -36,11 +36,11 @@ BUDGETS: dict[str, tuple[int, tuple[str, ...]]] = {
             "yowo_deploy/diagnostics",
         ),
     ),
-    "command line and detection": (4_220, ("yowo_deploy/cli", "yowo_deploy/detection")),
-    "serving": (2_513, ("yowo_deploy/serving",)),
+    "command line and detection": (4_221, ("yowo_deploy/cli", "yowo_deploy/detection")),
+    "serving": (2_518, ("yowo_deploy/serving",)),
     "archive": (1_783, ("yowo_deploy/archive",)),
-    "export": (5_635, ("export",)),
-    "training": (5_792, ("training",)),
+    "export": (5_659, ("export",)),
+    "training": (5_801, ("training",)),
 }
 
 

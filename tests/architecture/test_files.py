@@ -154,11 +154,11 @@ def test_every_header_is_short_and_says_what_it_knows(project_root: Path) -> Non
 
 
 def test_the_runtime_in_cpp_keeps_its_budget(project_root: Path) -> None:
-    """4,313 lines without blanks and comments; raising it is a decision, and said in the commit."""
+    """4,320 lines without blanks and comments; raising it is a decision, and said in the commit."""
     package = project_root / "yowo_deploy"
     sources = [*(package / "include").rglob("*.h*"), *(package / "cmake").glob("*.cpp")]
     texts = (re.sub(r"/\*.*?\*/|//[^\n]*", "", file.read_text(encoding="utf-8"), flags=re.DOTALL) for file in sources)
-    assert sum(bool(line.strip()) for text in texts for line in text.splitlines()) <= 4313
+    assert sum(bool(line.strip()) for text in texts for line in text.splitlines()) <= 4320
 
 
 def test_the_product_has_no_private_words(project_root: Path) -> None:

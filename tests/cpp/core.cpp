@@ -428,6 +428,22 @@ YOWO_TEST(a_message_is_one_line_that_commands_no_terminal) {
   }
 }
 
+YOWO_TEST(a_file_for_several_clips_a_call_is_not_to_be_exported_again_as_it_was) {
+  const yowo::ModelSpec spec = small_spec();
+  const yowo::detail::Shape clips{-1, 3, spec.clip_length, spec.input_size[1], spec.input_size[0]};
+  const yowo::detail::Shape raw{-1, spec.output_channels(), spec.rows(), spec.columns()};
+  const auto checked = [&](std::int64_t batch, std::int64_t length) {
+    yowo::detail::Named inputs{{"clips", clips}}, outputs{{"raw", raw}};
+    inputs[0].second[0] = outputs[0].second[0] = batch, inputs[0].second[2] = length;
+    yowo::detail::check_shapes(inputs, outputs, spec, "m.onnx");
+  };
+  checked(-1, spec.clip_length), checked(1, spec.clip_length);
+  check::throws<yowo::ModelFileError>([&] { checked(4, spec.clip_length); },
+                                      "m.onnx takes at least 4 clips a call, and a video gives one at a time: export",
+                                      "calls of four");
+  check::throws<yowo::ModelFileError>([&] { checked(1, spec.clip_length + 1); }, "export it again", "another length");
+}
+
 YOWO_TEST(wrong_frames_and_answers_are_errors_that_say_what_to_do) {
   auto made = std::make_unique<Answers>();
   Answers& backend = *made;

@@ -39,6 +39,8 @@ def spec_texts() -> Iterator[str]:
         {"input_size": [8192, 8192]}, {"input_size": [8196, 4]}, {"input_size": [8, 6]}, {"stride": 2**40},
         {"softmax_classes": 1}, {"softmax_classes": 2}, {"event_off": 0.6}, {"event_on": 1.0000001},
         {"format_version": 0}, {"format_version": 2.0}, {"format_version": 3}, {"std": [1e-320, 1, 1]}, {"other": 1},
+        {"std": [2**-15, 1, 2**15]}, {"std": [3e-5, 1, 1]}, {"std": [1, 1, 1e300]}, {"mean": [-(2**15), 2**15, 0]},
+        {"mean": [0, -32769, 0]},
     ]  # fmt: skip
     for change in changes:
         yield json.dumps(good | change)

@@ -65,6 +65,7 @@ CORE = (
     "nothing_is_allocated_once_the_stream_runs",
     "a_frame_without_memory_for_it_changes_nothing",
     "a_message_is_one_line_that_commands_no_terminal",
+    "a_file_for_several_clips_a_call_is_not_to_be_exported_again_as_it_was",
     "wrong_frames_and_answers_are_errors_that_say_what_to_do",
     "people_are_followed_until_the_size_of_frames_changes",
     "versions_of_libraries_follow_from_their_numbers",

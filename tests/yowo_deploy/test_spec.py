@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yowo_deploy.errors import SpecError
-from yowo_deploy.spec import FORMAT_VERSION, MAX_ANCHOR, ModelSpec
+from yowo_deploy.spec import FORMAT_VERSION, MAX_ANCHOR, MAX_SCALE, ModelSpec
 
 # JSON text is UTF-8, in which surrogates do not exist.
 NAMES = st.text(min_size=1, max_size=8).filter(str.isprintable)
-POSITIVE = st.floats(0, 100, exclude_min=True)
 SHARES = st.floats(0, 1)
 SIDES = st.floats(1 / MAX_ANCHOR, MAX_ANCHOR)
+SCALES = st.floats(1 / MAX_SCALE, MAX_SCALE)
 FED = st.tuples(st.sampled_from(["colour", "flow"]), st.sampled_from(["key frame", "clip"]))
 HINTS = typing.get_type_hints(ModelSpec)
 SMALLEST = {"labels": ["walk"], "anchors": [[1, 2]]}
@@ -40,8 +40,8 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         "frame_stride": draw(st.integers(1, 4)),
         "input_size": tuple(stride * draw(st.integers(1, 512 // stride)) for _ in range(2)),
         "stride": stride,
-        "mean": tuple(draw(st.floats(-10, 10)) for _ in range(3)),
-        "std": tuple(draw(POSITIVE) for _ in range(3)),
+        "mean": tuple(draw(st.floats(-MAX_SCALE, MAX_SCALE)) for _ in range(3)),
+        "std": tuple(draw(SCALES) for _ in range(3)),
         "softmax_classes": draw(st.integers(1, len(labels))),
         "weights_sha256": draw(NAMES),
         "name": draw(NAMES),
@@ -151,8 +151,11 @@ def test_a_text_that_is_no_spec_is_a_spec_error(text: str) -> None:
         ({"input_size": [8224, 224]}, "input_size is .*up to 8192"),
         ({"input_size": [0, 224]}, "input_size is .*expected multiples of 32"),
         ({"input_size": [224]}, "input_size is .*expected 2 values"),
-        ({"mean": [0, 0, float("inf")]}, "mean is .*expected finite"),
-        ({"std": [1, 1, 0]}, "std is .*expected positive"),
+        ({"mean": [0, 0, float("inf")]}, "mean is .*expected -32768 to 32768"),
+        ({"mean": [-32769, 0, 0]}, "mean is .*expected -32768 to 32768"),
+        ({"mean": [float("nan"), 0, 0]}, "mean is .*expected -32768 to 32768"),
+        ({"std": [1, 1, 0]}, "std is .*expected 1 / 32768 to 32768"),
+        ({"std": [1, 1, 1e-300]}, "std is .*expected 1 / 32768 to 32768"),
         ({"softmax_classes": 2}, "softmax_classes is 2, expected 0 to 1"),
         ({"nms_threshold": 1.01}, "nms_threshold is 1.01, expected 0 to 1"),
         ({"confidence_threshold": -0.1}, "confidence_threshold is -0.1, expected 0 to 1"),

@@ -26,7 +26,7 @@ from yowo_deploy.backends.trt import listen
 from yowo_deploy.errors import InputError, MissingExtraError, ModelFileError, OutputError, SpecError, YowoError
 from yowo_deploy.files import sha256_of
 from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import read_onnx_file
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
 from yowo_deploy.model_files.plan_record import (
     FLAVOURS,
     MARK,
@@ -380,6 +380,17 @@ def test_a_file_that_is_none_of_ours_is_refused(
     with pytest.raises(error, match=expected) as refused:
         build_plan(tmp_path / "a.onnx", tmp_path / "a.plan", RTX)
     assert "\n" not in str(refused.value) and not (tmp_path / "a.plan").exists()
+
+
+def test_bfloat16_attention_as_one_node_is_refused_with_what_builds(single: Path, tmp_path: Path) -> None:
+    """As `export --bf16` writes it; with an internal error TensorRT-RTX ends after the whole build."""
+    for name, is_fused in (("fused", True), ("plain", False)):
+        clips = made_up_clips(read_spec(single), 1)
+        lower_model(single, tmp_path / f"{name}.onnx", clips, Wish("bf16", "tensorrt", fused=is_fused), judged=1)
+    with pytest.raises(InputError, match="--bf16 --target tensorrt"):
+        build_plan(tmp_path / "fused.onnx", tmp_path / "fused.plan", RTX)
+    build_plan(tmp_path / "plain.onnx", tmp_path / "plain.plan", RTX)
+    assert read_plan(tmp_path / "plain.plan").spec.precision == "bf16"
 
 
 def test_what_the_builder_refuses_is_said_with_its_reason(

@@ -53,8 +53,17 @@ def test_a_bank_holds_what_the_3d_branch_sees_in_clips_of_eight_frames(checkpoin
     np.testing.assert_allclose(bank.features[2], expected, atol=1e-5)
 
 
-def test_in_a_video_of_one_clip_long_and_short_term_are_the_same(checkpoint: Checkpoint) -> None:
-    video = frames(8)
+NETWORKS = {
+    "both branches": YowoConfig("tiny2d", "tiny3d", SPEC.output_channels, 16),
+    "without the 2-D one": YowoConfig(None, "tiny3d", SPEC.output_channels, fusion="concat"),
+    "with the third one": YowoConfig("tiny2d", "tiny3d", SPEC.output_channels, 16, backbone_extra="tiny3d"),
+    "frames shrunk": YowoConfig("tiny2d", "tiny3d_s16", SPEC.output_channels, 16, shrink_3d=2),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_in_a_video_of_one_clip_long_and_short_term_are_the_same(name: str) -> None:
+    checkpoint, video = Checkpoint(Yowo(NETWORKS[name]).eval(), SPEC), frames(8)
     clip = np.stack([preprocess(frame, SPEC) for frame in video], axis=1)[None]
     look = long_term(checkpoint, make_bank(checkpoint, video))
     with torch.no_grad():

@@ -104,7 +104,7 @@ def make_bank(checkpoint: Checkpoint, frames: Iterable[Frame]) -> FeatureBank:
     clips, seen = _clips(checkpoint, frames, small), []
     with torch.inference_mode():
         while batch := list(islice(clips, BATCH)):
-            seen.append(checkpoint.model.features(torch.from_numpy(np.stack(batch)), rest_2d=True)[0].numpy())
+            seen.append(checkpoint.model.features(torch.from_numpy(np.stack(batch)), "backbone_2d")[0].numpy())
     if not seen:
         raise InputError("the video holds no frame, so it has no feature bank")
     return FeatureBank(np.concatenate(seen), np.stack(small), checkpoint.spec.weights_sha256)
@@ -122,8 +122,8 @@ def long_term(checkpoint: Checkpoint, bank: FeatureBank) -> Callable[[Float, int
         bank.refuse_another_video(clip, key, checkpoint.spec.std)
         around = torch.from_numpy(bank.around(key))[None]
         with torch.inference_mode():
-            of_2d = [] if model.backbone_2d is None else [model.backbone_2d(torch.from_numpy(clip[:, :, -1]))]
-            return np.asarray(model.fused([around, *of_2d]).numpy(), np.float32)
+            others = model.features(torch.from_numpy(clip), "backbone_3d")
+            return np.asarray(model.fused([around, *others]).numpy(), np.float32)
 
     return look
 

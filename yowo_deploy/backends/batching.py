@@ -45,7 +45,7 @@ class SharedBackend(Engine):
         if least > 1:
             raise ModelFileError(
                 f"the model takes at least {least} clips a call, and a stream may bring only one: "
-                "export it without --batch, or with --batch 1"
+                "export or build it without --batch, or with --batch 1"
             )
         if max_batch is not None and (max_batch < 1 or (most is not None and max_batch > most)):
             limit = "any number" if most is None else f"{most}, or for more a file without --batch"

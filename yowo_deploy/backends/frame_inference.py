@@ -34,7 +34,7 @@ class FrameInference:
         if self._stream is None and backend.batch[0] > 1:
             raise InputError(
                 f"the model takes at least {backend.batch[0]} clips a call, and a video gives one at a time: "
-                "export it without --batch, or with --batch 1"
+                "export or build it without --batch, or with --batch 1"
             )
         # `map_ahead` asks for one clip more than it has calls at work.
         held = self.parallel + 1 if self.parallel > 1 else 1

@@ -19,7 +19,7 @@ FORMAT = 2
 MAX_RECORD = 64 << 20  # bytes: a million calls
 _LONGEST_S = 1e9  # of a call
 _SAME_MACHINE = ("cpu", "cores", "gpus")
-_SAME_MODEL = ("backend", "precision", "batch", "clip_length")
+_SAME_MODEL = ("backend", "precision", "batch", "clip_length", "streaming")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise InputError(f"{file} is of format {record['format']}, newer than {FORMAT}: upgrade yowo-deploy")
         if record["format"] == 1:
             record["models"] = [{"backend": each.get("engine"), **each} for each in record["models"]]
+        # Before records had it, the forms for frames that files of clips contain were not measured.
+        record["models"] = [{"streaming": False, **each} for each in record["models"]]
         _refuse_odd(record)
         return dict(record)
 

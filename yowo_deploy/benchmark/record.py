@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from yowo_deploy.backends.base import Backend
+from yowo_deploy.backends.base import Backend, Streaming
 from yowo_deploy.backends.loader import open_model
 from yowo_deploy.benchmark.compare import FORMAT
 from yowo_deploy.benchmark.peak_model import MACS, write_gemm
@@ -25,13 +25,14 @@ from yowo_deploy.benchmark.timing import (
     model_call,
     ratio_interval,
 )
+from yowo_deploy.detector import DetectorOptions, refuse_clips
 from yowo_deploy.diagnostics.nvidia_smi import gpu_memory_bytes
 from yowo_deploy.diagnostics.system_info import describe_machine, peak_memory_bytes
 from yowo_deploy.errors import InputError, ModelFileError
 from yowo_deploy.files import sha256_of, work_folder
 from yowo_deploy.keywords import checked_keywords_with
 from yowo_deploy.model_files.default import model_path
-from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec, recorded_cost
+from yowo_deploy.model_files.onnx_reader import read_onnx_file, recorded_cost
 from yowo_deploy.model_files.plan_record import is_plan, read_plan
 from yowo_deploy.reporter import Reporter
 from yowo_deploy.spec import Precision
@@ -69,7 +70,7 @@ class _Settings:
     peak: bool
 
 
-@checked_keywords_with(open_model)
+@checked_keywords_with(open_model, "streaming")  # `clips` says it
 def bench(
     models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     versus: str | os.PathLike[str] | None = None,
@@ -83,6 +84,7 @@ def bench(
     fps: float | None = None,
     stages: bool = True,
     peak: bool = True,
+    clips: bool = False,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -96,11 +98,12 @@ def bench(
         versus_backend, versus_precision: of that file; by default those of the model.
         seconds: to measure for, without warm-up; stages and peak take about as long again.
         warmup: calls of each model that do not count.
-        batch: clips per call.
+        batch: clips per call; of several, whole clips are measured.
         video: frames for the stages and for `fps`; synthetic ones by default.
         fps: also offer frames at this fixed rate and measure how late the answers are (open loop).
         stages: measure what surrounds the model: decoding, preprocessing, copies, NMS, linking.
         peak: measure a matrix product on the same backend, to compare the arithmetic rate with.
+        clips: measure whole clips of a file that contains a streaming form, not that form, which `detect` runs.
         reporter: receives messages and progress; by default they are logged.
         options: of `open_model`: backend, device, precision, threads, clip, cache, trust.
 
@@ -108,7 +111,8 @@ def bench(
         The record: plain values, ready for JSON and for `compare_records`.
 
     Raises:
-        InputError: nothing to measure, or several models beside `versus`; or the video cannot be read.
+        InputError: nothing to measure, or several models beside `versus`; or the video cannot be read; or `clips` of
+            streaming files alone.
         YowoError: a model cannot be opened.
     """
     given = [models] if isinstance(models, (str, os.PathLike)) else list(models)
@@ -118,6 +122,7 @@ def bench(
     paths = [os.fspath(path) for path in (*given, *([versus] if versus else []))]
     asked, reporter = _Settings(seconds, warmup, batch, video, fps, stages, peak), reporter or Reporter()
     options = {"backend": None, "device": None, "precision": None, "threads": None, "clip": None} | options
+    options["streaming"] = DetectorOptions().streams(clips or batch > 1)
     other = {
         "backend": versus_backend or options["backend"],
         "precision": versus_precision or options["precision"],
@@ -129,6 +134,7 @@ def bench(
         folder = stack.enter_context(work_folder())
         frames = _video(asked, folder)
         opened = [stack.enter_context(open_model(path, **each)) for path, each in zip(paths, chosen, strict=True)]
+        refuse_clips(opened[0], clips and all(model.spec.streaming for model in opened))
         update = stack.enter_context(reporter.progress("measuring", 1.0))
         timings = bench_models(opened, seconds, warmup, batch, update)
         memory, on_gpu = peak_memory_bytes(), gpu_memory_bytes()
@@ -180,8 +186,11 @@ def _frames(model: Backend, video: Path, asked: _Settings, reporter: Reporter) -
 
 def _model_facts(path: str, options: dict[str, Any], model: Backend, timing: Timing) -> dict[str, Any]:
     precision = options["precision"] or model.spec.precision
+    by_frame = isinstance(model, Streaming) and timing.batch == 1  # as `model_call` uses it
+    name = f"{Path(path).name}, {model.name}" + (f" {options['precision']}" if options["precision"] else "")
     return {
-        "name": f"{Path(path).name}, {model.name}" + (f" {options['precision']}" if options["precision"] else ""),
+        "name": name + ", frame by frame" * by_frame,
+        "streaming": by_frame,
         "sha256": sha256_of(model_path(path)),
         "backend": model.name,
         "precision": precision,
@@ -240,7 +249,7 @@ def _macs(path: Path, model: Backend) -> int | None:
         return model.macs
     if is_plan(path):
         return read_plan(path).macs or None
-    if read_spec(path).streaming:
+    if model.spec.streaming:
         return None
     return recorded_cost(read_onnx_file(path).metadata).get("total", {}).get("macs")
 

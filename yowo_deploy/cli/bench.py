@@ -59,6 +59,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option("--fps", type=Number(0.001, 1000), help="Also offer frames at this fixed rate, as cameras do.")
 @click.option("--stages/--no-stages", default=True, help="Measure decoding, preprocessing, copies, NMS and linking.")
 @click.option("--peak/--no-peak", default=True, help="Compare with a matrix product on the same backend.")
+@click.option("--clips", is_flag=True, help="Measure whole clips even if the file has a streaming form.")
 @click.option("--plot", type=click.Path(), help="Picture of the latencies, .png.")
 @model_options
 @json_option

@@ -48,7 +48,7 @@ def write_triton(model: str | os.PathLike[str], output: str | os.PathLike[str], 
         OutputError: the folder is there already, or cannot be written.
     """
     file, spec, plan = _model(model)
-    fixed = None if plan or spec.streaming else _fixed_batch(file)
+    fixed = None if spec.streaming else _fixed_batch(file, plan)
     folder = _new_folder(output)
     stream = _Described(STREAM, STREAM_INPUTS, STREAM_OUTPUTS)
     _add(folder, stream, file, file.name if plan else "yowo.onnx", spec, "python", python_path)
@@ -115,15 +115,20 @@ def _model(model: str | os.PathLike[str]) -> tuple[Path, ModelSpec, bool]:
     return file, read_plan(file).spec if plan else read_spec(file), plan
 
 
-def _fixed_batch(file: Path) -> int | None:
-    """Clips per call where an ONNX file fixes them; Triton compares the configuration with the graph."""
-    found = read_onnx_file(file)
-    if (found.batch or 1) > 1 and streaming_form(found) is None:
+def _fixed_batch(file: Path, plan: bool) -> int | None:
+    """Clips per call where the file fixes them; Triton compares the configuration with graph and plan."""
+    if plan:
+        least, _, most = read_plan(file).batch
+        form = None
+    else:
+        found = read_onnx_file(file)
+        least, most, form = found.batch or 1, found.batch or 0, streaming_form(found)
+    if least > 1 and form is None:
         raise InputError(
-            f"{file} takes {found.batch} clips a call, and {STREAM} has one at a time: export it without --batch, or "
-            "with --batch 1"
+            f"{file} takes at least {least} clips a call, and {STREAM} has one at a time: export or build it without "
+            "--batch, or with --batch 1"
         )
-    return found.batch
+    return least if least == most else None
 
 
 def _new_folder(output: str | os.PathLike[str]) -> Path:

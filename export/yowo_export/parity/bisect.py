@@ -27,6 +27,10 @@ _AT_ONCE = 1 << 20  # numbers of a layer that are compared at once, in float64
 # a softmax over Gram sums.
 GROWTH = 10.0
 
+_NONE = (
+    "{} and {} have no layer in common, so --bisect cannot compare them: were they made from one network, and a plan "
+    "with --show-layers?"
+)
 
 Odd = Literal["", "reference", "candidate", "both"]
 
@@ -130,7 +134,7 @@ def bisect(
                 found.append(LayerError(layer.name, error, fed, max(own, GROWTH * fed), odd))
                 reached[layer.name] = error
     if not found:
-        raise InputError(f"{reference} and {candidate} have no layer in common: were they made from one network?")
+        raise InputError(_NONE.format(reference, candidate))
     return Bisection(tuple(found), len(pairs) - len(found))
 
 
@@ -163,7 +167,8 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Laye
     two models; "" where it has none.
 
     Raises:
-        InputError: neither of the two has a graph, one is a plan and the other has none, or one is a streaming file.
+        InputError: neither of the two has a graph, one is a plan and the other has none, one is a streaming file, or
+            no layer of one has the name of one of the other.
     """
     graphs = [file for file in (candidate, reference) if not is_checkpoint(file) and not is_plan(file)]
     if not graphs:
@@ -176,7 +181,10 @@ def paired_layers(reference: Path, candidate: Path) -> list[tuple[str, str, Laye
             raise InputError(f"{file} is a streaming file, which --bisect cannot compare: use the file of clips")
     layers = layers_of(graphs[0])
     first, second = (_names(file, layers) for file in (reference, candidate))
-    return [(first.get(layer.name, ""), second.get(layer.name, ""), layer) for layer in layers]
+    pairs = [(first.get(layer.name, ""), second.get(layer.name, ""), layer) for layer in layers]
+    if not any(one and other for one, other, _ in pairs):
+        raise InputError(_NONE.format(reference, candidate))
+    return pairs
 
 
 def _names(file: Path, layers: Sequence[Layer]) -> dict[str, str]:

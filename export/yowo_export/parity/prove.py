@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from yowo_deploy.preprocess.golden_frame import GOLDEN_KEY, check_golden
 from yowo_deploy.spec import ModelSpec, Precision
 from yowo_export.graph.decoded_outputs import DECODED, decoded_difference, has_decoded_outputs
 from yowo_export.graph.decoded_outputs import LIMIT as DECODED_LIMIT
-from yowo_export.parity.bisect import MEMORY, Bisection, bisect
+from yowo_export.parity.bisect import MEMORY, Bisection, bisect, paired_layers
 from yowo_export.parity.compare import (
     FEED,
     LIMITS,
@@ -144,10 +144,12 @@ def prove(
         on_step: called with a line at each step.
 
     Raises:
-        InputError: they are for different tasks, or there is nothing to compare on.
+        InputError: they are for different tasks, there is nothing to compare on, or no layers to `bisect`.
         YowoError: a file cannot be opened.
     """
     files = existing_file(model_path(reference), "model"), existing_file(model_path(candidate), "model")
+    if wanted.bisect:
+        paired_layers(*files)
     wrongly_fed = _wrong_preprocessing(files, on_step)
     with ExitStack() as stack:
         try:
@@ -187,6 +189,8 @@ def prove(
     try:
         found = bisect(*files, clip, limits.layer, options, wanted.memory, other)
     except (EngineError, InputError) as error:  # the results so far are not lost
+        if isinstance(error, InputError) and proof.passed:
+            raise InputError(f"{error}; apart from layers {proof.verdict()}") from error
         return replace(proof, failures=(*proof.failures, f"no layers were compared: {error}"))
     hidden = ("a layer differs, though the outputs agree on these clips",)
     return replace(proof, bisection=found, failures=proof.failures or (hidden if found.culprit else ()))
@@ -301,8 +305,9 @@ def assert_parity(
     proof = prove(reference, candidate, wanted, options)
     if proof.passed:
         return proof
-    if proof.difference and proof.bisection is None and _is_onnx(Path(model_path(candidate))):
-        proof = prove(reference, candidate, replace(wanted, bisect=True), options)
+    with suppress(InputError):  # the layers of some forms cannot be compared
+        if proof.difference and proof.bisection is None and _is_onnx(Path(model_path(candidate))):
+            proof = prove(reference, candidate, replace(wanted, bisect=True), options)
     raise ParityError(proof.verdict())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from yowo_deploy import bench
+from yowo_deploy import Detector, bench
+from yowo_deploy.backends.base import Streaming
+from yowo_deploy.benchmark import record as record_module
 from yowo_deploy.benchmark.compare import FORMAT, compare_records, read_record
 from yowo_deploy.benchmark.record import busy
 from yowo_deploy.errors import InputError
+from yowo_deploy.model_files.default import DEFAULT, model_path
 from yowo_deploy.spec import ModelSpec
 
 pytest.importorskip("openvino")
@@ -44,6 +48,49 @@ def test_versus_is_for_one_model(model: Path) -> None:
         bench([model, model], versus=model)
     with pytest.raises(InputError, match="0 files given"):
         bench([])
+
+
+def test_a_file_is_measured_in_the_form_in_which_detect_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, bench_models = list[list[Any]](), record_module.bench_models
+    monkeypatch.setattr(
+        record_module, "bench_models", lambda models, *rest: (opened.append(models), bench_models(models, *rest))[1]
+    )
+    given: dict[str, Any] = {"seconds": 1e-3, "warmup": 0, "stages": False, "peak": False, "backend": "openvino"}
+    found = []
+    for more in ({}, {"clips": True}, {"batch": 2}):
+        [facts] = bench(DEFAULT, **given, **more)["models"]
+        with Detector.open(DEFAULT, backend="openvino", clips=bool(more)) as detector:
+            assert isinstance(opened[-1][0], Streaming) is isinstance(detector.backend, Streaming) is facts["streaming"]
+        assert ("frame by frame" in facts["name"]) is facts["streaming"]
+        found.append(facts["streaming"])
+    assert found == [True, False, False]
+
+
+def test_frames_and_clips_are_not_compared(tmp_path: Path, model: Path) -> None:
+    """A record of before frames were measured is of clips."""
+    frames = bench(model, seconds=1e-3, warmup=0, stages=False, peak=False)
+    clips = copy.deepcopy(frames)
+    frames["models"][0]["streaming"] = True
+    assert clips["models"][0].pop("streaming") is False
+    for name, record in (("frames", frames), ("clips", clips)):
+        (tmp_path / name).write_text(json.dumps(record))
+    one, other = (read_record(tmp_path / name) for name in ("frames", "clips"))
+    assert compare_records(other, other)
+    with pytest.raises(InputError, match="streaming of model 1: False and True"):
+        compare_records(other, one)
+
+
+def test_clips_are_refused_of_streaming_files_alone(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx_ir")
+    from yowo_export.streaming.rewrite import export_streaming
+
+    frames = tmp_path / "frames.onnx"
+    export_streaming(model_path(DEFAULT), frames)
+    given: dict[str, Any] = {"seconds": 1e-3, "warmup": 0, "stages": False, "peak": False, "clips": True}
+    both = bench(frames, versus=DEFAULT, **given)["models"]
+    assert [each["streaming"] for each in both] == [True, False]
+    with pytest.raises(InputError, match="leave --clips"):
+        bench(frames, **given)
 
 
 @pytest.mark.parametrize(

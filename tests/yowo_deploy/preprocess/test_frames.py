@@ -27,7 +27,7 @@ from yowo_deploy.preprocess.frames import (
     resize,
 )
 from yowo_deploy.preprocess.golden_frame import golden_frame
-from yowo_deploy.spec import ModelSpec, ResizeFilter
+from yowo_deploy.spec import MAX_SCALE, ModelSpec, ResizeFilter
 
 Number = TypeVar("Number", float, Fraction)
 
@@ -360,3 +360,10 @@ def test_bytes_are_what_is_normalised(colour: Any, size_wh: tuple[int, int]) -> 
     assert planes.dtype == np.uint8 and planes.shape == (3, 24, 32) and planes.flags.c_contiguous
     expected = planes / 255 - np.reshape(spec.mean, (3, 1, 1))
     np.testing.assert_array_equal(preprocess(frame, spec), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("mean", [-MAX_SCALE, MAX_SCALE])
+@pytest.mark.parametrize("grey", [0, 255])
+def test_planes_of_any_spec_are_finite(mean: float, grey: int) -> None:
+    spec = ModelSpec(("walk",), ((1.0, 1.0),), input_size=(8, 8), stride=8, mean=(mean,) * 3, std=(1 / MAX_SCALE,) * 3)
+    assert np.isfinite(preprocess(np.full((8, 8, 3), grey, np.uint8), spec)).all()

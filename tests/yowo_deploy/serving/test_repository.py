@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.hostile.spec_texts import in_plan
 from yowo_deploy.arrays import Frame
 from yowo_deploy.detector import Detector
 from yowo_deploy.errors import InputError, OutputError
+from yowo_deploy.model_files.plan_record import PlanFile, to_name
 from yowo_deploy.serving.repository import to_pbtxt, write_ovms, write_triton
 from yowo_deploy.serving.triton_model import TritonPythonModel
 from yowo_deploy.spec import ModelSpec
@@ -52,13 +54,34 @@ def test_a_fixed_number_of_clips_is_in_the_configuration(
     """Triton loads no model whose configuration leaves open what its graph fixes; a video has one clip at a time."""
     fixed = fixed_to(batch, model, tmp_path)
     if batch > 1:
-        with pytest.raises(InputError, match="takes 4 clips a call, and yowo_stream has one at a time: export it"):
+        with pytest.raises(
+            InputError, match="takes at least 4 clips a call, and yowo_stream has one at a time: export "
+        ):
             write_triton(fixed, tmp_path / "repository")
         assert not (tmp_path / "repository").exists()
         return
     clip = (write_triton(fixed, tmp_path / "repository") / "yowo_clip/config.pbtxt").read_text()
     columns, rows = spec.grid_size
     assert "dims: [1, 3, 3, 4, 8]" in clip and f"dims: [1, {spec.output_channels}, {rows}, {columns}]" in clip
+
+
+@pytest.mark.parametrize(("batch", "dims"), [((1, 1, 1), "[1, 3, 3, 4, 8]"), ((1, 4, 8), "[-1, 3, 3, 4, 8]")])
+def test_the_clips_of_a_plan_are_those_it_was_built_for(
+    batch: tuple[int, int, int], dims: str, tmp_path: Path, spec: ModelSpec
+) -> None:
+    """A plan of a fixed graph has that number in its shape; of an open one, any number within its range is taken."""
+    plan = PlanFile(spec, "tensorrt", "10.8.0", "8.9", "ab" * 32, batch)
+    (tmp_path / "m.plan").write_bytes(in_plan(to_name(plan)[0].split(" ", 4)[-1]))
+    assert (
+        f"dims: {dims}" in (write_triton(tmp_path / "m.plan", tmp_path / "made") / "yowo_clip/config.pbtxt").read_text()
+    )
+
+
+def test_a_plan_for_several_clips_a_call_has_no_stream(tmp_path: Path, spec: ModelSpec) -> None:
+    plan = PlanFile(spec, "tensorrt", "10.8.0", "8.9", "ab" * 32, (2, 4, 8))
+    (tmp_path / "m.plan").write_bytes(in_plan(to_name(plan)[0].split(" ", 4)[-1]))
+    with pytest.raises(InputError, match=r"takes at least 2 clips a call, and yowo_stream has one .*build it without"):
+        write_triton(tmp_path / "m.plan", tmp_path / "made")
 
 
 def fixed_to(batch: int, model: Path, folder: Path) -> Path:

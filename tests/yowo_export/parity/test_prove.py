@@ -34,6 +34,7 @@ from yowo_export.parity.prove import Wanted, assert_parity, prove
 from yowo_export.parity.report import parity_report
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
+from yowo_export.streaming.rewrite import export_streaming
 from yowo_training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from yowo_training.torch_backend import TorchBackend
 
@@ -192,10 +193,25 @@ def test_a_file_that_chooses_other_boxes_fails(name: str, single: Path, tmp_path
 
 
 @pytest.mark.usefixtures("here")
-def test_layers_that_cannot_be_compared_cost_nothing_of_the_rest(saved: Path, single: Path) -> None:
-    proof = prove(saved, saved, Wanted(clips=1, bisect=True))
-    assert not proof.passed and "no layers were compared: --bisect needs an ONNX file" in proof.verdict()
-    assert proof.difference is not None and proof.difference.raw < 1e-5
+def test_models_without_layers_to_compare_are_no_failure(
+    saved: Path, single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They agree, so the verdict is not FAILED: the comparison that cannot be made is refused, before all work."""
+    frames = tmp_path / "frames.onnx"
+    export_streaming(single, frames)
+    said: list[str] = []
+    for candidate, why in ((saved, "needs an ONNX file"), (frames, "is a streaming file")):
+        with pytest.raises(InputError, match=why):
+            prove(saved, candidate, Wanted(clips=1, bisect=True), on_step=said.append)
+        assert not said and prove(saved, candidate, Wanted(clips=1)).passed
+    with pytest.raises(ParityError, match="FAILED"):  # and what differs still does
+        assert_parity(saved, frames, clips=1, raw=0.0)
+    # Whether a plan shows its layers is known once it is open.
+    monkeypatch.setattr(bisect_module, "_values", lambda *_: {})
+    with pytest.raises(InputError, match=r"no layer in common.*apart from layers PASSED"):
+        prove(saved, single, Wanted(clips=1, bisect=True))
+    proof = prove(saved, single, Wanted(clips=1, bisect=True, limits={"raw": 0.0}))
+    assert len(proof.failures) == 2 and proof.failures[1].startswith("no layers were compared")
 
 
 @pytest.mark.usefixtures("here")

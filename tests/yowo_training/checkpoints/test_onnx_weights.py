@@ -73,6 +73,24 @@ def test_the_network_of_an_exported_file_answers_as_the_file(name: str, half: bo
     assert largest_difference(made.model, tmp_path / "m.onnx", SPEC) > LIMIT
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["single", "half"])
+def test_there_may_be_more_outputs_than_channels_before_them(half: bool, tmp_path: Path) -> None:
+    """As of AVA's 80 classes with the 256 channels of yowo-lite."""
+    spec = SPEC.replace(labels=tuple(f"class {number}" for number in range(20)))
+    config = YowoConfig("tiny2d", "tiny3d", spec.output_channels, width=16)
+    export_onnx(Checkpoint(heard(config), spec), tmp_path / "m.onnx", half_weights=half)
+    made = checkpoint_from_onnx(tmp_path / "m.onnx").model
+    # In half precision the folded bias is rounded, which no bias of 16 channels can give to the bit.
+    assert largest_difference(made, tmp_path / "m.onnx", spec) < (1e-3 if half else LIMIT)
+    graph = ir.load(tmp_path / "m.onnx")
+    [bias] = [each for name, each in graph.graph.initializers.items() if name.startswith("conv_final.bias")]
+    assert bias.const_value is not None
+    bias.const_value = ir.tensor(np.arange(spec.output_channels, dtype=bias.const_value.numpy().dtype), name=bias.name)
+    write_onnx(graph, tmp_path / "other.onnx")
+    with pytest.raises(ModelFileError, match=r"lacks weights of .*the bias of 25 outputs is not that of 16 channels"):
+        checkpoint_from_onnx(tmp_path / "other.onnx")
+
+
 def test_biases_that_are_equal_are_stored_once_and_found_all_the_same(tmp_path: Path) -> None:
     model = Yowo(NETWORKS["both branches"]).eval()  # fresh: every folded bias is zero
     export_onnx(Checkpoint(model, SPEC), tmp_path / "m.onnx")

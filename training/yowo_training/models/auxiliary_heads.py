@@ -37,7 +37,7 @@ class Supervised(nn.Module):
             heard_3d: see `Yowo.fused`.
             only_3d: run the branches over the clip only, and return their logits.
         """
-        features = self.yowo.features(clips, rest_2d=only_3d)
+        features = self.yowo.features(clips, "backbone_2d" if only_3d else "")
         known = zip(self.names, self.heads, strict=True)
         heads = [head for name, head in known if not (only_3d and name == "backbone_2d")]
         named = [head(seen.mean(dim=(2, 3))) for head, seen in zip(heads, features, strict=bool(heads))]

@@ -92,16 +92,16 @@ class Yowo(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         return self.fused(self.features(clips))
 
-    def features(self, clips: Tensor, rest_2d: bool = False) -> list[Tensor]:
+    def features(self, clips: Tensor, without: str = "") -> list[Tensor]:
         """Features of the branches, (B, C, H/32, W/32) each: 3-D first as in the official code, the third one last.
 
         Args:
-            rest_2d: do not run the 2-D branch; its features are left out.
+            without: name of a branch that is not run; its features are left out.
         """
         found, shrunk = [], self._shrunk(clips)
-        if self.backbone_2d is not None and not rest_2d:
+        if self.backbone_2d is not None and without != "backbone_2d":
             found.append(self.backbone_2d(clips[:, :, -1]))
-        if self.backbone_3d is not None:
+        if self.backbone_3d is not None and without != "backbone_3d":
             found.insert(0, self.backbone_3d(shrunk).mean(dim=2))
         if self.backbone_extra is not None:
             found.append(self.backbone_extra(shrunk).mean(dim=2))

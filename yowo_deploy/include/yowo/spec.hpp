@@ -21,7 +21,7 @@ namespace yowo {
 // field means. What `from_json` gives is checked; call `check` after changing a field.
 struct ModelSpec {
   static constexpr int newest_format = 4;
-  static constexpr double max_clip = 1 << 28, max_anchor = 1 << 15;
+  static constexpr double max_clip = 1 << 28, max_anchor = 1 << 15, max_scale = 1 << 15;
   static constexpr std::size_t max_labels = 100'000, max_text = 1'000, max_anchors = 1'000;
   static constexpr std::size_t max_json = 16 << 20;  // bytes
   static constexpr const char* metadata_key = "yowo_spec";
@@ -245,8 +245,11 @@ inline void ModelSpec::check() const {
   const double numbers = 3.0 * clip_length * frame_stride * input_size[0] * input_size[1];  // of a ring of clips
   require(numbers <= max_clip, "clip_length x frame_stride x input_size", numbers,
           detail::text("at most ", max_clip, " numbers"));
-  for (const double value : mean) require(std::isfinite(value), "mean", value, "finite numbers");
-  for (const double value : std) require(std::isfinite(value) && value > 0, "std", value, "positive numbers");
+  const double low = 1 / max_scale, high = max_scale;
+  for (const double value : mean)
+    require(value >= -high && value <= high, "mean", value, detail::text("-", high, " to ", high));
+  for (const double value : std)
+    require(value >= low && value <= high, "std", value, detail::text("1 / ", high, " to ", high));
   require(softmax_classes >= 0 && softmax_classes <= classes(), "softmax_classes", softmax_classes,
           detail::text("0 to ", classes()));
   detail::one_of("colour", colour, {"rgb", "bgr"});

@@ -100,9 +100,17 @@ namespace detail {
 using Shape = std::vector<std::int64_t>;
 using Named = std::vector<std::pair<std::string, Shape>>;
 
+// Throws ModelFileError: the network takes no single clips, and a video gives one at a time.
+inline void refuse_calls_of(std::int64_t clips, const std::string& path) {
+  if (clips > 1)
+    throw ModelFileError(text(path, " takes at least ", clips, " clips a call, and a video gives one at a time: ",
+                              "export or build it without --batch, or with --batch 1"));
+}
+
 // The network must take and put out what the spec announces; shapes have the batch first, and -1 for sides not fixed.
-// Throws ModelFileError: it does not, so the file and its spec do not belong together.
+// Throws ModelFileError: it does not, so the file and its spec do not belong together; or it takes no single clips.
 inline void check_shapes(const Named& inputs, const Named& outputs, const ModelSpec& spec, const std::string& path) {
+  if (!inputs.empty() && inputs[0].second.size() == 5) refuse_calls_of(inputs[0].second[0], path);
   const auto check = [&](const char* does, const Named& tensors, const Shape& expected, bool alone) {
     std::string said;
     for (const auto& [name, shape] : tensors) said += (said.empty() ? "(" : " and (") + listed(shape) + ")";

@@ -42,7 +42,7 @@ class TensorRtBackend final : public Backend {
     if (plan_.spec.streaming)
       throw ModelFileError(path + " is of a streaming file, which runs in Python alone so far: build a plan of clips");
     detail::refuse_bytes(plan_.spec, path_);
-    if (plan_.batch[0] > 1) throw ModelFileError(path + " takes no single clips: build it with `--batch 1`");
+    detail::refuse_calls_of(plan_.batch[0], path);
     stream.clear();
     stream.seekg(0);
     const std::vector<char> content{std::istreambuf_iterator<char>(stream), {}};
@@ -124,7 +124,6 @@ class TensorRtBackend final : public Backend {
       const bool output = engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kOUTPUT;
       const nvinfer1::Dims dims = engine_->getTensorShape(name);
       detail::Shape shape(dims.d, dims.d + std::max(0, static_cast<int>(dims.nbDims)));
-      if (!shape.empty() && !output && shape[0] > 1) shape[0] = -1;
       ports[output].emplace_back(name, std::move(shape));
       if (engine_->getTensorDataType(name) != nvinfer1::DataType::kFLOAT)
         throw ModelFileError(path_ + " has inputs or outputs other than float32: build it again");
