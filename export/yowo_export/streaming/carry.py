@@ -7,9 +7,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from yowo_deploy.files import atomic_write, work_folder
-from yowo_deploy.model_files.onnx_reader import read_onnx_file, read_spec
+from yowo_deploy.model_files.onnx_reader import read_onnx_file
 from yowo_deploy.model_files.streaming_form import FORM_KEY, pack_form
 from yowo_export.graph.onnx_file import write_onnx
+from yowo_export.graph.source import graph_of
 from yowo_export.streaming.cut import saved_share
 from yowo_export.streaming.rewrite import largest_difference, streamed
 
@@ -29,8 +30,12 @@ def carry_streaming_form(path: Path) -> float | None:
     Raises:
         OutputError: the file cannot be written.
     """
-    spec, model = read_spec(path), ir.load(path)
-    if spec.streaming or spec.precision != "fp32" or saved_share(model, spec) < WORTH:
+    file = read_onnx_file(path)
+    spec = file.spec
+    if spec.streaming or spec.precision != "fp32":
+        return None
+    model = graph_of(file)
+    if saved_share(model, spec) < WORTH:
         return None
     with work_folder() as folder:
         made = Path(folder) / "streaming.onnx"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import onnx
 import onnx_ir as ir
 
 from yowo_deploy.errors import InputError
@@ -20,8 +19,10 @@ BYTE = 50
 
 
 def saved_share(model: ir.Model, spec: ModelSpec) -> float:
-    """Share of a clip's work that a stream saves of multiply-adds and traffic; 0 where `streamed` would refuse."""
-    model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
+    """Share of a clip's work that a stream saves of multiply-adds and traffic; 0 where `streamed` would refuse.
+
+    Before: as for `streamed`.
+    """
     try:
         chain, positions = shared_chain(model, spec)
     except InputError:

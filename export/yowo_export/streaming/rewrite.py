@@ -44,14 +44,13 @@ State = tuple[Signal, bool]  # the map of a signal, or (True) the sum of the fir
 def streamed(model: ir.Model, spec: ModelSpec) -> ir.Model:
     """The same network for one frame at a time; the model given is used up.
 
-    Before: an ONNX file of ours in any precision, its 3-D convolutions intact.
+    Before: as `load_graph` gives it, in any precision, its 3-D convolutions intact.
     After: inputs "frames", the newest frames of the clip stacked as channels, and maps that were outputs at earlier
     frames; outputs "raw", as before, and the maps for later frames. Sums over time differ from the clip's in order.
 
     Raises:
         InputError: neighbouring clips share nothing, or less than keeping it would cost.
     """
-    model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
     chain, positions = shared_chain(model, spec)
     _Streaming(model, chain, positions, spec).rewrite()
     model.metadata_props[METADATA_KEY] = spec.replace(streaming=True).to_json()

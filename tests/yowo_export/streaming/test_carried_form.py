@@ -30,6 +30,7 @@ from yowo_deploy.preprocess.clip_buffer import ClipBuffer
 from yowo_deploy.spec import FORMAT_VERSION
 from yowo_deploy.video.reader import open_video
 from yowo_export.graph.onnx_file import write_onnx
+from yowo_export.graph.source import load_graph
 from yowo_export.parity.prove import Wanted, prove
 from yowo_export.precision.convert import store_anew
 from yowo_export.streaming import carry
@@ -138,7 +139,7 @@ def test_a_form_that_saves_little_is_large_or_differs_is_not_carried(
     limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_anew(model_path(DEFAULT), tmp_path / "half.onnx", True)
-    share = saved_share(ir.load(tmp_path / "half.onnx"), read_onnx_file(tmp_path / "half.onnx").spec)
+    share = saved_share(load_graph(tmp_path / "half.onnx"), read_onnx_file(tmp_path / "half.onnx").spec)
     monkeypatch.setattr(carry, limit, {"WORTH": share + 0.01, "ROOM": 1e-4, "EXACT": -1.0}[limit])
     assert carry_streaming_form(tmp_path / "half.onnx") is None
     assert FORM_KEY not in read_onnx_file(tmp_path / "half.onnx").metadata

@@ -33,6 +33,7 @@ from yowo_deploy.spec import METADATA_KEY, ModelSpec
 from yowo_deploy.stream_pool import StreamPool
 from yowo_deploy.video.reader import open_video
 from yowo_export.exporter import trace
+from yowo_export.graph.source import load_graph
 from yowo_export.parity.bisect import paired_layers
 from yowo_export.precision.convert import Wish, lower_model
 from yowo_export.sample_clips import made_up_clips
@@ -272,7 +273,7 @@ def test_lower_precision_is_kept_as_narrow_as_it_is(
 
 def test_a_residual_stem_costs_thirteen_taps_a_frame(folder: Path) -> None:
     path = clip_file(folder, "small_resnet", SPEC)
-    made = streamed(ir.load(path), read_spec(path))
+    made = streamed(load_graph(path), read_spec(path))
     stem = [node for node in made.graph if node.op_type == "Conv" and node.inputs[1].shape[2:] == (7, 7)]  # type: ignore[union-attr,index]
     channels = [int(node.inputs[1].shape[1]) for node in stem]  # type: ignore[union-attr,index,call-overload]
     assert sum(channels) == 3 * 13  # of 3 * 44 in a clip: seven of the inner sum, and six of the clip's end
@@ -281,7 +282,7 @@ def test_a_residual_stem_costs_thirteen_taps_a_frame(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["small_motion", "small_pairs"])
 def test_flow_is_computed_of_one_pair_a_frame(name: str, folder: Path) -> None:
     """Wherever the pairs of a clip lie; earlier ones and a grey frame are state, of the size that the file states."""
-    made = streamed(ir.load(clip_file(folder, name, SPEC)), SPEC)
+    made = streamed(load_graph(clip_file(folder, name, SPEC)), SPEC)
     inferred = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(made)))
     pools = [node.inputs[0].shape for node in inferred.graph if node.op_type == "AveragePool"]  # type: ignore[union-attr]
     assert {shape[1] for shape in pools if shape is not None} == {1, 3}
@@ -292,7 +293,7 @@ def test_flow_is_computed_of_one_pair_a_frame(name: str, folder: Path) -> None:
 
 
 def test_what_reads_no_3_d_convolution_is_refused_with_the_reason(folder: Path) -> None:
-    model = ir.load(clip_file(folder, "small_mobile", SPEC))
+    model = load_graph(clip_file(folder, "small_mobile", SPEC))
     for node in model.graph:
         if node.op_type == "Conv" and len(node.inputs[1].shape or ()) == 5:  # type: ignore[union-attr]
             mixed = ir.node(
