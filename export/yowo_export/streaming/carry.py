@@ -31,11 +31,8 @@ def carry_streaming_form(path: Path) -> float | None:
         OutputError: the file cannot be written.
     """
     file = read_onnx_file(path)
-    spec = file.spec
-    if spec.streaming or spec.precision != "fp32":
-        return None
-    model = graph_of(file)
-    if saved_share(model, spec) < WORTH:
+    spec, model = file.spec, graph_of(file)
+    if spec.streaming or spec.precision != "fp32" or saved_share(model, spec) < WORTH:
         return None
     with work_folder() as folder:
         made = Path(folder) / "streaming.onnx"

@@ -19,10 +19,7 @@ BYTE = 50
 
 
 def saved_share(model: ir.Model, spec: ModelSpec) -> float:
-    """Share of a clip's work that a stream saves of multiply-adds and traffic; 0 where `streamed` would refuse.
-
-    Before: as for `streamed`.
-    """
+    """Share of a clip's multiply-adds and traffic that `streamed` saves in the same graph; 0 where it would refuse."""
     try:
         chain, positions = shared_chain(model, spec)
     except InputError:

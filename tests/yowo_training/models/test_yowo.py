@@ -53,6 +53,12 @@ def test_a_branch_on_frames_of_half_size_meets_the_other_on_one_grid() -> None:
     assert model(torch.randn(1, 3, 8, 64, 64)).shape == (1, 14, 2, 2)
 
 
+def test_branches_that_end_in_different_grids_are_refused_by_name(clips: torch.Tensor) -> None:
+    model = yowo("tiny2d", "tiny3d_s16")
+    with pytest.raises(InputError, match="backbone_3d 6x4, backbone_2d 3x2: choose another backbone or shrink_3d"):
+        model(clips)
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 16, 32])
 @torch.no_grad()
 def test_any_clip_length_is_taken(length: int) -> None:

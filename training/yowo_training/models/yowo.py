@@ -112,7 +112,14 @@ class Yowo(nn.Module):
 
         Args:
             heard_3d: (B,) 1 or 0 for each clip, in training: 0 replaces the 3-D features, the first, by zeros.
+
+        Raises:
+            InputError: the grids of the branches differ, as a recipe of one's own may have it.
         """
+        grids = ["x".join(map(str, each.shape[:1:-1])) for each in features]
+        if len(set(grids)) > 1:
+            said = ", ".join(map(" ".join, zip(self.branches(), grids, strict=True)))
+            raise InputError(f"the branches end in different grids, {said}: choose another backbone or shrink_3d")
         if heard_3d is not None:
             features = [features[0] * heard_3d[:, None, None, None], *features[1:]]
         together = torch.cat(features, dim=1)
