@@ -225,11 +225,12 @@ def test_names_of_a_data_set_that_nothing_confirms_are_said_to_be_assumed(
     assert load_checkpoint(tmp_path / "mine_16f_.pth", labels=own).spec.labels == tuple(own)
 
 
+@pytest.mark.parametrize("part", ["aux_head", "backbone_3d.fc", "backbone_2d.classifier.1"])
 def test_a_part_that_is_none_of_the_network_is_left_out_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    part: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = save({"state_dict": BASE | {"module.aux_head.weight": ZERO}}, tmp_path)
-    assert is_official(load_checkpoint(path).model.state_dict()) and "aux_head left out" in caplog.text
+    path = save({"state_dict": BASE | {f"module.{part}.weight": ZERO, f"module.{part}.bias": ZERO}}, tmp_path)
+    assert is_official(load_checkpoint(path).model.state_dict()) and f"{part} left out" in caplog.text
 
 
 def test_a_clip_length_that_is_not_recorded_can_stay_open(tmp_path: Path) -> None:

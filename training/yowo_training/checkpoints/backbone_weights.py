@@ -15,12 +15,10 @@ from yowo_deploy.backends.loader import is_checkpoint
 from yowo_deploy.errors import ModelFileError, foreign
 from yowo_deploy.files import existing_file
 from yowo_training.checkpoints.checkpoint import named_tensors, read_tensors
-from yowo_training.checkpoints.release_format import ANCHORS, COUNTER, our_names
+from yowo_training.checkpoints.release_format import ANCHORS, CLASSIFIERS, COUNTER, our_names
 from yowo_training.checkpoints.weight_tables import Weights, as_weight, networks
 from yowo_training.models.backbones.base import Backbone
 from yowo_training.models.backbones.darknet import Darknet19, Darknet19Bare
-
-CLASSIFIERS = ("fc.", "classifier.")  # weights in such files that are not the backbone's
 
 
 @dataclass(frozen=True)

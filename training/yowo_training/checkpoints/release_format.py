@@ -22,6 +22,7 @@ _RENAMED = (("cfam.sc.", "cfam.attention."), (".banch1.", ".branch1."), (".banch
 COUNTER = "num_batches_tracked"
 HEAD = "conv_final.weight"
 _PARTS = ("backbone_2d", "backbone_3d", "cfam", "conv_final")
+CLASSIFIERS = ("fc.", "classifier.")  # of a branch as it was pretrained; no features come from them
 
 _UCF24_ANCHORS = (
     (0.70458, 1.18803), (1.26654, 2.55121), (1.59382, 4.08321), (2.30548, 4.94180), (3.52332, 5.91979),
@@ -66,8 +67,10 @@ def find_network(file: Path, content: dict[str, Any]) -> tuple[Weights, YowoConf
         if any(key.startswith("cfam.attention.") for key in network.weights):
             raise ModelFileError(f"{file} holds weights of a network of yowo-deploy without its spec: take its best.pt")
         named = our_names({key: value for key, value in network.weights.items() if not key.endswith(COUNTER)})
-        weights = {key: value for key, value in named.items() if key.split(".")[0] in _PARTS}
+        unused = {key for key in named if key.partition(".")[2].startswith(CLASSIFIERS)}
+        weights = {key: value for key, value in named.items() if key.split(".")[0] in _PARTS and key not in unused}
         extra = sorted({key.split(".")[0] for key in network.weights} - set(_PARTS))
+        extra += sorted({key.rpartition(".")[0] for key in unused})
         config = _nearest(file, weights)
         if not (misfit := _misfit(weights, config)):
             notes = [f"weights taken from {network.place!r} of {len(found)} networks in it"] if len(found) > 1 else []
