@@ -42,6 +42,10 @@ class Browser:
         page = {"viewport": {"width": width, "height": 900}, "device_scale_factor": ratio, **page}
         self._do("open", {"url": f"http://127.0.0.1:{port}/{path}", "page": page})
 
+    def leave(self) -> None:
+        """Close the page."""
+        self._do("leave")
+
     def resize(self, width: int) -> None:
         """The window, in pixels."""
         self._do("resize", width)

@@ -29,9 +29,10 @@ def main() -> None:
         for line in sys.stdin:
             command, given = json.loads(line)
             answer: Any = None
+            if command in ("open", "leave") and page is not None:
+                page.close()
+                page = None
             if command == "open":
-                if page is not None:
-                    page.close()
                 page, said = chromium.new_page(**given["page"]), []
                 listen(page, said)
                 page.goto(given["url"])

@@ -121,11 +121,17 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 
 
 @pytest.fixture(scope="session")
-def browser(made_once: MadeOnce) -> Iterator[Browser]:
-    """Chromium, for the tests marked so."""
+def _chromium(made_once: MadeOnce) -> Iterator[Browser]:
     opened = open_browser(made_once)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def browser(_chromium: Browser) -> Iterator[Browser]:
+    """Chromium, for the tests marked so; its page is left afterwards, which would go on drawing beside other tests."""
+    yield _chromium
+    _chromium.leave()
 
 
 @dataclass(frozen=True)
