@@ -73,14 +73,19 @@ class Broker:
 
     def stop(self, kind: int = signal.SIGTERM) -> None:
         if self._process is not None:
-            self._process.send_signal(kind)
-            self._process.wait()
+            wait_until(lambda: self._ends(kind))
             self._process = None
 
     def pause(self, kind: int = signal.SIGSTOP) -> None:
         """Let it hang, with its connections open; SIGCONT ends that."""
         assert self._process is not None
         self._process.send_signal(kind)
+
+    def _ends(self, kind: int) -> bool:
+        """Send the signal, again each time: mosquitto forgets one that comes after it listens and before it serves."""
+        assert self._process is not None
+        self._process.send_signal(kind)
+        return self._process.poll() is not None
 
     def _answers(self) -> bool:
         assert self._process is not None and self._process.poll() is None, (self._folder / "log").read_text()
