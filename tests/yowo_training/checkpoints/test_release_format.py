@@ -22,6 +22,7 @@ from torch import Tensor
 
 from yowo_deploy.datasets import class_names
 from yowo_deploy.errors import InputError, ModelFileError, YowoError
+from yowo_training.checkpoints import archive
 from yowo_training.checkpoints.checkpoint import load_checkpoint
 from yowo_training.models.yowo import Yowo, YowoConfig
 
@@ -199,6 +200,14 @@ def test_another_protocol_is_named(tmp_path: Path) -> None:
 def test_arrays_of_anything_but_numbers_are_refused(code: str, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"more than tensors|cannot be read as a checkpoint"):
         load_checkpoint(save({"state_dict": BASE, "extra": np.zeros(2, code)}, tmp_path))
+
+
+def test_weights_that_are_large_arrays_are_to_be_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save({"state_dict": {key: value.numpy() for key, value in BASE.items()}}, tmp_path)
+    assert is_official(load_checkpoint(path).model.state_dict())
+    monkeypatch.setattr(archive, "MAX_PICKLE", 1 << 16)
+    with pytest.raises(ModelFileError, match=r"MiB that are no tensors, expected up to 0: .* save them as tensors"):
+        load_checkpoint(path)
 
 
 def test_classes_of_ones_own_are_named_by_the_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -97,8 +97,11 @@ def _check_zip(file: Path, content: io.BytesIO, checked: bool) -> set[str]:
         apart = archive.start_dir > size or min(each.header_offset for each in members)
         apart = apart or len(archive.comment) != checked * (len(ZIP_MARK) + DIGITS)
         unlike = f"{file} has a directory that torch.save does not write: {_other_archive(names)}"
-        if strange or apart or len(names) < len(members) or len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
+        if strange or apart or len(names) < len(members) or len(pickles) != 1:
             raise ModelFileError(unlike)
+        if (pickled_bytes := pickles[0].file_size) > MAX_PICKLE:
+            said = f"{pickled_bytes >> 20} MiB that are no tensors, expected up to {MAX_PICKLE >> 20}"
+            raise ModelFileError(f"{file} holds {said}: if its weights are numpy arrays, save them as tensors")
         pickled = io.BytesIO(archive.read(pickles[0]))
         # Torch's own reader passes over the checksums of members.
         if not checked and (damaged := archive.testzip()):
