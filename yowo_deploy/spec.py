@@ -18,7 +18,7 @@ from yowo_deploy.json_text import unique_names
 FORMAT_VERSION = 4
 MAX_CLIP = 1 << 28  # numbers in the frames that clips share: 1 GiB of float32
 MAX_LABELS, MAX_TEXT, MAX_ANCHORS, MAX_ANCHOR, MAX_BRANCHES = 100_000, 1_000, 1_000, 1 << 15, 8
-MAX_SCALE = 1 << 15  # of mean and std: planes stay finite, and in steps that float32 tells apart
+MAX_SCALE = 1 << 15  # of mean and std: normalised values stay finite, and those of two grey levels differ in float32
 MAX_JSON = 16 << 20  # characters of the JSON: its values take up to fifty times as much
 METADATA_KEY = "yowo_spec"  # in ONNX metadata_props and in checkpoints
 

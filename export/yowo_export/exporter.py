@@ -126,7 +126,7 @@ def trace(checkpoint: Checkpoint, attention: Attention) -> ir.Model:
     return graph
 
 
-def _traced(model: Yowo, clips: torch.Tensor, opset: int, free: tuple[dict[int, Any]] | None = None) -> ir.Model:
+def _traced(model: Yowo, clips: torch.Tensor, opset: int, dynamic: tuple[dict[int, Any]] | None = None) -> ir.Model:
     with warnings.catch_warnings():
         # The exporter's own deprecations and the absence of torchvision: nothing a user can act on.
         warnings.simplefilter("ignore")
@@ -138,7 +138,7 @@ def _traced(model: Yowo, clips: torch.Tensor, opset: int, free: tuple[dict[int, 
             opset_version=opset,
             input_names=["clips"],
             output_names=["raw"],
-            dynamic_shapes=free,
+            dynamic_shapes=dynamic,
             verbose=False,
         )
     assert program is not None  # only the older exporter returns nothing

@@ -111,7 +111,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     for fields in items:
         number = str(fields.get("id", fields.get("label_id", "")))
         if number == "0" and "background" in (fields.get("name"), fields.get("display_name")):
-            continue  # of TensorFlow's object detection, whose boxes have it never
+            continue  # a class that TensorFlow's object detection reserves, and that no box has
         if not number.isdecimal() or not 1 <= int(number) <= 100_000:
             raise DatasetError(f"{file}: an item has no id from 1 to 100,000")
         name = str(fields.get("display_name") or fields.get("name") or number)  # a name may be a code, /m/01g317

@@ -92,8 +92,8 @@ def test_fractions_of_the_picture_are_refused(tmp_path: Path, write_pictures: Wr
         read(tmp_path)
 
 
-def test_pictures_that_cannot_be_read_are_told_with_the_reason(tmp_path: Path, write_pictures: Write) -> None:
+def test_pictures_that_cannot_be_read_are_reported_with_the_reason(tmp_path: Path, write_pictures: Write) -> None:
     folders(tmp_path, write_pictures, (640, 480), "20 40 140 200")
     sorted((tmp_path / "rgb-images" / "walk" / "a_c01").iterdir())[2].unlink()
-    [told] = [note for note in read(tmp_path)[1] if note.startswith("1 videos cannot be read, the first: ")]
-    assert told.endswith("holds 3 pictures numbered 1 to 4: missing or duplicate files")
+    [note] = [each for each in read(tmp_path)[1] if each.startswith("1 videos cannot be read, the first: ")]
+    assert note.endswith("holds 3 pictures numbered 1 to 4: missing or duplicate files")

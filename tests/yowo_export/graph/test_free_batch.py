@@ -117,7 +117,11 @@ def test_a_graph_of_three_branches_is_the_one_traced_with_a_symbol(monkeypatch: 
 def test_a_network_with_weights_that_may_be_of_clips_is_traced_with_a_symbol(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    calls = []
+    original = exporter._traced
+    monkeypatch.setattr(exporter, "_traced", lambda *given: calls.append(given[3:]) or original(*given))
     monkeypatch.setattr(exporter, "CLIPS_TRACED", checkpoint.spec.output_channels)
     found = trace(checkpoint, "plain").graph
+    assert [bool(symbol) for symbol in calls] == [False, True]
     assert str(found.inputs[0].shape) == "[batch,3,8,64,96]"
     assert str(found.outputs[0].shape) == f"[batch,{checkpoint.spec.output_channels},2,3]"

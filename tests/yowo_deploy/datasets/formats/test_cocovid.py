@@ -161,7 +161,7 @@ def test_a_person_may_be_named_among_the_attributes(tmp_path: Path) -> None:
     assert [tube.tracker_id for tube in found.videos[0].tubes] == [3, 5] and not notes
 
 
-def test_an_empty_table_is_told_as_such(tmp_path: Path) -> None:
+def test_an_empty_table_is_reported_as_such(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="video_id 1 is not there, expected none: that table is empty"):
         read(tmp_path, coco(0, None) | {"videos": []})
 

@@ -144,18 +144,18 @@ def test_boxes_behind_the_end_of_their_video(tmp_path: Path, write_video: Write)
 
 def test_corners_that_are_fractions_of_the_picture(tmp_path: Path) -> None:
     rows = "1,1,0.1,0.2,0.3,0.4,1,1,1\n2,1,0.1,0.2,{},0.4,1,1,1\n"
-    told = "no corner is above 1, as of fractions of the picture: taken as pixels"
+    warning = "no corner is above 1, as of fractions of the picture: taken as pixels"
     for width, expected in (("0.3", True), ("9", False)):
         notes = noted(tmp_path, "mot", rows.format(width), "gt.txt")
-        assert any(told in note for note in notes) is expected
+        assert any(warning in note for note in notes) is expected
 
 
 def test_a_video_that_is_there_and_cannot_be_read(tmp_path: Path) -> None:
     rows = "a,0,0,0,1,1,1,0\n"
     assert not any("cannot be read" in note for note in noted(tmp_path, "ava", rows, "a.csv", fps=1.0))
     (tmp_path / "a.mp4").write_text("<!DOCTYPE html>")
-    told = [note for note in noted(tmp_path, "ava", rows, "a.csv", fps=1.0) if "cannot be read" in note]
-    assert len(told) == 1 and "a.mp4 is a web page, expected a video file" in told[0]
+    found = [note for note in noted(tmp_path, "ava", rows, "a.csv", fps=1.0) if "cannot be read" in note]
+    assert len(found) == 1 and "a.mp4 is a web page, expected a video file" in found[0]
 
 
 def test_the_rate_of_a_folder_of_pictures(tmp_path: Path, write_pictures: Write) -> None:

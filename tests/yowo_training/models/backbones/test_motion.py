@@ -103,7 +103,7 @@ def test_a_branch_with_more_pairs_begins_with_the_same_answers() -> None:
 
 @pytest.mark.parametrize("pairs", [PAIRS, ALL_PAIRS])
 def test_training_computes_the_same_motion_in_its_own_layout(pairs: int) -> None:
-    clip = torch.rand(2, 3, 16, 32, 48)
+    clip = torch.rand(2, 3, 16, 32, 48, generator=torch.Generator().manual_seed(0))
     own = motion(clip, pairs, torch.channels_last)
     assert own.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(own, motion(clip, pairs), rtol=0, atol=1e-4)
+    torch.testing.assert_close(own, motion(clip, pairs), rtol=0, atol=1e-5)  # 2.4e-7 was the most of 300
